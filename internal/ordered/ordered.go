@@ -1,0 +1,236 @@
+// Package ordered edits a JSON object and leaves everything it does not touch
+// as it was: the order of the keys, the spelling of numbers and of escapes,
+// and members nobody here has heard of.
+package ordered
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"unicode/utf8"
+)
+
+// ErrNotObject is what Parse returns for valid JSON that is not an object.
+var ErrNotObject = errors.New("not a JSON object")
+
+// SyntaxError says where a document stops being JSON. It quotes nothing of it.
+type SyntaxError struct {
+	Line, Column int // both from 1; the column counts bytes
+	Reason       string
+}
+
+func (e *SyntaxError) Error() string {
+	return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Reason)
+}
+
+// Member is one key and its value. Start and End are the value's byte range in
+// the document that was parsed, zero for a member set later.
+type Member struct {
+	Key        string
+	Value      json.RawMessage
+	Start, End int
+	spelling   []byte // the key as the document spells it, quotes included
+}
+
+// Object is a JSON object whose members keep their order.
+type Object struct {
+	members []Member
+}
+
+// Parse reads an object. The result shares no memory with data. Errors are a
+// [*SyntaxError] or [ErrNotObject].
+func Parse(data []byte) (*Object, error) {
+	if err := check(data); err != nil {
+		return nil, err
+	}
+	data = bytes.Clone(data)
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+		return nil, ErrNotObject
+	}
+	o := &Object{}
+	for dec.More() {
+		before := int(dec.InputOffset())
+		t, err := dec.Token()
+		if err != nil {
+			return nil, err
+		}
+		keyEnd := int(dec.InputOffset())
+		var v json.RawMessage
+		if err := dec.Decode(&v); err != nil {
+			return nil, err
+		}
+		end := int(dec.InputOffset())
+		start := end - len(v)
+		keyStart := before + bytes.IndexByte(data[before:keyEnd], '"')
+		o.members = append(o.members, Member{
+			Key:      t.(string),
+			Value:    data[start:end:end],
+			Start:    start,
+			End:      end,
+			spelling: data[keyStart:keyEnd:keyEnd],
+		})
+	}
+	return o, nil
+}
+
+// check tells where data is no JSON, without quoting it.
+func check(data []byte) error {
+	var v json.RawMessage
+	err := json.Unmarshal(data, &v)
+	if err == nil {
+		return nil
+	}
+	offset, reason := len(data), "the document ends too early"
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) && int(syntax.Offset) < len(data) {
+		offset, reason = int(syntax.Offset), "not valid JSON"
+	} else if len(bytes.TrimSpace(data)) == 0 {
+		reason = "the document is empty"
+	} else if syntax != nil && syntax.Error() != "unexpected end of JSON input" {
+		offset, reason = int(syntax.Offset), "not valid JSON"
+	}
+	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
+		offset, reason = 1, "the document begins with a byte order mark"
+	}
+	upTo := data[:min(max(offset-1, 0), len(data))]
+	return &SyntaxError{
+		Line:   1 + bytes.Count(upTo, []byte("\n")),
+		Column: len(upTo) - bytes.LastIndexByte(upTo, '\n'),
+		Reason: reason,
+	}
+}
+
+// Members returns the members in order. Do not modify it.
+func (o *Object) Members() []Member { return o.members }
+
+// index is the position of key, of duplicates the last, or -1.
+func (o *Object) index(key string) int {
+	for i := len(o.members) - 1; i >= 0; i-- {
+		if o.members[i].Key == key {
+			return i
+		}
+	}
+	return -1
+}
+
+// Member returns the member named key, of duplicates the last.
+func (o *Object) Member(key string) (Member, bool) {
+	if i := o.index(key); i >= 0 {
+		return o.members[i], true
+	}
+	return Member{}, false
+}
+
+// Get returns the value of key, of duplicates the last, or nil.
+func (o *Object) Get(key string) json.RawMessage {
+	m, _ := o.Member(key)
+	return m.Value
+}
+
+// Set replaces the value of key where it stands, or appends it.
+func (o *Object) Set(key string, value json.RawMessage) {
+	o.insert(len(o.members), key, value)
+}
+
+// SetFirst replaces the value of key where it stands, or makes it the first.
+func (o *Object) SetFirst(key string, value json.RawMessage) {
+	o.insert(0, key, value)
+}
+
+// SetAfter replaces the value of key where it stands, or puts it behind the
+// first of anchors that exists, or else at the end.
+func (o *Object) SetAfter(key string, value json.RawMessage, anchors ...string) {
+	at := len(o.members)
+	for _, a := range anchors {
+		if i := o.index(a); i >= 0 {
+			at = i + 1
+			break
+		}
+	}
+	o.insert(at, key, value)
+}
+
+func (o *Object) insert(at int, key string, value json.RawMessage) {
+	if i := o.index(key); i >= 0 {
+		o.members[i].Value = value
+		return
+	}
+	o.members = slices.Insert(o.members, at, Member{Key: key, Value: value, spelling: String(key)})
+}
+
+// Delete removes every member named key and reports whether there was one.
+func (o *Object) Delete(key string) bool {
+	n := len(o.members)
+	o.members = slices.DeleteFunc(o.members, func(m Member) bool { return m.Key == key })
+	return len(o.members) < n
+}
+
+// Bytes returns the object as JSON, its values as they are.
+func (o *Object) Bytes() json.RawMessage {
+	n := 2
+	for _, m := range o.members {
+		n += len(m.spelling) + len(m.Value) + 2
+	}
+	out := make([]byte, 0, n)
+	out = append(out, '{')
+	for i, m := range o.members {
+		if i > 0 {
+			out = append(out, ',')
+		}
+		out = append(out, m.spelling...)
+		out = append(out, ':')
+		out = append(out, m.Value...)
+	}
+	return append(out, '}')
+}
+
+// String returns s as a JSON string that escapes only what JSON demands, so
+// that <, >, & and every letter stay readable. Invalid UTF-8 becomes U+FFFD.
+func String(s string) json.RawMessage {
+	out := make([]byte, 0, len(s)+2)
+	out = append(out, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		if c >= utf8.RuneSelf {
+			r, size := utf8.DecodeRuneInString(s[i:])
+			out = utf8.AppendRune(out, r)
+			i += size
+			continue
+		}
+		switch {
+		case c == '"' || c == '\\':
+			out = append(out, '\\', c)
+		case c >= 0x20:
+			out = append(out, c)
+		case c == '\n':
+			out = append(out, '\\', 'n')
+		case c == '\t':
+			out = append(out, '\\', 't')
+		case c == '\r':
+			out = append(out, '\\', 'r')
+		case c == '\b':
+			out = append(out, '\\', 'b')
+		case c == '\f':
+			out = append(out, '\\', 'f')
+		default:
+			const hex = "0123456789abcdef"
+			out = append(out, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		}
+		i++
+	}
+	return append(out, '"')
+}
+
+// Int returns n as a JSON number.
+func Int(n int64) json.RawMessage {
+	return strconv.AppendInt(nil, n, 10)
+}
+
+// Bool returns b as JSON.
+func Bool(b bool) json.RawMessage {
+	return strconv.AppendBool(nil, b)
+}

@@ -1,0 +1,54 @@
+package ordered_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/internal/ordered"
+)
+
+func TestEditKeepsTheRest(t *testing.T) {
+	o, err := ordered.Parse([]byte("{ \"b\" : 10.0, \"caf\\u00e9\":\"<&>é\",\"x\":[1e16 ,{}],\"b\":2}"))
+	require.NoError(t, err)
+	assert.Equal(t, "2", string(o.Get("b")), "of duplicate keys the last counts")
+	o.Set("x", ordered.String("new"))
+	o.SetFirst("first", ordered.Int(1))
+	o.SetAfter("mid", ordered.Bool(true), "absent", "café")
+	assert.Equal(t, `{"first":1,"b":10.0,"caf\u00e9":"<&>é","mid":true,"x":"new","b":2}`, string(o.Bytes()))
+	assert.True(t, o.Delete("b"))
+	assert.Equal(t, `{"first":1,"caf\u00e9":"<&>é","mid":true,"x":"new"}`, string(o.Bytes()))
+}
+
+func TestMemberRange(t *testing.T) {
+	doc := []byte("{\n  \"a\": {\"k\": 1},\n  \"b\": [ ]\n}\n")
+	o, err := ordered.Parse(doc)
+	require.NoError(t, err)
+	m, ok := o.Member("a")
+	require.True(t, ok)
+	assert.Equal(t, `{"k": 1}`, string(doc[m.Start:m.End]))
+}
+
+func TestParseErrors(t *testing.T) {
+	for doc, want := range map[string]string{
+		"":                        "line 1, column 1: the document is empty",
+		"{\n  \"a\": 1,\n  oops}": "line 3, column 3: not valid JSON",
+		"{\"a\":":                 "line 1, column 5: the document ends too early",
+		"\xef\xbb\xbf{}":          "line 1, column 1: the document begins with a byte order mark",
+		"{} {}":                   "line 1, column 4: not valid JSON",
+	} {
+		_, err := ordered.Parse([]byte(doc))
+		var syntax *ordered.SyntaxError
+		require.ErrorAs(t, err, &syntax, doc)
+		assert.Equal(t, want, err.Error(), doc)
+	}
+	for _, doc := range []string{"[]", "null", `"s"`, "1"} {
+		_, err := ordered.Parse([]byte(doc))
+		assert.ErrorIs(t, err, ordered.ErrNotObject, doc)
+	}
+}
+
+func TestStringEscapesOnlyWhatItMust(t *testing.T) {
+	assert.Equal(t, "\"<&>é/\\\"\\\\\\n\\u0001\u2028\x7f\"", string(ordered.String("<&>é/\"\\\n\x01\u2028\x7f")))
+}

@@ -1,0 +1,2 @@
+// Package plexauth signs a user in to Plex.
+package plexauth
