@@ -32,6 +32,7 @@ type Member struct {
 	Key        string
 	Value      json.RawMessage
 	Start, End int
+	keyStart   int    // where the key begins in the document
 	spelling   []byte // the key as the document spells it, quotes included
 }
 
@@ -47,43 +48,82 @@ func Parse(data []byte) (*Object, error) {
 		return nil, err
 	}
 	data = bytes.Clone(data)
-	dec := json.NewDecoder(bytes.NewReader(data))
-	if t, err := dec.Token(); err != nil || t != json.Delim('{') {
+	i := skipSpace(data, 0)
+	if data[i] != '{' {
 		return nil, ErrNotObject
 	}
 	o := &Object{}
-	for dec.More() {
-		before := int(dec.InputOffset())
-		t, err := dec.Token()
-		if err != nil {
+	for i = skipSpace(data, i+1); data[i] != '}'; {
+		keyStart, keyEnd := i, skipValue(data, i)
+		var key string
+		if err := json.Unmarshal(data[keyStart:keyEnd], &key); err != nil {
 			return nil, err
 		}
-		keyEnd := int(dec.InputOffset())
-		var v json.RawMessage
-		if err := dec.Decode(&v); err != nil {
-			return nil, err
-		}
-		end := int(dec.InputOffset())
-		start := end - len(v)
-		keyStart := before + bytes.IndexByte(data[before:keyEnd], '"')
+		start := skipSpace(data, skipSpace(data, keyEnd)+1) // past the colon
+		end := skipValue(data, start)
 		o.members = append(o.members, Member{
-			Key:      t.(string),
+			Key:      key,
 			Value:    data[start:end:end],
 			Start:    start,
 			End:      end,
+			keyStart: keyStart,
 			spelling: data[keyStart:keyEnd:keyEnd],
 		})
+		if i = skipSpace(data, end); data[i] == ',' {
+			i = skipSpace(data, i+1)
+		}
 	}
 	return o, nil
 }
 
+// skipSpace is the index of the first byte from i on that is no white space.
+func skipSpace(data []byte, i int) int {
+	for data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r' {
+		i++
+	}
+	return i
+}
+
+// skipValue is the index behind the value that begins at i. The data is known
+// to be valid, so counting brackets is enough.
+func skipValue(data []byte, i int) int {
+	depth := 0
+	for ; i < len(data); i++ {
+		switch data[i] {
+		case '"':
+			for i++; data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
+				}
+			}
+			if depth == 0 {
+				return i + 1
+			}
+		case '{', '[':
+			depth++
+		case '}', ']':
+			if depth == 0 { // the end of what encloses a number or a word
+				return i
+			}
+			if depth--; depth == 0 {
+				return i + 1
+			}
+		case ',', ' ', '\n', '\t', '\r':
+			if depth == 0 {
+				return i
+			}
+		}
+	}
+	return i
+}
+
 // check tells where data is no JSON, without quoting it.
 func check(data []byte) error {
-	var v json.RawMessage
-	err := json.Unmarshal(data, &v)
-	if err == nil {
+	if json.Valid(data) {
 		return nil
 	}
+	var v json.RawMessage
+	err := json.Unmarshal(data, &v)
 	offset, reason := len(data), "the document ends too early"
 	var syntax *json.SyntaxError
 	if errors.As(err, &syntax) && int(syntax.Offset) < len(data) {
