@@ -1,0 +1,177 @@
+package plextest
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// A site is one of the places that the fake plays.
+type site int
+
+const (
+	siteAPI   site = iota // plex.tv, clients.plex.tv
+	siteApp               // app.plex.tv
+	siteAll               // a base URL of one's own: all of them
+	siteMedia             // a media server
+)
+
+// A call is one request while it is answered.
+type call struct {
+	ctx     context.Context
+	method  string
+	site    site
+	origin  string // scheme://host as the client wrote it
+	host    string
+	path    string // as sent
+	route   string // path without .json or .xml
+	query   url.Values
+	form    url.Values
+	header  http.Header
+	body    []byte
+	content string // media type of the body
+
+	inProcess bool
+	media     *MediaServer // for siteMedia
+	conn      *Connection  // the address of media that was used
+
+	wantsJSON bool
+	quirks    Quirks
+	clientID  string
+	token     string
+	start     time.Time
+
+	code    int  // of the error envelope that was answered, 0 for none
+	rejects bool // the answer says that the token is bad, by a fault
+
+}
+
+const maxBody = 1 << 20
+
+// newCall reads r. The body is read whole: no request of this API is large.
+func (s *Server) newCall(r *http.Request, scheme, host string, at site) (*call, error) {
+	c := &call{
+		ctx: r.Context(), method: r.Method, site: at, origin: scheme + "://" + host, host: host,
+		path: r.URL.Path, query: r.URL.Query(), header: r.Header, start: time.Now(),
+	}
+	if c.method == "" {
+		c.method = http.MethodGet
+	}
+	if c.path == "" {
+		c.path = "/"
+	}
+	if r.Body != nil && r.Body != http.NoBody {
+		body, err := io.ReadAll(io.LimitReader(r.Body, maxBody))
+		if err != nil {
+			return nil, err
+		}
+		c.body = body
+	}
+	c.content, _, _ = mime.ParseMediaType(c.header.Get("Content-Type"))
+	if c.content == "application/x-www-form-urlencoded" {
+		c.form, _ = url.ParseQuery(string(c.body)) // what parses is used, as servers do
+	}
+	c.wantsJSON = c.header.Get("Accept") == "application/json" && len(c.header.Values("Accept")) == 1
+	c.route = c.path
+	if route, ok := strings.CutSuffix(c.path, ".json"); ok {
+		c.route, c.wantsJSON = route, true
+	} else if route, ok := strings.CutSuffix(c.path, ".xml"); ok {
+		c.route, c.wantsJSON = route, false
+	}
+	c.clientID = c.identity("X-Plex-Client-Identifier")
+	c.token = c.identity("X-Plex-Token")
+	return c, nil
+}
+
+// identity looks an X-Plex-* value up where plex.tv does: header, query, form.
+func (c *call) identity(name string) string {
+	if v := c.header.Get(name); v != "" {
+		return v
+	}
+	if v := c.query.Get(name); v != "" {
+		return v
+	}
+	return c.form.Get(name)
+}
+
+// isAPI reports whether the request asks for data, not for a page.
+func (c *call) isAPI() bool { return strings.HasPrefix(c.path, "/api/") }
+
+// segments returns the parts of the route after /api/v2.
+func (c *call) segments() ([]string, bool) {
+	rest, ok := strings.CutPrefix(c.route, "/api/v2/")
+	if !ok {
+		return nil, false
+	}
+	return strings.Split(rest, "/"), true
+}
+
+// pinID is the {id} of a request for pins/{id}, "" for any other.
+func (c *call) pinID() string {
+	parts, ok := c.segments()
+	if ok && len(parts) == 2 && parts[0] == "pins" && parts[1] != "link" && c.method == http.MethodGet {
+		return parts[1]
+	}
+	return ""
+}
+
+// answer gives the fake's true answer: no fault, no journal.
+func (s *Server) answer(c *call) reply {
+	if c.site == siteMedia {
+		return s.answerMedia(c)
+	}
+	if c.site != siteApp {
+		if parts, ok := c.segments(); ok {
+			return s.answerAPI(c, parts)
+		}
+	}
+	if !c.isAPI() {
+		return s.answerPage(c)
+	}
+	return c.fail(1002)
+}
+
+// answerAPI routes /api/v2/...
+func (s *Server) answerAPI(c *call, parts []string) reply {
+	// first the calls that need no identity
+	if len(parts) == 3 && parts[0] == "pins" && parts[1] == "qr" && c.method == http.MethodGet {
+		return s.pinQR(c, parts[2])
+	}
+	if c.clientID == "" {
+		return c.fail(1000)
+	}
+	on := func(method string, path ...string) bool {
+		if c.method != method || len(parts) != len(path) {
+			return false
+		}
+		for i, p := range path {
+			if p != "*" && p != parts[i] {
+				return false
+			}
+		}
+		return true
+	}
+	switch {
+	case on("POST", "pins"):
+		return s.createPin(c)
+	case on("PUT", "pins", "link"):
+		return s.linkPin(c)
+	case on("GET", "pins", "*"):
+		return s.readPin(c, parts[1])
+	case on("GET", "user"):
+		return s.readUser(c)
+	case on("GET", "ping"):
+		return s.ping(c)
+	case on("DELETE", "users", "signout"):
+		return s.signOut(c)
+	}
+	return c.fail(1002)
+}
+
+// bytesReader is a body that can be sent with its length known.
+func bytesReader(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }

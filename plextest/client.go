@@ -1,0 +1,227 @@
+package plextest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+// roundTripper is the way in without a socket: it answers in the goroutine
+// that calls it.
+type roundTripper struct{ s *Server }
+
+func (t roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
+	resp, err := t.s.roundTrip(r)
+	if r.Body != nil {
+		_ = r.Body.Close()
+	}
+	return resp, err
+}
+
+func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL == nil || r.URL.Host == "" {
+		return nil, errors.New("plextest: a request without a host")
+	}
+	if err := r.Context().Err(); err != nil {
+		return nil, err
+	}
+	host := strings.ToLower(r.URL.Host)
+	if r.Host != "" && r.Host != r.URL.Host {
+		host = strings.ToLower(r.Host)
+	}
+	at, conn, err := s.locate(r.URL)
+	c, bodyErr := s.newCall(r, r.URL.Scheme, host, at)
+	if bodyErr != nil {
+		return nil, bodyErr
+	}
+	c.inProcess = true
+	if err != nil {
+		s.refuse(c, err)
+		return nil, err
+	}
+	if conn != nil {
+		c.conn, c.media = conn, conn.server
+		if err := s.dial(c); err != nil {
+			s.refuse(c, err)
+			return nil, err
+		}
+	}
+	answer, f, err := s.exchange(c)
+	if err != nil {
+		if errors.Is(err, errReset) {
+			err = &net.OpError{Op: "read", Net: "tcp", Addr: tcpAddr(r.URL), Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+		} else if errors.Is(err, errClosed) {
+			err = refused(r.URL)
+		}
+		return nil, err
+	}
+	return answer.response(s, r, f), nil
+}
+
+// locate finds what the fake plays at the place that a URL names.
+func (s *Server) locate(u *url.URL) (site, *Connection, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if u.Scheme == "https" && portOf(u) == "443" {
+		switch strings.ToLower(u.Hostname()) {
+		case "plex.tv", "www.plex.tv", "clients.plex.tv":
+			return siteAPI, nil, nil
+		case "app.plex.tv":
+			return siteApp, nil, nil
+		}
+	}
+	if s.listener != nil && u.Scheme == "http" && u.Host == s.listener.Addr().String() {
+		return siteAll, nil, nil
+	}
+	if conn := s.connectionAt(u); conn != nil {
+		return siteMedia, conn, nil
+	}
+	return 0, nil, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("plextest: %s://%s is not played by this fake", u.Scheme, u.Host)}
+}
+
+// refuse notes a request that reached nobody.
+func (s *Server) refuse(c *call, err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	entry := &Request{
+		Time: c.start, Method: c.method, Host: c.host, Path: redactPath(c.path), Broken: true,
+		Query: redactQuery(c.query), Header: redactHeader(c.header), Credential: s.credential(c.token),
+	}
+	s.journal.entries = append(s.journal.entries, entry)
+	if c.site != siteMedia && (c.token != "" || c.carriesSecret()) {
+		s.violate(c, "a token is sent to a host that is not plex.tv's")
+	}
+}
+
+// carriesSecret reports whether a secret is anywhere in the request.
+func (c *call) carriesSecret() bool {
+	for _, values := range c.header {
+		if secret.MatchString(strings.Join(values, " ")) {
+			return true
+		}
+	}
+	for name, values := range c.query {
+		if secret.MatchString(name + " " + strings.Join(values, " ")) {
+			return true
+		}
+	}
+	return secret.MatchString(c.path) || secret.Match(c.body)
+}
+
+// response makes of an answer what net/http would have received.
+func (r reply) response(s *Server, req *http.Request, f *Fault) *http.Response {
+	header := http.Header{}
+	for name, values := range r.header {
+		if values != nil {
+			header[name] = values
+		}
+	}
+	resp := &http.Response{
+		Status:     strings.TrimSpace(strconv.Itoa(r.status) + " " + http.StatusText(r.status)),
+		StatusCode: r.status,
+		Proto:      "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header:        header,
+		ContentLength: int64(len(r.body)),
+		Request:       req,
+	}
+	b := &body{s: s, ctx: req.Context(), fault: f, rest: r.body}
+	switch {
+	case f.Endless:
+		resp.ContentLength = -1
+	case f.Truncate:
+		b.rest = r.body[:len(r.body)/2]
+	default:
+		if f.Drip == 0 {
+			resp.Body = io.NopCloser(bytes.NewReader(r.body))
+			if header.Get("Content-Length") == "" && len(r.body) > 0 {
+				header.Set("Content-Length", strconv.Itoa(len(r.body)))
+			}
+		}
+	}
+	if resp.Body == nil {
+		resp.Body = b
+	}
+	return resp
+}
+
+// body is a response body that a fault interferes with.
+type body struct {
+	s     *Server
+	ctx   context.Context
+	fault *Fault
+	rest  []byte
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, err
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	if b.fault.Drip > 0 {
+		if err := b.s.wait(b.ctx, b.fault.Drip); err != nil {
+			return 0, err
+		}
+		p = p[:1]
+	}
+	if len(b.rest) == 0 {
+		switch {
+		case b.fault.Endless:
+			for i := range p {
+				p[i] = ' '
+			}
+			return len(p), nil
+		case b.fault.Truncate:
+			return 0, io.ErrUnexpectedEOF
+		}
+		return 0, io.EOF
+	}
+	n := copy(p, b.rest)
+	b.rest = b.rest[n:]
+	return n, nil
+}
+
+func (b *body) Close() error { return nil }
+
+func refused(u *url.URL) error {
+	return &net.OpError{Op: "dial", Net: "tcp", Addr: tcpAddr(u), Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+}
+
+// tcpAddr is the address of a URL as it would look in an error: names have a
+// documentation address.
+func tcpAddr(u *url.URL) net.Addr {
+	ip := net.ParseIP(u.Hostname())
+	if ip == nil {
+		ip = net.IPv4(203, 0, 113, 1)
+	}
+	port, _ := strconv.Atoi(portOf(u))
+	return &net.TCPAddr{IP: ip, Port: port}
+}
+
+func portOf(u *url.URL) string {
+	if p := u.Port(); p != "" {
+		return p
+	}
+	if u.Scheme == "https" {
+		return "443"
+	}
+	return "80"
+}
+
+// hostname is host without its port.
+func hostname(host string) string {
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		return h
+	}
+	return host
+}

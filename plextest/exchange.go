@@ -1,0 +1,76 @@
+package plextest
+
+import (
+	"errors"
+	"net/http"
+	"time"
+)
+
+// errReset is a connection that breaks without an answer.
+var errReset = errors.New("plextest: connection reset")
+
+// exchange takes a call through the journal, its fault and the true answer.
+// Both ways in, in process and over a socket, use it; they differ in how they
+// play the errors errReset, errClosed and that of the context, and the faults
+// in the body. The fault is returned for that, nil for none.
+func (s *Server) exchange(c *call) (reply, *Fault, error) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return reply{}, nil, errClosed
+	}
+	c.quirks = s.quirks
+	if c.quirks.XMLAlways {
+		c.wantsJSON = false
+	}
+	entry := s.begin(c)
+	f := s.takeFault(c)
+	if f == nil {
+		f = &Fault{}
+	}
+	s.mu.Unlock()
+
+	r, err := s.act(c, f)
+
+	s.mu.Lock()
+	s.end(c, entry, r, err)
+	date := time.Now().Add(s.offset)
+	s.mu.Unlock()
+	if err != nil {
+		return reply{}, f, err
+	}
+	if _, set := r.header["Date"]; !set {
+		r.header.Set("Date", date.UTC().Format(http.TimeFormat))
+	}
+	f.decorate(&r)
+	return r, f, nil
+}
+
+func (s *Server) act(c *call, f *Fault) (reply, error) {
+	if f.Delay > 0 {
+		if err := s.wait(c.ctx, f.Delay); err != nil {
+			return reply{}, err
+		}
+	}
+	switch {
+	case f.Hang:
+		return reply{}, s.wait(c.ctx, -1)
+	case f.Err != nil:
+		return reply{}, f.Err
+	case f.Reset:
+		return reply{}, errReset
+	}
+	if err := c.ctx.Err(); err != nil {
+		return reply{}, err
+	}
+	var r reply
+	if f.replaces() {
+		r = f.reply(c)
+	} else {
+		r = s.answer(c)
+	}
+	if f.ResetAfter {
+		return reply{status: r.status}, errReset
+	}
+	return r, nil
+}

@@ -1,0 +1,104 @@
+package plextest
+
+import (
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"strconv"
+)
+
+// quietLog keeps net/http from writing about connections that a fault broke.
+var quietLog = log.New(io.Discard, "", 0)
+
+// handler is the way in over a socket.
+type handler struct{ s *Server }
+
+func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	c, err := h.s.newCall(r, scheme, r.Host, siteAll)
+	if err != nil {
+		return // the client is gone
+	}
+	h.s.serve(w, c)
+}
+
+// serve answers c on w, faults included.
+func (s *Server) serve(w http.ResponseWriter, c *call) {
+	answer, f, err := s.exchange(c)
+	if err != nil {
+		if errors.Is(err, errReset) {
+			reset(w)
+		}
+		panic(http.ErrAbortHandler) // net/http's word for: close without an answer
+	}
+	header := w.Header()
+	for name, values := range answer.header {
+		header[name] = values
+	}
+	if _, set := header["Content-Type"]; !set {
+		header["Content-Type"] = nil // no guessing
+	}
+	body := answer.body
+	if !f.Endless && answer.status != http.StatusNoContent && answer.status != http.StatusNotModified {
+		header.Set("Content-Length", strconv.Itoa(len(body)))
+	}
+	w.WriteHeader(answer.status)
+	if c.method == http.MethodHead {
+		return
+	}
+	if f.Truncate {
+		body = body[:len(body)/2]
+	}
+	step := max(len(body), 1)
+	if f.Drip > 0 {
+		step = 1
+	}
+	for len(body) > 0 || f.Endless {
+		if f.Drip > 0 {
+			if err := s.wait(c.ctx, f.Drip); err != nil {
+				panic(http.ErrAbortHandler)
+			}
+		}
+		chunk := body[:min(step, len(body))]
+		body = body[len(chunk):]
+		if len(chunk) == 0 {
+			chunk = []byte("                                ")
+		}
+		if _, err := w.Write(chunk); err != nil {
+			return
+		}
+		if f.Drip > 0 || f.Endless {
+			_ = http.NewResponseController(w).Flush()
+		}
+		if c.ctx.Err() != nil {
+			return
+		}
+	}
+	if f.Truncate {
+		_ = http.NewResponseController(w).Flush()
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// reset breaks the connection below HTTP, and TCP's where there is one, so
+// that the client sees a reset and not an end.
+func reset(w http.ResponseWriter) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	raw := conn
+	if t, ok := conn.(*tls.Conn); ok {
+		raw = t.NetConn()
+	}
+	if t, ok := raw.(*net.TCPConn); ok {
+		_ = t.SetLinger(0)
+	}
+	_ = raw.Close()
+}
