@@ -1,7 +1,6 @@
 package plextest
 
 import (
-	"bytes"
 	"context"
 	"io"
 	"mime"
@@ -45,6 +44,7 @@ type call struct {
 	clientID  string
 	token     string
 	start     time.Time
+	look      *pin // the PIN that is looked at, until the look is over
 
 	code    int  // of the error envelope that was answered, 0 for none
 	rejects bool // the answer says that the token is bad, by a fault
@@ -172,6 +172,3 @@ func (s *Server) answerAPI(c *call, parts []string) reply {
 	}
 	return c.fail(1002)
 }
-
-// bytesReader is a body that can be sent with its length known.
-func bytesReader(b []byte) io.ReadCloser { return io.NopCloser(bytes.NewReader(b)) }

@@ -28,6 +28,9 @@ func (s *Server) exchange(c *call) (reply, *Fault, error) {
 	if f == nil {
 		f = &Fault{}
 	}
+	if !c.inProcess && (f.Hang || f.Delay > 0) {
+		s.endLook(c) // a client that gives up may be back before its socket tells
+	}
 	s.mu.Unlock()
 
 	r, err := s.act(c, f)

@@ -166,9 +166,7 @@ func (s *Server) end(c *call, entry *Request, r reply, err error) {
 		s.rejected[c.token] = true
 	}
 	if id := c.pinID(); id != "" {
-		if p := s.pinsByID[id]; p != nil {
-			p.looks--
-		}
+		s.endLook(c)
 		if c.code == 1020 {
 			s.journal.lost[id] = true
 		}
@@ -218,6 +216,15 @@ func (s *Server) checkLook(c *call, id string) {
 	}
 	p.looks++
 	p.lastLook = c.start
+	c.look = p
+}
+
+// endLook notes that a look at a PIN is over. s.mu is held.
+func (s *Server) endLook(c *call) {
+	if c.look != nil {
+		c.look.looks--
+		c.look = nil
+	}
 }
 
 // secret matches every token and JWT that the fake makes, and JWTs that are

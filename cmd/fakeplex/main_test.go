@@ -1,0 +1,103 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// start runs the program and returns its lines of output, how to stop it, and
+// its error once it has ended.
+func start(t *testing.T, args ...string) (lines *bufio.Scanner, stop func(), ended <-chan error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() {
+		err := run(ctx, args, w)
+		w.Close()
+		done <- err
+	}()
+	return bufio.NewScanner(r), cancel, done
+}
+
+func ask(t *testing.T, method, url string) (pin struct {
+	ID        int64
+	Code      string
+	AuthToken *string
+}) {
+	t.Helper()
+	r, err := http.NewRequestWithContext(t.Context(), method, url, nil)
+	require.NoError(t, err)
+	r.Header.Set("Accept", "application/json")
+	r.Header.Set("X-Plex-Client-Identifier", "test-1")
+	resp, err := http.DefaultClient.Do(r)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	require.NoError(t, json.NewDecoder(resp.Body).Decode(&pin))
+	return pin
+}
+
+func TestApprovesByItselfAndEnds(t *testing.T) {
+	out, stop, ended := start(t, "-approve-after", "1ms")
+	require.True(t, out.Scan())
+	base, ok := strings.CutPrefix(out.Text(), "fake plex.tv: ")
+	require.True(t, ok, out.Text())
+	require.True(t, out.Scan())
+	assert.Contains(t, out.Text(), "/link")
+
+	pin := ask(t, "POST", base+"/api/v2/pins")
+	require.True(t, out.Scan())
+	assert.Equal(t, "approved "+pin.Code+" as alice", out.Text())
+	pin = ask(t, "GET", fmt.Sprintf("%s/api/v2/pins/%d", base, pin.ID))
+	assert.NotNil(t, pin.AuthToken)
+
+	stop()
+	require.True(t, out.Scan())
+	assert.Equal(t, "violation: POST "+strings.TrimPrefix(base, "http://")+"/api/v2/pins: X-Plex-Product is missing", out.Text())
+	for out.Scan() {
+	}
+	select {
+	case err := <-ended:
+		assert.NoError(t, err)
+	case <-time.After(10 * time.Second):
+		t.Fatal("does not end")
+	}
+	_, err := http.Get(base)
+	assert.Error(t, err)
+}
+
+func TestQuietPrintsTheURLAlone(t *testing.T) {
+	out, stop, ended := start(t, "-q", "-addr", "localhost:0")
+	require.True(t, out.Scan())
+	resp, err := http.Get(out.Text() + "/link")
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, http.StatusOK, resp.StatusCode)
+	stop()
+	assert.False(t, out.Scan())
+	assert.NoError(t, <-ended)
+}
+
+func TestArguments(t *testing.T) {
+	var out bytes.Buffer
+	assert.ErrorIs(t, run(t.Context(), []string{"-h"}, &out), flag.ErrHelp)
+	for _, word := range []string{"curl", "-approve-after", "/link", "X-Plex-Client-Identifier"} {
+		assert.Contains(t, out.String(), word)
+	}
+	for _, args := range [][]string{{"-addr", "0.0.0.0:0"}, {"-addr", "192.168.1.1:80"}, {"-addr", "nonsense"}, {"-nope"}, {"extra"}} {
+		assert.Error(t, run(t.Context(), args, io.Discard), args)
+	}
+}
