@@ -136,12 +136,15 @@ func check(data []byte) error {
 	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
 		offset, reason = 1, "the document begins with a byte order mark"
 	}
-	upTo := data[:min(max(offset-1, 0), len(data))]
-	return &SyntaxError{
-		Line:   1 + bytes.Count(upTo, []byte("\n")),
-		Column: len(upTo) - bytes.LastIndexByte(upTo, '\n'),
-		Reason: reason,
-	}
+	line, column := Position(data, min(max(offset-1, 0), len(data)))
+	return &SyntaxError{Line: line, Column: column, Reason: reason}
+}
+
+// Position is the line and the column of data[offset], both from 1; the column
+// counts bytes.
+func Position(data []byte, offset int) (line, column int) {
+	upTo := data[:offset]
+	return 1 + bytes.Count(upTo, []byte("\n")), len(upTo) - bytes.LastIndexByte(upTo, '\n')
 }
 
 // Members returns the members in order. Do not modify it.

@@ -1,0 +1,169 @@
+//go:build unix
+
+package plexauth
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+)
+
+func openFile(path string) (*os.File, error) { return os.Open(path) }
+
+func replaceFile(temp, path string) error { return os.Rename(temp, path) }
+
+func syncDir(dir *os.File) error {
+	err := dir.Sync()
+	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
+		return nil // a file system that has no such thing
+	}
+	return err
+}
+
+// owner is who a file belongs to.
+type owner struct{ uid, gid int }
+
+func ownerOf(info fs.FileInfo) owner {
+	st := info.Sys().(*syscall.Stat_t)
+	return owner{int(st.Uid), int(st.Gid)}
+}
+
+// reference is the owner that path has or shall have. False: whoever writes.
+func reference(path string, old fs.FileInfo) (owner, bool) {
+	root := os.Geteuid() == 0
+	if old != nil && (!root || ownerOf(old).uid != 0) {
+		return ownerOf(old), true
+	}
+	if root {
+		if dir, err := os.Stat(filepath.Dir(path)); err == nil && (old == nil || ownerOf(dir).uid != 0) {
+			return ownerOf(dir), true
+		}
+	}
+	if old != nil {
+		return ownerOf(old), true
+	}
+	return owner{}, false
+}
+
+// keepOwner gives f the owner and the mode that path has or shall have.
+func keepOwner(f *os.File, path string, old fs.FileInfo) error {
+	now, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if want, ok := reference(path, old); ok && want != ownerOf(now) {
+		err := f.Chown(want.uid, want.gid)
+		// It matters where the owner that path had would be lost, or a group
+		// that the mode gives something to.
+		had := old != nil && want == ownerOf(old)
+		if err != nil && had && (want.uid != ownerOf(now).uid || old.Mode()&0o070 != 0) {
+			return err
+		}
+	}
+	if old != nil && old.Mode().Perm() != now.Mode().Perm() {
+		return f.Chmod(old.Mode().Perm())
+	}
+	return nil
+}
+
+// shareLock gives a new lock file to all who may replace path, as far as
+// possible.
+func shareLock(f *os.File, path string) {
+	old, _ := os.Lstat(path)
+	if want, ok := reference(path, old); ok {
+		_ = f.Chown(want.uid, want.gid)
+	}
+	_ = f.Chmod(0o660)
+}
+
+// diagnose says who and what is involved in an error, and what helps.
+func diagnose(path string, err error) (facts, remedy string) {
+	dir := filepath.Dir(path)
+	describe := func(name string) string {
+		info, err := os.Stat(name)
+		if err != nil {
+			return ""
+		}
+		o := ownerOf(info)
+		return fmt.Sprintf(", %s is %s of %d:%d", name, info.Mode(), o.uid, o.gid)
+	}
+	facts = fmt.Sprintf("run by uid %d gid %d%s%s", os.Geteuid(), os.Getegid(), describe(dir), describe(path))
+	is := func(errnos ...syscall.Errno) bool {
+		for _, e := range errnos {
+			if errors.Is(err, e) {
+				return true
+			}
+		}
+		return false
+	}
+	switch {
+	case errors.Is(err, errMounted), is(syscall.EBUSY, syscall.EXDEV):
+		remedy = "a single file mounted into a container cannot be replaced, mount its directory instead"
+	case is(syscall.EROFS):
+		remedy = "the file system is read-only, mount " + dir + " writable"
+	case is(syscall.ENOSPC, syscall.EDQUOT):
+		remedy = "the disk is full or a quota is used up, make room on the file system of " + dir
+	case is(syscall.EFBIG):
+		remedy = "a limit on the size of files is too low, see ulimit -f"
+	case is(syscall.EBADF, syscall.ENOLCK, syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.ENOSYS):
+		remedy = "the file system of " + dir + " has no working locks, use a local disk or mount it with locks"
+	case is(syscall.EACCES, syscall.EPERM):
+		remedy = fmt.Sprintf("let uid %d read the file, write to its directory and keep its owner: chown both to that user, or run as the owner", os.Geteuid())
+	case is(syscall.ENOTDIR, syscall.ENOENT):
+		remedy = "see that " + dir + " is a directory"
+	}
+	return facts, remedy
+}
+
+// isMountPoint reports whether path itself is mounted, which only Linux tells.
+func isMountPoint(path string) bool {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		// id, parent, device, root, mount point, …: proc(5)
+		if fields := strings.Fields(lines.Text()); len(fields) > 4 && unescape.Replace(fields[4]) == path {
+			return true
+		}
+	}
+	return false
+}
+
+// lockHolder names the process that has the lock, where Linux tells; "" else.
+func lockHolder(name string) string {
+	info, err := os.Stat(name)
+	if err != nil {
+		return ""
+	}
+	f, err := os.Open("/proc/locks")
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	st := info.Sys().(*syscall.Stat_t)
+	dev := uint64(st.Dev) // as makedev(3) packs it
+	major, minor := dev>>8&0xfff|dev>>32&^0xfff, dev&0xff|dev>>12&^0xff
+	inode := fmt.Sprintf("%02x:%02x:%d", major, minor, st.Ino)
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		// 1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 || fields[1] != "FLOCK" || fields[5] != inode || fields[4] == "0" || fields[4] == "-1" {
+			continue
+		}
+		if fields[4] == strconv.Itoa(os.Getpid()) {
+			return "this process itself"
+		}
+		command, _ := os.ReadFile("/proc/" + fields[4] + "/comm")
+		return fmt.Sprintf("process %s (%s)", fields[4], strings.TrimSpace(string(command)))
+	}
+	return ""
+}

@@ -1,0 +1,121 @@
+package plexauth
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// errMounted stands for the errors of a rename over a mount point.
+var errMounted = errors.New("it is mounted as a single file, so it cannot be replaced")
+
+// A temporary file is the target's name with a dot before and this behind. The
+// part between is tempRandom bytes in hex.
+const (
+	tempMark   = ".plexauth-"
+	tempSuffix = ".tmp"
+	tempRandom = 8
+)
+
+// writeTemp writes data to a new file beside path, with the mode and owner
+// that path has (old, nil where there is none) or shall have, synced to the
+// disk. After an error there is no such file.
+func writeTemp(path string, data []byte, old fs.FileInfo) (name string, err error) {
+	var random [tempRandom]byte
+	rand.Read(random[:]) // never fails
+	dir, base := filepath.Split(path)
+	name = filepath.Join(dir, "."+base+tempMark+hex.EncodeToString(random[:])+tempSuffix)
+
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return "", explain(path, err)
+	}
+	defer func() {
+		if closed := f.Close(); err == nil && closed != nil {
+			err = explain(path, closed)
+		}
+		if err != nil {
+			os.Remove(name)
+		}
+	}()
+	if _, err := f.Write(data); err != nil {
+		return "", explain(path, err)
+	}
+	if err := keepOwner(f, path, old); err != nil {
+		return "", explain(path, err)
+	}
+	if err := f.Sync(); err != nil {
+		return "", explain(path, err)
+	}
+	return name, nil
+}
+
+// removeLitter removes what processes killed in an Update of path have left.
+// Whoever calls it holds the lock, so none of it is in use.
+func removeLitter(dir *os.File, path string) {
+	prefix := "." + filepath.Base(path) + tempMark
+	names, _ := dir.Readdirnames(-1) // a directory that cannot be listed keeps its litter
+	for _, name := range names {
+		middle, ok := strings.CutPrefix(name, prefix)
+		if !ok {
+			continue
+		}
+		middle, ok = strings.CutSuffix(middle, tempSuffix)
+		if random, err := hex.DecodeString(middle); !ok || err != nil || len(random) != tempRandom {
+			continue
+		}
+		full := filepath.Join(filepath.Dir(path), name)
+		if info, err := os.Lstat(full); err == nil && info.Mode().IsRegular() {
+			os.Remove(full)
+		}
+	}
+}
+
+// makeDir makes a directory and those above it, and syncs what names them.
+func makeDir(dir string) error {
+	if _, err := os.Stat(dir); err == nil {
+		return nil
+	}
+	parent := filepath.Dir(dir)
+	if parent == dir {
+		return nil
+	}
+	if err := makeDir(parent); err != nil {
+		return err
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	f, err := os.Open(parent)
+	if err != nil {
+		return nil // not ours to read: it was there before
+	}
+	defer f.Close()
+	return syncDir(f)
+}
+
+// openDir opens the directory of path, to list and to sync it.
+func openDir(path string) (*os.File, error) {
+	dir, err := os.Open(filepath.Dir(path))
+	if err != nil {
+		return nil, explain(path, err)
+	}
+	return dir, nil
+}
+
+// explain makes of an error of the operating system one that says what to do.
+func explain(path string, err error) error {
+	facts, remedy := diagnose(path, err)
+	if facts != "" {
+		facts = " (" + facts + ")"
+	}
+	if remedy != "" {
+		remedy = ": " + remedy
+	}
+	return fmt.Errorf("%w: %s: %w%s%s", ErrStore, path, err, facts, remedy)
+}
