@@ -1,0 +1,212 @@
+package plexauth
+
+import (
+	"bytes"
+	"crypto/tls"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What stands behind an [Error]; errors.Is finds it.
+var (
+	// ErrUnavailable: plex.tv (or a media server) could not be reached, or
+	// what answered was not its API. It says nothing about the token: try
+	// again later.
+	ErrUnavailable = errors.New("plexauth: plex.tv is unavailable")
+	// ErrRateLimited: plex.tv asks to slow down; see [Error.RetryAfter].
+	ErrRateLimited = errors.New("plexauth: rate-limited by plex.tv")
+	// ErrTokenRejected: plex.tv itself says that the token is no longer good.
+	// Only a new sign-in helps.
+	ErrTokenRejected = errors.New("plexauth: plex.tv rejected the token, sign in again")
+	// ErrTokenExpired: the token was a JWT past its life; it can be renewed.
+	ErrTokenExpired = errors.New("plexauth: the token has expired")
+)
+
+// Error is a request to plex.tv or to a media server that failed. It holds no
+// body, no URL and no secret. Its cause, where nothing came back, is found
+// with errors.As: [*net.DNSError], [*net.OpError] (connect, proxy),
+// [*tls.CertificateVerificationError], or a [net.Error] whose Timeout is true.
+type Error struct {
+	Op         string        // what was tried, "check PIN"
+	StatusCode int           // HTTP status; 0 where nothing came back
+	Code       int           // plex.tv's own code, 1020; 0 where it gave none
+	Message    string        // plex.tv's own words, one line; or what was wrong with the answer
+	RetryAfter time.Duration // how long plex.tv asked to wait, an hour at most; 0 where it did not
+
+	where     string // "plex.tv", or the media server
+	is        error  // the sentinel that this error is, or nil
+	cause     *cause // where nothing came back
+	transient bool   // it will pass by itself, and says nothing about a PIN or a token
+}
+
+// cause keeps a foreign error matchable, and its text free of secrets.
+type cause struct {
+	text string
+	err  error
+}
+
+func (c *cause) Error() string { return c.text }
+func (c *cause) Unwrap() error { return c.err }
+
+// Error says what was tried, what went wrong and what to do.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "plexauth: %s: ", e.Op)
+	switch {
+	case e.cause != nil:
+		fmt.Fprintf(&b, "no answer from %s: %s", e.where, e.cause.text)
+	case e.Code != 0:
+		fmt.Fprintf(&b, "%s answered %d, code %d: %s", e.where, e.StatusCode, e.Code, e.Message)
+	case e.Message != "":
+		fmt.Fprintf(&b, "%s answered %d: %s", e.where, e.StatusCode, e.Message)
+	default:
+		fmt.Fprintf(&b, "%s answered %d", e.where, e.StatusCode)
+	}
+	if advice := e.advice(); advice != "" {
+		b.WriteString(" (" + advice + ")")
+	}
+	return b.String()
+}
+
+// Format prints the text of [Error.Error] for every verb.
+func (e *Error) Format(f fmt.State, _ rune) { io.WriteString(f, e.Error()) }
+
+// LogValue implements [slog.LogValuer].
+func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
+
+// Is reports whether target is the sentinel that e stands for.
+func (e *Error) Is(target error) bool { return e.is != nil && e.is == target }
+
+// Unwrap returns the cause, nil where an answer came back.
+func (e *Error) Unwrap() error {
+	if e.cause == nil {
+		return nil
+	}
+	return e.cause
+}
+
+// kind names the class of the failure for a person's eye and for the panel.
+func (e *Error) kind() string {
+	switch e.is {
+	case ErrRateLimited:
+		return "rate_limited"
+	case ErrTokenRejected:
+		return "rejected"
+	case ErrTokenExpired:
+		return "expired"
+	}
+	if e.cause == nil {
+		if e.StatusCode < 300 {
+			return "content"
+		}
+		return "status"
+	}
+	var dns *net.DNSError
+	var op *net.OpError
+	var cert *tls.CertificateVerificationError
+	var record tls.RecordHeaderError
+	var alert tls.AlertError
+	var timeout net.Error
+	switch {
+	case errors.As(e.cause, &op) && op.Op == "proxyconnect", strings.Contains(e.cause.text, "Proxy Authentication Required"):
+		return "proxy"
+	case errors.As(e.cause, &dns):
+		return "dns"
+	case errors.As(e.cause, &cert), errors.As(e.cause, &record), errors.As(e.cause, &alert), strings.Contains(e.cause.text, "tls: "), strings.Contains(e.cause.text, "x509: "):
+		return "tls"
+	case errors.As(e.cause, &timeout) && timeout.Timeout():
+		return "timeout"
+	}
+	return "connect"
+}
+
+func (e *Error) advice() string {
+	switch e.kind() {
+	case "rate_limited":
+		if e.RetryAfter > 0 {
+			return fmt.Sprintf("try again in %s", e.RetryAfter.Round(time.Second))
+		}
+		return "try again in a minute"
+	case "rejected":
+		return "sign in again"
+	case "expired":
+		return "renew it with Refresh"
+	case "proxy":
+		return "check the proxy settings"
+	case "dns":
+		return "check this machine's DNS and its connection to the internet"
+	case "tls":
+		return "check the clock and the CA certificates; a proxy that inspects TLS needs its own root in HTTPClient"
+	case "timeout":
+		return "the connection is slow or filtered; try again"
+	case "connect":
+		return "check the network, a firewall or a proxy"
+	case "content":
+		return "a proxy or a captive portal may stand in between; try again later"
+	}
+	if e.is == ErrUnavailable {
+		return "try again later"
+	}
+	return ""
+}
+
+// envelope is plex.tv's own form of an error.
+type envelope struct {
+	code    int
+	message string
+}
+
+// parseEnvelope reads the JSON and the XML forms; ok is false for anything
+// else: a proxy's page, a captive portal, nothing.
+func parseEnvelope(body []byte) (env envelope, ok bool) {
+	body = bytes.TrimSpace(body)
+	if len(body) == 0 {
+		return env, false
+	}
+	if body[0] == '{' {
+		var j struct {
+			Errors []struct {
+				Code    json.RawMessage `json:"code"`
+				Message json.RawMessage `json:"message"`
+			} `json:"errors"`
+		}
+		if json.Unmarshal(body, &j) != nil || len(j.Errors) == 0 {
+			return env, false
+		}
+		code, _ := number(j.Errors[0].Code)
+		return envelope{int(code), text(j.Errors[0].Message)}, true
+	}
+	if body[0] != '<' {
+		return env, false
+	}
+	var x struct {
+		XMLName xml.Name
+		Code    string `xml:"code,attr"`   // <Response code="401" status="…"/>
+		Status  string `xml:"status,attr"` // its message
+		Errors  []struct {
+			Code    string `xml:"code,attr"`
+			Message string `xml:"message,attr"`
+			Text    string `xml:",chardata"`
+		} `xml:"error"`
+	}
+	if xml.Unmarshal(body, &x) != nil {
+		return env, false
+	}
+	switch {
+	case x.XMLName.Local == "errors" && len(x.Errors) > 0:
+		env.code, _ = strconv.Atoi(x.Errors[0].Code)
+		env.message = strings.TrimSpace(x.Errors[0].Message + " " + x.Errors[0].Text)
+		return env, true
+	case x.XMLName.Local == "Response" && x.Code != "":
+		return envelope{message: x.Status}, true
+	}
+	return env, false
+}

@@ -1,0 +1,731 @@
+package plexauth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+const (
+	slowestPoll = 10 * time.Second // in bad weather
+	reuseFor    = time.Minute      // what must be left of a PIN that is shown again
+	saveGrace   = time.Second      // for saving a token when its context has ended
+	saveLimit   = 5 * time.Minute
+	// fresh is how long a look answers for those who come after it.
+	fresh = time.Second
+	// rounding is what an expiresIn in whole seconds may be off.
+	rounding = 2 * time.Second
+)
+
+// How a login can end without a token.
+var (
+	// ErrPinExpired: nobody approved the PIN in time. Start again.
+	ErrPinExpired = errors.New("plexauth: the PIN expired before it was approved")
+	// ErrPinSuperseded: another Start replaced the PIN.
+	ErrPinSuperseded = errors.New("plexauth: another login has replaced this one")
+	// ErrNoPendingPin: no login is pending, or it was cancelled.
+	ErrNoPendingPin = errors.New("plexauth: no login is pending")
+)
+
+// logins are the logins that this process looks after, one a profile.
+type logins struct {
+	mu         sync.Mutex // guards the maps, never held while waiting
+	byInstance map[string]*login
+	starting   map[string]chan struct{} // whose turn it is to Start
+}
+
+// login is what all who wait for one PIN in this process share: they look in
+// turn, and one look answers for all.
+type login struct {
+	pin  *Pin
+	turn chan struct{} // holds whoever looks, saves or cancels
+	over chan struct{} // closed when the login has ended
+	end  error         // how; read it once over is closed
+
+	mu       sync.Mutex         // guards the rest, never held while waiting
+	cancel   context.CancelFunc // ends the look in flight
+	looked   time.Time          // when the last one left
+	result   error              // what it found: nil is "not yet"
+	trouble  string             // the kind of failure last logged
+	next     time.Time          // no look before
+	gap      time.Duration      // between looks
+	interval time.Duration      // the least gap
+	deadline time.Time          // of the PIN, by the wall clock
+	latest   time.Time          // no answer moves the deadline beyond
+	known    bool               // plex.tv said how long the PIN lives
+	seen     json.RawMessage    // the namespace when it was last found to hold this PIN
+}
+
+// begin takes up a PIN: first look after one interval.
+func (s *shared) begin(instance string, pin *Pin) *login {
+	s.logins.mu.Lock()
+	defer s.logins.mu.Unlock()
+	if l := s.logins.byInstance[instance]; l != nil {
+		if l.pin.ID == pin.ID {
+			return l
+		}
+		l.close(ErrPinSuperseded)
+	}
+	now := time.Now().Round(0)
+	l := &login{
+		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}),
+		interval: max(s.options.PollInterval, time.Second),
+		deadline: pin.ExpiresAt.Round(0), known: pin.lifetimeKnown,
+	}
+	if most := now.Add(longestLifetime); l.deadline.After(most) { // a clock was set
+		l.deadline = most
+	}
+	l.latest = now.Add(longestLifetime)
+	l.gap = l.interval
+	l.next = now.Add(jitter(l.gap))
+	s.logins.byInstance[instance] = l
+	return l
+}
+
+func jitter(d time.Duration) time.Duration { return d + rand.N(d/20+1) }
+
+// close ends the login for all who wait. The caller holds logins.mu or is
+// the only one who can.
+func (l *login) close(err error) {
+	select {
+	case <-l.over:
+	default:
+		l.end = err
+		close(l.over)
+	}
+}
+
+// ended ends a login and forgets it.
+func (p *PlexAuth) ended(l *login, err error) (bool, error) {
+	p.logins.mu.Lock()
+	defer p.logins.mu.Unlock()
+	l.close(err)
+	if p.logins.byInstance[p.instance] == l {
+		delete(p.logins.byInstance, p.instance)
+	}
+	return true, l.end
+}
+
+// nextLook is when the next look is due: not before the others' pace allows,
+// and at the deadline at the latest.
+func (l *login) nextLook(guard time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.next
+	if guard.After(t) {
+		t = guard
+	}
+	if t.After(l.deadline) {
+		t = l.deadline
+	}
+	if least := l.looked.Add(fresh); t.Before(least) {
+		t = least
+	}
+	return t
+}
+
+// Start begins a login: it makes sure that the store can take the result, asks
+// plex.tv for a PIN and remembers it. It returns the PIN that is pending
+// already if it was made with the same options and has a minute left; any
+// other is superseded by the new one.
+//
+// Its errors match [ErrStore], or are an [*Error] ([ErrUnavailable],
+// [ErrRateLimited]); nothing is pending then that was not before.
+func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
+	if p.invalid != nil {
+		return nil, p.invalid
+	}
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	turn := p.startTurn()
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	if s, ok := p.store.(interface{ Check(context.Context) error }); ok {
+		if err := s.Check(ctx); err != nil {
+			if ctx.Err() != nil {
+				return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+			}
+			return nil, newStoreError(err)
+		}
+	}
+	var clientID string
+	var found *pendingPIN
+	err := p.update(ctx, func(b *profile) error {
+		clientID, found = b.ensureClientID(p.options.ClientID), b.pending()
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if found != nil && !found.token.IsZero() { // approved: it must not be lost to the new one
+		if err := p.settleParked(ctx, found); err != nil && !errors.Is(err, ErrAccountMismatch) && !errors.Is(err, ErrTokenRejected) {
+			return nil, err
+		}
+	} else if found.answers(clientID, o) {
+		return p.newPin(*found), nil
+	}
+	p.info(ctx, "request PIN")
+	pin, err := p.createPIN(ctx, clientID, o)
+	if err != nil {
+		return nil, err
+	}
+	err = p.update(ctx, func(b *profile) error {
+		if v := b.pending(); v.answers(clientID, o) && (found == nil || v.id != found.id) {
+			pin = p.newPin(*v) // another replica was faster: one PIN for both
+			return nil
+		}
+		b.create()
+		b.setPending(&pendingPIN{
+			id: pin.ID, code: pin.Code, created: pin.CreatedAt, expires: pin.ExpiresAt, lifetimeKnown: pin.lifetimeKnown,
+			clientID: clientID, options: o,
+		})
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	p.begin(p.instance, pin)
+	p.logf(ctx, LevelSuccess, "PIN issued")
+	return pin, nil
+}
+
+func (p *PlexAuth) startTurn() chan struct{} {
+	p.logins.mu.Lock()
+	defer p.logins.mu.Unlock()
+	turn := p.logins.starting[p.instance]
+	if turn == nil {
+		turn = make(chan struct{}, 1)
+		p.logins.starting[p.instance] = turn
+	}
+	return turn
+}
+
+// answers reports whether a pending PIN is as good as a new one.
+func (v *pendingPIN) answers(clientID string, o PinOptions) bool {
+	return v != nil && v.token.IsZero() && v.code != "" && v.clientID == clientID && v.options == o && time.Until(v.expires) >= reuseFor
+}
+
+// resume returns the login that is pending in the store.
+func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := b.pending()
+	if v == nil {
+		return nil, ErrNoPendingPin
+	}
+	if v.expires.IsZero() { // CrossWatch wrote it, and not when
+		v.created = time.Now().Round(0)
+		v.expires = v.created.Add(defaultLifetime)
+	}
+	return p.begin(p.instance, p.newPin(*v)), nil
+}
+
+// Finish looks once whether the pending PIN has been approved, and saves the
+// token if so. Connected speaks of this login: it is false while the PIN is
+// pending, even if an older token works. Where none is pending, Finish is
+// [PlexAuth.Status]. A call within a second of another look answers from that.
+//
+// It returns [ErrPinExpired], [ErrPinSuperseded], [ErrNoPendingPin] and
+// [ErrAccountMismatch] when the login has ended so, an [*Error] when plex.tv
+// could not be asked, in which case the login goes on, and errors of the
+// store.
+func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
+	l, err := p.resume(ctx)
+	if errors.Is(err, ErrNoPendingPin) {
+		return p.Status(ctx)
+	}
+	if err != nil {
+		return p.blank(), err
+	}
+	over, err := p.step(ctx, l)
+	s, err := p.statusNow(ctx, err)
+	if !over || err != nil {
+		s.Connected = false
+	}
+	return s, err
+}
+
+// Wait looks at the pending PIN, at a second's pace, until it is approved and
+// the token is saved, or the login has ended otherwise: [ErrPinExpired],
+// [ErrPinSuperseded], [ErrNoPendingPin] where there is none or it was
+// cancelled, [ErrAccountMismatch], an [*Error] where plex.tv refuses for good,
+// or ctx's error, after which the login can be taken up again. A network that
+// is down does not end it. It need not be the process that called Start.
+func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
+	l, err := p.resume(ctx)
+	if err != nil {
+		return p.statusNow(ctx, err)
+	}
+	for {
+		pause := time.NewTimer(time.Until(l.nextLook(p.client.guard.clear())))
+		select {
+		case <-pause.C:
+		case <-l.over:
+			pause.Stop()
+		case <-ctx.Done():
+			pause.Stop()
+			return p.statusNow(ctx, fmt.Errorf("plexauth: waiting for the approval: %w", ctx.Err()))
+		}
+		if over, err := p.step(ctx, l); over {
+			return p.statusNow(ctx, err)
+		}
+	}
+}
+
+// Login begins a login, shows it and waits for its end: [PlexAuth.Start],
+// show, [PlexAuth.Wait], and their errors. An error of show cancels the login
+// and is returned.
+func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) error) (Status, error) {
+	pin, err := p.Start(ctx, o)
+	if err != nil {
+		return p.statusNow(ctx, err)
+	}
+	if err := show(pin); err != nil {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
+		defer cancel()
+		if cancelErr := p.Cancel(late); cancelErr != nil {
+			p.warn(ctx, "login not cancelled", cancelErr)
+		}
+		return p.statusNow(ctx, err)
+	}
+	return p.Wait(ctx)
+}
+
+// Cancel ends the pending login, if there is one: when it returns, no request
+// about its PIN is made any more, and everyone who waits for it gets
+// [ErrNoPendingPin]. A login that has been approved already is finished
+// instead. Its errors are those of the store, and [ErrUnavailable] where an
+// approved login cannot be finished now.
+func (p *PlexAuth) Cancel(ctx context.Context) error {
+	done, err := p.stopLooking(ctx)
+	if err != nil {
+		return err
+	}
+	how := error(nil)
+	defer func() { done(how) }()
+	b, err := p.load(ctx)
+	if err != nil {
+		return err
+	}
+	v := b.pending()
+	if v == nil {
+		how = ErrNoPendingPin
+		return nil
+	}
+	if !v.token.IsZero() {
+		err := p.settleParked(ctx, v)
+		if errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected) {
+			how = err
+			return nil
+		}
+		return err
+	}
+	if err := p.dropPending(ctx, v.id); err != nil {
+		return err
+	}
+	how = ErrNoPendingPin
+	p.info(ctx, "login cancelled")
+	return nil
+}
+
+// stopLooking ends the look in flight, takes the turn, and returns how to give
+// it back: with the error that the login has ended with, or nil where it goes
+// on.
+func (p *PlexAuth) stopLooking(ctx context.Context) (done func(error), err error) {
+	if p.invalid != nil {
+		return nil, p.invalid
+	}
+	p.logins.mu.Lock()
+	l := p.logins.byInstance[p.instance]
+	p.logins.mu.Unlock()
+	if l == nil {
+		return func(error) {}, nil
+	}
+	l.mu.Lock()
+	if l.cancel != nil {
+		l.cancel()
+	}
+	l.mu.Unlock()
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	return func(how error) {
+		if how != nil {
+			p.ended(l, how)
+		}
+		<-l.turn
+	}, nil
+}
+
+// step takes its turn at the PIN: it looks, or takes the result of the look
+// that was just made. over tells that the login has ended, with err.
+func (p *PlexAuth) step(ctx context.Context, l *login) (over bool, err error) {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-l.over:
+		return true, l.end
+	case <-ctx.Done():
+		return false, fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	select {
+	case <-l.over:
+		return true, l.end
+	default:
+	}
+	if err, ok := l.recent(); ok {
+		return false, err
+	}
+	return p.look(ctx, l)
+}
+
+// recent is the result of the last look, if it is fresh.
+func (l *login) recent() (error, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.result, !l.looked.IsZero() && time.Since(l.looked) < fresh
+}
+
+// look makes one look and does what the answer asks for. The caller has the
+// turn.
+func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
+	gone := false
+	raw, err := p.loadRaw(ctx)
+	if err == nil && !bytes.Equal(raw, l.seen) {
+		d, parseErr := parseDocument(raw)
+		if err = parseErr; err == nil {
+			switch v := d.profile(p.instance).pending(); {
+			case v == nil:
+				gone = true // cancelled, or finished by another process: the answer tells
+			case v.id != l.pin.ID:
+				return p.ended(l, ErrPinSuperseded)
+			case !v.token.IsZero():
+				return p.lookParked(ctx, l, v)
+			default:
+				l.seen = raw
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return false, err
+	}
+	if err != nil {
+		p.warn(ctx, "cannot read the store, the login goes on", err)
+	}
+
+	final := !time.Now().Before(l.deadline)
+	limit := attemptLimit
+	if !final {
+		limit = min(limit, time.Until(l.deadline))
+	}
+	lookCtx, cancel := context.WithCancel(ctx)
+	l.mu.Lock()
+	l.cancel = cancel
+	l.mu.Unlock()
+	reply, sent, err := p.checkPIN(lookCtx, l.pin, limit)
+	stopped := lookCtx.Err() != nil
+	cancel()
+
+	var e *Error
+	switch {
+	case err == nil && !reply.token.IsZero():
+		return p.approved(ctx, l, reply.token)
+	case stopped: // by ctx or by Cancel
+		if ctx.Err() == nil {
+			err = nil
+		}
+		return false, err
+	case err == nil && gone:
+		return p.ended(l, ErrNoPendingPin)
+	case err == nil:
+		p.settled(ctx, l)
+		moved, expired := l.pending(reply, sent, final)
+		if expired {
+			return p.expired(ctx, l, ErrPinExpired)
+		}
+		if moved {
+			p.noteExpiry(ctx, l)
+		}
+		return false, nil
+	case errors.Is(err, ErrPinExpired):
+		return p.expired(ctx, l, err)
+	case errors.As(err, &e) && !e.transient && e.is != ErrRateLimited:
+		return p.expired(ctx, l, err) // refused for good
+	}
+	p.disturbed(ctx, l, e, err)
+	l.postpone(sent, e, err)
+	if final {
+		if gone {
+			return p.ended(l, ErrNoPendingPin)
+		}
+		return p.expired(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, err))
+	}
+	return false, err
+}
+
+// pending takes in the answer "not yet": when the PIN really expires, and when
+// to look again.
+func (l *login) pending(r pinReply, sent time.Time, final bool) (moved, expired bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looked, l.result = sent, nil
+	l.gap = min(l.gap, max(slowestPoll, l.interval))
+	l.next = sent.Add(jitter(l.gap))
+	switch {
+	case r.expires && r.expiresIn > 0:
+		l.known = true
+		at := sent.Round(0).Add(r.expiresIn)
+		if at.After(l.latest) {
+			at = l.latest
+		}
+		if off := at.Sub(l.deadline); off > rounding || off < -rounding {
+			l.deadline, moved = at, true
+		}
+	case r.expires && l.known:
+		return false, true // past its life, and plex.tv still answers
+	}
+	return moved, final && !time.Now().Before(l.deadline)
+}
+
+// postpone takes in that a look failed.
+func (l *login) postpone(sent time.Time, e *Error, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looked, l.result = sent, err
+	if e != nil && e.is == ErrRateLimited {
+		l.gap = max(l.gap+defaultSlow, e.RetryAfter)
+	} else {
+		l.gap = max(l.gap, min(2*l.gap, slowestPoll))
+	}
+	l.next = time.Now().Add(jitter(l.gap))
+}
+
+// disturbed logs trouble once, until its kind changes.
+func (p *PlexAuth) disturbed(ctx context.Context, l *login, e *Error, err error) {
+	kind := "other"
+	if e != nil {
+		kind = e.kind()
+	}
+	if l.trouble != kind {
+		l.trouble = kind
+		p.warn(ctx, "no look at the PIN possible, the login goes on", err)
+	}
+}
+
+// settled logs that the trouble is over.
+func (p *PlexAuth) settled(ctx context.Context, l *login) {
+	if l.trouble != "" {
+		l.trouble = ""
+		l.mu.Lock()
+		l.gap = l.interval
+		l.mu.Unlock()
+		p.info(ctx, "plex.tv answers again")
+	}
+}
+
+// noteExpiry writes down a corrected expiry, for the countdowns of others.
+func (p *PlexAuth) noteExpiry(ctx context.Context, l *login) {
+	l.mu.Lock()
+	at := l.deadline
+	l.mu.Unlock()
+	err := p.update(ctx, func(b *profile) error {
+		if v := b.pending(); v != nil && v.id == l.pin.ID {
+			b.setPendingExpiry(at)
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		p.warn(ctx, "the PIN's expiry was not saved", err)
+	}
+}
+
+// expired ends a login that cannot succeed any more.
+func (p *PlexAuth) expired(ctx context.Context, l *login, err error) (bool, error) {
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
+	defer cancel()
+	if dropErr := p.dropPending(late, l.pin.ID); dropErr != nil {
+		p.warn(ctx, "the dead PIN was not removed", dropErr)
+	}
+	p.info(ctx, "login ended: "+reason(err))
+	return p.ended(l, err)
+}
+
+func reason(err error) string {
+	if errors.Is(err, ErrPinExpired) {
+		return "the PIN expired"
+	}
+	return "plex.tv refused"
+}
+
+// dropPending removes the PIN from the store, if it is still the one.
+func (p *PlexAuth) dropPending(ctx context.Context, id int64) error {
+	return p.update(ctx, func(b *profile) error {
+		if v := b.pending(); v != nil && v.id == id {
+			b.remove("_pending_pin")
+		}
+		return nil
+	})
+}
+
+// approved saves a token in hand. plex.tv has retired the older one already,
+// so this must not be lost.
+func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error) {
+	var parked *pendingPIN
+	var already bool
+	err := p.save(ctx, t, func(b *profile) error {
+		parked, already = nil, false
+		v := b.pending()
+		switch {
+		case v == nil || v.id != l.pin.ID:
+			already = b.token("account_token").Equal(t)
+			switch {
+			case already:
+				return nil
+			case v == nil:
+				return ErrNoPendingPin
+			}
+			return ErrPinSuperseded
+		case b.cloudID() != 0 && !v.options.SwitchAccount:
+			b.park(t)
+			v.token = t
+			parked = v
+			return nil
+		}
+		if b.cloudID() != 0 { // whose token this is, the account will tell
+			b.forgetAccount()
+		}
+		b.signIn(t, l.pin.clientID)
+		return nil
+	})
+	switch {
+	case errors.Is(err, ErrNoPendingPin), errors.Is(err, ErrPinSuperseded), err == nil && already:
+		return p.ended(l, err)
+	case err != nil:
+		return true, err // given up, but the PIN is still pending and another look finds the token again
+	case parked != nil:
+		return p.lookParked(ctx, l, parked)
+	}
+	p.logf(ctx, LevelSuccess, "token stored")
+	a, err := p.client.readAccount(ctx, t, l.pin.clientID)
+	if err == nil {
+		err = p.update(ctx, func(b *profile) error {
+			if b.token("account_token").Equal(t) {
+				b.adopt(a)
+			}
+			return nil
+		}, t)
+	}
+	if err != nil {
+		p.warn(ctx, "signed in, but the account could not be read yet", err)
+	}
+	return p.ended(l, nil)
+}
+
+// save carries out an update that must not be lost: also past the end of ctx,
+// for a second, and again while the store fails.
+func (p *PlexAuth) save(ctx context.Context, t Token, edit func(*profile) error) error {
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		if sleep(late, saveGrace) == nil {
+			cancel()
+		}
+	})
+	defer stop()
+	warned := false
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := p.update(late, edit, t)
+		if !errors.Is(err, ErrStore) {
+			return err
+		}
+		if !warned {
+			warned = true
+			p.warn(ctx, "the token could not be saved, trying again", err)
+		}
+		if sleep(late, pause) != nil {
+			return err
+		}
+	}
+}
+
+// lookParked decides on an approved token that waits for its account to be
+// known.
+func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (bool, error) {
+	sent := time.Now()
+	err := p.settleParked(ctx, v)
+	var e *Error
+	if errors.As(err, &e) && e.is != ErrTokenRejected && time.Now().Before(l.deadline) {
+		p.disturbed(ctx, l, e, err)
+		l.postpone(sent, e, err)
+		return false, err
+	}
+	if ctx.Err() != nil && err != nil {
+		return false, err
+	}
+	return p.ended(l, err)
+}
+
+// settleParked reads the account of a parked token and promotes the token, or
+// drops it with [ErrAccountMismatch]. Any other error leaves it parked.
+func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
+	a, err := p.client.readAccount(ctx, v.token, v.clientID)
+	if errors.Is(err, ErrTokenRejected) { // revoked before it was ever used
+		return errors.Join(err, p.dropPending(ctx, v.id))
+	}
+	if err != nil {
+		return err
+	}
+	mismatch := false
+	err = p.save(ctx, v.token, func(b *profile) error {
+		mismatch = false
+		now := b.pending()
+		if now == nil || now.id != v.id {
+			switch {
+			case b.token("account_token").Equal(v.token):
+				return nil
+			case now == nil:
+				return ErrNoPendingPin
+			}
+			return ErrPinSuperseded
+		}
+		if linked := b.cloudID(); linked != 0 && linked != a.ID && !now.options.SwitchAccount {
+			mismatch = true
+			b.remove("_pending_pin")
+			return nil
+		}
+		b.signIn(v.token, v.clientID)
+		b.adopt(a)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if mismatch {
+		if err := p.client.revoke(ctx, v.token, v.clientID); err != nil {
+			p.warn(ctx, "the other account's token was dropped, but not revoked", err)
+		}
+		p.info(ctx, "login refused: another account than the one linked")
+		return fmt.Errorf("%w: %s; use SwitchAccount to accept it", ErrAccountMismatch, oneLine(a.name()))
+	}
+	p.logf(ctx, LevelSuccess, "token stored")
+	return nil
+}
+
+func (p *PlexAuth) warn(ctx context.Context, what string, err error) {
+	p.logf(ctx, slog.LevelWarn, what, slog.String("error", err.Error()))
+}

@@ -1,0 +1,274 @@
+package plexauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"rsc.io/qr"
+)
+
+const (
+	defaultLifetime  = 15 * time.Minute // of a PIN whose answer names none
+	shortestLifetime = 10 * time.Second
+	longestLifetime  = time.Hour
+	longestShortCode = 10 // 4 characters are usual; a strong code has 25
+	maxTokenLength   = 4 << 10
+)
+
+// PinOptions says what kind of login [PlexAuth.Start] begins. The zero value
+// is right for a code that a person types at plex.tv/link.
+type PinOptions struct {
+	// Strong asks for a long code for Plex's web sign-in page
+	// ([Pin.AuthURL]), which nobody types.
+	Strong bool
+	// ForwardURL is where that page sends the browser afterwards, an absolute
+	// http or https URL. It needs Strong.
+	ForwardURL string
+	// SwitchAccount accepts an account other than the one now linked, and
+	// forgets what was stored of the old one. Without it such a login ends in
+	// [ErrAccountMismatch] and the old one stays.
+	SwitchAccount bool
+}
+
+func (o PinOptions) check() error {
+	if o.ForwardURL == "" {
+		return nil
+	}
+	if !o.Strong {
+		return errors.New("plexauth: ForwardURL needs Strong: the page for typed codes sends nobody anywhere")
+	}
+	u, err := url.Parse(o.ForwardURL)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil {
+		return errors.New("plexauth: ForwardURL must be an absolute http or https URL without user and password")
+	}
+	return nil
+}
+
+// Pin is a login that waits for a person's approval at Plex. Show [Pin.URL]
+// and, for a short one, Code. A Pin does not change; it is safe for
+// concurrent use.
+type Pin struct {
+	ID        int64     `json:"-"`    // plex.tv's number of the PIN. With the client identifier it is as good as the token: keep it secret
+	Code      string    `json:"code"` // what the person confirms, letter by letter as it is
+	Strong    bool      `json:"strong"`
+	CreatedAt time.Time `json:"created_at"` // by this machine's clock
+	ExpiresAt time.Time `json:"expires_at"` // by this machine's clock
+
+	clientID string
+	options  PinOptions
+	product  string
+	app      string // origin of the web sign-in page
+	link     string // origin of the pages for typed codes
+
+	lifetimeKnown bool
+}
+
+// VerificationURI is the page on which a person types Code, https://plex.tv/pin.
+// It is empty for a strong PIN, which that page refuses.
+func (p *Pin) VerificationURI() string {
+	if p.Strong {
+		return ""
+	}
+	return p.link + "/pin"
+}
+
+// VerificationURIComplete is that page with the code filled in,
+// https://plex.tv/link/?pin=ABCD. It is empty for a strong PIN.
+func (p *Pin) VerificationURIComplete() string {
+	if p.Strong {
+		return ""
+	}
+	return p.link + "/link/?pin=" + escape(p.Code)
+}
+
+// AuthURL is Plex's web sign-in page for a strong PIN. It is empty for a short
+// one, which that page refuses. The form is the one that Plex documents.
+func (p *Pin) AuthURL() string {
+	if !p.Strong {
+		return ""
+	}
+	u := p.app + "/auth#?clientID=" + escape(p.clientID) + "&code=" + escape(p.Code) +
+		"&context%5Bdevice%5D%5Bproduct%5D=" + escape(p.product)
+	if p.options.ForwardURL != "" {
+		u += "&forwardUrl=" + escape(p.options.ForwardURL)
+	}
+	return u
+}
+
+// escape is url.QueryEscape with %20 for a space.
+func escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
+
+// URL is the link to show: [Pin.AuthURL] of a strong PIN, else
+// [Pin.VerificationURIComplete].
+func (p *Pin) URL() string {
+	if p.Strong {
+		return p.AuthURL()
+	}
+	return p.VerificationURIComplete()
+}
+
+// QRCode draws [Pin.URL] as an SVG, dark on white with a quiet zone, without
+// style or script.
+func (p *Pin) QRCode() ([]byte, error) {
+	code, err := qr.Encode(p.URL(), qr.M)
+	if err != nil {
+		return nil, fmt.Errorf("plexauth: the link does not fit into a QR code: %w", err)
+	}
+	const quiet = 4
+	var b strings.Builder
+	side := code.Size + 2*quiet
+	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="QR code of the sign-in link" shape-rendering="crispEdges"><path fill="#fff" d="M0 0h%dv%dH0z"/><path fill="#000" d="`, side, side, side, side)
+	for y := range code.Size {
+		for x := 0; x < code.Size; x++ {
+			from := x
+			for code.Black(x, y) { // false outside the code
+				x++
+			}
+			if x > from {
+				fmt.Fprintf(&b, "M%d %dh%dv1h-%dz", from+quiet, y+quiet, x-from, x-from)
+			}
+		}
+	}
+	b.WriteString(`"/></svg>`)
+	return []byte(b.String()), nil
+}
+
+// String says what the Pin is without its number or its code.
+func (p Pin) String() string {
+	kind := "short"
+	if p.Strong {
+		kind = "strong"
+	}
+	return fmt.Sprintf("plexauth.Pin(%s, expires %s)", kind, p.ExpiresAt.Format(time.RFC3339))
+}
+
+// Format prints [Pin.String] for every verb, so that neither number nor code
+// is logged by accident.
+func (p Pin) Format(f fmt.State, _ rune) { io.WriteString(f, p.String()) }
+
+// LogValue implements [slog.LogValuer] with [Pin.String].
+func (p Pin) LogValue() slog.Value { return slog.StringValue(p.String()) }
+
+// newPin fills in what only this client knows.
+func (p *PlexAuth) newPin(v pendingPIN) *Pin {
+	return &Pin{
+		ID: v.id, Code: v.code, Strong: v.options.Strong, CreatedAt: v.created, ExpiresAt: v.expires,
+		clientID: v.clientID, options: v.options, lifetimeKnown: v.lifetimeKnown,
+		product: headerSafe(p.options.Product), app: p.client.app, link: p.client.link,
+	}
+}
+
+// pinReply is what a login needs of plex.tv's answer. The rest of it, dates
+// and location included, may come in any shape.
+type pinReply struct {
+	id        int64
+	code      string
+	expiresIn time.Duration
+	expires   bool // expiresIn was there
+	token     Token
+}
+
+func decodePIN(body []byte) (r pinReply, err error) {
+	var j struct {
+		ID        json.RawMessage `json:"id"`
+		Code      json.RawMessage `json:"code"`
+		ExpiresIn json.RawMessage `json:"expiresIn"`
+		AuthToken json.RawMessage `json:"authToken"`
+		Errors    json.RawMessage `json:"errors"`
+	}
+	if err := json.Unmarshal(body, &j); err != nil {
+		return r, err
+	}
+	if j.Errors != nil {
+		return r, errors.New("an error where a PIN was asked for")
+	}
+	r.id, r.code = integer(j.ID), text(j.Code)
+	if s, ok := number(j.ExpiresIn); ok {
+		r.expires = true
+		r.expiresIn = time.Duration(min(max(s, -1), longestLifetime.Seconds()) * float64(time.Second))
+	}
+	if v := string(j.AuthToken); v != "" && v != "null" {
+		secret := strings.TrimSpace(text(j.AuthToken))
+		if v[0] != '"' || len(secret) > maxTokenLength || strings.ContainsFunc(secret, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+			return r, errors.New("a token that is none")
+		}
+		r.token = NewToken(secret)
+	}
+	return r, nil
+}
+
+// createPIN asks plex.tv for a PIN. What it returns is whole: a number, and a
+// code of the kind that was asked for.
+func (p *PlexAuth) createPIN(ctx context.Context, clientID string, o PinOptions) (*Pin, error) {
+	var r pinReply
+	q := &call{
+		op: "create PIN", method: http.MethodPost, url: p.client.plexTV + "/api/v2/pins", clientID: clientID,
+		decode: func(body []byte) (err error) {
+			if r, err = decodePIN(body); err != nil {
+				return err
+			}
+			return checkNewPIN(r, o.Strong)
+		},
+	}
+	if o.Strong {
+		q.url += "?strong=true"
+	}
+	if err := p.client.do(ctx, q); err != nil {
+		return nil, err
+	}
+	lifetime := defaultLifetime
+	if r.expires {
+		lifetime = max(r.expiresIn, shortestLifetime)
+	}
+	sent := q.sent.Round(0) // the wall clock decides: timers stop while a laptop sleeps
+	return p.newPin(pendingPIN{
+		id: r.id, code: r.code, created: sent, expires: sent.Add(lifetime), lifetimeKnown: r.expires && r.expiresIn > 0,
+		clientID: clientID, options: o,
+	}), nil
+}
+
+func checkNewPIN(r pinReply, strong bool) error {
+	switch {
+	case r.id <= 0:
+		return errors.New("a PIN without a number")
+	case r.code == "" || strings.ContainsFunc(r.code, func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_')
+	}):
+		return errors.New("a PIN without a code")
+	case strong && len(r.code) <= longestShortCode:
+		return errors.New("a short code where a strong one was asked for")
+	case !strong && len(r.code) > longestShortCode:
+		return errors.New("a strong code where a short one was asked for")
+	}
+	return nil
+}
+
+// checkPIN makes one look at a PIN.
+func (p *PlexAuth) checkPIN(ctx context.Context, pin *Pin, limit time.Duration) (r pinReply, sent time.Time, err error) {
+	id := strconv.FormatInt(pin.ID, 10)
+	q := &call{
+		op: "check PIN", method: http.MethodGet, url: p.client.plexTV + "/api/v2/pins/" + id, clientID: pin.clientID,
+		once: true, limit: limit, secrets: []string{id, pin.Code},
+		decode: func(body []byte) (err error) {
+			if r, err = decodePIN(body); err == nil && r.id != 0 && r.id != pin.ID {
+				err = errors.New("another PIN than the one asked for")
+			}
+			return err
+		},
+	}
+	err = p.client.do(ctx, q)
+	var e *Error
+	if errors.As(err, &e) && (e.StatusCode == http.StatusNotFound && e.Code == 1020 || e.StatusCode == http.StatusGone && !e.transient) {
+		e.is = ErrPinExpired
+	}
+	return r, q.sent, err
+}

@@ -1,0 +1,157 @@
+package plexauth
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+// readAgain is how old the settings may be that a Transport goes by.
+const readAgain = 2 * time.Second
+
+// Transport returns a RoundTripper for a program's own requests. A request to
+// plex.tv or one of its subdomains (or to BaseURL) over https gets the account
+// token and the X-Plex-* identity, one to the exact origin of the saved server
+// its server token; every other request passes untouched, so that a token
+// never follows a redirect elsewhere. A header that the program has set itself
+// stays.
+//
+// A new login reaches every holder of a Transport: at once if it is made by
+// this PlexAuth or one of its Instances, else within two seconds. A request to
+// plex.tv without a login fails with [ErrNotConnected], and with
+// [ErrTokenRejected] once plex.tv has rejected the token.
+//
+// base does the sending; nil is http.DefaultTransport. The result is safe for
+// concurrent use.
+func (p *PlexAuth) Transport(base http.RoundTripper) http.RoundTripper {
+	return &transport{p: p, base: base}
+}
+
+type transport struct {
+	p    *PlexAuth
+	base http.RoundTripper
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	base := t.base
+	if base == nil {
+		base = http.DefaultTransport
+	}
+	s, err := t.p.source(req.Context())
+	var token []string
+	if err == nil {
+		switch {
+		case t.p.isPlexTV(req.URL):
+			token, err = s.account, s.accountErr
+		case s.serverOrigin != "" && origin(req.URL) == s.serverOrigin:
+			token = s.server
+		default:
+			return base.RoundTrip(req)
+		}
+	} else if !t.p.isPlexTV(req.URL) {
+		return base.RoundTrip(req)
+	}
+	if err != nil {
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, err
+	}
+	// A RoundTripper must not change the caller's request.
+	r := *req
+	r.Header = make(http.Header, len(req.Header)+len(s.identity)+2)
+	for k, v := range s.identity {
+		r.Header[k] = v
+	}
+	if token != nil {
+		r.Header["X-Plex-Token"] = token
+	}
+	for k, v := range req.Header {
+		r.Header[k] = v
+	}
+	return base.RoundTrip(&r)
+}
+
+// isPlexTV reports whether the account token may go to u.
+func (p *PlexAuth) isPlexTV(u *url.URL) bool {
+	if p.client.sameOrigin {
+		return origin(u) == p.client.plexTV
+	}
+	host := strings.ToLower(u.Hostname())
+	return u.Scheme == "https" && (host == "plex.tv" || strings.HasSuffix(host, ".plex.tv")) && (u.Port() == "" || u.Port() == "443")
+}
+
+// source is what a Transport puts on requests.
+type source struct {
+	read         time.Time
+	account      []string // header values, shared by all requests
+	accountErr   error
+	server       []string
+	serverOrigin string
+	identity     http.Header
+}
+
+// sources keeps one source a profile.
+type sources struct {
+	mu         sync.Mutex // never held while reading the store
+	generation int        // counts what forget has thrown away
+	byInstance map[string]*source
+}
+
+// forget makes the next request read the store.
+func (s *sources) forget() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.generation++
+	clear(s.byInstance)
+}
+
+func (s *sources) get(instance string) (*source, int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byInstance[instance], s.generation
+}
+
+// put keeps what was read, unless something has been written since.
+func (s *sources) put(instance string, v *source, generation int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.generation == generation {
+		s.byInstance[instance] = v
+	}
+}
+
+func (p *PlexAuth) source(ctx context.Context) (*source, error) {
+	s, generation := p.sources.get(p.instance)
+	if s != nil && time.Since(s.read) < readAgain {
+		return s, nil
+	}
+	read := time.Now()
+	b, err := p.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := b.settings()
+	s = &source{read: read, identity: p.client.identity.Clone()}
+	if v.ClientID != "" {
+		s.identity["X-Plex-Client-Identifier"] = []string{v.ClientID}[:1:1]
+	}
+	switch {
+	case v.AccountToken.IsZero():
+		s.accountErr = ErrNotConnected
+	case b.rejected():
+		s.accountErr = ErrTokenRejected
+	default:
+		s.account = []string{v.AccountToken.Secret()}[:1:1]
+	}
+	if u, err := url.Parse(v.ServerURL); err == nil && u.Host != "" && !v.ServerToken.IsZero() {
+		s.serverOrigin = origin(u)
+		s.server = []string{v.ServerToken.Secret()}[:1:1]
+	}
+	p.sources.put(p.instance, s, generation)
+	return s, nil
+}

@@ -1,0 +1,56 @@
+package plexauth
+
+import (
+	"encoding/json"
+	"strconv"
+	"strings"
+)
+
+// How fields of plex.tv's answers and of stored documents are read: a change
+// of type in one of them, or a null, must not break a login.
+
+// text reads a JSON string, and what drifted into a number; "" for the rest.
+func text(v json.RawMessage) string {
+	if len(v) == 0 {
+		return ""
+	}
+	switch v[0] {
+	case '"':
+		var s string
+		if json.Unmarshal(v, &s) == nil {
+			return s
+		}
+	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
+		return string(v)
+	}
+	return ""
+}
+
+// number reads a JSON number, also one in a string.
+func number(v json.RawMessage) (float64, bool) {
+	f, err := strconv.ParseFloat(strings.TrimSpace(text(v)), 64)
+	return f, err == nil && f == f
+}
+
+// integer reads an id: a whole JSON number, also in a string; 0 for the rest.
+func integer(v json.RawMessage) int64 {
+	s := strings.TrimSpace(text(v))
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return n
+	}
+	if f, err := strconv.ParseFloat(s, 64); err == nil && f == float64(int64(f)) {
+		return int64(f)
+	}
+	return 0
+}
+
+// truth reads a JSON boolean, also as 1, "1" or "true".
+func truth(v json.RawMessage) (value, known bool) {
+	switch strings.ToLower(strings.Trim(string(v), `"`)) {
+	case "true", "1", "yes", "on":
+		return true, true
+	case "false", "0", "no", "off":
+		return false, true
+	}
+	return false, false
+}
