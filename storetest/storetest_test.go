@@ -1,0 +1,139 @@
+package storetest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/storetest"
+)
+
+func ExampleCheck() {
+	dir, _ := os.MkdirTemp("", "plexauth")
+	defer os.RemoveAll(dir)
+	n := 0
+	err := storetest.Check(context.Background(), func() (first, second plexauth.ConfigStore, err error) {
+		n++ // a new file for each rule
+		path := filepath.Join(dir, fmt.Sprintf("config-%d.json", n))
+		return plexauth.NewFileStore(path), plexauth.NewFileStore(path), nil
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+func TestMemoryStore(t *testing.T) {
+	storetest.Run(t, func(*testing.T) (first, second plexauth.ConfigStore) {
+		s := plexauth.NewMemoryStore()
+		return s, s
+	})
+}
+
+// G16, over two stores on one file.
+func TestFileStore(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
+		path := filepath.Join(t.TempDir(), "config.json")
+		return plexauth.NewFileStore(path), plexauth.NewFileStore(path)
+	})
+}
+
+// The same over a file that other programs have settings in.
+func TestFileStoreShared(t *testing.T) {
+	storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
+		path := filepath.Join(t.TempDir(), "config.json")
+		require.NoError(t, os.WriteFile(path, []byte("{\r\n\t\"version\": 10.0,\"storetest 2\" :null,\r\n\"other\":[ ]}"), 0o600))
+		return plexauth.NewFileStore(path), plexauth.NewFileStore(path)
+	})
+}
+
+// failed lists the cases that an error of Check names.
+func failed(err error) []string {
+	if err == nil {
+		return nil
+	}
+	var names []string
+	for _, m := range regexp.MustCompile(`(?m)^storetest: ([^:]+): `).FindAllStringSubmatch(err.Error(), -1) {
+		names = append(names, m[1])
+	}
+	return names
+}
+
+// Each store is broken in one way, and caught by the one case about it. In a
+// bubble, where a store that stays locked costs no time.
+func TestEachBrokenStoreIsCaughtByItsCase(t *testing.T) {
+	caught := map[string]bool{}
+	for _, b := range brokenStores {
+		t.Run(b.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				err := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
+					first, second = b.open()
+					return first, second, nil
+				})
+				assert.Equal(t, []string{b.caughtBy}, failed(err), "%v", err)
+			})
+		})
+		caught[b.caughtBy] = true
+	}
+	assert.GreaterOrEqual(t, len(brokenStores), 10)
+
+	// And no case is without a store that it catches.
+	none := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
+		return nil, nil, errors.New("no store")
+	})
+	for _, name := range failed(none) {
+		assert.True(t, caught[name], "no broken store is caught by the case %q", name)
+	}
+	assert.NotEmpty(t, failed(none))
+}
+
+func TestCheckReportsWhatOpenSays(t *testing.T) {
+	mine := errors.New("no such database")
+	err := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) { return nil, nil, mine })
+	assert.ErrorIs(t, err, mine)
+}
+
+// G9: the end of ctx ends it.
+func TestCheckEndsWithContext(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	opened := 0
+	err := storetest.Check(ctx, func() (first, second plexauth.ConfigStore, err error) {
+		opened++
+		cancel()
+		s := plexauth.NewMemoryStore()
+		return s, s, nil
+	})
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Equal(t, 1, opened)
+}
+
+// A store that panics or never answers is an error, not the end of the program.
+func TestCheckSurvivesTheStore(t *testing.T) {
+	err := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
+		return (*plexauth.MemoryStore)(nil), (*plexauth.MemoryStore)(nil), nil
+	})
+	assert.ErrorContains(t, err, "panic")
+
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		err := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
+			s := &broken{load: func(context.Context, string) ([]byte, error) {
+				<-release // whatever ctx says
+				return nil, errors.New("late")
+			}}
+			return s, s, nil
+		})
+		assert.ErrorContains(t, err, "does not return")
+		close(release)
+		time.Sleep(time.Second)
+	})
+}

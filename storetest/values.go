@@ -1,0 +1,207 @@
+package storetest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/plexauth/plexauth"
+)
+
+// The cases about what is stored. A case looks through the handle that it
+// wrote by, but for those that are about two.
+
+var errStop = errors.New("storetest: an edit that gives up")
+
+func checkEmpty(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	if err := wants(ctx, a, namespace, ""); err != nil {
+		return err
+	}
+	var current json.RawMessage
+	err := a.Update(ctx, namespace, func(c json.RawMessage) (json.RawMessage, error) {
+		current = bytes.Clone(c)
+		return nil, errStop
+	})
+	if !errors.Is(err, errStop) {
+		return fmt.Errorf("Update did not call edit, or hid its error: %v", err)
+	}
+	if current != nil {
+		return fmt.Errorf("current is %s, want nil", brief(current))
+	}
+	return nil
+}
+
+func checkRoundTrip(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	return first(
+		will(ctx, a, namespace, `{"client_id":"one"}`),
+		sees(ctx, a, namespace, `{"client_id":"one"}`),
+		will(ctx, a, namespace, `{"server_url":"two"}`),
+		sees(ctx, a, namespace, `{"server_url":"two"}`),
+	)
+}
+
+func checkTwoHandles(ctx context.Context, a, b plexauth.ConfigStore) error {
+	for _, value := range []string{`{"n":1}`, `{"n":2}`} {
+		err := first(
+			will(ctx, a, namespace, value),
+			sees(ctx, b, namespace, value),
+			func() error {
+				return b.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+					if !same(current, raw(value)) {
+						return nil, fmt.Errorf("current is %s, want %s", brief(current), value)
+					}
+					return json.RawMessage(`{"n":3}`), nil
+				})
+			},
+			sees(ctx, a, namespace, `{"n":3}`),
+		)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkCurrent(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	if err := put(ctx, a, namespace, ` {"list":[ 1,{}],"text":"x"} `); err != nil {
+		return err
+	}
+	loaded, err := a.Load(ctx, namespace)
+	if err != nil {
+		return err
+	}
+	err = a.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+		if !bytes.Equal(current, loaded) {
+			return nil, fmt.Errorf("current is %s, Load gave %s", brief(current), brief(loaded))
+		}
+		return nil, errStop
+	})
+	if !errors.Is(err, errStop) {
+		return fmt.Errorf("Update: %v", err)
+	}
+	return nil
+}
+
+func checkDelete(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	return first(
+		will(ctx, a, namespace, ""), // of what is absent is no error
+		will(ctx, a, namespace, `{"n":1}`),
+		will(ctx, a, namespace, ""),
+		sees(ctx, a, namespace, ""),
+		will(ctx, a, namespace, ""),
+		will(ctx, a, namespace, `{"n":2}`),
+		sees(ctx, a, namespace, `{"n":2}`),
+	)
+}
+
+func checkEmptyObject(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	return first(
+		will(ctx, a, namespace, `{}`),
+		sees(ctx, a, namespace, `{}`),
+		will(ctx, a, "storetest 2", `{"n":{}}`),
+		sees(ctx, a, "storetest 2", `{"n":{}}`),
+	)
+}
+
+func checkOrder(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	const value = `{"zeta":"","server_url":"","a future field":[{"y":null,"b":true}],"account_token":"","_pending_pin":{"id":1,"code":"","created":2},"Alpha":""}`
+	return first(will(ctx, a, namespace, value), sees(ctx, a, namespace, value))
+}
+
+func checkSpelling(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	for i, value := range []string{
+		`{"n":[10.0,1e16,1E+2,-0,0.10,12345678901234567890123,1e400]}`,
+		`{"t":["<&>/","\u003c\u0026","\/","é","\u00e9"]}`,
+		`{"\u0074":""}`,
+	} {
+		namespace := fmt.Sprintf("storetest %d", i)
+		if err := first(will(ctx, a, namespace, value), sees(ctx, a, namespace, value)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func checkOddDocuments(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	const depth = 500
+	for what, v := range map[string]string{
+		"letters of every kind": `"naïve Ω 漢字 😀 e` + "\u0301 \u2028 \u202e \x7f" + `"`,
+		"a NUL":                 `"\u0000"`,
+		"half a pair":           `"\ud800"`,
+		"control characters":    `"\u0001\b\f\n\r\t\\\""`,
+		"nothing":               `null`,
+		"what looks like SQL":   `"'; DROP TABLE x; -- $1 ? :name %s"`,
+		"depth":                 strings.Repeat(`[`, depth) + strings.Repeat(`]`, depth),
+	} {
+		value := `{"v":` + v + `}`
+		if err := first(will(ctx, a, namespace, value), sees(ctx, a, namespace, value)); err != nil {
+			return fmt.Errorf("%s: %w", what, err)
+		}
+	}
+	long := `{"` + strings.Repeat("k", 10_000) + `":""}`
+	return first(will(ctx, a, "storetest 2", long), sees(ctx, a, "storetest 2", long))
+}
+
+func checkLarge(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	value := `{"v":"` + strings.Repeat("0123456789abcdef", 1<<16) + `"}`
+	return first(will(ctx, a, namespace, value), sees(ctx, a, namespace, value), will(ctx, a, namespace, `{"v":1}`), sees(ctx, a, namespace, `{"v":1}`))
+}
+
+func checkNamespaces(ctx context.Context, a, _ plexauth.ConfigStore) error {
+	names := []string{"plex", "Plex", "plex ", "plex.v", "plex/v", "../plex", "*", "#", "0", "@this", "a|b", `"`, `\`, "'", "%", "_", "naïve", "漢字", "😀"}
+	object := func(i int) string { return fmt.Sprintf(`{"v":%d}`, i) }
+	for i, name := range names {
+		if err := put(ctx, a, name, object(i)); err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+	}
+	for i, name := range names {
+		if err := wants(ctx, a, name, object(i)); err != nil {
+			return fmt.Errorf("%q: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func checkOthers(ctx context.Context, a, b plexauth.ConfigStore) error {
+	const other = "storetest, another"
+	if err := put(ctx, a, other, `{"kept": [1.0, "<"]}`); err != nil {
+		return err
+	}
+	before, err := a.Load(ctx, other)
+	if err != nil {
+		return err
+	}
+	for _, value := range []string{`{"n":1}`, `{"n":2}`, ""} {
+		if err := put(ctx, a, namespace, value); err != nil {
+			return err
+		}
+		after, err := a.Load(ctx, other)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(before, after) {
+			return fmt.Errorf("Update of another namespace to %s: was %s, is %s", brief(raw(value)), brief(before), brief(after))
+		}
+	}
+
+	// Both at once, each by a handle of its own.
+	const times = 20
+	stores, names := []plexauth.ConfigStore{a, b}, []string{"storetest a", "storetest b"}
+	err = atOnce(len(stores), func(i int) error {
+		for n := range times {
+			if err := put(ctx, stores[i], names[i], fmt.Sprintf(`{"n":%d}`, n)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	last := fmt.Sprintf(`{"n":%d}`, times-1)
+	return first(sees(ctx, a, names[0], last), sees(ctx, a, names[1], last))
+}
