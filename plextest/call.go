@@ -129,6 +129,9 @@ func (s *Server) answer(c *call) reply {
 		if parts, ok := c.segments(); ok {
 			return s.answerAPI(c, parts)
 		}
+		if c.isLegacy() {
+			return s.answerLegacy(c)
+		}
 	}
 	if !c.isAPI() {
 		return s.answerPage(c)
@@ -169,6 +172,12 @@ func (s *Server) answerAPI(c *call, parts []string) reply {
 		return s.ping(c)
 	case on("DELETE", "users", "signout"):
 		return s.signOut(c)
+	case on("GET", "home", "users"):
+		return s.homeUsers(c)
+	case on("POST", "home", "users", "*", "switch"):
+		return s.switchUser(c, parts[2])
+	case on("GET", "resources"):
+		return s.readResources(c)
 	}
 	return c.fail(1002)
 }

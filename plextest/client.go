@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -44,16 +43,16 @@ func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 		return nil, bodyErr
 	}
 	c.inProcess = true
+	if conn != nil {
+		c.conn, c.media = conn, conn.server
+		err = s.connect(c.ctx, conn)
+		if err == nil {
+			err = s.secure(conn, r.URL)
+		}
+	}
 	if err != nil {
 		s.refuse(c, err)
 		return nil, err
-	}
-	if conn != nil {
-		c.conn, c.media = conn, conn.server
-		if err := s.dial(c); err != nil {
-			s.refuse(c, err)
-			return nil, err
-		}
 	}
 	answer, f, err := s.exchange(c)
 	if err != nil {
@@ -82,10 +81,9 @@ func (s *Server) locate(u *url.URL) (site, *Connection, error) {
 	if s.listener != nil && u.Scheme == "http" && u.Host == s.listener.Addr().String() {
 		return siteAll, nil, nil
 	}
-	if conn := s.connectionAt(u); conn != nil {
-		return siteMedia, conn, nil
-	}
-	return 0, nil, &net.OpError{Op: "dial", Net: "tcp", Err: fmt.Errorf("plextest: %s://%s is not played by this fake", u.Scheme, u.Host)}
+	port, _ := strconv.ParseUint(portOf(u), 10, 16)
+	conn, err := s.find(strings.ToLower(u.Hostname()), uint16(port))
+	return siteMedia, conn, err
 }
 
 // refuse notes a request that reached nobody.
@@ -96,8 +94,8 @@ func (s *Server) refuse(c *call, err error) {
 		Time: c.start, Method: c.method, Host: c.host, Path: redactPath(c.path), Broken: true,
 		Query: redactQuery(c.query), Header: redactHeader(c.header), Credential: s.credential(c.token),
 	}
-	s.journal.entries = append(s.journal.entries, entry)
-	if c.site != siteMedia && (c.token != "" || c.carriesSecret()) {
+	s.journal.add(entry)
+	if errors.Is(err, errNotPlayed) && (c.token != "" || c.carriesSecret()) {
 		s.violate(c, "a token is sent to a host that is not plex.tv's")
 	}
 }

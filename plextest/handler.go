@@ -28,6 +28,20 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.s.serve(w, c)
 }
 
+// serveMedia answers as the media server at conn.
+func (s *Server) serveMedia(w http.ResponseWriter, r *http.Request, conn *Connection) {
+	scheme := "http"
+	if r.TLS != nil {
+		scheme = "https"
+	}
+	c, err := s.newCall(r, scheme, r.Host, siteMedia)
+	if err != nil {
+		return
+	}
+	c.conn, c.media = conn, conn.server
+	s.serve(w, c)
+}
+
 // serve answers c on w, faults included.
 func (s *Server) serve(w http.ResponseWriter, c *call) {
 	answer, f, err := s.exchange(c)
@@ -97,8 +111,11 @@ func reset(w http.ResponseWriter) {
 	if t, ok := conn.(*tls.Conn); ok {
 		raw = t.NetConn()
 	}
-	if t, ok := raw.(*net.TCPConn); ok {
-		_ = t.SetLinger(0)
+	switch raw := raw.(type) {
+	case *net.TCPConn:
+		_ = raw.SetLinger(0)
+	case interface{ Reset() }: // our own, in memory
+		raw.Reset()
 	}
 	_ = raw.Close()
 }

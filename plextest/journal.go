@@ -70,6 +70,13 @@ func newJournal() journal {
 	return journal{counts: map[string]int{}, lost: map[string]bool{}}
 }
 
+func (j *journal) add(entry *Request) {
+	if len(j.entries) >= keepRequests {
+		j.entries = append(j.entries[:0], j.entries[keepRequests/10:]...)
+	}
+	j.entries = append(j.entries, entry)
+}
+
 // Requests returns the journal, oldest first: the last hundred thousand
 // requests, those under way included.
 func (s *Server) Requests() []Request {
@@ -125,21 +132,19 @@ func (s *Server) begin(c *call) *Request {
 		Time: c.start, Method: c.method, Host: c.host, Path: redactPath(c.path),
 		Query: redactQuery(c.query), Header: redactHeader(c.header), Credential: s.credential(c.token),
 	}
-	j := &s.journal
-	if len(j.entries) >= keepRequests {
-		j.entries = append(j.entries[:0], j.entries[keepRequests/10:]...)
-	}
-	j.entries = append(j.entries, entry)
+	s.journal.add(entry)
 
 	s.checkSecrets(c)
 	if c.site == siteMedia {
 		s.checkMedia(c)
 		return entry
 	}
-	if !c.isAPI() {
+	if !c.isAPI() && !c.isLegacy() {
 		return entry
 	}
-	s.checkManners(c)
+	if c.isAPI() && !c.isLegacy() {
+		s.checkManners(c)
+	}
 	if id := c.pinID(); id != "" {
 		s.checkLook(c, id)
 	}

@@ -127,7 +127,7 @@ func TestViolations(t *testing.T) {
 		"foreign host": {func(t *testing.T, srv *plextest.Server, a *api, alice *plextest.User) {
 			for _, url := range []string{"https://example.com/steal", "http://plex.tv/api/v2/user", "https://plex.tv:8443/", "https://plex.tv.example.com/"} {
 				_, err := a.client.Do(a.as(srv.IssueToken(alice, a.clientID)).new(t, "GET", url, ""))
-				require.ErrorContains(t, err, "not played by this fake")
+				require.ErrorContains(t, err, "plays no such host")
 				_, err = a.client.Do(a.new(t, "GET", url, ""))
 				require.Error(t, err, "without a token it is refused as well")
 			}

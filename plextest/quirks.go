@@ -23,6 +23,8 @@ type Quirks struct {
 	XMLAlways       bool // XML whatever Accept says
 	LongTokens      bool // account tokens of 300 characters
 
+	OwnedTokenIsAccountToken bool // the accessToken of one's own servers is the account token (seen in recordings)
+
 	// ApprovalDelay is how much later than the approval a GET sees it: the
 	// browser can be back before plex.tv has stored the answer.
 	ApprovalDelay time.Duration

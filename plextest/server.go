@@ -52,8 +52,11 @@ import (
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"maps"
 	"net"
 	"net/http"
+	"net/netip"
+	"slices"
 	"sync"
 	"time"
 )
@@ -80,7 +83,16 @@ type Server struct {
 
 	tokens   map[string]*token
 	accounts map[account]*token // the live one of each
+	access   map[access]*token  // the live one of each
 	rejected map[string]bool    // tokens that were answered with 401
+
+	media            []*MediaServer
+	hosts            map[netip.AddrPort]*Connection
+	former           map[netip.AddrPort]bool // where nobody listens any more
+	names            map[string]netip.Addr
+	rebindProtection bool
+	pipes            map[*pipe]bool
+	authority        *authority
 
 	journal journal
 
@@ -100,7 +112,9 @@ func NewServer() *Server {
 		strongLife: strongLife,
 		tokens:     map[string]*token{},
 		accounts:   map[account]*token{},
+		access:     map[access]*token{},
 		rejected:   map[string]bool{},
+		pipes:      map[*pipe]bool{},
 		journal:    newJournal(),
 	}
 }
@@ -163,7 +177,11 @@ func (s *Server) Close() {
 	}
 	clear(s.waiters)
 	server := s.http
+	pipes := slices.Collect(maps.Keys(s.pipes))
 	s.mu.Unlock()
+	for _, p := range pipes {
+		p.end()
+	}
 	if server != nil {
 		_ = server.Close()
 		s.conns.Wait()

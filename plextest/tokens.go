@@ -30,6 +30,12 @@ type account struct {
 	clientID string
 }
 
+// An access is what a media server's token is for.
+type access struct {
+	user    *User
+	machine string
+}
+
 // Token returns the live account token that u has under a client identifier,
 // "" if there is none.
 func (s *Server) Token(u *User, clientID string) string {

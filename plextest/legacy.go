@@ -1,0 +1,148 @@
+package plextest
+
+import (
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// answerLegacy routes the calls of plex.tv's first API. They take a bare
+// token, and speak XML whatever Accept says.
+func (s *Server) answerLegacy(c *call) reply {
+	parts := strings.Split(strings.Trim(c.route, "/"), "/")
+	switch {
+	case c.method == http.MethodGet && c.route == "/api/resources":
+		return s.legacyResources(c)
+	case c.method == http.MethodGet && c.route == "/api/home/users":
+		return s.legacyHomeUsers(c)
+	case c.method == http.MethodPost && len(parts) == 5 && strings.HasPrefix(c.route, "/api/home/users/") && parts[4] == "switch":
+		return s.legacySwitch(c, parts[3])
+	case c.method == http.MethodGet && c.route == "/users/account":
+		return s.legacyAccount(c)
+	}
+	return c.fail(1002)
+}
+
+// isLegacy reports whether the request is for the first API.
+func (c *call) isLegacy() bool {
+	return c.route == "/users/account" || strings.HasPrefix(c.route, "/api/") && !strings.HasPrefix(c.route, "/api/v2/")
+}
+
+// legacyAccount answers GET /users/account, and .json.
+func (s *Server) legacyAccount(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, no := s.authenticate(c)
+	if no != nil {
+		return legacyUnauthorized()
+	}
+	u := s.userDocument(t.user, t.value)
+	if strings.HasSuffix(c.path, ".json") {
+		return newReply(http.StatusOK, "application/json; charset=utf-8", object{fields: []field{is("user", u)}}.appendJSON(nil, c.quirks))
+	}
+	u.fields = append(u.fields, is("authenticationToken", t.value))
+	return newXML(http.StatusOK, u)
+}
+
+// legacyHomeUsers answers GET /api/home/users, XML whatever Accept says.
+func (s *Server) legacyHomeUsers(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, no := s.authenticate(c)
+	if no != nil {
+		return legacyUnauthorized()
+	}
+	admin, members := s.home(t.user)
+	if admin == nil {
+		admin, members = t.user, []*User{t.user}
+	}
+	container := object{"MediaContainer", []field{
+		is("friendlyName", "myPlex"),
+		is("identifier", "com.plexapp.plugins.myplex"),
+		is("machineIdentifier", machineID("myplex")),
+		is("totalSize", len(members)),
+		is("size", len(members)),
+	}}
+	for _, u := range members {
+		container.fields = append(container.fields, is("", object{"User", []field{
+			is("id", u.ID), is("uuid", u.UUID), is("admin", u == admin), is("guest", u.Guest), is("restricted", u.Restricted),
+			is("restrictionProfile", ""), is("hasPassword", !u.Restricted), is("protected", u.HomePIN != ""),
+			is("title", u.Title), is("username", u.Username), is("email", u.Email), is("thumb", u.Thumb),
+		}}))
+	}
+	return newXML(http.StatusOK, container)
+}
+
+// legacySwitch answers POST /api/home/users/{id}/switch, by number.
+func (s *Server) legacySwitch(c *call, id string) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, no := s.authenticate(c)
+	if no != nil {
+		return legacyUnauthorized()
+	}
+	var target *User
+	for _, u := range s.users {
+		if strconv.FormatInt(u.ID, 10) == id && s.sameHome(t.user, u) {
+			target = u
+		}
+	}
+	if target == nil {
+		return newXML(http.StatusNotFound, object{"Response", []field{is("code", 404), is("status", "Not Found")}})
+	}
+	pin := c.query.Get("pin")
+	if pin == "" {
+		pin = c.form.Get("pin")
+	}
+	if target.HomePIN != "" && pin != target.HomePIN {
+		return newXML(http.StatusUnauthorized, object{"Response", []field{is("code", 401), is("status", "Incorrect PIN")}})
+	}
+	return newXML(http.StatusCreated, object{"user", []field{
+		is("id", target.ID), is("uuid", target.UUID), is("title", target.Title), is("username", target.Username),
+		is("authenticationToken", s.switchTo(t, target, c.clientID).value),
+	}})
+}
+
+// legacyUnauthorized is how the older calls refuse a token.
+func legacyUnauthorized() reply {
+	return newReply(http.StatusUnauthorized, "application/xml; charset=utf-8",
+		[]byte(`<?xml version="1.0" encoding="UTF-8"?>`+"\n<errors><error>Invalid authentication token.</error></errors>\n"))
+}
+
+// legacyResources answers GET /api/resources, XML whatever Accept says.
+func (s *Server) legacyResources(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, no := s.authenticate(c)
+	if no != nil {
+		return legacyUnauthorized()
+	}
+	container := object{"MediaContainer", []field{is("size", 0)}}
+	n := 0
+	for _, m := range s.media {
+		if !m.mayUse(t.user) {
+			continue
+		}
+		n++
+		device := s.resource(c, t, m).without("ownerId", "sourceTitle", "home", "searchEnabled", "connections")
+		device.tag = "Device"
+		if t.user != m.owner {
+			device.fields = append(device.fields, is("ownerId", m.owner.ID), is("sourceTitle", m.owner.Title), is("home", m.inHome(t.user)))
+		}
+		for i, f := range device.fields {
+			if at, ok := f.value.(time.Time); ok {
+				device.fields[i].value = at.Unix()
+			}
+		}
+		for _, conn := range m.live {
+			if o, ok := conn.document(c); ok {
+				o.tag = "Connection"
+				device.fields = append(device.fields, is("", o))
+			}
+		}
+		container.fields = append(container.fields, is("", device))
+	}
+	container.fields[0].value = n
+	return newXML(http.StatusOK, container)
+}

@@ -1,0 +1,155 @@
+package plextest
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+)
+
+var errNotPlayed = errors.New("plextest: this fake plays no such host")
+
+// plexAddr is where plex.tv's names point in this network.
+var plexAddr = netip.MustParseAddr("203.0.113.1")
+
+// dialLimit is how long a system tries to reach an address that is silent.
+const dialLimit = 127 * time.Second
+
+// SetRebindProtection makes the fake's resolver behave as many home routers'
+// do: it withholds names at plex.direct that stand for a private address.
+func (s *Server) SetRebindProtection(on bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rebindProtection = on
+}
+
+// index notes who is at which address. Of several at one address the one
+// that answers counts, then the first. s.mu is held.
+func (s *Server) index() {
+	s.hosts = map[netip.AddrPort]*Connection{}
+	s.former = map[netip.AddrPort]bool{}
+	s.names = map[string]netip.Addr{}
+	for _, m := range s.media {
+		for _, at := range m.former {
+			s.former[at] = true
+		}
+		for _, conn := range m.live {
+			if have := s.hosts[conn.at]; have == nil || have.silent() && !conn.silent() {
+				s.hosts[conn.at] = conn
+			}
+			for _, name := range []string{conn.host, strings.ToLower(conn.Address)} {
+				if _, err := netip.ParseAddr(name); err != nil && s.names[name] == (netip.Addr{}) {
+					s.names[name] = conn.at.Addr()
+				}
+			}
+		}
+	}
+}
+
+func (conn *Connection) silent() bool {
+	return conn.BlackHole || conn.Refused || conn.server.Offline
+}
+
+// resolve is the fake's DNS. s.mu is held.
+func (s *Server) resolve(host string) (netip.Addr, error) {
+	if ip, err := netip.ParseAddr(host); err == nil {
+		return ip.Unmap(), nil
+	}
+	ip, known := s.names[host]
+	if label, ok := strings.CutSuffix(host, ".plex.direct"); ok {
+		label, _, _ = strings.Cut(label, ".")
+		if v4, err := netip.ParseAddr(strings.ReplaceAll(label, "-", ".")); err == nil {
+			ip, known = v4, true
+		} else if v6, err := netip.ParseAddr(strings.ReplaceAll(label, "-", ":")); err == nil {
+			ip, known = v6, true
+		}
+		if known && s.rebindProtection && !isPublic(ip) {
+			return netip.Addr{}, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
+		}
+	}
+	if !known {
+		return netip.Addr{}, errNotPlayed
+	}
+	return ip, nil
+}
+
+// find is who is at a name or address. s.mu is held.
+func (s *Server) find(host string, port uint16) (*Connection, error) {
+	fail := func(ip netip.Addr, err error) error {
+		e := &net.OpError{Op: "dial", Net: "tcp", Err: err}
+		if ip.IsValid() {
+			e.Addr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, port))
+		}
+		return e
+	}
+	ip, err := s.resolve(host)
+	if err != nil {
+		if errors.Is(err, errNotPlayed) {
+			err = fmt.Errorf("%w: %s", errNotPlayed, host)
+		}
+		return nil, fail(ip, err)
+	}
+	at := netip.AddrPortFrom(ip, port)
+	if conn := s.hosts[at]; conn != nil {
+		return conn, nil
+	}
+	if s.former[at] {
+		return nil, fail(ip, os.NewSyscallError("connect", syscall.ECONNREFUSED))
+	}
+	return nil, fail(ip, fmt.Errorf("%w: %s port %d", errNotPlayed, host, port))
+}
+
+// connect plays the way to an address.
+func (s *Server) connect(ctx context.Context, conn *Connection) error {
+	fail := func(err error) error {
+		return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(conn.at), Err: err}
+	}
+	switch {
+	case conn.BlackHole:
+		if err := s.wait(ctx, dialLimit); err != nil {
+			return fail(err)
+		}
+		return fail(os.NewSyscallError("connect", syscall.ETIMEDOUT))
+	case conn.silent():
+		return fail(os.NewSyscallError("connect", syscall.ECONNREFUSED))
+	case conn.Latency > 0:
+		if err := s.wait(ctx, conn.Latency); err != nil {
+			return fail(err)
+		}
+	}
+	return nil
+}
+
+// secure plays the TLS handshake of the in-process client, or its absence.
+func (s *Server) secure(conn *Connection, u *url.URL) error {
+	if u.Scheme != "https" {
+		if conn.server.HTTPSRequired {
+			return &net.OpError{Op: "read", Net: "tcp", Addr: net.TCPAddrFromAddrPort(conn.at), Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+		}
+		return nil
+	}
+	cert, err := s.certify().forConnection(conn, strings.ToLower(u.Hostname()))
+	if err != nil {
+		return err
+	}
+	if conn.BadCert {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{cert.Leaf}, Err: x509.UnknownAuthorityError{Cert: cert.Leaf}}
+	}
+	if err := cert.Leaf.VerifyHostname(u.Hostname()); err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{cert.Leaf}, Err: err}
+	}
+	return nil
+}
+
+// isPublic reports whether ip is out in the world.
+func isPublic(ip netip.Addr) bool {
+	return !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast()
+}

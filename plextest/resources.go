@@ -1,0 +1,136 @@
+package plextest
+
+import (
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// readResources answers GET resources.
+func (s *Server) readResources(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, no := s.authenticate(c)
+	if no != nil {
+		return *no
+	}
+	all := list{tag: "resources"}
+	for _, m := range s.media {
+		if m.mayUse(t.user) {
+			all.items = append(all.items, s.resource(c, t, m))
+		}
+	}
+	return c.write(http.StatusOK, all)
+}
+
+// resource describes m to the holder of a token. s.mu is held.
+func (s *Server) resource(c *call, t *token, m *MediaServer) object {
+	var ownerID, sourceTitle, access any
+	owned := t.user == m.owner
+	if !owned {
+		ownerID, sourceTitle = m.owner.ID, m.owner.Title
+	}
+	switch {
+	case m.NoAccessToken || !m.isServer(): // null
+	case owned && (t.kind == jwtToken || c.quirks.OwnedTokenIsAccountToken):
+		access = t.value
+	default:
+		access = s.serverToken(t.user, m).value
+	}
+	platform, device, platformVersion := "Linux", "Docker Container", "6.8.0"
+	if !m.isServer() {
+		platform, device, platformVersion = "Roku", "Roku 3", "4.3"
+	}
+	connections := list{tag: "connections"}
+	relay := false
+	for _, conn := range m.live {
+		relay = relay || conn.Relay
+		if o, ok := conn.document(c); ok {
+			connections.items = append(connections.items, o)
+		}
+	}
+	return object{"resource", []field{
+		is("name", m.Name),
+		maybe("product", m.Product),
+		maybe("productVersion", m.Version),
+		maybe("platform", platform),
+		maybe("platformVersion", platformVersion),
+		maybe("device", device),
+		is("clientIdentifier", m.MachineID),
+		maybe("createdAt", m.owner.JoinedAt),
+		maybe("lastSeenAt", time.Now().Add(s.offset-time.Minute)),
+		is("provides", m.Provides),
+		maybe("ownerId", ownerID),
+		maybe("sourceTitle", sourceTitle),
+		maybe("publicAddress", m.PublicAddress),
+		is("accessToken", access),
+		maybe("searchEnabled", true),
+		is("owned", owned),
+		maybe("home", m.inHome(t.user)),
+		maybe("synced", false),
+		maybe("relay", relay),
+		maybe("presence", !m.Offline),
+		maybe("httpsRequired", m.HTTPSRequired),
+		maybe("publicAddressMatches", m.PublicAddressMatches),
+		maybe("dnsRebindingProtection", s.rebindProtection),
+		maybe("natLoopbackSupported", false),
+		is("connections", connections),
+	}}
+}
+
+// document describes an address, if the caller asked for its kind.
+func (conn *Connection) document(c *call) (object, bool) {
+	ipv6 := conn.at.Addr().Is6()
+	if conn.Unlisted || conn.Relay && !isTrue(c.query.Get("includeRelay")) || ipv6 && !isTrue(c.query.Get("includeIPv6")) {
+		return object{}, false
+	}
+	uri := conn.URI
+	if strings.HasPrefix(uri, "https:") && !isTrue(c.query.Get("includeHttps")) {
+		uri = "http://" + net.JoinHostPort(conn.Address, strconv.Itoa(conn.Port))
+	}
+	protocol, _, _ := strings.Cut(uri, ":")
+	return object{"connection", []field{
+		is("protocol", protocol),
+		is("address", conn.Address),
+		is("port", conn.Port),
+		is("uri", uri),
+		is("local", conn.Local),
+		is("relay", conn.Relay),
+		is("IPv6", ipv6),
+	}}, true
+}
+
+// complete fills in what is missing. n makes addresses of names differ.
+func (conn *Connection) complete(hash string, n int) {
+	if conn.Port == 0 {
+		conn.Port = 32400
+	}
+	ip, err := netip.ParseAddr(conn.Address)
+	if err != nil {
+		ip, err = netip.ParseAddr(conn.IP)
+		if err != nil {
+			ip = netip.AddrFrom4([4]byte{203, 0, 113, byte(10 + n%240)})
+		}
+	}
+	conn.at = netip.AddrPortFrom(ip, uint16(conn.Port))
+	conn.hash = hash
+	if conn.URI == "" {
+		host := conn.Address
+		if host == "" {
+			host = ip.String()
+			conn.Address = host
+		}
+		if _, err := netip.ParseAddr(host); err == nil {
+			host = strings.NewReplacer(".", "-", ":", "-").Replace(ip.String()) + "." + hash + ".plex.direct"
+		}
+		conn.URI = fmt.Sprintf("https://%s:%d", host, conn.Port)
+	}
+	if u, err := url.Parse(conn.URI); err == nil {
+		conn.host = strings.ToLower(u.Hostname())
+	}
+}
