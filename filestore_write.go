@@ -35,21 +35,18 @@ func writeTemp(path string, data []byte, old fs.FileInfo) (name string, err erro
 	if err != nil {
 		return "", explain(path, err)
 	}
-	defer func() {
-		if closed := f.Close(); err == nil && closed != nil {
-			err = explain(path, closed)
-		}
-		if err != nil {
-			os.Remove(name)
-		}
-	}()
-	if _, err := f.Write(data); err != nil {
-		return "", explain(path, err)
+	_, err = f.Write(data)
+	if err == nil {
+		err = keepOwner(f, path, old)
 	}
-	if err := keepOwner(f, path, old); err != nil {
-		return "", explain(path, err)
+	if err == nil {
+		err = f.Sync()
 	}
-	if err := f.Sync(); err != nil {
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		os.Remove(name)
 		return "", explain(path, err)
 	}
 	return name, nil

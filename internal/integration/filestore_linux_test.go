@@ -1,0 +1,337 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+// A scenario is a test that runs in a child process, as another user or among
+// mounts of its own. dir is an empty directory that both processes see.
+func scenario(name string, run func(t *childT, dir string)) string {
+	children[name] = func(args []string) error {
+		t := &childT{}
+		t.run(func() { run(t, args[0]) })
+		return errors.Join(t.errs...)
+	}
+	return name
+}
+
+// childT is a testify TestingT without a test.
+type childT struct{ errs []error }
+
+func (t *childT) Errorf(format string, args ...any) {
+	t.errs = append(t.errs, fmt.Errorf(format, args...))
+}
+
+func (t *childT) FailNow() { panic(t) }
+
+func (t *childT) run(f func()) {
+	defer func() {
+		if p := recover(); p != nil && p != t {
+			panic(p)
+		}
+	}()
+	f()
+}
+
+// mounted runs a scenario in a mount namespace of its own.
+func mounted(t *testing.T, name string) {
+	t.Helper()
+	c := child(t, name, t.TempDir())
+	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if os.Geteuid() != 0 {
+		c.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		c.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
+		c.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	c.Stdout = os.Stdout
+	if err := c.Start(); errors.Is(err, fs.ErrPermission) {
+		lacks(t, "the right to make a mount namespace")
+	} else {
+		require.NoError(t, err)
+	}
+	assert.NoError(t, c.Wait())
+}
+
+// mount is mount(2) in a scenario; nothing of it is seen outside.
+func mount(t *childT, source, target, kind string, flags uintptr, options string) {
+	require.NoError(t, syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
+	require.NoError(t, syscall.Mount(source, target, kind, flags, options))
+}
+
+// openDir is a directory that everybody can reach.
+func openDir(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
+	require.NoError(t, os.Chmod(dir, 0o755))
+	return dir
+}
+
+// as runs a scenario as a user who owns nothing here.
+func as(t *testing.T, uid uint32, name, dir string) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	self, err := os.Executable() // which that user may not be able to reach
+	require.NoError(t, err)
+	binary, err := os.ReadFile(self)
+	require.NoError(t, err)
+	c := child(t, name, dir)
+	c.Path = filepath.Join(openDir(t), "child")
+	require.NoError(t, os.WriteFile(c.Path, binary, 0o755))
+	c.Dir = "/"
+	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	assert.NoError(t, c.Run())
+}
+
+func becomes(value string) func(json.RawMessage) (json.RawMessage, error) {
+	return func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(value), nil }
+}
+
+const before = "{\n  \"plex\": {\n    \"account_token\": \"TEST_TOKEN_on_disk\"\n  }\n}\n"
+
+// refuses requires that Check and Update both fail with an error that has all
+// of words, path and user in it, and that nothing of dir has changed.
+func refuses(t assert.TestingT, path string, words ...string) {
+	list := func() (all []string) {
+		entries, _ := os.ReadDir(filepath.Dir(path))
+		for _, e := range entries {
+			if e.Name() != filepath.Base(path)+".lock" {
+				all = append(all, e.Name())
+			}
+		}
+		return all
+	}
+	names := list()
+	data, _ := os.ReadFile(path)
+	store := plexauth.NewFileStore(path)
+	words = append(words, path, fmt.Sprintf("uid %d", os.Geteuid()))
+	for what, err := range map[string]error{
+		"Check":  store.Check(context.Background()),
+		"Update": store.Update(context.Background(), "plex", becomes(`{"account_token":"TEST_TOKEN_new","filler":"`+strings.Repeat("x", 3000)+`"}`)),
+	} {
+		if !assert.ErrorIs(t, err, plexauth.ErrStore, what) {
+			continue
+		}
+		for _, word := range words {
+			assert.Contains(t, err.Error(), word, what)
+		}
+		assert.NotContains(t, fmt.Sprintf("%+v", err), "TEST_TOKEN", what) // G13
+	}
+	assert.Equal(t, names, list(), "nothing is left behind")
+	after, _ := os.ReadFile(path)
+	assert.Equal(t, string(data), string(after), "nothing is written in place")
+}
+
+// works requires that Check and an Update succeed.
+func works(t assert.TestingT, path string) {
+	store := plexauth.NewFileStore(path)
+	assert.NoError(t, store.Check(context.Background()))
+	assert.NoError(t, store.Update(context.Background(), "plex", becomes(`{"n":1}`)))
+	data, err := os.ReadFile(path)
+	assert.NoError(t, err)
+	assert.Contains(t, string(data), `"n": 1`)
+}
+
+// G17: a file that is mounted by itself cannot be replaced.
+var mountedFile = scenario("filestore on a mounted file", func(t *childT, dir string) {
+	path, source := filepath.Join(dir, "a b", "config.json"), filepath.Join(dir, "source.json")
+	require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
+	require.NoError(t, os.WriteFile(source, []byte(before), 0o600))
+	require.NoError(t, os.WriteFile(path, nil, 0o600))
+	mount(t, source, path, "", syscall.MS_BIND, "")
+	refuses(t, path, "mounted", "mount its directory instead", "-rw-------")
+	require.NoError(t, syscall.Unmount(path, 0))
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
+	works(t, path)
+})
+
+func TestFileStoreMountedFile(t *testing.T) { mounted(t, mountedFile) }
+
+// G17: a read-only mount, with a lock file in it and without.
+var readOnly = scenario("filestore on a read-only mount", func(t *childT, dir string) {
+	path := filepath.Join(dir, "config.json")
+	mount(t, "tmpfs", dir, "tmpfs", 0, "size=1m")
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o640))
+	remount := func(flags uintptr) {
+		require.NoError(t, syscall.Mount("tmpfs", dir, "tmpfs", syscall.MS_REMOUNT|flags, "size=1m"))
+	}
+	remount(syscall.MS_RDONLY)
+	refuses(t, path, "read-only", "mount "+dir+" writable", "-rw-r-----")
+	refuses(t, filepath.Join(dir, "new.json"), "read-only")
+	refuses(t, filepath.Join(dir, "sub", "new.json"), "read-only")
+	_, err := plexauth.NewFileStore(path).Load(context.Background(), "plex")
+	assert.NoError(t, err, "it can be read")
+	remount(0)
+	works(t, path)
+	remount(syscall.MS_RDONLY)
+	refuses(t, path, "read-only", "mount "+dir+" writable")
+})
+
+func TestFileStoreReadOnlyMount(t *testing.T) { mounted(t, readOnly) }
+
+// G15, G17: a disk that is too full for a second copy.
+var fullDisk = scenario("filestore on a full disk", func(t *childT, dir string) {
+	path := filepath.Join(dir, "config.json")
+	mount(t, "tmpfs", dir, "tmpfs", 0, "size=32k")
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
+	require.NoError(t, os.WriteFile(path+".lock", nil, 0o660))
+	filler := filepath.Join(dir, "filler")
+	f, err := os.Create(filler)
+	require.NoError(t, err)
+	for err == nil {
+		_, err = f.Write(make([]byte, 1024))
+	}
+	require.ErrorIs(t, err, syscall.ENOSPC)
+	require.NoError(t, f.Close())
+	refuses(t, path, "disk is full", "make room on the file system of "+dir)
+	refuses(t, filepath.Join(dir, "new.json"), "disk is full")
+
+	// A page is enough for the temporary file's first bytes, not for all.
+	require.NoError(t, os.Truncate(filler, 20*1024))
+	big := strings.Replace(before, "on_disk", strings.Repeat("x", 6000), 1)
+	require.NoError(t, os.WriteFile(path, []byte(big), 0o600))
+	require.NoError(t, os.Truncate(filler, 0))
+	f, err = os.OpenFile(filler, os.O_WRONLY, 0)
+	require.NoError(t, err)
+	for range 5 { // 8k are the file's, 4k stay free
+		_, err = f.Write(make([]byte, 4096))
+		require.NoError(t, err)
+	}
+	require.NoError(t, f.Close())
+	store := plexauth.NewFileStore(path)
+	assert.ErrorContains(t, store.Check(context.Background()), "disk is full")
+	assert.ErrorContains(t, store.Update(context.Background(), "other", becomes(`{}`)), "disk is full")
+	data, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, big, string(data))
+
+	require.NoError(t, os.Remove(filler))
+	works(t, path)
+})
+
+func TestFileStoreFullDisk(t *testing.T) { mounted(t, fullDisk) }
+
+// G15: a limit at every byte of the new file; the old one stays.
+var fileLimit = scenario("filestore under a file-size limit", func(t *childT, dir string) {
+	signal.Ignore(syscall.SIGXFSZ)
+	path := filepath.Join(dir, "config.json")
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
+	store := plexauth.NewFileStore(path)
+	require.NoError(t, store.Check(context.Background())) // makes the lock file
+	var old syscall.Rlimit
+	require.NoError(t, syscall.Getrlimit(syscall.RLIMIT_FSIZE, &old))
+	want := "{\n  \"plex\": {\n    \"n\": 1\n  }\n}\n"
+	for limit := range len(want) + 1 {
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &syscall.Rlimit{Cur: uint64(limit), Max: old.Max}))
+		err := store.Update(context.Background(), "plex", becomes(`{"n":1}`))
+		require.NoError(t, syscall.Setrlimit(syscall.RLIMIT_FSIZE, &old))
+		data, _ := os.ReadFile(path)
+		if limit == len(want) {
+			require.NoError(t, err)
+			assert.Equal(t, want, string(data))
+			break
+		}
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		require.ErrorContains(t, err, "limit on the size of files")
+		require.Equal(t, before, string(data), "at byte %d", limit)
+	}
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	assert.Len(t, entries, 2, "no litter")
+})
+
+func TestFileStoreFileLimit(t *testing.T) {
+	assert.NoError(t, child(t, fileLimit, t.TempDir()).Run())
+}
+
+const nobody = 65534
+
+// G17: a user who may not. The files are made by TestFileStoreWrongOwner.
+var wrongOwner = scenario("filestore of somebody else", func(t *childT, dir string) {
+	in := func(names ...string) string { return filepath.Join(append([]string{dir}, names...)...) }
+	refuses(t, in("closed", "config.json"), "permission denied", "0:0", "drwxr-xr-x", "-rw-r--r--", "let uid 65534")
+	refuses(t, in("closed", "new.json"), "permission denied", "let uid 65534")
+	refuses(t, in("closed", "sub", "new.json"), "permission denied", "let uid 65534")
+	refuses(t, in("open", "private.json"), "permission denied", "-rw-------")
+	refuses(t, in("open", "foreign.json"), "operation not permitted", "keep its owner", "is -rw-r--r-- of 0:0")
+	refuses(t, in("open", "locked.json"), "locked.json.lock", "permission denied")
+	works(t, in("open", "new.json"))
+	works(t, in("open", "group.json"))
+})
+
+func TestFileStoreWrongOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	dir := openDir(t)
+	open, closed := filepath.Join(dir, "open"), filepath.Join(dir, "closed")
+	require.NoError(t, os.Mkdir(closed, 0o755))
+	require.NoError(t, os.Mkdir(open, 0o755))
+	require.NoError(t, os.Chmod(open, 0o777))
+	for name, mode := range map[string]os.FileMode{
+		filepath.Join(closed, "config.json"):    0o644,
+		filepath.Join(open, "private.json"):     0o600,
+		filepath.Join(open, "foreign.json"):     0o644,
+		filepath.Join(open, "locked.json"):      0o666,
+		filepath.Join(open, "locked.json.lock"): 0o600,
+		filepath.Join(open, "group.json"):       0o600, // its group cannot be kept, and does not matter
+	} {
+		require.NoError(t, os.WriteFile(name, []byte(before), mode))
+		require.NoError(t, os.Chmod(name, mode))
+	}
+	require.NoError(t, os.Chown(filepath.Join(open, "group.json"), nobody, 12345))
+	as(t, nobody, wrongOwner, dir)
+}
+
+// G15: root in somebody else's directory leaves files that they can use.
+func TestFileStoreRootAsGuest(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	dir := t.TempDir()
+	require.NoError(t, os.Chown(dir, 1234, 1235))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "roots.json"), []byte(before), 0o640))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "theirs.json"), []byte(before), 0o640))
+	require.NoError(t, os.Chown(filepath.Join(dir, "theirs.json"), 1236, 1237))
+	for name, want := range map[string]struct {
+		mode     os.FileMode
+		uid, gid uint32
+	}{
+		"new.json":    {0o600, 1234, 1235},
+		"roots.json":  {0o640, 1234, 1235},
+		"theirs.json": {0o640, 1236, 1237},
+	} {
+		path := filepath.Join(dir, name)
+		works(t, path)
+		for path, mode := range map[string]os.FileMode{path: want.mode, path + ".lock": 0o660} {
+			info, err := os.Stat(path)
+			require.NoError(t, err)
+			assert.Equal(t, mode, info.Mode().Perm(), path)
+			assert.Equal(t, want.uid, info.Sys().(*syscall.Stat_t).Uid, path)
+			assert.Equal(t, want.gid, info.Sys().(*syscall.Stat_t).Gid, path)
+		}
+	}
+	// In a directory of root's own it stays root's.
+	own := filepath.Join(t.TempDir(), "config.json")
+	works(t, own)
+	info, err := os.Stat(own)
+	require.NoError(t, err)
+	assert.Zero(t, info.Sys().(*syscall.Stat_t).Uid)
+}
