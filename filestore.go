@@ -83,7 +83,7 @@ func NewFileStore(path string) *FileStore {
 // Load implements [ConfigStore].
 func (s *FileStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrStore, err)
+		return nil, fmt.Errorf("%w: %s: %w", ErrStore, s.path, err)
 	}
 	path, err := s.resolve()
 	if err != nil {

@@ -28,7 +28,7 @@ var errLockBusy = fmt.Errorf("gave up after %v", lockWait)
 // the lock.
 func (s *FileStore) lock(ctx context.Context) (path string, unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
-		return "", nil, fmt.Errorf("%w: %w", ErrStore, err)
+		return "", nil, fmt.Errorf("%w: %s: %w", ErrStore, s.path, err)
 	}
 	path, err = s.resolve()
 	if err != nil {

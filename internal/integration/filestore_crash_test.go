@@ -61,6 +61,21 @@ func adds(key string) func(json.RawMessage) (json.RawMessage, error) {
 	}
 }
 
+// becomes is an edit that returns value, whatever there was.
+func becomes(value string) func(json.RawMessage) (json.RawMessage, error) {
+	return func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(value), nil }
+}
+
+// works requires that Check and an Update succeed.
+func works(t assert.TestingT, path string) {
+	store := plexauth.NewFileStore(path)
+	assert.NoError(t, store.Check(context.Background()))
+	assert.NoError(t, store.Update(context.Background(), "plex", becomes(`{"n":1}`)))
+	data, err := os.ReadFile(path)
+	assert.NoError(t, err)
+	assert.Contains(t, string(data), `"n": 1`)
+}
+
 // keys are those of the namespace "plex".
 func keys(t testing.TB, store plexauth.ConfigStore) map[string]bool {
 	t.Helper()

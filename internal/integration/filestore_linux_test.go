@@ -2,7 +2,6 @@ package integration_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -100,10 +99,6 @@ func as(t *testing.T, uid uint32, name, dir string) {
 	assert.NoError(t, c.Run())
 }
 
-func becomes(value string) func(json.RawMessage) (json.RawMessage, error) {
-	return func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(value), nil }
-}
-
 const before = "{\n  \"plex\": {\n    \"account_token\": \"TEST_TOKEN_on_disk\"\n  }\n}\n"
 
 // refuses requires that Check and Update both fail with an error that has all
@@ -137,16 +132,6 @@ func refuses(t assert.TestingT, path string, words ...string) {
 	assert.Equal(t, names, list(), "nothing is left behind")
 	after, _ := os.ReadFile(path)
 	assert.Equal(t, string(data), string(after), "nothing is written in place")
-}
-
-// works requires that Check and an Update succeed.
-func works(t assert.TestingT, path string) {
-	store := plexauth.NewFileStore(path)
-	assert.NoError(t, store.Check(context.Background()))
-	assert.NoError(t, store.Update(context.Background(), "plex", becomes(`{"n":1}`)))
-	data, err := os.ReadFile(path)
-	assert.NoError(t, err)
-	assert.Contains(t, string(data), `"n": 1`)
 }
 
 // G17: a file that is mounted by itself cannot be replaced.

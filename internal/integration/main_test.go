@@ -1,11 +1,9 @@
 package integration_test
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -47,23 +45,6 @@ func child(t testing.TB, name string, args ...string) *exec.Cmd {
 	c.Env = append(os.Environ(), childEnv+"="+name)
 	c.Stderr = os.Stderr
 	return c
-}
-
-// output runs the child to its end and returns its lines; the child must
-// succeed.
-func output(t testing.TB, c *exec.Cmd) []string {
-	t.Helper()
-	out, err := c.Output()
-	require.NoError(t, err)
-	return lines(string(out))
-}
-
-func lines(s string) []string {
-	var all []string
-	for scan := bufio.NewScanner(strings.NewReader(s)); scan.Scan(); {
-		all = append(all, scan.Text())
-	}
-	return all
 }
 
 // lacks ends a test that needs what is not here: skipped, or failed where all

@@ -1,0 +1,183 @@
+//go:build linux
+
+package integration_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+// These children call one method in one thread, for strace counts the calls of
+// each thread.
+func init() {
+	children["filestore update"] = func(args []string) error {
+		runtime.LockOSThread()
+		return plexauth.NewFileStore(args[0]).Update(context.Background(), "plex", becomes(`{"account_token":"TEST_TOKEN_new"}`))
+	}
+	children["filestore check"] = func(args []string) error {
+		runtime.LockOSThread()
+		return plexauth.NewFileStore(args[0]).Check(context.Background())
+	}
+}
+
+// straced runs the child under strace with these options. It returns what
+// strace wrote and what the child printed, and whether the child succeeded.
+func straced(t *testing.T, name, path string, options ...string) (trace []string, stderr string, ok bool) {
+	t.Helper()
+	strace, err := exec.LookPath("strace")
+	if err != nil {
+		lacks(t, "strace (Debian's package strace)")
+	}
+	log := filepath.Join(t.TempDir(), "trace")
+	c := child(t, name, path)
+	args := append([]string{strace, "-f", "-y", "-qq", "-o", log}, options...)
+	c.Path, c.Args = strace, append(append(args, c.Path), c.Args[1:]...)
+	var out strings.Builder
+	c.Stderr = &out
+	err = c.Run()
+	if _, exited := err.(*exec.ExitError); err != nil && !exited {
+		require.NoError(t, err)
+	}
+	data, err := os.ReadFile(log)
+	if err != nil || strings.Contains(out.String(), "ptrace") {
+		lacks(t, "the right to trace a process: "+out.String())
+	}
+	return strings.Split(string(data), "\n"), out.String(), c.ProcessState.Success()
+}
+
+// G15: what makes a power cut harmless is the order: the new file is complete
+// on the disk before it has the name, and the name before Update returns.
+func TestFileStoreOrderOfWriting(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o640))
+	trace, stderr, ok := straced(t, "filestore update", path, "-e", "trace=flock,openat,write,fchmod,fchown,fsync,fdatasync,rename,renameat,renameat2,close")
+	require.True(t, ok, stderr)
+
+	dir := regexp.QuoteMeta(filepath.Dir(path))
+	temp := dir + `/\.config\.json\.plexauth-[0-9a-f]{16}\.tmp`
+	steps := []string{
+		`flock\(\d+<` + dir + `/config\.json\.lock>, LOCK_EX\|LOCK_NB\) += 0`,
+		`openat\(.*"` + temp + `", O_WRONLY\|O_CREAT\|O_EXCL\|O_CLOEXEC, 0600\) += \d`,
+		`write\(\d+<` + temp + `>, `,
+		`fchmod\(\d+<` + temp + `>, 0640\) += 0`,
+		`fsync\(\d+<` + temp + `>\) += 0`,
+		`close\(\d+<` + temp + `>\) += 0`,
+		`rename\w*\(.*"` + temp + `".*config\.json".* = 0`,
+		`fsync\(\d+<` + dir + `>\) += 0`,
+		`flock\(\d+<` + dir + `/config\.json\.lock>, LOCK_UN\) += 0`,
+	}
+	var seen []string
+	for _, line := range trace {
+		if strings.Contains(line, filepath.Dir(path)) {
+			seen = append(seen, line)
+		}
+	}
+	at := 0
+	for _, step := range steps {
+		found := regexp.MustCompile(step)
+		for at < len(seen) && !found.MatchString(seen[at]) {
+			at++
+		}
+		require.Less(t, at, len(seen), "no %s, in this order, in\n%s", step, strings.Join(seen, "\n"))
+	}
+	for _, line := range seen {
+		assert.NotRegexp(t, `openat\(.*/config\.json", O_(WRONLY|RDWR)`, line, "nothing is written in place")
+		assert.NotContains(t, line, "O_TRUNC")
+	}
+}
+
+// G15: an error in any step leaves the old file and no litter; in the last one
+// the new file is there, and the error says so.
+func TestFileStoreErrorInEachStep(t *testing.T) {
+	for _, row := range []struct {
+		name, inject, says string
+		saved              bool
+		check              bool // Check finds it, too
+	}{
+		{"mode", "fchmod:error=EPERM", "operation not permitted", false, true},
+		{"sync", "fsync:error=EIO:when=1", "input/output error", false, true},
+		{"sync, full disk", "fsync:error=ENOSPC:when=1", "disk is full", false, true},
+		{"sync, quota", "fsync:error=EDQUOT:when=1", "quota", false, true},
+		{"rename", "rename,renameat,renameat2:error=EIO", "input/output error", false, false},
+		{"rename, mounted file", "rename,renameat,renameat2:error=EBUSY", "mount its directory", false, false},
+		{"rename, other device", "rename,renameat,renameat2:error=EXDEV", "mount its directory", false, false},
+		{"sync of the directory", "fsync:error=EIO:when=2", "is saved, but", true, false},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.json")
+			require.NoError(t, os.WriteFile(path, []byte(before), 0o640))
+			inject := []string{"-e", "trace=" + strings.SplitN(row.inject, ":", 2)[0], "-e", "inject=" + row.inject}
+			_, stderr, ok := straced(t, "filestore update", path, inject...)
+			assert.False(t, ok, "an error must be seen")
+			assert.Contains(t, stderr, "plexauth: config store")
+			assert.Contains(t, stderr, row.says)
+			assert.Contains(t, stderr, path)
+			assert.NotContains(t, stderr, "TEST_TOKEN") // G13
+			data, err := os.ReadFile(path)
+			require.NoError(t, err)
+			if row.saved {
+				assert.Contains(t, string(data), "TEST_TOKEN_new")
+			} else {
+				assert.Equal(t, before, string(data))
+			}
+			checkNames(t, filepath.Dir(path), "config.json", "config.json.lock")
+
+			if row.check {
+				_, stderr, ok := straced(t, "filestore check", path, inject...)
+				assert.False(t, ok)
+				assert.Contains(t, stderr, row.says)
+			}
+			// And the error is not for ever.
+			works(t, path)
+		})
+	}
+}
+
+// A file system that cannot sync a directory is no reason to refuse.
+func TestFileStoreNoDirectorySync(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	_, stderr, ok := straced(t, "filestore update", path, "-e", "trace=fsync", "-e", "inject=fsync:error=EINVAL:when=2")
+	assert.True(t, ok, stderr)
+	assert.FileExists(t, path)
+}
+
+// G16: a file system without locks is an error, never a silent race.
+func TestFileStoreNoLocks(t *testing.T) {
+	for _, errno := range []string{"EBADF", "ENOLCK", "EOPNOTSUPP", "ENOSYS", "EIO"} {
+		for _, method := range []string{"update", "check"} {
+			t.Run(errno+" "+method, func(t *testing.T) {
+				path := filepath.Join(t.TempDir(), "config.json")
+				require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
+				_, stderr, ok := straced(t, "filestore "+method, path, "-e", "trace=flock", "-e", "inject=flock:error="+errno)
+				assert.False(t, ok)
+				assert.Contains(t, stderr, "plexauth: config store")
+				assert.Contains(t, stderr, path+".lock")
+				assert.Contains(t, stderr, fmt.Sprintf("uid %d", os.Geteuid()))
+				if errno != "EIO" {
+					assert.Contains(t, stderr, "has no working locks")
+				}
+				data, err := os.ReadFile(path)
+				require.NoError(t, err)
+				assert.Equal(t, before, string(data))
+			})
+		}
+	}
+	t.Run("NFS wants the lock file open for writing", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "config.json")
+		_, stderr, ok := straced(t, "filestore update", path, "-e", "trace=flock", "-e", "inject=flock:error=EBADF:when=1")
+		assert.True(t, ok, stderr)
+		assert.FileExists(t, path)
+	})
+}
