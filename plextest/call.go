@@ -145,6 +145,14 @@ func (s *Server) answerAPI(c *call, parts []string) reply {
 	if len(parts) == 3 && parts[0] == "pins" && parts[1] == "qr" && c.method == http.MethodGet {
 		return s.pinQR(c, parts[2])
 	}
+	if len(parts) == 2 && parts[0] == "auth" && c.method == http.MethodGet {
+		switch parts[1] {
+		case "keys":
+			return s.showKeys(c)
+		case "nonce":
+			return s.giveNonce(c)
+		}
+	}
 	if c.clientID == "" {
 		return c.fail(1000)
 	}
@@ -176,6 +184,10 @@ func (s *Server) answerAPI(c *call, parts []string) reply {
 		return s.homeUsers(c)
 	case on("POST", "home", "users", "*", "switch"):
 		return s.switchUser(c, parts[2])
+	case on("POST", "auth", "jwk"):
+		return s.registerKey(c)
+	case on("POST", "auth", "token"):
+		return s.exchangeJWT(c)
 	case on("GET", "resources"):
 		return s.readResources(c)
 	}

@@ -38,7 +38,7 @@ func TestJournalTellsAllButSecrets(t *testing.T) {
 		}
 		all := strings.Join(lines, "\n")
 		assert.Equal(t, `00:00:00.000 POST plex.tv/api/v2/pins 201
-00:00:01.000 GET plex.tv/api/v2/pins/{id}?code=`+p.Code+`&deviceJWT=REDACTED 200
+00:00:01.000 GET plex.tv/api/v2/pins/{id}?code=`+p.Code+`&deviceJWT=REDACTED 422/1008
 00:00:01.000 GET plex.tv/api/v2/user [account alice] 200
 00:00:01.000 GET clients.plex.tv/api/v2/user?X-Plex-Token=REDACTED [account alice (ended)] 401/1001
 00:00:01.000 GET plex.tv/api/v2/ping [unknown] broken`, all)

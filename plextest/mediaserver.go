@@ -240,11 +240,6 @@ func (s *Server) admits(c *call) *User {
 	return t.user
 }
 
-// expired reports whether a JWT has ended. s.mu is held.
-func (s *Server) expired(t *token) bool {
-	return !t.expires.IsZero() && !time.Now().Add(s.offset).Before(t.expires)
-}
-
 // answerMedia answers as the media server.
 func (s *Server) answerMedia(c *call) reply {
 	s.mu.Lock()

@@ -1,6 +1,7 @@
 package plextest
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -24,11 +25,13 @@ type pin struct {
 	strong   bool
 	clientID string
 	product  string
+	jwk      *jwk // of a PIN that asks for a JWT
 
 	created, expires time.Time // by our clock
 
-	token    *token    // nil until approved
+	user     *User     // who approved it, nil until then
 	approved time.Time // when
+	token    *token    // what the user's approval gave; of a PIN with a key, from its first look on
 	consumed bool      // the token was read, with ConsumeOnRead
 
 	// what the client did
@@ -95,7 +98,7 @@ func (s *Server) Expire(code string) error {
 }
 
 func (p *pin) pending(now time.Time) bool {
-	return p.token == nil && now.Before(p.expires)
+	return p.user == nil && now.Before(p.expires)
 }
 
 // waiting finds the PIN that a typed code means. s.mu is held.
@@ -114,17 +117,25 @@ func (s *Server) waiting(code string) *pin {
 // approve gives p a token of u. The account's earlier token under that client
 // identifier ends here. s.mu is held.
 func (s *Server) approve(p *pin, u *User) {
-	p.token = s.issue(u, p.clientID)
-	p.approved = time.Now()
+	p.user, p.approved = u, time.Now()
+	if p.jwk == nil {
+		p.token = s.issue(u, p.clientID)
+	} else {
+		s.register(p.clientID, u, p.jwk)
+	}
 }
 
 // createPin answers POST pins.
 func (s *Server) createPin(c *call) reply {
 	var body struct {
 		Strong bool `json:"strong"`
+		JWK    *jwk `json:"jwk"`
 	}
 	if c.content == "application/json" && len(c.body) > 0 {
 		if err := json.Unmarshal(c.body, &body); err != nil {
+			return c.fail(1004)
+		}
+		if body.JWK != nil && body.JWK.key() == nil {
 			return c.fail(1004)
 		}
 	}
@@ -132,8 +143,14 @@ func (s *Server) createPin(c *call) reply {
 
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if body.JWK != nil {
+		s.checkKey(c, body.JWK)
+		if owner := s.thumbprints[body.JWK.thumbprint()]; owner != "" && owner != c.clientID {
+			return c.taken()
+		}
+	}
 	now := time.Now()
-	p := &pin{strong: strong, clientID: c.clientID, product: c.identity("X-Plex-Product"), created: now, expires: now.Add(s.shortLife)}
+	p := &pin{strong: strong, jwk: body.JWK, clientID: c.clientID, product: c.identity("X-Plex-Product"), created: now, expires: now.Add(s.shortLife)}
 	if strong {
 		p.expires = now.Add(s.strongLife)
 	}
@@ -183,6 +200,18 @@ func (s *Server) readPin(c *call, id string) reply {
 		p.gone = true
 		return c.fail(1020)
 	}
+	if deviceJWT := c.query.Get("deviceJWT"); deviceJWT != "" {
+		if p.jwk == nil {
+			return c.fail(1008)
+		}
+		claims, err := verify(deviceJWT, c.clientID, map[string]ed25519.PublicKey{p.jwk.Kid: p.jwk.key()}, now.Add(s.offset))
+		if err != nil {
+			return c.fail(1008)
+		}
+		if d := s.devices[c.clientID]; p.token == nil && p.user != nil && d != nil && d.user == p.user && !d.revoked && s.ripe(c, p, now) {
+			p.token = s.issueJWT(d, claims)
+		}
+	}
 	r := c.write(http.StatusOK, s.pinDocument(c, p, now))
 	if c.quirks.ConsumeOnRead && s.visible(c, p, now) {
 		p.consumed = true
@@ -192,7 +221,15 @@ func (s *Server) readPin(c *call, id string) reply {
 
 // visible reports whether a look at p shows its token.
 func (s *Server) visible(c *call, p *pin, now time.Time) bool {
-	return p.token != nil && now.Before(p.expires) && now.Sub(p.approved) >= c.quirks.ApprovalDelay
+	if p.jwk != nil && c.query.Get("deviceJWT") == "" {
+		return false // what plex.tv does here is not known
+	}
+	return p.token != nil && s.ripe(c, p, now)
+}
+
+// ripe reports whether the approval of p can be seen by now.
+func (s *Server) ripe(c *call, p *pin, now time.Time) bool {
+	return now.Before(p.expires) && now.Sub(p.approved) >= c.quirks.ApprovalDelay
 }
 
 // pinDocument describes p to the client that made it. s.mu is held.

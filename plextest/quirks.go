@@ -25,6 +25,8 @@ type Quirks struct {
 
 	OwnedTokenIsAccountToken bool // the accessToken of one's own servers is the account token (seen in recordings)
 
+	RefreshEndsJWT bool // a new JWT ends the device's earlier one at once (nothing is documented)
+
 	// ApprovalDelay is how much later than the approval a GET sees it: the
 	// browser can be back before plex.tv has stored the answer.
 	ApprovalDelay time.Duration

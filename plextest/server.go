@@ -86,6 +86,12 @@ type Server struct {
 	access   map[access]*token  // the live one of each
 	rejected map[string]bool    // tokens that were answered with 401
 
+	keys        []signingKey
+	devices     map[string]*device // by client identifier
+	thumbprints map[string]string  // of registered keys, and by which client identifier
+	nonces      map[string]time.Time
+	nonceTimes  map[string][]time.Time // by client identifier, of the last minute
+
 	media            []*MediaServer
 	hosts            map[netip.AddrPort]*Connection
 	former           map[netip.AddrPort]bool // where nobody listens any more
@@ -105,17 +111,21 @@ type Server struct {
 // nothing listens yet.
 func NewServer() *Server {
 	return &Server{
-		waiters:    map[chan struct{}]bool{},
-		pinsByID:   map[string]*pin{},
-		pinsByCode: map[string]*pin{},
-		shortLife:  shortLife,
-		strongLife: strongLife,
-		tokens:     map[string]*token{},
-		accounts:   map[account]*token{},
-		access:     map[access]*token{},
-		rejected:   map[string]bool{},
-		pipes:      map[*pipe]bool{},
-		journal:    newJournal(),
+		waiters:     map[chan struct{}]bool{},
+		pinsByID:    map[string]*pin{},
+		pinsByCode:  map[string]*pin{},
+		shortLife:   shortLife,
+		strongLife:  strongLife,
+		tokens:      map[string]*token{},
+		accounts:    map[account]*token{},
+		access:      map[access]*token{},
+		rejected:    map[string]bool{},
+		devices:     map[string]*device{},
+		thumbprints: map[string]string{},
+		nonces:      map[string]time.Time{},
+		nonceTimes:  map[string][]time.Time{},
+		pipes:       map[*pipe]bool{},
+		journal:     newJournal(),
 	}
 }
 

@@ -71,13 +71,19 @@ func (s *Server) issue(u *User, clientID string) *token {
 	return t
 }
 
-// Revoke ends all tokens of u, as "sign out of all devices" does.
+// Revoke ends all tokens of u and all keys of devices of u, as "sign out of
+// all devices" does.
 func (s *Server) Revoke(u *User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.tokens {
 		if t.user == u {
 			s.kill(t)
+		}
+	}
+	for _, d := range s.devices {
+		if d.user == u {
+			d.revoked = true
 		}
 	}
 }
@@ -90,6 +96,10 @@ func (s *Server) kill(t *token) {
 	}
 }
 
+// statusTokenExpired is plex.tv's own status. Which code comes with it is not
+// known.
+const statusTokenExpired = 498
+
 // authenticate finds whose token a call carries. A reply instead of a token
 // is the refusal. s.mu is held.
 func (s *Server) authenticate(c *call) (*token, *reply) {
@@ -99,6 +109,10 @@ func (s *Server) authenticate(c *call) (*token, *reply) {
 			s.rejected[c.token] = true
 		}
 		no := c.fail(1001)
+		return nil, &no
+	}
+	if s.expired(t) {
+		no := c.failWith(statusTokenExpired, statusTokenExpired, "The token has expired")
 		return nil, &no
 	}
 	return t, nil

@@ -222,5 +222,8 @@ func (s *Server) signOut(c *call) reply {
 		return *no
 	}
 	s.kill(t)
+	if d := s.devices[t.clientID]; d != nil && t.kind == jwtToken && d.user == t.user {
+		d.revoked = true // signing out removes the device
+	}
 	return newReply(http.StatusNoContent, "", nil)
 }
