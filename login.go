@@ -50,6 +50,7 @@ type login struct {
 
 	mu       sync.Mutex         // guards the rest, never held while waiting
 	cancel   context.CancelFunc // ends the look in flight
+	halted   int                // how many want the turn for something else than a look
 	looked   time.Time          // when the last one left
 	result   error              // what it found: nil is "not yet"
 	trouble  string             // the kind of failure last logged
@@ -121,7 +122,7 @@ func (l *login) nextLook(guard time.Time) time.Time {
 	if guard.After(t) {
 		t = guard
 	}
-	if t.After(l.deadline) {
+	if t.Add(fresh).After(l.deadline) { // rather at the deadline than just before it
 		t = l.deadline
 	}
 	if least := l.looked.Add(fresh); t.Before(least) {
@@ -354,22 +355,30 @@ func (p *PlexAuth) stopLooking(ctx context.Context) (done func(error), err error
 	if l == nil {
 		return func(error) {}, nil
 	}
-	l.mu.Lock()
-	if l.cancel != nil {
-		l.cancel()
-	}
-	l.mu.Unlock()
+	l.halt(1)
 	select {
 	case l.turn <- struct{}{}:
 	case <-ctx.Done():
+		l.halt(-1)
 		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
 	}
 	return func(how error) {
 		if how != nil {
 			p.ended(l, how)
 		}
+		l.halt(-1)
 		<-l.turn
 	}, nil
+}
+
+// halt keeps looks from being made while n is more than its counterparts.
+func (l *login) halt(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.halted += n
+	if l.halted > 0 && l.cancel != nil {
+		l.cancel()
+	}
 }
 
 // step takes its turn at the PIN: it looks, or takes the result of the look
@@ -394,11 +403,12 @@ func (p *PlexAuth) step(ctx context.Context, l *login) (over bool, err error) {
 	return p.look(ctx, l)
 }
 
-// recent is the result of the last look, if it is fresh.
+// recent is the result of the last look, if it is fresh or no other may be
+// made now.
 func (l *login) recent() (error, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.result, !l.looked.IsZero() && time.Since(l.looked) < fresh
+	return l.result, l.halted > 0 || !l.looked.IsZero() && time.Since(l.looked) < fresh
 }
 
 // look makes one look and does what the answer asks for. The caller has the
@@ -434,18 +444,22 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 		limit = min(limit, time.Until(l.deadline))
 	}
 	lookCtx, cancel := context.WithCancel(ctx)
-	l.mu.Lock()
-	l.cancel = cancel
-	l.mu.Unlock()
+	defer cancel()
+	if !l.setCancel(cancel) {
+		return false, nil
+	}
 	reply, sent, err := p.checkPIN(lookCtx, l.pin, limit)
 	stopped := lookCtx.Err() != nil
-	cancel()
+	l.setCancel(nil)
 
 	var e *Error
 	switch {
 	case err == nil && !reply.token.IsZero():
 		return p.approved(ctx, l, reply.token)
 	case stopped: // by ctx or by Cancel
+		l.mu.Lock()
+		l.looked = sent
+		l.mu.Unlock()
 		if ctx.Err() == nil {
 			err = nil
 		}
@@ -478,6 +492,14 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	return false, err
 }
 
+// setCancel says how to end the look in flight, and whether it may begin.
+func (l *login) setCancel(cancel context.CancelFunc) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cancel = cancel
+	return l.halted == 0
+}
+
 // pending takes in the answer "not yet": when the PIN really expires, and when
 // to look again.
 func (l *login) pending(r pinReply, sent time.Time, final bool) (moved, expired bool) {
@@ -487,8 +509,11 @@ func (l *login) pending(r pinReply, sent time.Time, final bool) (moved, expired 
 	l.gap = min(l.gap, max(slowestPoll, l.interval))
 	l.next = sent.Add(jitter(l.gap))
 	switch {
-	case r.expires && r.expiresIn > 0:
+	case r.expires && r.expiresIn < 0 && l.known:
+		return false, true // past its life, and plex.tv still answers
+	case r.expires && (r.expiresIn > 0 || l.known):
 		l.known = true
+		r.expiresIn = max(r.expiresIn, fresh) // 0 is less than a second
 		at := sent.Round(0).Add(r.expiresIn)
 		if at.After(l.latest) {
 			at = l.latest
@@ -496,8 +521,6 @@ func (l *login) pending(r pinReply, sent time.Time, final bool) (moved, expired 
 		if off := at.Sub(l.deadline); off > rounding || off < -rounding {
 			l.deadline, moved = at, true
 		}
-	case r.expires && l.known:
-		return false, true // past its life, and plex.tv still answers
 	}
 	return moved, final && !time.Now().Before(l.deadline)
 }

@@ -93,7 +93,7 @@ func (s *Server) Expire(code string) error {
 	if p == nil {
 		return fmt.Errorf("plextest: expire: no PIN has the code %q", code)
 	}
-	p.expires = time.Now()
+	p.expires = time.Now().Add(-1)
 	return nil
 }
 
@@ -195,7 +195,7 @@ func (s *Server) readPin(c *call, id string) reply {
 		s.violate(c, "a PIN is read under another client identifier than it was made with")
 		return c.fail(1020)
 	}
-	expired := !now.Before(p.expires)
+	expired := now.After(p.expires) // the last moment still counts
 	if p.consumed || expired && !c.quirks.Expire200Null {
 		p.gone = true
 		return c.fail(1020)
@@ -229,7 +229,7 @@ func (s *Server) visible(c *call, p *pin, now time.Time) bool {
 
 // ripe reports whether the approval of p can be seen by now.
 func (s *Server) ripe(c *call, p *pin, now time.Time) bool {
-	return now.Before(p.expires) && now.Sub(p.approved) >= c.quirks.ApprovalDelay
+	return !now.After(p.expires) && now.Sub(p.approved) >= c.quirks.ApprovalDelay
 }
 
 // pinDocument describes p to the client that made it. s.mu is held.
