@@ -201,12 +201,7 @@ func (s *FileStore) resolve() (string, error) {
 	}
 	info, err := os.Lstat(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
-		// A link above the file is no concern of ours, but all who come by it
-		// should agree on the name.
-		if dir, err := filepath.EvalSymlinks(filepath.Dir(s.path)); err == nil {
-			return filepath.Join(dir, filepath.Base(s.path)), nil
-		}
-		return s.path, nil
+		return s.resolveMissing()
 	}
 	if err != nil {
 		return "", explain(s.path, err)
@@ -216,8 +211,7 @@ func (s *FileStore) resolve() (string, error) {
 		info, err = os.Stat(path)
 	}
 	if err != nil && info.Mode()&fs.ModeSymlink != 0 {
-		to, _ := os.Readlink(s.path)
-		return "", fmt.Errorf("%w: %s is a symbolic link to %s, which cannot be followed: mount what it leads to, create the file with {} in it, or remove the link: %w", ErrStore, s.path, to, err)
+		return "", s.deadLink(s.path, err)
 	}
 	if err != nil {
 		return "", explain(s.path, err)
@@ -226,6 +220,34 @@ func (s *FileStore) resolve() (string, error) {
 		return "", fmt.Errorf("%w: %s is not a regular file (%s): give the path of a JSON file", ErrStore, path, info.Mode())
 	}
 	return path, nil
+}
+
+// resolveMissing is resolve for a first run. The directory may be reached by
+// symbolic links, and all who come by them should agree on the path.
+func (s *FileStore) resolveMissing() (string, error) {
+	dir := filepath.Dir(s.path)
+	if real, err := filepath.EvalSymlinks(dir); err == nil {
+		return filepath.Join(real, filepath.Base(s.path)), nil
+	}
+	for dir != filepath.Dir(dir) { // up to what is there
+		info, err := os.Lstat(dir)
+		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			if _, err := os.Stat(dir); err != nil {
+				return "", s.deadLink(dir, err)
+			}
+		}
+		if err == nil {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return s.path, nil
+}
+
+// deadLink is the error for a symbolic link that leads nowhere.
+func (s *FileStore) deadLink(link string, err error) error {
+	to, _ := os.Readlink(link)
+	return fmt.Errorf("%w: %s: %s is a symbolic link to %s, which cannot be followed: mount or make what it leads to, or remove the link: %w", ErrStore, s.path, link, to, err)
 }
 
 // configFile is the file as it was read.

@@ -34,8 +34,12 @@ func (s *FileStore) lock(ctx context.Context) (path string, unlock func(), err e
 	if err != nil {
 		return "", nil, err
 	}
-	if err := makeDir(filepath.Dir(path)); err != nil {
+	if made, err := makeDir(filepath.Dir(path)); err != nil {
 		return "", nil, explain(path, err)
+	} else if made { // which may have a better name now
+		if path, err = s.resolve(); err != nil {
+			return "", nil, err
+		}
 	}
 	waiting, cancel := context.WithTimeoutCause(ctx, lockWait, errLockBusy)
 	defer cancel()

@@ -291,17 +291,21 @@ func TestFileStoreSymlink(t *testing.T) {
 		require.NoError(t, plexauth.NewFileStore(filepath.Join(dir, "link", "config.json")).Update(t.Context(), "plex", becomes(`{}`)))
 		checkNoLitter(t, filepath.Join(dir, "data", "config.json"), "config.json", "config.json.lock")
 	})
-	for name, to := range map[string]string{"dangling": "not/there.json", "loop": "config.json"} {
+	for name, row := range map[string]struct{ link, to, path string }{
+		"dangling":           {"config.json", "not/there.json", "config.json"},
+		"loop":               {"config.json", "config.json", "config.json"},
+		"dangling directory": {"data", "not/there", "data/sub/config.json"},
+	} {
 		t.Run(name, func(t *testing.T) { // G18: not a first run
-			path := filepath.Join(t.TempDir(), "config.json")
-			require.NoError(t, os.Symlink(to, path))
-			store := plexauth.NewFileStore(path)
+			dir := t.TempDir()
+			require.NoError(t, os.Symlink(row.to, filepath.Join(dir, row.link)))
+			store := plexauth.NewFileStore(filepath.Join(dir, row.path))
 			_, loaded := store.Load(t.Context(), "plex")
 			for _, err := range []error{loaded, store.Update(t.Context(), "plex", becomes(`{}`)), store.Check(t.Context())} {
 				require.ErrorIs(t, err, plexauth.ErrStore)
-				assert.Contains(t, err.Error(), "symbolic link to "+to)
+				assert.Contains(t, err.Error(), "symbolic link to "+row.to)
 			}
-			checkNoLitter(t, path, "config.json")
+			checkNoLitter(t, filepath.Join(dir, row.link), row.link)
 		})
 	}
 }
@@ -471,6 +475,7 @@ func TestFileStoreGivesUp(t *testing.T) {
 func TestFileStoreConcurrent(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "real", "config.json")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "real"), 0o700))
 	require.NoError(t, os.Symlink("real", filepath.Join(dir, "link")))
 	var wg sync.WaitGroup
 	const writers, updates = 8, 12

@@ -73,27 +73,28 @@ func removeLitter(dir *os.File, path string) {
 	}
 }
 
-// makeDir makes a directory and those above it, and syncs what names them.
-func makeDir(dir string) error {
+// makeDir makes a directory and those above it, and syncs what names them. It
+// reports whether there was something to make.
+func makeDir(dir string) (made bool, err error) {
 	if _, err := os.Stat(dir); err == nil {
-		return nil
+		return false, nil
 	}
 	parent := filepath.Dir(dir)
 	if parent == dir {
-		return nil
+		return false, nil
 	}
-	if err := makeDir(parent); err != nil {
-		return err
+	if _, err := makeDir(parent); err != nil {
+		return false, err
 	}
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-		return err
+		return false, err
 	}
 	f, err := os.Open(parent)
 	if err != nil {
-		return nil // not ours to read: it was there before
+		return true, nil // not ours to read: it was there before
 	}
 	defer f.Close()
-	return syncDir(f)
+	return true, syncDir(f)
 }
 
 // openDir opens the directory of path, to list and to sync it.

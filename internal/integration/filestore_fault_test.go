@@ -4,13 +4,16 @@ package integration_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -25,6 +28,17 @@ func init() {
 	children["filestore update"] = func(args []string) error {
 		runtime.LockOSThread()
 		return plexauth.NewFileStore(args[0]).Update(context.Background(), "plex", becomes(`{"account_token":"TEST_TOKEN_new"}`))
+	}
+	children["filestore two stores"] = func(args []string) error {
+		errs := make([]error, 8)
+		var wg sync.WaitGroup
+		for i := range errs {
+			wg.Go(func() {
+				errs[i] = addKeys(io.Discard, plexauth.NewFileStore(args[0]), fmt.Sprint("s", i), 10)
+			})
+		}
+		wg.Wait()
+		return errors.Join(errs...)
 	}
 	children["filestore check"] = func(args []string) error {
 		runtime.LockOSThread()
@@ -180,4 +194,14 @@ func TestFileStoreNoLocks(t *testing.T) {
 		assert.True(t, ok, stderr)
 		assert.FileExists(t, path)
 	})
+}
+
+// G16: where the lock belongs to the process and not to the open file, as on
+// some network file systems, it does not stop a second FileStore of the same
+// process; FileStore does.
+func TestFileStoreLockOfTheProcess(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	_, stderr, ok := straced(t, "filestore two stores", path, "-e", "trace=flock", "-e", "inject=flock:retval=0")
+	require.True(t, ok, stderr)
+	assert.Len(t, keys(t, plexauth.NewFileStore(path)), 80)
 }
