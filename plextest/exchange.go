@@ -67,10 +67,21 @@ func (s *Server) act(c *call, f *Fault) (reply, error) {
 		return reply{}, err
 	}
 	var r reply
-	if f.replaces() {
+	switch {
+	case f.replaces():
 		r = f.reply(c)
-	} else {
+	case c.quirks.CORS && c.method == http.MethodOptions && c.isAPI():
+		r = newReply(http.StatusNoContent, "", nil)
+	default:
 		r = s.answer(c)
+	}
+	if c.quirks.CORS && c.isAPI() {
+		r.header.Set("Access-Control-Allow-Origin", "*")
+		r.header.Set("Access-Control-Expose-Headers", "Location")
+		if c.method == http.MethodOptions {
+			r.header.Set("Access-Control-Allow-Methods", "GET, POST, PUT, DELETE")
+			r.header.Set("Access-Control-Allow-Headers", c.header.Get("Access-Control-Request-Headers"))
+		}
 	}
 	if f.ResetAfter {
 		return reply{status: r.status}, errReset

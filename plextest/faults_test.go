@@ -311,6 +311,20 @@ func TestQuirks(t *testing.T) {
 			_, body := a.do(t, "POST", "/api/v2/pins", "")
 			assert.Contains(t, body, "<pin ")
 		}},
+		"CORS": {plextest.Quirks{CORS: true}, func(t *testing.T, srv *plextest.Server, a *api, _ *plextest.User) {
+			r := a.new(t, "OPTIONS", "/api/v2/pins", "")
+			r.Header = http.Header{"Access-Control-Request-Headers": {"accept,x-plex-product"}}
+			resp, _ := a.send(t, r)
+			assert.Equal(t, 204, resp.StatusCode)
+			assert.Equal(t, "*", resp.Header.Get("Access-Control-Allow-Origin"))
+			assert.Equal(t, "accept,x-plex-product", resp.Header.Get("Access-Control-Allow-Headers"))
+			resp, _ = a.send(t, a.new(t, "POST", "/api/v2/pins", ""))
+			assert.Equal(t, "*", resp.Header.Get("Access-Control-Allow-Origin"))
+			srv.SetQuirks(plextest.Quirks{})
+			resp, _ = a.send(t, a.new(t, "POST", "/api/v2/pins", ""))
+			assert.Empty(t, resp.Header.Values("Access-Control-Allow-Origin"))
+			assert.Empty(t, srv.Violations())
+		}},
 		"LongTokens": {plextest.Quirks{LongTokens: true}, func(t *testing.T, srv *plextest.Server, a *api, alice *plextest.User) {
 			token := srv.IssueToken(alice, a.clientID)
 			assert.Len(t, token, 300)

@@ -139,6 +139,9 @@ func (s *Server) begin(c *call) *Request {
 		s.checkMedia(c)
 		return entry
 	}
+	if c.site == siteApp && (c.token != "" || c.carriesSecret()) {
+		s.violate(c, "a token is sent to app.plex.tv")
+	}
 	if !c.isAPI() && !c.isLegacy() {
 		return entry
 	}
@@ -180,7 +183,7 @@ func (s *Server) end(c *call, entry *Request, r reply, err error) {
 
 // checkManners looks at the headers of an API call.
 func (s *Server) checkManners(c *call) {
-	if strings.HasPrefix(c.path, "/api/v2/pins/qr/") {
+	if strings.HasPrefix(c.path, "/api/v2/pins/qr/") || c.method == http.MethodOptions {
 		return
 	}
 	if accept := c.header.Values("Accept"); c.route == c.path && (len(accept) != 1 || accept[0] != "application/json") {

@@ -137,6 +137,9 @@ func TestViolations(t *testing.T) {
 			"GET plex.tv:8443/: a token is sent to a host that is not plex.tv's",
 			"GET plex.tv.example.com/: a token is sent to a host that is not plex.tv's",
 		}},
+		"app.plex.tv": {func(t *testing.T, srv *plextest.Server, a *api, alice *plextest.User) {
+			a.as(srv.IssueToken(alice, a.clientID)).do(t, "GET", "https://app.plex.tv/auth", "")
+		}, []string{"GET app.plex.tv/auth: a token is sent to app.plex.tv"}},
 		"token behind a redirect": {func(t *testing.T, srv *plextest.Server, a *api, alice *plextest.User) {
 			srv.Inject(plextest.Fault{Redirect: "https://evil.example.com/"})
 			_, err := a.client.Do(a.as(srv.IssueToken(alice, a.clientID)).new(t, "GET", "/api/v2/user", ""))

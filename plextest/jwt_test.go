@@ -372,7 +372,7 @@ func TestForeignDeviceJWT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := plextest.NewServer()
 		defer srv.Close()
-		srv.SetClock(time.Unix(1767225600, 0).Sub(time.Now()))
+		srv.SetClock(time.Until(time.Unix(1767225600, 0)))
 		alice := srv.AddUser(plextest.User{Username: "alice"})
 		a := newAPI(srv).from("0f2d6e1c-client-id")
 		_, body := a.do(t, "POST", "/api/v2/pins", `{"jwk":{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","alg":"EdDSA"}}`)

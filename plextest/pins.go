@@ -179,7 +179,7 @@ func (s *Server) createPin(c *call) reply {
 	return r
 }
 
-func isTrue(s string) bool { return s == "true" || s == "1" }
+func isTrue(s string) bool { return s == "1" || strings.EqualFold(s, "true") }
 
 // readPin answers GET pins/{id}. A PIN of another client identifier looks
 // like one that does not exist.

@@ -27,6 +27,10 @@ type Quirks struct {
 
 	RefreshEndsJWT bool // a new JWT ends the device's earlier one at once (nothing is documented)
 
+	// CORS lets scripts of any web page call the API, as plex.tv does. It is
+	// off by default: a client that needs it should be seen to.
+	CORS bool
+
 	// ApprovalDelay is how much later than the approval a GET sees it: the
 	// browser can be back before plex.tv has stored the answer.
 	ApprovalDelay time.Duration
