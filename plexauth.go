@@ -404,45 +404,54 @@ func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 	return t, clientID, err
 }
 
-// Account asks plex.tv who the token belongs to. Its errors are those of
-// [PlexAuth.Token] and [*Error]: see [ErrTokenRejected], [ErrUnavailable],
-// [ErrRateLimited].
-func (p *PlexAuth) Account(ctx context.Context) (*Account, error) {
+// ask makes a request in the account's name. Where plex.tv rejects the token,
+// that verdict is kept, unless somebody has signed in anew meanwhile: then the
+// request is made once more.
+func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID string) error) error {
 	for again := true; ; again = false {
 		t, clientID, err := p.credential(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		a, err := p.client.readAccount(ctx, t, clientID)
+		err = request(t, clientID)
+		if !errors.Is(err, ErrTokenRejected) {
+			return err
+		}
 		replaced := false
-		switch {
-		case err == nil:
-			err = p.update(ctx, func(b *profile) error {
-				if b.token("account_token").Equal(t) {
-					b.adopt(a)
-				}
-				return nil
-			}, t)
-			if err != nil {
-				return nil, err
+		updateErr := p.update(ctx, func(b *profile) error {
+			if replaced = !b.token("account_token").Equal(t); !replaced {
+				b.setRejected()
 			}
-			return a, nil
-		case errors.Is(err, ErrTokenRejected):
-			updateErr := p.update(ctx, func(b *profile) error {
-				if replaced = !b.token("account_token").Equal(t); !replaced {
-					b.setRejected()
-				}
-				return nil
-			}, t)
-			if updateErr != nil {
-				return nil, errors.Join(err, updateErr)
-			}
+			return nil
+		}, t)
+		if updateErr != nil {
+			return errors.Join(err, updateErr)
 		}
 		if !replaced || !again {
-			return nil, err
+			return err
 		}
-		// Somebody signed in anew meanwhile: what was rejected is the old token.
 	}
+}
+
+// Account asks plex.tv who the token belongs to. Its errors are those of
+// [PlexAuth.Token] and [*Error]: see [ErrTokenRejected], [ErrUnavailable],
+// [ErrRateLimited].
+func (p *PlexAuth) Account(ctx context.Context) (a *Account, err error) {
+	err = p.ask(ctx, func(t Token, clientID string) error {
+		if a, err = p.client.readAccount(ctx, t, clientID); err != nil {
+			return err
+		}
+		return p.update(ctx, func(b *profile) error {
+			if b.token("account_token").Equal(t) {
+				b.adopt(a)
+			}
+			return nil
+		}, t)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
 }
 
 // Verify asks plex.tv whether the token holds, and completes what a login
