@@ -1,12 +1,14 @@
-// Command fakeplex runs a fake plex.tv on a loopback port, for clients in any
-// language and for work without an account. Its help says how to point a
-// client at it:
+// Command fakeplex runs a fake plex.tv, with a media server, on loopback
+// ports, for clients in any language and for work without an account. Its
+// help says how to point curl, a browser app or python-plexapi at it:
 //
 //	go run ./cmd/fakeplex -h
 package main
 
 import (
 	"context"
+	"crypto/tls"
+	_ "embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -22,33 +24,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-const help = `fakeplex runs a fake plex.tv on a loopback port. One base URL plays plex.tv,
-clients.plex.tv and app.plex.tv. It knows a few invented users and no secrets.
-
-Usage:
-
-  fakeplex [flags]
-
-Flags:
-
-%s
-Sign in with curl:
-
-  BASE=http://127.0.0.1:32500            # what fakeplex printed; or -addr 127.0.0.1:32500
-  ID='X-Plex-Client-Identifier: my-app-1'
-
-  curl -s -X POST -H 'Accept: application/json' -H "$ID" -H 'X-Plex-Product: My App' $BASE/api/v2/pins
-  # open $BASE/link, type the code, approve; or run fakeplex with -approve-after 3s
-  curl -s -H 'Accept: application/json' -H "$ID" -H 'X-Plex-Product: My App' $BASE/api/v2/pins/{id}
-  # authToken is null, and a token once the code is approved
-  curl -s -H 'Accept: application/json' -H "$ID" -H 'X-Plex-Product: My App' -H 'X-Plex-Token: {token}' $BASE/api/v2/user
-
-For the web page instead of a code: POST $BASE/api/v2/pins?strong=true, then open
-$BASE/auth#?clientID=my-app-1&code={code}&forwardUrl={where to go afterwards}
-
-Any other client: replace https://plex.tv, https://clients.plex.tv and
-https://app.plex.tv by the base URL.
-`
+//go:embed help.txt
+var help string
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
@@ -63,14 +40,24 @@ func main() {
 	}
 }
 
-// run serves until ctx ends.
-func run(ctx context.Context, args []string, out io.Writer) error {
+// options are the flags.
+type options struct {
+	addr, user, ca        string
+	after                 time.Duration
+	tls, cors, jwt, quiet bool
+}
+
+func parse(args []string, out io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("fakeplex", flag.ContinueOnError)
 	flags.SetOutput(out)
-	addr := flags.String("addr", "127.0.0.1:0", "listen on this loopback `address`; port 0 is any free one")
-	user := flags.String("user", "alice", "the `name` that -approve-after signs in; it is made if there is none such")
-	after := flags.Duration("approve-after", 0, "approve every new code by itself after this `time`, for example 3s; 0 is never")
-	quiet := flags.Bool("q", false, "print the base URL only")
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:0", "listen on this loopback `address`; port 0 is any free one")
+	flags.StringVar(&o.user, "user", "alice", "the `name` that -approve-after signs in; such a user is made if it is not alice, bob or Kids")
+	flags.DurationVar(&o.after, "approve-after", 0, "approve every new code by itself after this `time`, for example 3s; 0 is never")
+	flags.StringVar(&o.ca, "ca", "", "write the certificate of this run's authority to this `file`, in PEM; for -tls and for use as a proxy")
+	flags.BoolVar(&o.tls, "tls", false, "speak https; needs -ca")
+	flags.BoolVar(&o.cors, "cors", false, "let scripts of any web page call the API, as plex.tv does")
+	flags.BoolVar(&o.jwt, "server-takes-jwt", false, "the media server accepts an account's JWT; real ones do not")
+	flags.BoolVar(&o.quiet, "q", false, "print the base URL and nothing else")
 	flags.Usage = func() {
 		var b strings.Builder
 		flags.SetOutput(&b)
@@ -79,57 +66,15 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		fmt.Fprintf(out, help, b.String())
 	}
 	if err := flags.Parse(args); err != nil {
-		return err
+		return o, err
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("unexpected argument %q; see -h", flags.Arg(0))
+		return o, fmt.Errorf("unexpected argument %q; see -h", flags.Arg(0))
 	}
-	if err := onlyLoopback(*addr); err != nil {
-		return err
+	if o.tls && o.ca == "" {
+		return o, errors.New("-tls needs -ca: clients must be told whom to trust")
 	}
-
-	fake := plextest.NewServer()
-	defer fake.Close()
-	fake.Randomize() // clients keep tokens longer than one run
-	who := addUsers(fake, *user)
-
-	listener, err := net.Listen("tcp", *addr)
-	if err != nil {
-		return err
-	}
-	base := "http://" + listener.Addr().String()
-	if *quiet {
-		fmt.Fprintln(out, base)
-	} else {
-		fmt.Fprintf(out, "fake plex.tv: %s\n", base)
-		fmt.Fprintf(out, "type codes at %s/link; ctrl-C ends it; -h shows how to use it\n", base)
-	}
-
-	server := &http.Server{Handler: fake.Handler(), ReadHeaderTimeout: 10 * time.Second}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-
-	ticker := time.NewTicker(100 * time.Millisecond)
-	defer ticker.Stop()
-	seen := map[string]time.Time{}
-	for {
-		select {
-		case err := <-served:
-			return err
-		case <-ctx.Done():
-			fake.Close() // lets go of requests that hang
-			err := server.Close()
-			<-served
-			if !*quiet {
-				report(fake, out)
-			}
-			return err
-		case now := <-ticker.C:
-			if *after > 0 {
-				approve(fake, who, seen, now, *after, out, *quiet)
-			}
-		}
-	}
+	return o, onlyLoopback(o.addr)
 }
 
 // onlyLoopback refuses addresses that others could reach: whoever can reach
@@ -145,40 +90,116 @@ func onlyLoopback(addr string) error {
 	return nil
 }
 
-// addUsers makes the fake's people and returns the one of that name.
-func addUsers(fake *plextest.Server, name string) *plextest.User {
-	var who *plextest.User
-	for _, u := range []string{"alice", "bob"} {
-		added := fake.AddUser(plextest.User{Username: u})
-		if u == name {
-			who = added
+// run serves until ctx ends.
+func run(ctx context.Context, args []string, out io.Writer) error {
+	o, err := parse(args, out)
+	if err != nil {
+		return err
+	}
+	fake := plextest.NewServer()
+	defer fake.Close()
+	fake.Randomize() // clients keep tokens longer than one run
+	fake.SetQuirks(plextest.Quirks{CORS: o.cors})
+	if o.ca != "" {
+		if err := os.WriteFile(o.ca, fake.CACertificate(), 0o644); err != nil {
+			return err
+		}
+	}
+
+	listener, err := net.Listen("tcp", o.addr)
+	if err != nil {
+		return err
+	}
+	host, _, _ := net.SplitHostPort(listener.Addr().String())
+	mediaListener, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		_ = listener.Close()
+		return err
+	}
+	scheme := "http"
+	if o.tls {
+		scheme = "https"
+		listener = tls.NewListener(listener, fake.TLSConfig())
+		mediaListener = tls.NewListener(mediaListener, fake.TLSConfig())
+	}
+	base := scheme + "://" + listener.Addr().String()
+	mediaURL := scheme + "://" + mediaListener.Addr().String()
+	who, box := populate(fake, o, mediaURL)
+
+	if o.quiet {
+		fmt.Fprintln(out, base)
+		out = io.Discard
+	}
+	fmt.Fprintf(out, "fake plex.tv: %s\n", base)
+	fmt.Fprintf(out, "media server: %s\n", mediaURL)
+	fmt.Fprintf(out, "type codes at %s/link; ctrl-C ends it; -h shows how to use it\n", base)
+
+	servers := []*http.Server{
+		{Handler: proxy{fake, base, fake.Handler()}, ReadHeaderTimeout: 10 * time.Second},
+		{Handler: box.Handler(), ReadHeaderTimeout: 10 * time.Second},
+	}
+	served := make(chan error, len(servers))
+	for i, l := range []net.Listener{listener, mediaListener} {
+		go func() { served <- servers[i].Serve(l) }()
+	}
+	err = watch(ctx, fake, o.after, who, served, out)
+	fake.Close() // lets go of requests that hang
+	for _, s := range servers {
+		_ = s.Close()
+	}
+	return err
+}
+
+// watch approves codes as they get old enough, until ctx or a server ends.
+func watch(ctx context.Context, fake *plextest.Server, after time.Duration, who *plextest.User, served <-chan error, out io.Writer) error {
+	ticker := time.NewTicker(100 * time.Millisecond)
+	defer ticker.Stop()
+	seen := map[string]time.Time{}
+	for {
+		select {
+		case err := <-served:
+			return err
+		case <-ctx.Done():
+			for _, v := range fake.Violations() {
+				fmt.Fprintln(out, "violation:", v)
+			}
+			return nil
+		case now := <-ticker.C:
+			if after <= 0 {
+				continue
+			}
+			for _, code := range fake.PendingCodes() {
+				if seen[code].IsZero() {
+					seen[code] = now
+				}
+				if now.Sub(seen[code]) >= after && fake.Approve(code, who) == nil {
+					fmt.Fprintf(out, "approved %s as %s\n", code, who.Title)
+				}
+			}
+		}
+	}
+}
+
+// populate makes the fake's people and their media server, and returns it and
+// who signs in by itself.
+func populate(fake *plextest.Server, o options, mediaURL string) (who *plextest.User, box *plextest.MediaServer) {
+	alice := fake.AddUser(plextest.User{Username: "alice", PlexPass: true})
+	bob := fake.AddUser(plextest.User{Username: "bob"})
+	kids := fake.AddUser(plextest.User{Title: "Kids", Restricted: true, HomeAdmin: alice, HomePIN: "1234"})
+	for _, u := range []*plextest.User{alice, bob, kids} {
+		if u.Title == o.user {
+			who = u
 		}
 	}
 	if who == nil {
-		who = fake.AddUser(plextest.User{Username: name})
+		who = fake.AddUser(plextest.User{Username: o.user})
 	}
-	return who
-}
-
-// approve signs who in with every code that has waited long enough.
-func approve(fake *plextest.Server, who *plextest.User, seen map[string]time.Time, now time.Time, after time.Duration, out io.Writer, quiet bool) {
-	for _, code := range fake.PendingCodes() {
-		first, ok := seen[code]
-		if !ok {
-			seen[code], first = now, now
-		}
-		if now.Sub(first) < after {
-			continue
-		}
-		if err := fake.Approve(code, who); err == nil && !quiet {
-			fmt.Fprintf(out, "approved %s as %s\n", code, who.Username)
-		}
-	}
-}
-
-// report says what clients did that they should not.
-func report(fake *plextest.Server, out io.Writer) {
-	for _, v := range fake.Violations() {
-		fmt.Fprintln(out, "violation:", v)
-	}
+	_, hostPort, _ := strings.Cut(mediaURL, "://")
+	host, portText, _ := net.SplitHostPort(hostPort)
+	port, _ := net.LookupPort("tcp", portText)
+	box = fake.AddMediaServer(alice, plextest.MediaServer{
+		Name: "Box", SharedWith: []*plextest.User{bob}, AcceptsJWT: o.jwt,
+		Connections: []plextest.Connection{{Address: host, Port: port, URI: mediaURL, Local: true}},
+	})
+	return who, box
 }

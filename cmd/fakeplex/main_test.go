@@ -56,6 +56,8 @@ func TestApprovesByItselfAndEnds(t *testing.T) {
 	base, ok := strings.CutPrefix(out.Text(), "fake plex.tv: ")
 	require.True(t, ok, out.Text())
 	require.True(t, out.Scan())
+	assert.Contains(t, out.Text(), "media server: http://127.0.0.1:")
+	require.True(t, out.Scan())
 	assert.Contains(t, out.Text(), "/link")
 
 	pin := ask(t, "POST", base+"/api/v2/pins")
@@ -97,7 +99,7 @@ func TestArguments(t *testing.T) {
 	for _, word := range []string{"curl", "-approve-after", "/link", "X-Plex-Client-Identifier"} {
 		assert.Contains(t, out.String(), word)
 	}
-	for _, args := range [][]string{{"-addr", "0.0.0.0:0"}, {"-addr", "192.168.1.1:80"}, {"-addr", "nonsense"}, {"-nope"}, {"extra"}} {
+	for _, args := range [][]string{{"-addr", "0.0.0.0:0"}, {"-addr", "192.168.1.1:80"}, {"-addr", "nonsense"}, {"-nope"}, {"extra"}, {"-tls"}, {"-ca", "/nowhere/ca.pem"}} {
 		assert.Error(t, run(t.Context(), args, io.Discard), args)
 	}
 }
