@@ -71,3 +71,26 @@ func ExampleServer_Inject() {
 	// 429 "30"
 	// 400 ""
 }
+
+// A media server has addresses, and so can be found, or not.
+func ExampleServer_AddMediaServer() {
+	srv := plextest.NewServer()
+	defer srv.Close()
+	alice := srv.AddUser(plextest.User{Username: "alice"})
+	box := srv.AddMediaServer(alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{
+		{Address: "192.168.1.5", Local: true},
+		{Address: "203.0.113.7", Refused: true},
+	}})
+	for _, c := range box.Connections {
+		resp, err := srv.Client().Get(c.URI + "/identity")
+		if err != nil {
+			fmt.Println(c.Address, "does not answer")
+			continue
+		}
+		resp.Body.Close()
+		fmt.Println(c.Address, resp.StatusCode)
+	}
+	// Output:
+	// 192.168.1.5 200
+	// 203.0.113.7 does not answer
+}

@@ -106,6 +106,16 @@ func (s *Server) AddMediaServer(u *User, m MediaServer) *MediaServer {
 	return &m
 }
 
+// ChangeMediaServer changes a media server, for example takes it offline.
+// change must not call the server.
+func (s *Server) ChangeMediaServer(m *MediaServer, change func(*MediaServer)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	change(m)
+	m.place(m.Connections)
+	s.index()
+}
+
 // MoveServer gives m other addresses. Nobody listens at the old ones any
 // more.
 func (s *Server) MoveServer(m *MediaServer, to ...Connection) {
@@ -151,7 +161,7 @@ func (m *MediaServer) place(connections []Connection) {
 	m.live = nil
 	for i := range m.Connections {
 		c := &m.Connections[i]
-		c.complete(hash, len(m.s.media)*16+i)
+		c.complete(hash, slices.Index(m.s.media, m)*16+i)
 		live := *c
 		live.server = m
 		m.live = append(m.live, &live)

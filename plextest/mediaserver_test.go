@@ -268,6 +268,11 @@ func TestNetwork(t *testing.T) {
 				require.NoError(t, err)
 				assert.Contains(t, body, box.MachineID)
 
+				srv.ChangeMediaServer(box, func(m *plextest.MediaServer) { m.Offline = true })
+				client.CloseIdleConnections()
+				_, err = get("http://192.168.1.50:32400/identity")
+				assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+
 				strict := srv.AddMediaServer(alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.80"}}})
 				_, err = get("http://192.168.1.80:32400/identity")
 				assert.Error(t, err)

@@ -112,13 +112,16 @@ func (s *Server) connect(ctx context.Context, conn *Connection) error {
 	fail := func(err error) error {
 		return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(conn.at), Err: err}
 	}
+	s.mu.Lock()
+	silent := conn.silent()
+	s.mu.Unlock()
 	switch {
 	case conn.BlackHole:
 		if err := s.wait(ctx, dialLimit); err != nil {
 			return fail(err)
 		}
 		return fail(os.NewSyscallError("connect", syscall.ETIMEDOUT))
-	case conn.silent():
+	case silent:
 		return fail(os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	case conn.Latency > 0:
 		if err := s.wait(ctx, conn.Latency); err != nil {
@@ -131,7 +134,7 @@ func (s *Server) connect(ctx context.Context, conn *Connection) error {
 // secure plays the TLS handshake of the in-process client, or its absence.
 func (s *Server) secure(conn *Connection, u *url.URL) error {
 	if u.Scheme != "https" {
-		if conn.server.HTTPSRequired {
+		if s.needsTLS(conn) {
 			return &net.OpError{Op: "read", Net: "tcp", Addr: net.TCPAddrFromAddrPort(conn.at), Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 		}
 		return nil
@@ -147,6 +150,12 @@ func (s *Server) secure(conn *Connection, u *url.URL) error {
 		return &tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{cert.Leaf}, Err: err}
 	}
 	return nil
+}
+
+func (s *Server) needsTLS(conn *Connection) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return conn.server.HTTPSRequired
 }
 
 // isPublic reports whether ip is out in the world.

@@ -21,13 +21,31 @@
 // minute wait takes no time. A request runs in the goroutine that sends it,
 // waits only on its own context and timers, and reads the clock by time.Now.
 //
-// # Over a socket
+// # Which way in
 //
-// [Server.URL] starts a listener on loopback and gives its base URL, which
-// plays plex.tv, clients.plex.tv and app.plex.tv in one. [Server.Handler] is
-// the same for a server of one's own. The pages /pin, /link and /auth let a
-// person, or a browser under test, type a code and approve it. The program
-// cmd/fakeplex runs all this for clients in any language.
+//   - [Server.Client]: in process, for most tests. It knows names, addresses,
+//     certificates and broken connections by the errors that they give.
+//   - [Server.Transport]: an *http.Transport with TLS and connections of its
+//     own, in memory, for programs that look below HTTP. It works in a bubble
+//     too.
+//   - [Server.URL]: a listener on loopback. Its base URL plays plex.tv,
+//     clients.plex.tv and app.plex.tv in one. [Server.Handler] is the same for
+//     a listener of one's own, [Server.TLSConfig] makes that one https.
+//   - The program cmd/fakeplex: for clients in any language.
+//
+// The pages /pin, /link and /auth let a person, or a browser under test, type
+// a code and approve it as one of the users.
+//
+// # Who and what
+//
+// [Server.AddUser] makes accounts; [User.HomeAdmin] and [User.HomePIN] make a
+// Plex Home of them. [Server.Approve], [Server.Expire], [Server.Revoke] and
+// [Server.RevokeDevice] do what people do at plex.tv. [Server.AddMediaServer]
+// gives an account a media server, or a player, with addresses that are good,
+// silent, slow or somebody else's; [Server.SetRebindProtection] makes the
+// fake's resolver withhold private names. Device keys and their JWTs are
+// played whole: nonces, signatures, two keys of plex.tv's own that rotate by
+// [Server.RotateKeys].
 //
 // # Faults and quirks
 //
@@ -43,6 +61,13 @@
 //
 // All secrets that the fake makes are recognizable: tokens start with "FAKE_".
 // They repeat from run to run, unless [Server.Randomize] was called.
+//
+// # How true it is
+//
+// The fake follows Plex's published documentation, and where that is silent
+// what public clients recorded up to 2026. What nobody recorded is a guess:
+// the code in the envelopes of 498 and 422, the limit of nonces, and that a
+// PIN with a key shows no token to a look without a device JWT.
 package plextest
 
 import (

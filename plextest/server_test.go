@@ -6,10 +6,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -90,6 +92,37 @@ func TestManyClientsAtOnce(t *testing.T) {
 		all.Wait()
 		assert.Empty(t, srv.Violations())
 	})
+}
+
+// G9: nothing of the fake outlives Close.
+func TestCloseLeavesNothingBehind(t *testing.T) {
+	before := runtime.NumGoroutine()
+	srv := plextest.NewServer()
+	alice := srv.AddUser(plextest.User{Username: "alice"})
+	box := srv.AddMediaServer(alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.5"}, {Address: "192.168.1.6", BlackHole: true}}})
+	client := &http.Client{Transport: srv.Transport()}
+	for _, url := range []string{srv.URL() + "/link", "https://plex.tv/link", box.Connections[0].URI + "/identity", "http://192.168.1.5:32400/identity"} {
+		resp, err := client.Get(url)
+		page(t, resp, err)
+	}
+	client.Timeout = 10 * time.Millisecond
+	_, err := client.Get(box.Connections[1].URI + "/identity")
+	require.Error(t, err)
+	srv.Inject(plextest.Fault{Hang: true})
+	_, err = client.Get("https://clients.plex.tv/api/v2/ping")
+	require.Error(t, err)
+	srv.Close()
+	_, err = client.Get("https://app.plex.tv/auth")
+	assert.Error(t, err)
+	client.CloseIdleConnections()
+	for range 200 { // the client's own ends take a moment to see it
+		if runtime.NumGoroutine() <= before {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	stacks := make([]byte, 1<<20)
+	t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
 }
 
 // page reads a page of the fake's.

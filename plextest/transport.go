@@ -128,7 +128,7 @@ func (s *Server) servePipe(end *wireEnd, to *Connection) {
 				return a.leaf(strings.ToLower(hello.ServerName))
 			},
 		})
-	} else if to == nil || to.server.HTTPSRequired {
+	} else if to == nil || s.needsTLS(to) {
 		return
 	}
 	l := &oneListener{conn: conn, over: make(chan struct{})}
