@@ -198,7 +198,7 @@ func decodePIN(body []byte) (r pinReply, err error) {
 	}
 	if v := string(j.AuthToken); v != "" && v != "null" {
 		secret := strings.TrimSpace(text(j.AuthToken))
-		if v[0] != '"' || len(secret) > maxTokenLength || strings.ContainsFunc(secret, func(c rune) bool { return c <= ' ' || c >= 0x7f }) {
+		if v[0] != '"' || secret != "" && !usableToken(secret) {
 			return r, errors.New("a token that is none")
 		}
 		r.token = NewToken(secret)

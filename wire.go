@@ -1,6 +1,7 @@
 package plexauth
 
 import (
+	"encoding/base64"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -53,4 +54,21 @@ func truth(v json.RawMessage) (value, known bool) {
 		return false, true
 	}
 	return false, false
+}
+
+// usableToken reports whether s can be a token: anything that fits into a
+// header. Its form is plex.tv's own business, and changes.
+func usableToken(s string) bool {
+	return s != "" && len(s) <= maxTokenLength && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f })
+}
+
+// isJWT reports whether a token is a JWT: three parts, of which the first is
+// a JSON object.
+func isJWT(s string) bool {
+	header, rest, _ := strings.Cut(s, ".")
+	if strings.Count(rest, ".") != 1 {
+		return false
+	}
+	b, err := base64.RawURLEncoding.DecodeString(header)
+	return err == nil && len(b) > 0 && b[0] == '{'
 }

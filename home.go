@@ -1,0 +1,202 @@
+package plexauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// ErrHomePin: the Plex Home user is protected by a PIN, and the one given is
+// missing or wrong; the error's text says which.
+var ErrHomePin = errors.New("plexauth: the Home user's PIN is needed")
+
+// HomeUser is a member of the account's Plex Home.
+type HomeUser struct {
+	ID         int64  `json:"id"`       // plex.tv's number of the account
+	UUID       string `json:"uuid"`     // by which [PlexAuth.SwitchHomeUser] switches
+	Title      string `json:"title"`    // the display name
+	Username   string `json:"username"` // empty for a managed user
+	Thumb      string `json:"thumb"`    // URL of the picture
+	Admin      bool   `json:"admin"`
+	Guest      bool   `json:"guest"`
+	Restricted bool   `json:"restricted"` // a managed user
+	Protected  bool   `json:"protected"`  // has a Home PIN
+}
+
+// HomeUsers asks plex.tv for the members of the account's Plex Home; somebody
+// without one is alone in it. Its errors are those of [PlexAuth.Account].
+func (p *PlexAuth) HomeUsers(ctx context.Context) (users []HomeUser, err error) {
+	err = p.ask(ctx, func(t Token, clientID string) error {
+		return p.client.do(ctx, &call{
+			op: "list Home users", method: http.MethodGet, url: p.client.plexTV + "/api/v2/home/users",
+			clientID: clientID, token: t, account: true,
+			decode: func(body []byte) (err error) {
+				users, err = decodeHomeUsers(body)
+				return err
+			},
+		})
+	})
+	return users, err
+}
+
+// decodeHomeUsers takes the fields it knows, each in any shape; a user without
+// number or uuid cannot be switched to and is left out.
+func decodeHomeUsers(body []byte) ([]HomeUser, error) {
+	var home struct {
+		Users []json.RawMessage `json:"users"`
+	}
+	if err := json.Unmarshal(body, &home); err != nil {
+		return nil, err
+	}
+	if home.Users == nil {
+		return nil, errors.New("no list where Home users were asked for")
+	}
+	users := make([]HomeUser, 0, len(home.Users))
+	for _, raw := range home.Users {
+		var j struct {
+			ID           json.RawMessage `json:"id"`
+			UUID         json.RawMessage `json:"uuid"`
+			Title        json.RawMessage `json:"title"`
+			Username     json.RawMessage `json:"username"`
+			FriendlyName json.RawMessage `json:"friendlyName"`
+			Thumb        json.RawMessage `json:"thumb"`
+			Admin        json.RawMessage `json:"admin"`
+			Guest        json.RawMessage `json:"guest"`
+			Restricted   json.RawMessage `json:"restricted"`
+			Protected    json.RawMessage `json:"protected"`
+		}
+		if json.Unmarshal(raw, &j) != nil {
+			continue
+		}
+		u := HomeUser{ID: integer(j.ID), UUID: text(j.UUID), Title: text(j.Title), Username: text(j.Username), Thumb: text(j.Thumb)}
+		for _, name := range []string{text(j.FriendlyName), u.Username} {
+			if u.Title == "" {
+				u.Title = name
+			}
+		}
+		u.Admin, _ = truth(j.Admin)
+		u.Guest, _ = truth(j.Guest)
+		u.Restricted, _ = truth(j.Restricted)
+		u.Protected, _ = truth(j.Protected)
+		if u.ID > 0 && u.UUID != "" {
+			users = append(users, u)
+		}
+	}
+	return users, nil
+}
+
+// SwitchHomeUser gets an account token of another member of the Plex Home, u
+// as from [PlexAuth.HomeUsers]. pin is that user's Home PIN, empty where the
+// user has none; it is used for this one request, and neither stored nor
+// logged.
+//
+// The token speaks for that user, and is the caller's to use: this profile's
+// login stays what it was. It is for plex.tv; media servers want another, see
+// [Server].Token. plex.tv keeps one token for each account and client
+// identifier, so the switch retires an earlier one of u: profiles of the store
+// that live on it get the new one.
+//
+// Its errors are [ErrHomePin] where the PIN is missing or wrong, else those of
+// [PlexAuth.Account]. With one of the store the token is returned all the same.
+func (p *PlexAuth) SwitchHomeUser(ctx context.Context, u HomeUser, pin string) (Token, error) {
+	if u.UUID == "" {
+		return Token{}, errors.New("plexauth: switch Home user: a user without UUID; take one of HomeUsers")
+	}
+	if u.Protected && pin == "" {
+		// plex.tv does not always insist on the PIN. We do: it is a parent's word.
+		return Token{}, fmt.Errorf("%w, and it is missing", ErrHomePin)
+	}
+	var token Token
+	var madeUnder string
+	err := p.ask(ctx, func(t Token, clientID string) (err error) {
+		madeUnder = clientID
+		token, err = p.client.switchUser(ctx, t, clientID, u, pin)
+		return err
+	})
+	if err != nil {
+		return Token{}, err
+	}
+	return token, p.passOn(ctx, u, token, madeUnder)
+}
+
+// passOn gives a token to the profiles whose own was retired by it.
+func (p *PlexAuth) passOn(ctx context.Context, u HomeUser, t Token, clientID string) error {
+	retired := func(b *profile) []*profile {
+		return slices.DeleteFunc(append(b.others(), b), func(b *profile) bool {
+			return !b.sameCredential(u.ID, clientID) || b.token("account_token").Equal(t)
+		})
+	}
+	b, err := p.load(ctx)
+	if err != nil || len(retired(b)) == 0 {
+		return err
+	}
+	return p.save(ctx, t, func(b *profile) error {
+		for _, b := range retired(b) {
+			b.setText("account_token", t.Secret())
+			b.remove("_rejected")
+		}
+		return nil
+	})
+}
+
+// switchUser makes the request.
+func (c *client) switchUser(ctx context.Context, t Token, clientID string, u HomeUser, pin string) (token Token, err error) {
+	q := &call{
+		op: "switch Home user", method: http.MethodPost, url: c.plexTV + "/api/v2/home/users/" + url.PathEscape(u.UUID) + "/switch",
+		clientID: clientID, token: t, account: true,
+		decode: func(body []byte) (err error) {
+			token, err = decodeSwitch(body, u)
+			return err
+		},
+	}
+	if pin != "" {
+		q.url += "?pin=" + escape(pin)
+		q.secrets = []string{pin, escape(pin)}
+	}
+	err = c.do(ctx, q)
+	var e *Error
+	if errors.As(err, &e) && refusesHomePin(e) {
+		if pin == "" {
+			return Token{}, fmt.Errorf("%w, and it is missing", ErrHomePin)
+		}
+		e.is, e.transient, e.Message = ErrHomePin, false, "the user's Home PIN is wrong"
+	}
+	return token, err
+}
+
+func decodeSwitch(body []byte, u HomeUser) (Token, error) {
+	var j struct {
+		ID        json.RawMessage `json:"id"`
+		UUID      json.RawMessage `json:"uuid"`
+		AuthToken json.RawMessage `json:"authToken"`
+	}
+	if err := json.Unmarshal(body, &j); err != nil {
+		return Token{}, err
+	}
+	if uuid := text(j.UUID); uuid != "" && uuid != u.UUID {
+		return Token{}, errors.New("another user than the one asked for")
+	}
+	secret := strings.TrimSpace(text(j.AuthToken))
+	if !usableToken(secret) {
+		return Token{}, errors.New("no token")
+	}
+	return NewToken(secret), nil
+}
+
+// refusesHomePin recognizes plex.tv's word on the PIN (403 with 1041 or 1038;
+// older parts answer 401 "Incorrect PIN"), which is none on the token.
+func refusesHomePin(e *Error) bool {
+	switch e.Code {
+	case 1038, 1041:
+		return true
+	case 0:
+		refused := e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden
+		return refused && strings.Contains(strings.ToLower(e.Message), "pin")
+	}
+	return false
+}

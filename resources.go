@@ -1,0 +1,217 @@
+package plexauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+)
+
+// What can be wrong with a media server or with the choice of one.
+var (
+	// ErrServerChoice: the account may use several media servers, or none of
+	// its own, and none has been chosen. A [*ServerChoiceError] names the
+	// candidates; [PlexAuth.UseServer] chooses.
+	ErrServerChoice = errors.New("plexauth: which media server to use has not been chosen")
+	// ErrServerToken: there is no token that may be sent to the media server,
+	// or it refuses the one there is. plex.tv gives none for a server that
+	// the account may not use, and to a login with a device key only a JWT,
+	// which media servers do not take.
+	ErrServerToken = errors.New("plexauth: no token for the media server")
+)
+
+// Server is a media server that the account may use, as plex.tv lists it.
+type Server struct {
+	Name      string `json:"name"`
+	MachineID string `json:"machine_id"` // its machineIdentifier: what identifies it, names and addresses change
+	Version   string `json:"version"`
+	Platform  string `json:"platform"`
+
+	Owned   bool   `json:"owned"`    // by the account
+	Home    bool   `json:"home"`     // by the admin of the account's Plex Home
+	OwnerID int64  `json:"owner_id"` // the owner's number at plex.tv; 0 where Owned
+	Owner   string `json:"owner"`    // the owner's name; empty where Owned
+
+	Presence             bool   `json:"presence"`       // connected to plex.tv just now
+	HTTPSRequired        bool   `json:"https_required"` // refuses plain http
+	Relay                bool   `json:"relay"`          // may be reached through Plex's relay
+	PublicAddressMatches bool   `json:"public_address_matches"`
+	PublicAddress        string `json:"public_address"` // IP address; it matches if this machine has the same one to plex.tv
+
+	// Token is for this server and no other. It is zero where plex.tv gives
+	// none, or only a JWT, which media servers do not take.
+	Token       Token        `json:"-"`
+	Connections []Connection `json:"connections"` // may be empty
+
+	onlyJWT bool
+}
+
+// Connection is an address of a [Server], as it told plex.tv.
+type Connection struct {
+	URI     string `json:"uri"`     // scheme, host and port, "https://192-168-1-5.….plex.direct:32400"
+	Address string `json:"address"` // the IP address or name in it
+	Port    int    `json:"port"`
+	Local   bool   `json:"local"` // in the server's own network
+	Relay   bool   `json:"relay"` // through Plex's relay: slow, the last resort
+	IPv6    bool   `json:"ipv6"`
+}
+
+// ServerChoiceError is an [ErrServerChoice] with the servers to choose from.
+type ServerChoiceError struct {
+	Servers []Server // those of the account first; may be empty
+}
+
+// Error names the candidates.
+func (e *ServerChoiceError) Error() string {
+	if len(e.Servers) == 0 {
+		return ErrServerChoice.Error() + ": the account may use none"
+	}
+	names := make([]string, len(e.Servers))
+	for i, s := range e.Servers {
+		names[i] = fmt.Sprintf("%q", oneLine(s.Name))
+		if !s.Owned && s.Owner != "" {
+			names[i] += fmt.Sprintf(" of %s", oneLine(s.Owner))
+		}
+	}
+	return ErrServerChoice.Error() + ": choose one of " + strings.Join(names, ", ")
+}
+
+// Is reports whether target is [ErrServerChoice].
+func (e *ServerChoiceError) Is(target error) bool { return target == ErrServerChoice }
+
+// Servers asks plex.tv for the media servers that the account may use: its
+// own first, then those of its Plex Home, then those that are shared with it.
+// Its errors are those of [PlexAuth.Account].
+func (p *PlexAuth) Servers(ctx context.Context) (servers []Server, err error) {
+	err = p.ask(ctx, func(t Token, clientID string) error {
+		servers, err = p.client.readServers(ctx, t, clientID)
+		return err
+	})
+	return servers, err
+}
+
+// readServers asks plex.tv for the media servers that a token opens.
+func (c *client) readServers(ctx context.Context, t Token, clientID string) (servers []Server, err error) {
+	err = c.do(ctx, &call{
+		op: "list servers", method: http.MethodGet, clientID: clientID, token: t, account: true,
+		url: c.clients + "/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1",
+		decode: func(body []byte) (err error) {
+			servers, err = decodeServers(body)
+			return err
+		},
+	})
+	return servers, err
+}
+
+// decodeServers takes the media servers out of a list of devices. A field of
+// another shape counts as absent; so does a device or connection that is none.
+func decodeServers(body []byte) ([]Server, error) {
+	var devices []json.RawMessage
+	if err := json.Unmarshal(body, &devices); err != nil {
+		return nil, err
+	}
+	if devices == nil {
+		return nil, errors.New("no list where servers were asked for")
+	}
+	var servers []Server
+	for _, device := range devices {
+		if s, ok := decodeServer(device); ok {
+			servers = append(servers, s)
+		}
+	}
+	slices.SortStableFunc(servers, func(a, b Server) int { return a.distance() - b.distance() })
+	return servers, nil
+}
+
+// distance orders servers by whose they are.
+func (s Server) distance() int {
+	switch {
+	case s.Owned:
+		return 0
+	case s.Home:
+		return 1
+	}
+	return 2
+}
+
+func decodeServer(device json.RawMessage) (s Server, ok bool) {
+	var j struct {
+		Name                 json.RawMessage `json:"name"`
+		Version              json.RawMessage `json:"productVersion"`
+		Platform             json.RawMessage `json:"platform"`
+		ClientIdentifier     json.RawMessage `json:"clientIdentifier"`
+		Provides             json.RawMessage `json:"provides"`
+		OwnerID              json.RawMessage `json:"ownerId"`
+		SourceTitle          json.RawMessage `json:"sourceTitle"`
+		PublicAddress        json.RawMessage `json:"publicAddress"`
+		AccessToken          json.RawMessage `json:"accessToken"`
+		Owned                json.RawMessage `json:"owned"`
+		Home                 json.RawMessage `json:"home"`
+		Presence             json.RawMessage `json:"presence"`
+		HTTPSRequired        json.RawMessage `json:"httpsRequired"`
+		Relay                json.RawMessage `json:"relay"`
+		PublicAddressMatches json.RawMessage `json:"publicAddressMatches"`
+		Connections          json.RawMessage `json:"connections"`
+	}
+	if json.Unmarshal(device, &j) != nil || !provides(text(j.Provides), "server") {
+		return s, false
+	}
+	s = Server{
+		Name: text(j.Name), MachineID: text(j.ClientIdentifier), Version: text(j.Version), Platform: text(j.Platform),
+		OwnerID: integer(j.OwnerID), Owner: text(j.SourceTitle), PublicAddress: text(j.PublicAddress),
+	}
+	if s.MachineID == "" {
+		return s, false
+	}
+	s.Owned, _ = truth(j.Owned)
+	s.Home, _ = truth(j.Home)
+	s.Presence, _ = truth(j.Presence)
+	s.HTTPSRequired, _ = truth(j.HTTPSRequired)
+	s.Relay, _ = truth(j.Relay)
+	s.PublicAddressMatches, _ = truth(j.PublicAddressMatches)
+	if t := strings.TrimSpace(text(j.AccessToken)); usableToken(t) {
+		if s.onlyJWT = isJWT(t); !s.onlyJWT {
+			s.Token = NewToken(t)
+		}
+	}
+	var connections []json.RawMessage
+	_ = json.Unmarshal(j.Connections, &connections)
+	for _, c := range connections {
+		if c, ok := decodeConnection(c); ok {
+			s.Connections = append(s.Connections, c)
+		}
+	}
+	return s, true
+}
+
+// provides looks a word up in a list like "client,player".
+func provides(list, word string) bool {
+	for w := range strings.SplitSeq(list, ",") {
+		if strings.TrimSpace(w) == word {
+			return true
+		}
+	}
+	return false
+}
+
+func decodeConnection(raw json.RawMessage) (c Connection, ok bool) {
+	var j struct {
+		URI     json.RawMessage `json:"uri"`
+		Address json.RawMessage `json:"address"`
+		Port    json.RawMessage `json:"port"`
+		Local   json.RawMessage `json:"local"`
+		Relay   json.RawMessage `json:"relay"`
+		IPv6    json.RawMessage `json:"IPv6"`
+	}
+	if json.Unmarshal(raw, &j) != nil {
+		return c, false
+	}
+	c = Connection{URI: strings.TrimRight(text(j.URI), "/"), Address: text(j.Address), Port: int(integer(j.Port))}
+	c.Local, _ = truth(j.Local)
+	c.Relay, _ = truth(j.Relay)
+	c.IPv6, _ = truth(j.IPv6)
+	return c, c.URI != ""
+}
