@@ -128,11 +128,26 @@ func appendJSONValue(b []byte, name string, value any, q Quirks) []byte {
 }
 
 func appendJSONString(b []byte, s string) []byte {
+	if plain(s) {
+		b = append(b, '"')
+		b = append(b, s...)
+		return append(b, '"')
+	}
 	var buf bytes.Buffer
 	enc := json.NewEncoder(&buf)
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(s) // a string always encodes
 	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+}
+
+// plain reports whether s needs no escaping in JSON.
+func plain(s string) bool {
+	for _, c := range []byte(s) {
+		if c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 func (o object) appendXML(b *bytes.Buffer) {
@@ -194,7 +209,7 @@ func (l list) appendXML(b *bytes.Buffer) {
 // write answers in the format that the request selects.
 func (c *call) write(status int, d document) reply {
 	if c.wantsJSON {
-		return newReply(status, "application/json; charset=utf-8", d.appendJSON(nil, c.quirks))
+		return newReply(status, "application/json; charset=utf-8", d.appendJSON(make([]byte, 0, 1024), c.quirks))
 	}
 	return newXML(status, d)
 }

@@ -288,6 +288,9 @@ func redactPath(path string) string {
 			}
 		}
 	}
+	if !secret.MatchString(path) {
+		return path
+	}
 	return secret.ReplaceAllString(path, redacted)
 }
 
