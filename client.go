@@ -272,9 +272,12 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 		resp.Body.Close()
 		resp.Body = http.NoBody
 	}
-	if err != nil {
+	switch {
+	case err == errTooLong:
+		q.err = &Error{Op: q.op, where: q.where(), StatusCode: resp.StatusCode, is: ErrUnavailable, transient: true, Message: err.Error()}
+	case err != nil:
 		q.err = q.failed(err)
-	} else {
+	default:
 		q.date, _ = http.ParseTime(resp.Header.Get("Date"))
 		q.err = q.judge(resp, body)
 	}
@@ -319,6 +322,8 @@ func (q *call) mayRepeat() bool {
 	return q.err.StatusCode == http.StatusTooManyRequests || q.err.StatusCode == http.StatusServiceUnavailable
 }
 
+var errTooLong = errors.New("an answer of more than 1 MiB")
+
 func readBody(resp *http.Response) ([]byte, error) {
 	if n := resp.ContentLength; n >= 0 && n <= maxBody {
 		b := make([]byte, n)
@@ -327,7 +332,7 @@ func readBody(resp *http.Response) ([]byte, error) {
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
 	if err == nil && len(b) > maxBody {
-		b = b[:maxBody] // never valid JSON
+		return nil, errTooLong
 	}
 	return b, err
 }

@@ -1,0 +1,483 @@
+package plexauth_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// G2: exact headers, safe on the wire whatever the product or host is called.
+func TestHeaders(t *testing.T) {
+	names := map[string]string{
+		"plain": "My App", "curly": "Jesse’s “Mac”", "CJK": "客厅电视", "injection": "App\r\nX-Evil: 1", "long": strings.Repeat("é", 5000),
+		"broken": "App \xff\xfe name", "NUL": "App\x00", "nbsp control": "App\u0085x", "quotes": `"App"`,
+	}
+	for name, value := range names {
+		t.Run(name, func(t *testing.T) {
+			var seen []http.Header
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				seen = append(seen, r.Header)
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(201)
+				io.WriteString(w, `{"id":1,"code":"ABCD","expiresIn":900}`)
+			}))
+			defer srv.Close()
+			p, err := plexauth.New(plexauth.Options{
+				Product: value, Version: value, Platform: value, PlatformVersion: value, Device: value, DeviceName: value, Model: value, BaseURL: srv.URL,
+			})
+			require.NoError(t, err)
+			_, err = p.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			h := seen[0]
+			assert.Equal(t, []string{"application/json"}, h["Accept"], "exactly, or plex.tv answers XML")
+			for _, field := range []string{"Product", "Version", "Platform", "Platform-Version", "Device", "Device-Name", "Model", "Client-Identifier"} {
+				v := h["X-Plex-"+field]
+				require.Len(t, v, 1, field)
+				assert.NotEmpty(t, v[0])
+				assert.LessOrEqual(t, len(v[0]), 255)
+				assert.Equal(t, strings.ToValidUTF8(v[0], ""), v[0])
+			}
+			assert.Empty(t, h["X-Evil"])
+			assert.Empty(t, h["X-Plex-Token"])
+		})
+	}
+}
+
+// G2: what the program does not say is filled in.
+func TestIdentityIsComplete(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	for _, r := range w.plex.Requests() {
+		for _, field := range []string{"Product", "Version", "Platform", "Device", "Device-Name", "Client-Identifier"} {
+			assert.NotEmpty(t, r.Header.Get("X-Plex-"+field), "%s %s", r.Path, field)
+		}
+	}
+}
+
+func TestOptions(t *testing.T) {
+	_, err := plexauth.New(plexauth.Options{
+		Product: "\r\n", ClientID: "two\nlines", Instance: "a\x00b", PollInterval: -1, BaseURL: "not a url",
+	})
+	require.Error(t, err)
+	for _, field := range []string{"Product", "ClientID", "Instance", "PollInterval", "BaseURL"} {
+		assert.ErrorContains(t, err, field, "one error names all of them")
+	}
+	for _, base := range []string{"plex.example", "ftp://plex.example", "http://plex.example", "https://u:p@plex.example", "https://plex.example/path", "https://plex.example?q=1", "://", "http://192.168.1.1"} {
+		_, err := plexauth.New(plexauth.Options{Product: "x", BaseURL: base})
+		assert.ErrorContains(t, err, "BaseURL", base)
+	}
+	for _, base := range []string{"https://plex.example", "https://plex.example/", "http://127.0.0.1:80", "http://localhost:3000", "http://[::1]:1"} {
+		_, err := plexauth.New(plexauth.Options{Product: "x", BaseURL: base})
+		assert.NoError(t, err, base)
+	}
+	p, err := plexauth.New(plexauth.Options{Product: "x"})
+	require.NoError(t, err)
+	_, err = p.Instance("bad\n").Status(t.Context())
+	assert.ErrorContains(t, err, "control characters")
+	_, err = p.Instance("bad\n").Disconnect(t.Context())
+	assert.ErrorContains(t, err, "control characters")
+	assert.ErrorContains(t, p.Instance("bad\n").Cancel(t.Context()), "control characters")
+}
+
+// G11: each failure is told apart, and says what to do.
+// G10: none of them changes the stored token.
+func TestNamedFailures(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fault plextest.Fault
+		is    error
+		as    func(error) bool
+		says  string
+	}{
+		"DNS": {plextest.Fault{Err: &net.DNSError{Err: "no such host", Name: "plex.tv", IsNotFound: true}}, plexauth.ErrUnavailable,
+			func(err error) bool { var e *net.DNSError; return errors.As(err, &e) }, "DNS"},
+		"connect": {plextest.Fault{Err: &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}}, plexauth.ErrUnavailable,
+			func(err error) bool { return errors.Is(err, syscall.ECONNREFUSED) }, "firewall"},
+		"reset": {plextest.Fault{Reset: true}, plexauth.ErrUnavailable,
+			func(err error) bool { var e *plexauth.Error; return errors.As(err, &e) && e.StatusCode == 0 }, "network"},
+		"proxy": {plextest.Fault{Err: &net.OpError{Op: "proxyconnect", Net: "tcp", Err: syscall.ECONNREFUSED}}, plexauth.ErrUnavailable,
+			func(err error) bool { var e *net.OpError; return errors.As(err, &e) && e.Op == "proxyconnect" }, "proxy settings"},
+		"proxy 407": {plextest.Fault{Err: errors.New("Proxy Authentication Required")}, plexauth.ErrUnavailable,
+			func(err error) bool { return true }, "proxy settings"},
+		"TLS": {plextest.Fault{Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, plexauth.ErrUnavailable,
+			func(err error) bool { var e *tls.CertificateVerificationError; return errors.As(err, &e) }, "CA certificates"},
+		"timeout": {plextest.Fault{Hang: true}, plexauth.ErrUnavailable,
+			func(err error) bool { var e net.Error; return errors.As(err, &e) && e.Timeout() }, "slow or filtered"},
+		"status": {plextest.Fault{Status: 502, Body: "<html></html>"}, plexauth.ErrUnavailable,
+			func(err error) bool { var e *plexauth.Error; return errors.As(err, &e) && e.StatusCode == 502 }, "later"},
+		"content": {plextest.Fault{Status: 200, Body: "<!doctype html>"}, plexauth.ErrUnavailable,
+			func(err error) bool { var e *plexauth.Error; return errors.As(err, &e) && e.StatusCode == 200 }, "captive portal"},
+		"XML": {plextest.Fault{Status: 200, Body: "<user id='1'/>"}, plexauth.ErrUnavailable,
+			func(err error) bool { return true }, "XML"},
+		"403 HTML": {plextest.Fault{Status: 403, Body: "<html></html>"}, plexauth.ErrUnavailable,
+			func(err error) bool { return true }, "later"},
+		"403": {plextest.Fault{Code: 1042, Status: 403}, plexauth.ErrUnavailable,
+			func(err error) bool { var e *plexauth.Error; return errors.As(err, &e) && e.Code == 1042 }, "1042"},
+		"401 HTML": {plextest.Fault{Status: 401, Body: "<html>proxy login</html>"}, plexauth.ErrUnavailable,
+			func(err error) bool { return true }, ""},
+		"401 empty": {plextest.Fault{Status: 401}, plexauth.ErrUnavailable,
+			func(err error) bool { return true }, ""},
+		"401 foreign JSON": {plextest.Fault{Status: 401, Body: `{"error":"unauthorized"}`}, plexauth.ErrUnavailable,
+			func(err error) bool { return true }, ""},
+		"401/1031": {plextest.Fault{Status: 401, Code: 1031}, plexauth.ErrUnavailable,
+			func(err error) bool { var e *plexauth.Error; return errors.As(err, &e) && e.Code == 1031 }, ""},
+		"400/1000": {plextest.Fault{Code: 1000}, plexauth.ErrUnavailable,
+			func(err error) bool { return true }, ""},
+		"422 other": {plextest.Fault{Status: 422, Code: 1008, Message: "Something else"}, plexauth.ErrUnavailable,
+			func(err error) bool { return true }, ""},
+		"498": {plextest.Fault{Status: 498}, plexauth.ErrTokenExpired,
+			func(err error) bool { return true }, "renew"},
+		"429": {plextest.Fault{Code: 1003, Header: http.Header{"Retry-After": {"7"}}}, plexauth.ErrRateLimited,
+			func(err error) bool {
+				var e *plexauth.Error
+				return errors.As(err, &e) && e.RetryAfter == 7*time.Second
+			}, "7s"},
+		"503": {plextest.Fault{Status: 503, Header: http.Header{"Retry-After": {"9"}}}, plexauth.ErrUnavailable,
+			func(err error) bool {
+				var e *plexauth.Error
+				return errors.As(err, &e) && e.RetryAfter == 9*time.Second
+			}, "later"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(o *plexauth.Options) { o.MaxRetries = -1 })
+				w.signInNow(t)
+				before := w.doc(t)
+				tc.fault.Path, tc.fault.Times = "/api/v2/user", -1
+				w.plex.Inject(tc.fault)
+				s, err := w.Verify(t.Context())
+				require.ErrorIs(t, err, tc.is)
+				assert.NotErrorIs(t, err, plexauth.ErrTokenRejected)
+				assert.True(t, tc.as(err), err)
+				var e *plexauth.Error
+				require.ErrorAs(t, err, &e)
+				assert.Equal(t, "read account", e.Op)
+				assert.Contains(t, err.Error(), tc.says)
+				assert.True(t, s.Connected)
+				assert.False(t, s.NeedsLogin)
+				assert.Equal(t, before, w.doc(t))
+			})
+		})
+	}
+}
+
+// G10: only plex.tv's own rejection counts. After it plex.tv is left alone,
+// and a token written by anybody else lifts it.
+func TestRejected(t *testing.T) {
+	for name, fault := range map[string]*plextest.Fault{
+		"revoked":     nil,
+		"XML 1001":    {Status: 401, Body: `<?xml version="1.0"?><errors><error code="1001" message="User could not be authenticated" status="401"/></errors>`},
+		"XML no code": {Status: 401, Body: `<?xml version="1.0"?><errors><error>Please sign in.</error></errors>`},
+		"422 token":   {Status: 422, Body: `<?xml version="1.0"?><errors><error>Invalid authentication token.</error></errors>`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signInNow(t)
+				if fault == nil {
+					w.plex.Revoke(w.alice)
+				} else {
+					fault.Path = "/api/v2/user"
+					w.plex.Inject(*fault)
+				}
+				s, err := w.Verify(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+				assert.True(t, s.NeedsLogin)
+				assert.False(t, s.Connected)
+				n := len(w.plex.Requests())
+
+				p := w.open(t)
+				for range 60 {
+					time.Sleep(time.Minute)
+					_, err = p.Verify(t.Context())
+					assert.ErrorIs(t, err, plexauth.ErrTokenRejected)
+					_, err = p.Token(t.Context())
+					assert.ErrorIs(t, err, plexauth.ErrTokenRejected)
+					_, err = (&http.Client{Transport: p.Transport(w.plex.Client().Transport)}).Get("https://plex.tv/api/v2/user")
+					assert.ErrorIs(t, err, plexauth.ErrTokenRejected)
+				}
+				assert.Len(t, w.plex.Requests(), n, "plex.tv is left alone")
+				assert.False(t, mustSettings(t, p).AccountToken.IsZero(), "and nothing was deleted")
+
+				fresh := w.plex.IssueToken(w.alice, mustSettings(t, p).ClientID)
+				old := mustSettings(t, p).AccountToken.Secret()
+				put(t, w.store, strings.Replace(w.doc(t), old, fresh, 1))
+				s, err = p.Status(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.False(t, s.NeedsLogin)
+				_, err = p.Verify(t.Context())
+				assert.NoError(t, err)
+			})
+		})
+	}
+}
+
+// A token replaced while the old one was being rejected is not blamed for it.
+func TestRejectedWhileRelinked(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	old := mustSettings(t, w.PlexAuth).AccountToken.Secret()
+	swap := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		resp, err := w.plex.Client().Transport.RoundTrip(r)
+		if r.Header.Get("X-Plex-Token") == old { // another replica signs in meanwhile
+			put(t, w.store, strings.Replace(w.doc(t), old, w.plex.IssueToken(w.alice, mustSettings(t, w.PlexAuth).ClientID), 1))
+		}
+		return resp, err
+	})
+	w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1001})
+	s, err := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: swap} }).Verify(t.Context())
+	require.NoError(t, err)
+	assert.True(t, s.Connected)
+}
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// A login's account that could not be read is completed by Verify.
+func TestVerifyCompletes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 500, Times: -1})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		assert.Empty(t, mustSettings(t, w.PlexAuth).Username)
+		w.plex.ResetFaults()
+		s, err := w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "alice", s.User)
+		assert.Equal(t, fmt.Sprint(w.alice.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
+	})
+}
+
+// Retries: GETs on weather, writes only where they had no effect.
+func TestRetries(t *testing.T) {
+	dial := &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED}
+	for name, tc := range map[string]struct {
+		method string
+		fault  plextest.Fault
+		times  int
+		ok     bool
+	}{
+		"GET 500":            {"GET", plextest.Fault{Status: 500}, 4, true},
+		"GET reset":          {"GET", plextest.Fault{Reset: true}, 4, true},
+		"GET truncated":      {"GET", plextest.Fault{Truncate: true}, 4, true},
+		"GET HTML":           {"GET", plextest.Fault{Status: 200, Body: "<html>"}, 4, true},
+		"GET 429":            {"GET", plextest.Fault{Code: 1003}, 4, true},
+		"GET 403":            {"GET", plextest.Fault{Code: 1042, Status: 403}, 1, false},
+		"GET 429 hostile":    {"GET", plextest.Fault{Code: 1003, Header: http.Header{"Retry-After": {"999999"}}}, 1, false},
+		"POST dial":          {"POST", plextest.Fault{Err: dial}, 4, true},
+		"POST 429":           {"POST", plextest.Fault{Code: 1003}, 4, true},
+		"POST 503":           {"POST", plextest.Fault{Status: 503}, 4, true},
+		"POST reset":         {"POST", plextest.Fault{Reset: true}, 1, false},
+		"POST reset after":   {"POST", plextest.Fault{ResetAfter: true}, 1, false},
+		"POST 500":           {"POST", plextest.Fault{Status: 500}, 1, false},
+		"POST hang":          {"POST", plextest.Fault{Hang: true}, 1, false},
+		"POST 302":           {"POST", plextest.Fault{Redirect: "https://clients.plex.tv/api/v2/pins"}, 1, false},
+		"GET other redirect": {"GET", plextest.Fault{Redirect: "https://elsewhere.example/"}, 4, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signInNow(t)
+				path, op := "/api/v2/user", func() error { return second(w.Verify(t.Context())) }
+				if tc.method == "POST" {
+					path, op = "/api/v2/pins", func() error { return second(w.Start(t.Context(), plexauth.PinOptions{})) }
+				}
+				before := w.count(tc.method, path)
+				tc.fault.Method, tc.fault.Path = tc.method, path
+				tc.fault.Times = 3
+				if !tc.ok {
+					tc.fault.Times = -1
+				}
+				w.plex.Inject(tc.fault)
+				began := time.Now()
+				err := op()
+				assert.Equal(t, tc.ok, err == nil, err)
+				assert.Equal(t, tc.times, w.count(tc.method, path)-before)
+				assert.LessOrEqual(t, time.Since(began), 40*time.Second)
+			})
+		})
+	}
+}
+
+// G14: no redirect carries a token across an origin or down to http.
+func TestRedirects(t *testing.T) {
+	for to, followed := range map[string]bool{
+		"https://clients.plex.tv/api/v2/user": true,
+		"https://plex.tv:443/api/v2/user":     true,
+		"https://elsewhere.example/user":      false,
+		"http://plex.tv/api/v2/user":          false,
+		"https://plex.tv:8443/api/v2/user":    false,
+		"https://plex.tv.example/api/v2/user": false,
+		"https://app.plex.tv/api/v2/user":     false,
+	} {
+		t.Run(to, func(t *testing.T) {
+			p, mock := mocked(t)
+			seen := map[string]string{}
+			mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
+				seen[r.URL.String()] = r.Header.Get("X-Plex-Token")
+				if len(seen) == 1 {
+					resp := httpmock.NewStringResponse(302, "")
+					resp.Header.Set("Location", to)
+					return resp, nil
+				}
+				return httpmock.NewStringResponse(200, payload(t, "user.json")), nil
+			})
+			require.NoError(t, useToken(t, p, "TEST_token"))
+			_, err := p.Verify(t.Context())
+			assert.Equal(t, followed, err == nil, err)
+			assert.Equal(t, followed, seen[to] == "TEST_token")
+			if !followed {
+				assert.ErrorIs(t, err, plexauth.ErrUnavailable)
+				assert.Len(t, seen, 1)
+			}
+		})
+	}
+	t.Run("no end", func(t *testing.T) {
+		p, mock := mocked(t)
+		n := 0
+		mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
+			n++
+			resp := httpmock.NewStringResponse(302, "")
+			resp.Header.Set("Location", "https://plex.tv/api/v2/user")
+			return resp, nil
+		})
+		require.NoError(t, useToken(t, p, "TEST_token"))
+		_, err := p.Verify(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.LessOrEqual(t, n, 4)
+	})
+}
+
+// useToken signs in by mock.
+func useToken(t *testing.T, p *plexauth.PlexAuth, token string) error {
+	t.Helper()
+	mock := httpmock.NewMockTransport()
+	mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
+	mock.RegisterResponder("GET", pinsURL+"/373040866", jsonAnswer(200, strings.Replace(payload(t, "pin-approved.json"), "TEST_account-token01", token, 1)))
+	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, payload(t, "user.json")))
+	hc := swapTransport(p, mock)
+	defer hc()
+	if _, err := p.Start(t.Context(), plexauth.PinOptions{}); err != nil {
+		return err
+	}
+	return second(p.Finish(t.Context()))
+}
+
+// swapTransport changes the transport of the caller's own client for a while:
+// it is read at each request.
+func swapTransport(p *plexauth.PlexAuth, rt http.RoundTripper) (back func()) {
+	hc := plexauth.HTTPClientOf(p)
+	old := hc.Transport
+	hc.Transport = rt
+	return func() { hc.Transport = old }
+}
+
+// The caller's client is used as it is at each request, never written to, and
+// its connections are never closed.
+func TestHTTPClientIsTheCallers(t *testing.T) {
+	rt := &countingTransport{}
+	hc := &http.Client{Transport: rt}
+	p, err := plexauth.New(plexauth.Options{Product: "x", HTTPClient: hc, MaxRetries: -1})
+	require.NoError(t, err)
+	before := *hc
+	_, err = p.Start(t.Context(), plexauth.PinOptions{})
+	require.ErrorIs(t, err, plexauth.ErrUnavailable)
+	assert.Equal(t, before.Timeout, hc.Timeout)
+	assert.Nil(t, hc.CheckRedirect)
+	assert.Same(t, rt, hc.Transport)
+	assert.Zero(t, rt.closed)
+	assert.Equal(t, 1, rt.requests)
+
+	httpmock.ActivateNonDefault(hc) // after New
+	defer httpmock.DeactivateAndReset()
+	httpmock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
+	_, err = p.Start(t.Context(), plexauth.PinOptions{})
+	assert.NoError(t, err)
+}
+
+type countingTransport struct{ requests, closed int }
+
+func (c *countingTransport) RoundTrip(*http.Request) (*http.Response, error) {
+	c.requests++
+	return nil, io.ErrUnexpectedEOF
+}
+func (c *countingTransport) CloseIdleConnections() { c.closed++ }
+
+// Without a client of its own the default transport is used, as it is at each
+// request: httpmock.Activate works.
+func TestDefaultTransport(t *testing.T) {
+	p, err := plexauth.New(plexauth.Options{Product: "x"})
+	require.NoError(t, err)
+	httpmock.Activate(t)
+	httpmock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
+	_, err = p.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+}
+
+// G13: errors of a transport quote addresses; ours quote nothing secret, also
+// where the mock of a test has no answer.
+func TestErrorsAreClean(t *testing.T) {
+	p, mock := mocked(t)
+	require.NoError(t, useToken(t, p, "TEST_canary-token"))
+	mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
+	_, err := p.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
+		return nil, &url.Error{Op: "Get", URL: r.URL.String(), Err: fmt.Errorf("no responder for %s with %s\nsecond line", r.URL, r.Header)}
+	})
+	for _, err := range []error{second(p.Finish(t.Context())), second(p.Verify(t.Context()))} {
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+			out := fmt.Sprintf(verb, err) + fmt.Sprintf(verb, struct{ Err error }{err})
+			for _, leak := range []string{"TEST_canary-token", "373040866", "7RQZ"} {
+				assert.NotContains(t, out, leak, verb)
+			}
+			assert.NotContains(t, out, "\n", "one line")
+		}
+	}
+}
+
+// Memory: an endless answer is cut.
+func TestEndlessBody(t *testing.T) {
+	w := newWorld(t, func(o *plexauth.Options) { o.MaxRetries = -1 })
+	w.plex.Inject(plextest.Fault{Method: "POST", Endless: true})
+	_, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.ErrorIs(t, err, plexauth.ErrUnavailable)
+}
+
+// The end of ctx is ctx's error, not plex.tv's.
+func TestContextError(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := newWorld(t)
+	for op, err := range map[string]error{
+		"Start":  second(w.Start(ctx, plexauth.PinOptions{})),
+		"Status": second(w.Status(ctx)),
+		"Verify": second(w.Verify(ctx)),
+		"Wait":   second(w.Wait(ctx)),
+	} {
+		assert.ErrorIs(t, err, context.Canceled, op)
+		assert.NotErrorIs(t, err, plexauth.ErrUnavailable, op)
+		assert.NotErrorIs(t, err, plexauth.ErrStore, op)
+	}
+}
