@@ -127,6 +127,8 @@ type call struct {
 	limit    time.Duration // of one attempt; 0: attemptLimit
 	account  bool          // a 401 of plex.tv speaks of the token
 	secrets  []string      // besides the token: what no error may quote
+	server   *serverRoutes // how to reach the media server that is asked; nil: plex.tv is
+	insecure bool          // its certificate is not checked
 	// decode reads the body of a 2xx answer. Its error means that this is not
 	// the answer that was asked for. nil: the body does not matter.
 	decode func(body []byte) error
@@ -156,6 +158,13 @@ func (c *client) do(ctx context.Context, q *call) error {
 	}
 	req.Header = c.header(q)
 	hc := c.copyOfClient(q.limit)
+	if q.server != nil {
+		route, err := q.server.to(req.URL, q.insecure, !q.token.IsZero())
+		if err != nil {
+			return fmt.Errorf("plexauth: %s: %w", q.op, err)
+		}
+		hc.Transport, hc.Jar, hc.CheckRedirect = roundTripper{route}, nil, refuseRedirect
+	}
 	retries := c.retries
 	if q.once {
 		retries = 0
@@ -192,8 +201,10 @@ func (c *client) do(ctx context.Context, q *call) error {
 // requests, the map is not.
 func (c *client) header(q *call) http.Header {
 	h := make(http.Header, len(c.identity)+6)
-	for k, v := range c.identity {
-		h[k] = v
+	if q.server == nil || !q.token.IsZero() { // half an identity would register a device
+		for k, v := range c.identity {
+			h[k] = v
+		}
 	}
 	h["Accept"] = jsonOnly
 	h["User-Agent"] = userAgent
@@ -241,6 +252,9 @@ func (c *client) checkRedirect(req *http.Request, via []*http.Request) error {
 	}
 	return nil
 }
+
+// refuseRedirect hands a redirect out as the answer that it is.
+func refuseRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 
 // isAPI reports whether u is on one of the two hosts of plex.tv's API (or on
 // BaseURL).
@@ -349,6 +363,9 @@ func (q *call) failed(err error) *Error {
 }
 
 func (q *call) where() string {
+	if q.server != nil {
+		return "the server"
+	}
 	if q.account || q.client == nil || strings.HasPrefix(q.url, q.client.plexTV) || strings.HasPrefix(q.url, q.client.clients) {
 		return "plex.tv"
 	}
@@ -374,6 +391,11 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 		e.Message = notTheAnswer(body, nil)
 	}
 	switch {
+	case q.server != nil:
+		e.is, e.transient = ErrUnavailable, true
+		if !q.token.IsZero() && (status == http.StatusUnauthorized || status == http.StatusForbidden) {
+			e.is, e.transient, e.Message = ErrServerToken, false, "it refuses the token"
+		}
 	case status == http.StatusTooManyRequests || env.code == 1003:
 		e.is, e.RetryAfter = ErrRateLimited, retryAfter(resp.Header.Get("Retry-After"))
 	case q.account && status == 498:
