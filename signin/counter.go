@@ -1,0 +1,122 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/plexauth/plexauth"
+)
+
+const (
+	mostPerBrowser = 5
+	shortestPause  = 5 * time.Second // after a 429 of plex.tv
+	longestPause   = time.Minute
+)
+
+// counter limits what this process begins, and lets each sign-in be finished
+// once.
+type counter struct {
+	most int // sign-ins in one lifetime
+
+	mu     sync.Mutex // guards the rest, never held while waiting
+	starts []int64
+	until  time.Time       // plex.tv asked for a pause until then
+	flows  map[string]*use // by flow.ID
+}
+
+// use is how a sign-in is being finished, or was.
+type use struct {
+	expires  time.Time
+	finished bool
+	over     chan struct{} // closed when whoever finishes it lets go
+}
+
+// begin counts a new sign-in of f's browser, or says how long it must wait.
+func (c *counter) begin(f *flow) time.Duration {
+	now := time.Now()
+	if mine := recent(f.Starts, now); len(mine) >= mostPerBrowser {
+		return time.Unix(mine[0], 0).Add(lifetime).Sub(now)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Before(c.until) {
+		return c.until.Sub(now)
+	}
+	if c.starts = recent(c.starts, now); len(c.starts) >= c.most {
+		return time.Unix(c.starts[0], 0).Add(lifetime).Sub(now)
+	}
+	c.starts = append(c.starts, now.Unix())
+	return 0
+}
+
+// failed takes a sign-in back that plex.tv did not begin.
+func (c *counter) failed(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.starts); n > 0 {
+		c.starts = c.starts[:n-1]
+	}
+	if errors.Is(err, plexauth.ErrRateLimited) {
+		pause := shortestPause
+		var e *plexauth.Error
+		if errors.As(err, &e) {
+			pause = min(max(pause, e.RetryAfter), longestPause)
+		}
+		c.until = time.Now().Add(pause)
+	}
+}
+
+// claim makes the caller the only one who finishes f, after whoever does so
+// now. False: it is finished.
+func (c *counter) claim(ctx context.Context, f *flow) bool {
+	for {
+		u, mine := c.take(f)
+		if mine || u.finished {
+			return mine
+		}
+		select {
+		case <-u.over:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+func (c *counter) take(f *flow) (use, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for id, u := range c.flows {
+		if time.Now().After(u.expires) {
+			delete(c.flows, id)
+		}
+	}
+	if u := c.flows[f.ID]; u != nil {
+		return *u, false
+	}
+	c.flows[f.ID] = &use{expires: time.Unix(f.Expires, 0).Add(lifetime), over: make(chan struct{})}
+	return use{}, true
+}
+
+// release ends a claim. done: f has been finished, and never will be again.
+func (c *counter) release(f *flow, done bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := c.flows[f.ID]
+	if u == nil {
+		return
+	}
+	if u.finished = done; !done {
+		delete(c.flows, f.ID)
+	}
+	close(u.over)
+}
+
+// finished reports whether f has been finished here.
+func (c *counter) finished(f *flow) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	u := c.flows[f.ID]
+	return u != nil && u.finished
+}

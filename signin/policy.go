@@ -1,0 +1,98 @@
+package signin
+
+import (
+	"context"
+	"slices"
+	"strconv"
+
+	"github.com/plexauth/plexauth"
+)
+
+// Policy decides whether a visitor gets in. An error means that nobody can say
+// (plex.tv is down): the visitor stays out and is asked to try again. A Policy
+// is called once a sign-in and must be safe for concurrent use; ctx ends after
+// half a minute.
+type Policy func(ctx context.Context, v Visitor) (bool, error)
+
+// Visitor is somebody whom Plex has named. A Visitor is good until the Policy
+// returns.
+type Visitor struct {
+	Account plexauth.Account
+
+	visitor *plexauth.PlexAuth
+	plex    *plexauth.PlexAuth // the app's own login
+}
+
+// Servers asks plex.tv for the media servers that the visitor may use. Its
+// errors are those of [plexauth.PlexAuth.Servers].
+func (v Visitor) Servers(ctx context.Context) ([]plexauth.Server, error) {
+	return v.visitor.Servers(ctx)
+}
+
+// Owner lets in the owner of the configured server: the account of
+// Options.Plex, if it owns the server that it is set to (any server, while
+// none has been chosen). Where it owns none, nobody gets in.
+func Owner(ctx context.Context, v Visitor) (bool, error) {
+	owner, _, err := v.owner(ctx)
+	return owner != 0 && v.Account.ID == owner, err
+}
+
+// Home lets in the members of that owner's Plex Home, the owner and guests
+// among them.
+func Home(ctx context.Context, v Visitor) (bool, error) {
+	owner, _, err := v.owner(ctx)
+	if owner == 0 || err != nil || v.Account.ID == owner {
+		return owner != 0 && err == nil, err
+	}
+	users, err := v.plex.HomeUsers(ctx)
+	return err == nil && slices.ContainsFunc(users, func(u plexauth.HomeUser) bool { return u.ID == v.Account.ID }), err
+}
+
+// Shared lets in everybody who may use the configured server: its owner, and
+// those whom plex.tv lists it for as that owner's. A server must have been
+// chosen.
+func Shared(ctx context.Context, v Visitor) (bool, error) {
+	owner, machineID, err := v.owner(ctx)
+	if owner == 0 || err != nil || v.Account.ID == owner {
+		return owner != 0 && err == nil, err
+	}
+	if machineID == "" {
+		return false, nil
+	}
+	servers, err := v.Servers(ctx)
+	// The owner's number counts too: anybody can give a device of their own
+	// any identifier.
+	return err == nil && slices.ContainsFunc(servers, func(s plexauth.Server) bool {
+		return s.MachineID == machineID && !s.Owned && s.OwnerID == owner
+	}), err
+}
+
+// Accounts lets in the accounts with these numbers.
+func Accounts(ids ...int64) Policy {
+	ids = slices.Clone(ids)
+	return func(_ context.Context, v Visitor) (bool, error) { return slices.Contains(ids, v.Account.ID), nil }
+}
+
+// owner returns the account of Options.Plex and the server it is set to, and 0
+// where that account does not own it.
+func (v Visitor) owner(ctx context.Context) (owner int64, machineID string, err error) {
+	if v.plex == nil {
+		return 0, "", nil
+	}
+	s, err := v.plex.Settings(ctx)
+	if err != nil || s.CloudAccountID == "" {
+		return 0, "", err
+	}
+	servers, err := v.plex.Servers(ctx)
+	if err != nil {
+		return 0, "", err
+	}
+	owns := slices.ContainsFunc(servers, func(o plexauth.Server) bool {
+		return o.Owned && (s.MachineID == "" || o.MachineID == s.MachineID)
+	})
+	if !owns {
+		return 0, "", nil
+	}
+	owner, err = strconv.ParseInt(s.CloudAccountID, 10, 64)
+	return owner, s.MachineID, err
+}

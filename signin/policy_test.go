@@ -1,0 +1,112 @@
+package signin_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+	"github.com/plexauth/plexauth/signin"
+)
+
+// G21: deny by default; each policy lets in whom it names and nobody else,
+// matched on the account's number.
+func TestPolicies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
+		carol := w.plex.AddUser(plextest.User{Username: "carol", HomeAdmin: w.alice})
+		dave := w.plex.AddUser(plextest.User{Username: "dave"})
+		// Eve calls herself alice in every way she can, and her own server has
+		// the configured one's identifier.
+		w.plex.ChangeUser(w.eve, func(u *plextest.User) {
+			u.Username, u.Title, u.Email, u.FriendlyName = w.alice.Username, w.alice.Title, w.alice.Email, "alice"
+		})
+		w.plex.AddMediaServer(w.eve, plextest.MediaServer{Name: "Box", MachineID: w.box.MachineID})
+
+		everybody := map[string]*plextest.User{"alice": w.alice, "bob": w.bob, "carol": carol, "kid": kid, "eve": w.eve, "dave": dave}
+		for name, c := range map[string]struct {
+			policy signin.Policy
+			plex   *plexauth.PlexAuth
+			in     []string
+		}{
+			"none":                              {nil, w.app, []string{"alice"}},
+			"none, no server chosen":            {nil, w.link(w.alice, ""), []string{"alice"}},
+			"none, linked account owns nothing": {nil, w.link(w.bob, ""), nil},
+			"none, another's server chosen":     {nil, w.link(w.bob, w.box.MachineID), nil},
+			"none, not linked":                  {nil, unlinked(t, w), nil},
+			"none, no login of the app":         {nil, nil, nil},
+			"home":                              {signin.Home, w.app, []string{"alice", "carol", "kid"}},
+			"home, linked account owns nothing": {signin.Home, w.link(w.bob, ""), nil},
+			"shared":                            {signin.Shared, w.app, []string{"alice", "bob", "carol", "kid"}},
+			"shared, no server chosen":          {signin.Shared, w.link(w.alice, ""), []string{"alice"}},
+			"shared, no login of the app":       {signin.Shared, nil, nil},
+			"accounts":                          {signin.Accounts(dave.ID, w.bob.ID), nil, []string{"bob", "dave"}},
+			"no accounts":                       {signin.Accounts(), w.app, nil},
+			"the app's own": {func(_ context.Context, v signin.Visitor) (bool, error) { return v.Account.Restricted, nil },
+				nil, []string{"kid"}},
+			"the app's own fails": {func(context.Context, signin.Visitor) (bool, error) { return true, errors.New("no database") },
+				nil, nil},
+		} {
+			h := w.handler(func(_ *world, o *signin.Options) { o.Policy, o.Plex = c.policy, c.plex })
+			var in []string
+			for who, u := range everybody {
+				w.came = nil
+				if rec := w.signIn(h, u); len(w.came) > 0 {
+					assert.Equal(t, http.StatusSeeOther, rec.Code)
+					assert.Equal(t, u.ID, w.came[0].ID)
+					in = append(in, who)
+				} else {
+					assert.Contains(t, []int{http.StatusForbidden, http.StatusServiceUnavailable}, rec.Code)
+				}
+			}
+			assert.ElementsMatch(t, c.in, in, name)
+		}
+
+		w.plex.ChangeMediaServer(w.box, func(m *plextest.MediaServer) { m.SharedWith = nil })
+		h := w.handler(func(_ *world, o *signin.Options) { o.Policy = signin.Shared })
+		assert.Equal(t, http.StatusForbidden, w.signIn(h, w.bob).Code, "a friend no more")
+	})
+}
+
+func unlinked(t *testing.T, w *world) *plexauth.PlexAuth {
+	t.Helper()
+	p, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: w.plex.Client()})
+	require.NoError(t, err)
+	return p
+}
+
+// A dead login of the app itself keeps everybody out, and says that it is not
+// the visitor's fault.
+func TestAppRejected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Revoke(w.alice)
+		rec := w.signIn(w, w.alice)
+		assert.Equal(t, http.StatusServiceUnavailable, rec.Code)
+		assert.Empty(t, w.came)
+	})
+}
+
+// A policy that hangs is ended.
+func TestPolicyHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) {
+			o.Policy = func(ctx context.Context, _ signin.Visitor) (bool, error) {
+				<-ctx.Done()
+				return true, ctx.Err()
+			}
+		})
+		began := time.Now()
+		assert.Equal(t, http.StatusServiceUnavailable, w.signIn(w, w.alice).Code)
+		assert.Less(t, time.Since(began), time.Minute)
+		assert.Empty(t, w.came)
+	})
+}

@@ -1,0 +1,664 @@
+package signin_test
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+	"github.com/plexauth/plexauth/signin"
+)
+
+const testKey = "TEST_key-of-32-bytes-or-a-little-more"
+
+// world is a web app whose own login is alice's, who owns a server.
+type world struct {
+	*signin.Handler
+	t     *testing.T
+	plex  *plextest.Server
+	app   *plexauth.PlexAuth
+	alice *plextest.User
+	bob   *plextest.User // shares alice's server
+	eve   *plextest.User // a stranger
+	box   *plextest.MediaServer
+	log   *lockedText
+
+	mu   sync.Mutex
+	came []plexauth.Account // for whom OnSignIn was called
+}
+
+type lockedText struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *lockedText) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func newWorld(t *testing.T, change ...func(*world, *signin.Options)) *world {
+	t.Helper()
+	w := &world{t: t, plex: plextest.NewServer(), log: &lockedText{}}
+	w.alice = w.plex.AddUser(plextest.User{Username: "alice"})
+	w.bob = w.plex.AddUser(plextest.User{Username: "bob"})
+	w.eve = w.plex.AddUser(plextest.User{Username: "eve"})
+	w.box = w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", SharedWith: []*plextest.User{w.bob}})
+	w.plex.AddMediaServer(w.eve, plextest.MediaServer{Name: "Eve's own"})
+	t.Cleanup(func() {
+		assert.Empty(t, w.plex.Violations(), "what a client must never do")
+		w.plex.Close()
+	})
+	w.app = w.link(w.alice, w.box.MachineID)
+	w.Handler = w.handler(change...)
+	return w
+}
+
+// handler makes another Handler of the same app: a restart, a replica.
+func (w *world) handler(change ...func(*world, *signin.Options)) *signin.Handler {
+	w.t.Helper()
+	o := signin.Options{
+		Product: "My App", Plex: w.app, Key: []byte(testKey), HTTPClient: w.plex.Client(),
+		Logger: slog.New(slog.NewTextHandler(w.log, nil)),
+		OnSignIn: func(_ http.ResponseWriter, _ *http.Request, a plexauth.Account) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.came = append(w.came, a)
+		},
+	}
+	for _, f := range change {
+		f(w, &o)
+	}
+	h, err := signin.New(o)
+	require.NoError(w.t, err)
+	return h
+}
+
+// link signs the app itself in.
+func (w *world) link(u *plextest.User, machineID string) *plexauth.PlexAuth {
+	w.t.Helper()
+	store := plexauth.NewMemoryStore()
+	p, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: w.plex.Client()})
+	require.NoError(w.t, err)
+	_, err = p.Login(w.t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, u) })
+	require.NoError(w.t, err)
+	require.NoError(w.t, store.Update(w.t.Context(), plexauth.Namespace, func(doc json.RawMessage) (json.RawMessage, error) {
+		var fields map[string]any
+		require.NoError(w.t, json.Unmarshal(doc, &fields))
+		fields["machine_id"] = machineID
+		return json.Marshal(fields)
+	}))
+	return p
+}
+
+// browser keeps cookies, and sends what browsers send.
+type browser struct {
+	t *testing.T
+	http.Handler
+	host    string
+	cookies map[string]*http.Cookie
+}
+
+func (w *world) browser(h http.Handler) *browser {
+	return &browser{t: w.t, Handler: h, host: "app.example", cookies: map[string]*http.Cookie{}}
+}
+
+func (b *browser) do(method, path string, form url.Values, change ...func(*http.Request)) *httptest.ResponseRecorder {
+	b.t.Helper()
+	r := httptest.NewRequest(method, path, strings.NewReader(form.Encode())).WithContext(b.t.Context())
+	r.Host = b.host
+	if method == http.MethodPost {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Origin", "http://"+b.host)
+		r.Header.Set("Sec-Fetch-Site", "same-origin")
+	}
+	for _, f := range change {
+		f(r)
+	}
+	for _, c := range b.cookies {
+		r.AddCookie(c)
+	}
+	rec := httptest.NewRecorder()
+	b.ServeHTTP(rec, r)
+	for _, c := range rec.Result().Cookies() {
+		b.cookies[c.Name] = c
+	}
+	return rec
+}
+
+func (b *browser) get(path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+	b.t.Helper()
+	return b.do(http.MethodGet, path, nil, change...)
+}
+
+func (b *browser) post(path string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+	b.t.Helper()
+	return b.do(http.MethodPost, path, nil, change...)
+}
+
+// start presses the button and returns what the address of Plex's page says.
+func (b *browser) start(form url.Values, change ...func(*http.Request)) url.Values {
+	b.t.Helper()
+	rec := b.do(http.MethodPost, "/signin/start", form, change...)
+	require.Equal(b.t, http.StatusSeeOther, rec.Code, rec.Body.String())
+	query, ok := strings.CutPrefix(rec.Header().Get("Location"), "https://app.plex.tv/auth#?")
+	require.True(b.t, ok, rec.Header().Get("Location"))
+	q, err := url.ParseQuery(query)
+	require.NoError(b.t, err)
+	return q
+}
+
+// signIn goes the whole way as u, and returns the last answer.
+func (w *world) signIn(h http.Handler, u *plextest.User) *httptest.ResponseRecorder {
+	w.t.Helper()
+	b := w.browser(h)
+	q := b.start(nil)
+	require.NoError(w.t, w.plex.Approve(q.Get("code"), u))
+	require.Equal(w.t, http.StatusOK, b.get("/signin/callback").Code)
+	return b.post("/signin/finish")
+}
+
+func TestSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		page := b.get("/signin/")
+		assert.Equal(t, http.StatusOK, page.Code)
+		assert.Contains(t, page.Body.String(), `<form method="post" action="start">`)
+		assert.Empty(t, b.cookies, "looking sets nothing")
+
+		q := b.start(nil)
+		assert.Equal(t, "http://app.example/signin/callback", q.Get("forwardUrl"))
+		assert.Equal(t, "My App", q.Get("context[device][product]"))
+		assert.Len(t, q.Get("code"), 25)
+		s, err := w.app.Settings(t.Context())
+		require.NoError(t, err)
+		assert.NotEqual(t, s.ClientID, q.Get("clientID"), "G1: a visitor's sign-in never uses the app's identifier")
+		require.Len(t, b.cookies, 1)
+		c := b.cookies["plexauth_signin"]
+		assert.True(t, c.HttpOnly)
+		assert.Equal(t, http.SameSiteLaxMode, c.SameSite)
+		assert.Equal(t, 600, c.MaxAge)
+		assert.False(t, c.Secure, "C11: a cookie marked Secure is lost on a plain-http LAN")
+
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		back := b.get("/signin/callback?anything")
+		assert.Equal(t, http.StatusOK, back.Code)
+		assert.Contains(t, back.Body.String(), "data-auto")
+		assert.Empty(t, w.came, "a GET changes nothing")
+
+		last := b.post("/signin/finish")
+		assert.Equal(t, http.StatusSeeOther, last.Code)
+		assert.Equal(t, "/", last.Header().Get("Location"))
+		require.Len(t, w.came, 1)
+		assert.Equal(t, w.alice.ID, w.came[0].ID)
+		assert.Equal(t, "alice@example.com", w.came[0].Email)
+		assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")), "the visitor's token is revoked")
+		_, err = w.app.Verify(t.Context())
+		assert.NoError(t, err, "the app's own token is not")
+	})
+}
+
+// The browser can be back before plex.tv knows of the approval.
+func TestRace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		q := b.start(nil)
+		w.plex.SetQuirks(plextest.Quirks{ApprovalDelay: 4 * time.Second})
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		began := time.Now()
+		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+		assert.Less(t, time.Since(began), 7*time.Second)
+		assert.Len(t, w.came, 1)
+	})
+}
+
+// Somebody who comes back without having approved can go on.
+func TestNotApproved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		q := b.start(nil)
+		began := time.Now()
+		rec := b.post("/signin/finish")
+		assert.Equal(t, http.StatusAccepted, rec.Code)
+		assert.Contains(t, rec.Body.String(), `action="finish"`)
+		assert.NotContains(t, rec.Body.String(), "data-auto", "a page that presses its own button again and again")
+		assert.Equal(t, 10*time.Second, time.Since(began))
+		assert.Contains(t, b.get("/signin/").Body.String(), `action="finish"`)
+
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		time.Sleep(time.Second)
+		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+		assert.Len(t, w.came, 1)
+	})
+}
+
+func TestExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		q := b.start(nil)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		time.Sleep(10 * time.Minute)
+		assert.Equal(t, http.StatusGone, b.get("/signin/callback").Code)
+		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
+		assert.Empty(t, w.came)
+
+		b = w.browser(w)
+		q = b.start(nil)
+		require.NoError(t, w.plex.Expire(q.Get("code")))
+		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
+	})
+}
+
+// G20: a sign-in is finished only by the browser that began it.
+func TestOtherBrowser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		victim, attacker := w.browser(w), w.browser(w)
+		q := victim.start(nil)
+		attacker.start(nil)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+
+		for name, b := range map[string]*browser{
+			"no cookie":   w.browser(w),
+			"another one": attacker,
+			"a made-up one": {t: t, Handler: w, host: "app.example", cookies: map[string]*http.Cookie{
+				"x": {Name: "plexauth_signin", Value: base64.RawURLEncoding.EncodeToString(make([]byte, 200))}}},
+			"a broken one": {t: t, Handler: w, host: "app.example", cookies: map[string]*http.Cookie{
+				"x": {Name: "plexauth_signin", Value: strings.ToUpper(victim.cookies["plexauth_signin"].Value)}}},
+		} {
+			rec := b.post("/signin/finish")
+			assert.Contains(t, []int{http.StatusGone, http.StatusAccepted}, rec.Code, name)
+			assert.Empty(t, w.came, name)
+		}
+		assert.Equal(t, http.StatusSeeOther, victim.post("/signin/finish").Code, "it is intact")
+		assert.Len(t, w.came, 1)
+	})
+}
+
+// G20: and once.
+func TestOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		q := b.start(nil)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		kept := b.cookies["plexauth_signin"]
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * time.Second}) // the first is still at it
+		var done sync.WaitGroup
+		codes := make([]int, 3)
+		for i := range codes {
+			c := &browser{t: t, Handler: w, host: b.host, cookies: map[string]*http.Cookie{"x": kept}}
+			done.Go(func() { codes[i] = c.post("/signin/finish").Code })
+		}
+		done.Wait()
+		assert.ElementsMatch(t, []int{http.StatusSeeOther, http.StatusGone, http.StatusGone}, codes)
+		assert.Len(t, w.came, 1)
+
+		b.cookies["plexauth_signin"] = kept
+		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code, "a cookie that was kept is worth nothing")
+		assert.Equal(t, http.StatusGone, b.get("/signin/callback").Code)
+		assert.Len(t, w.came, 1)
+	})
+}
+
+// A visitor who reloads the page while plex.tv is slow takes over.
+func TestReload(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		q := b.start(nil)
+		ctx, leave := context.WithCancel(t.Context())
+		var first sync.WaitGroup
+		first.Go(func() { b.post("/signin/finish", func(r *http.Request) { *r = *r.WithContext(ctx) }) })
+		time.Sleep(2 * time.Second)
+		leave()
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		second := &browser{t: t, Handler: w, host: b.host, cookies: b.cookies}
+		assert.Equal(t, http.StatusSeeOther, second.post("/signin/finish").Code)
+		first.Wait()
+		assert.Len(t, w.came, 1)
+	})
+}
+
+// G20: state changes are POST and of the same origin.
+func TestOtherSite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, path := range []string{"/signin/start", "/signin/finish"} {
+			rec := w.browser(w).get(path)
+			assert.Equal(t, http.StatusMethodNotAllowed, rec.Code)
+			assert.Equal(t, "POST", rec.Header().Get("Allow"))
+			for name, change := range map[string]func(http.Header){
+				"another origin": func(h http.Header) { h.Set("Origin", "https://evil.example"); h.Set("Sec-Fetch-Site", "cross-site") },
+				"no fetch header, as on a plain-http LAN": func(h http.Header) { h.Set("Origin", "https://evil.example"); h.Del("Sec-Fetch-Site") },
+				"a neighbour":  func(h http.Header) { h.Set("Origin", "http://other.app.example"); h.Set("Sec-Fetch-Site", "same-site") },
+				"a hidden one": func(h http.Header) { h.Set("Origin", "null"); h.Del("Sec-Fetch-Site") },
+			} {
+				rec := w.browser(w).post(path, func(r *http.Request) { change(r.Header) })
+				assert.Equal(t, http.StatusForbidden, rec.Code, name)
+				assert.Empty(t, rec.Result().Cookies(), name)
+			}
+		}
+		assert.Empty(t, w.plex.PendingCodes())
+	})
+}
+
+// G20: return URLs come from the allow-list only.
+func TestReturn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) {
+			o.ReturnTo = []string{"/home", "/app/", "https://other.example/x/"}
+		})
+		b := w.browser(w)
+		for to, ok := range map[string]bool{
+			"": true, "/home": true, "/home?tab=1#top": true, "/app/": true, "/app/deep/er": true, "https://other.example/x/1": true, "HTTPS://OTHER.example/x/1": true,
+			"/": false, "/homestead": false, "/app": false, "/app/../admin": false, "/app/%2e%2e/admin": false, "/app//evil.example": false,
+			"//evil.example": false, "/\\evil.example": false, "/app/\\..\\..": false, "\t//evil.example": false, "https://evil.example/x/": false, "http://other.example/x/": false,
+			"https://other.example/": false, "https://other.example@evil.example/x/": false, "https://other.example.evil.example/x/": false, "javascript:alert(1)": false, "app://x/": false,
+			"/app/" + strings.Repeat("a", 2000): false,
+		} {
+			want := http.StatusSeeOther
+			if !ok {
+				want = http.StatusBadRequest
+			}
+			rec := b.do(http.MethodPost, "/signin/start", url.Values{"return": {to}})
+			assert.Equal(t, want, rec.Code, "%q", to)
+			if rec = b.get("/signin/?return=" + url.QueryEscape(to)); ok {
+				assert.Equal(t, http.StatusOK, rec.Code, "%q", to)
+			} else {
+				assert.Equal(t, http.StatusBadRequest, rec.Code, "%q", to)
+			}
+		}
+		assert.Len(t, w.plex.PendingCodes(), 1, "one browser, one PIN")
+
+		q := b.start(url.Values{"return": {"/app/deep?a=1"}})
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		assert.Equal(t, "/app/deep?a=1", b.post("/signin/finish").Header().Get("Location"))
+		b = w.browser(w)
+		q = b.start(nil)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		assert.Equal(t, "/home", b.post("/signin/finish").Header().Get("Location"), "the first is the default")
+	})
+}
+
+// C8: where Plex sends the browser, behind whatever proxy. X-Forwarded-Host
+// has no say.
+func TestCallbackURL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, c := range []struct {
+			name, host, path, url, want string
+			header                      http.Header
+		}{
+			{"plain", "app.example", "/signin/start", "", "http://app.example/signin/callback", nil},
+			{"odd port", "app.example:8080", "/signin/start", "", "http://app.example:8080/signin/callback", nil},
+			{"IPv6", "[fd00::5]:8080", "/signin/start", "", "http://[fd00::5]:8080/signin/callback", nil},
+			{"sub-path", "app.example", "/deep/er/signin/start", "", "http://app.example/deep/er/signin/callback", nil},
+			{"TLS proxy", "app.example", "/signin/start", "", "https://app.example/signin/callback", http.Header{"X-Forwarded-Proto": {"https, http"}}},
+			{"TLS proxy that says nothing", "app.example", "/signin/start", "", "https://app.example/signin/callback", http.Header{"Origin": {"https://app.example"}}},
+			{"rewritten Host", "10.0.0.3:8080", "/start", "https://app.example/sub/signin", "https://app.example/sub/signin/callback", http.Header{"Origin": {"https://app.example"}}},
+			{"evil X-Forwarded-Host", "app.example", "/signin/start", "", "http://app.example/signin/callback", http.Header{"X-Forwarded-Host": {"evil.example"}, "Forwarded": {"host=evil.example"}}},
+			{"evil Host", "evil.example", "/signin/start", "https://app.example/signin/", "https://app.example/signin/callback", http.Header{"Origin": {"http://evil.example"}}},
+		} {
+			w := newWorld(t, func(_ *world, o *signin.Options) { o.URL = c.url })
+			b := w.browser(w)
+			b.host = c.host
+			rec := b.post(c.path, func(r *http.Request) {
+				r.Header.Set("Origin", "http://"+c.host)
+				r.Header.Del("Sec-Fetch-Site")
+				if c.name == "TLS proxy" {
+					r.Header.Set("Sec-Fetch-Site", "same-origin")
+				}
+				for k, v := range c.header {
+					r.Header[k] = v
+				}
+			})
+			require.Equal(t, http.StatusSeeOther, rec.Code, c.name)
+			assert.Contains(t, rec.Header().Get("Location"), "&forwardUrl="+url.QueryEscape(c.want), c.name)
+			secure := strings.HasPrefix(c.want, "https:")
+			for _, cookie := range b.cookies {
+				assert.Equal(t, secure, cookie.Secure, c.name)
+				assert.Equal(t, secure, strings.HasPrefix(cookie.Name, "__Host-"), c.name)
+				assert.Equal(t, "/", cookie.Path)
+			}
+		}
+	})
+}
+
+// Under any prefix, stripped or not.
+func TestMount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		mux := http.NewServeMux()
+		mux.Handle("/a/b/", http.StripPrefix("/a/b", w))
+		mux.Handle("/c", http.StripPrefix("/c", w))
+		b := w.browser(mux)
+		rec := b.post("/a/b/start")
+		assert.Contains(t, rec.Header().Get("Location"), "&forwardUrl=http%3A%2F%2Fapp.example%2Fa%2Fb%2Fcallback")
+		assert.Equal(t, "c/", mustRedirect(t, b.get("/c")))
+		for _, path := range []string{"/a/b/", "/a/b/signin.css", "/a/b/signin.js", "/a/b/callback"} {
+			rec := b.get(path)
+			assert.Equal(t, http.StatusOK, rec.Code, path)
+			assert.Equal(t, "nosniff", rec.Header().Get("X-Content-Type-Options"))
+			assert.Contains(t, rec.Header().Get("Content-Security-Policy"), "default-src 'self'")
+			assert.Contains(t, rec.Header().Get("Content-Security-Policy"), "frame-ancestors 'none'")
+			assert.NotRegexp(t, `(?:href|src|action)="(/|https?:)`, rec.Body.String())
+		}
+		assert.Equal(t, http.StatusNotFound, b.get("/a/b/nothing").Code)
+		assert.Equal(t, http.StatusOK, b.do(http.MethodHead, "/a/b/", nil).Code)
+	})
+}
+
+func mustRedirect(t *testing.T, rec *httptest.ResponseRecorder) string {
+	t.Helper()
+	require.Equal(t, http.StatusPermanentRedirect, rec.Code)
+	u, err := url.Parse(rec.Header().Get("Location"))
+	require.NoError(t, err)
+	return strings.TrimPrefix(u.Path, "/")
+}
+
+// G12: visitors' sign-ins are capped, per browser and in total.
+func TestCaps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		for range 20 { // a double click, a reload
+			b.start(nil)
+		}
+		assert.Len(t, w.plex.PendingCodes(), 1, "a browser goes on with the sign-in it has")
+
+		for range 4 {
+			q := b.start(nil)
+			require.NoError(t, w.plex.Approve(q.Get("code"), w.eve))
+			require.Equal(t, http.StatusForbidden, b.post("/signin/finish").Code)
+			time.Sleep(time.Second)
+		}
+		b.start(nil)
+		require.NoError(t, w.plex.Approve(b.start(nil).Get("code"), w.eve))
+		b.post("/signin/finish")
+		rec := b.post("/signin/start")
+		assert.Equal(t, http.StatusTooManyRequests, rec.Code, "the sixth of this browser")
+		assert.NotEmpty(t, rec.Header().Get("Retry-After"))
+
+		refused := 0
+		for range 200 {
+			if w.browser(w).post("/signin/start").Code == http.StatusTooManyRequests {
+				refused++
+			}
+		}
+		assert.Equal(t, 200-95, refused, "100 in ten minutes, of whom five were the first browser's")
+		assert.Len(t, w.plex.PendingCodes(), 95)
+		time.Sleep(10 * time.Minute)
+		b.start(nil)
+	})
+}
+
+// G12: one 429 slows all visitors, and a hostile Retry-After parks nobody.
+func TestRateLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Code: 1003, Times: -1, Header: http.Header{"Retry-After": {"999999"}}})
+		require.Equal(t, http.StatusTooManyRequests, w.browser(w).post("/signin/start").Code)
+		asked := len(w.plex.Requests())
+		for range 10 {
+			require.Equal(t, http.StatusTooManyRequests, w.browser(w).post("/signin/start").Code)
+		}
+		assert.Len(t, w.plex.Requests(), asked)
+		w.plex.ResetFaults()
+		time.Sleep(time.Minute)
+		w.browser(w).start(nil)
+	})
+}
+
+// G10: unreachable is not refused: the sign-in stays good.
+func TestUnreachable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		w.plex.Inject(plextest.Fault{Status: 502, Body: "<html>", ContentType: "text/html", Times: -1})
+		assert.Equal(t, http.StatusBadGateway, b.post("/signin/start").Code)
+		w.plex.ResetFaults()
+		q := b.start(nil)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Status: 503, Times: -1})
+		assert.Equal(t, http.StatusBadGateway, b.post("/signin/finish").Code)
+		w.plex.ResetFaults()
+		time.Sleep(time.Second)
+		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+
+		q = b.start(nil)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Status: 503, Times: -1})
+		assert.Equal(t, http.StatusBadGateway, b.post("/signin/finish").Code, "the policy cannot know: nobody gets in")
+		assert.Len(t, w.came, 1)
+		assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")))
+	})
+}
+
+// G3: nothing of a malformed answer reaches a browser.
+func TestMalformed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for _, body := range []string{"", "{}", "<pin/>", `{"id":0,"code":"abcdefghijklmnopqrstuvwxy"}`, `{"id":7,"code":"ABCD"}`, `{"errors":[{"code":1,"message":"x"}]}`} {
+			w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 200, Body: body, ContentType: "application/json"})
+			rec := w.browser(w).post("/signin/start")
+			assert.Equal(t, http.StatusBadGateway, rec.Code, body)
+			assert.Empty(t, rec.Header().Get("Location"), body)
+			assert.Empty(t, rec.Result().Cookies(), body)
+		}
+	})
+}
+
+// Replicas share the key, and nothing else.
+func TestReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		q := b.start(nil)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		b.Handler = w.handler(func(_ *world, o *signin.Options) { o.Key = []byte(strings.Repeat("another key ", 4)) })
+		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
+		b.Handler = w.handler()
+		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+		assert.Len(t, w.came, 1)
+	})
+}
+
+// A visitor who leaves in the middle leaves no token behind.
+func TestVisitorLeaves(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		q := b.start(nil)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * time.Second, Times: 2})
+		ctx, leave := context.WithTimeout(t.Context(), time.Second)
+		defer leave()
+		b.post("/signin/finish", func(r *http.Request) { *r = *r.WithContext(ctx) })
+		assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")))
+	})
+}
+
+// A policy that panics lets nobody in, and leaves no token behind.
+func TestPolicyPanics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) {
+			o.Policy = func(context.Context, signin.Visitor) (bool, error) { panic(http.ErrAbortHandler) }
+		})
+		b := w.browser(w)
+		q := b.start(nil)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		assert.Panics(t, func() { b.post("/signin/finish") })
+		assert.Empty(t, w.came)
+		assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")))
+	})
+}
+
+// OnSignIn may answer by itself.
+func TestOwnAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) {
+			o.OnSignIn = func(w http.ResponseWriter, r *http.Request, a plexauth.Account) {
+				http.SetCookie(w, &http.Cookie{Name: "session", Value: "TEST_session"})
+				http.Error(w, "not before tomorrow", http.StatusTeapot)
+			}
+		})
+		rec := w.signIn(w, w.alice)
+		assert.Equal(t, http.StatusTeapot, rec.Code)
+		assert.Len(t, rec.Result().Cookies(), 2)
+	})
+}
+
+// G13: no secret leaves, in a page, a cookie, a log.
+func TestSecrets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		var all strings.Builder
+		see := func(rec *httptest.ResponseRecorder) *httptest.ResponseRecorder {
+			all.WriteString(rec.Body.String())
+			for k, v := range rec.Header() {
+				all.WriteString(k + strings.Join(v, "\n"))
+			}
+			for _, c := range rec.Result().Cookies() {
+				plain, _ := base64.RawURLEncoding.DecodeString(c.Value)
+				all.Write(plain)
+			}
+			return rec
+		}
+		see(b.post("/signin/start"))
+		code := w.plex.PendingCodes()[0]
+		require.NoError(t, w.plex.Approve(code, w.alice))
+		see(b.get("/signin/callback"))
+		see(b.post("/signin/finish"))
+		require.Len(t, w.came, 1)
+		assert.NotContains(t, all.String(), "FAKE_")
+		assert.NotRegexp(t, `"id"|pending|authToken`, all.String())
+		assert.NotContains(t, w.log.b.String(), "FAKE_")
+	})
+}
+
+func TestNew(t *testing.T) {
+	_, err := signin.New(signin.Options{Key: []byte("short"), ReturnTo: []string{"home", "javascript:x"}, URL: "app.example", MaxStarts: -1, BaseURL: "ftp://x"})
+	require.Error(t, err)
+	for _, word := range []string{"Product", "BaseURL", "OnSignIn", "Key", `"home"`, "javascript", "URL must be", "MaxStarts"} {
+		assert.ErrorContains(t, err, word)
+	}
+}
