@@ -123,8 +123,11 @@ type call struct {
 	clientID string
 	token    Token
 	body     []byte        // JSON, or nil
-	once     bool          // no second attempt: polling has its own pace
+	once     bool          // no second attempt
 	limit    time.Duration // of one attempt; 0: attemptLimit
+	// attempt, where it is set, bounds the one attempt of a look at a PIN,
+	// which keeps its own pace. ctx still tells whether the caller has gone.
+	attempt  context.Context
 	account  bool          // a 401 of plex.tv speaks of the token
 	secrets  []string      // besides the token: what no error may quote
 	server   *serverRoutes // how to reach the media server that is asked; nil: plex.tv is
@@ -145,7 +148,10 @@ type call struct {
 // do carries a call out and returns nil, ctx's error or an [*Error].
 func (c *client) do(ctx context.Context, q *call) error {
 	q.client = c
-	if err := c.guard.wait(ctx, q.once); err != nil {
+	if q.attempt != nil {
+		return c.doOnce(ctx, q)
+	}
+	if err := c.guard.wait(ctx); err != nil {
 		return fmt.Errorf("plexauth: %s: %w", q.op, err)
 	}
 	var body any
@@ -197,6 +203,54 @@ func (c *client) do(ctx context.Context, q *call) error {
 	return nil
 }
 
+// doOnce makes a look at a PIN, of which there are many, straight through the
+// transport: no retries, no cookies, no second timer.
+func (c *client) doOnce(ctx context.Context, q *call) error {
+	req, err := http.NewRequestWithContext(q.attempt, q.method, q.url, nil)
+	if err != nil {
+		return fmt.Errorf("plexauth: %s: the address could not be used", q.op)
+	}
+	req.Header = c.header(q)
+	q.sent = time.Now()
+	resp, err := c.transport().RoundTrip(req)
+	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		if to, bad := resp.Location(); bad == nil && c.isAPI(to) {
+			resp.Body.Close()
+			req = req.Clone(q.attempt)
+			req.URL, req.Host = to, ""
+			resp, err = c.copyOfClient(0).Do(req)
+		}
+	}
+	_, _ = q.settle(ctx, resp, err)
+	switch {
+	case q.err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("plexauth: %s: %w", q.op, ctx.Err())
+	}
+	return q.err
+}
+
+// attemptLimit is the time that one attempt may take: the least of limit (0 is
+// none), our own and that of the caller's client.
+func (c *client) attemptLimit(limit time.Duration) time.Duration {
+	if limit <= 0 || limit > attemptLimit {
+		limit = attemptLimit
+	}
+	if c.httpClient != nil && c.httpClient.Timeout > 0 {
+		limit = min(limit, c.httpClient.Timeout)
+	}
+	return limit
+}
+
+// transport is what the caller's client sends with, as it is now.
+func (c *client) transport() http.RoundTripper {
+	if c.httpClient != nil && c.httpClient.Transport != nil {
+		return c.httpClient.Transport
+	}
+	return http.DefaultTransport
+}
+
 // header builds the headers of one attempt. The values are shared between
 // requests, the map is not.
 func (c *client) header(q *call) http.Header {
@@ -230,16 +284,8 @@ func (c *client) copyOfClient(limit time.Duration) *http.Client {
 	if c.httpClient != nil {
 		*hc = *c.httpClient
 	}
-	if hc.Transport == nil {
-		hc.Transport = http.DefaultTransport
-	}
-	hc.Transport = roundTripper{hc.Transport}
-	if limit <= 0 || limit > attemptLimit {
-		limit = attemptLimit
-	}
-	if hc.Timeout <= 0 || hc.Timeout > limit {
-		hc.Timeout = limit
-	}
+	hc.Transport = roundTripper{c.transport()}
+	hc.Timeout = c.attemptLimit(limit)
 	hc.CheckRedirect = c.checkRedirect
 	return hc
 }
@@ -292,7 +338,9 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 	case err != nil:
 		q.err = q.failed(err)
 	default:
-		q.date, _ = http.ParseTime(resp.Header.Get("Date"))
+		if date := resp.Header.Get("Date"); date != "" {
+			q.date, _ = http.ParseTime(date)
+		}
 		q.err = q.judge(resp, body)
 	}
 	if q.err == nil || ctx.Err() != nil {
@@ -484,13 +532,10 @@ func (g *rateGuard) clear() time.Time {
 	return g.until
 }
 
-// wait waits for that moment, unless the caller keeps its own pace.
-func (g *rateGuard) wait(ctx context.Context, ownPace bool) error {
+// wait waits for that moment.
+func (g *rateGuard) wait(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
-	}
-	if ownPace {
-		return nil
 	}
 	return sleep(ctx, time.Until(g.clear()))
 }

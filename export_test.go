@@ -8,14 +8,17 @@ import (
 // HTTPClientOf gives tests the client that they handed in.
 func HTTPClientOf(p *PlexAuth) *http.Client { return p.options.HTTPClient }
 
-// Look makes one look at the pending PIN, whenever the last one was.
-func Look(ctx context.Context, p *PlexAuth) error {
+// Looker takes up the pending login as Wait does, and returns what makes one
+// look after the other, without the pauses between them.
+func Looker(ctx context.Context, p *PlexAuth) (look func() error, err error) {
 	l, err := p.resume(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	l.turn <- struct{}{}
-	defer func() { <-l.turn }()
-	_, err = p.look(ctx, l)
-	return err
+	return func() error {
+		l.turn <- struct{}{}
+		defer func() { <-l.turn }()
+		_, err := p.look(ctx, l)
+		return err
+	}, nil
 }

@@ -439,17 +439,17 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	}
 
 	final := !time.Now().Before(l.deadline)
-	limit := attemptLimit
+	limit := time.Duration(0)
 	if !final {
-		limit = min(limit, time.Until(l.deadline))
+		limit = time.Until(l.deadline)
 	}
-	lookCtx, cancel := context.WithCancel(ctx)
+	attempt, cancel := context.WithTimeout(ctx, p.client.attemptLimit(limit))
 	defer cancel()
 	if !l.setCancel(cancel) {
 		return false, nil
 	}
-	reply, sent, err := p.checkPIN(lookCtx, l.pin, limit)
-	stopped := lookCtx.Err() != nil
+	reply, sent, err := p.checkPIN(ctx, attempt, l.pin)
+	stopped := ctx.Err() != nil || errors.Is(attempt.Err(), context.Canceled)
 	l.setCancel(nil)
 
 	var e *Error

@@ -14,6 +14,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -879,4 +880,20 @@ func (s rawStore) Load(context.Context, string) (jsonRaw, error) { return jsonRa
 func (s rawStore) Update(_ context.Context, _ string, edit func(jsonRaw) (jsonRaw, error)) error {
 	_, err := edit(jsonRaw(s))
 	return err
+}
+
+// G14: a look follows a redirect within plex.tv's API, and no other.
+func TestLookRedirected(t *testing.T) {
+	for to, ok := range map[string]bool{"https://clients.plex.tv/moved": true, "http://plex.tv/moved": false, "https://elsewhere.example/moved": false} {
+		p, mock := mocked(t)
+		mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
+		mock.RegisterResponder("GET", pinsURL+"/373040866", httpmock.NewStringResponder(307, "").HeaderSet(http.Header{"Location": {to}}))
+		mock.RegisterResponder("GET", to, jsonAnswer(200, payload(t, "pin-approved.json")))
+		mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, payload(t, "user.json")))
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		s, err := p.Finish(t.Context())
+		assert.Equal(t, ok, s.Connected, to)
+		assert.Equal(t, ok, err == nil, to)
+	}
 }

@@ -252,12 +252,13 @@ func checkNewPIN(r pinReply, strong bool) error {
 	return nil
 }
 
-// checkPIN makes one look at a PIN.
-func (p *PlexAuth) checkPIN(ctx context.Context, pin *Pin, limit time.Duration) (r pinReply, sent time.Time, err error) {
+// checkPIN makes one look at a PIN. attempt bounds the look and can end it;
+// ctx is the caller's.
+func (p *PlexAuth) checkPIN(ctx, attempt context.Context, pin *Pin) (r pinReply, sent time.Time, err error) {
 	id := strconv.FormatInt(pin.ID, 10)
 	q := &call{
 		op: "check PIN", method: http.MethodGet, url: p.client.plexTV + "/api/v2/pins/" + id, clientID: pin.clientID,
-		once: true, limit: limit, secrets: []string{id, pin.Code},
+		attempt: attempt, once: true, secrets: []string{id, pin.Code},
 		decode: func(body []byte) (err error) {
 			if r, err = decodePIN(body); err == nil && r.id != 0 && r.id != pin.ID {
 				err = errors.New("another PIN than the one asked for")
