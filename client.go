@@ -151,8 +151,10 @@ func (c *client) do(ctx context.Context, q *call) error {
 	if q.attempt != nil {
 		return c.doOnce(ctx, q)
 	}
-	if err := c.guard.wait(ctx); err != nil {
-		return fmt.Errorf("plexauth: %s: %w", q.op, err)
+	if q.server == nil {
+		if err := c.guard.wait(ctx); err != nil {
+			return fmt.Errorf("plexauth: %s: %w", q.op, err)
+		}
 	}
 	var body any
 	if q.body != nil {

@@ -1,8 +1,24 @@
 package plexauth
 
 import (
+	"bytes"
 	"context"
+	"crypto/x509"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
 	"time"
+)
+
+const (
+	probeLimit  = 4 * time.Second // for one address
+	graceDirect = time.Second     // how much longer a better address may take
+	graceRelay  = 2 * time.Second // the same, where only the relay has answered
 )
 
 // ProbeResult is what [PlexAuth.Probe] found at a media server's addresses.
@@ -10,8 +26,8 @@ type ProbeResult struct {
 	URL       string `json:"url"`        // the best address at which the expected server answers; empty: none
 	MachineID string `json:"machine_id"` // of the server that answered. With an empty URL it is the wrong one
 	Version   string `json:"version"`    // of that server
-	Local     bool   `json:"local"`
-	Relay     bool   `json:"relay"` // nothing but Plex's relay answers, which is slow
+	Local     bool   `json:"local"`      // URL is in the server's own network
+	Relay     bool   `json:"relay"`      // nothing but Plex's relay answers, which is slow
 
 	TokenAccepted bool            `json:"token_accepted"` // the server took the saved token
 	Addresses     []ProbedAddress `json:"addresses"`      // all that were considered, the better ones first
@@ -26,15 +42,345 @@ type ProbedAddress struct {
 	MachineID string        `json:"machine_id"` // of the media server that answers there; empty: none does
 	Took      time.Duration `json:"took"`       // in nanoseconds
 	Finding   string        `json:"finding"`    // what happened and what helps, for a person
-	Err       error         `json:"-"`          // what went wrong, an [*Error] where it was tried; nil where OK
+	Err       error         `json:"-"`          // an [*Error] where something was tried and failed
 
 	version string
+	class   int // 0 is best
+	tried   bool
 }
 
+// Probe finds out whether a media server can be reached at serverURL, as a
+// person may have typed it: "192.168.1.5" and "plex:32400" will do, https and
+// http are both tried then. An empty serverURL stands for the saved server:
+// its saved address and those that plex.tv lists for it.
+//
+// All addresses are tried at once, for four seconds at most, by a request that
+// carries neither token nor identity. The server that answers must be the
+// saved one, if one is saved. At the saved address, and there alone, the saved
+// token is tried as well.
+//
+// The error is nil if the expected server answers, and takes the token if that
+// was tried. Otherwise it matches [ErrUnavailable] or [ErrServerToken], and the
+// result says for each address what happened and what to do about it.
+// [ErrNotConnected] and the errors of [PlexAuth.Servers] are possible for the
+// empty serverURL.
 func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, error) {
-	return ProbeResult{}, nil
+	b, err := p.load(ctx)
+	if err != nil {
+		return ProbeResult{}, err
+	}
+	saved := b.server()
+	var all []candidate
+	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
+		if saved.url == "" && saved.machineID == "" {
+			return ProbeResult{}, fmt.Errorf("%w: none is saved", ErrServerChoice)
+		}
+		all = typed(saved.url)
+		if saved.machineID != "" {
+			servers, err := p.Servers(ctx)
+			if err != nil && saved.url == "" {
+				return ProbeResult{}, err
+			}
+			if s := findServer(servers, saved.machineID); s != nil {
+				all = append(all, s.candidates()...)
+			}
+		}
+	} else {
+		all = typed(serverURL)
+		if len(all) == 0 {
+			return ProbeResult{}, fmt.Errorf("plexauth: %q is no server address: it looks like https://192.168.1.5:32400", oneLine(serverURL))
+		}
+	}
+	run := p.newProbe(saved)
+	defer run.close()
+	addresses := run.probe(ctx, all, func(id string) bool { return saved.machineID == "" || id == saved.machineID })
+	if err := ctx.Err(); err != nil {
+		return ProbeResult{Addresses: addresses}, fmt.Errorf("plexauth: probe server: %w", err)
+	}
+	r := ProbeResult{Addresses: addresses}
+	best := bestOf(addresses)
+	if best == nil {
+		for _, a := range addresses {
+			if a.MachineID != "" {
+				r.MachineID, r.Version = a.MachineID, a.version
+				break
+			}
+		}
+		return r, unreachable(addresses)
+	}
+	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.version, best.Local, best.Relay
+	if saved.token.IsZero() || !sameServer(best.URL, saved.url) || saved.machineID != best.MachineID {
+		return r, nil
+	}
+	if err := run.try(ctx, best.URL, saved.token, b.clientID()); err != nil {
+		return r, err
+	}
+	r.TokenAccepted = true
+	return r, nil
 }
-func (p *PlexAuth) Inspect(ctx context.Context) (Settings, error) { return p.Settings(ctx) }
-func (p *PlexAuth) UseServer(ctx context.Context, machineID string) (Settings, error) {
-	return p.Settings(ctx)
+
+// probeRun is one round of probing. All its connections end with it.
+type probeRun struct {
+	p        *PlexAuth
+	routes   *serverRoutes
+	end      context.CancelFunc
+	insecure string // the one address whose certificate is not checked
+}
+
+func (p *PlexAuth) newProbe(saved savedServer) *probeRun {
+	over, end := context.WithCancel(context.Background())
+	run := &probeRun{p: p, routes: &serverRoutes{base: p.client.transport(), over: over}, end: end}
+	if !saved.verify {
+		run.insecure = saved.url
+	}
+	return run
+}
+
+func (r *probeRun) close() {
+	r.end()
+	r.routes.close()
+}
+
+// probe tries all candidates at once and returns what happened, in their
+// order. It ends when the best that can still answer has, or a short grace
+// after a lesser one has.
+func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(machineID string) bool) []ProbedAddress {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	found := make([]ProbedAddress, len(all))
+	done := make(chan int, len(all))
+	waiting := map[int]bool{}
+	for i, c := range all {
+		found[i] = ProbedAddress{URL: c.url, Local: c.local, Relay: c.relay, Finding: c.skip, class: c.class}
+		if c.skip != "" {
+			continue
+		}
+		waiting[i] = true
+		go func() {
+			r.knock(ctx, &found[i], expected)
+			done <- i
+		}()
+	}
+	best, grace := -1, (<-chan time.Time)(nil)
+	enough := func() bool {
+		for i := range waiting {
+			if best < 0 || all[i].class < all[best].class {
+				return false
+			}
+		}
+		return true
+	}
+	for stopped := false; len(waiting) > 0; {
+		select {
+		case i := <-done:
+			delete(waiting, i)
+			if stopped || !found[i].OK || best >= 0 && all[best].class <= all[i].class {
+				break
+			}
+			best = i
+			if grace == nil || !all[i].relay {
+				t := time.NewTimer(graceFor(all[i]))
+				defer t.Stop()
+				grace = t.C
+			}
+		case <-grace:
+			grace, stopped = nil, true
+			cancel()
+		}
+		if !stopped && best >= 0 && enough() {
+			grace, stopped = nil, true
+			cancel()
+		}
+	}
+	return found
+}
+
+func graceFor(c candidate) time.Duration {
+	if c.relay {
+		return graceRelay
+	}
+	return graceDirect
+}
+
+// knock asks one address who is there.
+func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(string) bool) {
+	began := time.Now()
+	err := r.p.client.do(ctx, &call{
+		op: "probe server", method: http.MethodGet, url: a.URL + "/identity", once: true, limit: probeLimit,
+		server: r.routes, insecure: r.insecure != "" && sameServer(a.URL, r.insecure),
+		decode: func(body []byte) (err error) {
+			a.MachineID, a.version, err = decodeIdentity(body)
+			return err
+		},
+	})
+	a.tried, a.Took = true, time.Since(began)
+	u, _ := url.Parse(a.URL)
+	switch {
+	case err == nil && expected(a.MachineID):
+		a.OK = true
+		a.Finding = "answers"
+		if r.routes.hides(u) {
+			a.Finding = "answers, though the resolver withholds its name (DNS rebinding protection): other programs need plex.direct to be allowed in the router or resolver"
+		}
+	case err == nil:
+		a.Finding = "another media server answers here"
+		a.Err = &Error{Op: "probe server", where: "the server", StatusCode: http.StatusOK, is: ErrUnavailable, Message: a.Finding}
+	case ctx.Err() != nil:
+		a.Finding = "not waited for"
+	default:
+		a.Err = err
+		a.Finding = whyNot(u, err)
+	}
+}
+
+// decodeIdentity reads /identity, in JSON or in the XML that some servers
+// answer whatever was asked for.
+func decodeIdentity(body []byte) (machineID, version string, err error) {
+	if b := bytes.TrimSpace(body); len(b) > 0 && b[0] == '<' {
+		var x struct {
+			XMLName   xml.Name
+			MachineID string `xml:"machineIdentifier,attr"`
+			Version   string `xml:"version,attr"`
+		}
+		if xml.Unmarshal(b, &x) == nil && x.XMLName.Local == "MediaContainer" {
+			machineID, version = x.MachineID, x.Version
+		}
+	} else {
+		var j struct {
+			MediaContainer struct {
+				MachineID json.RawMessage `json:"machineIdentifier"`
+				Version   json.RawMessage `json:"version"`
+			}
+		}
+		if err := json.Unmarshal(body, &j); err != nil {
+			return "", "", err
+		}
+		machineID, version = text(j.MediaContainer.MachineID), text(j.MediaContainer.Version)
+	}
+	if machineID == "" {
+		return "", "", errors.New("what answers is no Plex media server")
+	}
+	return machineID, version, nil
+}
+
+// whyNot says what a failed probe means and what helps.
+func whyNot(u *url.URL, err error) string {
+	var e *Error
+	if !errors.As(err, &e) {
+		return oneLine(err.Error())
+	}
+	var name x509.HostnameError
+	switch {
+	case errors.Is(err, errInClear):
+		return "plain http to an address that is not private: a token must not go there in clear, use https"
+	case errors.As(err, &name):
+		help := "enter the address by the name that the certificate is for"
+		if direct := directName(u, name.Certificate); direct != "" {
+			help = "use " + direct
+		}
+		return "the certificate is for another name: " + help
+	}
+	switch e.kind() {
+	case "dns":
+		if private(encodedIP(u.Hostname())) {
+			return "the resolver withholds this name of a private address (DNS rebinding protection): allow plex.direct in the router or resolver"
+		}
+		return "the name does not resolve here; inside a container only the container network's and public names do"
+	case "timeout":
+		return fmt.Sprintf("no answer within %d seconds: another network, a firewall, or the server is off", int(probeLimit.Seconds()))
+	case "tls":
+		if strings.Contains(e.cause.text, "server gave HTTP response") {
+			return "the server speaks plain http here, not https"
+		}
+		return "the certificate cannot be verified: " + e.cause.text
+	case "proxy":
+		return "the proxy does not let this through: " + e.cause.text
+	case "connect":
+		if host := u.Hostname(); host == "localhost" || isLoopback(host) {
+			return "nothing listens there; inside a container this is the container itself, use the host's address or name"
+		}
+		return "nothing listens there, or it cannot be reached from here: " + e.cause.text
+	case "status":
+		if e.StatusCode >= 300 && e.StatusCode < 400 {
+			return fmt.Sprintf("it redirects elsewhere (%d): enter the address that it leads to", e.StatusCode)
+		}
+		return fmt.Sprintf("what answers is no Plex media server (status %d)", e.StatusCode)
+	}
+	return "what answers is no Plex media server"
+}
+
+// directName is u by the plex.direct name that the certificate is for.
+func directName(u *url.URL, cert *x509.Certificate) string {
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err != nil || cert == nil {
+		return ""
+	}
+	for _, name := range cert.DNSNames {
+		if rest, ok := strings.CutPrefix(name, "*."); ok && strings.HasSuffix(name, ".plex.direct") {
+			host := strings.NewReplacer(".", "-", ":", "-").Replace(ip.String()) + "." + rest
+			if u.Port() != "" {
+				host += ":" + u.Port()
+			}
+			return "https://" + host
+		}
+	}
+	return ""
+}
+
+// try asks the server at rawURL for something that needs a token.
+func (r *probeRun) try(ctx context.Context, rawURL string, t Token, clientID string) error {
+	return r.p.client.do(ctx, &call{
+		op: "try the server token", method: http.MethodGet, url: rawURL + "/", once: true, limit: probeLimit,
+		server: r.routes, insecure: r.insecure != "" && sameServer(rawURL, r.insecure), token: t, clientID: clientID,
+	})
+}
+
+// bestOf returns the address to use, nil where none will do.
+func bestOf(addresses []ProbedAddress) *ProbedAddress {
+	var best *ProbedAddress
+	for i := range addresses {
+		if a := &addresses[i]; a.OK && (best == nil || a.class < best.class) {
+			best = a
+		}
+	}
+	return best
+}
+
+// unreachableError names what was tried in vain.
+type unreachableError struct{ addresses []ProbedAddress }
+
+func unreachable(addresses []ProbedAddress) error { return &unreachableError{addresses} }
+
+func (e *unreachableError) Error() string {
+	const most = 8
+	var b strings.Builder
+	b.WriteString("plexauth: the media server answers at none of its addresses")
+	if len(e.addresses) == 0 {
+		return b.String() + ": plex.tv lists none, the server may be off"
+	}
+	for i, a := range e.addresses {
+		if i == most {
+			fmt.Fprintf(&b, "; and %d more", len(e.addresses)-most)
+			break
+		}
+		separator := "; "
+		if i == 0 {
+			separator = ": "
+		}
+		b.WriteString(separator + oneLine(a.URL) + " " + oneLine(a.Finding))
+	}
+	return b.String()
+}
+
+func (e *unreachableError) Is(target error) bool { return target == ErrUnavailable }
+
+// Unwrap returns what went wrong at each address.
+func (e *unreachableError) Unwrap() []error {
+	var errs []error
+	for _, a := range e.addresses {
+		if a.Err != nil {
+			errs = append(errs, a.Err)
+		}
+	}
+	return errs
 }

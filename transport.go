@@ -19,6 +19,14 @@ const readAgain = 2 * time.Second
 // never follows a redirect elsewhere. A header that the program has set itself
 // stays.
 //
+// Over plain http the server token goes to a loopback, link-local or private
+// address only, whatever name it has: the address that is dialled counts. A
+// stored verify_ssl of false is honoured, for that server alone. Where the
+// resolver withholds the server's plex.direct name, the address in the name is
+// dialled, and TLS verified against the name. All this needs an
+// [*http.Transport] as base, of which a clone is made; over any other the
+// token does not go to a name by plain http, and the request fails.
+//
 // A new login reaches every holder of a Transport: at once if it is made by
 // this PlexAuth or one of its Instances, else within two seconds. A request to
 // plex.tv without a login fails with [ErrNotConnected], and with
@@ -33,14 +41,50 @@ func (p *PlexAuth) Transport(base http.RoundTripper) http.RoundTripper {
 type transport struct {
 	p    *PlexAuth
 	base http.RoundTripper
+
+	mu     sync.Mutex
+	routes *serverRoutes // to the saved server; kept, since connections are
+}
+
+// CloseIdleConnections makes http.Client's method of that name reach the base
+// and its clones.
+func (t *transport) CloseIdleConnections() {
+	if base, ok := t.sender().(interface{ CloseIdleConnections() }); ok {
+		base.CloseIdleConnections()
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.routes != nil {
+		t.routes.close()
+	}
+}
+
+func (t *transport) sender() http.RoundTripper {
+	if t.base == nil {
+		return http.DefaultTransport
+	}
+	return t.base
+}
+
+// toServer is the way of a request with the server token.
+func (t *transport) toServer(base http.RoundTripper, u *url.URL, insecure bool) (http.RoundTripper, error) {
+	if _, ok := base.(*http.Transport); !ok {
+		return (&serverRoutes{base: base}).to(u, insecure, true)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.routes == nil || t.routes.base != base {
+		if t.routes != nil {
+			t.routes.close()
+		}
+		t.routes = &serverRoutes{base: base}
+	}
+	return t.routes.to(u, insecure, true)
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
-	base := t.base
-	if base == nil {
-		base = http.DefaultTransport
-	}
+	base := t.sender()
 	s, err := t.p.source(req.Context())
 	var token []string
 	if err == nil {
@@ -49,6 +93,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 			token, err = s.account, s.accountErr
 		case s.serverOrigin != "" && origin(req.URL) == s.serverOrigin:
 			token = s.server
+			base, err = t.toServer(base, req.URL, s.insecure)
 		default:
 			return base.RoundTrip(req)
 		}
@@ -92,6 +137,7 @@ type source struct {
 	accountErr   error
 	server       []string
 	serverOrigin string
+	insecure     bool // its certificate is not checked
 	identity     http.Header
 }
 
@@ -151,6 +197,7 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 	if u, err := url.Parse(v.ServerURL); err == nil && u.Host != "" && !v.ServerToken.IsZero() {
 		s.serverOrigin = origin(u)
 		s.server = []string{v.ServerToken.Secret()}[:1:1]
+		s.insecure = !v.VerifySSL
 	}
 	p.sources.put(p.instance, s, generation)
 	return s, nil

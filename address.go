@@ -1,0 +1,137 @@
+package plexauth
+
+import (
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// candidate is an address that may be probed.
+type candidate struct {
+	url          string
+	local, relay bool
+	class        int    // 0 is best
+	skip         string // why it is left alone
+}
+
+// Classes of addresses: within a tier https comes first, then what is inside
+// a container's own network. A typed address is before all.
+const (
+	classTyped  = -8
+	classLocal  = 0
+	classRemote = 8
+	classRelay  = 16
+	plusHTTP    = 2
+	plusInner   = 1
+
+	maxCandidates = 40      // addresses that are tried of one server
+	serverPort    = "32400" // of a media server whose address names none
+)
+
+// typed makes candidates of an address that a person entered.
+func typed(s string) []candidate {
+	s = strings.TrimRight(strings.TrimSpace(s), "/")
+	if s == "" {
+		return nil
+	}
+	tries := []string{s}
+	if !strings.Contains(s, "://") {
+		if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
+			s = "[" + s + "]"
+		}
+		tries = []string{"https://" + s, "http://" + s}
+		if u, err := url.Parse("https://" + s); err == nil && u.Port() == "" && u.Path == "" {
+			tries = []string{"https://" + s + ":" + serverPort, "https://" + s, "http://" + s + ":" + serverPort}
+		}
+	}
+	var all []candidate
+	for i, t := range tries {
+		u, err := url.Parse(t)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return nil
+		}
+		all = append(all, candidate{url: t, local: staysPrivate(u) || private(encodedIP(u.Hostname())), class: classTyped + i})
+	}
+	return all
+}
+
+// candidates orders the server's addresses, the better ones first. To those
+// that plex.tv lists it adds the plain ones of the server's own network.
+func (s *Server) candidates() []candidate {
+	var all []candidate
+	add := func(raw string, c Connection) {
+		if slices.ContainsFunc(all, func(have candidate) bool { return have.url == raw }) {
+			return
+		}
+		all = append(all, s.candidate(raw, c))
+	}
+	for _, c := range s.Connections {
+		add(c.URI, c)
+	}
+	for _, c := range s.Connections {
+		ip, err := netip.ParseAddr(c.Address)
+		if err == nil && c.Local && !c.Relay && !s.HTTPSRequired && private(ip) && 0 < c.Port && c.Port < 1<<16 {
+			add("http://"+net.JoinHostPort(ip.String(), strconv.Itoa(c.Port)), c)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b candidate) int { return a.class - b.class })
+	for i := range all {
+		if i >= maxCandidates && all[i].skip == "" {
+			all[i].skip = "not tried: the server has too many addresses"
+		}
+	}
+	return all
+}
+
+func (s *Server) candidate(raw string, c Connection) candidate {
+	k := candidate{url: raw, local: c.Local, relay: c.Relay, class: classRemote}
+	switch {
+	case c.Relay:
+		k.class = classRelay
+	case c.Local:
+		k.class = classLocal
+	}
+	u, err := url.Parse(raw)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+		k.skip = "not tried: this is no web address"
+		return k
+	}
+	ip := encodedIP(u.Hostname())
+	if literal, err := netip.ParseAddr(u.Hostname()); err == nil {
+		ip = literal.Unmap()
+	}
+	if u.Scheme == "http" {
+		k.class += plusHTTP
+	}
+	if inContainer(ip) {
+		k.class += plusInner
+	}
+	switch {
+	case ip.IsValid() && (ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast()):
+		k.skip = "not tried: this address means something on the server's own machine or link only"
+	case u.Scheme == "http" && s.HTTPSRequired:
+		k.skip = "not tried: the server takes https only"
+	case u.Scheme == "http" && ip.IsValid() && !private(ip):
+		k.skip = "not tried: a token must not cross the internet in clear"
+	}
+	return k
+}
+
+// inContainer recognizes the networks that Docker makes by itself.
+func inContainer(ip netip.Addr) bool {
+	if !ip.Is4() {
+		return false
+	}
+	b := ip.As4()
+	return b[0] == 172 && b[1] >= 17 && b[1] <= 31
+}
+
+// sameServer reports whether two addresses lead to the same place.
+func sameServer(a, b string) bool {
+	u, err := url.Parse(strings.TrimSpace(a))
+	v, err2 := url.Parse(strings.TrimSpace(b))
+	return err == nil && err2 == nil && u.Host != "" && origin(u) == origin(v) && strings.TrimRight(u.Path, "/") == strings.TrimRight(v.Path, "/")
+}

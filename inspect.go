@@ -1,0 +1,364 @@
+package plexauth
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// inspectLimit is for all of an Inspect: plex.tv twice, a round of probing,
+// the server's list of accounts.
+const inspectLimit = 30 * time.Second
+
+// Inspect completes what a program needs beside the account token, and saves
+// it: the account's name and number, the media server with its address and
+// token, and the number by which that server knows the account. It returns
+// the settings as they are then, with all that could not be found out in one
+// error: what is known already is kept.
+//
+// A server that is saved, or that a person has entered as server_url, stays.
+// Where an address that plexauth found itself does not answer any more, the
+// server's present one takes its place; one that was typed is never replaced.
+// Where none is saved, the only server that the account owns is taken. In any
+// other case the error matches [ErrServerChoice], a [*ServerChoiceError] names
+// the candidates, and [PlexAuth.UseServer] chooses.
+//
+// An address is saved only after the right server has answered there: all are
+// tried at once, for four seconds at most. Local ones are preferred to remote
+// ones, Plex's relay comes last, and https before http; see [PlexAuth.Probe].
+//
+// Other errors are those of [PlexAuth.Servers], [ErrUnavailable] where no
+// address answers, and [ErrServerToken]. Inspect takes half a minute at most.
+func (p *PlexAuth) Inspect(ctx context.Context) (Settings, error) { return p.inspect(ctx, "") }
+
+// UseServer chooses the media server and then does what [PlexAuth.Inspect]
+// does. machineID is the MachineID of one of [PlexAuth.Servers]; it may also
+// be an address that a person entered ("http://plex:32400"), which is then
+// kept as it is and asked which server it is. A server that does not answer
+// takes no other's place.
+func (p *PlexAuth) UseServer(ctx context.Context, machineID string) (Settings, error) {
+	machineID = strings.TrimSpace(machineID)
+	if machineID == "" {
+		s, err := p.settingsNow(ctx)
+		return s, errors.Join(errors.New("plexauth: UseServer needs the MachineID of a server"), err)
+	}
+	return p.inspect(ctx, machineID)
+}
+
+func (p *PlexAuth) inspect(ctx context.Context, choice string) (Settings, error) {
+	limited, cancel := context.WithTimeout(ctx, inspectLimit)
+	defer cancel()
+	err := p.find(limited, choice)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = errors.Join(err, &Error{Op: "inspect", where: "plex.tv and the server", is: ErrUnavailable, transient: true,
+			cause: &cause{"not within " + inspectLimit.String(), context.DeadlineExceeded}})
+	}
+	s, loadErr := p.settingsNow(ctx)
+	return s, errors.Join(err, loadErr)
+}
+
+// settingsNow is Settings for a call whose context may have ended.
+func (p *PlexAuth) settingsNow(ctx context.Context) (Settings, error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	return p.Settings(ctx)
+}
+
+// find finds things out and saves them. Its errors are joined, one for each
+// field that is not known.
+func (p *PlexAuth) find(ctx context.Context, choice string) error {
+	b, err := p.load(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	missing := func(fields string, err error) error {
+		errs = append(errs, fmt.Errorf("plexauth: %s: %w", fields, err))
+		return errors.Join(errs...)
+	}
+	if b.text("username") == "" || b.cloudID() == 0 {
+		if _, err := p.Account(ctx); err != nil {
+			if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrRateLimited) {
+				return err
+			}
+			missing("username, cloud_account_id", err)
+		}
+		if b, err = p.load(ctx); err != nil {
+			return err
+		}
+	}
+	servers, err := p.Servers(ctx)
+	switch {
+	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrRateLimited):
+		return missing("server_url, machine_id, server token, account_id", err)
+	case err != nil:
+		return err
+	}
+
+	f := &finding{saved: b.server(), token: b.token("account_token"), account: b.cloudID(), servers: servers}
+	if err := f.aim(choice); err != nil {
+		if f.drop {
+			err = errors.Join(err, p.keep(ctx, f))
+		}
+		return missing("server_url, machine_id", err)
+	}
+	run := p.newProbe(f.saved)
+	defer run.close()
+	addresses := run.probe(ctx, f.candidates, f.expected)
+	if err := ctx.Err(); err != nil {
+		return missing("server_url", err)
+	}
+	f.address = bestOf(addresses)
+	if f.address != nil {
+		f.machineID = f.address.MachineID
+	}
+	f.server = findServer(servers, f.machineID)
+	switch {
+	case f.address == nil:
+		missing("server_url", unreachable(addresses))
+		if choice != "" && f.saved.url != "" && f.machineID != f.saved.machineID {
+			return errors.Join(errs...)
+		}
+	case f.server == nil && strings.Contains(choice, "://"):
+		return missing("machine_id", fmt.Errorf("%w: the account may not use the one at %s", ErrServerToken, f.address.URL))
+	}
+	if err := f.checkToken(); err != nil {
+		missing("server token", err)
+	}
+	if n := b.accountNumber(); f.server != nil && (n == 0 || n == 1 || f.machineID != f.saved.machineID) {
+		if f.number, err = f.findNumber(ctx, run, b.clientID()); err != nil {
+			missing("account_id", err)
+		}
+	}
+	if err := p.keep(ctx, f); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// finding is what one Inspect has found out so far.
+type finding struct {
+	saved   savedServer // when it began
+	token   Token       // of the account
+	account int64       // its number, 0 where unknown
+	servers []Server
+
+	candidates []candidate
+	expected   func(machineID string) bool
+	typed      bool // the address is a person's: keep it
+	drop       bool // the saved server was another account's
+
+	machineID string         // of the server, "" where unknown
+	address   *ProbedAddress // where it answers; nil: nowhere
+	server    *Server        // as plex.tv lists it; nil: it does not
+	number    int64          // the server's own of the account, 0 where unknown
+}
+
+// aim decides which server is wanted, and where to look for it.
+func (f *finding) aim(choice string) error {
+	anybody := func(string) bool { return true }
+	switch saved := f.saved; {
+	case strings.Contains(choice, "://"):
+		if f.candidates = typed(choice); f.candidates == nil {
+			return fmt.Errorf("plexauth: %q is no server address: it looks like https://192.168.1.5:32400", oneLine(choice))
+		}
+		f.expected, f.typed = anybody, true
+		return nil
+	case choice != "":
+		s := findServer(f.servers, choice)
+		if s == nil {
+			return fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), &ServerChoiceError{f.servers})
+		}
+		f.look(s)
+		if saved.url != "" && !saved.found {
+			f.candidates = append(typed(saved.url), f.candidates...)
+		}
+		return nil
+	case saved.url != "" && (!saved.found || saved.machineID == ""):
+		f.candidates, f.expected, f.typed = typed(saved.url), anybody, !saved.found
+		if saved.bound && saved.machineID != "" {
+			f.machineID = saved.machineID
+			f.expected = func(id string) bool { return id == saved.machineID }
+		}
+		if f.candidates == nil {
+			return errors.New("what is saved is no address")
+		}
+		return nil
+	case saved.machineID != "":
+		if s := findServer(f.servers, saved.machineID); s != nil {
+			f.look(s)
+			f.candidates = append(typed(saved.url), f.candidates...)
+			return nil
+		}
+		if saved.held {
+			return fmt.Errorf("plex.tv does not list the saved server any more: %w", &ServerChoiceError{f.servers})
+		}
+		f.drop = true
+	}
+	var own []*Server
+	for i := range f.servers {
+		if f.servers[i].Owned {
+			own = append(own, &f.servers[i])
+		}
+	}
+	if len(own) != 1 {
+		return &ServerChoiceError{f.servers}
+	}
+	f.look(own[0])
+	return nil
+}
+
+// look aims at the addresses of one server.
+func (f *finding) look(s *Server) {
+	f.candidates, f.machineID = s.candidates(), s.MachineID
+	f.expected = func(id string) bool { return id == s.MachineID }
+}
+
+func findServer(servers []Server, machineID string) *Server {
+	i := slices.IndexFunc(servers, func(s Server) bool { return s.MachineID == machineID })
+	if i < 0 || machineID == "" {
+		return nil
+	}
+	return &servers[i]
+}
+
+// checkToken says why there is no token for the server.
+func (f *finding) checkToken() error {
+	switch {
+	case f.server == nil && f.machineID == "": // nothing answered
+		return nil
+	case f.server == nil:
+		return fmt.Errorf("%w: plex.tv does not list the server for the account", ErrServerToken)
+	case f.server.onlyJWT:
+		return fmt.Errorf("%w: plex.tv gives only a JWT for %q, which media servers do not take", ErrServerToken, oneLine(f.server.Name))
+	case f.server.Token.IsZero():
+		return fmt.Errorf("%w: plex.tv gives none for %q", ErrServerToken, oneLine(f.server.Name))
+	}
+	return nil
+}
+
+// findNumber finds out how the server numbers the account: its owner is 1,
+// everybody else has the number that plex.tv gave them.
+func (f *finding) findNumber(ctx context.Context, run *probeRun, clientID string) (int64, error) {
+	switch {
+	case f.server.Owned:
+		return 1, nil
+	case f.account == 0 || f.address == nil || f.server.Token.IsZero():
+		return 0, errors.New("the server cannot be asked for it")
+	}
+	ids, err := run.accounts(ctx, f.address.URL, f.server.Token, clientID)
+	switch {
+	case errors.Is(err, ErrServerToken) && run.try(ctx, f.address.URL, f.server.Token, clientID) == nil:
+		return 0, errors.New("the server shows its accounts to its owner only")
+	case err != nil:
+		return 0, err
+	case !slices.Contains(ids, f.account):
+		return 0, errors.New("the server does not list the account")
+	}
+	return f.account, nil
+}
+
+// accounts asks the server at rawURL for the accounts that it knows.
+func (r *probeRun) accounts(ctx context.Context, rawURL string, t Token, clientID string) (ids []int64, err error) {
+	err = r.p.client.do(ctx, &call{
+		op: "list the server's accounts", method: http.MethodGet, url: rawURL + "/accounts", once: true, limit: probeLimit,
+		server: r.routes, insecure: r.insecure != "" && sameServer(rawURL, r.insecure), token: t, clientID: clientID,
+		decode: func(body []byte) (err error) {
+			ids, err = decodeAccounts(body)
+			return err
+		},
+	})
+	return ids, err
+}
+
+// decodeAccounts reads /accounts, in JSON or in the XML that some servers
+// answer whatever was asked for.
+func decodeAccounts(body []byte) (ids []int64, err error) {
+	if b := bytes.TrimSpace(body); len(b) > 0 && b[0] == '<' {
+		var x struct {
+			XMLName  xml.Name
+			Accounts []struct {
+				ID string `xml:"id,attr"`
+			} `xml:"Account"`
+		}
+		if xml.Unmarshal(b, &x) != nil || x.XMLName.Local != "MediaContainer" {
+			return nil, errors.New("no list where accounts were asked for")
+		}
+		for _, a := range x.Accounts {
+			ids = append(ids, integer(json.RawMessage(fmt.Sprintf("%q", a.ID))))
+		}
+		return ids, nil
+	}
+	var j struct {
+		MediaContainer struct {
+			Account []struct {
+				ID json.RawMessage `json:"id"`
+			}
+		}
+	}
+	if err := json.Unmarshal(body, &j); err != nil {
+		return nil, err
+	}
+	for _, a := range j.MediaContainer.Account {
+		ids = append(ids, integer(a.ID))
+	}
+	return ids, nil
+}
+
+var errChangedMeanwhile = errors.New("plexauth: the login or the server was changed meanwhile, nothing was saved: call again")
+
+// keep saves what was found, unless somebody has signed in as another account
+// or chosen another server meanwhile.
+func (p *PlexAuth) keep(ctx context.Context, f *finding) error {
+	var tokens []Token
+	if f.server != nil {
+		tokens = append(tokens, f.server.Token)
+	}
+	changed := false
+	err := p.update(ctx, func(b *profile) error {
+		now := b.server()
+		changed = now.machineID != f.saved.machineID
+		sameAccount := b.token("account_token").Equal(f.token) || f.account != 0 && b.cloudID() == f.account
+		if !sameAccount || now.url != f.saved.url && !f.at(now.url) || changed && now.machineID != f.machineID {
+			return errChangedMeanwhile
+		}
+		f.write(b)
+		changed = b.server().machineID != now.machineID
+		return nil
+	}, tokens...)
+	if err == nil && changed && f.server != nil {
+		p.info(ctx, "server chosen: "+oneLine(f.server.Name))
+	}
+	return err
+}
+
+func (f *finding) at(address string) bool {
+	return f.address != nil && sameServer(f.address.URL, address)
+}
+
+func (f *finding) write(b *profile) {
+	if f.drop {
+		b.forgetServer()
+	}
+	switch {
+	case f.address != nil:
+		theirs := f.typed || f.address.class < classLocal && !f.saved.found
+		b.setServer(f.address.URL, f.machineID, !theirs)
+	case b.server().url == "" && f.machineID != "":
+		b.setText("machine_id", f.machineID)
+	}
+	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID
+	if f.server != nil && !f.server.Token.IsZero() && verified {
+		b.setServerToken(f.server.Token)
+	}
+	if f.number != 0 {
+		b.setAccountNumber(f.number)
+	}
+}
