@@ -92,6 +92,12 @@ type Options struct {
 	// BaseURL is one origin that plays plex.tv, clients.plex.tv and
 	// app.plex.tv: https, or http on loopback. Empty: the real ones.
 	BaseURL string
+	// TrustedOrigins are the origins ("https://app.example") under which
+	// browsers know the panel of [PlexAuth.Handler], for a proxy that rewrites
+	// Host. If there are any, a state change from another origin is refused,
+	// and so is every request by the name of another host; an IP address or a
+	// name without a dot, by which a proxy asks, is nobody else's.
+	TrustedOrigins []string
 }
 
 func (o Options) maxRetries() int {
@@ -130,6 +136,11 @@ func (o Options) check() error {
 	if o.BaseURL != "" {
 		if err := checkBaseURL(o.BaseURL); err != nil {
 			bad("BaseURL %w", err)
+		}
+	}
+	for _, s := range o.TrustedOrigins {
+		if u, err := url.Parse(s); err != nil || origin(u) != s || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
+			bad("TrustedOrigins: %q must be as a browser sends it: scheme, host in lower case, and a port only if it is unusual", s)
 		}
 	}
 	return errors.Join(errs...)
