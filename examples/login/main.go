@@ -1,0 +1,173 @@
+// Login signs a user in to Plex from a terminal and keeps the result in a
+// file.
+//
+//	go run ./examples/login -offline   # against a fake plex.tv, no account needed
+//	go run ./examples/login
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"rsc.io/qr"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+func main() {
+	config := flag.String("config", "plexauth.json", "`file` that keeps the login")
+	offline := flag.Bool("offline", false, "sign in at a fake plex.tv on this machine: no account, no network")
+	switchAccount := flag.Bool("switch", false, "accept another account than the one in the file")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := run(ctx, os.Stdout, *config, *offline, *switchAccount)
+	switch {
+	case errors.Is(err, context.Canceled) && *offline:
+		fmt.Println("Stopped.")
+		os.Exit(130)
+	case errors.Is(err, context.Canceled):
+		fmt.Println("Stopped. The code stays good until it expires: run this again to go on.")
+		os.Exit(130)
+	case errors.Is(err, plexauth.ErrUnavailable) && !*offline:
+		fmt.Fprintf(os.Stderr, "%v\nTo see the whole flow without a network: go run ./examples/login -offline\n", err)
+		os.Exit(1)
+	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, out io.Writer, config string, offline, switchAccount bool) error {
+	options := plexauth.Options{
+		Product: "plexauth example",
+		Store:   plexauth.NewFileStore(config),
+	}
+	if offline {
+		fake := plextest.NewServer()
+		defer fake.Close()
+		fake.Randomize()
+		fake.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
+		options.BaseURL = fake.URL()
+		fmt.Fprintf(out, "Offline: a fake plex.tv runs at %s until this program ends.\n", fake.URL())
+	}
+	auth, err := plexauth.New(options)
+	if err != nil {
+		return err
+	}
+	if err := forgetFake(ctx, auth, config, offline); err != nil {
+		return err
+	}
+
+	ended := make(chan struct{})
+	counted := make(chan struct{})
+	close(counted)
+	status, err := auth.Login(ctx, plexauth.PinOptions{SwitchAccount: switchAccount}, func(pin *plexauth.Pin) error {
+		if err := show(out, pin); err != nil {
+			return err
+		}
+		counted = make(chan struct{})
+		go func() {
+			defer close(counted)
+			countdown(out, pin, ended)
+		}()
+		return nil
+	})
+	close(ended)
+	<-counted
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(out, "Signed in as %s. Saved to %s.\n", status.User, config)
+	return nil
+}
+
+// forgetFake removes a login at the fake of an earlier run, which is as dead as
+// that fake, and keeps a real one from being replaced by a fake one.
+func forgetFake(ctx context.Context, auth *plexauth.PlexAuth, config string, offline bool) error {
+	settings, err := auth.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	status, err := auth.Status(ctx)
+	if err != nil {
+		return err
+	}
+	switch fake := strings.HasPrefix(settings.AccountToken.Secret(), "FAKE_"); {
+	case fake, offline && settings.AccountToken.IsZero() && status.Pending != nil:
+		_, err = auth.Disconnect(ctx)
+	case offline && !settings.AccountToken.IsZero():
+		err = fmt.Errorf("%s holds a real login: use another file with -offline, for example -config offline.json", config)
+	}
+	return err
+}
+
+// show prints where to go and what to confirm there.
+func show(out io.Writer, pin *plexauth.Pin) error {
+	code, err := terminalQR(pin.URL())
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(out, "\n%s\n  Open %s\n  or go to %s and enter %s\n\n", code, pin.URL(), pin.VerificationURI(), pin.Code)
+	return err
+}
+
+// terminalQR draws two rows of modules in each line of text.
+func terminalQR(text string) (string, error) {
+	code, err := qr.Encode(text, qr.L)
+	if err != nil {
+		return "", err
+	}
+	const quiet = 2
+	var b strings.Builder
+	for y := -quiet; y < code.Size+quiet; y += 2 {
+		b.WriteString("  ")
+		for x := -quiet; x < code.Size+quiet; x++ {
+			// Light modules are drawn, for most terminals are dark.
+			switch top, bottom := !code.Black(x, y), !code.Black(x, y+1) && y+1 < code.Size+quiet; {
+			case top && bottom:
+				b.WriteString("█")
+			case top:
+				b.WriteString("▀")
+			case bottom:
+				b.WriteString("▄")
+			default:
+				b.WriteString(" ")
+			}
+		}
+		b.WriteString("\n")
+	}
+	return b.String(), nil
+}
+
+// countdown keeps one line up to date, where out is a terminal.
+func countdown(out io.Writer, pin *plexauth.Pin, ended <-chan struct{}) {
+	if f, ok := out.(*os.File); ok {
+		if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
+			fmt.Fprintln(out, "  Waiting for your approval ...")
+			return
+		}
+	}
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		left := max(0, time.Until(pin.ExpiresAt)).Round(time.Second)
+		fmt.Fprintf(out, "\r  Waiting for your approval ... %d:%02d left ", int(left.Minutes()), int(left.Seconds())%60)
+		select {
+		case <-tick.C:
+		case <-ended:
+			fmt.Fprint(out, "\r\033[K")
+			return
+		}
+	}
+}

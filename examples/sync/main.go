@@ -1,0 +1,126 @@
+// Sync is a sync tool in miniature, in the manner of CrossWatch: it knows its
+// providers by manifest and capabilities only, keeps several profiles in one
+// config.json, and lets a person connect and disconnect each.
+//
+//	go run ./examples/sync manifest
+//	go run ./examples/sync start  [profile]
+//	go run ./examples/sync finish [profile]
+//	go run ./examples/sync status
+//	go run ./examples/sync disconnect [profile]
+//
+// With -offline nothing leaves the machine: run "go run ./cmd/fakeplex -addr
+// 127.0.0.1:32500" in another terminal first.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+
+	"github.com/plexauth/plexauth"
+)
+
+// provider is all that such a tool asks of whatever it syncs with.
+type provider interface {
+	Manifest() plexauth.Manifest
+	Capabilities() plexauth.CapabilitiesDocument
+	Status(context.Context) (plexauth.Status, error)
+	Start(context.Context, plexauth.PinOptions) (*plexauth.Pin, error)
+	Finish(context.Context) (plexauth.Status, error)
+	Disconnect(context.Context) (plexauth.Status, error)
+}
+
+func main() {
+	config := flag.String("config", "config.json", "`file` that this tool shares with its other settings")
+	offline := flag.Bool("offline", false, "use the fake plex.tv of cmd/fakeplex at 127.0.0.1:32500")
+	flag.Usage = func() {
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: sync [-config file] [-offline] manifest | status | start [profile] | finish [profile] | disconnect [profile]")
+		flag.PrintDefaults()
+	}
+	flag.Parse()
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	options := plexauth.Options{
+		Product: "plexauth sync example",
+		Store:   plexauth.NewFileStore(*config),
+		Logger:  slog.New(plexauth.NewLogHandler(nil)),
+	}
+	if *offline {
+		options.BaseURL = "http://127.0.0.1:32500"
+	}
+	auth, err := plexauth.New(options)
+	if err == nil {
+		err = run(ctx, auth, flag.Arg(0), flag.Arg(1))
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+var errUsage = errors.New("usage: sync manifest | status | start [profile] | finish [profile] | disconnect [profile]")
+
+func run(ctx context.Context, auth *plexauth.PlexAuth, command, profile string) error {
+	var p provider = auth.Instance(profile)
+	switch command {
+	case "manifest":
+		return print(map[string]any{"manifest": p.Manifest(), "capabilities": p.Capabilities()})
+	case "status":
+		return statusOfAll(ctx, auth)
+	case "start":
+		pin, err := p.Start(ctx, plexauth.PinOptions{})
+		if err != nil {
+			return err
+		}
+		return print(map[string]any{"pin": pin.Code, "verify_url": pin.VerificationURI(), "url": pin.URL(), "expires_at": pin.ExpiresAt})
+	case "finish":
+		s, err := p.Finish(ctx)
+		if err != nil {
+			return err
+		}
+		return print(s)
+	case "disconnect":
+		s, err := p.Disconnect(ctx)
+		if err != nil {
+			return err
+		}
+		return print(s)
+	}
+	return errUsage
+}
+
+// statusOfAll lists every profile of the config, with what identifies it.
+func statusOfAll(ctx context.Context, auth *plexauth.PlexAuth) error {
+	ids, err := auth.Instances(ctx)
+	if err != nil {
+		return err
+	}
+	var rows []any
+	for _, id := range ids {
+		p := auth.Instance(id)
+		s, err := p.Status(ctx)
+		if err != nil {
+			return err
+		}
+		v, err := p.Settings(ctx)
+		if err != nil {
+			return err
+		}
+		rows = append(rows, map[string]any{"status": s, "settings": v})
+	}
+	return print(rows)
+}
+
+func print(v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	fmt.Println(string(b))
+	return nil
+}
