@@ -246,6 +246,9 @@ func TestFileStoreNoWriteWithoutChange(t *testing.T) {
 	}
 	require.NoError(t, store.Update(t.Context(), "absent", becomes("")))
 	require.NoError(t, store.Check(t.Context()))
+	compact := fileWith(t, `{"plex":{"a":1.0}}`)
+	require.NoError(t, plexauth.NewFileStore(compact).Update(t.Context(), "plex", becomes(`{"a":1.0}`)))
+	assert.Equal(t, `{"plex":{"a":1.0}}`, content(t, compact), "nothing is formatted anew for its own sake")
 	after, err := os.Stat(path)
 	require.NoError(t, err)
 	assert.True(t, os.SameFile(before, after))
@@ -439,6 +442,9 @@ func TestFileStoreBusy(t *testing.T) {
 	}
 	_, err := store.Load(t.Context(), "plex")
 	require.NoError(t, err, "reading needs no lock")
+	ended, stop := context.WithCancelCause(t.Context())
+	time.AfterFunc(30*time.Millisecond, func() { stop(errors.New("a cause of one's own")) })
+	require.ErrorIs(t, store.Update(ended, "plex", becomes(`{}`)), context.Canceled)
 
 	done := make(chan error, 1)
 	go func() { done <- store.Update(t.Context(), "plex", becomes(`{"a":1}`)) }()

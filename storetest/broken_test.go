@@ -331,6 +331,18 @@ var brokenStores = []struct {
 			return err
 		}
 	})},
+	{"compares with what it lent", "current is edit's own", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				before := bytes.Clone(current)
+				next, err := edit(current)
+				if err == nil && len(next) > 0 && bytes.Equal(current, next) {
+					return before, nil // no change, it seems
+				}
+				return next, err
+			})
+		}
+	})},
 	{"keeps what an edit returned", "the result is the caller's", one(func(b *broken, good *plexauth.MemoryStore) {
 		results := map[string]json.RawMessage{}
 		var mu sync.Mutex

@@ -147,13 +147,21 @@ func checkCurrentAlias(ctx context.Context, a, _ plexauth.ConfigStore) error {
 	}
 	err = a.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
 		kept = current
+		i := bytes.IndexByte(current, '1')
+		if i < 0 {
+			return nil, fmt.Errorf("current is %s", brief(current))
+		}
+		current[i] = '2'
 		return current, nil
 	})
 	if err != nil {
 		return err
 	}
+	if err := wants(ctx, a, namespace, `{"n":2}`); err != nil {
+		return fmt.Errorf("edit wrote to current and returned it: %w", err)
+	}
 	scribble(kept)
-	return wants(ctx, a, namespace, value)
+	return wants(ctx, a, namespace, `{"n":2}`)
 }
 
 func checkResultAlias(ctx context.Context, a, _ plexauth.ConfigStore) error {

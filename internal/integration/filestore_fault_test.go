@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -46,28 +47,36 @@ func init() {
 	}
 }
 
-// straced runs the child under strace with these options. It returns what
-// strace wrote and what the child printed, and whether the child succeeded.
-func straced(t *testing.T, name, path string, options ...string) (trace []string, stderr string, ok bool) {
+// needsStrace is where strace is; a test that calls it ends if it does not work.
+func needsStrace(t *testing.T) string {
 	t.Helper()
 	strace, err := exec.LookPath("strace")
 	if err != nil {
 		lacks(t, "strace (Debian's package strace)")
 	}
+	if out, err := exec.CommandContext(t.Context(), strace, "-f", "-qq", "-o", "/dev/null", "-e", "inject=fsync:error=EIO", "true").CombinedOutput(); err != nil {
+		lacks(t, "the right to trace a process: "+string(out))
+	}
+	return strace
+}
+
+// straced runs the child under strace with these options. It returns what
+// strace wrote and what the child printed, and whether the child succeeded.
+func straced(t *testing.T, name, path string, options ...string) (trace []string, stderr string, ok bool) {
+	t.Helper()
+	strace := needsStrace(t)
 	log := filepath.Join(t.TempDir(), "trace")
 	c := child(t, name, path)
 	args := append([]string{strace, "-f", "-y", "-qq", "-o", log}, options...)
 	c.Path, c.Args = strace, append(append(args, c.Path), c.Args[1:]...)
 	var out strings.Builder
 	c.Stderr = &out
-	err = c.Run()
+	err := c.Run()
 	if _, exited := err.(*exec.ExitError); err != nil && !exited {
 		require.NoError(t, err)
 	}
 	data, err := os.ReadFile(log)
-	if err != nil || strings.Contains(out.String(), "ptrace") {
-		lacks(t, "the right to trace a process: "+out.String())
-	}
+	require.NoError(t, err, out.String())
 	return strings.Split(string(data), "\n"), out.String(), c.ProcessState.Success()
 }
 
@@ -204,4 +213,28 @@ func TestFileStoreLockOfTheProcess(t *testing.T) {
 	_, stderr, ok := straced(t, "filestore two stores", path, "-e", "trace=flock", "-e", "inject=flock:retval=0")
 	require.True(t, ok, stderr)
 	assert.Len(t, keys(t, plexauth.NewFileStore(path)), 80)
+}
+
+// G16: a lock file that somebody deletes and makes anew between our opening it
+// and our locking it excludes nobody; the new one counts.
+func TestFileStoreLockFileDeleted(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	lock := path + ".lock"
+	needsStrace(t) // for it is used in another goroutine
+	done := make(chan bool, 1)
+	go func() {
+		_, stderr, ok := straced(t, "filestore update", path, "-e", "trace=flock", "-e", "inject=flock:delay_enter=400000:when=1")
+		done <- assert.True(t, ok, stderr)
+	}()
+	require.Eventually(t, func() bool { _, err := os.Stat(lock); return err == nil }, 10*time.Second, time.Millisecond)
+	time.Sleep(50 * time.Millisecond) // it has it open
+	require.NoError(t, os.Remove(lock))
+	c := child(t, "filestore hold", path)
+	release := holder(t, c)
+	time.Sleep(600 * time.Millisecond)
+	assert.Empty(t, done, "it wrote while another process had the lock")
+	assert.NoFileExists(t, path)
+	release()
+	assert.True(t, <-done)
+	assert.FileExists(t, path)
 }
