@@ -3,17 +3,14 @@ package plexauth
 // CapabilitiesDocument says what a Plex provider can read and write. It is
 // static; its JSON is CrossWatch's, byte for byte.
 type CapabilitiesDocument struct {
-	Features    Features `json:"features"`
+	Features struct {
+		Watchlist   Feature `json:"watchlist"`
+		Collections Feature `json:"collections"`
+		Ratings     Feature `json:"ratings"`
+		Watched     Feature `json:"watched"`
+		LikedLists  Feature `json:"liked_lists"`
+	} `json:"features"`
 	EntityTypes []string `json:"entity_types"`
-}
-
-// Features lists the features of a [CapabilitiesDocument].
-type Features struct {
-	Watchlist   Feature `json:"watchlist"`
-	Collections Feature `json:"collections"`
-	Ratings     Feature `json:"ratings"`
-	Watched     Feature `json:"watched"`
-	LikedLists  Feature `json:"liked_lists"`
 }
 
 // Feature says whether one feature can be read and written, and, for ratings,
@@ -26,15 +23,13 @@ type Feature struct {
 
 // Capabilities returns the static capabilities document, a new copy each time.
 func Capabilities() CapabilitiesDocument {
-	return CapabilitiesDocument{
-		Features: Features{
-			Watchlist:   Feature{Read: true, Write: true},
-			Collections: Feature{Read: true},
-			Ratings:     Feature{Read: true, Write: true, Scale: "1-10"},
-			Watched:     Feature{Read: true, Write: true},
-		},
-		EntityTypes: []string{"movie", "show"},
-	}
+	var d CapabilitiesDocument
+	d.Features.Watchlist = Feature{Read: true, Write: true}
+	d.Features.Collections = Feature{Read: true}
+	d.Features.Ratings = Feature{Read: true, Write: true, Scale: "1-10"}
+	d.Features.Watched = Feature{Read: true, Write: true}
+	d.EntityTypes = []string{"movie", "show"}
+	return d
 }
 
 // Capabilities returns what the function [Capabilities] returns, for hosts

@@ -19,5 +19,5 @@ func TestCapabilities(t *testing.T) {
 
 func TestManifest(t *testing.T) {
 	const want = `{"name":"PLEX","label":"Plex","flow":"device_pin","fields":[],"actions":{"start":true,"finish":true,"refresh":false,"disconnect":true},"verify_url":"https://plex.tv/pin","notes":"Open Plex, enter the PIN, then click 'Check PIN'."}`
-	assert.Equal(t, want, jsonText(newWorld(t).Manifest()))
+	assert.JSONEq(t, want, jsonText(newWorld(t).Manifest()))
 }

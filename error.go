@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net"
 	"strconv"
 	"strings"
@@ -78,9 +77,6 @@ func (e *Error) Error() string {
 
 // Format prints the text of [Error.Error] for every verb.
 func (e *Error) Format(f fmt.State, _ rune) { io.WriteString(f, e.Error()) }
-
-// LogValue implements [slog.LogValuer].
-func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
 // Is reports whether target is the sentinel that e stands for.
 func (e *Error) Is(target error) bool { return e.is != nil && e.is == target }

@@ -142,8 +142,7 @@ func (p *Pin) QRCode() ([]byte, error) {
 	return []byte(b.String()), nil
 }
 
-// String says what the Pin is without its number or its code.
-func (p Pin) String() string {
+func (p Pin) placeholder() string {
 	kind := "short"
 	if p.Strong {
 		kind = "strong"
@@ -151,12 +150,12 @@ func (p Pin) String() string {
 	return fmt.Sprintf("plexauth.Pin(%s, expires %s)", kind, p.ExpiresAt.Format(time.RFC3339))
 }
 
-// Format prints [Pin.String] for every verb, so that neither number nor code
-// is logged by accident.
-func (p Pin) Format(f fmt.State, _ rune) { io.WriteString(f, p.String()) }
+// Format prints kind and expiry for every verb, so that neither number nor
+// code is logged by accident.
+func (p Pin) Format(f fmt.State, _ rune) { io.WriteString(f, p.placeholder()) }
 
-// LogValue implements [slog.LogValuer] with [Pin.String].
-func (p Pin) LogValue() slog.Value { return slog.StringValue(p.String()) }
+// LogValue implements [slog.LogValuer] with the same.
+func (p Pin) LogValue() slog.Value { return slog.StringValue(p.placeholder()) }
 
 // newPin fills in what only this client knows.
 func (p *PlexAuth) newPin(v pendingPIN) *Pin {

@@ -243,18 +243,10 @@ type Manifest struct {
 	Name      string           `json:"name"`
 	Label     string           `json:"label"`
 	Flow      string           `json:"flow"`
-	Fields    []map[string]any `json:"fields"` // what a host must ask for beforehand: nothing
-	Actions   ManifestActions  `json:"actions"`
+	Fields    []map[string]any `json:"fields"`  // what a host must ask for beforehand: nothing
+	Actions   map[string]bool  `json:"actions"` // start, finish, refresh, disconnect
 	VerifyURL string           `json:"verify_url"`
 	Notes     string           `json:"notes"`
-}
-
-// ManifestActions says which actions a provider has.
-type ManifestActions struct {
-	Start      bool `json:"start"`
-	Finish     bool `json:"finish"`
-	Refresh    bool `json:"refresh"`
-	Disconnect bool `json:"disconnect"`
 }
 
 // Manifest returns the provider's manifest.
@@ -264,7 +256,7 @@ func (p *PlexAuth) Manifest() Manifest {
 		Label:     "Plex",
 		Flow:      "device_pin",
 		Fields:    []map[string]any{},
-		Actions:   ManifestActions{Start: true, Finish: true, Disconnect: true},
+		Actions:   map[string]bool{"start": true, "finish": true, "refresh": false, "disconnect": true},
 		VerifyURL: "https://plex.tv/pin",
 		Notes:     "Open Plex, enter the PIN, then click 'Check PIN'.",
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 )
@@ -68,19 +69,18 @@ func (t Token) Equal(u Token) bool {
 
 const redacted = "[redacted]"
 
-// String returns a placeholder.
-func (t Token) String() string {
+func (t Token) placeholder() string {
 	if t.p == nil {
 		return ""
 	}
 	return redacted
 }
 
-// Format writes the placeholder of [Token.String] for every verb.
-func (t Token) Format(f fmt.State, _ rune) { fmt.Fprint(f, t.String()) }
+// Format writes "[redacted]", or nothing for the zero Token, for every verb.
+func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.placeholder()) }
 
-// LogValue implements [slog.LogValuer] with the placeholder.
-func (t Token) LogValue() slog.Value { return slog.StringValue(t.String()) }
+// LogValue implements [slog.LogValuer] with the same.
+func (t Token) LogValue() slog.Value { return slog.StringValue(t.placeholder()) }
 
 var errTokenMarshal = errors.New("plexauth: a Token cannot be marshalled; use its Secret method where the token is really wanted")
 

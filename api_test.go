@@ -1,0 +1,90 @@
+package plexauth_test
+
+import (
+	"flag"
+	"go/ast"
+	"go/doc"
+	"go/parser"
+	"go/printer"
+	"go/token"
+	"io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+// golden compares with a file in testdata, or writes it.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := "testdata/" + name
+	if *update {
+		require.NoError(t, os.WriteFile(path, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), got, "if this change is meant: go test -run %s -update .", t.Name())
+}
+
+// The exported API as text, so that its growth is seen.
+func TestAPI(t *testing.T) {
+	files := token.NewFileSet()
+	pkgs, err := parser.ParseDir(files, ".", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	require.NoError(t, err)
+	var astFiles []*ast.File
+	for _, f := range pkgs["plexauth"].Files {
+		astFiles = append(astFiles, f)
+	}
+	p, err := doc.NewFromFiles(files, astFiles, "github.com/plexauth/plexauth")
+	require.NoError(t, err)
+	var lines []string
+	add := func(kind, name string, node any) {
+		var b strings.Builder
+		require.NoError(t, printer.Fprint(&b, files, node))
+		lines = append(lines, kind+" "+name+strings.TrimPrefix(b.String(), "func"))
+	}
+	values := func(kind string, groups []*doc.Value) {
+		for _, g := range groups {
+			for _, name := range g.Names {
+				if ast.IsExported(name) {
+					lines = append(lines, kind+" "+name)
+				}
+			}
+		}
+	}
+	funcs := func(receiver string, list []*doc.Func) {
+		for _, f := range list {
+			add("func", receiver+f.Name, f.Decl.Type)
+		}
+	}
+	values("const", p.Consts)
+	values("var", p.Vars)
+	funcs("", p.Funcs)
+	for _, typ := range p.Types {
+		lines = append(lines, "type "+typ.Name)
+		values("const", typ.Consts)
+		values("var", typ.Vars)
+		funcs("", typ.Funcs)
+		for _, m := range typ.Methods {
+			add("func", "("+m.Recv+") "+m.Name, m.Decl.Type)
+		}
+	}
+	slices.Sort(lines)
+	golden(t, "api.txt", strings.Join(lines, "\n")+"\n")
+	assert.LessOrEqual(t, len(lines), 95, "ask of each name whether a caller needs it")
+}
+
+// The packages that an importer of the root takes in.
+func TestPackages(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", ".").Output()
+	require.NoError(t, err)
+	lines := strings.Fields(string(out))
+	slices.Sort(lines)
+	golden(t, "packages.txt", strings.Join(lines, "\n")+"\n")
+}
