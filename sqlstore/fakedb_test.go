@@ -1,0 +1,184 @@
+package sqlstore_test
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// fakeDB is a database with the one table and the few statements of sqlstore.
+// It shows what a real one cannot be made to show at will: an answer that gets
+// lost, a write that arrives late, a replica that is faster. Real databases
+// are in the integration tests.
+type fakeDB struct {
+	mu      sync.Mutex
+	table   bool
+	rows    map[string]fakeRow
+	queries []string
+
+	// fault, if set, is asked at each statement: an error of it is returned,
+	// before the statement is done or after.
+	fault func(op string) (before, after error)
+	// afterwards, if set, is called once a statement is done whose answer gets
+	// lost.
+	afterwards func()
+}
+
+type fakeRow struct {
+	document any
+	version  int64
+	writes   string
+}
+
+func newFakeDB() *fakeDB { return &fakeDB{table: true, rows: map[string]fakeRow{}} }
+
+// open returns a handle, closed with the test.
+func (f *fakeDB) open(t *testing.T) *sql.DB {
+	db := sql.OpenDB(f)
+	t.Cleanup(func() { db.Close() })
+	return db
+}
+
+func (f *fakeDB) Connect(context.Context) (driver.Conn, error) { return &fakeConn{db: f}, nil }
+func (f *fakeDB) Driver() driver.Driver                        { return nil }
+
+// row is what is stored, without asking the store.
+func (f *fakeDB) row(namespace string) fakeRow {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.rows[namespace]
+}
+
+// run does one statement.
+func (f *fakeDB) run(ctx context.Context, query string, args []driver.NamedValue) (rows *fakeRows, affected int64, err error) {
+	op, _, _ := strings.Cut(strings.ToLower(query), " ")
+	if strings.Contains(query, "1 = 0") {
+		op = "look"
+	}
+	if f.fault != nil {
+		before, after := f.fault(op)
+		if before != nil {
+			return nil, 0, before
+		}
+		defer func() {
+			if after == nil {
+				return
+			}
+			err = after
+			if f.afterwards != nil {
+				f.afterwards()
+			}
+		}()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, 0, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.queries = append(f.queries, query)
+	if op == "create" {
+		f.table = true
+		return nil, 0, nil
+	}
+	if !f.table {
+		return nil, 0, &stateError{"42P01"}
+	}
+	arg := func(n int) any { return args[n-1].Value }
+	switch op {
+	case "look":
+		return &fakeRows{}, 0, nil
+	case "select":
+		r, ok := f.rows[arg(1).(string)]
+		if !ok {
+			return &fakeRows{}, 0, nil
+		}
+		return &fakeRows{row: []driver.Value{r.document, r.version, r.writes}}, 0, nil
+	case "insert":
+		name := arg(1).(string)
+		if _, ok := f.rows[name]; ok {
+			return nil, 0, nil
+		}
+		f.rows[name] = fakeRow{arg(2), 1, arg(3).(string)}
+		return nil, 1, nil
+	case "update":
+		name, old := arg(3).(string), arg(4).(int64)
+		if f.rows[name].version != old {
+			return nil, 0, nil
+		}
+		f.rows[name] = fakeRow{arg(1), old + 1, arg(2).(string)}
+		return nil, 1, nil
+	}
+	return nil, 0, fmt.Errorf("the fake database does not know: %s", query)
+}
+
+type fakeConn struct {
+	db    *fakeDB
+	saved map[string]fakeRow // to go back to
+}
+
+func (c *fakeConn) Prepare(string) (driver.Stmt, error) { return nil, errors.ErrUnsupported }
+func (c *fakeConn) Begin() (driver.Tx, error)           { return nil, errors.ErrUnsupported }
+func (c *fakeConn) Close() error                        { return nil }
+
+func (c *fakeConn) BeginTx(context.Context, driver.TxOptions) (driver.Tx, error) {
+	c.db.mu.Lock()
+	defer c.db.mu.Unlock()
+	c.saved = maps.Clone(c.db.rows)
+	return c, nil
+}
+
+func (c *fakeConn) Commit() error { return nil }
+
+func (c *fakeConn) Rollback() error {
+	c.db.mu.Lock()
+	defer c.db.mu.Unlock()
+	c.db.rows = c.saved
+	return nil
+}
+
+func (c *fakeConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	_, n, err := c.db.run(ctx, query, args)
+	return driver.RowsAffected(n), err
+}
+
+func (c *fakeConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
+	rows, _, err := c.db.run(ctx, query, args)
+	if err != nil {
+		return nil, err
+	}
+	return rows, nil
+}
+
+type fakeRows struct{ row []driver.Value }
+
+func (r *fakeRows) Columns() []string { return []string{"document", "version", "writes"} }
+func (r *fakeRows) Close() error      { return nil }
+
+func (r *fakeRows) Next(dest []driver.Value) error {
+	if r.row == nil {
+		return io.EOF
+	}
+	copy(dest, r.row)
+	r.row = nil
+	return nil
+}
+
+// stateError is an error as PostgreSQL's drivers have it, and as talkative as
+// one of them may be.
+type stateError struct{ state string }
+
+func (e *stateError) SQLState() string { return e.state }
+func (e *stateError) Error() string    { return "failing row contains (plex, TEST_STORED_SECRET)" }
+
+// codeError is one as modernc.org/sqlite has it.
+type codeError struct{ code int }
+
+func (e *codeError) Code() int     { return e.code }
+func (e *codeError) Error() string { return "near TEST_STORED_SECRET" }

@@ -1,0 +1,213 @@
+package sqlstore
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/plexauth/plexauth"
+)
+
+const (
+	// patience is how long an operation keeps trying while others are faster,
+	// as long as the file store waits for its lock.
+	patience = 30 * time.Second
+	// attempts is how often an operation is tried while the database fails,
+	// with pauses of up to 0.1, 0.2, 0.4 and 0.8 s: a dropped connection, a
+	// quick restart.
+	attempts = 5
+)
+
+// errConflict is an update that another one overtook.
+var errConflict = errors.New("another writer was faster")
+
+// final wraps an error that no further attempt would change.
+type final struct{ error }
+
+// failure is an error of the database. Its text says no more than is known to
+// be safe: drivers quote parameters, and a parameter is the document. Is and As
+// reach the cause; Unwrap does not, so that nobody prints it by walking the
+// chain.
+type failure struct {
+	op    string
+	cause error
+}
+
+func failed(op string, cause error) error { return &failure{op, cause} }
+
+func (e *failure) Error() string {
+	return fmt.Sprintf("%v: sqlstore: %s: %s", plexauth.ErrStore, e.op, describe(e.cause))
+}
+
+func (e *failure) GoString() string     { return e.Error() }
+func (e *failure) Unwrap() error        { return plexauth.ErrStore }
+func (e *failure) Is(target error) bool { return errors.Is(e.cause, target) }
+func (e *failure) As(target any) bool   { return errors.As(e.cause, target) }
+
+// retry runs f until it succeeds, fails for good, or has no chance left.
+func (s *Store) retry(ctx context.Context, f func() error) error {
+	deadline := time.Now().Add(patience)
+	conflicts, failures := 0, 0
+	for {
+		if err := ctx.Err(); err != nil {
+			return fmt.Errorf("%w: sqlstore: %w", plexauth.ErrStore, err)
+		}
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if f, ok := err.(*final); ok {
+			return f.error
+		}
+		if ctx.Err() != nil {
+			continue
+		}
+		var pause time.Duration
+		switch classify(err) {
+		case forGood:
+			return err
+		case busy:
+			if time.Now().After(deadline) {
+				return fmt.Errorf("%w: sqlstore: gave up after %v: %w", plexauth.ErrStore, patience, err)
+			}
+			pause = min(5*time.Millisecond<<min(conflicts, 10), 250*time.Millisecond)
+			conflicts++
+		case broken:
+			if failures++; failures == attempts {
+				return err
+			}
+			pause = 50 * time.Millisecond << failures
+		}
+		t := time.NewTimer(pause/2 + rand.N(pause/2))
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+		}
+	}
+}
+
+// What to do about an error.
+type class int
+
+const (
+	broken  class = iota // the database or the way to it: a few more attempts
+	busy                 // somebody else was faster or holds a lock: patience
+	forGood              // nothing that time would change
+)
+
+func classify(err error) class {
+	if err == errConflict {
+		return busy
+	}
+	var f *failure
+	if !errors.As(err, &f) {
+		return forGood
+	}
+	if state := sqlState(f.cause); state != "" {
+		switch state {
+		case "40001", "40P01", "55P03", // serialization failure, deadlock, lock not available
+			"23505", "42P07": // two replicas made the table at once
+			return busy
+		case "57014", "57P01", "57P02", "57P03": // cancelled, shutting down, starting up
+			return broken
+		}
+		switch state[:2] {
+		case "08", "53", "58": // connection, resources, system
+			return broken
+		}
+		return forGood
+	}
+	if code, ok := sqliteCode(f.cause); ok {
+		switch code {
+		case 5, 6: // busy, locked
+			return busy
+		case 9, 10, 15: // interrupted, I/O error, locking protocol
+			return broken
+		}
+		return forGood
+	}
+	// Not every SQLite driver tells its code without being imported.
+	if strings.Contains(f.cause.Error(), "is locked") {
+		return busy
+	}
+	return broken
+}
+
+// sqlState is the SQLSTATE of an error of a PostgreSQL driver, or "".
+func sqlState(err error) string {
+	var e interface {
+		error
+		SQLState() string
+	}
+	if errors.As(err, &e) && len(e.SQLState()) == 5 {
+		return e.SQLState()
+	}
+	return ""
+}
+
+// sqliteCode is the primary result code of an error of modernc.org/sqlite.
+func sqliteCode(err error) (int, bool) {
+	var e interface {
+		error
+		Code() int
+	}
+	if errors.As(err, &e) {
+		return e.Code() & 0xff, true
+	}
+	return 0, false
+}
+
+// describe says what is known about an error without quoting the driver.
+func describe(err error) string {
+	if state := sqlState(err); state != "" {
+		return "SQLSTATE " + state + hint(map[string]string{
+			"22021": "a text holds what the database's encoding has no character for",
+			"25006": "the database is read-only: is it a standby?",
+			"28P01": "the password was refused",
+			"3D000": "there is no such database",
+			"42501": "permission denied: grant SELECT, INSERT and UPDATE on plexauth_config, or CREATE on the schema",
+			"42703": "a column is missing: the table is not the one in the documentation of package sqlstore",
+			"42P01": "the table does not exist",
+			"53100": "the disk is full",
+			"53300": "too many connections",
+			"57P03": "the database is starting up",
+		}[state])
+	}
+	if code, ok := sqliteCode(err); ok {
+		return fmt.Sprintf("SQLite error %d%s", code, hint(map[int]string{
+			5:  "the database is locked: set a busy timeout",
+			6:  "the table is locked",
+			8:  "the database is read-only: look at owner and mode of the file and of its directory",
+			10: "I/O error",
+			11: "the database file is corrupt",
+			13: "the disk is full",
+			14: "the database file cannot be opened: does its directory exist, and may this user write there?",
+			26: "the file is no SQLite database",
+		}[code]))
+	}
+	var network *net.OpError
+	if errors.As(err, &network) {
+		return network.Error()
+	}
+	for _, known := range []error{context.Canceled, context.DeadlineExceeded, driver.ErrBadConn, sql.ErrConnDone, sql.ErrTxDone, io.ErrUnexpectedEOF, io.EOF} {
+		if errors.Is(err, known) {
+			return known.Error()
+		}
+	}
+	return fmt.Sprintf("the driver reports a %T", err)
+}
+
+func hint(text string) string {
+	if text == "" {
+		return ""
+	}
+	return " (" + text + ")"
+}

@@ -1,0 +1,442 @@
+package sqlstore_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/sqlstore"
+	"github.com/plexauth/plexauth/storetest"
+)
+
+func open(t *testing.T, f *fakeDB) *sqlstore.Store {
+	t.Helper()
+	s, err := sqlstore.Open(t.Context(), f.open(t), sqlstore.PostgreSQL)
+	require.NoError(t, err)
+	return s
+}
+
+// becomes is an edit that returns value, whatever there was; "" removes.
+func becomes(value string) func(json.RawMessage) (json.RawMessage, error) {
+	return func(json.RawMessage) (json.RawMessage, error) {
+		if value == "" {
+			return nil, nil
+		}
+		return json.RawMessage(value), nil
+	}
+}
+
+// counts is an edit that adds one to {"n":…}, and counts its own calls.
+func counts(calls *int) func(json.RawMessage) (json.RawMessage, error) {
+	return func(current json.RawMessage) (json.RawMessage, error) {
+		*calls++
+		var doc struct{ N int }
+		if current != nil {
+			if err := json.Unmarshal(current, &doc); err != nil {
+				return nil, err
+			}
+		}
+		return json.RawMessage(fmt.Sprintf(`{"n":%d}`, doc.N+1)), nil
+	}
+}
+
+// G16, G18: every rule of the interface.
+func TestStore(t *testing.T) {
+	for name, d := range map[string]sqlstore.Dialect{"PostgreSQL": sqlstore.PostgreSQL, "SQLite": sqlstore.SQLite} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
+				f := newFakeDB()
+				f.table = false
+				first, err := sqlstore.Open(t.Context(), f.open(t), d)
+				require.NoError(t, err)
+				second, err = sqlstore.Open(t.Context(), f.open(t), d)
+				require.NoError(t, err)
+				return first, second
+			})
+		})
+	}
+}
+
+func TestOpen(t *testing.T) {
+	t.Run("makes the table once", func(t *testing.T) {
+		f := newFakeDB()
+		f.table = false
+		open(t, f)
+		open(t, f)
+		assert.Equal(t, 1, strings.Count(strings.Join(f.queries, "\n"), "CREATE TABLE"))
+	})
+	t.Run("another replica makes it at the same moment", func(t *testing.T) {
+		f := newFakeDB()
+		f.table = false
+		f.fault = func(op string) (error, error) {
+			if op == "create" {
+				f.table = true
+				return &stateError{"23505"}, nil
+			}
+			return nil, nil
+		}
+		open(t, f)
+	})
+	t.Run("may not make it", func(t *testing.T) {
+		f := newFakeDB()
+		f.table = false
+		f.fault = func(op string) (error, error) {
+			if op == "create" {
+				return &stateError{"42501"}, nil
+			}
+			return nil, nil
+		}
+		_, err := sqlstore.Open(t.Context(), f.open(t), sqlstore.PostgreSQL)
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		assert.ErrorContains(t, err, "grant")
+	})
+	t.Run("another table of that name", func(t *testing.T) {
+		f := newFakeDB()
+		f.fault = func(op string) (error, error) {
+			if op == "look" {
+				return &stateError{"42703"}, nil
+			}
+			return nil, nil
+		}
+		_, err := sqlstore.Open(t.Context(), f.open(t), sqlstore.PostgreSQL)
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		assert.ErrorContains(t, err, "column")
+	})
+	t.Run("dialects", func(t *testing.T) {
+		f := newFakeDB()
+		for _, d := range []sqlstore.Dialect{0, 3} {
+			_, err := sqlstore.Open(t.Context(), f.open(t), d)
+			assert.ErrorIs(t, err, plexauth.ErrStore)
+		}
+		_, err := sqlstore.Open(t.Context(), nil, sqlstore.SQLite)
+		assert.ErrorIs(t, err, plexauth.ErrStore)
+		s, err := sqlstore.Open(t.Context(), f.open(t), sqlstore.SQLite)
+		require.NoError(t, err)
+		require.NoError(t, s.Update(t.Context(), "plex", becomes(`{"n":1}`)))
+		require.NoError(t, s.Update(t.Context(), "plex", becomes(`{"n":2}`)))
+		all := strings.Join(f.queries, "\n")
+		assert.Contains(t, all, "?4")
+		assert.NotContains(t, all, "$")
+	})
+}
+
+// G16: a replica that was faster is not overwritten, the first write included.
+func TestUpdateConflict(t *testing.T) {
+	for _, op := range []string{"insert", "update"} {
+		t.Run(op, func(t *testing.T) {
+			f := newFakeDB()
+			s, other := open(t, f), open(t, f)
+			ctx := t.Context()
+			if op == "update" {
+				require.NoError(t, s.Update(ctx, "plex", becomes(`{"n":10}`)))
+			}
+			var done atomic.Bool
+			f.fault = func(o string) (error, error) {
+				if o == op && done.CompareAndSwap(false, true) {
+					var calls int
+					assert.NoError(t, other.Update(ctx, "plex", counts(&calls)))
+				}
+				return nil, nil
+			}
+			before := f.row("plex").version
+			var calls int
+			require.NoError(t, s.Update(ctx, "plex", counts(&calls)))
+			assert.Equal(t, 2, calls)
+			assert.Equal(t, before+2, f.row("plex").version)
+			v, err := s.Load(ctx, "plex")
+			require.NoError(t, err)
+			assert.Contains(t, []string{`{"n":2}`, `{"n":12}`}, string(v))
+		})
+	}
+}
+
+// G16: a document that was removed and made anew is not taken for the old one.
+func TestUpdateRemovedMeanwhile(t *testing.T) {
+	f := newFakeDB()
+	s, other := open(t, f), open(t, f)
+	ctx := t.Context()
+	require.NoError(t, s.Update(ctx, "plex", becomes(`{"n":1}`)))
+	var done atomic.Bool
+	f.fault = func(op string) (error, error) {
+		if op == "update" && done.CompareAndSwap(false, true) {
+			assert.NoError(t, other.Update(ctx, "plex", becomes("")))
+			assert.Nil(t, f.row("plex").document)
+			assert.NoError(t, other.Update(ctx, "plex", becomes(`{"n":7}`)))
+		}
+		return nil, nil
+	}
+	var calls int
+	require.NoError(t, s.Update(ctx, "plex", counts(&calls)))
+	assert.Equal(t, `{"n":8}`, f.row("plex").document)
+	assert.EqualValues(t, 4, f.row("plex").version)
+}
+
+// G8, G16: an answer that is lost on its way leaves no doubt whether the write
+// happened: it happens once and is reported as done.
+func TestUpdateLostAnswer(t *testing.T) {
+	lost := &net.OpError{Op: "read", Net: "tcp", Err: io.ErrUnexpectedEOF}
+	for _, c := range []struct {
+		name          string
+		before, after error
+		meanwhile     string
+		calls         int
+		want          string
+	}{
+		{"done, then lost", nil, lost, "", 1, `{"n":2}`},
+		{"done, then lost, then another replica", nil, lost, `{"n":100}`, 1, `{"n":100}`},
+		{"lost, never done", lost, nil, "", 2, `{"n":2}`},
+		{"lost, then another replica", lost, nil, `{"n":100}`, 2, `{"n":101}`},
+		{"shut down by an administrator, done", nil, &stateError{"57P01"}, "", 1, `{"n":2}`},
+	} {
+		for _, first := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, first write %v", c.name, first), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					f := newFakeDB()
+					s, other := open(t, f), open(t, f)
+					ctx := t.Context()
+					want := c.want
+					if first {
+						want = strings.Replace(want, `:2}`, `:1}`, 1)
+					} else {
+						require.NoError(t, s.Update(ctx, "plex", becomes(`{"n":1}`)))
+					}
+					var n int
+					f.fault = func(op string) (error, error) {
+						if op != "insert" && op != "update" {
+							return nil, nil
+						}
+						if n++; n > 1 {
+							return nil, nil
+						}
+						if c.meanwhile != "" {
+							go func() {
+								assert.NoError(t, other.Update(ctx, "plex", becomes(c.meanwhile)))
+							}()
+						}
+						return c.before, c.after
+					}
+					var calls int
+					require.NoError(t, s.Update(ctx, "plex", counts(&calls)))
+					synctest.Wait()
+					assert.Equal(t, c.calls, calls)
+					assert.Equal(t, want, f.row("plex").document)
+				})
+			})
+		}
+	}
+}
+
+// G8, G9: ctx counts until the commit, not after it, even where the end of ctx
+// is why the answer was lost.
+func TestUpdateCancelled(t *testing.T) {
+	for _, landed := range []bool{true, false} {
+		t.Run(fmt.Sprintf("landed %v", landed), func(t *testing.T) {
+			f := newFakeDB()
+			s := open(t, f)
+			require.NoError(t, s.Update(t.Context(), "plex", becomes(`{"n":1}`)))
+			old := f.row("plex")
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			var done atomic.Bool
+			f.fault = func(op string) (before, after error) {
+				if op != "update" || !done.CompareAndSwap(false, true) {
+					return nil, nil
+				}
+				if !landed {
+					cancel()
+					return context.Canceled, nil
+				}
+				f.afterwards = cancel
+				return nil, context.Canceled
+			}
+			var calls int
+			err := s.Update(ctx, "plex", counts(&calls))
+			if landed {
+				require.NoError(t, err)
+				assert.Equal(t, `{"n":2}`, f.row("plex").document)
+				return
+			}
+			require.ErrorIs(t, err, context.Canceled)
+			require.ErrorIs(t, err, plexauth.ErrStore)
+			assert.Equal(t, `{"n":1}`, f.row("plex").document)
+			assert.Greater(t, f.row("plex").version, old.version, "the write that is still on its way comes too late")
+		})
+	}
+}
+
+// G11: what time does not change is reported at once, what it may change is
+// tried again for a while, and each says what to do.
+func TestFailures(t *testing.T) {
+	for _, c := range []struct {
+		err      error
+		attempts int
+		says     string
+	}{
+		{&stateError{"42501"}, 1, "grant"},
+		{&stateError{"25006"}, 1, "read-only"},
+		{&stateError{"53100"}, 5, "disk is full"},
+		{&stateError{"08006"}, 5, "SQLSTATE 08006"},
+		{&codeError{8}, 1, "read-only"},
+		{&codeError{13}, 1, "disk is full"},
+		{&codeError{10 + 3<<8}, 5, "I/O"},
+		{io.ErrUnexpectedEOF, 5, "EOF"},
+		{&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}, 5, "dial tcp: connection refused"},
+		{errors.New("TEST_STORED_SECRET"), 5, "*errors.errorString"},
+	} {
+		t.Run(fmt.Sprintf("%T %s", c.err, c.says), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeDB()
+				s := open(t, f)
+				defer f.open(t).Close()
+				var n int
+				f.fault = func(op string) (error, error) {
+					n++
+					return c.err, nil
+				}
+				start := time.Now()
+				_, loadErr := s.Load(t.Context(), "plex")
+				assert.Equal(t, c.attempts, n)
+				assert.Less(t, time.Since(start), 2*time.Second)
+				for what, err := range map[string]error{
+					"Load":   loadErr,
+					"Update": s.Update(t.Context(), "plex", becomes(`{"account_token":"TEST_EDITED_SECRET"}`)),
+					"Check":  s.Check(t.Context()),
+				} {
+					require.ErrorIs(t, err, plexauth.ErrStore, what)
+					require.ErrorIs(t, err, c.err, what)
+					assert.ErrorContains(t, err, c.says, what)
+					checkNoSecret(t, err)
+				}
+				var state *stateError
+				assert.Equal(t, errors.As(c.err, &state), errors.As(loadErr, &state))
+			})
+		})
+	}
+}
+
+// checkNoSecret walks what can be printed of an error.
+func checkNoSecret(t *testing.T, err error) {
+	t.Helper()
+	for ; err != nil; err = errors.Unwrap(err) {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%q"} {
+			assert.NotContains(t, fmt.Sprintf(verb, err), "SECRET")
+		}
+		b, _ := json.Marshal(err)
+		assert.NotContains(t, string(b), "SECRET")
+	}
+}
+
+// A busy database is waited for, but not for ever.
+func TestBusy(t *testing.T) {
+	for name, fault := range map[string]error{
+		"PostgreSQL": &stateError{"40001"},
+		"modernc":    &codeError{5 + 2<<8},
+		"mattn":      errors.New("database is locked"),
+		"conflicts":  nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeDB()
+				s, other := open(t, f), open(t, f)
+				ctx := t.Context()
+				var free atomic.Bool
+				f.fault = func(op string) (error, error) {
+					switch {
+					case free.Load() || op == "select":
+						return nil, nil
+					case fault != nil:
+						return fault, nil
+					}
+					free.Store(true)
+					var calls int
+					assert.NoError(t, other.Update(ctx, "plex", counts(&calls)))
+					free.Store(false)
+					return nil, nil
+				}
+				start := time.Now()
+				err := s.Update(ctx, "plex", becomes(`{"n":0}`))
+				require.ErrorIs(t, err, plexauth.ErrStore)
+				assert.ErrorContains(t, err, "gave up after 30s")
+				assert.InDelta(t, 30, time.Since(start).Seconds(), 1)
+
+				soon, cancel := context.WithTimeout(ctx, time.Second)
+				defer cancel()
+				start = time.Now()
+				require.ErrorIs(t, s.Update(soon, "plex", becomes(`{"n":0}`)), context.DeadlineExceeded)
+				assert.Equal(t, time.Second, time.Since(start))
+
+				time.AfterFunc(20*time.Second, func() { free.Store(true) })
+				require.NoError(t, s.Update(ctx, "plex", becomes(`{"n":0}`)))
+			})
+		})
+	}
+}
+
+// G18: what is no object is an error and is left alone.
+func TestCorrupt(t *testing.T) {
+	for _, doc := range []string{"", " ", "[]", `"TEST_STORED_SECRET"`, `{"account_token":"TEST_STORED_SECRET`, "7"} {
+		f := newFakeDB()
+		s := open(t, f)
+		f.rows["plex"] = fakeRow{doc, 3, ""}
+		_, err := s.Load(t.Context(), "plex")
+		require.ErrorIs(t, err, plexauth.ErrCorruptConfig, doc)
+		require.ErrorIs(t, err, plexauth.ErrStore, doc)
+		checkNoSecret(t, err)
+		err = s.Update(t.Context(), "plex", becomes(`{"n":1}`))
+		require.ErrorIs(t, err, plexauth.ErrCorruptConfig, doc)
+		assert.Equal(t, fakeRow{doc, 3, ""}, f.row("plex"))
+	}
+	f := newFakeDB()
+	f.rows["plex"] = fakeRow{" null\n", 3, ""}
+	v, err := open(t, f).Load(t.Context(), "plex")
+	require.NoError(t, err)
+	assert.Nil(t, v)
+}
+
+func TestNotUTF8(t *testing.T) {
+	f := newFakeDB()
+	err := open(t, f).Update(t.Context(), "plex", becomes("{\"a\":\"\xff\"}"))
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.Empty(t, f.rows)
+}
+
+// G17: a database that takes no writes is found before a PIN is made.
+func TestCheck(t *testing.T) {
+	f := newFakeDB()
+	s := open(t, f)
+	require.NoError(t, s.Check(t.Context()))
+	assert.Empty(t, f.rows)
+	for _, op := range []string{"insert", "update"} {
+		f.fault = func(o string) (error, error) {
+			if o == op {
+				return &stateError{"25006"}, nil
+			}
+			return nil, nil
+		}
+		assert.ErrorIs(t, s.Check(t.Context()), plexauth.ErrStore)
+	}
+}
+
+// The row remembers a bounded number of writes.
+func TestRowStaysSmall(t *testing.T) {
+	f := newFakeDB()
+	s := open(t, f)
+	for range 100 {
+		var calls int
+		require.NoError(t, s.Update(t.Context(), "plex", counts(&calls)))
+	}
+	assert.Equal(t, `{"n":100}`, f.row("plex").document)
+	assert.Len(t, strings.Fields(f.row("plex").writes), 16)
+}
