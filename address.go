@@ -1,6 +1,7 @@
 package plexauth
 
 import (
+	"errors"
 	"net"
 	"net/netip"
 	"net/url"
@@ -31,7 +32,11 @@ const (
 	serverPort    = "32400" // of a media server whose address names none
 )
 
-// typed makes candidates of an address that a person entered.
+// errNoAddress does not quote: people paste addresses with a token in them.
+var errNoAddress = errors.New("plexauth: no address of a media server; one looks like https://192.168.1.5:32400")
+
+// typed makes candidates of an address that a person entered, none of what is
+// no address.
 func typed(s string) []candidate {
 	s = strings.TrimRight(strings.TrimSpace(s), "/")
 	if s == "" {

@@ -465,7 +465,7 @@ func (b *profile) server() savedServer {
 	if s.bound || at == "" { // of a token without this note CrossWatch takes it to be the server's, too
 		s.token = t
 	}
-	if u, err := url.Parse(s.url); err == nil && s.url != "" {
+	if u, err := url.Parse(s.url); err == nil && (at == "" || sameServer(at, s.url)) { // else it is new, and a choice
 		s.found = sameServer(b.text("_found_url"), s.url) || strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
 	}
 	if verify, known := truth(b.block.Get("verify_ssl")); known {
@@ -474,30 +474,22 @@ func (b *profile) server() savedServer {
 	return s
 }
 
-// setServer notes the server that answers at an address. A token that may be
-// for another server goes.
-func (b *profile) setServer(address, machineID string, found bool) {
+// setServer notes the server that answers at an address. A token for another
+// server goes.
+func (b *profile) setServer(address, machineID string) {
 	before := b.server()
 	if !sameServer(address, before.url) {
 		b.setText("server_url", address)
 	}
-	at := b.text("pms_token_server")
 	switch {
 	case before.machineID != "" && before.machineID != machineID:
 		b.setText("account_id", "") // another server numbers otherwise
-		if at == "" || sameServer(at, address) {
-			b.setText("pms_token", "")
-			b.remove("pms_token_server")
-		}
+		b.setText("pms_token", "")
+		b.remove("pms_token_server")
 	case before.bound: // it has moved
 		b.bindToken()
 	}
 	b.setText("machine_id", machineID)
-	if found {
-		b.setText("_found_url", address)
-	} else {
-		b.remove("_found_url")
-	}
 }
 
 // setServerToken replaces the token for the server at server_url.
@@ -509,6 +501,16 @@ func (b *profile) setServerToken(t Token) {
 // bindToken notes which server the token is for, as CrossWatch does.
 func (b *profile) bindToken() {
 	b.setText("pms_token_server", strings.TrimRight(strings.TrimSpace(b.text("server_url")), "/"))
+}
+
+// setFound notes whether server_url was found, and may be replaced, or is a
+// person's.
+func (b *profile) setFound(found bool) {
+	if found {
+		b.setText("_found_url", b.text("server_url"))
+	} else {
+		b.remove("_found_url")
+	}
 }
 
 // forgetServer drops a choice that another account made. An address that was

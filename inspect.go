@@ -126,8 +126,8 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		if choice != "" && f.saved.url != "" && f.machineID != f.saved.machineID {
 			return errors.Join(errs...)
 		}
-	case f.server == nil && strings.Contains(choice, "://"):
-		return missing("machine_id", fmt.Errorf("%w: the account may not use the one at %s", ErrServerToken, f.address.URL))
+	case f.server == nil:
+		return missing("machine_id, server token", fmt.Errorf("%w: plex.tv does not list the one at %s for the account", ErrServerToken, f.address.URL))
 	}
 	if err := f.checkToken(); err != nil {
 		missing("server token", err)
@@ -167,7 +167,7 @@ func (f *finding) aim(choice string) error {
 	switch saved := f.saved; {
 	case strings.Contains(choice, "://"):
 		if f.candidates = typed(choice); f.candidates == nil {
-			return fmt.Errorf("plexauth: %q is no server address: it looks like https://192.168.1.5:32400", oneLine(choice))
+			return errNoAddress
 		}
 		f.expected, f.typed = anybody, true
 		return nil
@@ -188,7 +188,7 @@ func (f *finding) aim(choice string) error {
 			f.expected = func(id string) bool { return id == saved.machineID }
 		}
 		if f.candidates == nil {
-			return errors.New("what is saved is no address")
+			return errNoAddress
 		}
 		return nil
 	case saved.machineID != "":
@@ -232,10 +232,8 @@ func findServer(servers []Server, machineID string) *Server {
 // checkToken says why there is no token for the server.
 func (f *finding) checkToken() error {
 	switch {
-	case f.server == nil && f.machineID == "": // nothing answered
+	case f.server == nil: // where nothing answers, that is the trouble
 		return nil
-	case f.server == nil:
-		return fmt.Errorf("%w: plex.tv does not list the server for the account", ErrServerToken)
 	case f.server.onlyJWT:
 		return fmt.Errorf("%w: plex.tv gives only a JWT for %q, which media servers do not take", ErrServerToken, oneLine(f.server.Name))
 	case f.server.Token.IsZero():
@@ -349,14 +347,17 @@ func (f *finding) write(b *profile) {
 	}
 	switch {
 	case f.address != nil:
-		theirs := f.typed || f.address.class < classLocal && !f.saved.found
-		b.setServer(f.address.URL, f.machineID, !theirs)
+		b.setServer(f.address.URL, f.machineID)
 	case b.server().url == "" && f.machineID != "":
 		b.setText("machine_id", f.machineID)
 	}
 	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID
 	if f.server != nil && !f.server.Token.IsZero() && verified {
 		b.setServerToken(f.server.Token)
+	}
+	if f.address != nil {
+		theirs := f.typed || f.address.class < classLocal && !f.saved.found
+		b.setFound(!theirs)
 	}
 	if f.number != 0 {
 		b.setAccountNumber(f.number)

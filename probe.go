@@ -88,7 +88,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	} else {
 		all = typed(serverURL)
 		if len(all) == 0 {
-			return ProbeResult{}, fmt.Errorf("plexauth: %q is no server address: it looks like https://192.168.1.5:32400", oneLine(serverURL))
+			return ProbeResult{}, errNoAddress
 		}
 	}
 	run := p.newProbe(saved)

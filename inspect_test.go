@@ -1,0 +1,621 @@
+package plexauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// linked is a world in which alice is signed in. In it the network of
+// plextest is used from the names and addresses up if real is set.
+func linked(t *testing.T, real bool) *world {
+	t.Helper()
+	w := newWorld(t)
+	if real {
+		w.PlexAuth = w.onNetwork(t)
+	}
+	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+	return w
+}
+
+// onNetwork opens a PlexAuth that dials inside the fake's network.
+func (w *world) onNetwork(t *testing.T) *plexauth.PlexAuth {
+	rt := w.plex.Transport()
+	t.Cleanup(rt.CloseIdleConnections)
+	return w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: rt} })
+}
+
+// relink signs in as another account.
+func (w *world) relink(t *testing.T, u *plextest.User) {
+	w.signIn(t, w.PlexAuth, u, plexauth.PinOptions{SwitchAccount: true})
+}
+
+// edit sets members of the stored namespace.
+func (w *world) edit(t *testing.T, members map[string]any) {
+	t.Helper()
+	doc := w.stored(t)
+	for k, v := range members {
+		doc[k] = v
+	}
+	b, err := json.Marshal(doc)
+	require.NoError(t, err)
+	put(t, w.store, string(b))
+}
+
+// mediaRequests are the requests that reached a media server, or tried to.
+func (w *world) mediaRequests() (all []plextest.Request) {
+	for _, r := range w.plex.Requests() {
+		if !strings.HasPrefix(r.Path, "/api/") {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+var lan = plextest.Connection{Address: "192.168.1.5", Local: true}
+
+func TestInspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{lan, {Address: "203.0.113.7"}}})
+		w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Bob's", SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{Address: "203.0.113.8"}}})
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "alice", s.Username)
+		assert.Equal(t, fmt.Sprint(w.alice.ID), s.CloudAccountID)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+		assert.Equal(t, box.MachineID, s.MachineID)
+		assert.Equal(t, "1", s.AccountID)
+		assert.Equal(t, w.plex.ServerToken(w.alice, box), s.ServerToken.Secret())
+		assert.True(t, s.VerifySSL)
+
+		doc := w.stored(t)
+		assert.Equal(t, s.ServerURL, doc["pms_token_server"])
+		assert.Equal(t, 1.0, doc["account_id"], "a number, as CrossWatch writes it")
+		assert.NotContains(t, doc, "verify_ssl")
+		assert.Equal(t, []string{"server_url", "client_id", "account_id", "machine_id", "username", "account_token", "pms_token", "_cloud", "pms_token_server", "_found_url"}, keys(t, w.doc(t)))
+
+		// The program's own requests get the token, over the same network.
+		rt := w.Transport(w.plex.Transport())
+		c := &http.Client{Transport: rt}
+		resp, err := c.Get(s.ServerURL + "/library/sections")
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, http.StatusOK, resp.StatusCode)
+		c.CloseIdleConnections()
+
+		before := w.doc(t)
+		_, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, before, w.doc(t), "nothing new, nothing written")
+	})
+}
+
+// G2: probes carry neither token nor identity; what carries the token carries
+// the complete identity.
+func TestInspectRegistersNoDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{lan, {Address: "203.0.113.7"}}})
+		_, err := w.UseServer(t.Context(), box.MachineID)
+		require.ErrorContains(t, err, "owner only")
+		probes := 0
+		for _, r := range w.mediaRequests() {
+			if r.Path == "/identity" {
+				probes++
+				assert.Empty(t, r.Credential)
+				for name := range r.Header {
+					assert.NotContains(t, name, "X-Plex", "%s", r)
+				}
+				continue
+			}
+			assert.Equal(t, "server alice", r.Credential)
+			assert.Equal(t, mustSettings(t, w.PlexAuth).ClientID, r.Header.Get("X-Plex-Client-Identifier"))
+			assert.Equal(t, "My App", r.Header.Get("X-Plex-Product"))
+		}
+		assert.GreaterOrEqual(t, probes, 2)
+	})
+}
+
+// G25: several servers are never picked from silently, nor is one of somebody
+// else's. The choice is remembered by machine.
+func TestServerChoice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		_, err := w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrServerChoice)
+		assert.ErrorContains(t, err, "may use none")
+
+		theirs := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Bob's", SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{Address: "203.0.113.8"}}})
+		_, err = w.Inspect(t.Context())
+		var choice *plexauth.ServerChoiceError
+		require.ErrorAs(t, err, &choice)
+		require.Len(t, choice.Servers, 1)
+		assert.Equal(t, theirs.MachineID, choice.Servers[0].MachineID)
+
+		one := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "One", Connections: []plextest.Connection{lan}})
+		two := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Two", Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		s, err := w.Inspect(t.Context())
+		require.ErrorAs(t, err, &choice)
+		require.ErrorIs(t, err, plexauth.ErrServerChoice)
+		require.Len(t, choice.Servers, 3)
+		assert.ErrorContains(t, err, `"One", "Two", "Bob's" of bob`)
+		assert.Empty(t, s.ServerURL)
+		assert.Empty(t, s.MachineID)
+		assert.Empty(t, w.mediaRequests(), "nobody is asked before the choice")
+
+		s, err = w.UseServer(t.Context(), two.MachineID)
+		require.NoError(t, err)
+		assert.Equal(t, two.MachineID, s.MachineID)
+		assert.Equal(t, w.plex.ServerToken(w.alice, two), s.ServerToken.Secret())
+		s, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, two.MachineID, s.MachineID)
+
+		// Another choice takes everything of the old one along.
+		s, err = w.UseServer(t.Context(), one.MachineID)
+		require.NoError(t, err)
+		assert.Equal(t, one.Connections[0].URI, s.ServerURL)
+		assert.Equal(t, w.plex.ServerToken(w.alice, one), s.ServerToken.Secret())
+
+		before := w.doc(t)
+		s, err = w.UseServer(t.Context(), "no-such-machine")
+		require.ErrorIs(t, err, plexauth.ErrServerChoice)
+		assert.Equal(t, one.MachineID, s.MachineID)
+		_, err = w.UseServer(t.Context(), " ")
+		require.Error(t, err)
+		assert.Equal(t, before, w.doc(t))
+	})
+}
+
+// A server that does not answer takes no other's place.
+func TestUseServerThatIsOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		on := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "On", Connections: []plextest.Connection{lan}})
+		off := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Off", Offline: true, Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		empty := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Empty"})
+		s, err := w.UseServer(t.Context(), off.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, off.Connections[0].URI)
+		assert.Equal(t, off.MachineID, s.MachineID, "the choice is kept, for when it is back")
+		assert.Empty(t, s.ServerURL)
+		assert.True(t, s.ServerToken.IsZero(), "no token before the server has answered")
+
+		s, err = w.UseServer(t.Context(), on.MachineID)
+		require.NoError(t, err)
+		require.Equal(t, on.Connections[0].URI, s.ServerURL)
+		before := w.doc(t)
+		for _, m := range []*plextest.MediaServer{off, empty} {
+			_, err = w.UseServer(t.Context(), m.MachineID)
+			require.ErrorIs(t, err, plexauth.ErrUnavailable)
+			assert.Equal(t, before, w.doc(t))
+		}
+	})
+}
+
+// G25: a server that has moved is found again, a typed address is kept.
+func TestMovedServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true, URI: "http://192.168.1.5:32400"}}})
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, "http://192.168.1.5:32400", s.ServerURL)
+		w.plex.MoveServer(box, plextest.Connection{Address: "192.168.1.77", Local: true})
+		s, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+		assert.Contains(t, s.ServerURL, "192-168-1-77")
+		assert.Equal(t, s.ServerURL, w.stored(t)["pms_token_server"])
+
+		// A better address does not replace a saved one that answers.
+		w.plex.MoveServer(box, plextest.Connection{Address: "192.168.1.77"}, lan)
+		s, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Contains(t, s.ServerURL, "192-168-1-77")
+	})
+}
+
+func TestTypedAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{
+			{Address: "203.0.113.7"}, {Address: "plex.lan", IP: "192.168.1.9", URI: "http://plex.lan:32400", Unlisted: true},
+		}})
+		other := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Other", Connections: []plextest.Connection{lan}})
+		w.edit(t, map[string]any{"server_url": "http://plex.lan:32400/"})
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err, "a typed address is a choice")
+		assert.Equal(t, "http://plex.lan:32400/", s.ServerURL, "as it was typed")
+		assert.Equal(t, box.MachineID, s.MachineID)
+		assert.Equal(t, w.plex.ServerToken(w.alice, box), s.ServerToken.Secret())
+		assert.Equal(t, "http://plex.lan:32400", w.stored(t)["pms_token_server"], "as CrossWatch writes it")
+
+		// It survives a failure, though the server answers elsewhere, and
+		// keeps its token.
+		w.plex.Inject(plextest.Fault{Host: "plex.lan", Times: -1, Status: 502})
+		s, err = w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, "server_url")
+		assert.Equal(t, "http://plex.lan:32400/", s.ServerURL)
+		assert.Equal(t, w.plex.ServerToken(w.alice, box), s.ServerToken.Secret())
+		w.plex.ResetFaults()
+
+		// Typed anew, for another server: the old token is not for it.
+		w.edit(t, map[string]any{"server_url": other.Connections[0].URI})
+		assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero())
+		s, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, other.Connections[0].URI, s.ServerURL)
+		assert.Equal(t, other.MachineID, s.MachineID)
+		assert.Equal(t, w.plex.ServerToken(w.alice, other), s.ServerToken.Secret())
+	})
+}
+
+// An address that a person enters may be given to UseServer.
+func TestUseServerByAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{
+			lan, {Address: "plex", IP: "172.18.0.3", URI: "http://plex:32400", Unlisted: true},
+		}})
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Other", Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		strange := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Strange", Connections: []plextest.Connection{{Address: "203.0.113.99"}}})
+		s, err := w.UseServer(t.Context(), "http://plex:32400")
+		require.NoError(t, err)
+		assert.Equal(t, "http://plex:32400", s.ServerURL)
+		assert.Equal(t, box.MachineID, s.MachineID)
+
+		// Choosing the same server from the list keeps the address.
+		s, err = w.UseServer(t.Context(), box.MachineID)
+		require.NoError(t, err)
+		assert.Equal(t, "http://plex:32400", s.ServerURL)
+
+		before := w.doc(t)
+		_, err = w.UseServer(t.Context(), strange.Connections[0].URI)
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		for _, bad := range []string{"ftp://plex", "http://", "http://u:p@plex:32400", "http://plex:32400/?X-Plex-Token=TEST_x", "https://192.168.1.250:32400"} {
+			_, err = w.UseServer(t.Context(), bad)
+			require.Error(t, err, bad)
+			assert.NotContains(t, err.Error(), "TEST_x")
+		}
+		assert.Equal(t, before, w.doc(t))
+	})
+}
+
+// G14, G25: an impostor at the saved address gets no token and takes no place.
+func TestImpostor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Box", SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{
+			{Address: "192.168.1.5", Local: true, Impostor: true, URI: "http://192.168.1.5:32400"}, {Address: "203.0.113.7"},
+		}})
+		s, err := w.UseServer(t.Context(), box.MachineID)
+		require.ErrorContains(t, err, "account_id")
+		assert.Equal(t, box.Connections[1].URI, s.ServerURL)
+		for _, r := range w.mediaRequests() {
+			if r.Host == "192.168.1.5:32400" {
+				assert.Empty(t, r.Credential)
+			}
+		}
+		// Typed by hand, it is asked who it is, and that is all.
+		w.edit(t, map[string]any{"server_url": "http://192.168.1.5:32400"})
+		s, err = w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		assert.Equal(t, "http://192.168.1.5:32400", s.ServerURL)
+		assert.True(t, s.ServerToken.IsZero())
+	})
+}
+
+// G22: relinking another account keeps the server choice only where that
+// account can still see the server.
+func TestRelinkAndServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		common := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Common", SharedWith: []*plextest.User{w.bob}, Connections: []plextest.Connection{lan}})
+		private := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Private", Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		own := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Own", Connections: []plextest.Connection{{Address: "192.168.1.7", Local: true}}})
+
+		s, err := w.UseServer(t.Context(), common.MachineID)
+		require.NoError(t, err)
+		url := s.ServerURL
+		w.relink(t, w.bob)
+		s = mustSettings(t, w.PlexAuth)
+		assert.Equal(t, common.MachineID, s.MachineID)
+		assert.True(t, s.ServerToken.IsZero(), "alice's went with her")
+		s, err = w.Inspect(t.Context())
+		require.ErrorContains(t, err, "account_id", "only the owner sees the accounts")
+		assert.Equal(t, common.MachineID, s.MachineID)
+		assert.Equal(t, url, s.ServerURL)
+		assert.Equal(t, w.plex.ServerToken(w.bob, common), s.ServerToken.Secret())
+		assert.Empty(t, s.AccountID)
+
+		w.relink(t, w.alice)
+		_, err = w.UseServer(t.Context(), private.MachineID)
+		require.NoError(t, err)
+		w.relink(t, w.bob)
+		s, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, own.MachineID, s.MachineID)
+		assert.Equal(t, own.Connections[0].URI, s.ServerURL)
+		assert.Equal(t, w.plex.ServerToken(w.bob, own), s.ServerToken.Secret())
+		assert.Equal(t, "1", s.AccountID)
+
+		// Where the new account has nothing to take in its place, the old
+		// choice goes all the same.
+		carol := w.plex.AddUser(plextest.User{Username: "carol"})
+		w.relink(t, carol)
+		s, err = w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrServerChoice)
+		assert.Empty(t, s.MachineID)
+		assert.Empty(t, s.ServerURL)
+	})
+}
+
+// G22: unlinking and relinking keeps the choice.
+func TestDisconnectAndServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		want, err := w.UseServer(t.Context(), box.MachineID)
+		require.NoError(t, err)
+		_, err = w.Disconnect(t.Context())
+		require.NoError(t, err)
+		assert.NotContains(t, w.doc(t), "_found_url")
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		got, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, want.ServerURL, got.ServerURL)
+		assert.Equal(t, want.MachineID, got.MachineID)
+		assert.Equal(t, want.ServerToken.Secret(), got.ServerToken.Secret())
+		assert.Equal(t, want.AccountID, got.AccountID)
+	})
+}
+
+// G10: no failed look-up changes or erases what is known.
+func TestInspectKeepsWhatIsKnown(t *testing.T) {
+	const resources = "/api/v2/resources"
+	for name, f := range map[string]plextest.Fault{
+		"500":       {Path: resources, Status: 500},
+		"403":       {Path: resources, Status: 403, Body: "<html>no</html>", ContentType: "text/html"},
+		"429":       {Path: resources, Code: 1003},
+		"hangs":     {Path: resources, Hang: true},
+		"html":      {Path: resources, Body: "<html>portal</html>", ContentType: "text/html"},
+		"object":    {Path: resources, Body: "{}", ContentType: "application/json"},
+		"null":      {Path: resources, Body: "null", ContentType: "application/json"},
+		"xml":       {Path: resources, Body: "<resources/>", ContentType: "application/xml"},
+		"none":      {Path: resources, Body: "[]", ContentType: "application/json"},
+		"no token":  {Path: resources, Body: `[{"provides":"server","clientIdentifier":"MACHINE","owned":true,"accessToken":null}]`, ContentType: "application/json"},
+		"a JWT":     {Path: resources, Body: `[{"provides":"server","clientIdentifier":"MACHINE","owned":true,"accessToken":"eyJhbGciOiJFZERTQSJ9.eyJ9.c2ln"}]`, ContentType: "application/json"},
+		"the wrong": {Path: "/identity", Body: `{"MediaContainer":{"machineIdentifier":"another"}}`, ContentType: "application/json"},
+		"page":      {Path: "/identity", Body: `<html>router</html>`, ContentType: "text/html"},
+		"dead":      {Path: "/identity", Hang: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+				want, err := w.Inspect(t.Context())
+				require.NoError(t, err)
+				before := w.doc(t)
+				f.Times = -1
+				f.Body = strings.ReplaceAll(f.Body, "MACHINE", box.MachineID)
+				w.plex.Inject(f)
+				start := time.Now()
+				got, err := w.Inspect(t.Context())
+				require.Error(t, err)
+				assert.LessOrEqual(t, time.Since(start), 30*time.Second, "the overall bound")
+				assert.Equal(t, want.ServerToken.Secret(), got.ServerToken.Secret())
+				assert.Equal(t, before, w.doc(t))
+				s, err := w.Status(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}
+
+// A token that was rotated away in the middle is a rejected login, and the
+// rest stays as it was.
+func TestInspectRejected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		want, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		w.plex.IssueToken(w.alice, want.ClientID)
+		got, err := w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		assert.Equal(t, want.ServerURL, got.ServerURL)
+		assert.False(t, got.ServerToken.IsZero(), "the server's token dies by itself, if it does")
+		s, err := w.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.NeedsLogin)
+		n := len(w.plex.Requests())
+		_, err = w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		_, err = w.Servers(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		assert.Len(t, w.plex.Requests(), n, "plex.tv is left alone")
+	})
+}
+
+func TestInspectNotConnected(t *testing.T) {
+	w := newWorld(t)
+	_, err := w.Instance("nobody").Inspect(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrNotConnected)
+	_, err = w.Servers(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrNotConnected)
+	assert.Equal(t, "", w.doc(t), "looking creates nothing")
+}
+
+// The account that could not be read is no reason to leave out the server.
+func TestInspectWithoutAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.edit(t, map[string]any{"username": ""})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 400, Body: "bad", Times: -1})
+		s, err := w.Inspect(t.Context())
+		require.ErrorContains(t, err, "username")
+		assert.Equal(t, box.MachineID, s.MachineID)
+		w.plex.ResetFaults()
+		s, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "alice", s.Username)
+	})
+}
+
+// accountsOf answers /accounts for somebody who is not the owner.
+func accountsOf(body, contentType string) plextest.Fault {
+	return plextest.Fault{Path: "/accounts", Times: -1, Body: body, ContentType: contentType}
+}
+
+// The media server's number of an account is its own: 1 for the owner, else
+// plex.tv's where the server lists it; never by name.
+func TestAccountNumber(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{lan}})
+		inspect := func(stored any, f plextest.Fault) (plexauth.Settings, error) {
+			w.plex.ResetFaults()
+			w.plex.Inject(f)
+			w.edit(t, map[string]any{"account_id": stored})
+			return w.UseServer(t.Context(), box.MachineID)
+		}
+		id := fmt.Sprint(w.alice.ID)
+		for _, f := range []plextest.Fault{
+			accountsOf(`<?xml version="1.0"?><MediaContainer size="2"><Account id="1" name="alice"/><Account id="`+id+`" name="x"/></MediaContainer>`, "text/xml"),
+			accountsOf(`{"MediaContainer":{"Account":[{"id":1,"name":"alice"},{"id":`+id+`,"name":"x"}]}}`, "application/json"),
+			accountsOf(`{"MediaContainer":{"Account":[{"id":"`+id+`"},{"id":null},{}]}}`, "application/json"),
+		} {
+			for _, stored := range []any{"", 1, "1", nil} {
+				s, err := inspect(stored, f)
+				require.NoError(t, err)
+				assert.Equal(t, id, s.AccountID)
+				assert.Equal(t, float64(w.alice.ID), w.stored(t)["account_id"])
+			}
+		}
+		s, err := inspect(42, accountsOf("nonsense", ""))
+		require.NoError(t, err, "somebody's own choice is not asked about")
+		assert.Equal(t, "42", s.AccountID)
+
+		for _, body := range []string{`{"MediaContainer":{"Account":[{"id":1,"name":"alice"}]}}`, `{"MediaContainer":{}}`, `{}`, ``, `<html>no</html>`, `[]`, `null`, `<MediaContainer/>`} {
+			s, err := inspect("", accountsOf(body, "application/json"))
+			require.ErrorContains(t, err, "account_id", body)
+			assert.Empty(t, s.AccountID, "nothing is taken by its name: %s", body)
+			assert.Equal(t, box.MachineID, s.MachineID)
+			assert.False(t, s.ServerToken.IsZero())
+		}
+		_, err = inspect("", plextest.Fault{Host: "nobody"})
+		require.ErrorContains(t, err, "owner only")
+		assert.NotErrorIs(t, err, plexauth.ErrServerToken, "the token is good, but not for this")
+		_, err = inspect("", plextest.Fault{Path: "/*", Host: strings.TrimPrefix(box.Connections[0].URI, "https://"), Skip: 1, Times: -1, Status: 401})
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+	})
+}
+
+// Home members see the admin's server as a home server: to be chosen, and
+// with a token of their own.
+func TestHomeServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.signIn(t, w.PlexAuth, kid, plexauth.PinOptions{})
+		_, err := w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrServerChoice)
+		s, err := w.UseServer(t.Context(), box.MachineID)
+		require.ErrorContains(t, err, "account_id")
+		assert.Equal(t, w.plex.ServerToken(kid, box), s.ServerToken.Secret())
+		assert.Equal(t, "Kid", s.Username)
+	})
+}
+
+// Two who inspect at the same time do not harm each other, and what somebody
+// changes meanwhile is not overwritten.
+func TestInspectRaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true, Latency: time.Second}}})
+		errs := make(chan error, 5)
+		for range 5 {
+			go func() { errs <- second(w.Inspect(t.Context())) }()
+		}
+		for range 5 {
+			require.NoError(t, <-errs)
+		}
+		assert.Equal(t, box.MachineID, mustSettings(t, w.PlexAuth).MachineID)
+
+		go func() { errs <- second(w.Inspect(t.Context())) }()
+		time.Sleep(500 * time.Millisecond)
+		w.edit(t, map[string]any{"server_url": "http://typed.example:32400"})
+		require.ErrorContains(t, <-errs, "meanwhile")
+		assert.Equal(t, "http://typed.example:32400", mustSettings(t, w.PlexAuth).ServerURL)
+
+		_, err := w.UseServer(t.Context(), box.MachineID)
+		require.NoError(t, err)
+		go func() { errs <- second(w.Inspect(t.Context())) }()
+		time.Sleep(500 * time.Millisecond)
+		_, err = w.Disconnect(t.Context())
+		require.NoError(t, err)
+		require.ErrorContains(t, <-errs, "meanwhile")
+		assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero())
+	})
+}
+
+// G9: the end of the context ends Inspect, and nothing stays.
+func TestInspectEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true, BlackHole: true}}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		start := time.Now()
+		_, err := w.Inspect(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(start))
+
+		cut, cancelNow := context.WithCancel(t.Context())
+		cancelNow()
+		_, err = w.Inspect(cut)
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = w.Probe(cut, "192.168.1.5")
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+// G13: no token is in an error or in the log, whatever happens.
+func TestInspectTellsNoSecret(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Box", SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{lan}})
+		token := w.plex.ServerToken(w.alice, box)
+		w.plex.Inject(plextest.Fault{Path: "/accounts", Times: -1, Err: errors.New("cannot send X-Plex-Token: " + token)})
+		_, err := w.UseServer(t.Context(), box.MachineID)
+		require.Error(t, err)
+		assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), token)
+		servers, err := w.Servers(t.Context())
+		require.NoError(t, err)
+		b, err := json.Marshal(servers)
+		require.NoError(t, err)
+		for _, out := range []string{fmt.Sprintf("%v %+v %#v", servers, servers, servers), string(b), w.log.String()} {
+			assert.NotContains(t, out, token)
+			assert.NotContains(t, out, w.plex.Token(w.alice, mustSettings(t, w.PlexAuth).ClientID))
+		}
+	})
+}
