@@ -1,0 +1,290 @@
+package plexauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+
+	"github.com/jarcoal/httpmock"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// A whole login. Here a fake plex.tv approves it at once; a person takes
+// longer.
+func Example() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+
+	dir, err := os.MkdirTemp("", "plexauth")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+
+	auth, err := plexauth.New(plexauth.Options{
+		Product:    "My App",
+		Store:      plexauth.NewFileStore(filepath.Join(dir, "config.json")),
+		HTTPClient: plex.Client(), // leave this out to talk to Plex
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	status, err := auth.Login(context.Background(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error {
+		fmt.Println("Open", pin.VerificationURI(), "and enter a code of", len(pin.Code), "letters")
+		return plex.Approve(pin.Code, alice)
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("Signed in as", status.User)
+	// Output:
+	// Open https://plex.tv/pin and enter a code of 4 letters
+	// Signed in as alice
+}
+
+// A program that cannot wait starts the login, and looks later: in another
+// request, after a restart, in another process.
+func ExamplePlexAuth_Finish() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	store := plexauth.NewMemoryStore()
+	ctx := context.Background()
+
+	start := func() string {
+		auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: plex.Client()})
+		if err != nil {
+			log.Fatal(err)
+		}
+		pin, err := auth.Start(ctx, plexauth.PinOptions{})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return pin.Code
+	}
+	finish := func() plexauth.Status {
+		auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: plex.Client()})
+		if err != nil {
+			log.Fatal(err)
+		}
+		status, err := auth.Finish(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		return status
+	}
+
+	code := start()
+	fmt.Println("connected:", finish().Connected)
+	if err := plex.Approve(code, alice); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("connected:", finish().Connected)
+	// Output:
+	// connected: false
+	// connected: true
+}
+
+// The web sign-in page of Plex, which sends the browser back afterwards.
+func ExamplePlexAuth_Start_web() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	pin, err := auth.Start(context.Background(), plexauth.PinOptions{
+		Strong:     true,
+		ForwardURL: "https://my.example/settings",
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(pin.URL() == pin.AuthURL(), len(pin.Code))
+	// Output: true 25
+}
+
+// Several profiles live side by side in one store.
+func ExamplePlexAuth_Instance() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	ctx := context.Background()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, profile := range []string{"default", "kids"} {
+		user := plex.AddUser(plextest.User{Username: "user of " + profile})
+		_, err := auth.Instance(profile).Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error {
+			return plex.Approve(pin.Code, user)
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+	ids, err := auth.Instances(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, id := range ids {
+		status, err := auth.Instance(id).Status(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(status.Label, "is", status.User)
+	}
+	// Output:
+	// Plex is user of default
+	// Plex (kids) is user of kids
+}
+
+// The token goes to plex.tv and to the saved server, and nowhere else.
+func ExamplePlexAuth_Transport() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	ctx := context.Background()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) }); err != nil {
+		log.Fatal(err)
+	}
+
+	client := &http.Client{Transport: auth.Transport(plex.Client().Transport)} // nil is http.DefaultTransport
+	resp, err := client.Get("https://plex.tv/api/v2/ping")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer resp.Body.Close()
+	fmt.Println(resp.Status)
+	// Output: 200 OK
+}
+
+// Only plex.tv's own rejection means that somebody is signed out.
+func ExamplePlexAuth_Verify() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	ctx := context.Background()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client(), MaxRetries: -1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) }); err != nil {
+		log.Fatal(err)
+	}
+
+	report := func() {
+		status, err := auth.Verify(ctx)
+		switch {
+		case errors.Is(err, plexauth.ErrTokenRejected):
+			fmt.Println("sign in again:", status.NeedsLogin)
+		case errors.Is(err, plexauth.ErrUnavailable):
+			fmt.Println("plex.tv is down, still connected:", status.Connected)
+		case err == nil:
+			fmt.Println("all is well")
+		}
+	}
+	report()
+	plex.Inject(plextest.Fault{Status: http.StatusBadGateway})
+	report()
+	plex.Revoke(alice)
+	report()
+	// Output:
+	// all is well
+	// plex.tv is down, still connected: true
+	// sign in again: true
+}
+
+// mapStore is a ConfigStore of one's own that tells what it does.
+// A real one must also be atomic against other processes; the package
+// storetest checks it.
+type mapStore struct{ *plexauth.MemoryStore }
+
+func (s mapStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	err := s.MemoryStore.Update(ctx, namespace, edit)
+	fmt.Println("updated:", err == nil)
+	return err
+}
+
+// A store of one's own has two methods.
+func ExampleConfigStore() {
+	var store plexauth.ConfigStore = mapStore{plexauth.NewMemoryStore()}
+	err := store.Update(context.Background(), plexauth.Namespace, func(current json.RawMessage) (json.RawMessage, error) {
+		fmt.Println("before:", current == nil)
+		return json.RawMessage(`{"client_id":"0123456789abcdef01234567"}`), nil
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	doc, err := store.Load(context.Background(), plexauth.Namespace)
+	fmt.Println(string(doc), err)
+	// Output:
+	// before: true
+	// updated: true
+	// {"client_id":"0123456789abcdef01234567"} <nil>
+}
+
+// The log goes to a function of the host.
+func ExampleNewLogHandler() {
+	logger := slog.New(plexauth.NewLogHandler(func(level, module, message string) {
+		fmt.Printf("%s %s %s\n", module, level, message)
+	}))
+	logger.Info("Plex[default]: request PIN")
+	// Output: AUTH INFO Plex[default]: request PIN
+}
+
+// Testing one's own program with httpmock.
+func Example_httpmock() {
+	httpmock.Activate(nil)
+	defer httpmock.DeactivateAndReset()
+	httpmock.RegisterResponder("POST", "https://plex.tv/api/v2/pins",
+		httpmock.NewStringResponder(201, `{"id": 1, "code": "ABCD", "expiresIn": 900}`))
+	httpmock.RegisterResponder("GET", "https://plex.tv/api/v2/pins/1",
+		httpmock.NewStringResponder(200, `{"id": 1, "authToken": "a-test-token"}`))
+	httpmock.RegisterResponder("GET", "https://plex.tv/api/v2/user",
+		httpmock.NewStringResponder(200, `{"id": 7, "username": "alice"}`))
+
+	ctx := context.Background()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	pin, err := auth.Start(ctx, plexauth.PinOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	status, err := auth.Finish(ctx)
+	fmt.Println(pin.Code, status.User, err)
+	// Output: ABCD alice <nil>
+}
+
+// Testing one's own program with the fake plex.tv: accounts, faults, and a
+// journal of what the program did.
+func Example_plextest() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/user", Status: 502}) // one bad gateway
+
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	status, err := auth.Login(context.Background(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error {
+		return plex.Approve(pin.Code, alice)
+	})
+	fmt.Println(status.User, err, len(plex.Violations()))
+	// Output: alice <nil> 0
+}
