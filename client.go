@@ -43,6 +43,8 @@ type client struct {
 	sameOrigin bool   // all of them are one, Options.BaseURL
 	identity   http.Header
 	guard      rateGuard
+	keys       keyset // plex.tv's, to verify JWTs with
+	clock      clock  // plex.tv's
 	log        *slog.Logger
 }
 
@@ -343,6 +345,9 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 		if date := resp.Header.Get("Date"); date != "" {
 			q.date, _ = http.ParseTime(date)
 		}
+		if q.where() == "plex.tv" {
+			q.client.clock.note(q.sent, q.date)
+		}
 		q.err = q.judge(resp, body)
 	}
 	if q.err == nil || ctx.Err() != nil {
@@ -448,7 +453,7 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 		}
 	case status == http.StatusTooManyRequests || env.code == 1003:
 		e.is, e.RetryAfter = ErrRateLimited, retryAfter(resp.Header.Get("Retry-After"))
-	case q.account && status == 498:
+	case q.account && status == statusJWTExpired:
 		e.is = ErrTokenExpired
 	case q.account && ours && status == http.StatusUnauthorized && (env.code == 0 || env.code == 1001),
 		q.account && ours && status == http.StatusUnprocessableEntity && namesToken(env.message):

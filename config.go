@@ -280,8 +280,17 @@ func (b *profile) remove(keys ...string) {
 	}
 }
 
-// clientID is the identifier that the profile's token was made under.
+// clientID is the identifier that the profile's token was made under: the
+// device's own, if it is a device's token.
 func (b *profile) clientID() string {
+	if o := b.deviceBlock(); o != nil && b.bound(o) && usableID(text(o.Get("client_id"))) {
+		return text(o.Get("client_id"))
+	}
+	return b.longLivedID()
+}
+
+// longLivedID is the identifier of the profile's long-lived tokens.
+func (b *profile) longLivedID() string {
 	if id := b.text("client_id"); usableID(id) {
 		return id
 	}
@@ -296,14 +305,15 @@ func (b *profile) clientID() string {
 func (b *profile) ensureClientID(want string) string {
 	base := b.document.profile(defaultInstance)
 	id := base.text("client_id")
-	if !usableID(id) {
+	unfit := func(id string) bool { return !usableID(id) || b.movedOver(id) }
+	if unfit(id) {
 		if id = want; id == "" {
 			id = b.text("client_id")
 		}
-		if !usableID(id) {
+		if unfit(id) {
 			id = newClientID()
 		}
-		base.setText("client_id", id)
+		base.setClientID(id)
 	}
 	if want != "" {
 		return want
@@ -402,6 +412,9 @@ func (b *profile) adopt(a *Account) {
 	}
 	b.setCloudID(a.ID)
 	b.remove("_rejected")
+	if b.life().renewable() { // a JWT retires nobody's token, and is nobody else's
+		return
+	}
 	for _, other := range b.others() {
 		if other.sameCredential(a.ID, b.clientID()) {
 			other.setText("account_token", b.text("account_token"))
@@ -411,8 +424,11 @@ func (b *profile) adopt(a *Account) {
 }
 
 // sameCredential reports whether the profile lives on the account's token
-// under that identifier.
+// under that identifier. A device's token is its own, whatever the account does.
 func (b *profile) sameCredential(accountID int64, clientID string) bool {
+	if b.life().renewable() {
+		return false
+	}
 	return accountID != 0 && b.cloudID() == accountID && b.clientID() == clientID && b.text("account_token") != ""
 }
 
@@ -423,7 +439,7 @@ func (b *profile) disconnect() {
 	}
 	b.setText("account_token", "")
 	b.forgetAccount()
-	b.remove("_pending_pin", "_rejected", "_found_url")
+	b.remove("_pending_pin", "_rejected", "_found_url", "_device")
 }
 
 func (b *profile) settings() Settings {
@@ -542,7 +558,8 @@ type pendingPIN struct {
 	lifetimeKnown bool // plex.tv said how long the PIN lives
 	clientID      string
 	options       PinOptions
-	token         Token // approved, and parked until its account is known
+	device        *device // of a login with a device key
+	token         Token   // approved, and parked until its account is known
 }
 
 // pending returns the PIN that waits, nil where there is none.
@@ -564,7 +581,13 @@ func (b *profile) pending() *pendingPIN {
 		return nil
 	}
 	if !usableID(v.clientID) {
-		v.clientID = b.clientID()
+		v.clientID = b.longLivedID()
+	}
+	if secret := NewToken(text(o.Get("secret"))); !secret.IsZero() {
+		var err error
+		if v.device, err = readDevice(v.clientID, text(o.Get("kid")), secret); err != nil {
+			return nil // nothing can be made of its approval
+		}
 	}
 	v.options.Strong, _ = truth(o.Get("strong"))
 	v.options.ForwardURL = text(o.Get("forward_url"))
@@ -603,6 +626,10 @@ func (b *profile) setPending(v *pendingPIN) {
 	if v.options.ForwardURL != "" {
 		o.Set("forward_url", ordered.String(v.options.ForwardURL))
 	}
+	if v.device != nil {
+		o.Set("kid", ordered.String(v.device.kid))
+		o.Set("secret", ordered.String(v.device.secret.Secret()))
+	}
 	b.set("_pending_pin", o.Bytes())
 }
 
@@ -623,6 +650,13 @@ func (b *profile) setPendingExpiry(t time.Time) {
 // park keeps an approved token beside the PIN until its account is known. The
 // name is one that CrossWatch encrypts.
 func (b *profile) park(t Token) { b.changePending("account_token", ordered.String(t.Secret())) }
+
+// unpark drops a parked token that turned out to be none.
+func (b *profile) unpark() {
+	if o, err := ordered.Parse(b.block.Get("_pending_pin")); err == nil && o.Delete("account_token") {
+		b.set("_pending_pin", o.Bytes())
+	}
+}
 
 // storeError is an error of a ConfigStore, its text free of the secrets that
 // a careless store might have put there.

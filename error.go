@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// statusJWTExpired is plex.tv's own HTTP status for a JWT past its life.
+const statusJWTExpired = 498
+
 // What stands behind an [Error]; errors.Is finds it.
 var (
 	// ErrUnavailable: plex.tv (or a media server) could not be reached, or

@@ -161,10 +161,18 @@ func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 		}
 	}
 	var clientID string
+	var key *device
 	var found *pendingPIN
-	err := p.update(ctx, func(b *profile) error {
-		clientID, found = b.ensureClientID(p.options.ClientID), b.pending()
-		return nil
+	err := p.update(ctx, func(b *profile) (err error) {
+		found = b.pending()
+		if !p.options.DeviceKey {
+			clientID = b.ensureClientID(p.options.ClientID)
+			return nil
+		}
+		if key, err = b.ensureDevice(); err == nil {
+			clientID = key.clientID
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -173,23 +181,28 @@ func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 		if err := p.settleParked(ctx, found); err != nil && !errors.Is(err, ErrAccountMismatch) && !errors.Is(err, ErrTokenRejected) {
 			return nil, err
 		}
-	} else if found.answers(clientID, o) {
+	} else if found.answers(clientID, key, o) {
 		return p.newPin(*found), nil
 	}
 	p.info(ctx, "request PIN")
-	pin, err := p.createPIN(ctx, clientID, o)
+	pin, err := p.createPIN(ctx, clientID, key, o)
+	if key != nil && isTaken(err) { // by another device, as when a store was copied: one new key
+		if key, err = newDevice(clientID); err == nil {
+			pin, err = p.createPIN(ctx, clientID, key, o)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
 	err = p.update(ctx, func(b *profile) error {
-		if v := b.pending(); v.answers(clientID, o) && (found == nil || v.id != found.id) {
+		if v := b.pending(); v.answers(clientID, key, o) && (found == nil || v.id != found.id) {
 			pin = p.newPin(*v) // another replica was faster: one PIN for both
 			return nil
 		}
 		b.create()
 		b.setPending(&pendingPIN{
 			id: pin.ID, code: pin.Code, created: pin.CreatedAt, expires: pin.ExpiresAt, lifetimeKnown: pin.lifetimeKnown,
-			clientID: clientID, options: o,
+			clientID: clientID, device: key, options: o,
 		})
 		return nil
 	})
@@ -213,8 +226,9 @@ func (p *PlexAuth) startTurn() chan struct{} {
 }
 
 // answers reports whether a pending PIN is as good as a new one.
-func (v *pendingPIN) answers(clientID string, o PinOptions) bool {
-	return v != nil && v.token.IsZero() && v.code != "" && v.clientID == clientID && v.options == o && time.Until(v.expires) >= reuseFor
+func (v *pendingPIN) answers(clientID string, key *device, o PinOptions) bool {
+	return v != nil && v.token.IsZero() && v.code != "" && v.clientID == clientID && (v.device != nil) == (key != nil) &&
+		v.options == o && time.Until(v.expires) >= reuseFor
 }
 
 // resume returns the login that is pending in the store.
@@ -615,7 +629,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 		v := b.pending()
 		switch {
 		case v == nil || v.id != l.pin.ID:
-			already = b.token("account_token").Equal(t)
+			already = b.holds(t, l.pin.device, l.pin.CreatedAt)
 			switch {
 			case already:
 				return nil
@@ -623,8 +637,8 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 				return ErrNoPendingPin
 			}
 			return ErrPinSuperseded
-		case b.cloudID() != 0 && !v.options.SwitchAccount:
-			b.park(t)
+		case b.cloudID() != 0 && !v.options.SwitchAccount, v.device != nil:
+			b.park(t) // until it is known whose it is, or that it is genuine
 			v.token = t
 			parked = v
 			return nil
@@ -706,9 +720,17 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 // settleParked reads the account of a parked token and promotes the token, or
 // drops it with [ErrAccountMismatch]. Any other error leaves it parked.
 func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
-	a, err := p.client.readAccount(ctx, v.token, v.clientID)
+	t, told, err := p.prove(ctx, v)
+	if err != nil {
+		return err
+	}
+	a, err := p.client.readAccount(ctx, t, v.clientID)
 	if errors.Is(err, ErrTokenRejected) { // revoked before it was ever used
 		return errors.Join(err, p.dropPending(ctx, v.id))
+	}
+	if err != nil && told != nil && told.ID > 0 {
+		p.warn(ctx, "the account could not be read, only what the token says", err)
+		a, err = told, nil
 	}
 	if err != nil {
 		return err
@@ -719,7 +741,7 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
 		now := b.pending()
 		if now == nil || now.id != v.id {
 			switch {
-			case b.token("account_token").Equal(v.token):
+			case b.holds(t, v.device, v.created):
 				return nil
 			case now == nil:
 				return ErrNoPendingPin
@@ -731,7 +753,11 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
 			b.remove("_pending_pin")
 			return nil
 		}
-		b.signIn(v.token, v.clientID)
+		if v.device != nil {
+			b.signInDevice(t, v.device, p.options.Scopes, p.client.clock.skew())
+		} else {
+			b.signIn(t, v.clientID)
+		}
 		b.adopt(a)
 		return nil
 	})
@@ -739,7 +765,7 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
 		return err
 	}
 	if mismatch {
-		if err := p.client.revoke(ctx, v.token, v.clientID); err != nil {
+		if err := p.client.revoke(ctx, t, v.clientID); err != nil {
 			p.warn(ctx, "the other account's token was dropped, but not revoked", err)
 		}
 		p.info(ctx, "login refused: another account than the one linked")

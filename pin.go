@@ -64,6 +64,7 @@ type Pin struct {
 	ExpiresAt time.Time `json:"expires_at"` // by this machine's clock
 
 	clientID string
+	device   *device // of a login with a device key
 	options  PinOptions
 	product  string
 	app      string // origin of the web sign-in page
@@ -161,7 +162,7 @@ func (p Pin) LogValue() slog.Value { return slog.StringValue(p.placeholder()) }
 func (p *PlexAuth) newPin(v pendingPIN) *Pin {
 	return &Pin{
 		ID: v.id, Code: v.code, Strong: v.options.Strong, CreatedAt: v.created, ExpiresAt: v.expires,
-		clientID: v.clientID, options: v.options, lifetimeKnown: v.lifetimeKnown,
+		clientID: v.clientID, device: v.device, options: v.options, lifetimeKnown: v.lifetimeKnown,
 		product: headerSafe(p.options.Product), app: p.client.app, link: p.client.link,
 	}
 }
@@ -205,9 +206,9 @@ func decodePIN(body []byte) (r pinReply, err error) {
 	return r, nil
 }
 
-// createPIN asks plex.tv for a PIN. What it returns is whole: a number, and a
-// code of the kind that was asked for.
-func (p *PlexAuth) createPIN(ctx context.Context, clientID string, o PinOptions) (*Pin, error) {
+// createPIN asks plex.tv for a PIN, with d for one that gives a JWT. What it
+// returns is whole: a number, and a code of the kind that was asked for.
+func (p *PlexAuth) createPIN(ctx context.Context, clientID string, d *device, o PinOptions) (*Pin, error) {
 	var r pinReply
 	q := &call{
 		op: "create PIN", method: http.MethodPost, url: p.client.plexTV + "/api/v2/pins", clientID: clientID,
@@ -218,7 +219,14 @@ func (p *PlexAuth) createPIN(ctx context.Context, clientID string, o PinOptions)
 			return checkNewPIN(r, o.Strong)
 		},
 	}
-	if o.Strong {
+	switch {
+	case d != nil:
+		body, err := d.registration(o.Strong)
+		if err != nil {
+			return nil, err
+		}
+		q.body = body
+	case o.Strong:
 		q.url += "?strong=true"
 	}
 	if err := p.client.do(ctx, q); err != nil {
@@ -231,7 +239,7 @@ func (p *PlexAuth) createPIN(ctx context.Context, clientID string, o PinOptions)
 	sent := q.sent.Round(0) // the wall clock decides: timers stop while a laptop sleeps
 	return p.newPin(pendingPIN{
 		id: r.id, code: r.code, created: sent, expires: sent.Add(lifetime), lifetimeKnown: r.expires && r.expiresIn > 0,
-		clientID: clientID, options: o,
+		clientID: clientID, device: d, options: o,
 	}), nil
 }
 
@@ -265,8 +273,22 @@ func (p *PlexAuth) checkPIN(ctx, attempt context.Context, pin *Pin) (r pinReply,
 			return err
 		},
 	}
+	if pin.device != nil {
+		jwt, err := pin.device.sign("", p.options.Scopes, p.client.clock.now())
+		if err != nil {
+			return r, time.Now(), err
+		}
+		q.url += "?deviceJWT=" + jwt
+		q.secrets = append(q.secrets, jwt)
+	}
 	err = p.client.do(ctx, q)
 	var e *Error
+	if pin.device != nil && errors.As(err, &e) && e.StatusCode == http.StatusUnprocessableEntity {
+		e.is, e.transient = ErrUnavailable, true // the device JWT: the clock, which the answer has set right
+	}
+	if pin.device != nil && err == nil && !r.token.IsZero() && isJWT(r.token.Secret()) {
+		_, _, err = parseJWT(r.token, pin.device)
+	}
 	if errors.As(err, &e) && (e.StatusCode == http.StatusNotFound && e.Code == 1020 || e.StatusCode == http.StatusGone && !e.transient) {
 		e.is = ErrPinExpired
 	}

@@ -98,6 +98,17 @@ type Options struct {
 	// and so is every request by the name of another host; an IP address or a
 	// name without a dot, by which a proxy asks, is nobody else's.
 	TrustedOrigins []string
+	// DeviceKey makes [PlexAuth.Start] sign in with a device key: the token is
+	// then a JWT of seven days, which plexauth renews by itself, instead of a
+	// long-lived one. Key and JWT have a client identifier of their own, not
+	// ClientID, so that a long-lived token beside them stays valid. Media
+	// servers may refuse a JWT: see docs/device-keys.md. What is stored
+	// already is not changed by this, and is renewed with or without it.
+	DeviceKey bool
+	// Scopes are the claims wanted in the JWT: username, email, friendly_name,
+	// restricted, anonymous, joinedAt. They tell about the person and permit
+	// nothing. plex.tv ignores a name that it does not know.
+	Scopes []string
 }
 
 func (o Options) maxRetries() int {
@@ -132,6 +143,9 @@ func (o Options) check() error {
 	}
 	if o.PollInterval < 0 {
 		bad("PollInterval is negative: use 0 for the documented second")
+	}
+	if err := checkScopes(o.Scopes); err != nil {
+		errs = append(errs, err)
 	}
 	if o.BaseURL != "" {
 		if err := checkBaseURL(o.BaseURL); err != nil {
@@ -203,6 +217,8 @@ type shared struct {
 	log     *slog.Logger
 	logins  logins
 	sources sources
+
+	renewals renewals
 }
 
 // New returns a PlexAuth for the profile Options.Instance. It makes no request
@@ -256,7 +272,7 @@ func (p *PlexAuth) Manifest() Manifest {
 		Label:     "Plex",
 		Flow:      "device_pin",
 		Fields:    []map[string]any{},
-		Actions:   map[string]bool{"start": true, "finish": true, "refresh": false, "disconnect": true},
+		Actions:   map[string]bool{"start": true, "finish": true, "refresh": p.options.DeviceKey, "disconnect": true},
 		VerifyURL: "https://plex.tv/pin",
 		Notes:     "Open Plex, enter the PIN, then click 'Check PIN'.",
 	}
@@ -278,9 +294,9 @@ type Status struct {
 	User       string    // the account's name, for display
 	Instance   string    // the profile
 	ExpiresAt  time.Time // when the token expires; zero: it does not say
-	Scopes     []string  // of a JWT
+	Scopes     []string  // that were asked for with a JWT
 	Pending    *Pin      // the PIN that waits for approval, nil where there is none
-	NeedsLogin bool      // plex.tv rejected the token: only a new login helps
+	NeedsLogin bool      // only a new login helps: plex.tv rejected the token, or nothing can renew it
 }
 
 // MarshalJSON writes connected, label, user, expires_at (epoch seconds),
@@ -347,8 +363,10 @@ func (p *PlexAuth) blank() Status {
 func (p *PlexAuth) status(b *profile) Status {
 	s := p.blank()
 	s.User = b.text("username")
-	s.NeedsLogin = b.rejected()
-	s.Connected = b.text("account_token") != "" && !s.NeedsLogin
+	l, now := p.lifeOf(b), p.client.clock.now()
+	s.ExpiresAt, s.Scopes = l.expires, l.scopes
+	s.NeedsLogin = b.rejected() || l.lost(now)
+	s.Connected = !l.token.IsZero() && !b.rejected() && !(l.lost(now) && past(l.over(), now))
 	if v := b.pending(); v != nil && v.code != "" && (!v.token.IsZero() || time.Now().Before(v.expires)) {
 		s.Pending = p.newPin(*v)
 	}
@@ -377,8 +395,14 @@ func (p *PlexAuth) Settings(ctx context.Context) (Settings, error) {
 	return b.settings(), nil
 }
 
-// Token returns the account token, good for a request to plex.tv now. Its
-// errors are [ErrNotConnected], [ErrTokenRejected] and those of the store.
+// Token returns the account token, good for a request to plex.tv now. A JWT is
+// renewed first if it is due: with another attempt at most, where the old one
+// still works, so that plex.tv being away does no harm. Do not keep it: ask again
+// for each request.
+//
+// Its errors are [ErrNotConnected], [ErrTokenRejected], [ErrTokenExpired] with
+// the reason where a JWT is over and no new one can be had now, and those of the
+// store.
 func (p *PlexAuth) Token(ctx context.Context) (Token, error) {
 	t, _, err := p.credential(ctx)
 	return t, err
@@ -397,6 +421,18 @@ func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 	case b.rejected():
 		return Token{}, "", ErrTokenRejected
 	}
+	renewed, err := p.freshen(ctx, p.lifeOf(b))
+	if err != nil {
+		return Token{}, "", err
+	}
+	if renewed {
+		if b, err = p.load(ctx); err != nil {
+			return Token{}, "", err
+		}
+		if t = b.token("account_token"); t.IsZero() {
+			return Token{}, "", ErrNotConnected
+		}
+	}
 	clientID := b.clientID()
 	if clientID == "" { // a token that somebody put there by hand
 		err = p.update(ctx, func(b *profile) error {
@@ -408,8 +444,8 @@ func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 }
 
 // ask makes a request in the account's name. Where plex.tv rejects the token,
-// that verdict is kept, unless somebody has signed in anew meanwhile: then the
-// request is made once more.
+// that verdict is kept, unless somebody has signed in anew meanwhile or a device
+// key gets another token: then the request is made once more.
 func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID string) error) error {
 	for again := true; ; again = false {
 		t, clientID, err := p.credential(ctx)
@@ -417,6 +453,16 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID strin
 			return err
 		}
 		err = request(t, clientID)
+		if !errors.Is(err, ErrTokenRejected) && !errors.Is(err, ErrTokenExpired) {
+			return err
+		}
+		if again {
+			renewed, renewErr := p.outlived(ctx, t, err)
+			if renewed {
+				continue
+			}
+			err = renewErr
+		}
 		if !errors.Is(err, ErrTokenRejected) {
 			return err
 		}
@@ -511,16 +557,17 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	type credential struct {
 		token    Token
 		clientID string
+		device   *device
 	}
 	var revoke []credential
 	err = p.update(ctx, func(b *profile) error {
 		revoke = nil
 		t, clientID, account := b.token("account_token"), b.clientID(), b.cloudID()
 		if v := b.pending(); v != nil && !v.token.IsZero() {
-			revoke = append(revoke, credential{v.token, v.clientID})
+			revoke = append(revoke, credential{v.token, v.clientID, v.device})
 		}
 		if !t.IsZero() && !b.rejected() {
-			revoke = append(revoke, credential{t, clientID})
+			revoke = append(revoke, credential{t, clientID, b.life().device})
 		}
 		for _, other := range b.others() {
 			if other.sameCredential(account, clientID) || other.token("account_token").Equal(t) {
@@ -535,7 +582,16 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	}
 	p.info(ctx, "signed out")
 	for _, c := range revoke {
-		if revokeErr := p.client.revoke(ctx, c.token, c.clientID); revokeErr != nil {
+		revokeErr := p.client.revoke(ctx, c.token, c.clientID)
+		if errors.Is(revokeErr, ErrTokenExpired) && c.device != nil { // it takes a good one to end them all
+			if c.token, revokeErr = p.exchange(ctx, c.device, nil); revokeErr == nil {
+				revokeErr = p.client.revoke(ctx, c.token, c.clientID)
+			}
+			if errors.Is(revokeErr, ErrTokenRejected) {
+				revokeErr = nil
+			}
+		}
+		if revokeErr != nil {
 			err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the token may live on at plex.tv: %w", revokeErr))
 		}
 	}

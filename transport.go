@@ -2,6 +2,8 @@ package plexauth
 
 import (
 	"context"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strings"
@@ -31,6 +33,12 @@ const readAgain = 2 * time.Second
 // this PlexAuth or one of its Instances, else within two seconds. A request to
 // plex.tv without a login fails with [ErrNotConnected], and with
 // [ErrTokenRejected] once plex.tv has rejected the token.
+//
+// A JWT is renewed on the way: where it is due, by one request every five days
+// or so, which waits for that; the others go on with the old one. Where plex.tv
+// answers 498, because the JWT has expired after all, it is renewed and the
+// request made once more, if its body can be sent again (it has none, or
+// GetBody). An expired JWT that cannot be renewed is [ErrTokenExpired].
 //
 // base does the sending; nil is http.DefaultTransport. The result is safe for
 // concurrent use.
@@ -90,10 +98,16 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err == nil {
 		switch {
 		case t.p.isPlexTV(req.URL):
-			token, err = s.account, s.accountErr
+			if !s.due.IsZero() {
+				s, err = t.p.freshSource(req.Context(), s)
+			}
+			if err == nil {
+				token, err = s.account, s.accountErr
+			}
 		case s.serverOrigin != "" && origin(req.URL) == s.serverOrigin:
-			token = s.server
-			base, err = t.toServer(base, req.URL, s.insecure)
+			if token, err = s.server, s.serverErr; err == nil {
+				base, err = t.toServer(base, req.URL, s.insecure)
+			}
 		default:
 			return base.RoundTrip(req)
 		}
@@ -118,7 +132,49 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	for k, v := range req.Header {
 		r.Header[k] = v
 	}
-	return base.RoundTrip(&r)
+	resp, err := base.RoundTrip(&r)
+	if err != nil || s.due.IsZero() || resp.StatusCode != statusJWTExpired && resp.StatusCode != http.StatusUnauthorized {
+		return resp, err
+	}
+	if next := t.again(&r, s, resp.StatusCode); next != nil {
+		_, _ = io.CopyN(io.Discard, resp.Body, maxBody) // so that the connection is used again
+		resp.Body.Close()
+		return base.RoundTrip(next)
+	}
+	return resp, nil
+}
+
+// again is a request once more with the successor of the device's token that it
+// was made with; nil where there is none, or the body is gone. 401 can mean many
+// things: there it must be another process that has renewed.
+func (t *transport) again(sent *http.Request, s *source, status int) *http.Request {
+	if h := sent.Header["X-Plex-Token"]; len(s.account) == 0 || len(h) != 1 || h[0] != s.account[0] {
+		return nil
+	}
+	ctx := sent.Context()
+	if status == statusJWTExpired {
+		if t.p.renew(ctx, s.life.token, needed) != nil {
+			return nil
+		}
+	} else {
+		t.p.sources.forget()
+	}
+	next, err := t.p.source(ctx)
+	if err != nil || len(next.account) == 0 || next.account[0] == s.account[0] {
+		return nil
+	}
+	r := *sent
+	if sent.Body != nil && sent.Body != http.NoBody {
+		if sent.GetBody == nil {
+			return nil
+		}
+		if r.Body, err = sent.GetBody(); err != nil {
+			return nil
+		}
+	}
+	r.Header = sent.Header.Clone()
+	r.Header["X-Plex-Token"] = next.account
+	return &r
 }
 
 // isPlexTV reports whether the account token may go to u.
@@ -136,9 +192,13 @@ type source struct {
 	account      []string // header values, shared by all requests
 	accountErr   error
 	server       []string
+	serverErr    error
 	serverOrigin string
 	insecure     bool // its certificate is not checked
 	identity     http.Header
+
+	life *life     // of the account token
+	due  time.Time // when to renew it, by plex.tv's clock; zero: never
 }
 
 // sources keeps one source a profile.
@@ -171,6 +231,19 @@ func (s *sources) put(instance string, v *source, generation int) {
 	}
 }
 
+// freshSource returns s, or what takes its place where its token is due to be
+// renewed.
+func (p *PlexAuth) freshSource(ctx context.Context, s *source) (*source, error) {
+	if s.accountErr != nil || p.client.clock.now().Before(s.due) {
+		return s, nil
+	}
+	renewed, err := p.freshen(ctx, s.life)
+	if err != nil || !renewed {
+		return s, err
+	}
+	return p.source(ctx)
+}
+
 func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 	s, generation := p.sources.get(p.instance)
 	if s != nil && time.Since(s.read) < readAgain {
@@ -193,11 +266,19 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 		s.accountErr = ErrTokenRejected
 	default:
 		s.account = []string{v.AccountToken.Secret()}[:1:1]
+		s.life = p.lifeOf(b)
+		s.due = s.life.due()
+		if s.due.IsZero() { // nothing renews it: it is good until its end
+			s.due = s.life.over()
+		}
 	}
 	if u, err := url.Parse(v.ServerURL); err == nil && u.Host != "" && !v.ServerToken.IsZero() {
 		s.serverOrigin = origin(u)
 		s.server = []string{v.ServerToken.Secret()}[:1:1]
 		s.insecure = !v.VerifySSL
+		if isJWT(v.ServerToken.Secret()) { // from a program that took it for a server's token
+			s.serverErr = fmt.Errorf("%w: what is saved for it is a JWT, which media servers do not take", ErrServerToken)
+		}
 	}
 	p.sources.put(p.instance, s, generation)
 	return s, nil

@@ -1,0 +1,162 @@
+package plexauth
+
+import (
+	"strings"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/ordered"
+)
+
+// What config.go is to the rest of a profile, this is to its device key: nothing
+// else knows the paths.
+
+// deviceBlock holds the profile's device key:
+//
+//	"_device": {"client_id": …, "kid": …, "secret": …, "scope": …, "bound_to": …}
+//
+// The device's token itself stands in account_token, where CrossWatch and
+// Settings look for it; bound_to tells by a hash that the token there is the
+// device's. So a token that somebody else writes is never taken for one that
+// the key renews, nor sent with the device's identifier. "secret" is a name that
+// CrossWatch encrypts.
+func (b *profile) deviceBlock() *ordered.Object {
+	if b.block == nil {
+		return nil
+	}
+	o, err := ordered.Parse(b.block.Get("_device"))
+	if err != nil {
+		return nil
+	}
+	return o
+}
+
+func (b *profile) bound(device *ordered.Object) bool {
+	mark := text(device.Get("bound_to"))
+	return mark != "" && mark == fingerprint(b.token("account_token"))
+}
+
+// device returns the profile's device key, nil where there is none.
+func (b *profile) device() (*device, error) {
+	o := b.deviceBlock()
+	if o == nil {
+		return nil, nil
+	}
+	return readDevice(text(o.Get("client_id")), text(o.Get("kid")), NewToken(text(o.Get("secret"))))
+}
+
+// ensureDevice returns the device key for the next login, made and remembered
+// where there is none. One that cannot be read is left alone until that login
+// has succeeded: the token beside it may still work.
+func (b *profile) ensureDevice() (*device, error) {
+	found, err := b.device()
+	o := b.deviceBlock()
+	if err == nil && found != nil && (b.bound(o) || found.clientID != b.longLivedID()) {
+		return found, nil
+	}
+	id := newClientID()
+	if err != nil && usableID(text(o.Get("client_id"))) {
+		id = text(o.Get("client_id"))
+	}
+	made, makeErr := newDevice(id)
+	if makeErr == nil && err == nil {
+		b.create()
+		b.setDevice(made)
+	}
+	return made, makeErr
+}
+
+// setDevice gives the profile a key that has no token yet.
+func (b *profile) setDevice(d *device) {
+	o := &ordered.Object{}
+	o.Set("client_id", ordered.String(d.clientID))
+	o.Set("kid", ordered.String(d.kid))
+	o.Set("secret", ordered.String(d.secret.Secret()))
+	b.set("_device", o.Bytes())
+}
+
+// bind makes t, which the device got with these scopes, the profile's token.
+func (b *profile) bind(t Token, scopes []string, skew time.Duration) {
+	o := b.deviceBlock()
+	if o == nil {
+		return
+	}
+	o.Delete("scope")
+	o.Delete("clock_skew")
+	o.Delete("leased_until_ms")
+	o.Set("bound_to", ordered.String(fingerprint(t)))
+	if len(scopes) > 0 {
+		o.Set("scope", ordered.String(strings.Join(scopes, ",")))
+	}
+	if skew.Abs() >= time.Minute {
+		o.Set("clock_skew", ordered.Int(int64(skew/time.Second)))
+	}
+	b.set("_device", o.Bytes())
+	b.setText("account_token", t.Secret())
+	b.remove("_rejected")
+}
+
+// signInDevice replaces the profile's account token by a device's.
+func (b *profile) signInDevice(t Token, d *device, scopes []string, skew time.Duration) {
+	b.setDevice(d)
+	b.bind(t, scopes, skew)
+	b.remove("_pending_pin")
+}
+
+// holds reports whether the profile's token is t, or came from the same approval
+// of a PIN that was made then: a device can be given another JWT at each look.
+func (b *profile) holds(t Token, d *device, made time.Time) bool {
+	l := b.life()
+	if l.token.Equal(t) {
+		return true
+	}
+	return d != nil && l.renewable() && l.device.kid == d.kid && l.issued.After(made.Add(l.skew))
+}
+
+// movedOver reports whether another profile's long-lived login under this
+// identifier was moved over to a device key.
+func (b *profile) movedOver(clientID string) bool {
+	for _, other := range b.others() {
+		if l := other.life(); l.renewable() && l.device.clientID == clientID {
+			return true
+		}
+	}
+	return false
+}
+
+// leasedUntil is until when a process has the renewing to itself.
+func (b *profile) leasedUntil() time.Time {
+	if o := b.deviceBlock(); o != nil {
+		return time.UnixMilli(integer(o.Get("leased_until_ms")))
+	}
+	return time.Time{}
+}
+
+func (b *profile) setLease(until time.Time) {
+	o := b.deviceBlock()
+	if o == nil {
+		return
+	}
+	o.Delete("leased_until_ms")
+	if !until.IsZero() {
+		o.Set("leased_until_ms", ordered.Int(until.UnixMilli()))
+	}
+	b.set("_device", o.Bytes())
+}
+
+// life reads how long the account token is good and what renews it.
+func (b *profile) life() *life {
+	l := &life{token: b.token("account_token")}
+	if c, ok := readClaims(l.token); ok {
+		l.issued, l.expires = c.issued, c.expires
+	}
+	o := b.deviceBlock()
+	if o == nil || !b.bound(o) {
+		return l
+	}
+	l.device, l.err = b.device()
+	if scope := text(o.Get("scope")); scope != "" {
+		l.scopes = strings.Split(scope, ",")
+	}
+	l.skew = time.Duration(integer(o.Get("clock_skew"))) * time.Second
+	return l
+}

@@ -1,0 +1,277 @@
+package plexauth
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+)
+
+const (
+	// backdate is how far in the past a device JWT is issued: clocks are read
+	// at full seconds and are never quite right.
+	backdate = 30 * time.Second
+	// deviceJWTLife is how long one may be used. We use each at once.
+	deviceJWTLife = 5 * time.Minute
+)
+
+// device is a key and the client identifier that it belongs to. The token of a
+// device is a JWT of seven days, and the key gets the next one.
+type device struct {
+	clientID string
+	kid      string // RFC 7638 thumbprint of the public key: plex.tv takes any kid, and calls it "thumbprint" itself
+	secret   Token  // the key's seed in base64url, as a JWK's "d"
+}
+
+// errDeviceKey says that a stored key is no use. It comes as an
+// [ErrCorruptConfig].
+var errDeviceKey = fmt.Errorf("%w: %w: the device key cannot be read; sign in again", ErrStore, ErrCorruptConfig)
+
+// newDevice makes a key for a client identifier.
+func newDevice(clientID string) (*device, error) {
+	seed := make([]byte, ed25519.SeedSize)
+	rand.Read(seed)
+	d := &device{clientID: clientID, secret: NewToken(base64.RawURLEncoding.EncodeToString(seed))}
+	key, err := d.jwk()
+	if err != nil {
+		return nil, err
+	}
+	d.kid = key.KeyID
+	return d, nil
+}
+
+// readDevice checks what was stored: a key of half its length, or another
+// key's kid, must be found before plex.tv is bothered with it.
+func readDevice(clientID, kid string, secret Token) (*device, error) {
+	d := &device{clientID: clientID, kid: kid, secret: secret}
+	key, err := d.jwk()
+	if err != nil || !usableID(clientID) || kid != key.KeyID {
+		return nil, errDeviceKey
+	}
+	return d, nil
+}
+
+// private is the key itself.
+func (d *device) private() (ed25519.PrivateKey, error) {
+	seed, err := base64.RawURLEncoding.Strict().DecodeString(d.secret.Secret())
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return nil, errDeviceKey
+	}
+	return ed25519.NewKeyFromSeed(seed), nil
+}
+
+// jwk is the public key as plex.tv wants it.
+func (d *device) jwk() (*jose.JSONWebKey, error) {
+	private, err := d.private()
+	if err != nil {
+		return nil, err
+	}
+	key := &jose.JSONWebKey{Key: private.Public(), Algorithm: string(jose.EdDSA), Use: "sig"}
+	thumbprint, err := key.Thumbprint(crypto.SHA256)
+	if err != nil {
+		return nil, fmt.Errorf("plexauth: %w", err)
+	}
+	key.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint)
+	return key, nil
+}
+
+// registration is the body that makes the key known: of POST auth/jwk, and of
+// POST pins.
+func (d *device) registration(strong bool) ([]byte, error) {
+	key, err := d.jwk()
+	if err != nil {
+		return nil, err
+	}
+	return json.Marshal(struct {
+		JWK    *jose.JSONWebKey `json:"jwk"`
+		Strong bool             `json:"strong,omitempty"`
+	}{key, strong})
+}
+
+// sign makes a device JWT: the device's word that it is asking. now is by
+// plex.tv's clock; nonce may be empty where a PIN is looked at.
+func (d *device) sign(nonce string, scopes []string, now time.Time) (string, error) {
+	private, err := d.private()
+	if err != nil {
+		return "", err
+	}
+	signer, err := jose.NewSigner(
+		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: private, KeyID: d.kid}},
+		(&jose.SignerOptions{}).WithType("JWT"),
+	)
+	if err != nil {
+		return "", fmt.Errorf("plexauth: %w", err)
+	}
+	issued := now.Add(-backdate)
+	payload, err := json.Marshal(struct {
+		Audience string `json:"aud"`
+		Issuer   string `json:"iss"`
+		Issued   int64  `json:"iat"`
+		Expires  int64  `json:"exp"`
+		Nonce    string `json:"nonce,omitempty"`
+		Scope    string `json:"scope,omitempty"`
+	}{"plex.tv", d.clientID, issued.Unix(), issued.Add(deviceJWTLife).Unix(), nonce, strings.Join(scopes, ",")})
+	if err != nil {
+		return "", fmt.Errorf("plexauth: %w", err)
+	}
+	jws, err := signer.Sign(payload)
+	if err != nil {
+		return "", fmt.Errorf("plexauth: %w", err)
+	}
+	return jws.CompactSerialize()
+}
+
+// isTaken recognizes plex.tv's word that a key is registered already.
+func isTaken(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && e.StatusCode == http.StatusUnprocessableEntity && e.is != ErrTokenRejected
+}
+
+// checkScopes refuses what would become two scopes or none. Which names plex.tv
+// knows is its own business.
+func checkScopes(scopes []string) error {
+	for _, s := range scopes {
+		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == ',' || r == '"' || r >= 0x7f }) {
+			return fmt.Errorf("plexauth: scope %q must be one word, such as username", s)
+		}
+	}
+	return nil
+}
+
+// prove makes sure that an approved token is what it seems: a device's JWT must
+// be plex.tv's own, and where it has expired while it was parked, the next one
+// takes its place. told is whom a verified token names, nil for any other.
+func (p *PlexAuth) prove(ctx context.Context, v *pendingPIN) (t Token, told *Account, err error) {
+	if v.device == nil || !isJWT(v.token.Secret()) {
+		return v.token, nil, nil
+	}
+	c, err := p.client.verify(ctx, v.token, v.device)
+	if isNotGenuine(err) { // plex.tv may have a better one at the next look
+		return Token{}, nil, errors.Join(err, p.update(ctx, func(b *profile) error {
+			if now := b.pending(); now != nil && now.id == v.id && now.token.Equal(v.token) {
+				b.unpark()
+			}
+			return nil
+		}, v.token))
+	}
+	if err != nil {
+		return Token{}, nil, err
+	}
+	t = v.token
+	if past(c.expires, p.client.clock.now()) {
+		if t, err = p.exchange(ctx, v.device, p.options.Scopes); err != nil {
+			return Token{}, nil, err
+		}
+	}
+	return t, &c.account, nil
+}
+
+// UseDeviceKey moves the profile's long-lived login over to a device key,
+// without asking the person again. Afterwards the profile has a JWT.
+//
+// plex.tv ends the long-lived token by that: every program that has a copy of it
+// is signed out, and media servers may refuse what takes its place. The way back
+// is a new login. To have both, leave this profile alone and sign in under
+// another one with [Options].DeviceKey. See docs/device-keys.md.
+//
+// The key takes over the token's client identifier, and other profiles of the
+// store get another one for their next login. Where another profile lives on the
+// same token, nothing is done and the error says so.
+//
+// If it fails on the way, calling it again goes on from there. With a device key
+// already it is [PlexAuth.Refresh]. Its errors are those of [PlexAuth.Account]
+// and of Refresh.
+func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return p.blank(), err
+	}
+	if l := p.lifeOf(b); l.renewable() || l.err != nil {
+		return p.Refresh(ctx)
+	}
+	return p.statusNow(ctx, p.ask(ctx, func(t Token, clientID string) error { return p.moveOver(ctx, t, clientID) }))
+}
+
+// moveOver registers a key for the device of the long-lived token t, and
+// exchanges it for a JWT.
+func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error {
+	for again := true; ; again = false {
+		var d *device
+		err := p.update(ctx, func(b *profile) (err error) {
+			if !b.token("account_token").Equal(t) {
+				return errors.New("plexauth: somebody has signed in anew meanwhile, nothing was changed")
+			}
+			if isJWT(t.Secret()) {
+				return errors.New("plexauth: the token is a JWT already, and its device key is not here")
+			}
+			for _, other := range b.others() {
+				if other.token("account_token").Equal(t) {
+					return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
+				}
+			}
+			// A key that is there was made by a call that failed: it may be registered.
+			if d, err = b.device(); err == nil && d != nil && d.clientID == clientID && again {
+				return nil
+			}
+			if d, err = newDevice(clientID); err == nil {
+				b.setDevice(d)
+			}
+			return err
+		}, t)
+		if err != nil {
+			return err
+		}
+		err = p.client.register(ctx, d, t)
+		taken := isTaken(err)
+		if err != nil && !taken {
+			return err
+		}
+		// From here on the key gets the tokens, also if this call ends early.
+		l := &life{token: t, device: d}
+		bound := func(b *profile) error {
+			if b.token("account_token").Equal(t) {
+				b.bind(t, nil, p.client.clock.skew())
+			}
+			return nil
+		}
+		if !taken { // else it may be somebody else's: the exchange tells
+			if err := p.update(ctx, bound, t); err != nil {
+				return err
+			}
+		}
+		renewed, err := p.exchange(ctx, d, p.options.Scopes)
+		switch {
+		case err == nil:
+			if err := p.saveRenewed(ctx, l, renewed); err != nil {
+				return err
+			}
+			p.info(ctx, "moved over to a device key")
+			return nil
+		case taken && again && isTaken(err): // another device's: one new key
+			continue
+		}
+		return err
+	}
+}
+
+// register makes a device key known for the device that a long-lived token
+// belongs to.
+func (c *client) register(ctx context.Context, d *device, t Token) error {
+	body, err := d.registration(false)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, &call{
+		op: "register device key", method: http.MethodPost, url: c.clients + "/api/v2/auth/jwk",
+		clientID: d.clientID, token: t, account: true, body: body,
+	})
+}

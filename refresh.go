@@ -1,0 +1,526 @@
+package plexauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// A token is renewed when renewAfter of its life is over, and up to
+	// renewJitter more, each process at its own time.
+	renewAfter, renewJitter = 0.70, 0.05
+	// lastMinute of a token counts as over: it must last for the request.
+	lastMinute = time.Minute
+	// leaseLife is how long one process has the renewing to itself.
+	leaseLife = 30 * time.Second
+	leasePoll = 250 * time.Millisecond
+	// A renewal that failed is not tried again before a while, which doubles:
+	// plex.tv counts the nonces that it gives away.
+	shortestBackoff, longestBackoff = time.Minute, 15 * time.Minute
+	offlineBackoff                  = 2 * time.Second // where plex.tv was not reached at all
+	renewSaveLimit                  = 3 * time.Second
+	// verifyLeeway is how far the clocks may be apart where a new token's life
+	// is checked.
+	verifyLeeway = time.Minute
+)
+
+// Refresh gets a new JWT for a login with a device key, whether or not the old
+// one is due; [PlexAuth.Token] and [PlexAuth.Transport] do so by themselves when
+// it is. A call within a second of another exchange answers from that. It works
+// as well weeks after the JWT has expired. For a long-lived token it is
+// [PlexAuth.Verify].
+//
+// Only where plex.tv says that the device is not authorized any more is the
+// error [ErrTokenRejected], and NeedsLogin set. Any other failure leaves the JWT
+// as it was: [ErrUnavailable], [ErrRateLimited], [ErrCorruptConfig] where the key
+// cannot be read, and other errors of the store. Without a token it is
+// [ErrNotConnected].
+func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return p.blank(), err
+	}
+	switch l := p.lifeOf(b); {
+	case b.rejected():
+		err = ErrTokenRejected
+	case l.err != nil:
+		err = l.err
+	case l.renewable():
+		err = p.renew(ctx, l.token, asked)
+	default:
+		return p.Verify(ctx)
+	}
+	return p.statusNow(ctx, err)
+}
+
+// life is how long a profile's account token is good, by plex.tv's clock, and
+// how the next one is got.
+type life struct {
+	token   Token
+	issued  time.Time
+	expires time.Time // zero: it does not say
+	scopes  []string  // that were asked for with it
+	device  *device   // gets the next one; nil where nothing can
+	err     error     // the device key is there, and no use
+
+	skew time.Duration // of plex.tv's clock when the token was got
+}
+
+// renewable reports whether the token is a device's.
+func (l *life) renewable() bool { return l.device != nil }
+
+// lifeOf reads the life of a profile's token.
+func (p *PlexAuth) lifeOf(b *profile) *life {
+	l := b.life()
+	p.client.clock.recall(l.skew)
+	return l
+}
+
+// due is when to get the next token; zero: never. What a device has for a token
+// that is no JWT is to be exchanged for one at once.
+func (l *life) due() time.Time {
+	switch {
+	case !l.renewable():
+		return time.Time{}
+	case l.expires.IsZero():
+		return time.Unix(0, 0)
+	}
+	return l.issued.Add(time.Duration(float64(l.whole()) * (renewAfter + renewJitter*ownShare(l.token))))
+}
+
+// whole is the life from its begin to its end.
+func (l *life) whole() time.Duration { return max(0, l.expires.Sub(l.issued)) }
+
+// over is when the token is no longer good for a request; zero: never.
+func (l *life) over() time.Time {
+	if l.expires.IsZero() {
+		return time.Time{}
+	}
+	return l.expires.Add(-min(lastMinute, l.whole()/10))
+}
+
+// lost reports whether only a new login can help, now or soon.
+func (l *life) lost(now time.Time) bool {
+	return l.err != nil || !l.renewable() && past(l.over(), now)
+}
+
+// past reports whether a time has come that is not zero.
+func past(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
+
+var processSeed = maphash.MakeSeed()
+
+// ownShare is a number from 0 to 1 that is this process's own for a token.
+func ownShare(t Token) float64 {
+	return float64(maphash.String(processSeed, t.Secret())>>11) / (1 << 53)
+}
+
+// expiredError says that a token is past its life, and why there is no next.
+func expiredError(why error) error {
+	if why == nil {
+		return fmt.Errorf("%w, and there is no device key to renew it: sign in again", ErrTokenExpired)
+	}
+	return fmt.Errorf("%w, and there is no new one yet: %w", ErrTokenExpired, why)
+}
+
+// urgency says how much a caller wants a new token.
+type urgency int
+
+const (
+	spare  urgency = iota // the old one still works: nobody waits for another's attempt
+	needed                // the old one is over
+	asked                 // by Refresh: now, whatever failed before
+)
+
+// errNotNow tells a caller with a good token to go on with it.
+var errNotNow = errors.New("plexauth: not renewed now")
+
+// renewals are the renewals of this process, one a profile.
+type renewals struct {
+	mu         sync.Mutex // guards the map, never held while waiting
+	byInstance map[string]*renewal
+}
+
+func (s *renewals) of(instance string) *renewal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.byInstance[instance]
+	if r == nil {
+		if s.byInstance == nil {
+			s.byInstance = map[string]*renewal{}
+		}
+		r = &renewal{turn: make(chan struct{}, 1)}
+		s.byInstance[instance] = r
+	}
+	return r
+}
+
+// renewal lets the callers for one profile take turns: the first one makes the
+// exchange, and its result answers the others.
+type renewal struct {
+	turn chan struct{} // held by whoever renews
+
+	mu       sync.Mutex // guards the rest, never held while waiting
+	at       time.Time  // when the last exchange ended
+	err      error      // how
+	failures int        // in a row
+	pause    time.Time  // no other attempt before, by the wall clock
+}
+
+// recent is the result of an exchange that ended just now.
+func (r *renewal) recent() (error, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err, !r.at.IsZero() && time.Since(r.at) < fresh
+}
+
+// paused is the last failure, while no other attempt is to be made.
+func (r *renewal) paused() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Now().Round(0).Before(r.pause) {
+		return r.err
+	}
+	return nil
+}
+
+// note keeps the result of an exchange.
+func (r *renewal) note(err error) (failures int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.at, r.err = time.Now(), err
+	if err == nil {
+		r.failures, r.pause = 0, time.Time{}
+		return 0
+	}
+	wait, most := shortestBackoff, longestBackoff
+	var e *Error
+	if errors.As(err, &e) {
+		if e.cause != nil {
+			wait = offlineBackoff
+		}
+		wait = max(wait, e.RetryAfter)
+		most = max(most, wait)
+	}
+	r.pause = time.Now().Round(0).Add(jitter(min(wait<<min(r.failures, 10), most)))
+	r.failures++
+	return r.failures
+}
+
+// freshen renews a token that is due. It reports whether the profile has another
+// one now; an error means that the old one is over.
+func (p *PlexAuth) freshen(ctx context.Context, l *life) (bool, error) {
+	now := p.client.clock.now()
+	switch {
+	case past(l.over(), now):
+		if l.err != nil || !l.renewable() {
+			return false, expiredError(l.err)
+		}
+		if err := p.renew(ctx, l.token, needed); err != nil {
+			return false, p.notRenewed(ctx, err)
+		}
+		return true, nil
+	case past(l.due(), now):
+		return p.renew(ctx, l.token, spare) == nil, nil
+	}
+	return false, nil
+}
+
+// notRenewed is the error for a caller who has no good token.
+func (p *PlexAuth) notRenewed(ctx context.Context, err error) error {
+	if errors.Is(err, ErrTokenRejected) || errors.Is(err, ErrNotConnected) || ctx.Err() != nil {
+		return err
+	}
+	return expiredError(err)
+}
+
+// outlived deals with a token that plex.tv does not take any more, as its err
+// says. It reports whether the profile has another one now. A device's 401 is no
+// verdict before its key was tried: another process may have renewed, or plex.tv
+// may end a JWT early.
+func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, error) {
+	b, loadErr := p.load(ctx)
+	if loadErr != nil {
+		return false, loadErr
+	}
+	l := b.life()
+	switch {
+	case !l.token.Equal(t):
+		return !l.token.IsZero(), err
+	case l.err != nil && errors.Is(err, ErrTokenExpired):
+		return false, fmt.Errorf("%w; it cannot be renewed: %w", err, l.err)
+	case !l.renewable():
+		return false, err
+	}
+	if renewErr := p.renew(ctx, t, needed); renewErr != nil {
+		return false, p.notRenewed(ctx, renewErr)
+	}
+	return true, nil
+}
+
+// renew gets the successor of t, the token that the caller found, unless there
+// is one already. Of the callers in one process one makes the exchange; each
+// waits only as long as its own context lasts.
+func (p *PlexAuth) renew(ctx context.Context, t Token, u urgency) error {
+	r := p.renewals.of(p.instance)
+	if u == spare {
+		if r.paused() != nil {
+			return errNotNow
+		}
+		select {
+		case r.turn <- struct{}{}:
+		default:
+			return errNotNow
+		}
+	} else {
+		select {
+		case r.turn <- struct{}{}:
+		case <-ctx.Done():
+			return fmt.Errorf("plexauth: waiting for a new token: %w", ctx.Err())
+		}
+	}
+	defer func() { <-r.turn }()
+	if err, ok := r.recent(); ok {
+		return err
+	}
+	return p.renewInTurn(ctx, r, t, u)
+}
+
+// renewInTurn is renew for the one whose turn it is.
+func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgency) error {
+	b, err := p.load(ctx)
+	if err != nil {
+		return err
+	}
+	if now := b.token("account_token"); !now.Equal(t) { // another process was faster
+		p.sources.forget()
+		return nil
+	}
+	if err := r.paused(); err != nil && u != asked {
+		return err
+	}
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if u == spare { // this caller has better things to do than to wait for long
+		limited, cancel = context.WithTimeout(ctx, attemptLimit)
+	}
+	defer cancel()
+	l, err := p.lease(limited, t, u)
+	if l != nil {
+		var renewed Token
+		if renewed, err = p.exchange(limited, l.device, p.scopes(l)); err == nil {
+			err = p.saveRenewed(ctx, l, renewed)
+		} else {
+			p.endLease(ctx, l, err)
+		}
+	} else if err == nil || errors.Is(err, errNotNow) {
+		return err
+	}
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("plexauth: renewing the token: %w", ctx.Err()) // whoever is next begins anew
+	}
+	failures := r.note(err)
+	switch {
+	case err == nil:
+		p.info(ctx, "token renewed")
+	case failures == 1:
+		p.warn(ctx, "the token could not be renewed", err)
+	}
+	return err
+}
+
+// scopes are the claims to ask for: the program's, or those asked for last.
+func (p *PlexAuth) scopes(l *life) []string {
+	if len(p.options.Scopes) > 0 {
+		return p.options.Scopes
+	}
+	return l.scopes
+}
+
+// lease claims the renewing for this process. It returns nil where the store
+// has another token than t already. While another process renews, it waits for
+// that one's result.
+func (p *PlexAuth) lease(ctx context.Context, t Token, u urgency) (*life, error) {
+	for {
+		var l *life
+		var busy bool
+		err := p.update(ctx, func(b *profile) error {
+			l, busy = nil, false
+			found := b.life()
+			switch {
+			case !found.token.Equal(t):
+				return nil
+			case b.rejected():
+				return ErrTokenRejected
+			case found.err != nil:
+				return found.err
+			case !found.renewable():
+				return nil
+			}
+			now := time.Now()
+			if until := b.leasedUntil(); until.After(now) && !until.After(now.Add(leaseLife)) {
+				busy = true
+				return nil
+			}
+			l = found
+			b.setLease(now.Add(leaseLife))
+			return nil
+		}, t)
+		switch {
+		case err != nil || !busy:
+			return l, err
+		case u == spare:
+			return nil, errNotNow
+		}
+		if err := sleep(ctx, leasePoll); err != nil {
+			return nil, fmt.Errorf("plexauth: waiting for a new token: %w", err)
+		}
+	}
+}
+
+// endLease lets others try after a failure, and keeps plex.tv's verdict on the
+// device. Nothing else of the credential changes.
+func (p *PlexAuth) endLease(ctx context.Context, l *life, err error) {
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
+	defer cancel()
+	updateErr := p.update(late, func(b *profile) error {
+		if b.text("account_token") != "" && b.token("account_token").Equal(l.token) {
+			b.setLease(time.Time{})
+			if errors.Is(err, ErrTokenRejected) {
+				b.setRejected()
+			}
+		}
+		return nil
+	}, l.token)
+	if updateErr != nil {
+		p.warn(ctx, "the outcome of a renewal was not saved", updateErr)
+	}
+}
+
+// saveRenewed puts the new token in the old one's place. Where somebody has
+// signed in meanwhile, that stands; where another process has renewed as well,
+// the token that was issued last.
+func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t Token) error {
+	ctx, cancel := context.WithTimeout(ctx, renewSaveLimit)
+	defer cancel()
+	fresh, _ := readClaims(t)
+	return p.save(ctx, t, func(b *profile) error {
+		now := b.life()
+		sameDevice := now.renewable() && now.device.kid == l.device.kid
+		if now.token.Equal(l.token) || sameDevice && !now.issued.After(fresh.issued) {
+			b.bind(t, p.scopes(l), p.client.clock.skew())
+		}
+		return nil
+	})
+}
+
+// exchange gets a Plex JWT for a device: nonce, signature, exchange, at once.
+// Where that fails in a way that a new nonce may mend, it is done once more.
+func (p *PlexAuth) exchange(ctx context.Context, d *device, scopes []string) (Token, error) {
+	// The keys first: a token that cannot be verified must not be asked for.
+	if _, _, err := p.client.keys.get(ctx, p.client, d.clientID, false); err != nil {
+		return Token{}, err
+	}
+	var t Token
+	var err error
+	for again := true; ; again = false {
+		var nonce string
+		if nonce, err = p.client.nonce(ctx, d); err != nil {
+			break
+		}
+		t, err = p.client.redeem(ctx, d, nonce, scopes)
+		var e *Error
+		if !again || !errors.As(err, &e) || !e.transient && e.StatusCode != http.StatusUnprocessableEntity {
+			break
+		}
+	}
+	if skew := p.client.clock.skew(); skew.Abs() >= time.Minute && !p.client.clock.warned.Swap(true) {
+		p.logf(ctx, slog.LevelWarn, "this machine's clock is wrong, plex.tv's is gone by", slog.Duration("off", skew.Round(time.Second)))
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	c, err := p.client.verify(ctx, t, d)
+	if err != nil {
+		return Token{}, err
+	}
+	if past(c.expires.Add(verifyLeeway), p.client.clock.now()) {
+		return Token{}, notGenuine(errors.New("the token has expired already"))
+	}
+	return t, nil
+}
+
+const opRenew = "renew token"
+
+// nonce asks for a number to be signed, good once and for five minutes.
+func (c *client) nonce(ctx context.Context, d *device) (nonce string, err error) {
+	err = c.do(ctx, &call{
+		op: opRenew, method: http.MethodGet, url: c.clients + "/api/v2/auth/nonce", clientID: d.clientID,
+		decode: func(body []byte) error {
+			var j struct {
+				Nonce json.RawMessage `json:"nonce"`
+			}
+			if err := json.Unmarshal(body, &j); err != nil {
+				return err
+			}
+			if nonce = text(j.Nonce); nonce == "" {
+				return errors.New("no nonce")
+			}
+			return nil
+		},
+	})
+	return nonce, err
+}
+
+// redeem exchanges a device JWT for a Plex JWT. A 401 is the verdict that the
+// device is not authorized any more.
+func (c *client) redeem(ctx context.Context, d *device, nonce string, scopes []string) (t Token, err error) {
+	jwt, err := d.sign(nonce, scopes, c.clock.now())
+	if err != nil {
+		return Token{}, err
+	}
+	body, err := json.Marshal(map[string]string{"jwt": jwt})
+	if err != nil {
+		return Token{}, fmt.Errorf("plexauth: %s: %w", opRenew, err)
+	}
+	err = c.do(ctx, &call{
+		op: opRenew, method: http.MethodPost, url: c.clients + "/api/v2/auth/token", clientID: d.clientID,
+		body: body, once: true, secrets: []string{jwt, nonce},
+		decode: func(body []byte) (err error) {
+			t, err = decodeExchange(body)
+			return err
+		},
+	})
+	var e *Error
+	if errors.As(err, &e) && e.is == nil { // plex.tv's own word, and not on the weather
+		e.is = ErrUnavailable
+		if e.StatusCode == http.StatusUnauthorized && (e.Code == 0 || e.Code == 1001) {
+			e.is = ErrTokenRejected
+		}
+	}
+	return t, err
+}
+
+// decodeExchange reads the answer of auth/token. Plex documents auth_token;
+// elsewhere the same thing is called authToken.
+func decodeExchange(body []byte) (Token, error) {
+	var j struct {
+		Documented json.RawMessage `json:"auth_token"`
+		Elsewhere  json.RawMessage `json:"authToken"`
+	}
+	if err := json.Unmarshal(body, &j); err != nil {
+		return Token{}, err
+	}
+	for _, v := range []json.RawMessage{j.Documented, j.Elsewhere} {
+		if secret := strings.TrimSpace(text(v)); usableToken(secret) && isJWT(secret) {
+			return NewToken(secret), nil
+		}
+	}
+	return Token{}, errors.New("no JWT")
+}
