@@ -1,8 +1,8 @@
 package plexauth
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -48,43 +48,33 @@ func (p *PlexAuth) HomeUsers(ctx context.Context) (users []HomeUser, err error) 
 // number or uuid cannot be switched to and is left out.
 func decodeHomeUsers(body []byte) ([]HomeUser, error) {
 	var home struct {
-		Users []json.RawMessage `json:"users"`
+		Users []struct {
+			ID           laxInt  `json:"id"`
+			UUID         laxText `json:"uuid"`
+			Title        laxText `json:"title"`
+			Username     laxText `json:"username"`
+			FriendlyName laxText `json:"friendlyName"`
+			Thumb        laxText `json:"thumb"`
+			Admin        laxBool `json:"admin"`
+			Guest        laxBool `json:"guest"`
+			Restricted   laxBool `json:"restricted"`
+			Protected    laxBool `json:"protected"`
+		} `json:"users"`
 	}
-	if err := json.Unmarshal(body, &home); err != nil {
+	if err := unmarshal(body, &home); err != nil {
 		return nil, err
 	}
 	if home.Users == nil {
 		return nil, errors.New("no list where Home users were asked for")
 	}
 	users := make([]HomeUser, 0, len(home.Users))
-	for _, raw := range home.Users {
-		var j struct {
-			ID           json.RawMessage `json:"id"`
-			UUID         json.RawMessage `json:"uuid"`
-			Title        json.RawMessage `json:"title"`
-			Username     json.RawMessage `json:"username"`
-			FriendlyName json.RawMessage `json:"friendlyName"`
-			Thumb        json.RawMessage `json:"thumb"`
-			Admin        json.RawMessage `json:"admin"`
-			Guest        json.RawMessage `json:"guest"`
-			Restricted   json.RawMessage `json:"restricted"`
-			Protected    json.RawMessage `json:"protected"`
-		}
-		if json.Unmarshal(raw, &j) != nil {
-			continue
-		}
-		u := HomeUser{ID: integer(j.ID), UUID: text(j.UUID), Title: text(j.Title), Username: text(j.Username), Thumb: text(j.Thumb)}
-		for _, name := range []string{text(j.FriendlyName), u.Username} {
-			if u.Title == "" {
-				u.Title = name
-			}
-		}
-		u.Admin, _ = truth(j.Admin)
-		u.Guest, _ = truth(j.Guest)
-		u.Restricted, _ = truth(j.Restricted)
-		u.Protected, _ = truth(j.Protected)
+	for _, u := range home.Users {
 		if u.ID > 0 && u.UUID != "" {
-			users = append(users, u)
+			users = append(users, HomeUser{
+				ID: int64(u.ID), UUID: string(u.UUID), Title: string(cmp.Or(u.Title, u.FriendlyName, u.Username)),
+				Username: string(u.Username), Thumb: string(u.Thumb), Admin: bool(u.Admin), Guest: bool(u.Guest),
+				Restricted: bool(u.Restricted), Protected: bool(u.Protected),
+			})
 		}
 	}
 	return users, nil
@@ -156,7 +146,7 @@ func (c *client) switchUser(ctx context.Context, t Token, clientID string, u Hom
 	}
 	if pin != "" {
 		q.url += "?pin=" + escape(pin)
-		q.secrets = []string{pin, escape(pin)}
+		q.secrets = []string{pin, escape(pin), url.QueryEscape(pin)}
 	}
 	err = c.do(ctx, q)
 	var e *Error
@@ -171,17 +161,16 @@ func (c *client) switchUser(ctx context.Context, t Token, clientID string, u Hom
 
 func decodeSwitch(body []byte, u HomeUser) (Token, error) {
 	var j struct {
-		ID        json.RawMessage `json:"id"`
-		UUID      json.RawMessage `json:"uuid"`
-		AuthToken json.RawMessage `json:"authToken"`
+		UUID      laxText `json:"uuid"`
+		AuthToken laxText `json:"authToken"`
 	}
-	if err := json.Unmarshal(body, &j); err != nil {
+	if err := unmarshal(body, &j); err != nil {
 		return Token{}, err
 	}
-	if uuid := text(j.UUID); uuid != "" && uuid != u.UUID {
+	if j.UUID != "" && string(j.UUID) != u.UUID {
 		return Token{}, errors.New("another user than the one asked for")
 	}
-	secret := strings.TrimSpace(text(j.AuthToken))
+	secret := strings.TrimSpace(string(j.AuthToken))
 	if !usableToken(secret) {
 		return Token{}, errors.New("no token")
 	}

@@ -297,15 +297,15 @@ func decodeAccounts(body []byte) (ids []int64, err error) {
 	var j struct {
 		MediaContainer struct {
 			Account []struct {
-				ID json.RawMessage `json:"id"`
+				ID laxInt `json:"id"`
 			}
 		}
 	}
-	if err := json.Unmarshal(body, &j); err != nil {
+	if err := unmarshal(body, &j); err != nil {
 		return nil, err
 	}
 	for _, a := range j.MediaContainer.Account {
-		ids = append(ids, integer(a.ID))
+		ids = append(ids, int64(a.ID))
 	}
 	return ids, nil
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
-	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
@@ -248,14 +247,14 @@ func decodeIdentity(body []byte) (machineID, version string, err error) {
 	} else {
 		var j struct {
 			MediaContainer struct {
-				MachineID json.RawMessage `json:"machineIdentifier"`
-				Version   json.RawMessage `json:"version"`
+				MachineID laxText `json:"machineIdentifier"`
+				Version   laxText `json:"version"`
 			}
 		}
-		if err := json.Unmarshal(body, &j); err != nil {
+		if err := unmarshal(body, &j); err != nil {
 			return "", "", err
 		}
-		machineID, version = text(j.MediaContainer.MachineID), text(j.MediaContainer.Version)
+		machineID, version = string(j.MediaContainer.MachineID), string(j.MediaContainer.Version)
 	}
 	if machineID == "" {
 		return "", "", errors.New("what answers is no Plex media server")
@@ -271,6 +270,8 @@ func whyNot(u *url.URL, err error) string {
 	}
 	var name x509.HostnameError
 	switch {
+	case e.cause != nil && strings.Contains(e.cause.text, "server gave HTTP response"):
+		return "plain http is spoken here, not https"
 	case errors.Is(err, errInClear):
 		return "plain http to an address that is not private: a token must not go there in clear, use https"
 	case errors.As(err, &name):
@@ -289,9 +290,6 @@ func whyNot(u *url.URL, err error) string {
 	case "timeout":
 		return fmt.Sprintf("no answer within %d seconds: another network, a firewall, or the server is off", int(probeLimit.Seconds()))
 	case "tls":
-		if strings.Contains(e.cause.text, "server gave HTTP response") {
-			return "the server speaks plain http here, not https"
-		}
 		return "the certificate cannot be verified: " + e.cause.text
 	case "proxy":
 		return "the proxy does not let this through: " + e.cause.text

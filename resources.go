@@ -2,7 +2,6 @@ package plexauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -109,17 +108,17 @@ func (c *client) readServers(ctx context.Context, t Token, clientID string) (ser
 // decodeServers takes the media servers out of a list of devices. A field of
 // another shape counts as absent; so does a device or connection that is none.
 func decodeServers(body []byte) ([]Server, error) {
-	var devices []json.RawMessage
-	if err := json.Unmarshal(body, &devices); err != nil {
+	var devices []resource
+	if err := unmarshal(body, &devices); err != nil {
 		return nil, err
 	}
 	if devices == nil {
 		return nil, errors.New("no list where servers were asked for")
 	}
 	var servers []Server
-	for _, device := range devices {
-		if s, ok := decodeServer(device); ok {
-			servers = append(servers, s)
+	for i := range devices {
+		if d := &devices[i]; d.MachineID != "" && provides(string(d.Provides), "server") {
+			servers = append(servers, d.server())
 		}
 	}
 	slices.SortStableFunc(servers, func(a, b Server) int { return a.distance() - b.distance() })
@@ -137,54 +136,54 @@ func (s Server) distance() int {
 	return 2
 }
 
-func decodeServer(device json.RawMessage) (s Server, ok bool) {
-	var j struct {
-		Name                 json.RawMessage `json:"name"`
-		Version              json.RawMessage `json:"productVersion"`
-		Platform             json.RawMessage `json:"platform"`
-		ClientIdentifier     json.RawMessage `json:"clientIdentifier"`
-		Provides             json.RawMessage `json:"provides"`
-		OwnerID              json.RawMessage `json:"ownerId"`
-		SourceTitle          json.RawMessage `json:"sourceTitle"`
-		PublicAddress        json.RawMessage `json:"publicAddress"`
-		AccessToken          json.RawMessage `json:"accessToken"`
-		Owned                json.RawMessage `json:"owned"`
-		Home                 json.RawMessage `json:"home"`
-		Presence             json.RawMessage `json:"presence"`
-		HTTPSRequired        json.RawMessage `json:"httpsRequired"`
-		Relay                json.RawMessage `json:"relay"`
-		PublicAddressMatches json.RawMessage `json:"publicAddressMatches"`
-		Connections          json.RawMessage `json:"connections"`
+// resource is an entry of the list: a media server, a player, anything.
+type resource struct {
+	Name                 laxText `json:"name"`
+	Version              laxText `json:"productVersion"`
+	Platform             laxText `json:"platform"`
+	MachineID            laxText `json:"clientIdentifier"`
+	Provides             laxText `json:"provides"`
+	OwnerID              laxInt  `json:"ownerId"`
+	Owner                laxText `json:"sourceTitle"`
+	PublicAddress        laxText `json:"publicAddress"`
+	AccessToken          laxText `json:"accessToken"`
+	Owned                laxBool `json:"owned"`
+	Home                 laxBool `json:"home"`
+	Presence             laxBool `json:"presence"`
+	HTTPSRequired        laxBool `json:"httpsRequired"`
+	Relay                laxBool `json:"relay"`
+	PublicAddressMatches laxBool `json:"publicAddressMatches"`
+	Connections          []struct {
+		URI     laxText `json:"uri"`
+		Address laxText `json:"address"`
+		Port    laxInt  `json:"port"`
+		Local   laxBool `json:"local"`
+		Relay   laxBool `json:"relay"`
+		IPv6    laxBool `json:"IPv6"`
+	} `json:"connections"`
+}
+
+func (d *resource) server() Server {
+	s := Server{
+		Name: string(d.Name), MachineID: string(d.MachineID), Version: string(d.Version), Platform: string(d.Platform),
+		Owned: bool(d.Owned), Home: bool(d.Home), OwnerID: int64(d.OwnerID), Owner: string(d.Owner),
+		Presence: bool(d.Presence), HTTPSRequired: bool(d.HTTPSRequired), Relay: bool(d.Relay),
+		PublicAddressMatches: bool(d.PublicAddressMatches), PublicAddress: string(d.PublicAddress),
 	}
-	if json.Unmarshal(device, &j) != nil || !provides(text(j.Provides), "server") {
-		return s, false
-	}
-	s = Server{
-		Name: text(j.Name), MachineID: text(j.ClientIdentifier), Version: text(j.Version), Platform: text(j.Platform),
-		OwnerID: integer(j.OwnerID), Owner: text(j.SourceTitle), PublicAddress: text(j.PublicAddress),
-	}
-	if s.MachineID == "" {
-		return s, false
-	}
-	s.Owned, _ = truth(j.Owned)
-	s.Home, _ = truth(j.Home)
-	s.Presence, _ = truth(j.Presence)
-	s.HTTPSRequired, _ = truth(j.HTTPSRequired)
-	s.Relay, _ = truth(j.Relay)
-	s.PublicAddressMatches, _ = truth(j.PublicAddressMatches)
-	if t := strings.TrimSpace(text(j.AccessToken)); usableToken(t) {
+	if t := strings.TrimSpace(string(d.AccessToken)); usableToken(t) {
 		if s.onlyJWT = isJWT(t); !s.onlyJWT {
 			s.Token = NewToken(t)
 		}
 	}
-	var connections []json.RawMessage
-	_ = json.Unmarshal(j.Connections, &connections)
-	for _, c := range connections {
-		if c, ok := decodeConnection(c); ok {
-			s.Connections = append(s.Connections, c)
+	for _, c := range d.Connections {
+		if c.URI != "" {
+			s.Connections = append(s.Connections, Connection{
+				URI: strings.TrimRight(string(c.URI), "/"), Address: string(c.Address), Port: int(c.Port),
+				Local: bool(c.Local), Relay: bool(c.Relay), IPv6: bool(c.IPv6),
+			})
 		}
 	}
-	return s, true
+	return s
 }
 
 // provides looks a word up in a list like "client,player".
@@ -195,23 +194,4 @@ func provides(list, word string) bool {
 		}
 	}
 	return false
-}
-
-func decodeConnection(raw json.RawMessage) (c Connection, ok bool) {
-	var j struct {
-		URI     json.RawMessage `json:"uri"`
-		Address json.RawMessage `json:"address"`
-		Port    json.RawMessage `json:"port"`
-		Local   json.RawMessage `json:"local"`
-		Relay   json.RawMessage `json:"relay"`
-		IPv6    json.RawMessage `json:"IPv6"`
-	}
-	if json.Unmarshal(raw, &j) != nil {
-		return c, false
-	}
-	c = Connection{URI: strings.TrimRight(text(j.URI), "/"), Address: text(j.Address), Port: int(integer(j.Port))}
-	c.Local, _ = truth(j.Local)
-	c.Relay, _ = truth(j.Relay)
-	c.IPv6, _ = truth(j.IPv6)
-	return c, c.URI != ""
 }

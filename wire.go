@@ -1,10 +1,13 @@
 package plexauth
 
 import (
+	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 // How fields of plex.tv's answers and of stored documents are read: a change
@@ -17,6 +20,9 @@ func text(v json.RawMessage) string {
 	}
 	switch v[0] {
 	case '"':
+		if n := len(v); n > 1 && bytes.IndexByte(v, '\\') < 0 && utf8.Valid(v) {
+			return string(v[1 : n-1])
+		}
 		var s string
 		if json.Unmarshal(v, &s) == nil {
 			return s
@@ -54,6 +60,39 @@ func truth(v json.RawMessage) (value, known bool) {
 		return false, true
 	}
 	return false, false
+}
+
+// laxText, laxInt and laxBool are fields that read so.
+type (
+	laxText string
+	laxInt  int64
+	laxBool bool
+)
+
+func (v *laxText) UnmarshalJSON(b []byte) error {
+	*v = laxText(text(b))
+	return nil
+}
+
+func (v *laxInt) UnmarshalJSON(b []byte) error {
+	*v = laxInt(integer(b))
+	return nil
+}
+
+func (v *laxBool) UnmarshalJSON(b []byte) error {
+	is, _ := truth(b)
+	*v = laxBool(is)
+	return nil
+}
+
+// unmarshal is json.Unmarshal, but that what has another shape than v counts as
+// absent.
+func unmarshal(body []byte, v any) error {
+	err := json.Unmarshal(body, v)
+	if errors.As(err, new(*json.UnmarshalTypeError)) {
+		return nil
+	}
+	return err
 }
 
 // usableToken reports whether s can be a token: anything that fits into a

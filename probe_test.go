@@ -1,0 +1,559 @@
+package plexauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// twelve are eleven silent addresses and a good one, which is the last.
+func twelve(good plextest.Connection) []plextest.Connection {
+	var all []plextest.Connection
+	for i := range 11 {
+		c := plextest.Connection{Address: fmt.Sprintf("10.9.0.%d", i+1), Local: true, BlackHole: true}
+		switch {
+		case i%4 == 1:
+			c.Address, c.Local = fmt.Sprintf("203.0.113.%d", 100+i), false
+		case i%4 == 2:
+			c.Address, c.Local, c.Relay, c.Port = fmt.Sprintf("198.51.100.%d", i), false, true, 8443
+		case i%4 == 3:
+			c.Address = fmt.Sprintf("fd00::%d", i)
+		}
+		all = append(all, c)
+	}
+	return append(all, good)
+}
+
+// G25: with eleven black-holed addresses and a good one, the good one is found
+// in one probe's time, under five seconds, with TLS verified.
+func TestTwelveAddresses(t *testing.T) {
+	for name, good := range map[string]plextest.Connection{
+		"local":  {Address: "192.168.1.5", Local: true},
+		"remote": {Address: "203.0.113.7", Latency: 1500 * time.Millisecond},
+		"slow":   {Address: "203.0.113.7", Latency: 3900 * time.Millisecond},
+		"relay":  {Address: "198.51.100.9", Port: 8443, Relay: true},
+		"own":    {Address: "plex.example.org", Port: 443},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, true)
+				box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: twelve(good)})
+				start := time.Now()
+				s, err := w.Inspect(t.Context())
+				require.NoError(t, err)
+				assert.LessOrEqual(t, time.Since(start), 4*time.Second)
+				assert.Equal(t, box.Connections[11].URI, s.ServerURL)
+				assert.True(t, s.VerifySSL)
+			})
+		})
+	}
+}
+
+// G25: a better tier is waited for a little, not for ever.
+func TestTiers(t *testing.T) {
+	const ms = time.Millisecond
+	local := func(d time.Duration) plextest.Connection {
+		return plextest.Connection{Address: "192.168.1.5", Local: true, Latency: d}
+	}
+	remote := func(d time.Duration) plextest.Connection {
+		return plextest.Connection{Address: "203.0.113.7", Latency: d}
+	}
+	relay := func(d time.Duration) plextest.Connection {
+		return plextest.Connection{Address: "198.51.100.9", Relay: true, Latency: d}
+	}
+	inner := func(d time.Duration) plextest.Connection {
+		return plextest.Connection{Address: "172.18.0.3", Local: true, Latency: d}
+	}
+	plain := plextest.Connection{Address: "192.168.1.5", Local: true, BadCert: true}
+	for _, c := range []struct {
+		name  string
+		all   []plextest.Connection
+		want  int // index; the URI of it
+		http  bool
+		takes time.Duration
+	}{
+		{"a remote one is a little faster", []plextest.Connection{remote(0), local(5 * ms)}, 1, false, 5 * ms},
+		{"a remote one is much faster", []plextest.Connection{remote(0), local(1200 * ms)}, 0, false, time.Second},
+		{"the relay is a second faster", []plextest.Connection{relay(0), remote(1500 * ms)}, 1, false, 1500 * ms},
+		{"then a local one comes in", []plextest.Connection{relay(0), remote(1500 * ms), local(2400 * ms)}, 2, false, 2400 * ms},
+		{"the relay alone answers", []plextest.Connection{relay(0), {Address: "203.0.113.7", BlackHole: true}}, 0, false, 2 * time.Second},
+		{"inside a container comes last", []plextest.Connection{inner(0), local(20 * ms)}, 1, false, 20 * ms},
+		{"but before a remote one", []plextest.Connection{remote(0), inner(20 * ms)}, 1, false, 20 * ms},
+		{"plain http where https is broken", []plextest.Connection{plain, remote(0)}, 0, true, 0},
+		{"not in the order of the list", []plextest.Connection{relay(0), remote(0), local(0)}, 2, false, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, true)
+				box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: c.all})
+				start := time.Now()
+				s, err := w.Inspect(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, c.takes, time.Since(start))
+				want := box.Connections[c.want].URI
+				if c.http {
+					want = "http://" + box.Connections[c.want].Address + ":32400"
+				}
+				assert.Equal(t, want, s.ServerURL)
+			})
+		})
+	}
+}
+
+// What cannot work is left alone, and the error names what was tried.
+func TestUnusableAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{
+			{Address: "0.0.0.0", Local: true},
+			{Address: "169.254.7.7", Local: true},
+			{Address: "fe80::7", Local: true},
+			{Address: "192.168.1.5", Local: true, URI: "http://192.168.1.5:32400"},
+			{Address: "203.0.113.7", URI: "http://203.0.113.7:32400"},
+			{Address: "172.17.0.2", Local: true, BlackHole: true},
+			{Address: "172.24.0.2", Local: true, Refused: true},
+		}})
+		_, err := w.UseServer(t.Context(), box.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		for _, c := range box.Connections {
+			assert.ErrorContains(t, err, c.URI)
+		}
+		tried := map[string]bool{}
+		for _, r := range w.mediaRequests() {
+			tried[r.Host] = true
+		}
+		assert.Empty(t, tried, "what was tried did not answer")
+		r, err := w.Probe(t.Context(), "")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		require.Len(t, r.Addresses, 7)
+		for _, a := range r.Addresses {
+			inner := strings.Contains(a.URL, "172-")
+			assert.Equal(t, inner, a.Err != nil, a.URL)
+			assert.Equal(t, !inner, strings.HasPrefix(a.Finding, "not tried"), a.Finding)
+		}
+	})
+}
+
+func TestTooManyAddresses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		var all []plextest.Connection
+		for i := range 500 {
+			all = append(all, plextest.Connection{Address: fmt.Sprintf("203.0.%d.%d", i/250, i%250), BlackHole: true})
+		}
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: append(all, lan)})
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		tried := 0
+		for _, r := range w.mediaRequests() {
+			if r.Path == "/identity" {
+				tried++
+			}
+		}
+		assert.LessOrEqual(t, tried, 40)
+	})
+}
+
+// G25: where the resolver hides the private name, its address is dialled, TLS
+// verified against the name, and the trouble named; a Transport does the same.
+func TestRebindingProtection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan, {Address: "203.0.113.7"}, {Address: "fd00::5", Local: true, BadCert: true}}})
+		w.plex.SetRebindProtection(true)
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+		r, err := w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		assert.True(t, r.TokenAccepted)
+		assert.Contains(t, r.Addresses[0].Finding, "DNS rebinding protection")
+
+		base := w.plex.Transport()
+		_, err = (&http.Client{Transport: base}).Get(s.ServerURL + "/identity")
+		require.ErrorAs(t, err, new(*net.DNSError), "without help")
+		c := &http.Client{Transport: w.Transport(base)}
+		defer c.CloseIdleConnections()
+		resp, err := c.Get(s.ServerURL + "/library/sections")
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, http.StatusOK, resp.StatusCode)
+
+		// The certificate of another name is refused all the same.
+		r, err = w.Probe(t.Context(), box.Connections[2].URI)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Contains(t, r.Addresses[0].Finding, "certificate")
+
+		// Over a RoundTripper that cannot be helped, the trouble is named.
+		p := w.open(t)
+		r, err = p.Probe(t.Context(), s.ServerURL)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Contains(t, r.Addresses[0].Finding, "DNS rebinding protection")
+		assert.Contains(t, r.Addresses[0].Finding, "allow plex.direct")
+	})
+}
+
+// A resolver that points the name elsewhere (0.0.0.0, a page of its own) hides
+// it as well.
+func TestRebindingProtectionByLying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan}})
+		base := w.plex.Transport()
+		dial := base.DialContext
+		var refusals atomic.Int32
+		base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if strings.Contains(addr, ".plex.direct") {
+				refusals.Add(1)
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4zero, Port: 32400}, Err: fmt.Errorf("refused")}
+			}
+			return dial(ctx, network, addr)
+		}
+		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: base} })
+		defer base.CloseIdleConnections()
+		s, err := p.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+		assert.Positive(t, refusals.Load())
+	})
+}
+
+// G9: nothing that probing began outlives it: no dial, no connection.
+func TestProbeLeavesNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: twelve(lan)})
+		base := w.plex.Transport()
+		defer base.CloseIdleConnections()
+		dial := base.DialContext
+		var dials, conns atomic.Int32
+		base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if strings.HasSuffix(addr, "plex.tv:443") {
+				return dial(ctx, network, addr)
+			}
+			dials.Add(1)
+			defer dials.Add(-1)
+			c, err := dial(ctx, network, addr)
+			if err == nil {
+				conns.Add(1)
+				c = &countedConn{Conn: c, open: &conns}
+			}
+			return c, err
+		}
+		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: base} })
+		for _, f := range []func(context.Context) error{
+			func(ctx context.Context) error { return second(p.UseServer(ctx, box.MachineID)) },
+			func(ctx context.Context) error { return second(p.Probe(ctx, "")) },
+			func(ctx context.Context) error { return second(p.Probe(ctx, "10.9.0.1")) },
+		} {
+			_ = f(t.Context())
+			synctest.Wait()
+			assert.Zero(t, dials.Load())
+			assert.Zero(t, conns.Load())
+			ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+			_ = f(ctx)
+			cancel()
+			synctest.Wait()
+			assert.Zero(t, dials.Load())
+			assert.Zero(t, conns.Load())
+		}
+	})
+}
+
+type countedConn struct {
+	net.Conn
+	open   *atomic.Int32
+	closed atomic.Bool
+}
+
+func (c *countedConn) Close() error {
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
+func TestProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		_, err := w.Probe(t.Context(), "")
+		require.ErrorIs(t, err, plexauth.ErrServerChoice)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan, {Address: "203.0.113.7", BlackHole: true}, {Address: "198.51.100.9", Relay: true}}})
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+
+		// Nothing is chosen: any server will do. The way a person types.
+		for _, typed := range []string{"192.168.1.5", "192.168.1.5:32400", " http://192.168.1.5:32400/ "} {
+			r, err := w.Probe(t.Context(), typed)
+			require.NoError(t, err, typed)
+			assert.Equal(t, "http://192.168.1.5:32400", r.URL, "the certificate is for the name alone")
+			assert.Equal(t, box.MachineID, r.MachineID)
+			assert.NotEmpty(t, r.Version)
+			assert.True(t, r.Local)
+			assert.False(t, r.TokenAccepted)
+		}
+		r, err := w.Probe(t.Context(), "https://192.168.1.5:32400")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Contains(t, r.Addresses[0].Finding, "use "+box.Connections[0].URI)
+
+		_, err = w.UseServer(t.Context(), box.MachineID)
+		require.NoError(t, err)
+		r, err = w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, r.URL)
+		assert.True(t, r.TokenAccepted)
+		assert.False(t, r.Relay)
+		require.Len(t, r.Addresses, 5, "the saved one, three, and one plain")
+		for _, a := range r.Addresses {
+			assert.NotEmpty(t, a.Finding)
+		}
+		b, err := json.Marshal(r)
+		require.NoError(t, err)
+		assert.NotContains(t, string(b), mustSettings(t, w.PlexAuth).ServerToken.Secret())
+
+		// A typed address sees no token, be the server the right one or not.
+		n := len(w.mediaRequests())
+		r, err = w.Probe(t.Context(), "http://192.168.1.5:32400")
+		require.NoError(t, err)
+		assert.False(t, r.TokenAccepted)
+		r, err = w.Probe(t.Context(), "https://192-168-1-6."+strings.SplitN(box.Connections[0].URI, ".", 2)[1])
+		require.Error(t, err)
+		assert.Empty(t, r.URL)
+		for _, q := range w.mediaRequests()[n:] {
+			assert.Empty(t, q.Credential)
+		}
+
+		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: "<html/>"})
+		r, err = w.Probe(t.Context(), "")
+		require.ErrorIs(t, err, plexauth.ErrServerToken, "reachable is not the same as allowed in")
+		assert.Equal(t, box.Connections[0].URI, r.URL)
+		assert.False(t, r.TokenAccepted)
+
+		for _, bad := range []string{"ftp://x", "http://", "a b", "://", "http://[::1", "\x00", "https://u@plex"} {
+			_, err = w.Probe(t.Context(), bad)
+			require.Error(t, err, bad)
+		}
+	})
+}
+
+func TestProbeWrongServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		other := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		_, err := w.UseServer(t.Context(), box.MachineID)
+		require.NoError(t, err)
+		r, err := w.Probe(t.Context(), "192.168.1.6")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, "another media server")
+		assert.Empty(t, r.URL)
+		assert.Equal(t, other.MachineID, r.MachineID, "which tells it from none at all")
+		r, err = w.Probe(t.Context(), "192.168.1.7")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Empty(t, r.MachineID)
+	})
+}
+
+// The finding at an address says what happened and what helps (G11).
+func TestFindings(t *testing.T) {
+	for name, c := range map[string]struct {
+		url  string
+		conn plextest.Connection
+		f    plextest.Fault
+		want string
+		is   any
+	}{
+		"silent":    {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9", BlackHole: true}, plextest.Fault{}, "no answer within 4 seconds", new(net.Error)},
+		"refused":   {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9", Refused: true}, plextest.Fault{}, "nothing listens there", new(*net.OpError)},
+		"localhost": {"http://127.0.0.1:32400", plextest.Connection{Address: "127.0.0.1", Refused: true}, plextest.Fault{}, "this is the container itself", new(*net.OpError)},
+		"authority": {"https://plex.example.org", plextest.Connection{Address: "plex.example.org", Port: 443, BadCert: true}, plextest.Fault{}, "certificate cannot be verified", nil},
+		"public":    {"http://203.0.113.9:32400", plextest.Connection{Address: "203.0.113.9"}, plextest.Fault{}, "must not go there in clear", nil},
+		"moved":     {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Redirect: "https://plex.example.org/identity", Status: 301}, "redirects elsewhere (301)", nil},
+		"404":       {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Status: 404}, "no Plex media server (status 404)", nil},
+		"429":       {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Status: 429}, "no Plex media server (status 429)", nil},
+		"page":      {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Body: "<html>router</html>"}, "no Plex media server", nil},
+		"json":      {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Body: `{"a":1}`}, "no Plex media server", nil},
+		"endless":   {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Endless: true}, "no Plex media server", nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := w.onNetwork(t)
+				w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{c.conn}})
+				c.f.Path = "/identity"
+				w.plex.Inject(c.f)
+				start := time.Now()
+				r, err := p.Probe(t.Context(), c.url)
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				assert.ErrorContains(t, err, c.want)
+				if c.is != nil {
+					assert.ErrorAs(t, err, c.is)
+				}
+				assert.LessOrEqual(t, time.Since(start), 4*time.Second)
+				require.Len(t, r.Addresses, 1)
+				a := r.Addresses[0]
+				assert.Contains(t, a.Finding, c.want)
+				assert.Error(t, a.Err)
+				assert.False(t, a.OK)
+				assert.NotContains(t, a.Finding, "\n")
+			})
+		})
+	}
+}
+
+// A real resolver and a real handshake, where plextest's network is not
+// needed.
+func TestFindingsOnSockets(t *testing.T) {
+	p, err := plexauth.New(plexauth.Options{Product: "My App"})
+	require.NoError(t, err)
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `<MediaContainer machineIdentifier="m" version="1"/>`)
+	})}
+	go func() { _ = srv.Serve(l) }()
+	defer srv.Close()
+	r, err := p.Probe(t.Context(), "http://"+l.Addr().String())
+	require.NoError(t, err)
+	assert.Equal(t, "m", r.MachineID)
+	r, err = p.Probe(t.Context(), "https://"+l.Addr().String())
+	require.ErrorIs(t, err, plexauth.ErrUnavailable)
+	assert.Contains(t, r.Addresses[0].Finding, "plain http")
+}
+
+// XML comes from servers whatever was asked for.
+func TestIdentityForms(t *testing.T) {
+	for body, id := range map[string]string{
+		payload(t, "pms-identity.xml"):                                           "5f1c0e6f2a8c4b1fae53f2bb3c1d9a7e0b6c8d42",
+		payload(t, "pms-identity.json"):                                          "5f1c0e6f2a8c4b1fae53f2bb3c1d9a7e0b6c8d42",
+		`{"MediaContainer":{"machineIdentifier":"m","claimed":"x","size":null}}`: "m",
+		`{"MediaContainer":{"machineIdentifier":null}}`:                          "",
+		`{"MediaContainer":[]}`:                                                  "",
+		`{"MediaContainer":null}`:                                                "",
+		`<Other machineIdentifier="m"/>`:                                         "",
+		`<MediaContainer machineIdentifier="m"`:                                  "",
+		``:                                                                       "",
+		`null`:                                                                   "",
+	} {
+		p, mock := mocked(t)
+		mock.RegisterResponder("GET", "https://pms.example:32400/identity", httpmock.NewStringResponder(200, body))
+		r, err := p.Probe(t.Context(), "https://pms.example:32400")
+		assert.Equal(t, id, r.MachineID, body)
+		assert.Equal(t, id == "", err != nil, body)
+	}
+}
+
+// G14: over plain http the server token goes to a private address only, as
+// dialled.
+func TestTransportInClear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{
+			{Address: "192.168.1.5", Local: true, URI: "http://192.168.1.5:32400"},
+			{Address: "plex.lan", IP: "192.168.1.9", URI: "http://plex.lan:32400", Unlisted: true},
+			{Address: "plex.example.org", IP: "203.0.113.9", URI: "http://plex.example.org:32400", Unlisted: true},
+			{Address: "203.0.113.7", URI: "http://203.0.113.7:32400"},
+			{Address: "fd00::5", Local: true, URI: "http://[fd00::5]:32400"},
+		}})
+		token := w.plex.ServerToken(w.alice, box)
+		base := w.plex.Transport()
+		base.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse("http://proxy.example:3128") }
+		defer base.CloseIdleConnections()
+		for _, c := range []struct {
+			url           string
+			direct, other bool // over an http.Transport, over another RoundTripper
+		}{
+			{"http://192.168.1.5:32400", true, true},
+			{"http://[fd00::5]:32400", true, true},
+			{"http://plex.lan:32400", true, false},
+			{"http://plex.example.org:32400", false, false},
+			{"http://203.0.113.7:32400", false, false},
+		} {
+			w.edit(t, map[string]any{"server_url": c.url, "pms_token": token, "pms_token_server": c.url, "machine_id": box.MachineID})
+			for over, ok := range map[http.RoundTripper]bool{base: c.direct, w.plex.Client().Transport: c.other} {
+				client := &http.Client{Transport: w.open(t).Transport(over)}
+				n := len(w.plex.Requests())
+				resp, err := client.Get(c.url + "/library/sections")
+				if ok {
+					require.NoError(t, err, "%s %T", c.url, over)
+					assert.Equal(t, http.StatusOK, resp.StatusCode)
+					resp.Body.Close()
+				} else {
+					require.ErrorContains(t, err, "in clear", "%s %T", c.url, over)
+					assert.NotContains(t, err.Error(), token)
+					assert.Len(t, w.plex.Requests(), n, "nothing is sent")
+				}
+				client.CloseIdleConnections()
+			}
+		}
+	})
+}
+
+// A stored verify_ssl of false is honoured for that server alone, and never
+// written.
+func TestVerifySSL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{
+			{Address: "plex.example.org", Port: 8443, BadCert: true, URI: "https://plex.example.org:8443"},
+			{Address: "192.168.1.5", Local: true, BadCert: true},
+		}})
+		w.edit(t, map[string]any{"server_url": "https://plex.example.org:8443"})
+		_, err := w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		require.ErrorContains(t, err, "certificate")
+		w.edit(t, map[string]any{"verify_ssl": false})
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.False(t, s.VerifySSL)
+		assert.Equal(t, "https://plex.example.org:8443", s.ServerURL)
+
+		base := w.plex.Transport()
+		c := &http.Client{Transport: w.Transport(base)}
+		defer c.CloseIdleConnections()
+		resp, err := c.Get(s.ServerURL + "/library/sections")
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, http.StatusOK, resp.StatusCode)
+		_, err = c.Get(box.Connections[1].URI + "/identity")
+		require.Error(t, err, "no other address")
+		assert.False(t, base.TLSClientConfig.InsecureSkipVerify, "the caller's is not touched")
+		_, err = w.Probe(t.Context(), box.Connections[1].URI)
+		require.Error(t, err)
+	})
+}
+
+// G23: a token that was got for another server is not sent to this one.
+func TestServerTokenIsBound(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	wire := &seen{}
+	for at, want := range map[string]string{
+		"https://a.example:32400":  "TEST_pms",
+		"https://A.example:32400/": "TEST_pms",
+		"https://b.example:32400":  "",
+		"https://a.example":        "",
+		"http://a.example:32400":   "",
+		"nonsense":                 "",
+	} {
+		w.edit(t, map[string]any{"server_url": "https://a.example:32400", "pms_token": "TEST_pms", "pms_token_server": at})
+		assert.Equal(t, want, mustSettings(t, w.PlexAuth).ServerToken.Secret(), at)
+		_, err := (&http.Client{Transport: w.open(t).Transport(wire)}).Get("https://a.example:32400/")
+		require.NoError(t, err)
+		assert.Equal(t, want, wire.last().Header.Get("X-Plex-Token"), at)
+	}
+}

@@ -1,0 +1,207 @@
+package plexauth_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+const resourcesURL = "https://clients.plex.tv/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1"
+
+// linkedMock is a PlexAuth with a token, over mocks.
+func linkedMock(t testing.TB) (*plexauth.PlexAuth, *httpmock.MockTransport) {
+	t.Helper()
+	store, mock := plexauth.NewMemoryStore(), httpmock.NewMockTransport()
+	require.NoError(t, store.Update(t.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) {
+		return jsonRaw(`{"client_id":"0123456789abcdef01234567","account_token":"TEST_account-token","username":"alice","_cloud":{"account_id":12345}}`), nil
+	}))
+	p, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: &http.Client{Transport: mock}, MaxRetries: -1})
+	require.NoError(t, err)
+	return p, mock
+}
+
+func TestServers(t *testing.T) {
+	p, mock := linkedMock(t)
+	mock.RegisterResponder("GET", resourcesURL, func(r *http.Request) (*http.Response, error) {
+		assert.Equal(t, []string{"application/json"}, r.Header["Accept"])
+		assert.Equal(t, "TEST_account-token", r.Header.Get("X-Plex-Token"))
+		assert.Equal(t, "0123456789abcdef01234567", r.Header.Get("X-Plex-Client-Identifier"))
+		assert.Equal(t, "My App", r.Header.Get("X-Plex-Product"))
+		return httpmock.NewStringResponse(200, payload(t, "resources.json")), nil
+	})
+	servers, err := p.Servers(t.Context())
+	require.NoError(t, err)
+	require.Len(t, servers, 3, "players are none")
+	names := []string{servers[0].Name, servers[1].Name, servers[2].Name}
+	assert.Equal(t, []string{"Box", "Asleep", "Bob's server"}, names, "one's own first")
+
+	box := servers[0]
+	assert.Equal(t, "5f1c0e6f2a8c4b1fae53f2bb3c1d9a7e0b6c8d42", box.MachineID)
+	assert.Equal(t, "1.43.2.10687-563d026ea", box.Version)
+	assert.Equal(t, "Linux", box.Platform)
+	assert.Equal(t, "203.0.113.7", box.PublicAddress)
+	assert.Equal(t, "TEST_server-token-01", box.Token.Secret())
+	assert.True(t, box.Owned)
+	assert.True(t, box.Presence)
+	assert.True(t, box.Relay)
+	assert.False(t, box.Home)
+	assert.False(t, box.HTTPSRequired)
+	assert.False(t, box.PublicAddressMatches)
+	assert.Zero(t, box.OwnerID)
+	require.Len(t, box.Connections, 5)
+	assert.Equal(t, plexauth.Connection{
+		URI:     "https://172-18-0-3.0123456789abcdef0123456789abcdef.plex.direct:32400",
+		Address: "172.18.0.3", Port: 32400, Local: true,
+	}, box.Connections[0])
+	assert.True(t, box.Connections[3].IPv6)
+	assert.True(t, box.Connections[4].Relay)
+
+	assert.False(t, servers[1].Presence)
+	assert.Empty(t, servers[1].Connections)
+	assert.Equal(t, int64(67890), servers[2].OwnerID)
+	assert.Equal(t, "bob", servers[2].Owner)
+	assert.False(t, servers[2].Owned)
+}
+
+// G4: whatever happens to a field, the others come through.
+func TestServersDrift(t *testing.T) {
+	one := func(body string) plexauth.Server {
+		p, mock := linkedMock(t)
+		mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, body))
+		servers, err := p.Servers(t.Context())
+		require.NoError(t, err, body)
+		require.Len(t, servers, 1, body)
+		return servers[0]
+	}
+	var devices []map[string]any
+	require.NoError(t, json.Unmarshal([]byte(payload(t, "resources.json")), &devices))
+	box := devices[0]
+	for field := range box {
+		for _, odd := range []any{nil, "x", 7.5, true, []any{1, "a", nil}, map[string]any{"a": 1}} {
+			if field == "clientIdentifier" || field == "provides" {
+				continue
+			}
+			kept := box[field]
+			box[field] = odd
+			body, err := json.Marshal([]any{box})
+			require.NoError(t, err)
+			s := one(string(body))
+			assert.Equal(t, "5f1c0e6f2a8c4b1fae53f2bb3c1d9a7e0b6c8d42", s.MachineID)
+			if field != "accessToken" {
+				assert.Equal(t, "TEST_server-token-01", s.Token.Secret(), field)
+			}
+			if field != "connections" {
+				assert.Len(t, s.Connections, 5, field)
+			}
+			box[field] = kept
+		}
+	}
+	// Other types that say the same.
+	s := one(`[null, 7, [], {"provides":"player","clientIdentifier":"p"}, {"provides":"client, server","clientIdentifier":"m","owned":"1","home":1,"ownerId":"7",
+		"connections":[null,{},{"uri":"https://a:1","port":"32400","local":"true","relay":0,"IPv6":1}]}]`)
+	assert.True(t, s.Owned)
+	assert.True(t, s.Home)
+	assert.Equal(t, int64(7), s.OwnerID)
+	assert.Equal(t, []plexauth.Connection{{URI: "https://a:1", Port: 32400, Local: true, IPv6: true}}, s.Connections)
+	assert.True(t, s.Token.IsZero())
+	assert.True(t, one(`[{"provides":"server","clientIdentifier":"m"}]`).Token.IsZero())
+	for _, token := range []string{"a b", "a\nb", "é", strings.Repeat("x", 5000), ""} {
+		b, err := json.Marshal(token)
+		require.NoError(t, err)
+		assert.True(t, one(`[{"provides":"server","clientIdentifier":"m","accessToken":`+string(b)+`}]`).Token.IsZero(), token)
+	}
+}
+
+// G23: a JWT in the place of a server token is none.
+func TestServersGiveNoJWT(t *testing.T) {
+	p, mock := linkedMock(t)
+	mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, `[
+		{"provides":"server","clientIdentifier":"a","owned":true,"accessToken":"eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJwbGV4LnR2In0.c2ln"},
+		{"provides":"server","clientIdentifier":"b","accessToken":"TEST.not.jwt"},
+		{"provides":"server","clientIdentifier":"c","accessToken":"TEST_opaque"}]`))
+	servers, err := p.Servers(t.Context())
+	require.NoError(t, err)
+	require.Len(t, servers, 3)
+	assert.True(t, servers[0].Token.IsZero())
+	assert.Equal(t, "TEST.not.jwt", servers[1].Token.Secret())
+	assert.Equal(t, "TEST_opaque", servers[2].Token.Secret())
+}
+
+func TestServersErrors(t *testing.T) {
+	for body, want := range map[string]error{
+		`{"errors":[{"code":1001,"message":"User could not be authenticated","status":401}]}`: plexauth.ErrTokenRejected,
+		`<html>no</html>`: plexauth.ErrUnavailable,
+	} {
+		p, mock := linkedMock(t)
+		mock.RegisterResponder("GET", resourcesURL, jsonAnswer(401, body))
+		_, err := p.Servers(t.Context())
+		require.ErrorIs(t, err, want)
+		s, err := p.Status(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, want == plexauth.ErrTokenRejected, s.NeedsLogin)
+		assert.False(t, mustSettings(t, p).AccountToken.IsZero())
+	}
+	for _, body := range []string{``, `{}`, `null`, `"x"`, `<resources/>`, `[{`} {
+		p, mock := linkedMock(t)
+		mock.RegisterResponder("GET", resourcesURL, jsonAnswer(200, body))
+		_, err := p.Servers(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable, body)
+	}
+}
+
+// household is an account's list of n devices, every second one a server.
+func household(n int) string {
+	var b strings.Builder
+	b.WriteString("[")
+	for i := range n {
+		if i > 0 {
+			b.WriteString(",")
+		}
+		provides := "server"
+		if i%2 == 1 {
+			provides = "client,player"
+		}
+		fmt.Fprintf(&b, `{"name":"Device %d","product":"Plex","productVersion":"1.43.2.10687-563d026ea","platform":"Linux","platformVersion":"6.8.0","device":"Docker Container",
+"clientIdentifier":"%040x","createdAt":"2021-01-01T12:12:24Z","lastSeenAt":"2026-01-01T13:43:34Z","provides":%q,"ownerId":null,"sourceTitle":null,"publicAddress":"203.0.113.7",
+"accessToken":"TEST_server-token-%d","searchEnabled":true,"owned":true,"home":false,"synced":false,"relay":true,"presence":true,"httpsRequired":false,"publicAddressMatches":false,
+"dnsRebindingProtection":false,"natLoopbackSupported":false,"connections":[`, i, i, provides, i)
+		for c := range 5 {
+			if c > 0 {
+				b.WriteString(",")
+			}
+			fmt.Fprintf(&b, `{"protocol":"https","address":"192.168.%d.%d","port":32400,"uri":"https://192-168-%d-%d.0123456789abcdef0123456789abcdef.plex.direct:32400","local":true,"relay":false,"IPv6":false}`, c, i, c, i)
+		}
+		b.WriteString("]}")
+	}
+	return b.String() + "]"
+}
+
+// BenchmarkServers reads the list of an account with 200 devices.
+func BenchmarkServers(b *testing.B) {
+	store := plexauth.NewMemoryStore()
+	require.NoError(b, store.Update(b.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) {
+		return jsonRaw(`{"client_id":"0123456789abcdef01234567","account_token":"TEST_account-token"}`), nil
+	}))
+	body := household(200)
+	rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		return httpmock.NewStringResponse(200, body), nil
+	})
+	p, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: &http.Client{Transport: rt}})
+	require.NoError(b, err)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		servers, err := p.Servers(b.Context())
+		if err != nil || len(servers) != 100 {
+			b.Fatal(err, len(servers))
+		}
+	}
+}
