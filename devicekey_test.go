@@ -288,7 +288,7 @@ func TestDeviceKeyVector(t *testing.T) {
 		time.Sleep(time.Until(time.Unix(1767225630, 0))) // 30 s after the vector's iat
 		w := newWorld(t)
 		put(t, w.store, fmt.Sprintf(`{"_device":{"client_id":%q,"kid":%q,"secret":%q}}`, clientID, kid, seed))
-		wire := &bodies{RoundTripper: w.plex.Client().Transport}
+		wire := &sentBodies{RoundTripper: w.plex.Client().Transport}
 		p := w.open(t, deviceKey, scopes("username", "email", "friendly_name"), func(o *plexauth.Options) {
 			o.HTTPClient = &http.Client{Transport: wire}
 		})
@@ -313,14 +313,14 @@ func TestDeviceKeyVector(t *testing.T) {
 	})
 }
 
-// bodies keeps what is sent.
-type bodies struct {
+// sentBodies keeps what is sent.
+type sentBodies struct {
 	http.RoundTripper
 	mu   sync.Mutex
 	sent []string // path and body in turn
 }
 
-func (b *bodies) RoundTrip(r *http.Request) (*http.Response, error) {
+func (b *sentBodies) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil {
 		body, _ = io.ReadAll(r.Body)
@@ -333,7 +333,7 @@ func (b *bodies) RoundTrip(r *http.Request) (*http.Response, error) {
 	return b.RoundTripper.RoundTrip(r)
 }
 
-func (b *bodies) all(path string) (sent []string) {
+func (b *sentBodies) all(path string) (sent []string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for i := 0; i < len(b.sent); i += 2 {
@@ -344,8 +344,8 @@ func (b *bodies) all(path string) (sent []string) {
 	return sent
 }
 
-func (b *bodies) first(path string) string { return b.all(path)[0] }
-func (b *bodies) last(path string) string  { s := b.all(path); return s[len(s)-1] }
+func (b *sentBodies) first(path string) string { return b.all(path)[0] }
+func (b *sentBodies) last(path string) string  { s := b.all(path); return s[len(s)-1] }
 
 var _ = errors.Is
 var _ = context.Background

@@ -1,12 +1,69 @@
 package plexauth
 
-import _ "embed"
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html"
+	"net/http"
+	"time"
+)
 
-//go:embed panel/panel.html
-var panelHTML string
+//go:embed panel
+var panelFiles embed.FS
 
-// HTML returns the panel as a fragment for a host's own settings page: what
-// the login is for, connect, the code with copy button and countdown, cancel
-// and delete. It has no script and no style, and the ids that hosts of
-// CrossWatch's kind look for.
-func HTML() string { return panelHTML }
+// HTML returns the panel as a fragment for a host's own settings page: sign-in,
+// server and user, with the ids that hosts of CrossWatch's kind look for. It
+// has no script and no style. Bring it to life with the panel's own module,
+// which finds the routes of [PlexAuth.Handler] by where it comes from, and
+// loads its style sheet:
+//
+//	<script type="module" src="/plex/panel.js"></script>
+//
+// The fragment may also be put into the page later: the module waits for it.
+func HTML() string { return panelFile("panel.html") }
+
+func panelFile(name string) string {
+	b, err := panelFiles.ReadFile("panel/" + name)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return string(b)
+}
+
+// panelPage is the fragment as a page of its own.
+func panelPage(product string) string {
+	return fmt.Sprintf(`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Plex · %[1]s</title>
+<link rel="stylesheet" href="panel.css">
+<script type="module" src="panel.js"></script>
+</head>
+<body class="plexauth-page">
+<main>
+<p class="plexauth-product">%[1]s</p>
+%[2]s</main>
+<noscript><p class="plexauth-noscript">This page needs JavaScript. Without it, sign in from the program's command line.</p></noscript>
+</body>
+</html>
+`, html.EscapeString(headerSafe(product)), HTML())
+}
+
+// panelAsset serves one of the embedded files.
+func panelAsset(name, contentType string) func(http.ResponseWriter, *http.Request) {
+	b := []byte(panelFile(name))
+	sum := sha256.Sum256(b)
+	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:9]) + `"`
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("Cache-Control", "no-cache") // ask whether it is still this one
+		w.Header().Set("ETag", tag)
+		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(b))
+	}
+}

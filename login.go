@@ -181,7 +181,7 @@ func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 		if err := p.settleParked(ctx, found); err != nil && !errors.Is(err, ErrAccountMismatch) && !errors.Is(err, ErrTokenRejected) {
 			return nil, err
 		}
-	} else if found.answers(clientID, key, o) {
+	} else if found.answers(clientID, o) && (found.device != nil) == p.options.DeviceKey {
 		return p.newPin(*found), nil
 	}
 	p.info(ctx, "request PIN")
@@ -195,7 +195,7 @@ func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 		return nil, err
 	}
 	err = p.update(ctx, func(b *profile) error {
-		if v := b.pending(); v.answers(clientID, key, o) && (found == nil || v.id != found.id) {
+		if v := b.pending(); v.answers(clientID, o) && (v.device != nil) == p.options.DeviceKey && (found == nil || v.id != found.id) {
 			pin = p.newPin(*v) // another replica was faster: one PIN for both
 			return nil
 		}
@@ -226,9 +226,8 @@ func (p *PlexAuth) startTurn() chan struct{} {
 }
 
 // answers reports whether a pending PIN is as good as a new one.
-func (v *pendingPIN) answers(clientID string, key *device, o PinOptions) bool {
-	return v != nil && v.token.IsZero() && v.code != "" && v.clientID == clientID && (v.device != nil) == (key != nil) &&
-		v.options == o && time.Until(v.expires) >= reuseFor
+func (v *pendingPIN) answers(clientID string, o PinOptions) bool {
+	return v != nil && v.token.IsZero() && v.code != "" && v.clientID == clientID && v.options == o && time.Until(v.expires) >= reuseFor
 }
 
 // resume returns the login that is pending in the store.

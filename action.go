@@ -1,0 +1,234 @@
+package plexauth
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// answer ends a POST: with what has gone wrong, or how things stand now.
+func (h *panel) answer(w http.ResponseWriter, r *http.Request, err error) {
+	if err == nil {
+		var v *view
+		if v, _, err = h.look(r.Context()); err == nil {
+			v.write(w)
+			return
+		}
+	}
+	fail(w, problemOf(err))
+}
+
+func (h *panel) start(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		SwitchAccount bool `json:"switch_account"`
+	}
+	if !decode(w, r, &body) {
+		return
+	}
+	select {
+	case h.starting <- struct{}{}:
+		defer func() { <-h.starting }()
+	case <-r.Context().Done():
+		return
+	}
+	o := PinOptions{SwitchAccount: body.SwitchAccount}
+	b, err := h.load(r.Context())
+	if err != nil {
+		fail(w, problemOf(err))
+		return
+	}
+	pending := b.pending()
+	if pending == nil || !pending.answers(pending.clientID, o) {
+		h.mu.Lock()
+		last := h.started
+		h.mu.Unlock()
+		if pending != nil && pending.created.After(last) && pending.created.Before(time.Now()) {
+			last = pending.created // another replica's
+		}
+		if wait := time.Until(last.Add(startPause)); wait > 0 {
+			fail(w, &problem{status: http.StatusTooManyRequests, Word: "too_soon", Message: "The last code is only just made. A new one can be had in a few seconds.", RetryAfter: seconds(wait)})
+			return
+		}
+	}
+	pin, err := h.Start(r.Context(), o)
+	if err == nil && (pending == nil || pin.ID != pending.id) || errors.Is(err, ErrStore) {
+		h.mu.Lock()
+		h.started = time.Now()
+		h.mu.Unlock()
+	}
+	if err == nil {
+		h.news(nil)
+	}
+	h.answer(w, r, err)
+}
+
+func (h *panel) cancel(w http.ResponseWriter, r *http.Request) {
+	if !decode(w, r, &struct{}{}) {
+		return
+	}
+	err := h.Cancel(r.Context())
+	if err == nil {
+		h.news(nil)
+	}
+	h.answer(w, r, err)
+}
+
+func (h *panel) disconnect(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		Revoke bool `json:"revoke"`
+	}
+	if !decode(w, r, &body) {
+		return
+	}
+	var err error
+	if body.Revoke {
+		_, err = h.SignOut(r.Context())
+	} else {
+		_, err = h.Disconnect(r.Context())
+	}
+	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrRateLimited) { // done here all the same
+		h.news(&problem{Word: "not_revoked", Message: "Plex is disconnected here, but plex.tv could not be told. Remove the device in your Plex account's settings.", Detail: problemOf(err).Detail})
+		err = nil
+	} else if err == nil {
+		h.news(nil)
+	}
+	h.answer(w, r, err)
+}
+
+func (h *panel) inspectNow(w http.ResponseWriter, r *http.Request) {
+	if !decode(w, r, &struct{}{}) {
+		return
+	}
+	_, err := h.Inspect(r.Context())
+	h.news(nil)
+	h.answer(w, r, err)
+}
+
+func (h *panel) server(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		MachineID string `json:"machine_id"`
+		URL       string `json:"url"`
+	}
+	if !decode(w, r, &body) {
+		return
+	}
+	choice := strings.TrimSpace(body.MachineID)
+	if body.URL != "" {
+		candidates := typed(body.URL)
+		if candidates == nil {
+			fail(w, badAddress)
+			return
+		}
+		if choice = candidates[0].url; len(candidates) > 1 { // typed without https or http
+			run := h.newProbe(savedServer{verify: true})
+			defer run.close()
+			if a := bestOf(run.probe(r.Context(), candidates, func(string) bool { return true })); a != nil {
+				choice = a.URL
+			}
+		}
+	}
+	if choice == "" {
+		fail(w, badRequest("A server is chosen by machine_id, or by url."))
+		return
+	}
+	_, err := h.UseServer(r.Context(), choice)
+	h.news(nil)
+	h.answer(w, r, err)
+}
+
+// user notes for which member of the Plex Home the program is to work. Whoever
+// has a PIN must give it; it is checked, and kept nowhere.
+func (h *panel) user(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		UUID string `json:"uuid"`
+		PIN  string `json:"pin"`
+	}
+	if !decode(w, r, &body) {
+		return
+	}
+	users, err := h.HomeUsers(r.Context())
+	if err != nil {
+		fail(w, problemOf(err))
+		return
+	}
+	var user *HomeUser
+	for i := range users {
+		if users[i].UUID == body.UUID {
+			user = &users[i]
+		}
+	}
+	if user == nil {
+		fail(w, badRequest("There is no such user in this Plex Home."))
+		return
+	}
+	if user.Protected {
+		if _, err := h.SwitchHomeUser(r.Context(), *user, body.PIN); err != nil {
+			fail(w, problemOf(err))
+			return
+		}
+	}
+	own := false
+	err = h.update(r.Context(), func(b *profile) error {
+		if b.text("account_token") == "" {
+			return ErrNotConnected
+		}
+		b.setText("username", user.Title)
+		if own = b.cloudID() == user.ID; own {
+			b.setText("account_id", "")
+		} else {
+			b.setAccountNumber(user.ID)
+		}
+		return nil
+	})
+	h.news(h.outcome())
+	if err == nil && own {
+		go h.complete() // finds the server's own number of the account
+	}
+	h.answer(w, r, err)
+}
+
+func (h *panel) probe(w http.ResponseWriter, r *http.Request) {
+	var body struct {
+		URL string `json:"url"`
+	}
+	if !decode(w, r, &body) {
+		return
+	}
+	if body.URL != "" {
+		if typed(body.URL) == nil {
+			fail(w, badAddress)
+			return
+		}
+		found, err := h.Probe(r.Context(), body.URL)
+		result := "unreachable"
+		switch {
+		case found.URL != "":
+			result = "ok"
+		case found.MachineID != "":
+			result = "wrong_server"
+		case errors.Is(err, ErrStore):
+			fail(w, problemOf(err))
+			return
+		}
+		respond(w, map[string]string{"result": result}, nil)
+		return
+	}
+	type part struct {
+		OK      bool     `json:"ok"`
+		Problem *problem `json:"problem"`
+	}
+	account, server := part{OK: true}, struct {
+		part
+		ProbeResult
+	}{part: part{OK: true}}
+	if _, err := h.Verify(r.Context()); err != nil {
+		account = part{false, problemOf(err)}
+	}
+	var err error
+	if server.ProbeResult, err = h.Probe(r.Context(), ""); err != nil {
+		server.part = part{false, problemOf(err)}
+	}
+	server.Addresses = append([]ProbedAddress{}, server.Addresses...)
+	respond(w, map[string]any{"account": account, "server": server}, nil)
+}

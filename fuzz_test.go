@@ -1,0 +1,235 @@
+package plexauth_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+// seed adds the recorded payloads that match, and fails where there are none.
+func seed(f *testing.F, patterns ...string) {
+	f.Helper()
+	n := 0
+	for _, pattern := range patterns {
+		names, err := filepath.Glob("testdata/" + pattern)
+		require.NoError(f, err)
+		for _, name := range names {
+			b, err := os.ReadFile(name)
+			require.NoError(f, err)
+			f.Add(b)
+			f.Add(b[:len(b)/2])
+			n++
+		}
+	}
+	if n == 0 {
+		f.Fatal("no seeds")
+	}
+}
+
+// bodies answers each request with the next body, with status 200.
+func bodies(list ...[]byte) http.RoundTripper {
+	return roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		body := list[0]
+		if len(list) > 1 {
+			list = list[1:]
+		}
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: -1, Request: r}, nil
+	})
+}
+
+func fuzzed(t *testing.T, rt http.RoundTripper, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
+	o := plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: rt}, MaxRetries: -1}
+	for _, f := range change {
+		f(&o)
+	}
+	p, err := plexauth.New(o)
+	require.NoError(t, err)
+	return p
+}
+
+// Whatever plex.tv answers, a PIN is whole or an error is typed, and a token
+// that is saved fits into a header.
+func FuzzPIN(f *testing.F) {
+	seed(f, "pin-*.json", "pin-*.xml", "error-*", "jwt-*.json")
+	created, err := os.ReadFile("testdata/pin-created.json")
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, body []byte) {
+		for _, strong := range []bool{false, true} {
+			pin, err := fuzzed(t, bodies(body)).Start(t.Context(), plexauth.PinOptions{Strong: strong})
+			if err != nil {
+				var e *plexauth.Error
+				if !errors.As(err, &e) || !errors.Is(err, plexauth.ErrUnavailable) || strings.ContainsAny(err.Error(), "\n\r\x00") {
+					t.Fatalf("not typed: %q", err)
+				}
+				continue
+			}
+			if pin.ID <= 0 || pin.Code == "" || strings.ContainsAny(pin.Code, " <>&?#/%\"") || (len(pin.Code) > 10) != strong {
+				t.Fatalf("not a PIN: %d %q", pin.ID, pin.Code)
+			}
+			if life := pin.ExpiresAt.Sub(pin.CreatedAt); life < 10*time.Second || life > time.Hour {
+				t.Fatalf("lives %s", life)
+			}
+		}
+		p := fuzzed(t, bodies(created, body))
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		s, err := p.Finish(t.Context())
+		if s.Connected != !mustSettings(t, p).AccountToken.IsZero() {
+			t.Fatalf("connected without a token: %v", err)
+		}
+		if tok := mustSettings(t, p).AccountToken.Secret(); strings.ContainsAny(tok, " \t\r\n\x00") || len(tok) > 4096 {
+			t.Fatalf("a token that fits into no header: %q", tok)
+		}
+	})
+}
+
+// Whatever GET user answers, an account has a number or the error is typed.
+func FuzzAccount(f *testing.F) {
+	seed(f, "user*.json", "error-*", "home-users.json")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p := fuzzed(t, bodies(body))
+		require.NoError(t, useToken(t, p, "TEST_token"))
+		a, err := p.Account(t.Context())
+		var e *plexauth.Error
+		switch {
+		case err == nil && a.ID <= 0:
+			t.Fatalf("an account without a number: %+v", a)
+		case err != nil && (!errors.As(err, &e) || errors.Is(err, plexauth.ErrTokenRejected)):
+			t.Fatalf("a 200 that rejects, or an error without a type: %v", err)
+		}
+	})
+}
+
+// Whatever GET resources answers: no panic, no server without an identifier.
+func FuzzServers(f *testing.F) {
+	seed(f, "resources.json", "error-*")
+	f.Fuzz(func(t *testing.T, body []byte) {
+		p := fuzzed(t, bodies(body))
+		require.NoError(t, useToken(t, p, "TEST_token"))
+		servers, err := p.Servers(t.Context())
+		var e *plexauth.Error
+		if err != nil && !errors.As(err, &e) {
+			t.Fatalf("not typed: %v", err)
+		}
+		for _, s := range servers {
+			if s.MachineID == "" {
+				t.Fatal("a server without an identifier")
+			}
+		}
+	})
+}
+
+// Whatever the namespace holds, reading it gives no panic, and a login leaves
+// valid JSON that keeps the members that are not ours.
+func FuzzConfig(f *testing.F) {
+	n := 0
+	for _, name := range []string{"crosswatch-config.json"} {
+		b, err := os.ReadFile("testdata/" + name)
+		require.NoError(f, err)
+		var m map[string]json.RawMessage
+		require.NoError(f, json.Unmarshal(b, &m))
+		f.Add([]byte(m["plex"]))
+		n++
+	}
+	if n == 0 {
+		f.Fatal("no seeds")
+	}
+	for _, doc := range []string{`{}`, `{"instances":{"P":{}}}`, `{"_pending_pin":{"id":1,"code":"ABCD"}}`, `{"a":1,"a":2}`, `[]`, `null`, `{"instances":null,"_cloud":[]}`} {
+		f.Add([]byte(doc))
+	}
+	created, err := os.ReadFile("testdata/pin-created.json")
+	require.NoError(f, err)
+	approved, err := os.ReadFile("testdata/pin-approved.json")
+	require.NoError(f, err)
+	user, err := os.ReadFile("testdata/user.json")
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, doc []byte) {
+		store := &looseStore{doc: doc}
+		for _, instance := range []string{"default", "P"} {
+			p := fuzzed(t, bodies(created, approved, user), func(o *plexauth.Options) { o.Store, o.Instance = store, instance })
+			if _, err := p.Status(t.Context()); err != nil {
+				require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
+				continue
+			}
+			_, err := p.Start(t.Context(), plexauth.PinOptions{})
+			if err != nil {
+				continue // a pending PIN whose account the mock does not know
+			}
+			_, _ = p.Finish(t.Context())
+			_, err = p.Disconnect(t.Context())
+			require.NoError(t, err)
+			if !json.Valid(store.doc) {
+				t.Fatalf("damaged: %q became %q", doc, store.doc)
+			}
+			var before, after map[string]json.RawMessage
+			if json.Unmarshal(doc, &before) == nil && json.Unmarshal(store.doc, &after) == nil {
+				for key, value := range before {
+					if strings.HasPrefix(key, "x") && !bytes.Equal(value, after[key]) {
+						t.Fatalf("lost %q", key)
+					}
+				}
+			}
+		}
+	})
+}
+
+// looseStore keeps whatever it is given.
+type looseStore struct{ doc []byte }
+
+func (s *looseStore) Load(ctx, string) (jsonRaw, error) { return bytes.Clone(s.doc), nil }
+func (s *looseStore) Update(_ ctx, _ string, edit func(jsonRaw) (jsonRaw, error)) error {
+	next, err := edit(bytes.Clone(s.doc))
+	if err == nil {
+		s.doc = bytes.Clone(next)
+	}
+	return err
+}
+
+// No Retry-After parks anybody, and none is negative.
+func FuzzRetryAfter(f *testing.F) {
+	for _, v := range []string{"", "0", "7", "-1", "1e9", "999999", "NaN", "Inf", "0x10", " 5 ", "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"} {
+		f.Add(v)
+	}
+	f.Fuzz(func(t *testing.T, value string) {
+		rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			return &http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {value}}, Body: http.NoBody, Request: r}, nil
+		})
+		_, err := fuzzed(t, rt).Start(t.Context(), plexauth.PinOptions{})
+		var e *plexauth.Error
+		if !errors.As(err, &e) || !errors.Is(err, plexauth.ErrRateLimited) || e.RetryAfter < 0 || e.RetryAfter > time.Hour {
+			t.Fatalf("%q: %v", value, err)
+		}
+	})
+}
+
+// Any id names one profile, and names it again; or every call says why not.
+func FuzzInstance(f *testing.F) {
+	for _, id := range []string{"", "default", " DEFAULT ", "PLEX-P01", "a:1:2", ":5", "x :1", "a\x00", "\xff", "x:٣", "a\nb"} {
+		f.Add(id)
+	}
+	f.Fuzz(func(t *testing.T, id string) {
+		p := fuzzed(t, bodies(nil))
+		s, err := p.Instance(id).Status(t.Context())
+		if err != nil {
+			if utf8.ValidString(id) && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }) {
+				t.Fatalf("%q: %v", id, err)
+			}
+			return
+		}
+		if s.Instance == "" || strings.TrimSpace(s.Instance) != s.Instance {
+			t.Fatalf("%q became %q", id, s.Instance)
+		}
+	})
+}

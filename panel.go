@@ -1,0 +1,288 @@
+package plexauth
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/ordered"
+)
+
+const (
+	refresh      = time.Second // how old what a long poll goes by may be
+	longestPause = time.Minute // between attempts to decide on a login
+	inspectAfter = 45 * time.Second
+	verdict      = 15 * time.Second // after a PIN's expiry: until then it is known how the login ended
+)
+
+// panel is the HTTP side of one profile.
+type panel struct {
+	*PlexAuth
+	ctx      context.Context
+	protect  http.CrossOriginProtection
+	routes   map[string]panelRoute
+	wake     chan struct{} // tells the waiter that there may be a PIN
+	starting chan struct{} // holds whoever starts
+	reading  chan struct{} // holds whoever reads the store for all
+
+	mu      sync.Mutex    // guards the rest, never held while waiting
+	started time.Time     // when the last PIN was made
+	finding bool          // a new login's server is being looked for
+	ended   *problem      // how the last login ended, or that search; nil: well, or not yet
+	changed chan struct{} // closed when there is news
+	view    *view         // what was read last, nil: read again
+}
+
+// wait finishes the profile's logins until ctx ends.
+func (h *panel) wait() {
+	pause := refresh
+	for h.ctx.Err() == nil {
+		_, err := h.Wait(h.ctx)
+		switch {
+		case h.ctx.Err() != nil:
+			return
+		case err == nil:
+			pause = refresh
+			go h.complete()
+		case errors.Is(err, ErrPinSuperseded):
+			h.news(nil)
+		case !errors.Is(err, ErrNoPendingPin):
+			h.news(problemOf(err))
+			_ = sleep(h.ctx, pause) // what is still pending after this is not to be decided now
+			pause = min(2*pause, slowestPoll)
+		default:
+			pause = refresh
+			h.news(h.outcome())
+			select {
+			case <-h.wake:
+			case <-h.ctx.Done():
+			}
+		}
+	}
+}
+
+// complete finds the server of a new login, as far as nobody need be asked.
+func (h *panel) complete() {
+	h.setFinding(true)
+	ctx, cancel := context.WithTimeout(h.ctx, inspectAfter)
+	defer cancel()
+	_, err := h.Inspect(ctx)
+	h.setFinding(false)
+	if err == nil || h.ctx.Err() != nil {
+		h.news(nil)
+		return
+	}
+	h.info(ctx, "connected; not all is known yet: "+oneLine(err.Error()))
+	var p *problem
+	if !errors.Is(err, ErrServerChoice) { // no trouble: somebody is to choose
+		p = problemOf(err)
+	}
+	h.news(p)
+}
+
+func (h *panel) setFinding(on bool) {
+	h.mu.Lock()
+	h.finding = on
+	h.mu.Unlock()
+	h.news(nil)
+}
+
+// news lets everybody who waits look again. ended is how the last login ended.
+func (h *panel) news(ended *problem) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.ended, h.view = ended, nil
+	close(h.changed)
+	h.changed = make(chan struct{})
+}
+
+func (h *panel) outcome() *problem {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.ended
+}
+
+// view is what the store said at one time.
+type view struct {
+	at       time.Time
+	status   Status
+	settings Settings
+	finding  bool
+	problem  *problem
+}
+
+// look returns what the store says, at most a second old, however many ask.
+func (h *panel) look(ctx context.Context) (*view, <-chan struct{}, error) {
+	select {
+	case h.reading <- struct{}{}:
+		defer func() { <-h.reading }()
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
+	h.mu.Lock()
+	v, changed := h.view, h.changed
+	h.mu.Unlock()
+	if v != nil && time.Since(v.at) < refresh {
+		return v, changed, nil
+	}
+	at := time.Now()
+	b, err := h.load(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	v = &view{at: at, status: h.PlexAuth.status(b), settings: b.settings()}
+	h.mu.Lock()
+	v.finding, v.problem = h.finding, h.ended
+	h.mu.Unlock()
+	if p := b.pending(); p != nil && v.status.Pending == nil && time.Since(p.expires) < verdict {
+		v.status.Pending = h.newPin(*p) // the last look at it decides
+	}
+	if v.status.Pending != nil {
+		v.problem = h.hindrance(v.status.Pending)
+		select {
+		case h.wake <- struct{}{}: // it may be another replica's
+		default:
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if changed == h.changed {
+		h.view = v
+	}
+	return v, changed, nil
+}
+
+// hindrance is the trouble of the last look at a PIN, nil if there was none.
+func (h *panel) hindrance(pin *Pin) *problem {
+	h.logins.mu.Lock()
+	l := h.logins.byInstance[h.instance]
+	h.logins.mu.Unlock()
+	if l == nil || l.pin.ID != pin.ID {
+		return nil
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.result == nil {
+		return nil
+	}
+	v := *problemOf(l.result)
+	v.Message += " The code stays good meanwhile, and the program keeps trying."
+	return &v
+}
+
+// seen names what a view shows, but for the seconds that pass.
+func (v *view) seen() string {
+	sum := sha256.New()
+	s := v.status
+	pending := ""
+	if s.Pending != nil {
+		pending = s.Pending.Code + s.Pending.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	_ = json.NewEncoder(sum).Encode([]any{s.Connected, s.User, s.NeedsLogin, s.Scopes, s.ExpiresAt.Unix(), pending, v.settings, v.finding, v.problem}) // a hash never fails
+	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:9])
+}
+
+// write answers with a view.
+func (v *view) write(w http.ResponseWriter) {
+	raw, err := json.Marshal(v.status)
+	if err != nil {
+		fail(w, problemOf(err))
+		return
+	}
+	o, err := ordered.Parse(raw)
+	if err != nil {
+		fail(w, problemOf(err))
+		return
+	}
+	settings, _ := json.Marshal(v.settings) // strings and a bool
+	trouble, _ := json.Marshal(v.problem)
+	o.Set("settings", settings)
+	o.Set("finding", ordered.Bool(v.finding))
+	o.Set("problem", trouble)
+	o.Set("seen", ordered.String(v.seen()))
+	reply(w, http.StatusOK, o.Bytes())
+}
+
+// status answers at once, or when there is news.
+func (h *panel) status(w http.ResponseWriter, r *http.Request) {
+	wait, err := strconv.Atoi(r.FormValue("wait"))
+	if r.FormValue("wait") != "" && (err != nil || wait < 0) {
+		fail(w, badRequest("wait is a number of seconds."))
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), min(time.Duration(min(wait, 3600))*time.Second, longestWait))
+	defer cancel()
+	defer context.AfterFunc(h.ctx, cancel)()
+	for {
+		v, changed, err := h.look(r.Context())
+		if err != nil {
+			fail(w, problemOf(err))
+			return
+		}
+		nothingNew := v.status.Pending != nil
+		if seen := r.FormValue("seen"); seen != "" {
+			nothingNew = seen == v.seen()
+		}
+		if !nothingNew || ctx.Err() != nil {
+			if h.ctx.Err() != nil {
+				err = h.ctx.Err()
+				fail(w, problemOf(err))
+				return
+			}
+			v.write(w)
+			return
+		}
+		pause := time.NewTimer(refresh)
+		select {
+		case <-changed:
+		case <-pause.C:
+		case <-ctx.Done():
+		}
+		pause.Stop()
+	}
+}
+
+func (h *panel) page(w http.ResponseWriter, r *http.Request) {
+	status := http.StatusOK
+	if _, _, err := h.look(r.Context()); err != nil { // the page says what is wrong
+		status = problemOf(err).status
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, panelPage(h.options.Product)) // a reader who has gone is no trouble
+}
+
+func (h *panel) qr(w http.ResponseWriter, r *http.Request) {
+	v, _, err := h.look(r.Context())
+	if err == nil && v.status.Pending == nil {
+		fail(w, &problem{status: http.StatusNotFound, Word: "no_login", Message: "No sign-in is under way."})
+		return
+	}
+	var svg []byte
+	if err == nil {
+		svg, err = v.status.Pending.QRCode()
+	}
+	if err != nil {
+		fail(w, problemOf(err))
+		return
+	}
+	w.Header().Set("Content-Type", "image/svg+xml")
+	_, _ = w.Write(svg)
+}
+
+func (h *panel) servers(w http.ResponseWriter, r *http.Request) {
+	servers, err := h.Servers(r.Context())
+	respond(w, map[string]any{"servers": append([]Server{}, servers...)}, err)
+}
+
+func (h *panel) users(w http.ResponseWriter, r *http.Request) {
+	users, err := h.HomeUsers(r.Context())
+	respond(w, map[string]any{"users": append([]HomeUser{}, users...)}, err)
+}

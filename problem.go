@@ -1,0 +1,87 @@
+package plexauth
+
+import (
+	"context"
+	"errors"
+	"math"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// problem is a failure as the panel's HTTP API tells it.
+type problem struct {
+	status     int
+	Word       string   `json:"error"`                 // for programs
+	Message    string   `json:"message"`               // for people: what happened, and what to do
+	Detail     string   `json:"detail,omitempty"`      // the error's own text, for whoever runs the program
+	RetryAfter int      `json:"retry_after,omitempty"` // seconds
+	Servers    []Server `json:"servers,omitempty"`     // to choose from
+}
+
+// problems are the failures that are recognized by a sentinel, the more
+// telling ones first.
+var problems = []struct {
+	is      error
+	status  int
+	word    string
+	message string
+}{
+	{ErrCorruptConfig, http.StatusServiceUnavailable, "store_corrupt", "The program's settings cannot be read, so nothing is done that could overwrite them. Repair or restore them, then reload this page."},
+	{ErrStore, http.StatusServiceUnavailable, "store", "The program cannot read or write its settings, so a sign-in could not be kept. See to what is said below, then try again."},
+	{ErrHomePin, http.StatusForbidden, "home_pin", "That PIN is not right for this user."},
+	{ErrAccountMismatch, http.StatusConflict, "account_mismatch", "The sign-in was approved with another Plex account than the one that is connected. Nothing was changed. Sign in with the same account, or switch accounts."},
+	{ErrPinExpired, http.StatusConflict, "pin_expired", "The code was not confirmed in time. Get a new one."},
+	{ErrPinSuperseded, http.StatusConflict, "superseded", "Another sign-in has replaced this one."},
+	{ErrNoPendingPin, http.StatusConflict, "no_login", "No sign-in is under way."},
+	{ErrTokenRejected, http.StatusConflict, "rejected", "Plex does not accept this sign-in any more. Connect again: your server stays chosen."},
+	{ErrTokenExpired, http.StatusConflict, "expired", "The sign-in has run out and could not be renewed yet. Try again."},
+	{ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected yet."},
+	{ErrServerChoice, http.StatusConflict, "server_choice", "Choose which media server to use."},
+	{ErrServerToken, http.StatusConflict, "server_token", "The media server gives no access to this account. If it is shared with you, ask its owner; else choose another one."},
+	{errChangedMeanwhile, http.StatusConflict, "changed", "The login or the server was changed meanwhile. Look again before you try again."},
+	{ErrRateLimited, http.StatusTooManyRequests, "rate_limited", "Plex asks to slow down. Wait a minute, then try again."},
+}
+
+// unavailable are the messages for the kinds of [*Error] that say nothing
+// about the login.
+var unavailable = map[string]string{
+	"dns":     "The name plex.tv could not be found. Check this machine's DNS and its connection to the internet.",
+	"connect": "No connection to plex.tv came about. Check the network, the firewall and the proxy of this machine.",
+	"proxy":   "The proxy did not let the request to plex.tv through. Check its settings.",
+	"tls":     "The connection to plex.tv is not trusted. Check this machine's clock and its CA certificates.",
+	"timeout": "plex.tv did not answer in time. The connection is slow or filtered, or Plex has trouble; try again.",
+	"content": "What answered in the place of plex.tv is not Plex. A proxy or a sign-in page of the network may stand in between.",
+	"status":  "plex.tv answered with an error. Try again in a little while.",
+}
+
+// problemOf puts an error into words. No error of ours holds a secret.
+func problemOf(err error) *problem {
+	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong.", Detail: oneLine(strings.TrimPrefix(err.Error(), "plexauth: "))}
+	var e *Error
+	if errors.As(err, &e) && e.RetryAfter > 0 {
+		v.RetryAfter = seconds(e.RetryAfter)
+	}
+	var choice *ServerChoiceError
+	if errors.As(err, &choice) {
+		v.Servers = choice.Servers
+	}
+	for _, p := range problems {
+		if errors.Is(err, p.is) {
+			v.status, v.Word, v.Message = p.status, p.word, p.message
+			return v
+		}
+	}
+	var nowhere *unreachableError
+	switch {
+	case errors.As(err, &nowhere), e != nil && e.where != "plex.tv":
+		v.status, v.Word, v.Message = http.StatusBadGateway, "server_unreachable", "The media server does not answer. Check that it runs and can be reached from here."
+	case e != nil:
+		v.status, v.Word, v.Message = http.StatusBadGateway, e.kind(), unavailable[e.kind()]
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		v.status, v.Word, v.Message = http.StatusServiceUnavailable, "stopped", "The request was broken off. Try again."
+	}
+	return v
+}
+
+func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
