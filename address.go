@@ -63,6 +63,21 @@ func typed(s string) []candidate {
 	return all
 }
 
+// addresses are the saved or typed address of a server, and then all that
+// plex.tv lists.
+func addresses(own string, s *Server) []candidate {
+	all := typed(own)
+	for _, c := range s.candidates() {
+		i := slices.IndexFunc(all, func(have candidate) bool { return sameServer(have.url, c.url) })
+		if i < 0 {
+			all = append(all, c)
+		} else if all[i].class < classLocal { // the same again, but plex.tv knows where it leads
+			all[i].local, all[i].relay = c.local, c.relay
+		}
+	}
+	return all
+}
+
 // candidates orders the server's addresses, the better ones first. To those
 // that plex.tv lists it adds the plain ones of the server's own network.
 func (s *Server) candidates() []candidate {

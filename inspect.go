@@ -111,18 +111,18 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	}
 	run := p.newProbe(f.saved)
 	defer run.close()
-	addresses := run.probe(ctx, f.candidates, f.expected)
+	found := run.probe(ctx, f.candidates, f.expected)
 	if err := ctx.Err(); err != nil {
 		return missing("server_url", err)
 	}
-	f.address = bestOf(addresses)
+	f.address = bestOf(found)
 	if f.address != nil {
 		f.machineID = f.address.MachineID
 	}
 	f.server = findServer(servers, f.machineID)
 	switch {
 	case f.address == nil:
-		missing("server_url", unreachable(addresses))
+		missing("server_url", unreachable(found))
 		if choice != "" && f.saved.url != "" && f.machineID != f.saved.machineID {
 			return errors.Join(errs...)
 		}
@@ -176,10 +176,11 @@ func (f *finding) aim(choice string) error {
 		if s == nil {
 			return fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), &ServerChoiceError{f.servers})
 		}
-		f.look(s)
-		if saved.url != "" && !saved.found {
-			f.candidates = append(typed(saved.url), f.candidates...)
+		own := ""
+		if !saved.found {
+			own = saved.url
 		}
+		f.look(s, own)
 		return nil
 	case saved.url != "" && (!saved.found || saved.machineID == ""):
 		f.candidates, f.expected, f.typed = typed(saved.url), anybody, !saved.found
@@ -193,8 +194,7 @@ func (f *finding) aim(choice string) error {
 		return nil
 	case saved.machineID != "":
 		if s := findServer(f.servers, saved.machineID); s != nil {
-			f.look(s)
-			f.candidates = append(typed(saved.url), f.candidates...)
+			f.look(s, saved.url)
 			return nil
 		}
 		if saved.held {
@@ -211,13 +211,13 @@ func (f *finding) aim(choice string) error {
 	if len(own) != 1 {
 		return &ServerChoiceError{f.servers}
 	}
-	f.look(own[0])
+	f.look(own[0], "")
 	return nil
 }
 
-// look aims at the addresses of one server.
-func (f *finding) look(s *Server) {
-	f.candidates, f.machineID = s.candidates(), s.MachineID
+// look aims at the addresses of one server, own before those that plex.tv lists.
+func (f *finding) look(s *Server, own string) {
+	f.candidates, f.machineID = addresses(own, s), s.MachineID
 	f.expected = func(id string) bool { return id == s.MachineID }
 }
 

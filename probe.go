@@ -81,7 +81,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 				return ProbeResult{}, err
 			}
 			if s := findServer(servers, saved.machineID); s != nil {
-				all = append(all, s.candidates()...)
+				all = addresses(saved.url, s)
 			}
 		}
 	} else {
@@ -92,20 +92,20 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	}
 	run := p.newProbe(saved)
 	defer run.close()
-	addresses := run.probe(ctx, all, func(id string) bool { return saved.machineID == "" || id == saved.machineID })
+	found := run.probe(ctx, all, func(id string) bool { return saved.machineID == "" || id == saved.machineID })
 	if err := ctx.Err(); err != nil {
-		return ProbeResult{Addresses: addresses}, fmt.Errorf("plexauth: probe server: %w", err)
+		return ProbeResult{Addresses: found}, fmt.Errorf("plexauth: probe server: %w", err)
 	}
-	r := ProbeResult{Addresses: addresses}
-	best := bestOf(addresses)
+	r := ProbeResult{Addresses: found}
+	best := bestOf(found)
 	if best == nil {
-		for _, a := range addresses {
+		for _, a := range found {
 			if a.MachineID != "" {
 				r.MachineID, r.Version = a.MachineID, a.version
 				break
 			}
 		}
-		return r, unreachable(addresses)
+		return r, unreachable(found)
 	}
 	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.version, best.Local, best.Relay
 	if saved.token.IsZero() || !sameServer(best.URL, saved.url) || saved.machineID != best.MachineID {

@@ -317,7 +317,7 @@ func TestProbe(t *testing.T) {
 		assert.Equal(t, box.Connections[0].URI, r.URL)
 		assert.True(t, r.TokenAccepted)
 		assert.False(t, r.Relay)
-		require.Len(t, r.Addresses, 5, "the saved one, three, and one plain")
+		require.Len(t, r.Addresses, 4, "three, one of them saved, and one plain")
 		for _, a := range r.Addresses {
 			assert.NotEmpty(t, a.Finding)
 		}
@@ -347,6 +347,19 @@ func TestProbe(t *testing.T) {
 			_, err = w.Probe(t.Context(), bad)
 			require.Error(t, err, bad)
 		}
+	})
+}
+
+func TestProbeRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "198.51.100.9", Relay: true}, {Address: "203.0.113.7", Refused: true}}})
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+		r, err := w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		assert.True(t, r.Relay, "which is slow, and should be seen")
 	})
 }
 

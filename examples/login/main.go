@@ -1,5 +1,5 @@
-// Login signs a user in to Plex from a terminal and keeps the result in a
-// file.
+// Login signs a user in to Plex from a terminal, finds the media server, asks
+// which where there are several, and keeps the result in a file.
 //
 //	go run ./examples/login -offline   # against a fake plex.tv, no account needed
 //	go run ./examples/login
@@ -31,7 +31,7 @@ func main() {
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	err := run(ctx, os.Stdout, *config, *offline, *switchAccount)
+	err := run(ctx, os.Stdin, os.Stdout, *config, *offline, *switchAccount)
 	switch {
 	case errors.Is(err, context.Canceled) && *offline:
 		fmt.Println("Stopped.")
@@ -48,7 +48,7 @@ func main() {
 	}
 }
 
-func run(ctx context.Context, out io.Writer, config string, offline, switchAccount bool) error {
+func run(ctx context.Context, in io.Reader, out io.Writer, config string, offline, switchAccount bool) error {
 	options := plexauth.Options{
 		Product: "plexauth example",
 		Store:   plexauth.NewFileStore(config),
@@ -57,7 +57,9 @@ func run(ctx context.Context, out io.Writer, config string, offline, switchAccou
 		fake := plextest.NewServer()
 		defer fake.Close()
 		fake.Randomize()
-		fake.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
+		alice := fake.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
+		defer addServer(fake, alice, "Living room").Close()
+		defer addServer(fake, alice, "Attic").Close()
 		options.BaseURL = fake.URL()
 		fmt.Fprintf(out, "Offline: a fake plex.tv runs at %s until this program ends.\n", fake.URL())
 	}
@@ -89,7 +91,7 @@ func run(ctx context.Context, out io.Writer, config string, offline, switchAccou
 		return err
 	}
 	fmt.Fprintf(out, "Signed in as %s. Saved to %s.\n", status.User, config)
-	return nil
+	return findServer(ctx, in, out, auth)
 }
 
 // forgetFake removes a login at the fake of an earlier run, which is as dead as

@@ -5,6 +5,7 @@
 //	go run ./examples/sync manifest
 //	go run ./examples/sync start  [profile]
 //	go run ./examples/sync finish [profile]
+//	go run ./examples/sync inspect [profile [machine id of the server]]
 //	go run ./examples/sync status
 //	go run ./examples/sync disconnect [profile]
 //
@@ -39,7 +40,7 @@ func main() {
 	config := flag.String("config", "config.json", "`file` that this tool shares with its other settings")
 	offline := flag.Bool("offline", false, "use the fake plex.tv of cmd/fakeplex at 127.0.0.1:32500")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: sync [-config file] [-offline] manifest | status | start [profile] | finish [profile] | disconnect [profile]")
+		fmt.Fprintln(flag.CommandLine.Output(), "usage: sync [-config file] [-offline] manifest | status | start [profile] | finish [profile] | inspect [profile [machine id]] | disconnect [profile]")
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -55,7 +56,7 @@ func main() {
 	}
 	auth, err := plexauth.New(options)
 	if err == nil {
-		err = run(ctx, auth, flag.Arg(0), flag.Arg(1))
+		err = run(ctx, auth, flag.Arg(0), flag.Arg(1), flag.Arg(2))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -63,9 +64,9 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: sync manifest | status | start [profile] | finish [profile] | disconnect [profile]")
+var errUsage = errors.New("usage: sync manifest | status | start [profile] | finish [profile] | inspect [profile [machine id]] | disconnect [profile]")
 
-func run(ctx context.Context, auth *plexauth.PlexAuth, command, profile string) error {
+func run(ctx context.Context, auth *plexauth.PlexAuth, command, profile, machineID string) error {
 	var p provider = auth.Instance(profile)
 	switch command {
 	case "manifest":
@@ -84,6 +85,8 @@ func run(ctx context.Context, auth *plexauth.PlexAuth, command, profile string) 
 			return err
 		}
 		return print(s)
+	case "inspect":
+		return inspect(ctx, auth.Instance(profile), machineID)
 	case "disconnect":
 		s, err := p.Disconnect(ctx)
 		if err != nil {
@@ -92,6 +95,22 @@ func run(ctx context.Context, auth *plexauth.PlexAuth, command, profile string) 
 		return print(s)
 	}
 	return errUsage
+}
+
+// inspect finds out and shows what a sync needs to know: the account, the
+// media server, and the number by which that server knows the account. Where
+// there are several servers it shows them, to be called again with one.
+func inspect(ctx context.Context, p *plexauth.PlexAuth, machineID string) error {
+	find := p.Inspect
+	if machineID != "" {
+		find = func(ctx context.Context) (plexauth.Settings, error) { return p.UseServer(ctx, machineID) }
+	}
+	settings, err := find(ctx)
+	var choice *plexauth.ServerChoiceError
+	if errors.As(err, &choice) {
+		return errors.Join(print(map[string]any{"settings": settings, "servers": choice.Servers}), err)
+	}
+	return errors.Join(print(map[string]any{"settings": settings}), err)
 }
 
 // statusOfAll lists every profile of the config, with what identifies it.

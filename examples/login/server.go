@@ -1,0 +1,113 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// findServer finds the media server and saves it, and shows how it can be
+// reached. The login stands whatever comes of it.
+func findServer(ctx context.Context, in io.Reader, out io.Writer, auth *plexauth.PlexAuth) error {
+	settings, err := auth.Inspect(ctx)
+	var servers []plexauth.Server
+	var choice *plexauth.ServerChoiceError
+	if errors.As(err, &choice) {
+		servers = choice.Servers
+	} else if errors.Is(err, plexauth.ErrUnavailable) && settings.ServerURL != "" {
+		fmt.Fprintln(out, err) // the saved server is away: perhaps another will do
+		servers, _ = auth.Servers(ctx)
+	}
+	if len(servers) > 0 {
+		var server *plexauth.Server
+		if server, err = ask(ctx, in, out, servers); server == nil || err != nil {
+			return err
+		}
+		settings, err = auth.UseServer(ctx, server.MachineID)
+	}
+	if ctx.Err() != nil {
+		return err
+	}
+	if err != nil { // some of it may be known all the same
+		fmt.Fprintln(out, err)
+	}
+	if settings.ServerURL == "" {
+		return nil
+	}
+	fmt.Fprintf(out, "Media server %s at %s; there the account has the number %s.\n\n", short(settings.MachineID), settings.ServerURL, settings.AccountID)
+	probe, err := auth.Probe(ctx, "")
+	table := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
+	for _, a := range probe.Addresses {
+		mark := " "
+		if a.URL == probe.URL {
+			mark = "*"
+		}
+		fmt.Fprintf(table, "%s %s\t%s\t%v\n", mark, a.URL, a.Finding, a.Took.Round(100*time.Microsecond))
+	}
+	return errors.Join(table.Flush(), err)
+}
+
+// ask lets a person choose one of several servers; nil is none of them.
+func ask(ctx context.Context, in io.Reader, out io.Writer, servers []plexauth.Server) (*plexauth.Server, error) {
+	fmt.Fprintln(out, "Which media server?")
+	for i, s := range servers {
+		owner := ""
+		if !s.Owned {
+			owner = " of " + s.Owner
+		}
+		fmt.Fprintf(out, "  %d  %s%s\n", i+1, s.Name, owner)
+	}
+	lines := make(chan string)
+	go func() { // ends with the program at the latest: a terminal cannot be told to stop
+		defer close(lines)
+		for scanner := bufio.NewScanner(in); scanner.Scan(); {
+			select {
+			case lines <- strings.TrimSpace(scanner.Text()):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	for {
+		fmt.Fprintf(out, "1 to %d, or nothing to decide later: ", len(servers))
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case line := <-lines:
+			if line == "" {
+				fmt.Fprintln(out, "Not chosen. Run this again to choose.")
+				return nil, nil
+			}
+			if n, err := strconv.Atoi(line); err == nil && 0 < n && n <= len(servers) {
+				return &servers[n-1], nil
+			}
+		}
+	}
+}
+
+func short(machineID string) string { return machineID[:min(8, len(machineID))] }
+
+// addServer lets the fake plex.tv list a media server that really listens on
+// this machine, and at an address where nobody does.
+func addServer(fake *plextest.Server, owner *plextest.User, name string) *httptest.Server {
+	listener := httptest.NewUnstartedServer(nil)
+	at := listener.Listener.Addr().(*net.TCPAddr)
+	media := fake.AddMediaServer(owner, plextest.MediaServer{Name: name, Connections: []plextest.Connection{
+		{Address: at.IP.String(), Port: at.Port, URI: "http://" + at.String(), Local: true},
+		{Address: "127.0.0.1", Port: 1, URI: "http://127.0.0.1:1", Local: true, Refused: true},
+	}})
+	listener.Config.Handler = media.Handler()
+	listener.Start()
+	return listener
+}
