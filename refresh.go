@@ -475,7 +475,7 @@ func (c *client) nonce(ctx context.Context, d *device) (nonce string, err error)
 			return nil
 		},
 	})
-	return nonce, err
+	return nonce, notTheDevice(err)
 }
 
 // redeem exchanges a device JWT for a Plex JWT. A 401 is the verdict that the
@@ -498,13 +498,20 @@ func (c *client) redeem(ctx context.Context, d *device, nonce string, scopes []s
 		},
 	})
 	var e *Error
-	if errors.As(err, &e) && e.is == nil { // plex.tv's own word, and not on the weather
-		e.is = ErrUnavailable
-		if e.StatusCode == http.StatusUnauthorized && (e.Code == 0 || e.Code == 1001) {
-			e.is = ErrTokenRejected
-		}
+	if errors.As(err, &e) && e.is == nil && e.StatusCode == http.StatusUnauthorized && (e.Code == 0 || e.Code == 1001) {
+		e.is = ErrTokenRejected
 	}
-	return t, err
+	return t, notTheDevice(err)
+}
+
+// notTheDevice makes of any other refusal what it is to a caller: no new token
+// for now.
+func notTheDevice(err error) error {
+	var e *Error
+	if errors.As(err, &e) && e.is == nil {
+		e.is = ErrUnavailable
+	}
+	return err
 }
 
 // decodeExchange reads the answer of auth/token. Plex documents auth_token;

@@ -136,6 +136,9 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err != nil || s.due.IsZero() || resp.StatusCode != statusJWTExpired && resp.StatusCode != http.StatusUnauthorized {
 		return resp, err
 	}
+	if _, own := req.Header["X-Plex-Token"]; own || !t.p.isPlexTV(req.URL) {
+		return resp, nil
+	}
 	if next := t.again(&r, s, resp.StatusCode); next != nil {
 		_, _ = io.CopyN(io.Discard, resp.Body, maxBody) // so that the connection is used again
 		resp.Body.Close()
@@ -148,9 +151,6 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // was made with; nil where there is none, or the body is gone. 401 can mean many
 // things: there it must be another process that has renewed.
 func (t *transport) again(sent *http.Request, s *source, status int) *http.Request {
-	if h := sent.Header["X-Plex-Token"]; len(s.account) == 0 || len(h) != 1 || h[0] != s.account[0] {
-		return nil
-	}
 	ctx := sent.Context()
 	if status == statusJWTExpired {
 		if t.p.renew(ctx, s.life.token, needed) != nil {

@@ -1,0 +1,894 @@
+package plexauth_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+const day = 24 * time.Hour
+
+// tampered changes the answers of one path, as long as change is set.
+type tampered struct {
+	http.RoundTripper
+	path   string
+	change func(body []byte) []byte
+}
+
+func (r *tampered) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.RoundTripper.RoundTrip(req)
+	if err != nil || r.change == nil || !strings.HasPrefix(req.URL.Path, r.path) || resp.StatusCode >= 300 {
+		return resp, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	body = r.change(body)
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return resp, nil
+}
+
+func (w *world) tamper(path string) (*tampered, func(*plexauth.Options)) {
+	r := &tampered{RoundTripper: w.plex.Client().Transport, path: path}
+	return r, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: r} }
+}
+
+// request is one of a program's own.
+func request(t *testing.T, method, url string, body io.Reader) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	require.NoError(t, err)
+	req.Header.Set("Accept", "application/json")
+	return req
+}
+
+// G24: a JWT is renewed between 70 and 75 % of its life, once.
+func TestRenewsByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		first := tokenOf(t, w.PlexAuth)
+		time.Sleep(7 * day * 69 / 100)
+		assert.Equal(t, first, tokenOf(t, w.PlexAuth))
+		assert.Zero(t, w.count("GET", nonces))
+		time.Sleep(7 * day * 7 / 100)
+		second := tokenOf(t, w.PlexAuth)
+		assert.NotEqual(t, first, second)
+		assert.Equal(t, second, tokenOf(t, w.PlexAuth))
+		assert.Equal(t, 1, w.count("GET", nonces))
+		assert.Equal(t, 1, w.count("POST", exchanges))
+		s, err := w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 7*day, time.Until(s.ExpiresAt).Round(time.Second))
+		assert.Contains(t, w.log.String(), "token renewed")
+	})
+}
+
+// Processes renew at their own times, so that they seldom meet.
+func TestRenewalJitter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		var at []time.Duration
+		for range 8 { // a new token is a new time
+			from := time.Now()
+			before := tokenOf(t, w.PlexAuth)
+			for tokenOf(t, w.PlexAuth) == before {
+				time.Sleep(10 * time.Minute)
+			}
+			at = append(at, time.Since(from))
+		}
+		different := map[time.Duration]bool{}
+		for _, d := range at {
+			assert.InDelta(t, 0.725, float64(d)/float64(7*day), 0.026, d)
+			different[d.Round(time.Hour)] = true
+		}
+		assert.Greater(t, len(different), 2)
+	})
+}
+
+// G24: at expiry any number of goroutines, through whatever method, makes one
+// exchange.
+func TestOneExchange(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		old := tokenOf(t, w.PlexAuth)
+		c := &http.Client{Transport: w.Transport(w.plex.Client().Transport)}
+		time.Sleep(8 * day)
+		w.plex.Inject(plextest.Fault{Path: exchanges, Delay: time.Second})
+		var wg sync.WaitGroup
+		for i := range 100 {
+			wg.Go(func() {
+				switch i % 4 {
+				case 0:
+					tok, err := w.Token(t.Context())
+					assert.NoError(t, err)
+					assert.NotEqual(t, old, tok.Secret())
+				case 1:
+					_, err := w.Account(t.Context())
+					assert.NoError(t, err)
+				case 2:
+					s, err := w.Refresh(t.Context())
+					assert.NoError(t, err)
+					assert.True(t, s.Connected)
+				case 3:
+					resp, err := c.Do(request(t, "GET", "https://plex.tv/api/v2/user", nil))
+					if assert.NoError(t, err) {
+						assert.Equal(t, 200, resp.StatusCode)
+						resp.Body.Close()
+					}
+				}
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, 1, w.count("GET", nonces))
+		assert.Equal(t, 1, w.count("POST", exchanges))
+	})
+}
+
+// G24: replicas converge on one token, whether or not plex.tv ends the token
+// before a new one.
+func TestReplicasConverge(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		t.Run(fmt.Sprintf("RefreshEndsJWT=%v", ends), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				w.plex.SetQuirks(plextest.Quirks{RefreshEndsJWT: ends})
+				w.plex.Inject(plextest.Fault{Path: exchanges, Delay: time.Second, Times: -1})
+				replicas := []*plexauth.PlexAuth{w.PlexAuth, w.open(t), w.open(t), w.open(t)}
+				for round := range 3 {
+					time.Sleep(8 * day)
+					var wg sync.WaitGroup
+					var mu sync.Mutex
+					tokens := map[string]int{}
+					for _, p := range replicas {
+						for range 25 {
+							wg.Go(func() {
+								tok, err := p.Token(t.Context())
+								if assert.NoError(t, err) {
+									mu.Lock()
+									defer mu.Unlock()
+									tokens[tok.Secret()]++
+								}
+							})
+						}
+					}
+					wg.Wait()
+					assert.Len(t, tokens, 1)
+					assert.Equal(t, round+1, w.count("POST", exchanges), "one for all four")
+					for _, p := range replicas {
+						_, err := p.Verify(t.Context())
+						assert.NoError(t, err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// G24: what a process that was killed while it renewed leaves behind holds
+// nobody up for long.
+func TestAbandonedLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(8 * day)
+		lease := func(until time.Time) {
+			put(t, w.store, strings.Replace(w.doc(t), `"kid":`, fmt.Sprintf(`"leased_until_ms":%d,"kid":`, until.UnixMilli()), 1))
+		}
+		began := time.Now()
+		lease(began.Add(30 * time.Second))
+		tokenOf(t, w.PlexAuth)
+		assert.InDelta(t, 30, time.Since(began).Seconds(), 1)
+
+		time.Sleep(8 * day)
+		began = time.Now()
+		lease(began.Add(3 * day)) // by a clock that is wrong
+		tokenOf(t, w.PlexAuth)
+		assert.Zero(t, time.Since(began))
+	})
+}
+
+// G24, G10: weeks past expiry one exchange is all that it takes, and nobody is
+// asked to sign in.
+func TestWeeksOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(60 * day)
+		p := w.open(t)
+		s, err := p.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		assert.False(t, s.NeedsLogin)
+		assert.True(t, s.ExpiresAt.Before(time.Now()))
+		s, err = p.Verify(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		assert.Equal(t, 1, w.count("POST", exchanges))
+	})
+}
+
+// G24: clocks that are off by hours and days, also after a restart.
+func TestWrongClock(t *testing.T) {
+	for _, off := range []time.Duration{time.Hour, -time.Hour, 3 * day, -3 * day, 30 * day, -30 * day} {
+		t.Run(off.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, deviceKey)
+				w.plex.SetClock(off)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				first := tokenOf(t, w.PlexAuth)
+				assert.Equal(t, first, tokenOf(t, w.open(t)), "a restart does not forget")
+				time.Sleep(4 * day)
+				assert.Equal(t, first, tokenOf(t, w.open(t)))
+				assert.Zero(t, w.count("POST", exchanges))
+				time.Sleep(1500 * time.Hour)
+				for range 3 {
+					_, err := w.open(t).Account(t.Context())
+					require.NoError(t, err)
+				}
+				assert.Equal(t, 1, w.count("POST", exchanges))
+				assert.Contains(t, w.log.String(), "clock is wrong")
+			})
+		})
+	}
+}
+
+// G24: a clock that was right when the token was stored, and is not now: plex.tv
+// says 498, and that is enough.
+func TestClockGoesWrong(t *testing.T) {
+	for _, off := range []time.Duration{6 * day, -6 * day} {
+		t.Run(off.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				time.Sleep(2 * day)
+				w.plex.SetClock(off)
+				_, err := w.open(t).Account(t.Context())
+				require.NoError(t, err)
+				_, err = w.open(t).Refresh(t.Context())
+				require.NoError(t, err)
+				_, err = w.open(t).Verify(t.Context())
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+// plex.tv's keys rotate; they are fetched once, and once more on a miss.
+func TestKeyRotation(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		assert.Equal(t, 1, w.count("GET", keysPath))
+		for n := range 3 {
+			time.Sleep(2 * time.Second)
+			_, err := w.Refresh(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, 1+n, w.count("GET", keysPath))
+			w.plex.RotateKeys()
+			time.Sleep(2 * time.Second)
+			_, err = w.Refresh(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, 2+n, w.count("GET", keysPath))
+		}
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		assert.Equal(t, 4, w.count("GET", keysPath))
+
+		time.Sleep(2 * time.Hour)
+		_, err := w.Refresh(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 5, w.count("GET", keysPath), "not gone by for ever")
+	})
+}
+
+// G24: a nonce that is refused gets one retry, with a new one.
+func TestOneRetryWithANewNonce(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"422":         {Code: 1008},
+		"500":         {Status: 500},
+		"HTML":        {Body: "<html>", ContentType: "text/html"},
+		"reset":       {Reset: true},
+		"reset after": {ResetAfter: true},
+		"truncated":   {Truncate: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				time.Sleep(time.Hour)
+				fault.Path = exchanges
+				w.plex.Inject(fault)
+				_, err := w.Refresh(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, 2, w.count("GET", nonces))
+				assert.Equal(t, 2, w.count("POST", exchanges))
+			})
+		})
+	}
+}
+
+// G24, G10: whatever goes wrong, the old credential stays as it was, and works.
+// Then there are minutes of peace, which end.
+func TestFailedRefreshChangesNothing(t *testing.T) {
+	nonceGone := &net.DNSError{Err: "no such host", Name: "clients.plex.tv", IsNotFound: true}
+	for name, fault := range map[string]plextest.Fault{
+		"422":           {Path: exchanges, Code: 1008},
+		"1097":          {Path: exchanges, Code: 1097},
+		"400":           {Path: exchanges, Code: 1004},
+		"401 HTML":      {Path: exchanges, Status: 401, Body: "<html>", ContentType: "text/html"},
+		"401 of others": {Path: exchanges, Status: 401, Code: 1029},
+		"403":           {Path: exchanges, Code: 1013},
+		"429":           {Path: exchanges, Code: 1003},
+		"500":           {Path: exchanges, Status: 500},
+		"498":           {Path: exchanges, Status: 498},
+		"hang":          {Path: exchanges, Hang: true},
+		"empty":         {Path: exchanges, Body: "{}", ContentType: "application/json"},
+		"opaque":        {Path: exchanges, Body: `{"auth_token":"TEST_opaque-token"}`, ContentType: "application/json"},
+		"nonce 429":     {Path: nonces, Code: 1003},
+		"nonce 422":     {Path: nonces, Code: 1008},
+		"no nonce":      {Path: nonces, Body: "{}", ContentType: "application/json"},
+		"DNS":           {Path: nonces, Err: nonceGone},
+		"keys 500":      {Path: keysPath, Status: 500},
+		"no keys":       {Path: keysPath, Body: `{"keys":[]}`, ContentType: "application/json"},
+		"an RSA key":    {Path: keysPath, Body: `{"keys":[{"kty":"RSA","n":"AQAB","e":"AQAB","kid":"x"},{"kty":"what"},7]}`, ContentType: "application/json"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				time.Sleep(6 * day) // it is due
+				before, old := w.doc(t), w.block(t).AccountToken
+				fault.Times = -1
+				w.plex.Inject(fault)
+				_, err := w.Refresh(t.Context())
+				require.Error(t, err)
+				var e *plexauth.Error
+				require.ErrorAs(t, err, &e)
+				assert.True(t, errors.Is(err, plexauth.ErrUnavailable) || errors.Is(err, plexauth.ErrRateLimited), err)
+				assert.NotErrorIs(t, err, plexauth.ErrTokenRejected)
+				assert.Equal(t, before, w.doc(t))
+				s, err := w.Status(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.False(t, s.NeedsLogin)
+
+				tried := w.count("GET", nonces) + w.count("GET", keysPath)
+				for range 100 {
+					assert.Equal(t, old, tokenOf(t, w.PlexAuth), "the old one is good for another day")
+				}
+				assert.Equal(t, tried, w.count("GET", nonces)+w.count("GET", keysPath), "not asked for again at once")
+				w.plex.ResetFaults()
+				time.Sleep(20 * time.Minute)
+				assert.NotEqual(t, old, tokenOf(t, w.PlexAuth))
+				_, err = w.Verify(t.Context())
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+// G24: a day of failures costs plex.tv few nonces.
+func TestBackoff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(5*day + 12*time.Hour)
+		w.plex.Inject(plextest.Fault{Path: exchanges, Code: 1008, Times: -1})
+		for range 24 * 60 {
+			tokenOf(t, w.PlexAuth)
+			time.Sleep(time.Minute)
+		}
+		assert.InDelta(t, 2*24*4, w.count("GET", nonces), 20)
+		assert.Equal(t, 1, strings.Count(w.log.String(), "could not be renewed"), "said once")
+	})
+}
+
+// G10, G11: with the JWT over and plex.tv away there is no good token, and the
+// error says both; nothing is lost by it.
+func TestExpiredAndOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(8 * day)
+		w.plex.Inject(plextest.Fault{Err: &net.OpError{Op: "dial", Err: errors.New("network is unreachable")}, Times: -1})
+		c := &http.Client{Transport: w.Transport(w.plex.Client().Transport)}
+		for range 3 {
+			_, err := w.Token(t.Context())
+			require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+			require.ErrorIs(t, err, plexauth.ErrUnavailable)
+			_, err = c.Get("https://plex.tv/api/v2/user")
+			require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+			s, err := w.Verify(t.Context())
+			require.ErrorIs(t, err, plexauth.ErrUnavailable)
+			assert.True(t, s.Connected)
+			assert.False(t, s.NeedsLogin)
+		}
+		w.plex.ResetFaults()
+		time.Sleep(5 * time.Second)
+		tokenOf(t, w.PlexAuth) // the network is back, and minutes are too long to wait for
+	})
+}
+
+// Only a device that is not authorized any more needs a login; plex.tv is left
+// alone then, and a login puts it right.
+func TestDeauthorizedDevice(t *testing.T) {
+	for name, first := range map[string]func(w *world) error{
+		"Refresh": func(w *world) error { _, err := w.Refresh(context.Background()); return err },
+		"Account": func(w *world) error { _, err := w.Account(context.Background()); return err },
+		"Token":   func(w *world) error { time.Sleep(8 * day); _, err := w.Token(context.Background()); return err },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				before := w.block(t)
+				w.plex.RevokeDevice(before.Device.ClientID)
+				require.ErrorIs(t, first(w), plexauth.ErrTokenRejected)
+				s, err := w.Status(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.NeedsLogin)
+				assert.False(t, s.Connected)
+				n := len(w.plex.Requests())
+				time.Sleep(time.Hour)
+				_, err = w.Refresh(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+				_, err = w.Token(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+				assert.Len(t, w.plex.Requests(), n)
+
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				assert.Equal(t, before.Device.ClientID, w.block(t).Device.ClientID)
+				time.Sleep(8 * day)
+				_, err = w.Verify(t.Context())
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+// A key that is damaged, at any byte, is named; the JWT beside it works on, and
+// a login puts it right.
+func TestDamagedKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		good, b := w.doc(t), w.block(t)
+		damaged := map[string]string{
+			"kid":       strings.Replace(good, b.Device.Kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", 1),
+			"no kid":    strings.Replace(good, `"kid":`, `"kitten":`, 1),
+			"no secret": strings.Replace(good, `"secret":`, `"sacred":`, 1),
+			"no id":     strings.Replace(good, b.Device.ClientID, "", 1),
+			"number":    strings.Replace(good, `"`+b.Device.Secret+`"`, "7", 1),
+		}
+		for n := range len(b.Device.Secret) {
+			damaged[fmt.Sprint("truncated to ", n)] = strings.Replace(good, b.Device.Secret, b.Device.Secret[:n], 1)
+		}
+		requests := len(w.plex.Requests())
+		for name, doc := range damaged {
+			require.NotEqual(t, good, doc, name)
+			put(t, w.store, doc)
+			s, err := w.Refresh(t.Context())
+			require.ErrorIs(t, err, plexauth.ErrCorruptConfig, name)
+			assert.ErrorIs(t, err, plexauth.ErrStore, name)
+			assert.True(t, s.NeedsLogin, name)
+			assert.True(t, s.Connected, "%s: for some days", name)
+			assert.Equal(t, doc, w.doc(t), name)
+			assert.Equal(t, b.AccountToken, tokenOf(t, w.PlexAuth), name)
+		}
+		assert.Len(t, w.plex.Requests(), requests)
+
+		put(t, w.store, damaged["truncated to 20"])
+		time.Sleep(8 * day)
+		s, err := w.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.NeedsLogin)
+		assert.False(t, s.Connected)
+		_, err = w.Token(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+		require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
+		assert.Len(t, w.plex.Requests(), requests)
+
+		_, err = w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		assert.Equal(t, b.AccountToken, w.block(t).AccountToken, "the old one stays until there is a new one")
+		assert.Len(t, w.block(t).Device.Secret, 20)
+		require.NoError(t, w.Cancel(t.Context()))
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		assert.Equal(t, b.Device.ClientID, w.block(t).Device.ClientID)
+		time.Sleep(8 * day)
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// forgeries are answers that are not plex.tv's word to this device.
+var forgeries = map[string]func(header, claims map[string]any){
+	"unknown key":     func(_, _ map[string]any) {},
+	"unknown kid":     func(h, _ map[string]any) { h["kid"] = "nobody's" },
+	"no kid":          func(h, _ map[string]any) { delete(h, "kid") },
+	"alg none":        func(h, _ map[string]any) { h["alg"] = "none" },
+	"alg RS256":       func(h, _ map[string]any) { h["alg"] = "RS256" },
+	"alg HS256":       func(h, _ map[string]any) { h["alg"] = "HS256" },
+	"another device":  func(_, c map[string]any) { c["aud"] = []string{"plex.tv", "another"} },
+	"no audience":     func(_, c map[string]any) { delete(c, "aud") },
+	"another key":     func(_, c map[string]any) { c["thumbprint"] = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k" },
+	"no thumbprint":   func(_, c map[string]any) { delete(c, "thumbprint") },
+	"another issuer":  func(_, c map[string]any) { c["iss"] = "plex.example" },
+	"no end":          func(_, c map[string]any) { delete(c, "exp") },
+	"critical header": func(h, _ map[string]any) { h["crit"], h["x"] = []string{"x"}, 1 },
+	"expired":         func(_, c map[string]any) { c["exp"] = 1 },
+	"a key of its own": func(h, _ map[string]any) {
+		h["jwk"] = map[string]any{"kty": "OKP", "crv": "Ed25519", "x": "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik"}
+	},
+	"claims are no object": nil,
+}
+
+// Bad answers to an exchange are a typed error, and the old credential stays.
+func TestForgedAnswers(t *testing.T) {
+	for name, change := range forgeries {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				before := w.doc(t)
+				var forged string
+				bad, client := w.tamper(exchanges)
+				bad.change = func(body []byte) []byte {
+					var j map[string]string
+					_ = json.Unmarshal(body, &j)
+					if forged = j["auth_token"]; change != nil {
+						forged = forge(t, forged, change)
+					} else {
+						forged = forged[:strings.Index(forged, ".")] + ".bnVsbA.AAAA"
+					}
+					j["auth_token"] = forged
+					body, _ = json.Marshal(j)
+					return body
+				}
+				_, err := w.open(t, client).Refresh(t.Context())
+				var e *plexauth.Error
+				require.ErrorAs(t, err, &e)
+				assert.ErrorIs(t, err, plexauth.ErrUnavailable)
+				assert.Equal(t, before, w.doc(t))
+				assert.NotContains(t, err.Error()+fmt.Sprintf("%+v %#v", err, err)+w.log.String(), forged)
+				_, err = w.Verify(t.Context())
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+// G3, G5: the same from a PIN is weather: nothing of it is stored, and the login
+// goes on until the true token comes.
+func TestForgedApproval(t *testing.T) {
+	for name, change := range forgeries {
+		if name == "expired" || change == nil {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				bad, client := w.tamper("/api/v2/pins/")
+				n := 0
+				bad.change = func(body []byte) []byte {
+					var j map[string]any
+					_ = json.Unmarshal(body, &j)
+					if jwt, ok := j["authToken"].(string); ok && n < 5 {
+						n++
+						j["authToken"] = forge(t, jwt, change)
+					}
+					body, _ = json.Marshal(j)
+					return body
+				}
+				p := w.open(t, client, deviceKey)
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				s, err := p.Finish(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				assert.False(t, s.Connected)
+				assert.NotNil(t, s.Pending)
+				assert.NotContains(t, w.doc(t), `"account_token":"e`)
+				s, err = p.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.Equal(t, 5, n)
+				_, err = p.Verify(t.Context())
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+// status is the answer to a program's request through w's Transport.
+func (w *world) status(t *testing.T, req *http.Request) int {
+	t.Helper()
+	resp, err := w.Transport(w.plex.Client().Transport).RoundTrip(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	_, err = io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode
+}
+
+// G24: where plex.tv says 498 the token is renewed and the request made once
+// more, if its body can be sent again.
+func TestTransport498(t *testing.T) {
+	type body struct {
+		reader io.Reader
+		again  bool // it can be sent
+	}
+	for name, body := range map[string]func() body{
+		"none":        func() body { return body{nil, true} },
+		"http.NoBody": func() body { return body{http.NoBody, true} },
+		"bytes":       func() body { return body{strings.NewReader("code=ABCD"), true} },
+		"a stream":    func() body { return body{io.MultiReader(strings.NewReader("code=ABCD")), false} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/ping", Status: 498})
+				old := tokenOf(t, w.PlexAuth)
+				b := body()
+				req := request(t, "PUT", "https://plex.tv/api/v2/ping", b.reader)
+				status := w.status(t, req)
+				assert.NotEqual(t, old, tokenOf(t, w.PlexAuth), "renewed in any case")
+				if b.again {
+					assert.NotEqual(t, 498, status)
+					assert.Equal(t, 2, w.count("PUT", "/api/v2/ping"))
+				} else {
+					assert.Equal(t, 498, status)
+					assert.Equal(t, 1, w.count("PUT", "/api/v2/ping"))
+				}
+				assert.Equal(t, 1, w.count("POST", exchanges))
+				assert.Empty(t, req.Header.Get("X-Plex-Token"), "the caller's request is not written to")
+			})
+		})
+	}
+}
+
+// One repetition, not a loop; and none where the renewal fails or the token is
+// the program's own.
+func TestTransport498Ends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		get := func() *http.Request { return request(t, "GET", "https://plex.tv/api/v2/ping", nil) }
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/ping", Status: 498, Times: -1})
+		assert.Equal(t, 498, w.status(t, get()))
+		assert.Equal(t, 2, w.count("GET", "/api/v2/ping"))
+
+		own := get()
+		own.Header.Set("X-Plex-Token", tokenOf(t, w.PlexAuth))
+		time.Sleep(time.Minute)
+		assert.Equal(t, 498, w.status(t, own))
+		assert.Equal(t, 3, w.count("GET", "/api/v2/ping"))
+		assert.Equal(t, 1, w.count("POST", exchanges))
+
+		w.plex.Inject(plextest.Fault{Path: nonces, Code: 1003, Times: -1})
+		assert.Equal(t, 498, w.status(t, get()))
+		assert.Equal(t, 4, w.count("GET", "/api/v2/ping"))
+
+		plain := newWorld(t)
+		plain.signIn(t, plain.PlexAuth, plain.alice, plexauth.PinOptions{})
+		plain.plex.Inject(plextest.Fault{Path: "/api/v2/ping", Status: 498})
+		assert.Equal(t, 498, plain.status(t, get()))
+	})
+}
+
+// A Transport finds the token that another process got, also where plex.tv ends
+// the one before at once.
+func TestTransportFollowsAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.plex.SetQuirks(plextest.Quirks{RefreshEndsJWT: true})
+		get := func() *http.Request { return request(t, "GET", "https://plex.tv/api/v2/user", nil) }
+		assert.Equal(t, 200, w.status(t, get()))
+		_, err := w.open(t).Refresh(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 200, w.status(t, get()))
+		_, err = w.open(t).Refresh(t.Context())
+		require.NoError(t, err)
+		_, err = w.Account(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// The request for which the renewal is due waits for it, no other does.
+func TestTransportDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(6 * day)
+		w.plex.Inject(plextest.Fault{Path: exchanges, Delay: 3 * time.Second})
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		waited := map[time.Duration]int{}
+		for range 50 {
+			wg.Go(func() {
+				began := time.Now()
+				assert.Equal(t, 200, w.status(t, request(t, "GET", "https://plex.tv/api/v2/user", nil)))
+				mu.Lock()
+				defer mu.Unlock()
+				waited[time.Since(began)]++
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, map[time.Duration]int{0: 49, 3 * time.Second: 1}, waited)
+
+		time.Sleep(6 * day)
+		w.plex.Inject(plextest.Fault{Path: nonces, Hang: true, Times: -1})
+		began := time.Now()
+		assert.Equal(t, 200, w.status(t, request(t, "GET", "https://plex.tv/api/v2/user", nil)))
+		assert.Equal(t, 10*time.Second, time.Since(began), "and that one not for long")
+	})
+}
+
+// G9: the end of the context ends a renewal at once, and whoever waits for it
+// does it instead.
+func TestRenewalEndsWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(8 * day)
+		before := w.doc(t)
+		w.plex.Inject(plextest.Fault{Path: exchanges, Hang: true})
+		ctx, cancel := context.WithCancel(t.Context())
+		first := make(chan error)
+		go func() {
+			_, err := w.Token(ctx)
+			first <- err
+		}()
+		synctest.Wait()
+		second := make(chan error)
+		go func() {
+			_, err := w.Refresh(t.Context())
+			second <- err
+		}()
+		synctest.Wait()
+		impatient, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		_, err := w.Token(impatient)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+
+		began := time.Now()
+		cancel()
+		require.ErrorIs(t, <-first, context.Canceled)
+		assert.Zero(t, time.Since(began))
+		require.NoError(t, <-second)
+		assert.Equal(t, 2, w.count("POST", exchanges))
+		assert.NotEqual(t, before, w.doc(t))
+		assert.NotContains(t, w.doc(t), "leased")
+	})
+}
+
+// G22: a login or a disconnect while the token is renewed stands.
+func TestRenewalAgainstOthers(t *testing.T) {
+	for name, meanwhile := range map[string]func(t *testing.T, w *world){
+		"disconnect": func(t *testing.T, w *world) {
+			_, err := w.open(t).Disconnect(t.Context())
+			require.NoError(t, err)
+		},
+		"a plain login":  func(t *testing.T, w *world) { w.signIn(t, w.open(t), w.alice, plexauth.PinOptions{}) },
+		"a device login": func(t *testing.T, w *world) { w.signIn(t, w.open(t, deviceKey), w.alice, plexauth.PinOptions{}) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				time.Sleep(6 * day)
+				w.plex.Inject(plextest.Fault{Path: exchanges, ResetAfter: true, Delay: 5 * time.Second})
+				done := make(chan error)
+				go func() {
+					_, err := w.Refresh(t.Context())
+					done <- err
+				}()
+				time.Sleep(time.Second)
+				meanwhile(t, w)
+				now := w.block(t).AccountToken
+				require.NoError(t, <-done)
+				if name != "a device login" {
+					assert.Equal(t, now, w.block(t).AccountToken)
+				}
+				_, err := w.Verify(t.Context())
+				if name == "disconnect" {
+					assert.ErrorIs(t, err, plexauth.ErrNotConnected)
+					assert.NotContains(t, w.doc(t), "_device")
+				} else {
+					assert.NoError(t, err)
+				}
+			})
+		})
+	}
+}
+
+// G8 for renewals: a store that fails for a moment does not cost the new token;
+// one that stays broken is named, and the old one works on.
+func TestRenewalAndTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(6 * day)
+		old := tokenOf(t, w.open(t, func(o *plexauth.Options) { o.Store = readOnly{w.store} }))
+		assert.Equal(t, w.block(t).AccountToken, old)
+		assert.Zero(t, w.count("GET", nonces), "what cannot be saved is not asked for")
+
+		flaky := &stumblingStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = flaky })
+		flaky.failAfter(1, 2) // the lease is saved, then two attempts fail
+		assert.NotEqual(t, old, tokenOf(t, p))
+		assert.Equal(t, 1, w.count("POST", exchanges))
+		assert.Equal(t, tokenOf(t, p), w.block(t).AccountToken)
+	})
+}
+
+// readOnly is a store that cannot be written.
+type readOnly struct{ plexauth.ConfigStore }
+
+func (readOnly) Update(context.Context, string, func(jsonRaw) (jsonRaw, error)) error {
+	return errors.New("read-only file system")
+}
+
+// stumblingStore fails some updates.
+type stumblingStore struct {
+	plexauth.ConfigStore
+	mu    sync.Mutex
+	good  int
+	fails int
+}
+
+func (s *stumblingStore) failAfter(good, fails int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.good, s.fails = good, fails
+}
+
+func (s *stumblingStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+	s.mu.Lock()
+	fail := s.good <= 0 && s.fails > 0
+	if fail {
+		s.fails--
+	}
+	s.good--
+	s.mu.Unlock()
+	if fail {
+		return errors.New("no space left on device")
+	}
+	return s.ConfigStore.Update(ctx, ns, edit)
+}
+
+// Refresh without a login.
+func TestRefreshNotConnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deviceKey)
+		s, err := w.Refresh(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrNotConnected)
+		assert.False(t, s.Connected)
+		assert.Empty(t, w.plex.Requests())
+	})
+}
+
+// A JWT that came from elsewhere is used while it lasts; without its key only a
+// login helps then.
+func TestJWTWithoutItsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		b := w.block(t)
+		put(t, w.store, fmt.Sprintf(`{"client_id":%q,"account_token":%q}`, b.Device.ClientID, b.AccountToken))
+		s, err := w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.False(t, s.NeedsLogin)
+		assert.NotZero(t, s.ExpiresAt)
+		time.Sleep(8 * day)
+		s, err = w.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.NeedsLogin)
+		_, err = w.Token(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+		_, err = w.Refresh(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+		_, err = w.Transport(nil).RoundTrip(request(t, "GET", "https://plex.tv/api/v2/user", nil))
+		require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+	})
+}
