@@ -19,7 +19,7 @@ import (
 // does as it likes, and gets no token for plain http to a name.
 
 // errInClear: a token would go over plain http to an address out in the world.
-var errInClear = errors.New("plexauth: plain http to an address that is not private: a token must not go there in clear, use https")
+var errInClear = fmt.Errorf("%w that may go there: plain http to an address that is not private shows it to all on the way, use https", ErrServerToken)
 
 // dialer looks where connections to a media server go.
 type dialer struct {
@@ -37,7 +37,8 @@ type dialer struct {
 func serverTransport(base *http.Transport, scheme string, insecure bool, over context.Context) (*http.Transport, *dialer) {
 	t := base.Clone()
 	d := &dialer{dial: t.DialContext, inClear: scheme == "http", over: over}
-	if old := base.Dial; d.dial == nil && old != nil { //nolint:staticcheck // some callers still set it
+	//lint:ignore SA1019 some callers still set it
+	if old := base.Dial; d.dial == nil && old != nil {
 		d.dial = func(_ context.Context, network, addr string) (net.Conn, error) { return old(network, addr) }
 	}
 	if d.dial == nil {

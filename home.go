@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// ErrHomePin: the Plex Home user is protected by a PIN, and the one given is
-// missing or wrong; the error's text says which.
+// ErrHomePin means that the Plex Home user is protected by a PIN, and that the
+// one given is missing or wrong; the error's text says which.
 var ErrHomePin = errors.New("plexauth: the Home user's PIN is needed")
 
 // HomeUser is a member of the account's Plex Home.

@@ -116,6 +116,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		return missing("server_url", err)
 	}
 	f.address = bestOf(found)
+	f.strange = slices.ContainsFunc(found, func(a ProbedAddress) bool { return !a.OK && a.MachineID != "" && sameServer(a.URL, f.saved.url) })
 	if f.address != nil {
 		f.machineID = f.address.MachineID
 	}
@@ -157,6 +158,7 @@ type finding struct {
 
 	machineID string         // of the server, "" where unknown
 	address   *ProbedAddress // where it answers; nil: nowhere
+	strange   bool           // another server answers at the saved address
 	server    *Server        // as plex.tv lists it; nil: it does not
 	number    int64          // the server's own of the account, 0 where unknown
 }
@@ -351,7 +353,7 @@ func (f *finding) write(b *profile) {
 	case b.server().url == "" && f.machineID != "":
 		b.setText("machine_id", f.machineID)
 	}
-	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID
+	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID && !f.strange
 	if f.server != nil && !f.server.Token.IsZero() && verified {
 		b.setServerToken(f.server.Token)
 	}

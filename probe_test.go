@@ -448,6 +448,32 @@ func TestFindingsOnSockets(t *testing.T) {
 	assert.Contains(t, r.Addresses[0].Finding, "plain http")
 }
 
+// A transport with the older Dial alone dials by that, and one with neither
+// dials as net/http does.
+func TestServerOverOldDial(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `<MediaContainer machineIdentifier="m"/>`)
+	})}
+	go func() { _ = srv.Serve(l) }()
+	defer srv.Close()
+	dialled := ""
+	//lint:ignore SA1019 this is what is tested
+	old := &http.Transport{Dial: func(network, addr string) (net.Conn, error) {
+		dialled = addr
+		return net.Dial(network, l.Addr().String())
+	}}
+	for rt, url := range map[*http.Transport]string{old: "http://nowhere.invalid:1", {}: "http://" + l.Addr().String()} {
+		p, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: rt}})
+		require.NoError(t, err)
+		r, err := p.Probe(t.Context(), url)
+		require.NoError(t, err)
+		assert.Equal(t, "m", r.MachineID)
+	}
+	assert.Equal(t, "nowhere.invalid:1", dialled)
+}
+
 // XML comes from servers whatever was asked for.
 func TestIdentityForms(t *testing.T) {
 	for body, id := range map[string]string{
@@ -506,7 +532,7 @@ func TestTransportInClear(t *testing.T) {
 					assert.Equal(t, http.StatusOK, resp.StatusCode)
 					resp.Body.Close()
 				} else {
-					require.ErrorContains(t, err, "in clear", "%s %T", c.url, over)
+					require.ErrorIs(t, err, plexauth.ErrServerToken, "%s %T", c.url, over)
 					assert.NotContains(t, err.Error(), token)
 					assert.Len(t, w.plex.Requests(), n, "nothing is sent")
 				}
