@@ -6,7 +6,6 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -347,5 +346,401 @@ func (b *sentBodies) all(path string) (sent []string) {
 func (b *sentBodies) first(path string) string { return b.all(path)[0] }
 func (b *sentBodies) last(path string) string  { s := b.all(path); return s[len(s)-1] }
 
-var _ = errors.Is
-var _ = context.Background
+// G8: plex.tv's keys cannot be had when the approval comes. The token is kept
+// until they can, past the PIN's end and over a restart, and counts as nothing
+// before.
+func TestApprovalWithoutKeys(t *testing.T) {
+	for name, finish := range map[string]func(p *plexauth.PlexAuth) (plexauth.Status, error){
+		"Wait":   func(p *plexauth.PlexAuth) (plexauth.Status, error) { return p.Wait(context.Background()) },
+		"Finish": func(p *plexauth.PlexAuth) (plexauth.Status, error) { return p.Finish(context.Background()) },
+		"Verify": func(p *plexauth.PlexAuth) (plexauth.Status, error) { return p.Verify(context.Background()) },
+	} {
+		for _, later := range []time.Duration{time.Minute, time.Hour, 30 * day} {
+			t.Run(fmt.Sprint(name, later), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, deviceKey)
+					w.plex.SetQuirks(plextest.Quirks{ConsumeOnRead: true})
+					w.plex.Inject(plextest.Fault{Path: keysPath, Status: 503, Times: -1})
+					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+					s, err := w.Finish(t.Context())
+					require.ErrorIs(t, err, plexauth.ErrUnavailable)
+					assert.False(t, s.Connected)
+					assert.NotNil(t, s.Pending)
+					_, err = w.Token(t.Context())
+					require.ErrorIs(t, err, plexauth.ErrNotConnected)
+					time.Sleep(later)
+					w.plex.ResetFaults()
+					s, err = finish(w.open(t, deviceKey))
+					require.NoError(t, err)
+					assert.True(t, s.Connected)
+					assert.Equal(t, "alice", s.User)
+					assert.Equal(t, 1, w.count("GET", "/api/v2/pins/{id}"))
+				})
+			})
+		}
+	}
+}
+
+// The account in a verified JWT does where plex.tv cannot be asked for it: who
+// signed in is known, and another account is refused.
+func TestAccountFromTheJWT(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deviceKey, scopes("username"))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502, Times: -1})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		v := mustSettings(t, w.PlexAuth)
+		assert.Equal(t, fmt.Sprint(w.alice.ID), v.CloudAccountID)
+		assert.Equal(t, "alice", v.Username)
+
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		assert.Equal(t, v.AccountToken.Secret(), mustSettings(t, w.PlexAuth).AccountToken.Secret())
+	})
+}
+
+// G4: a long-lived token for a PIN with a key is a login as well. It goes with
+// the device's identifier, and the key exchanges it.
+func TestOpaqueTokenForAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		odd, client := w.tamper("/api/v2/pins/")
+		var device string
+		odd.change = func(body []byte) []byte {
+			var j map[string]any
+			_ = json.Unmarshal(body, &j)
+			if j["authToken"] != nil {
+				device = j["clientIdentifier"].(string)
+				j["authToken"] = w.plex.IssueToken(w.alice, device)
+			}
+			body, _ = json.Marshal(j)
+			return body
+		}
+		p := w.open(t, client, deviceKey)
+		w.plex.Inject(plextest.Fault{Path: nonces, Status: 502, Times: -1})
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		opaque := tokenOf(t, p)
+		assert.NotContains(t, opaque, ".")
+		s, err := p.Verify(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		assert.Zero(t, s.ExpiresAt)
+		w.plex.ResetFaults()
+		time.Sleep(time.Hour)
+		assert.Equal(t, 2, strings.Count(tokenOf(t, p), "."))
+		_, err = p.Verify(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, device, mustSettings(t, p).ClientID)
+	})
+}
+
+// A device JWT that plex.tv does not take is weather: the answer sets the clock
+// right, and each look has a new one.
+func TestDeviceJWTRefusedAtThePIN(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.open(t, deviceKey)
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{Strong: true})
+		require.NoError(t, err)
+		w.plex.SetClock(-2 * time.Hour) // after the PIN was made, so that nobody knows
+		time.AfterFunc(25*time.Minute, func() { _ = w.plex.Approve(pin.Code, w.alice) })
+		_, err = p.Wait(t.Context())
+		require.NoError(t, err)
+		refused := 0
+		for _, r := range w.plex.Requests() {
+			if r.Path == "/api/v2/pins/{id}" && r.Status == 422 {
+				refused++
+			}
+		}
+		assert.Equal(t, 1, refused)
+	})
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// "Thumbprint already taken": a store that was copied and given another
+// identifier gets one new key, under the same login.
+func TestTakenByAnotherDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		b := w.block(t)
+		clone := plexauth.NewMemoryStore()
+		put(t, clone, strings.ReplaceAll(w.doc(t), b.Device.ClientID, "another-device"))
+		p := w.open(t, deviceKey, func(o *plexauth.Options) { o.Store = clone })
+		made := w.count("POST", "/api/v2/pins")
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		assert.Equal(t, made+2, w.count("POST", "/api/v2/pins"))
+		v := mustSettings(t, p)
+		assert.Equal(t, "another-device", v.ClientID)
+		raw, err := clone.Load(t.Context(), plexauth.Namespace)
+		require.NoError(t, err)
+		assert.NotContains(t, string(raw), b.Device.Kid)
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, p} {
+			_, err = p.Refresh(t.Context())
+			require.NoError(t, err)
+		}
+
+		v = mustSettings(t, p)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Code: 1014, Times: -1})
+		_, err = p.Start(t.Context(), plexauth.PinOptions{})
+		var e *plexauth.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, 422, e.StatusCode)
+		assert.Equal(t, made+4, w.count("POST", "/api/v2/pins"), "one new key, not a loop")
+		assert.Equal(t, v.AccountToken.Secret(), mustSettings(t, p).AccountToken.Secret())
+	})
+}
+
+// A new profile for a device key inherits nothing from the default one.
+func TestDeviceProfile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deviceKey)
+		p := w.Instance("PLEX-P01")
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		for _, field := range []string{"server_url", "account_token", "pms_token", "machine_id", "username", "account_id", "home_pin"} {
+			assert.Contains(t, w.doc(t), `"`+field+`":""`)
+		}
+	})
+}
+
+// On request a long-lived login is moved over, without asking the person: the
+// old token ends by that, and the identifier is the device's from then on.
+func TestUseDeviceKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, scopes("username"))
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.signIn(t, w.Instance("bob"), w.bob, plexauth.PinOptions{})
+		before := mustSettings(t, w.PlexAuth)
+		s, err := w.UseDeviceKey(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		assert.NotZero(t, s.ExpiresAt)
+		assert.Equal(t, []string{"username"}, s.Scopes)
+		after := mustSettings(t, w.PlexAuth)
+		assert.Equal(t, before.ClientID, after.ClientID)
+		assert.Equal(t, before.Username, after.Username)
+		assert.Empty(t, w.plex.Token(w.alice, before.ClientID), "the long-lived token has ended")
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+		_, err = w.Instance("bob").Verify(t.Context())
+		require.NoError(t, err, "another account's token under that identifier is its own")
+
+		first := tokenOf(t, w.PlexAuth)
+		time.Sleep(time.Minute)
+		_, err = w.UseDeviceKey(t.Context()) // again: as Refresh
+		require.NoError(t, err)
+		assert.NotEqual(t, first, tokenOf(t, w.PlexAuth))
+		assert.Equal(t, 1, w.count("POST", "/api/v2/auth/jwk"))
+
+		third := w.Instance("third") // a long-lived login after that does not end the JWT
+		w.signIn(t, third, w.alice, plexauth.PinOptions{})
+		assert.NotEqual(t, before.ClientID, mustSettings(t, third).ClientID)
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.Instance("bob"), third} {
+			_, err = p.Verify(t.Context())
+			require.NoError(t, err)
+		}
+	})
+}
+
+// What is asked for and cannot be done changes nothing.
+func TestUseDeviceKeyRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		_, err := w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrNotConnected)
+
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		put(t, w.store, strings.Replace(w.doc(t), "{", fmt.Sprintf(`{"instances":{"PLEX-P01":{"account_token":%q}},`, tokenOf(t, w.PlexAuth)), 1))
+		before := w.doc(t)
+		_, err = w.UseDeviceKey(t.Context())
+		require.ErrorContains(t, err, "PLEX-P01")
+		assert.Equal(t, before, w.doc(t))
+		_, err = w.Instance("PLEX-P01").Disconnect(t.Context())
+		require.NoError(t, err)
+
+		old := tokenOf(t, w.PlexAuth)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/auth/jwk", Status: 502})
+		_, err = w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, old, tokenOf(t, w.PlexAuth))
+		assert.Zero(t, w.count("GET", nonces), "an attempt that failed is no request to go on by itself")
+
+		w.plex.Revoke(w.alice)
+		s, err := w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		assert.True(t, s.NeedsLogin)
+	})
+}
+
+// A move that stopped half way goes on: the key is registered already, and it
+// is ours.
+func TestUseDeviceKeyGoesOn(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"registered, answer lost": {Path: "/api/v2/auth/jwk", ResetAfter: true},
+		"no nonce":                {Path: nonces, Status: 502, Times: 4},
+		"exchanged, answer lost":  {Path: exchanges, ResetAfter: true, Times: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.plex.Inject(fault)
+				_, err := w.UseDeviceKey(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				kid := w.block(t).Device.Kid
+				w.plex.ResetFaults()
+				time.Sleep(2 * time.Second)
+				s, err := w.open(t).UseDeviceKey(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.NotZero(t, s.ExpiresAt)
+				assert.Equal(t, kid, w.block(t).Device.Kid)
+			})
+		})
+	}
+}
+
+// A key that is another device's gives way to a new one, once.
+func TestUseDeviceKeyTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		b := w.block(t)
+		clone := plexauth.NewMemoryStore()
+		p := w.open(t, func(o *plexauth.Options) { o.Store = clone })
+		w.signIn(t, p, w.bob, plexauth.PinOptions{})
+		v := mustSettings(t, p)
+		raw, err := clone.Load(t.Context(), plexauth.Namespace)
+		require.NoError(t, err)
+		put(t, clone, strings.Replace(string(raw), "{", fmt.Sprintf(`{"_device":{"client_id":%q,"kid":%q,"secret":%q},`, v.ClientID, b.Device.Kid, b.Device.Secret), 1))
+		s, err := p.UseDeviceKey(t.Context())
+		require.NoError(t, err)
+		assert.NotZero(t, s.ExpiresAt)
+		assert.Equal(t, 2, w.count("POST", "/api/v2/auth/jwk"))
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// G23: a JWT that some program took for a server's token does not go to the
+// server.
+func TestNoJWTToTheServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		jwt := w.block(t).AccountToken
+		put(t, w.store, strings.Replace(w.doc(t), "{", fmt.Sprintf(`{"server_url":"https://plex.example.org","machine_id":"m","pms_token_server":"https://plex.example.org","pms_token":%q,`, jwt), 1))
+		wire := &seen{}
+		_, err := w.open(t).Transport(wire).RoundTrip(request(t, "GET", "https://plex.example.org/library", nil))
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		assert.Empty(t, wire.reqs)
+	})
+}
+
+// G13: keys, JWTs and nonces are in no log and no error, and the store has the
+// secret ones under names that CrossWatch encrypts.
+func TestDeviceKeyLeaksNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var secrets []string
+		wire := &sentBodies{RoundTripper: w.plex.Client().Transport}
+		p := w.open(t, deviceKey, func(o *plexauth.Options) {
+			o.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+				if jwt := r.URL.Query().Get("deviceJWT"); jwt != "" {
+					secrets = append(secrets, jwt)
+				}
+				resp, err := wire.RoundTrip(r)
+				if err != nil { // as a careless transport would say it
+					return nil, fmt.Errorf("%s %s: %w", r.Method, r.URL, err)
+				}
+				return resp, nil
+			})}
+		})
+		var said strings.Builder
+		say := func(v ...any) {
+			for _, v := range v {
+				fmt.Fprintf(&said, "%v %+v %#v %s\n", v, v, v, v)
+				rec := &recorder{} // testify dumps by reflection
+				assert.Equal(rec, v, "something else")
+				said.WriteString(rec.text)
+			}
+		}
+		for _, fault := range []plextest.Fault{{Reset: true}, {Code: 1008}, {Body: "<html>", Status: 502}} {
+			pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+			say(pin, err)
+			w.plex.Inject(fault)
+			s, err := p.Finish(t.Context())
+			say(s, err)
+			require.Error(t, err)
+			time.Sleep(time.Minute)
+			fault.Path, fault.Times = "/api/v2/pins/*", -1
+			w.plex.Inject(fault)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			s, err = p.Wait(ctx)
+			cancel()
+			say(s, err)
+			w.plex.ResetFaults()
+		}
+		secrets = append(secrets, w.block(t).Device.Secret)
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		secrets = append(secrets, tokenOf(t, p))
+		for _, path := range []string{nonces, exchanges, keysPath} {
+			w.plex.Inject(plextest.Fault{Path: path, Reset: true, Times: 8})
+			time.Sleep(2 * time.Hour)
+			s, err := p.Refresh(t.Context())
+			say(s, err)
+			w.plex.ResetFaults()
+			time.Sleep(2 * time.Second)
+			s, err = p.Refresh(t.Context())
+			require.NoError(t, err)
+			say(s)
+			secrets = append(secrets, tokenOf(t, p))
+		}
+		for _, sent := range wire.all(exchanges) {
+			var body struct{ JWT string }
+			require.NoError(t, json.Unmarshal([]byte(sent), &body))
+			secrets = append(secrets, body.JWT)
+		}
+		require.Greater(t, len(secrets), 10)
+		text := said.String() + w.log.String()
+		for _, s := range secrets {
+			for part := range strings.SplitSeq(s, ".") {
+				if !strings.Contains(text, part) || part == "" {
+					continue
+				}
+				assert.Fail(t, "a secret was printed", "%s in %s", part, text)
+			}
+		}
+		for name, value := range leaves(t, []byte(w.doc(t)), "") {
+			for _, s := range secrets {
+				if strings.Contains(value, s) {
+					assert.Contains(t, []string{"account_token", "secret"}, name[strings.LastIndex(name, ".")+1:], name)
+				}
+			}
+		}
+	})
+}
+
+// leaves lists the strings of a document by their paths.
+func leaves(t *testing.T, raw []byte, at string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	var object map[string]json.RawMessage
+	if json.Unmarshal(raw, &object) == nil {
+		for k, v := range object {
+			for name, value := range leaves(t, v, at+"."+k) {
+				all[name] = value
+			}
+		}
+		return all
+	}
+	all[at] = string(raw)
+	return all
+}

@@ -122,7 +122,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	// A RoundTripper must not change the caller's request.
 	r := *req
-	r.Header = make(http.Header, len(req.Header)+len(s.identity)+2)
+	r.Header = make(http.Header, len(req.Header)+len(s.identity)+1)
 	for k, v := range s.identity {
 		r.Header[k] = v
 	}
