@@ -27,16 +27,16 @@ type dialer struct {
 	// inClear: what is sent can be read on the way, so that every address
 	// must be private.
 	inClear bool
-	over    context.Context // its end ends all dialling and all connections; nil: they last
-	mu      sync.Mutex
-	hidden  map[string]bool // names that the resolver withholds, though their address answers
+
+	mu     sync.Mutex
+	hidden map[string]bool // names that the resolver withholds, though their address answers
 }
 
 // serverTransport clones base for requests to a media server. insecure leaves
 // its certificate unchecked.
-func serverTransport(base *http.Transport, scheme string, insecure bool, over context.Context) (*http.Transport, *dialer) {
+func serverTransport(base *http.Transport, scheme string, insecure bool) (*http.Transport, *dialer) {
 	t := base.Clone()
-	d := &dialer{dial: t.DialContext, inClear: scheme == "http", over: over}
+	d := &dialer{dial: t.DialContext, inClear: scheme == "http"}
 	//lint:ignore SA1019 some callers still set it
 	if old := base.Dial; d.dial == nil && old != nil {
 		d.dial = func(_ context.Context, network, addr string) (net.Conn, error) { return old(network, addr) }
@@ -61,13 +61,6 @@ func serverTransport(base *http.Transport, scheme string, insecure bool, over co
 }
 
 func (d *dialer) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	if d.over != nil {
-		// net/http goes on dialling after its request was given up.
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithCancel(ctx)
-		defer cancel()
-		defer context.AfterFunc(d.over, cancel)()
-	}
 	conn, err := d.dial(ctx, network, addr)
 	if err != nil && ctx.Err() == nil {
 		if host, port, ok := withheld(addr, err); ok {
@@ -90,9 +83,6 @@ func (d *dialer) dialContext(ctx context.Context, network, addr string) (net.Con
 	if d.inClear && !privateConn(conn) {
 		conn.Close()
 		return nil, errInClear
-	}
-	if d.over != nil {
-		context.AfterFunc(d.over, func() { conn.Close() })
 	}
 	return conn, nil
 }
@@ -169,7 +159,6 @@ func staysPrivate(u *url.URL) bool {
 // they are first needed.
 type serverRoutes struct {
 	base http.RoundTripper
-	over context.Context // nil: they last
 
 	mu   sync.Mutex
 	made map[routeKey]*serverRoute
@@ -203,7 +192,7 @@ func (r *serverRoutes) to(u *url.URL, insecure, token bool) (http.RoundTripper, 
 			r.made = map[routeKey]*serverRoute{}
 		}
 		route = &serverRoute{}
-		route.Transport, route.dialer = serverTransport(base, key.scheme, key.insecure, r.over)
+		route.Transport, route.dialer = serverTransport(base, key.scheme, key.insecure)
 		r.made[key] = route
 	}
 	return route, nil
@@ -221,7 +210,8 @@ func (r *serverRoutes) hides(u *url.URL) bool {
 	return false
 }
 
-// close ends the connections that are idle.
+// close ends the connections that are idle, and the dials and handshakes that
+// net/http goes on with though their requests were given up.
 func (r *serverRoutes) close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -311,7 +311,14 @@ func TestImpostor(t *testing.T) {
 				assert.Empty(t, r.Credential)
 			}
 		}
+		// At the saved address it gets none either, and no newer one.
+		w.edit(t, map[string]any{"server_url": "http://192.168.1.5:32400", "pms_token": "TEST_older", "pms_token_server": "http://192.168.1.5:32400", "_found_url": "http://192.168.1.5:32400"})
+		w.plex.Inject(plextest.Fault{Host: strings.TrimPrefix(box.Connections[1].URI, "https://"), Times: 1, Status: 502})
+		s, err = w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Equal(t, "TEST_older", s.ServerToken.Secret())
 		// Typed by hand, it is asked who it is, and that is all.
+		w.edit(t, map[string]any{"pms_token_server": "https://203.0.113.7"})
 		w.edit(t, map[string]any{"server_url": "http://192.168.1.5:32400"})
 		s, err = w.Inspect(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrServerToken)
@@ -596,6 +603,23 @@ func TestInspectEnds(t *testing.T) {
 		require.ErrorIs(t, err, context.Canceled)
 		_, err = w.Probe(cut, "192.168.1.5")
 		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+// Being slowed down by plex.tv does not slow down the probes.
+func TestProbeWhileRateLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1003, Times: -1, Header: http.Header{"Retry-After": {"25"}}})
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := w.Account(ctx)
+		require.Error(t, err)
+		start := time.Now()
+		_, err = w.Probe(t.Context(), box.Connections[0].URI)
+		require.NoError(t, err)
+		assert.Zero(t, time.Since(start))
 	})
 }
 

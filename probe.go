@@ -122,23 +122,18 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 type probeRun struct {
 	p        *PlexAuth
 	routes   *serverRoutes
-	end      context.CancelFunc
 	insecure string // the one address whose certificate is not checked
 }
 
 func (p *PlexAuth) newProbe(saved savedServer) *probeRun {
-	over, end := context.WithCancel(context.Background())
-	run := &probeRun{p: p, routes: &serverRoutes{base: p.client.transport(), over: over}, end: end}
+	run := &probeRun{p: p, routes: &serverRoutes{base: p.client.transport()}}
 	if !saved.verify {
 		run.insecure = saved.url
 	}
 	return run
 }
 
-func (r *probeRun) close() {
-	r.end()
-	r.routes.close()
-}
+func (r *probeRun) close() { r.routes.close() }
 
 // probe tries all candidates at once and returns what happened, in their
 // order. It ends when the best that can still answer has, or a short grace

@@ -248,7 +248,13 @@ func TestProbeLeavesNothing(t *testing.T) {
 			}
 			dials.Add(1)
 			defer dials.Add(-1)
-			c, err := dial(ctx, network, addr)
+			var c net.Conn
+			var err error
+			if strings.HasPrefix(addr, "203-0-113-101.") { // takes the connection, and then is silent
+				c, _ = net.Pipe()
+			} else {
+				c, err = dial(ctx, network, addr)
+			}
 			if err == nil {
 				conns.Add(1)
 				c = &countedConn{Conn: c, open: &conns}
@@ -398,6 +404,7 @@ func TestFindings(t *testing.T) {
 		"moved":     {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Redirect: "https://plex.example.org/identity", Status: 301}, "redirects elsewhere (301)", nil},
 		"404":       {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Status: 404}, "no Plex media server (status 404)", nil},
 		"429":       {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Status: 429}, "no Plex media server (status 429)", nil},
+		"to plex":   {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Redirect: "https://plex.tv/identity", Status: 302}, "redirects elsewhere (302)", nil},
 		"page":      {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Body: "<html>router</html>"}, "no Plex media server", nil},
 		"json":      {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Body: `{"a":1}`}, "no Plex media server", nil},
 		"endless":   {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Endless: true}, "no Plex media server", nil},
