@@ -398,7 +398,7 @@ func (b *profile) forgetAccount() {
 	for _, key := range []string{"username", "account_id", "pms_token", "home_pin"} {
 		b.setText(key, "")
 	}
-	b.remove("_cloud", "pms_token_server")
+	b.remove("_cloud", "pms_token_server", "_jwt_server")
 }
 
 // adopt notes whose token the profile holds, and gives the token to every
@@ -476,10 +476,16 @@ func (b *profile) server() savedServer {
 	s.url = strings.TrimSpace(b.text("server_url"))
 	s.machineID = b.text("machine_id")
 	t, at := b.token("pms_token"), b.text("pms_token_server")
+	if isJWT(t.Secret()) { // some program took it for the server's
+		t = Token{}
+	}
 	s.held = !t.IsZero()
 	s.bound = s.held && s.url != "" && sameServer(at, s.url)
 	if s.bound || at == "" { // of a token without this note CrossWatch takes it to be the server's, too
 		s.token = t
+	}
+	if account := b.token("account_token"); s.token.IsZero() && b.takesJWT(s.machineID) && isJWT(account.Secret()) {
+		s.token = account
 	}
 	if u, err := url.Parse(s.url); err == nil && (at == "" || sameServer(at, s.url)) { // else it is new, and a choice
 		s.found = sameServer(b.text("_found_url"), s.url) || strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")

@@ -123,6 +123,20 @@ func (b *profile) movedOver(clientID string) bool {
 	return false
 }
 
+// takesJWT reports whether a media server is known to have accepted the
+// account's JWT as its token.
+func (b *profile) takesJWT(machineID string) bool {
+	return machineID != "" && b.text("_jwt_server") == machineID
+}
+
+func (b *profile) setTakesJWT(machineID string, takes bool) {
+	if takes {
+		b.setText("_jwt_server", machineID)
+	} else if b.takesJWT(machineID) {
+		b.remove("_jwt_server")
+	}
+}
+
 // leasedUntil is until when a process has the renewing to itself.
 func (b *profile) leasedUntil() time.Time {
 	if o := b.deviceBlock(); o != nil {

@@ -744,3 +744,79 @@ func leaves(t *testing.T, raw []byte, at string) map[string]string {
 	all[at] = string(raw)
 	return all
 }
+
+// jwtsAtServers counts the JWTs that media servers were shown.
+func (w *world) jwtsAtServers() (n int) {
+	for _, r := range w.mediaRequests() {
+		if strings.HasPrefix(r.Credential, "jwt") {
+			n++
+		}
+	}
+	return n
+}
+
+// G23: plex.tv hands a device the JWT itself for a server of its own. That is
+// noticed and said, not saved, and not sent.
+func TestNoJWTForAMediaServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		v, err := w.UseServer(t.Context(), box.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		assert.Equal(t, box.MachineID, v.MachineID)
+		assert.NotEmpty(t, v.ServerURL)
+		assert.True(t, v.ServerToken.IsZero())
+		assert.NotContains(t, w.doc(t), `"pms_token":"e`)
+		assert.Equal(t, 401, w.status(t, request(t, "GET", v.ServerURL+"/library/sections", nil)))
+		assert.Zero(t, w.jwtsAtServers())
+
+		shared := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{Address: "192.168.1.77", Local: true}}})
+		v, _ = w.UseServer(t.Context(), shared.MachineID)
+		require.False(t, v.ServerToken.IsZero())
+		assert.NotContains(t, v.ServerToken.Secret(), ".")
+		r, err := w.Probe(t.Context(), "")
+		require.NoError(t, err, "a shared server comes with a token of its own")
+		assert.True(t, r.TokenAccepted)
+		assert.Zero(t, w.jwtsAtServers())
+	})
+}
+
+// G23: Probe finds out whether a server takes a JWT; if it does, the server gets
+// it from then on, renewed like any other, until it refuses.
+func TestMediaServerThatTakesAJWT(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{AcceptsJWT: true, Connections: []plextest.Connection{lan}})
+		v, err := w.UseServer(t.Context(), box.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		library := func() *http.Request { return request(t, "GET", v.ServerURL+"/library/sections", nil) }
+		assert.Equal(t, 401, w.status(t, library()))
+		_, err = w.Probe(t.Context(), v.ServerURL)
+		require.NoError(t, err)
+		assert.Zero(t, w.jwtsAtServers(), "only where plex.tv lists it as the account's own")
+
+		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: "<html>", ContentType: "text/html"})
+		r, err := w.Probe(t.Context(), "")
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		assert.False(t, r.TokenAccepted)
+		assert.Equal(t, 401, w.status(t, library()))
+		assert.Equal(t, 1, w.jwtsAtServers())
+
+		r, err = w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		assert.True(t, r.TokenAccepted)
+		assert.Equal(t, 200, w.status(t, library()))
+		v, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.True(t, v.ServerToken.Equal(v.AccountToken))
+		time.Sleep(8 * day)
+		assert.Equal(t, 200, w.status(t, library()))
+		assert.Equal(t, 1, w.count("POST", exchanges))
+		assert.NotContains(t, w.doc(t), `"pms_token":"e`)
+
+		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: "<html>", ContentType: "text/html"})
+		_, err = w.Probe(t.Context(), "")
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		assert.Equal(t, 401, w.status(t, library()))
+	})
+}

@@ -236,6 +236,8 @@ func (f *finding) checkToken() error {
 	switch {
 	case f.server == nil: // where nothing answers, that is the trouble
 		return nil
+	case f.server.onlyJWT && isJWT(f.saved.token.Secret()) && f.machineID == f.saved.machineID: // it has accepted one
+		return nil
 	case f.server.onlyJWT:
 		return fmt.Errorf("%w: plex.tv gives only a JWT for %q, which media servers do not take", ErrServerToken, oneLine(f.server.Name))
 	case f.server.Token.IsZero():

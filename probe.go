@@ -58,6 +58,12 @@ type ProbedAddress struct {
 // saved one, if one is saved. At the saved address, and there alone, the saved
 // token is tried as well.
 //
+// To a login with a device key plex.tv gives only its own JWT for a server that
+// the account owns, and few servers, if any, take that. The Probe of such a
+// server, with an empty serverURL, is the one place where it is tried. If the
+// server accepts it, it is the server's token from then on, until a Probe finds
+// it refused.
+//
 // The error is nil if the expected server answers, and takes the token if that
 // was tried. Otherwise it matches [ErrUnavailable] or [ErrServerToken], and the
 // result says for each address what happened and what to do about it.
@@ -70,6 +76,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	}
 	saved := b.server()
 	var all []candidate
+	var onlyJWT bool
 	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
 		if saved.url == "" && saved.machineID == "" {
 			return ProbeResult{}, fmt.Errorf("%w: none is saved", ErrServerChoice)
@@ -82,6 +89,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 			}
 			if s := findServer(servers, saved.machineID); s != nil {
 				all = addresses(saved.url, s)
+				onlyJWT = s.onlyJWT && s.Owned && (saved.token.IsZero() || isJWT(saved.token.Secret()))
 			}
 		}
 	} else {
@@ -108,14 +116,37 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 		return r, unreachable(found)
 	}
 	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.version, best.Local, best.Relay
-	if saved.token.IsZero() || !sameServer(best.URL, saved.url) || saved.machineID != best.MachineID {
+	if saved.token.IsZero() && !onlyJWT || !sameServer(best.URL, saved.url) || saved.machineID != best.MachineID {
 		return r, nil
 	}
-	if err := run.try(ctx, best.URL, saved.token, b.clientID()); err != nil {
-		return r, err
+	if onlyJWT {
+		err = p.tryJWT(ctx, run, best)
+	} else {
+		err = run.try(ctx, best.URL, saved.token, b.clientID())
 	}
-	r.TokenAccepted = true
-	return r, nil
+	r.TokenAccepted = err == nil
+	return r, err
+}
+
+// tryJWT finds out whether a server takes the account's JWT, and notes it.
+func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *ProbedAddress) error {
+	t, clientID, err := p.credential(ctx)
+	if err != nil {
+		return err
+	}
+	if !isJWT(t.Secret()) { // somebody has signed in otherwise meanwhile
+		return nil
+	}
+	err = run.try(ctx, server.URL, t, clientID)
+	if err == nil || errors.Is(err, ErrServerToken) {
+		err = errors.Join(err, p.update(ctx, func(b *profile) error {
+			if b.server().machineID == server.MachineID && isJWT(b.text("account_token")) {
+				b.setTakesJWT(server.MachineID, err == nil)
+			}
+			return nil
+		}))
+	}
+	return err
 }
 
 // probeRun is one round of probing. All its connections end with it.

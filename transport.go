@@ -105,7 +105,13 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 				token, err = s.account, s.accountErr
 			}
 		case s.serverOrigin != "" && origin(req.URL) == s.serverOrigin:
-			if token, err = s.server, s.serverErr; err == nil {
+			if s.serverJWT {
+				s, err = t.p.freshSource(req.Context(), s)
+			}
+			if err == nil {
+				token, err = s.server, s.serverErr
+			}
+			if err == nil {
 				base, err = t.toServer(base, req.URL, s.insecure)
 			}
 		default:
@@ -193,6 +199,7 @@ type source struct {
 	accountErr   error
 	server       []string
 	serverErr    error
+	serverJWT    bool // server is the account's JWT, which the server has accepted
 	serverOrigin string
 	insecure     bool // its certificate is not checked
 	identity     http.Header
@@ -272,11 +279,13 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 			s.due = s.life.over()
 		}
 	}
-	if u, err := url.Parse(v.ServerURL); err == nil && u.Host != "" && !v.ServerToken.IsZero() {
+	stray := v.ServerToken.IsZero() && isJWT(b.text("pms_token"))
+	if u, err := url.Parse(v.ServerURL); err == nil && u.Host != "" && (stray || !v.ServerToken.IsZero()) {
 		s.serverOrigin = origin(u)
 		s.server = []string{v.ServerToken.Secret()}[:1:1]
 		s.insecure = !v.VerifySSL
-		if isJWT(v.ServerToken.Secret()) { // from a program that took it for a server's token
+		s.serverJWT = isJWT(v.ServerToken.Secret())
+		if stray { // from a program that took it for the server's token
 			s.serverErr = fmt.Errorf("%w: what is saved for it is a JWT, which media servers do not take", ErrServerToken)
 		}
 	}
