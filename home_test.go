@@ -1,7 +1,10 @@
 package plexauth_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"log"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -220,4 +223,42 @@ func TestSwitchOddAnswers(t *testing.T) {
 	mock.RegisterResponder("POST", url, jsonAnswer(429, payload(t, "error-1003-rate-limit.json")))
 	_, err = p.SwitchHomeUser(t.Context(), u, "")
 	require.ErrorIs(t, err, plexauth.ErrRateLimited)
+}
+
+// The token of another member of the Plex Home, who has a PIN.
+func ExamplePlexAuth_SwitchHomeUser() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	plex.AddUser(plextest.User{Username: "carol", HomeAdmin: alice, HomePIN: "4711"})
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	_, err = auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) })
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	users, err := auth.HomeUsers(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	carol := users[1]
+	for _, pin := range []string{"", "0000", "4711"} {
+		token, err := auth.SwitchHomeUser(ctx, carol, pin)
+		switch {
+		case errors.Is(err, plexauth.ErrHomePin) && pin == "":
+			fmt.Println(carol.Title, "has a PIN: ask for it")
+		case errors.Is(err, plexauth.ErrHomePin):
+			fmt.Println("wrong, ask again")
+		case err == nil:
+			fmt.Println("a token for", carol.Title+":", token)
+		}
+	}
+	// Output:
+	// carol has a PIN: ask for it
+	// wrong, ask again
+	// a token for carol: [redacted]
 }

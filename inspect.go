@@ -40,9 +40,9 @@ func (p *PlexAuth) Inspect(ctx context.Context) (Settings, error) { return p.ins
 
 // UseServer chooses the media server and then does what [PlexAuth.Inspect]
 // does. machineID is the MachineID of one of [PlexAuth.Servers]; it may also
-// be an address that a person entered ("http://plex:32400"), which is then
-// kept as it is and asked which server it is. A server that does not answer
-// takes no other's place.
+// be an address that a person entered ("http://plex:32400", "192.168.1.5"),
+// which is then kept and asked which server it is. A server that does not
+// answer takes no other's place.
 func (p *PlexAuth) UseServer(ctx context.Context, machineID string) (Settings, error) {
 	machineID = strings.TrimSpace(machineID)
 	if machineID == "" {
@@ -167,7 +167,7 @@ type finding struct {
 func (f *finding) aim(choice string) error {
 	anybody := func(string) bool { return true }
 	switch saved := f.saved; {
-	case strings.Contains(choice, "://"):
+	case strings.ContainsAny(choice, ".:/") && findServer(f.servers, choice) == nil: // no machine is called so
 		if f.candidates = typed(choice); f.candidates == nil {
 			return errNoAddress
 		}

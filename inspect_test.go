@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"net/http"
 	"strings"
 	"testing"
@@ -284,7 +285,14 @@ func TestUseServerByAddress(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "http://plex:32400", s.ServerURL)
 
+		// As a person types it: what is missing is found out.
+		s, err = w.UseServer(t.Context(), "plex:32400")
+		require.NoError(t, err)
+		assert.Equal(t, "https://plex:32400", s.ServerURL)
+
 		before := w.doc(t)
+		_, err = w.UseServer(t.Context(), "plex.nowhere.example")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		_, err = w.UseServer(t.Context(), strange.Connections[0].URI)
 		require.ErrorIs(t, err, plexauth.ErrServerToken)
 		for _, bad := range []string{"ftp://plex", "http://", "http://u:p@plex:32400", "http://plex:32400/?X-Plex-Token=TEST_x", "https://192.168.1.250:32400"} {
@@ -642,4 +650,40 @@ func TestInspectTellsNoSecret(t *testing.T) {
 			assert.NotContains(t, out, w.plex.Token(w.alice, mustSettings(t, w.PlexAuth).ClientID))
 		}
 	})
+}
+
+// Several servers are never picked from silently: the person chooses.
+func ExamplePlexAuth_Inspect() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	for _, name := range []string{"Living room", "Attic"} {
+		plex.AddMediaServer(alice, plextest.MediaServer{Name: name, Connections: []plextest.Connection{{Address: strings.ToLower(strings.Fields(name)[0]) + ".example", Port: 443}}})
+	}
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	_, err = auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) })
+	if err != nil {
+		log.Fatal(err)
+	}
+
+	settings, err := auth.Inspect(ctx)
+	var choice *plexauth.ServerChoiceError
+	if errors.As(err, &choice) {
+		for _, s := range choice.Servers {
+			fmt.Println("Is it", s.Name+"?")
+		}
+		settings, err = auth.UseServer(ctx, choice.Servers[1].MachineID)
+	}
+	if err != nil {
+		log.Print(err) // what is known is in settings all the same
+	}
+	fmt.Println("Use", settings.ServerURL, "as account", settings.AccountID)
+	// Output:
+	// Is it Living room?
+	// Is it Attic?
+	// Use https://attic.example:443 as account 1
 }
