@@ -417,10 +417,19 @@ func (b *profile) adopt(a *Account) {
 	}
 	for _, other := range b.others() {
 		if other.sameCredential(a.ID, b.clientID()) {
-			other.setText("account_token", b.text("account_token"))
-			other.remove("_rejected")
+			other.succeed(b.token("account_token"))
 		}
 	}
+}
+
+// succeed puts the successor of the account's token in its place, also where it
+// serves as the server's: plex.tv may give it for a server of one's own.
+func (b *profile) succeed(t Token) {
+	if b.token("pms_token").Equal(b.token("account_token")) {
+		b.setText("pms_token", t.Secret())
+	}
+	b.setText("account_token", t.Secret())
+	b.remove("_rejected")
 }
 
 // sameCredential reports whether the profile lives on the account's token

@@ -127,8 +127,7 @@ func (p *PlexAuth) passOn(ctx context.Context, u HomeUser, t Token, clientID str
 	}
 	return p.save(ctx, t, func(b *profile) error {
 		for _, b := range retired(b) {
-			b.setText("account_token", t.Secret())
-			b.remove("_rejected")
+			b.succeed(t)
 		}
 		return nil
 	})

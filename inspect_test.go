@@ -380,6 +380,30 @@ func TestRelinkAndServer(t *testing.T) {
 	})
 }
 
+// G22: where plex.tv gives the account's token for a server of one's own, it
+// lives and dies with that token: a relink renews it as well.
+func TestRelinkRenewsServerToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.SetQuirks(plextest.Quirks{OwnedTokenIsAccountToken: true})
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		second := w.Instance("second")
+		w.signIn(t, second, w.alice, plexauth.PinOptions{})
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, second} {
+			_, err := p.Inspect(t.Context())
+			require.NoError(t, err)
+		}
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, second} {
+			s := mustSettings(t, p)
+			assert.Equal(t, w.plex.Token(w.alice, s.ClientID), s.ServerToken.Secret())
+			r, err := p.Probe(t.Context(), "")
+			require.NoError(t, err)
+			assert.True(t, r.TokenAccepted)
+		}
+	})
+}
+
 // G22: unlinking and relinking keeps the choice.
 func TestDisconnectAndServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -755,6 +755,9 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
 		if v.device != nil {
 			b.signInDevice(t, v.device, p.options.Scopes, p.client.clock.skew())
 		} else {
+			if b.cloudID() == a.ID {
+				b.succeed(t)
+			}
 			b.signIn(t, v.clientID)
 		}
 		b.adopt(a)
