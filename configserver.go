@@ -1,0 +1,108 @@
+package plexauth
+
+import (
+	"net/url"
+	"strings"
+
+	"github.com/plexauth/plexauth/internal/ordered"
+)
+
+// What config.go is to the rest of a profile, this is to its media server:
+// nothing else knows the paths.
+
+// savedServer is what a profile says about its media server.
+type savedServer struct {
+	url, machineID string
+	token          Token // for the server at url; zero where the stored one is for another
+	held           bool  // some token is stored
+	bound          bool  // it was got for the server at url
+	found          bool  // url was found, not typed: it may be replaced when the server moves
+	verify         bool  // check its certificate
+}
+
+func (b *profile) server() savedServer {
+	s := savedServer{verify: true}
+	if b.block == nil {
+		return s
+	}
+	s.url = strings.TrimSpace(b.text("server_url"))
+	s.machineID = b.text("machine_id")
+	t, at := b.token("pms_token"), b.text("pms_token_server")
+	if isJWT(t.Secret()) { // some program took it for the server's
+		t = Token{}
+	}
+	s.held = !t.IsZero()
+	s.bound = s.held && s.url != "" && sameServer(at, s.url)
+	if s.bound || at == "" { // of a token without this note CrossWatch takes it to be the server's, too
+		s.token = t
+	}
+	if account := b.token("account_token"); s.token.IsZero() && b.takesJWT(s.machineID) && isJWT(account.Secret()) {
+		s.token = account
+	}
+	if u, err := url.Parse(s.url); err == nil && (at == "" || sameServer(at, s.url)) { // else it is new, and a choice
+		s.found = sameServer(b.text("_found_url"), s.url) || strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
+	}
+	if verify, known := truth(b.block.Get("verify_ssl")); known {
+		s.verify = verify
+	}
+	return s
+}
+
+// setServer notes the server that answers at an address. A token for another
+// server goes.
+func (b *profile) setServer(address, machineID string) {
+	before := b.server()
+	if !sameServer(address, before.url) {
+		b.setText("server_url", address)
+	}
+	switch {
+	case before.machineID != "" && before.machineID != machineID:
+		b.setText("account_id", "") // another server numbers otherwise
+		b.setText("pms_token", "")
+		b.remove("pms_token_server")
+	case before.bound: // it has moved
+		b.bindToken()
+	}
+	b.setText("machine_id", machineID)
+}
+
+// setServerToken replaces the token for the server at server_url.
+func (b *profile) setServerToken(t Token) {
+	b.setText("pms_token", t.Secret())
+	b.bindToken()
+}
+
+// bindToken notes which server the token is for, as CrossWatch does.
+func (b *profile) bindToken() {
+	b.setText("pms_token_server", strings.TrimRight(strings.TrimSpace(b.text("server_url")), "/"))
+}
+
+// setFound notes whether server_url was found, and may be replaced, or is a
+// person's.
+func (b *profile) setFound(found bool) {
+	if found {
+		b.setText("_found_url", b.text("server_url"))
+	} else {
+		b.remove("_found_url")
+	}
+}
+
+// forgetServer drops a choice that another account made. An address that was
+// typed stays.
+func (b *profile) forgetServer() {
+	if b.server().found {
+		b.setText("server_url", "")
+	}
+	b.setText("machine_id", "")
+	b.remove("_found_url")
+}
+
+// accountNumber is the media server's number of the account, 0 where unknown.
+func (b *profile) accountNumber() int64 {
+	if b.block == nil {
+		return 0
+	}
+	return integer(b.block.Get("account_id"))
+}
+
+func (b *profile) setAccountNumber(n int64) { b.set("account_id", ordered.Int(n)) }
