@@ -79,7 +79,7 @@ const (
 func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 	h := &panel{
 		PlexAuth: p, ctx: ctx,
-		wake: make(chan struct{}, 1), starting: make(chan struct{}, 1), reading: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), starting: make(chan struct{}, 1), reading: make(chan struct{}, 1), listing: make(chan struct{}, 1),
 		changed: make(chan struct{}),
 	}
 	for _, o := range p.options.TrustedOrigins {

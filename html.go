@@ -47,7 +47,7 @@ func panelPage(product string) string {
 </head>
 <body class="plexauth-page">
 <main>
-<p class="plexauth-product">%[1]s</p>
+<h1 class="plexauth-product">%[1]s</h1>
 %[2]s</main>
 <noscript><p class="plexauth-noscript">This page needs JavaScript. Without it, sign in from the program's command line.</p></noscript>
 </body>

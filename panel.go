@@ -19,6 +19,7 @@ const (
 	refresh      = time.Second // how old what a long poll goes by may be
 	longestPause = time.Minute // between attempts to decide on a login
 	inspectAfter = 45 * time.Second
+	keepServers  = 15 * time.Second // for other tabs
 	verdict      = 15 * time.Second // after a PIN's expiry: until then it is known how the login ended
 )
 
@@ -30,6 +31,8 @@ type panel struct {
 	routes   map[string]panelRoute
 	wake     chan struct{} // tells the waiter that there may be a PIN
 	starting chan struct{} // holds whoever starts
+	listing  chan struct{} // holds whoever asks for the servers, and guards listed
+	listed   serverList
 	reading  chan struct{} // holds whoever reads the store for all
 
 	mu      sync.Mutex    // guards the rest, never held while waiting
@@ -277,8 +280,38 @@ func (h *panel) qr(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(svg)
 }
 
+// serverList is what plex.tv listed last, and for which token.
+type serverList struct {
+	at      time.Time
+	token   string // its fingerprint
+	servers []Server
+}
+
+// listServers asks plex.tv once for all tabs.
+func (h *panel) listServers(ctx context.Context) ([]Server, error) {
+	select {
+	case h.listing <- struct{}{}:
+		defer func() { <-h.listing }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	t, err := h.Token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if l := h.listed; l.token == fingerprint(t) && time.Since(l.at) < keepServers {
+		return l.servers, nil
+	}
+	servers, err := h.Servers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	h.listed = serverList{time.Now(), fingerprint(t), servers}
+	return servers, nil
+}
+
 func (h *panel) servers(w http.ResponseWriter, r *http.Request) {
-	servers, err := h.Servers(r.Context())
+	servers, err := h.listServers(r.Context())
 	respond(w, map[string]any{"servers": append([]Server{}, servers...)}, err)
 }
 

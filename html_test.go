@@ -1,0 +1,78 @@
+package plexauth_test
+
+import (
+	"encoding/xml"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+// The fragment has what hosts of CrossWatch's kind look for, and nothing that
+// a strict policy would refuse.
+func TestHTML(t *testing.T) {
+	fragment := plexauth.HTML()
+	for _, id := range []string{
+		"sec-plex",
+		"plex_pin", "btn-connect-plex", "btn-plex-cancel", "btn-plex-restart", "btn-delete-plex", "plex_msg", "plex_msg_detail",
+		"plex_qc_state", "plex_qc_code", "plex_qc_copy", "plex_qc_help", "plex_qc_status", "plex_qc_timer",
+		"plex_server_url", "plex_server_suggestions", "plex_verify_ssl",
+		"plex_username", "plex_account_id", "plex_home_pin", "plex_user_pick_btn", "btn-plex-auto",
+	} {
+		assert.Equal(t, 1, strings.Count(fragment, `id="`+id+`"`), id)
+	}
+	for _, part := range []string{
+		`data-toggle-section="sec-plex"`, `class="cw-meta-provider-panel active" data-provider="plex"`, `class="cw-panel-head"`,
+		`class="cw-subtile active" data-sub="auth"`, `data-sub="settings"`, `class="cw-subpanel active" data-sub="auth"`, `class="inline"`, "userpick",
+		`list="plex_server_suggestions"`, `<output id="plex_qc_code">----</output>`, `data-lpignore="true" data-1p-ignore data-bwignore`,
+	} {
+		assert.Contains(t, fragment, part)
+	}
+	for _, forbidden := range []string{"<script", "<style", " style=", " onclick=", "javascript:", "<link", "<iframe"} {
+		assert.NotContains(t, fragment, forbidden)
+	}
+	assert.NotRegexp(t, `\bsrc="`, fragment, "nothing is loaded before the panel knows from where")
+	balanced(t, fragment)
+}
+
+// balanced asserts that every element is closed where it should be.
+func balanced(t *testing.T, fragment string) {
+	t.Helper()
+	d := xml.NewDecoder(strings.NewReader("<x>" + fragment + "</x>"))
+	d.Strict, d.AutoClose, d.Entity = false, []string{"input", "img"}, xml.HTMLEntity
+	for {
+		_, err := d.Token()
+		if err == io.EOF {
+			return
+		}
+		require.NoError(t, err)
+	}
+}
+
+// The page around it names the product, whatever that is called, and loads by
+// relative URLs only.
+func TestPanelPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Product = `<b>"My" & 'App'` }))
+		page := f.do(http.MethodGet, "/", "").Body.String()
+		assert.Contains(t, page, plexauth.HTML())
+		assert.Contains(t, page, "<title>Plex · &lt;b&gt;&#34;My&#34; &amp; &#39;App&#39;</title>")
+		assert.NotContains(t, page, "<b>\"My")
+		assert.Contains(t, page, `<html lang="en">`)
+		assert.Contains(t, page, "<noscript>")
+		for _, u := range regexp.MustCompile(`<(?:script|link)[^>]* (?:src|href)="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+			assert.NotRegexp(t, `^(/|https?:)`, u[1])
+		}
+		script := f.do(http.MethodGet, "/panel.js", "").Body.String()
+		assert.NotContains(t, script, "innerHTML", "what plex.tv says is never taken for markup")
+		assert.NotContains(t, script, "localStorage")
+	})
+}
