@@ -19,10 +19,10 @@ const (
 	// patience is how long an operation keeps trying while others are faster,
 	// as long as the file store waits for its lock.
 	patience = 30 * time.Second
-	// attempts is how often an operation is tried while the database fails,
-	// with pauses of up to 0.1, 0.2, 0.4 and 0.8 s: a dropped connection, a
-	// quick restart.
-	attempts = 5
+	// attempts is how often an operation is tried while the database fails:
+	// at once, since it may be but a dropped connection, and after pauses of up
+	// to 0.1, 0.2, 0.4 and 0.8 s for a quick restart.
+	attempts = 6
 )
 
 // errConflict is an update that another one overtook.
@@ -51,13 +51,18 @@ func (e *failure) Unwrap() error        { return plexauth.ErrStore }
 func (e *failure) Is(target error) bool { return errors.Is(e.cause, target) }
 func (e *failure) As(target any) bool   { return errors.As(e.cause, target) }
 
+// ended is the error for a ctx that is over.
+func ended(ctx context.Context) error {
+	return fmt.Errorf("%w: sqlstore: %w", plexauth.ErrStore, ctx.Err())
+}
+
 // retry runs f until it succeeds, fails for good, or has no chance left.
 func (s *Store) retry(ctx context.Context, f func() error) error {
 	deadline := time.Now().Add(patience)
 	conflicts, failures := 0, 0
 	for {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("%w: sqlstore: %w", plexauth.ErrStore, err)
+		if ctx.Err() != nil {
+			return ended(ctx)
 		}
 		err := f()
 		if err == nil {
@@ -83,7 +88,10 @@ func (s *Store) retry(ctx context.Context, f func() error) error {
 			if failures++; failures == attempts {
 				return err
 			}
-			pause = 50 * time.Millisecond << failures
+			if failures == 1 {
+				continue
+			}
+			pause = 50 * time.Millisecond << (failures - 1)
 		}
 		t := time.NewTimer(pause/2 + rand.N(pause/2))
 		select {

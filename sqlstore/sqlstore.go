@@ -51,10 +51,12 @@
 // held while the edit runs. A removed namespace leaves its row, with a NULL
 // document, so that versions only ever grow.
 //
-// Each write carries a random id, and the row remembers the latest sixteen
-// (the column writes). A connection that breaks while the answer to a write is
-// on its way leaves open whether the write happened; the next read tells, and
-// Update neither repeats it nor reports it as failed.
+// Each replica has a random name and numbers its writes, and the row remembers
+// the last write of each of the latest 32 replicas (the column writes). A
+// connection that breaks while the answer to a write is on its way leaves open
+// whether the write happened; the next read tells, and Update neither repeats
+// it nor reports it as failed. Only where no connection can be had any more
+// does that stay open, and Update returns an error.
 //
 // # Setting up the database
 //
@@ -74,6 +76,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -91,9 +94,9 @@ const (
 	SQLite                        // 3.24 or later
 )
 
-// rememberedWrites is how many write ids a row keeps. Only a write whose
-// answer was lost is looked for, within seconds.
-const rememberedWrites = 16
+// rememberedReplicas is how many replicas a row keeps the last write of. A
+// write whose answer was lost is looked for within seconds.
+const rememberedReplicas = 32
 
 // Store is a [plexauth.ConfigStore] in a database. It is safe for concurrent
 // use by any number of goroutines and replicas.
@@ -104,6 +107,10 @@ const rememberedWrites = 16
 type Store struct {
 	db                           *sql.DB
 	create, read, insert, update string
+
+	name string        // of this replica, in the column writes
+	turn chan struct{} // held during an Update; guards seq
+	seq  int           // of this replica's latest write
 }
 
 var _ plexauth.ConfigStore = (*Store)(nil)
@@ -117,6 +124,8 @@ func Open(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 	}
 	s := &Store{
 		db:     db,
+		name:   randomName(),
+		turn:   make(chan struct{}, 1),
 		read:   `SELECT document, version, writes FROM plexauth_config WHERE namespace = $1`,
 		insert: `INSERT INTO plexauth_config (namespace, document, version, writes) VALUES ($1, $2, 1, $3) ON CONFLICT (namespace) DO NOTHING`,
 		update: `UPDATE plexauth_config SET document = $1, version = version + 1, writes = $2, updated_at = CURRENT_TIMESTAMP WHERE namespace = $3 AND version = $4`,
@@ -192,16 +201,23 @@ func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, er
 
 // Update implements [plexauth.ConfigStore]. While other replicas keep winning,
 // it tries again for up to 30 seconds; after a failure of the database, for
-// about two.
+// about two. Updates of one Store take turns.
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
-	id := newWriteID()
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+	s.seq++
+	mark := fmt.Sprintf("%s-%d", s.name, s.seq)
 	var old row
 	var written, unknown bool // a write of ours was sent; its outcome is not known
 	err := s.retry(ctx, func() (err error) {
 		if old, err = s.row(ctx, namespace); err != nil {
 			return err
 		}
-		if written && old.wroteBy(id) {
+		if written && old.has(mark) {
 			return nil
 		}
 		next, err := edit(bytes.Clone(old.document))
@@ -218,14 +234,14 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 			return err
 		}
 		written = true
-		n, err := s.write(ctx, namespace, old, next, id)
+		n, err := s.write(ctx, namespace, old, next, old.marked(mark))
 		unknown = err != nil
 		if err == nil && n == 0 {
 			return errConflict
 		}
 		return err
 	})
-	if err != nil && unknown && s.landed(ctx, namespace, old, id) {
+	if err != nil && unknown && s.landed(ctx, namespace, old, mark) {
 		return nil
 	}
 	return err
@@ -240,7 +256,7 @@ func (s *Store) Check(ctx context.Context) error {
 			return failed("beginning a transaction", err)
 		}
 		defer tx.Rollback()
-		name := "plexauth check " + newWriteID()
+		name := "plexauth check " + randomName()
 		if _, err := tx.ExecContext(ctx, s.insert, name, nil, ""); err != nil {
 			return failed("inserting into plexauth_config", err)
 		}
@@ -255,12 +271,20 @@ func (s *Store) Check(ctx context.Context) error {
 type row struct {
 	document json.RawMessage // nil: removed
 	version  int64
-	writes   string // ids of the latest writes, newest first
+	writes   string // marks of the last write of each replica, newest first
 }
 
-// wroteBy reports whether the write named id is one of the latest.
-func (r row) wroteBy(id string) bool {
-	return strings.Contains(r.writes, id)
+// has reports whether a write is its replica's last one in the row.
+func (r row) has(mark string) bool {
+	return slices.Contains(strings.Fields(r.writes), mark)
+}
+
+// marked is the column writes after another write.
+func (r row) marked(mark string) string {
+	replica, _, _ := strings.Cut(mark, "-")
+	marks := slices.DeleteFunc(strings.Fields(r.writes), func(m string) bool { return strings.HasPrefix(m, replica+"-") })
+	marks = append([]string{mark}, marks...)
+	return strings.Join(marks[:min(len(marks), rememberedReplicas)], " ")
 }
 
 // row reads a row and checks that its document is an object.
@@ -287,7 +311,7 @@ func (s *Store) row(ctx context.Context, namespace string) (row, error) {
 
 // write replaces old by next, and reports how many rows that changed: none if
 // another was faster.
-func (s *Store) write(ctx context.Context, namespace string, old row, next json.RawMessage, id string) (int64, error) {
+func (s *Store) write(ctx context.Context, namespace string, old row, next json.RawMessage, writes string) (int64, error) {
 	var document any
 	if next != nil {
 		document = string(next)
@@ -295,10 +319,8 @@ func (s *Store) write(ctx context.Context, namespace string, old row, next json.
 	var res sql.Result
 	var err error
 	if old.version == 0 {
-		res, err = s.db.ExecContext(ctx, s.insert, namespace, document, id)
+		res, err = s.db.ExecContext(ctx, s.insert, namespace, document, writes)
 	} else {
-		ids := append([]string{id}, strings.Fields(old.writes)...)
-		writes := strings.Join(ids[:min(len(ids), rememberedWrites)], " ")
 		res, err = s.db.ExecContext(ctx, s.update, document, writes, namespace, old.version)
 	}
 	if err != nil {
@@ -315,14 +337,14 @@ func (s *Store) write(ctx context.Context, namespace string, old row, next json.
 // It first puts the old document in its own place, so that a write which is
 // still on its way comes too late and the answer stays true. It does so past
 // the end of ctx, which may be why the answer was lost.
-func (s *Store) landed(ctx context.Context, namespace string, old row, id string) bool {
+func (s *Store) landed(ctx context.Context, namespace string, old row, mark string) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second/2)
 	defer cancel()
-	if n, err := s.write(ctx, namespace, old, old.document, newWriteID()); err == nil && n == 1 {
+	if n, err := s.write(ctx, namespace, old, old.document, old.writes); err == nil && n == 1 {
 		return false
 	}
 	r, err := s.row(ctx, namespace)
-	return err == nil && r.wroteBy(id)
+	return err == nil && r.has(mark)
 }
 
 // checkEdited refuses what an edit must not return, and what the databases
@@ -340,7 +362,7 @@ func checkEdited(next json.RawMessage) error {
 	return nil
 }
 
-func newWriteID() string {
+func randomName() string {
 	var b [8]byte
 	rand.Read(b[:])
 	return hex.EncodeToString(b[:])

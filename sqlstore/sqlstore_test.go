@@ -288,14 +288,14 @@ func TestFailures(t *testing.T) {
 	}{
 		{&stateError{"42501"}, 1, "grant"},
 		{&stateError{"25006"}, 1, "read-only"},
-		{&stateError{"53100"}, 5, "disk is full"},
-		{&stateError{"08006"}, 5, "SQLSTATE 08006"},
+		{&stateError{"53100"}, 6, "disk is full"},
+		{&stateError{"08006"}, 6, "SQLSTATE 08006"},
 		{&codeError{8}, 1, "read-only"},
 		{&codeError{13}, 1, "disk is full"},
-		{&codeError{10 + 3<<8}, 5, "I/O"},
-		{io.ErrUnexpectedEOF, 5, "EOF"},
-		{&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}, 5, "dial tcp: connection refused"},
-		{errors.New("TEST_STORED_SECRET"), 5, "*errors.errorString"},
+		{&codeError{10 + 3<<8}, 6, "I/O"},
+		{io.ErrUnexpectedEOF, 6, "EOF"},
+		{&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}, 6, "dial tcp: connection refused"},
+		{errors.New("TEST_STORED_SECRET"), 6, "*errors.errorString"},
 	} {
 		t.Run(fmt.Sprintf("%T %s", c.err, c.says), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -431,14 +431,16 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// The row remembers a bounded number of writes.
+// The row remembers a bounded number of replicas, one write of each.
 func TestRowStaysSmall(t *testing.T) {
 	f := newFakeDB()
-	s := open(t, f)
+	var calls int
 	for range 100 {
-		var calls int
-		require.NoError(t, s.Update(t.Context(), "plex", counts(&calls)))
+		s := open(t, f)
+		for range 3 {
+			require.NoError(t, s.Update(t.Context(), "plex", counts(&calls)))
+		}
 	}
-	assert.Equal(t, `{"n":100}`, f.row("plex").document)
-	assert.Len(t, strings.Fields(f.row("plex").writes), 16)
+	assert.Equal(t, `{"n":300}`, f.row("plex").document)
+	assert.Len(t, strings.Fields(f.row("plex").writes), 32)
 }

@@ -1,0 +1,205 @@
+//go:build unix
+
+package integration_test
+
+import (
+	"bytes"
+	"context"
+	"database/sql"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/sqlstore"
+)
+
+// postgresServer is a PostgreSQL of the test's own, on a free port of the
+// loopback address, or the one that PLEXAUTH_TEST_POSTGRES names.
+type postgresServer struct {
+	dsn     string
+	process *exec.Cmd // nil: not ours
+	stderr  bytes.Buffer
+	run     func(name string, args ...string) *exec.Cmd
+	dir     string
+}
+
+// startPostgres starts a server for the test.
+func startPostgres(t testing.TB) *postgresServer {
+	t.Helper()
+	if dsn := os.Getenv("PLEXAUTH_TEST_POSTGRES"); dsn != "" {
+		return &postgresServer{dsn: dsn}
+	}
+	bin := postgresBin()
+	if bin == "" {
+		lacks(t, "PostgreSQL: Debian's package postgresql, or PLEXAUTH_TEST_POSTGRES with the DSN of one")
+	}
+	// Not in t.TempDir, which only this user can reach, and the server refuses
+	// to run as root.
+	dir, err := os.MkdirTemp("", "plexauth-postgres-")
+	require.NoError(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s := &postgresServer{dir: filepath.Join(dir, "data")}
+	s.run = func(name string, args ...string) *exec.Cmd {
+		c := exec.Command(filepath.Join(bin, name), args...)
+		c.Dir = dir
+		if os.Geteuid() == 0 {
+			c.SysProcAttr = &syscall.SysProcAttr{Credential: unprivileged(t)}
+		}
+		return c
+	}
+	if os.Geteuid() == 0 {
+		who := unprivileged(t)
+		require.NoError(t, os.Chown(dir, int(who.Uid), int(who.Gid)))
+	}
+	out, err := s.run("initdb", "-D", s.dir, "-U", "plexauth", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput()
+	require.NoError(t, err, string(out))
+
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	port := free.Addr().(*net.TCPAddr).Port
+	require.NoError(t, free.Close())
+	s.dsn = fmt.Sprintf("postgres://plexauth@127.0.0.1:%d/postgres?sslmode=disable", port)
+	s.start(t)
+	t.Cleanup(s.stop)
+	return s
+}
+
+// start starts the server and waits until it answers.
+func (s *postgresServer) start(t testing.TB) {
+	t.Helper()
+	config, err := pgx.ParseConfig(s.dsn)
+	require.NoError(t, err)
+	s.process = s.run("postgres", "-D", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(int(config.Port)), "-k", "", "-c", "max_connections=200")
+	s.process.Stderr = &s.stderr
+	require.NoError(t, s.process.Start())
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		conn, err := pgx.ConnectConfig(t.Context(), config)
+		if err == nil {
+			require.NoError(t, conn.Close(t.Context()))
+			return
+		}
+		if time.Now().After(deadline) {
+			s.stop()
+			require.NoError(t, err, s.stderr.String())
+		}
+	}
+}
+
+// stop stops the server at once, without losing anything, and waits.
+func (s *postgresServer) stop() {
+	if s.process == nil {
+		return
+	}
+	s.process.Process.Signal(syscall.SIGINT)
+	kill := time.AfterFunc(10*time.Second, func() { s.process.Process.Kill() })
+	defer kill.Stop()
+	s.process.Wait()
+	s.process = nil
+}
+
+// postgresBin is the directory of the newest server here, or "".
+func postgresBin() string {
+	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
+	best, version := "", -1.0
+	for _, name := range found {
+		bin := filepath.Dir(name)
+		if v, err := strconv.ParseFloat(filepath.Base(filepath.Dir(bin)), 64); err == nil && v > version {
+			best, version = bin, v
+		}
+	}
+	if name, err := exec.LookPath("initdb"); best == "" && err == nil {
+		best = filepath.Dir(name)
+	}
+	return best
+}
+
+// unprivileged is a user that root can run the server as.
+func unprivileged(t testing.TB) *syscall.Credential {
+	t.Helper()
+	for _, name := range []string{"postgres", "nobody"} {
+		u, err := user.Lookup(name)
+		if err != nil {
+			continue
+		}
+		uid, uidErr := strconv.ParseUint(u.Uid, 10, 32)
+		gid, gidErr := strconv.ParseUint(u.Gid, 10, 32)
+		if uidErr == nil && gidErr == nil {
+			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
+		}
+	}
+	lacks(t, "a user that PostgreSQL can run as")
+	return nil
+}
+
+// openPostgres connects with a schema as the only one in sight.
+func openPostgres(dsn, schema string) (*sql.DB, error) {
+	config, err := pgx.ParseConfig(dsn)
+	if err != nil {
+		return nil, err
+	}
+	config.RuntimeParams["search_path"] = schema
+	config.RuntimeParams["application_name"] = schema
+	return stdlib.OpenDB(*config), nil
+}
+
+// openPostgresStore is the store in a schema.
+func openPostgresStore(ctx context.Context, dsn, schema string) (*sqlstore.Store, *sql.DB, error) {
+	db, err := openPostgres(dsn, schema)
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := sqlstore.Open(ctx, db, sqlstore.PostgreSQL)
+	if err != nil {
+		db.Close()
+		return nil, nil, err
+	}
+	return store, db, nil
+}
+
+var schemas atomic.Int64
+
+// schema makes a schema, dropped with the test.
+func (s *postgresServer) schema(t testing.TB) string {
+	t.Helper()
+	name := fmt.Sprintf("plexauth_test_%d_%d", os.Getpid(), schemas.Add(1))
+	s.exec(t, "CREATE SCHEMA "+name)
+	t.Cleanup(func() {
+		if s.process != nil || s.dir == "" {
+			s.exec(t, "DROP SCHEMA "+name+" CASCADE")
+		}
+	})
+	return name
+}
+
+// exec does a statement as the administrator.
+func (s *postgresServer) exec(t testing.TB, query string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	conn, err := pgx.Connect(ctx, s.dsn)
+	require.NoError(t, err)
+	defer conn.Close(ctx)
+	_, err = conn.Exec(ctx, query)
+	require.NoError(t, err)
+}
+
+// store is a handle of its own on the store in a schema.
+func (s *postgresServer) store(t testing.TB, schema string) *sqlstore.Store {
+	t.Helper()
+	store, db, err := openPostgresStore(t.Context(), s.dsn, schema)
+	require.NoError(t, err)
+	t.Cleanup(func() { db.Close() })
+	return store
+}

@@ -1,0 +1,340 @@
+//go:build unix
+
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+	"github.com/plexauth/plexauth/sqlstore"
+	"github.com/plexauth/plexauth/storetest"
+)
+
+func init() {
+	children["postgres add"] = func(args []string) error {
+		times, err := strconv.Atoi(args[3])
+		if err != nil {
+			return err
+		}
+		store, db, err := openPostgresStore(context.Background(), args[0], args[1])
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return addKeys(os.Stdout, store, args[2], times)
+	}
+}
+
+func TestPostgres(t *testing.T) {
+	server := startPostgres(t)
+	for _, test := range []struct {
+		name string
+		run  func(*testing.T, *postgresServer)
+	}{
+		{"keeps the rules", postgresKeepsTheRules},
+		{"many open at once", postgresManyOpenAtOnce},
+		{"processes", postgresProcesses},
+		{"replicas", postgresReplicas},
+		{"answers lost", postgresAnswersLost},
+		{"cancelled", postgresCancelled},
+		{"grants", postgresGrants},
+		{"constraint", postgresConstraint},
+		{"odd namespaces", postgresOddNamespaces},
+		{"stopped", postgresStopped}, // the last
+	} {
+		t.Run(test.name, func(t *testing.T) { test.run(t, server) })
+	}
+}
+
+func postgresKeepsTheRules(t *testing.T, server *postgresServer) {
+	storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
+		schema := server.schema(t)
+		return server.store(t, schema), server.store(t, schema)
+	})
+}
+
+// Replicas that start together each find or make the table.
+func postgresManyOpenAtOnce(t *testing.T, server *postgresServer) {
+	for range 5 {
+		schema := server.schema(t)
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				_, db, err := openPostgresStore(t.Context(), server.dsn, schema)
+				if assert.NoError(t, err) {
+					db.Close()
+				}
+			})
+		}
+		wg.Wait()
+	}
+}
+
+// G16: 8 processes with 100 updates each, from no table on: none is lost.
+func postgresProcesses(t *testing.T, server *postgresServer) {
+	const processes, updates = 8, 100
+	schema := server.schema(t)
+	var wg sync.WaitGroup
+	for p := range processes {
+		c := child(t, "postgres add", server.dsn, schema, fmt.Sprint("p", p), strconv.Itoa(updates))
+		wg.Go(func() { assert.NoError(t, c.Run()) })
+	}
+	wg.Wait()
+	assert.Len(t, keys(t, server.store(t, schema)), processes*updates)
+}
+
+// G1, G8: a login is begun on one replica, approved, and finished on both at
+// once; they agree on the PIN, the identifier and the token.
+func postgresReplicas(t *testing.T, server *postgresServer) {
+	schema := server.schema(t)
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
+	replica := func() *plexauth.PlexAuth {
+		auth, err := plexauth.New(plexauth.Options{
+			Product:    "Replica",
+			Store:      server.store(t, schema),
+			HTTPClient: plex.Client(),
+		})
+		require.NoError(t, err)
+		return auth
+	}
+	a, b := replica(), replica()
+
+	pin, err := a.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	again, err := b.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, pin.Code, again.Code, "one profile has one live PIN")
+	require.NoError(t, plex.Approve(pin.Code, alice))
+
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	var wg sync.WaitGroup
+	for _, auth := range []*plexauth.PlexAuth{a, b} {
+		wg.Go(func() {
+			status, err := auth.Wait(ctx)
+			if assert.NoError(t, err) {
+				assert.True(t, status.Connected)
+			}
+		})
+	}
+	wg.Wait()
+	one, err := a.Settings(t.Context())
+	require.NoError(t, err)
+	other, err := b.Settings(t.Context())
+	require.NoError(t, err)
+	assert.NotEmpty(t, one.ClientID)
+	assert.Equal(t, one.ClientID, other.ClientID)
+	assert.False(t, one.AccountToken.IsZero())
+	assert.True(t, one.AccountToken.Equal(other.AccountToken))
+}
+
+// lossyConn is a connection that breaks when an answer arrives, now and then:
+// the server has done its work, and nobody hears of it.
+type lossyConn struct {
+	net.Conn
+	lost  *atomic.Int64
+	reads int
+}
+
+func (c *lossyConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	// It takes a few reads to begin a session.
+	if c.reads++; err == nil && c.reads > 5 && rand.N(20) == 0 {
+		c.lost.Add(1)
+		c.Close()
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// G8, G16: while the network keeps losing the database's answers, every update
+// that is acknowledged happens exactly once.
+func postgresAnswersLost(t *testing.T, server *postgresServer) {
+	schema := server.schema(t)
+	server.store(t, schema) // makes the table
+	config, err := pgx.ParseConfig(server.dsn)
+	require.NoError(t, err)
+	config.RuntimeParams["search_path"] = schema
+	var lost, done atomic.Int64
+	config.DialFunc = func(ctx context.Context, network, address string) (net.Conn, error) {
+		conn, err := (&net.Dialer{}).DialContext(ctx, network, address)
+		return &lossyConn{Conn: conn, lost: &lost}, err
+	}
+	const writers, updates = 2, 200
+	var wg sync.WaitGroup
+	for range writers {
+		db := stdlib.OpenDB(*config)
+		t.Cleanup(func() { db.Close() })
+		var store *sqlstore.Store
+		require.Eventually(t, func() bool {
+			store, err = sqlstore.Open(t.Context(), db, sqlstore.PostgreSQL)
+			return err == nil
+		}, 10*time.Second, time.Millisecond)
+		wg.Go(func() {
+			for range updates {
+				// A counter shows an update that happened twice.
+				err := store.Update(t.Context(), "plex", func(current json.RawMessage) (json.RawMessage, error) {
+					doc := struct{ N int64 }{}
+					if current != nil {
+						if err := json.Unmarshal(current, &doc); err != nil {
+							return nil, err
+						}
+					}
+					return fmt.Appendf(nil, `{"N":%d}`, doc.N+1), nil
+				})
+				if assert.NoError(t, err) {
+					done.Add(1)
+				}
+			}
+		})
+	}
+	wg.Wait()
+
+	var doc struct{ N int64 }
+	raw, err := server.store(t, schema).Load(t.Context(), "plex")
+	require.NoError(t, err)
+	require.NoError(t, json.Unmarshal(raw, &doc))
+	t.Logf("%d answers lost, %d updates acknowledged", lost.Load(), done.Load())
+	assert.Equal(t, done.Load(), doc.N)
+	assert.Positive(t, lost.Load())
+}
+
+// G8, G9: an Update whose ctx ends at a random moment has happened if and only
+// if it says so.
+func postgresCancelled(t *testing.T, server *postgresServer) {
+	store := server.store(t, server.schema(t))
+	have := 0
+	for i := range 300 {
+		ctx, cancel := context.WithTimeout(t.Context(), rand.N(8*time.Millisecond))
+		key := fmt.Sprint("k", i)
+		err := store.Update(ctx, "plex", adds(key))
+		cancel()
+		if err != nil {
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			require.ErrorIs(t, err, plexauth.ErrStore)
+		} else {
+			have++
+		}
+		if i%10 == 0 { // a write that is still on its way
+			time.Sleep(10 * time.Millisecond)
+		}
+		require.Equal(t, err == nil, keys(t, store)[key], "%v", err)
+	}
+	time.Sleep(50 * time.Millisecond)
+	assert.Len(t, keys(t, store), have)
+	t.Logf("%d of 300 were in time", have)
+}
+
+// G17: with the grants of the documentation all works; with less of them
+// Check says what is missing.
+func postgresGrants(t *testing.T, server *postgresServer) {
+	if server.process == nil {
+		t.Skip("roles are made on a server of the test's own only")
+	}
+	schema := server.schema(t)
+	server.store(t, schema) // makes the table
+	server.exec(t, `CREATE ROLE myapp LOGIN`)
+	t.Cleanup(func() { server.exec(t, `DROP OWNED BY myapp; DROP ROLE myapp`) })
+	dsn := strings.Replace(server.dsn, "plexauth@", "myapp@", 1)
+	open := func() (*sqlstore.Store, error) {
+		store, db, err := openPostgresStore(t.Context(), dsn, schema)
+		if err == nil {
+			t.Cleanup(func() { db.Close() })
+		}
+		return store, err
+	}
+
+	_, err := open()
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	server.exec(t, `GRANT USAGE ON SCHEMA `+schema+` TO myapp`)
+	server.exec(t, `GRANT SELECT ON `+schema+`.plexauth_config TO myapp`)
+	store, err := open()
+	require.NoError(t, err, "a store that is only read")
+	err = store.Check(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "grant SELECT, INSERT and UPDATE")
+	require.Error(t, store.Update(t.Context(), "plex", becomes(`{"n":1}`)))
+
+	server.exec(t, `GRANT INSERT, UPDATE ON `+schema+`.plexauth_config TO myapp`)
+	require.NoError(t, store.Check(t.Context()))
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":1}`)))
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":2}`)))
+
+	server.exec(t, `ALTER ROLE myapp SET default_transaction_read_only = on`)
+	store, err = open()
+	require.NoError(t, err)
+	err = store.Check(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "read-only")
+}
+
+// G13: PostgreSQL quotes the row that breaks a constraint; the store does not.
+func postgresConstraint(t *testing.T, server *postgresServer) {
+	schema := server.schema(t)
+	store := server.store(t, schema)
+	server.exec(t, `ALTER TABLE `+schema+`.plexauth_config ADD CHECK (document NOT LIKE '%SECRET%')`)
+	err := store.Update(t.Context(), "plex", becomes(`{"account_token":"TEST_EDITED_SECRET"}`))
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	var cause *pgconn.PgError
+	require.ErrorAs(t, err, &cause)
+	require.Contains(t, cause.Detail, "SECRET", "or this test shows nothing")
+	assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), "SECRET")
+	assert.ErrorContains(t, err, "23514")
+}
+
+// A name that PostgreSQL cannot keep is an error, not another name.
+func postgresOddNamespaces(t *testing.T, server *postgresServer) {
+	store := server.store(t, server.schema(t))
+	for _, name := range []string{"ple\x00x", "ple\xffx"} {
+		require.ErrorIs(t, store.Update(t.Context(), name, becomes(`{}`)), plexauth.ErrStore)
+		_, err := store.Load(t.Context(), name)
+		require.ErrorIs(t, err, plexauth.ErrStore)
+	}
+}
+
+// G11: a database that is not there is named, and one that comes back is used.
+func postgresStopped(t *testing.T, server *postgresServer) {
+	if server.process == nil {
+		t.Skip("only a server of the test's own is stopped")
+	}
+	store := server.store(t, server.schema(t))
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":1}`)))
+	server.stop()
+	for what, err := range map[string]error{
+		"Update": store.Update(t.Context(), "plex", becomes(`{"n":2}`)),
+		"Check":  store.Check(t.Context()),
+	} {
+		require.ErrorIs(t, err, plexauth.ErrStore, what)
+		assert.ErrorContains(t, err, "connection refused", what)
+	}
+	done := make(chan error, 1)
+	go func() { done <- store.Update(t.Context(), "plex", becomes(`{"n":3}`)) }()
+	server.start(t)
+	if err := <-done; err != nil { // it took more than two seconds to start
+		require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":3}`)))
+	}
+	raw, err := store.Load(t.Context(), "plex")
+	require.NoError(t, err)
+	assert.Equal(t, `{"n":3}`, string(raw))
+}

@@ -1,0 +1,129 @@
+package integration_test
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	_ "modernc.org/sqlite"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/sqlstore"
+	"github.com/plexauth/plexauth/storetest"
+)
+
+func init() {
+	children["sqlite add"] = func(args []string) error {
+		times, err := strconv.Atoi(args[3])
+		if err != nil {
+			return err
+		}
+		store, db, err := openSQLite(context.Background(), args[0], args[1])
+		if err != nil {
+			return err
+		}
+		defer db.Close()
+		return addKeys(os.Stdout, store, args[2], times)
+	}
+}
+
+// recommended are the settings that the documentation of sqlstore names.
+const recommended = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"
+
+func openSQLite(ctx context.Context, path, settings string) (*sqlstore.Store, *sql.DB, error) {
+	db, err := sql.Open("sqlite", (&url.URL{Scheme: "file", Opaque: path, RawQuery: settings}).String())
+	if err != nil {
+		return nil, nil, err
+	}
+	store, err := sqlstore.Open(ctx, db, sqlstore.SQLite)
+	if err != nil {
+		db.Close()
+		return nil, nil, err
+	}
+	return store, db, nil
+}
+
+// newSQLite is a handle, closed with the test.
+func newSQLite(t testing.TB, path, settings string) *sqlstore.Store {
+	t.Helper()
+	store, db, err := openSQLite(t.Context(), path, settings)
+	require.NoError(t, err)
+	t.Cleanup(func() { db.Close() })
+	return store
+}
+
+func TestSQLite(t *testing.T) {
+	for name, settings := range map[string]string{"recommended": recommended, "driver's own": ""} {
+		t.Run(name, func(t *testing.T) {
+			storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
+				path := filepath.Join(t.TempDir(), "plexauth.db")
+				return newSQLite(t, path, settings), newSQLite(t, path, settings)
+			})
+		})
+	}
+	t.Run("memory", func(t *testing.T) {
+		storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
+			db, err := sql.Open("sqlite", ":memory:")
+			require.NoError(t, err)
+			t.Cleanup(func() { db.Close() })
+			db.SetMaxOpenConns(1)
+			store, err := sqlstore.Open(t.Context(), db, sqlstore.SQLite)
+			require.NoError(t, err)
+			return store, store
+		})
+	})
+}
+
+// G16: several processes, from no file on, lose nothing, whatever the settings.
+func TestSQLiteProcesses(t *testing.T) {
+	for name, settings := range map[string]string{"recommended": recommended, "driver's own": ""} {
+		t.Run(name, func(t *testing.T) {
+			const processes, updates = 8, 50
+			path := filepath.Join(t.TempDir(), "plexauth.db")
+			var wg sync.WaitGroup
+			for p := range processes {
+				c := child(t, "sqlite add", path, settings, fmt.Sprint("p", p), strconv.Itoa(updates))
+				wg.Go(func() { assert.NoError(t, c.Run()) })
+			}
+			wg.Wait()
+			assert.Len(t, keys(t, newSQLite(t, path, settings)), processes*updates)
+		})
+	}
+}
+
+// G17, G18: a database that cannot be written, or is none, is an error that
+// says so.
+func TestSQLiteUnusable(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "plexauth.db")
+	newSQLite(t, path, "")
+	store := newSQLite(t, path, "mode=ro")
+	for what, err := range map[string]error{
+		"Check":  store.Check(t.Context()),
+		"Update": store.Update(t.Context(), "plex", becomes(`{"n":1}`)),
+	} {
+		require.ErrorIs(t, err, plexauth.ErrStore, what)
+		assert.ErrorContains(t, err, "read-only", what)
+	}
+
+	path = filepath.Join(t.TempDir(), "config.json")
+	content := []byte(`{"plex":{"account_token":"TEST_TOKEN_on_disk"}, "padding": "beyond the header of a database: 0123456789012345678901234567890123456789"}`)
+	require.NoError(t, os.WriteFile(path, content, 0o600))
+	_, _, err := openSQLite(t.Context(), path, "")
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "no SQLite database")
+	after, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, content, after)
+
+	_, _, err = openSQLite(t.Context(), filepath.Join(t.TempDir(), "missing", "plexauth.db"), "")
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "cannot be opened")
+}
