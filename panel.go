@@ -17,7 +17,6 @@ import (
 
 const (
 	refresh      = time.Second // how old what a long poll goes by may be
-	longestPause = time.Minute // between attempts to decide on a login
 	inspectAfter = 45 * time.Second
 	keepServers  = 15 * time.Second // for other tabs
 	verdict      = 15 * time.Second // after a PIN's expiry: until then it is known how the login ended
@@ -37,6 +36,7 @@ type panel struct {
 
 	mu      sync.Mutex    // guards the rest, never held while waiting
 	started time.Time     // when the last PIN was made
+	waiting bool          // the waiter looks after a login
 	finding bool          // a new login's server is being looked for
 	ended   *problem      // how the last login ended, or that search; nil: well, or not yet
 	changed chan struct{} // closed when there is news
@@ -47,22 +47,26 @@ type panel struct {
 func (h *panel) wait() {
 	pause := refresh
 	for h.ctx.Err() == nil {
+		h.mu.Lock()
+		h.waiting = true
+		h.mu.Unlock()
 		_, err := h.Wait(h.ctx)
 		switch {
 		case h.ctx.Err() != nil:
 			return
 		case err == nil:
 			pause = refresh
+			h.over(nil)
 			go h.complete()
 		case errors.Is(err, ErrPinSuperseded):
-			h.news(nil)
+			h.over(nil)
 		case !errors.Is(err, ErrNoPendingPin):
-			h.news(problemOf(err))
+			h.over(problemOf(err))
 			_ = sleep(h.ctx, pause) // what is still pending after this is not to be decided now
 			pause = min(2*pause, slowestPoll)
 		default:
 			pause = refresh
-			h.news(h.outcome())
+			h.over(h.outcome())
 			select {
 			case <-h.wake:
 			case <-h.ctx.Done():
@@ -97,10 +101,23 @@ func (h *panel) setFinding(on bool) {
 	h.news(nil)
 }
 
+// over says that the login that was waited for has ended, and how.
+func (h *panel) over(ended *problem) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiting = false
+	h.announce(ended)
+}
+
 // news lets everybody who waits look again. ended is how the last login ended.
 func (h *panel) news(ended *problem) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.announce(ended)
+}
+
+// announce does it for whoever holds mu.
+func (h *panel) announce(ended *problem) {
 	h.ended, h.view = ended, nil
 	close(h.changed)
 	h.changed = make(chan struct{})
@@ -130,17 +147,44 @@ func (h *panel) look(ctx context.Context) (*view, <-chan struct{}, error) {
 		return nil, nil, ctx.Err()
 	}
 	h.mu.Lock()
-	v, changed := h.view, h.changed
+	v, changed, waiting := h.view, h.changed, h.waiting
 	h.mu.Unlock()
 	if v != nil && time.Since(v.at) < refresh {
 		return v, changed, nil
 	}
-	at := time.Now()
-	b, err := h.load(ctx)
+	v, err := h.read(ctx)
+	if err == nil && v.status.Pending == nil && waiting {
+		// The login has just ended, and in a moment it is known how.
+		moment := time.NewTimer(refresh)
+		defer moment.Stop()
+		select {
+		case <-changed:
+		case <-moment.C:
+		case <-ctx.Done():
+		}
+		h.mu.Lock()
+		changed = h.changed
+		h.mu.Unlock()
+		v, err = h.read(ctx)
+	}
 	if err != nil {
 		return nil, nil, err
 	}
-	v = &view{at: at, status: h.PlexAuth.status(b), settings: b.settings()}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if changed == h.changed {
+		h.view = v
+	}
+	return v, changed, nil
+}
+
+func (h *panel) read(ctx context.Context) (*view, error) {
+	at := time.Now()
+	b, err := h.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	v := &view{at: at, status: h.PlexAuth.status(b), settings: b.settings()}
 	h.mu.Lock()
 	v.finding, v.problem = h.finding, h.ended
 	h.mu.Unlock()
@@ -154,12 +198,7 @@ func (h *panel) look(ctx context.Context) (*view, <-chan struct{}, error) {
 		default:
 		}
 	}
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if changed == h.changed {
-		h.view = v
-	}
-	return v, changed, nil
+	return v, nil
 }
 
 // hindrance is the trouble of the last look at a PIN, nil if there was none.
