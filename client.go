@@ -139,7 +139,6 @@ type call struct {
 	decode func(body []byte) error
 
 	sent    time.Time // when the last attempt left
-	date    time.Time // the Date of its answer
 	repeats int
 	waited  time.Duration // between attempts
 	pause   time.Duration // before the next one
@@ -342,11 +341,8 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 	case err != nil:
 		q.err = q.failed(err)
 	default:
-		if date := resp.Header.Get("Date"); date != "" {
-			q.date, _ = http.ParseTime(date)
-		}
 		if q.where() == "plex.tv" {
-			q.client.clock.note(q.sent, q.date)
+			q.client.clock.note(q.sent, resp.Header)
 		}
 		q.err = q.judge(resp, body)
 	}

@@ -1,6 +1,8 @@
 package plexauth
 
 import (
+	"net/http"
+	"strconv"
 	"sync/atomic"
 	"time"
 )
@@ -14,10 +16,15 @@ type clock struct {
 }
 
 // note learns from the Date of an answer to a request that was sent then. It
-// has full seconds, and was written somewhere between then and now.
-func (c *clock) note(sent, date time.Time) {
-	if date.IsZero() {
+// has full seconds, and was written somewhere between then and now; an answer
+// from a cache says how long before.
+func (c *clock) note(sent time.Time, h http.Header) {
+	date, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
 		return
+	}
+	if age, err := strconv.ParseUint(h.Get("Age"), 10, 32); err == nil {
+		date = date.Add(time.Duration(age) * time.Second)
 	}
 	sent, now := sent.Round(0), time.Now().Round(0)
 	var offset time.Duration

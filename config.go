@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -625,8 +626,9 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 		return p.invalid
 	}
 	var editErr error
+	var quotable []byte
 	err := p.store.Update(ctx, Namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		editErr = nil
+		editErr, quotable = nil, bytes.Clone(current)
 		d, err := parseDocument(current)
 		if err == nil {
 			err = edit(d.profile(p.instance))
@@ -638,7 +640,9 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 		if !d.changed {
 			return current, nil
 		}
-		return d.bytes(), nil
+		next := d.bytes()
+		quotable = append(quotable, next...)
+		return next, nil
 	})
 	p.sources.forget()
 	switch {
@@ -653,5 +657,11 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 	for _, t := range secrets {
 		quoted = append(quoted, t.Secret())
 	}
+	for _, m := range secretFields.FindAllSubmatch(quotable, -1) {
+		quoted = append(quoted, string(m[1]))
+	}
 	return newStoreError(err, quoted...)
 }
+
+// secretFields finds what an error must not quote of a document.
+var secretFields = regexp.MustCompile(`"(?:account_token|pms_token|home_pin|secret|id)"\s*:\s*"?((?:[^"\\,}\s]|\\.){4,})`)

@@ -151,7 +151,7 @@ func checkScopes(scopes []string) error {
 // be plex.tv's own, and where it has expired while it was parked, the next one
 // takes its place. told is whom a verified token names, nil for any other.
 func (p *PlexAuth) prove(ctx context.Context, v *pendingPIN) (t Token, told *Account, err error) {
-	if v.device == nil || !isJWT(v.token.Secret()) {
+	if v.device == nil || !v.token.hasParts() {
 		return v.token, nil, nil
 	}
 	c, err := p.client.verify(ctx, v.token, v.device)

@@ -6,6 +6,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -460,10 +461,6 @@ func TestDeviceJWTRefusedAtThePIN(t *testing.T) {
 	})
 }
 
-type roundTrip func(*http.Request) (*http.Response, error)
-
-func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
 // "Thumbprint already taken": a store that was copied and given another
 // identifier gets one new key, under the same login.
 func TestTakenByAnotherDevice(t *testing.T) {
@@ -573,6 +570,9 @@ func TestUseDeviceKeyRefusals(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, old, tokenOf(t, w.PlexAuth))
 		assert.Zero(t, w.count("GET", nonces), "an attempt that failed is no request to go on by itself")
+		_, err = w.open(t, deviceKey).Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, w.block(t).Device.ClientID, "a device login does not take the key that is left")
 
 		w.plex.Revoke(w.alice)
 		s, err := w.UseDeviceKey(t.Context())
@@ -652,7 +652,7 @@ func TestDeviceKeyLeaksNothing(t *testing.T) {
 		var secrets []string
 		wire := &sentBodies{RoundTripper: w.plex.Client().Transport}
 		p := w.open(t, deviceKey, func(o *plexauth.Options) {
-			o.HTTPClient = &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 				if jwt := r.URL.Query().Get("deviceJWT"); jwt != "" {
 					secrets = append(secrets, jwt)
 				}
@@ -818,5 +818,78 @@ func TestMediaServerThatTakesAJWT(t *testing.T) {
 		_, err = w.Probe(t.Context(), "")
 		require.ErrorIs(t, err, plexauth.ErrServerToken)
 		assert.Equal(t, 401, w.status(t, library()))
+	})
+}
+
+// G13: a store that quotes what it could not write gives no key away.
+func TestCarelessStoreQuotesNoKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		b := w.block(t)
+		careless := &flakyStore{ConfigStore: w.store}
+		p := w.open(t, deviceKey, func(o *plexauth.Options) { o.Store = careless })
+		for name, call := range map[string]func() error{
+			"Start":      func() error { _, err := p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true}); return err },
+			"Refresh":    func() error { _, err := p.Refresh(t.Context()); return err },
+			"Disconnect": func() error { _, err := p.Disconnect(t.Context()); return err },
+		} {
+			time.Sleep(2 * time.Second)
+			careless.fail.Store(1)
+			err := call()
+			require.ErrorIs(t, err, plexauth.ErrStore, name)
+			text := fmt.Sprintf("%v %+v %#v", err, err, err) + w.log.String()
+			assert.NotContains(t, text, b.Device.Secret, name)
+			assert.NotContains(t, text, b.AccountToken[:30], name)
+		}
+	})
+}
+
+// Whatever stands in a JWT or in the stored key: no panic, an error with a type,
+// and what is saved is the token that plex.tv's key has signed for this device.
+func FuzzJWT(f *testing.F) {
+	now := time.Now().Unix()
+	const device = `{"client_id":"my-device","kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","secret":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}`
+	good := fmt.Sprintf(`{"iss":"plex.tv","aud":["plex.tv","my-device"],"thumbprint":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","iat":%d,"exp":%d,"user":{"id":7,"uuid":"a"}}`, now, now+7*24*3600)
+	f.Add([]byte(`{"kid":"k","alg":"EdDSA","typ":"JWT"}`), []byte(good), []byte(device))
+	f.Add([]byte(`{"alg":"none"}`), []byte(good), []byte(device))
+	f.Add([]byte(`{"kid":"k","alg":"EdDSA"}`), []byte(strings.Replace(good, `["plex.tv","my-device"]`, `"my-device"`, 1)), []byte(device))
+	f.Add([]byte(`{"kid":"k","alg":"EdDSA"}`), []byte(`{"exp":1e300,"iat":"x","aud":{},"user":[]}`), []byte(device))
+	f.Add([]byte(`{"kid":"k","alg":"EdDSA"}`), []byte(good), []byte(strings.Replace(device, "nWGx", "", 1)))
+	f.Add([]byte(`not JSON`), []byte(good), []byte(`[7]`))
+	plexs := ed25519.NewKeyFromSeed(make([]byte, 32))
+	keys := fmt.Sprintf(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":%q}]}`, base64.RawURLEncoding.EncodeToString(plexs.Public().(ed25519.PublicKey)))
+	f.Fuzz(func(t *testing.T, header, payload, device []byte) {
+		doc := fmt.Appendf(nil, `{"_device":%s}`, device)
+		if !json.Valid(doc) {
+			return
+		}
+		signed := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
+		jwt := signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(plexs, []byte(signed)))
+		store := plexauth.NewMemoryStore()
+		put(t, store, string(doc))
+		p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			body := `{"id":7}`
+			switch {
+			case r.URL.Path == keysPath:
+				body = keys
+			case r.Method == http.MethodPost:
+				body = `{"id":4711,"code":"ABCD"}`
+			case strings.HasPrefix(r.URL.Path, "/api/v2/pins/"):
+				body = fmt.Sprintf(`{"id":4711,"code":"ABCD","authToken":%q}`, jwt)
+			}
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: r}, nil
+		}), deviceKey, func(o *plexauth.Options) { o.Store = store })
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		s, err := p.Finish(t.Context())
+		saved := mustSettings(t, p).AccountToken.Secret()
+		switch {
+		case err != nil && saved != "":
+			t.Fatalf("an error, and a token: %v", err)
+		case err != nil && !errors.Is(err, plexauth.ErrUnavailable):
+			t.Fatalf("not typed: %v", err)
+		case err == nil && (saved != jwt || !s.Connected || s.ExpiresAt.IsZero()):
+			t.Fatalf("not the JWT, or no good: %+v %v", s, saved == jwt)
+		}
 	})
 }

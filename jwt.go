@@ -23,6 +23,11 @@ const (
 	keysKept = time.Hour
 )
 
+// hasParts reports whether a device's token must be a JWT. What has no parts is
+// a long-lived token: whether plex.tv may answer a PIN with a key by one is not
+// documented.
+func (t Token) hasParts() bool { return strings.Contains(t.Secret(), ".") }
+
 // claims are what a Plex JWT says, as far as it matters here.
 type claims struct {
 	issuer     string

@@ -178,7 +178,7 @@ func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 		return nil, err
 	}
 	if found != nil && !found.token.IsZero() { // approved: it must not be lost to the new one
-		if err := p.settleParked(ctx, found); err != nil && !errors.Is(err, ErrAccountMismatch) && !errors.Is(err, ErrTokenRejected) {
+		if err := p.settleParked(ctx, found); err != nil && !errors.Is(err, ErrAccountMismatch) && !errors.Is(err, ErrTokenRejected) && !isNotGenuine(err) {
 			return nil, err
 		}
 	} else if found.answers(clientID, o) && (found.device != nil) == p.options.DeviceKey {
@@ -719,11 +719,11 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 // settleParked reads the account of a parked token and promotes the token, or
 // drops it with [ErrAccountMismatch]. Any other error leaves it parked.
 func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
+	var a *Account
 	t, told, err := p.prove(ctx, v)
-	if err != nil {
-		return err
+	if err == nil {
+		a, err = p.client.readAccount(ctx, t, v.clientID)
 	}
-	a, err := p.client.readAccount(ctx, t, v.clientID)
 	if errors.Is(err, ErrTokenRejected) { // revoked before it was ever used
 		return errors.Join(err, p.dropPending(ctx, v.id))
 	}

@@ -286,7 +286,7 @@ func (p *PlexAuth) checkPIN(ctx, attempt context.Context, pin *Pin) (r pinReply,
 	if pin.device != nil && errors.As(err, &e) && e.StatusCode == http.StatusUnprocessableEntity {
 		e.is, e.transient = ErrUnavailable, true // the device JWT: the clock, which the answer has set right
 	}
-	if pin.device != nil && err == nil && !r.token.IsZero() && isJWT(r.token.Secret()) {
+	if pin.device != nil && err == nil && r.token.hasParts() {
 		_, _, err = parseJWT(r.token, pin.device)
 	}
 	if errors.As(err, &e) && (e.StatusCode == http.StatusNotFound && e.Code == 1020 || e.StatusCode == http.StatusGone && !e.transient) {

@@ -373,8 +373,10 @@ func (p *PlexAuth) lease(ctx context.Context, t Token, u urgency) (*life, error)
 			return nil
 		}, t)
 		switch {
-		case err != nil || !busy:
-			return l, err
+		case err != nil:
+			return nil, err
+		case !busy:
+			return l, nil
 		case u == spare:
 			return nil, errNotNow
 		}

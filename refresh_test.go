@@ -268,6 +268,22 @@ func TestClockGoesWrong(t *testing.T) {
 	}
 }
 
+// The Date of an answer that a cache has kept is as old as its Age.
+func TestDateFromACache(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deviceKey)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Header: http.Header{
+			"Date": {time.Now().Add(-2 * time.Hour).UTC().Format(http.TimeFormat)}, "Age": {"7200"},
+		}})
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		s, err := w.Finish(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
 // plex.tv's keys rotate; they are fetched once, and once more on a miss.
 func TestKeyRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -826,7 +842,14 @@ func TestRenewalAndTheStore(t *testing.T) {
 // readOnly is a store that cannot be written.
 type readOnly struct{ plexauth.ConfigStore }
 
-func (readOnly) Update(context.Context, string, func(jsonRaw) (jsonRaw, error)) error {
+func (s readOnly) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+	raw, err := s.Load(ctx, ns)
+	if err != nil {
+		return err
+	}
+	if _, err := edit(raw); err != nil {
+		return err
+	}
 	return errors.New("read-only file system")
 }
 
