@@ -546,6 +546,25 @@ func TestUseDeviceKey(t *testing.T) {
 	})
 }
 
+// The server token that was the long-lived one itself ends with it.
+func TestUseDeviceKeyAndTheServerToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.SetQuirks(plextest.Quirks{OwnedTokenIsAccountToken: true})
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		v, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		require.True(t, v.ServerToken.Equal(v.AccountToken))
+		_, err = w.UseDeviceKey(t.Context())
+		require.NoError(t, err)
+		after := mustSettings(t, w.PlexAuth)
+		assert.True(t, after.ServerToken.IsZero())
+		assert.Equal(t, v.ServerURL, after.ServerURL)
+		_, err = w.Inspect(t.Context())
+		assert.ErrorIs(t, err, plexauth.ErrServerToken)
+	})
+}
+
 // What is asked for and cannot be done changes nothing.
 func TestUseDeviceKeyRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

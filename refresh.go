@@ -416,6 +416,10 @@ func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t Token) error {
 		now := b.life()
 		sameDevice := now.renewable() && now.device.kid == l.device.kid
 		if now.token.Equal(l.token) || sameDevice && !now.issued.After(fresh.issued) {
+			if !isJWT(l.token.Secret()) && b.token("pms_token").Equal(l.token) { // it has ended
+				b.setText("pms_token", "")
+				b.remove("pms_token_server")
+			}
 			b.bind(t, p.scopes(l), p.client.clock.skew())
 		}
 		return nil
