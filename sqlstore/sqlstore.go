@@ -213,10 +213,12 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 	mark := fmt.Sprintf("%s-%d", s.name, s.seq)
 	var old row
 	var written, unknown bool // a write of ours was sent; its outcome is not known
-	err := s.retry(ctx, func() (err error) {
-		if old, err = s.row(ctx, namespace); err != nil {
-			return err
+	err := s.retry(ctx, func() error {
+		now, err := s.row(ctx, namespace)
+		if err != nil {
+			return err // and old is still what was written over
 		}
+		old = now
 		if written && old.has(mark) {
 			return nil
 		}

@@ -278,6 +278,35 @@ func TestUpdateCancelled(t *testing.T) {
 	}
 }
 
+// G8, G16: a connection breaks while a write is on its way, and ctx ends before
+// the next read: the write comes too late.
+func TestUpdateCancelledAfterLostAnswer(t *testing.T) {
+	f := newFakeDB()
+	s := open(t, f)
+	require.NoError(t, s.Update(t.Context(), "plex", becomes(`{"n":1}`)))
+	old := f.row("plex")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var reads, writes int
+	f.fault = func(op string) (before, after error) {
+		switch op {
+		case "update":
+			if writes++; writes == 1 {
+				return io.ErrUnexpectedEOF, nil
+			}
+		case "select":
+			if reads++; reads == 2 {
+				cancel()
+				return context.Canceled, nil
+			}
+		}
+		return nil, nil
+	}
+	require.ErrorIs(t, s.Update(ctx, "plex", becomes(`{"n":2}`)), context.Canceled)
+	assert.Equal(t, `{"n":1}`, f.row("plex").document)
+	assert.Greater(t, f.row("plex").version, old.version)
+}
+
 // G11: what time does not change is reported at once, what it may change is
 // tried again for a while, and each says what to do.
 func TestFailures(t *testing.T) {
