@@ -60,7 +60,7 @@ type login struct {
 	deadline time.Time          // of the PIN, by the wall clock
 	latest   time.Time          // no answer moves the deadline beyond
 	known    bool               // plex.tv said how long the PIN lives
-	seen     json.RawMessage    // the namespace when it was last found to hold this PIN
+	seen     json.RawMessage    // the namespace when it was last found to hold this PIN, waiting
 }
 
 // begin takes up a PIN: first look after one interval.
@@ -232,11 +232,15 @@ func (v *pendingPIN) answers(clientID string, o PinOptions) bool {
 
 // resume returns the login that is pending in the store.
 func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
-	b, err := p.load(ctx)
+	raw, err := p.loadRaw(ctx)
 	if err != nil {
 		return nil, err
 	}
-	v := b.pending()
+	d, err := parseDocument(raw)
+	if err != nil {
+		return nil, err
+	}
+	v := d.profile(p.instance).pending()
 	if v == nil {
 		return nil, ErrNoPendingPin
 	}
@@ -244,7 +248,25 @@ func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
 		v.created = time.Now().Round(0)
 		v.expires = v.created.Add(defaultLifetime)
 	}
-	return p.begin(p.instance, p.newPin(*v)), nil
+	l := p.begin(p.instance, p.newPin(*v))
+	if v.token.IsZero() {
+		l.saw(raw)
+	}
+	return l, nil
+}
+
+// saw remembers a namespace that holds the PIN, waiting, so that looks at the
+// same one need not read it again.
+func (l *login) saw(raw json.RawMessage) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen = raw
+}
+
+func (l *login) hasSeen(raw json.RawMessage) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return bytes.Equal(raw, l.seen)
 }
 
 // Finish looks once whether the pending PIN has been approved, and saves the
@@ -429,7 +451,7 @@ func (l *login) recent() (error, bool) {
 func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	gone := false
 	raw, err := p.loadRaw(ctx)
-	if err == nil && !bytes.Equal(raw, l.seen) {
+	if err == nil && !l.hasSeen(raw) {
 		d, parseErr := parseDocument(raw)
 		if err = parseErr; err == nil {
 			switch v := d.profile(p.instance).pending(); {
@@ -440,7 +462,7 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 			case !v.token.IsZero():
 				return p.lookParked(ctx, l, v)
 			default:
-				l.seen = raw
+				l.saw(raw)
 			}
 		}
 	}

@@ -1,13 +1,13 @@
 package plexauth
 
 import (
-	"bytes"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/plexauth/plexauth/internal/ordered"
 )
 
 // How fields of plex.tv's answers and of stored documents are read: a change
@@ -20,11 +20,7 @@ func text(v json.RawMessage) string {
 	}
 	switch v[0] {
 	case '"':
-		if n := len(v); n > 1 && bytes.IndexByte(v, '\\') < 0 && utf8.Valid(v) {
-			return string(v[1 : n-1])
-		}
-		var s string
-		if json.Unmarshal(v, &s) == nil {
+		if s, err := ordered.Unquote(v); err == nil {
 			return s
 		}
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':

@@ -52,11 +52,11 @@ func Parse(data []byte) (*Object, error) {
 	if data[i] != '{' {
 		return nil, ErrNotObject
 	}
-	o := &Object{}
+	o := &Object{members: make([]Member, 0, min(1+len(data)/24, 16))} // a guess, good for short objects
 	for i = skipSpace(data, i+1); data[i] != '}'; {
 		keyStart, keyEnd := i, skipValue(data, i)
-		var key string
-		if err := json.Unmarshal(data[keyStart:keyEnd], &key); err != nil {
+		key, err := Unquote(data[keyStart:keyEnd])
+		if err != nil {
 			return nil, err
 		}
 		start := skipSpace(data, skipSpace(data, keyEnd)+1) // past the colon
@@ -74,6 +74,25 @@ func Parse(data []byte) (*Object, error) {
 		}
 	}
 	return o, nil
+}
+
+// Unquote reads a JSON string. Few of them need a decoder.
+func Unquote(quoted []byte) (s string, err error) {
+	if n := len(quoted) - 1; n > 0 && quoted[0] == '"' && quoted[n] == '"' && plain(quoted[1:n]) {
+		return string(quoted[1:n]), nil
+	}
+	err = json.Unmarshal(quoted, &s)
+	return s, err
+}
+
+// plain reports whether what stands in quotes is what it means.
+func plain(inner []byte) bool {
+	for _, c := range inner {
+		if c < ' ' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return utf8.Valid(inner)
 }
 
 // skipSpace is the index of the first byte from i on that is no white space.
@@ -117,8 +136,14 @@ func skipValue(data []byte, i int) int {
 	return i
 }
 
+// errEmpty is frequent: it is what a member that is not there gives.
+var errEmpty = &SyntaxError{Line: 1, Column: 1, Reason: "the document is empty"}
+
 // check tells where data is no JSON, without quoting it.
 func check(data []byte) error {
+	if len(data) == 0 {
+		return errEmpty
+	}
 	if json.Valid(data) {
 		return nil
 	}

@@ -52,3 +52,17 @@ func TestParseErrors(t *testing.T) {
 func TestStringEscapesOnlyWhatItMust(t *testing.T) {
 	assert.Equal(t, "\"<&>é/\\\"\\\\\\n\\u0001\u2028\x7f\"", string(ordered.String("<&>é/\"\\\n\x01\u2028\x7f")))
 }
+
+func TestUnquote(t *testing.T) {
+	for quoted, want := range map[string]string{
+		`""`: "", `"caf\u00e9"`: "café", `"café"`: "café", `"a\\b\"c"`: `a\b"c`, "\"\xff\"": "\uFFFD",
+	} {
+		s, err := ordered.Unquote([]byte(quoted))
+		require.NoError(t, err, quoted)
+		assert.Equal(t, want, s)
+	}
+	for _, bad := range []string{"", `"`, `"a`, `a"`, `a`, "1", `"a"b"`, "\"a\nb\"", `"\x"`} {
+		_, err := ordered.Unquote([]byte(bad))
+		assert.Error(t, err, bad)
+	}
+}
