@@ -24,6 +24,107 @@ const (
 	deviceJWTLife = 5 * time.Minute
 )
 
+// UseDeviceKey moves the profile's long-lived login over to a device key,
+// without asking the person again. Afterwards the profile has a JWT.
+//
+// plex.tv ends the long-lived token by that: every program that has a copy of it
+// is signed out, and media servers may refuse what takes its place. The way back
+// is a new login. To have both, leave this profile alone and sign in under
+// another one with [Options].DeviceKey. See docs/device-keys.md.
+//
+// The key takes over the token's client identifier, and other profiles of the
+// store get another one for their next login. Where another profile lives on the
+// same token, nothing is done and the error says so.
+//
+// If it fails on the way, calling it again goes on from there. With a device key
+// already it is [PlexAuth.Refresh]. Its errors are those of [PlexAuth.Account]
+// and of Refresh.
+func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return p.blank(), err
+	}
+	if l := p.lifeOf(b); l.renewable() || l.err != nil {
+		return p.Refresh(ctx)
+	}
+	return p.statusNow(ctx, p.ask(ctx, func(t Token, clientID string) error { return p.moveOver(ctx, t, clientID) }))
+}
+
+// moveOver registers a key for the device of the long-lived token t, and
+// exchanges it for a JWT.
+func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error {
+	for again := true; ; again = false {
+		var d *device
+		err := p.update(ctx, func(b *profile) (err error) {
+			if !b.token("account_token").Equal(t) {
+				return errors.New("plexauth: somebody has signed in anew meanwhile, nothing was changed")
+			}
+			if isJWT(t.Secret()) {
+				return errors.New("plexauth: the token is a JWT already, and its device key is not here")
+			}
+			for _, other := range b.others() {
+				if other.token("account_token").Equal(t) {
+					return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
+				}
+			}
+			// A key that is there was made by a call that failed: it may be registered.
+			if d, err = b.device(); err == nil && d != nil && d.clientID == clientID && again {
+				return nil
+			}
+			if d, err = newDevice(clientID); err == nil {
+				b.setDevice(d)
+			}
+			return err
+		}, t)
+		if err != nil {
+			return err
+		}
+		err = p.client.register(ctx, d, t)
+		taken := isTaken(err)
+		if err != nil && !taken {
+			return err
+		}
+		// From here on the key gets the tokens, also if this call ends early.
+		l := &life{token: t, device: d}
+		bound := func(b *profile) error {
+			if b.token("account_token").Equal(t) {
+				b.bind(t, nil, p.client.clock.skew())
+			}
+			return nil
+		}
+		if !taken { // else it may be somebody else's: the exchange tells
+			if err := p.update(ctx, bound, t); err != nil {
+				return err
+			}
+		}
+		renewed, err := p.exchange(ctx, d, p.options.Scopes)
+		switch {
+		case err == nil:
+			if err := p.saveRenewed(ctx, l, renewed); err != nil {
+				return err
+			}
+			p.info(ctx, "moved over to a device key")
+			return nil
+		case taken && again && isTaken(err): // another device's: one new key
+			continue
+		}
+		return err
+	}
+}
+
+// register makes a device key known for the device that a long-lived token
+// belongs to.
+func (c *client) register(ctx context.Context, d *device, t Token) error {
+	body, err := d.registration(false)
+	if err != nil {
+		return err
+	}
+	return c.do(ctx, &call{
+		op: "register device key", method: http.MethodPost, url: c.clients + "/api/v2/auth/jwk",
+		clientID: d.clientID, token: t, account: true, body: body,
+	})
+}
+
 // device is a key and the client identifier that it belongs to. The token of a
 // device is a JWT of seven days, and the key gets the next one.
 type device struct {
@@ -173,105 +274,4 @@ func (p *PlexAuth) prove(ctx context.Context, v *pendingPIN) (t Token, told *Acc
 		}
 	}
 	return t, &c.account, nil
-}
-
-// UseDeviceKey moves the profile's long-lived login over to a device key,
-// without asking the person again. Afterwards the profile has a JWT.
-//
-// plex.tv ends the long-lived token by that: every program that has a copy of it
-// is signed out, and media servers may refuse what takes its place. The way back
-// is a new login. To have both, leave this profile alone and sign in under
-// another one with [Options].DeviceKey. See docs/device-keys.md.
-//
-// The key takes over the token's client identifier, and other profiles of the
-// store get another one for their next login. Where another profile lives on the
-// same token, nothing is done and the error says so.
-//
-// If it fails on the way, calling it again goes on from there. With a device key
-// already it is [PlexAuth.Refresh]. Its errors are those of [PlexAuth.Account]
-// and of Refresh.
-func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
-	b, err := p.load(ctx)
-	if err != nil {
-		return p.blank(), err
-	}
-	if l := p.lifeOf(b); l.renewable() || l.err != nil {
-		return p.Refresh(ctx)
-	}
-	return p.statusNow(ctx, p.ask(ctx, func(t Token, clientID string) error { return p.moveOver(ctx, t, clientID) }))
-}
-
-// moveOver registers a key for the device of the long-lived token t, and
-// exchanges it for a JWT.
-func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error {
-	for again := true; ; again = false {
-		var d *device
-		err := p.update(ctx, func(b *profile) (err error) {
-			if !b.token("account_token").Equal(t) {
-				return errors.New("plexauth: somebody has signed in anew meanwhile, nothing was changed")
-			}
-			if isJWT(t.Secret()) {
-				return errors.New("plexauth: the token is a JWT already, and its device key is not here")
-			}
-			for _, other := range b.others() {
-				if other.token("account_token").Equal(t) {
-					return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
-				}
-			}
-			// A key that is there was made by a call that failed: it may be registered.
-			if d, err = b.device(); err == nil && d != nil && d.clientID == clientID && again {
-				return nil
-			}
-			if d, err = newDevice(clientID); err == nil {
-				b.setDevice(d)
-			}
-			return err
-		}, t)
-		if err != nil {
-			return err
-		}
-		err = p.client.register(ctx, d, t)
-		taken := isTaken(err)
-		if err != nil && !taken {
-			return err
-		}
-		// From here on the key gets the tokens, also if this call ends early.
-		l := &life{token: t, device: d}
-		bound := func(b *profile) error {
-			if b.token("account_token").Equal(t) {
-				b.bind(t, nil, p.client.clock.skew())
-			}
-			return nil
-		}
-		if !taken { // else it may be somebody else's: the exchange tells
-			if err := p.update(ctx, bound, t); err != nil {
-				return err
-			}
-		}
-		renewed, err := p.exchange(ctx, d, p.options.Scopes)
-		switch {
-		case err == nil:
-			if err := p.saveRenewed(ctx, l, renewed); err != nil {
-				return err
-			}
-			p.info(ctx, "moved over to a device key")
-			return nil
-		case taken && again && isTaken(err): // another device's: one new key
-			continue
-		}
-		return err
-	}
-}
-
-// register makes a device key known for the device that a long-lived token
-// belongs to.
-func (c *client) register(ctx context.Context, d *device, t Token) error {
-	body, err := d.registration(false)
-	if err != nil {
-		return err
-	}
-	return c.do(ctx, &call{
-		op: "register device key", method: http.MethodPost, url: c.clients + "/api/v2/auth/jwk",
-		clientID: d.clientID, token: t, account: true, body: body,
-	})
 }

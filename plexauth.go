@@ -21,6 +21,10 @@
 // asks plex.tv whether it still holds. [PlexAuth.Instance] is another profile
 // in the same store.
 //
+// With [Options].DeviceKey the token is not a long-lived one but a JWT of seven
+// days, which is renewed on the way: for a program that talks to plex.tv, since
+// media servers refuse it. docs/device-keys.md tells the whole of it.
+//
 // # What is kept where
 //
 // All state lives in the store, under the one key "plex": a login begun before
