@@ -1,0 +1,164 @@
+// Package crosswatch opens the config directory of a CrossWatch, running or
+// not, as a [plexauth.ConfigStore]: one can sign in from Go, and both programs
+// go on.
+//
+//	store, err := crosswatch.Open("/config")
+//	...
+//	defer store.Close()
+//	auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: store})
+//
+// # What it does as CrossWatch does
+//
+// It takes CrossWatch's lock, keeps its style, and encrypts what CrossWatch
+// encrypts: secrets are stored as "enc:v1:" and a Fernet token, under the key
+// in the environment variable CW_CONFIG_KEY or CROSSWATCH_CONFIG_KEY, or in
+// the file .cw_master_key, which is made when there is none and something must
+// be encrypted. Secrets in clear are read, and encrypted with the next change.
+// Only the namespace that is asked for is read or written: the other settings,
+// and their ciphertext, stay byte for byte. A secret of the namespace that
+// cannot be decrypted is a [*SecretError] that names it, and nothing is
+// written.
+//
+// # What a running CrossWatch does
+//
+// CrossWatch rewrites the whole file from a copy that can be many seconds old,
+// and a change that somebody else made meanwhile is lost. So every change
+// carries a number, _plexauth_revision in the namespace, which such a copy
+// brings back too. A [Store] looks at its changes again one, two, four and so
+// on up to some sixty seconds later, and repeats what an older copy has
+// overwritten, five times at most. What somebody changes in the present file
+// stays, and so does a third value in an old copy. [Store.Close] ends that.
+//
+// The layout is the one of CrossWatch 0.11.
+package crosswatch
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/plexauth/plexauth"
+)
+
+const (
+	configName = "config.json"
+	keyName    = ".cw_master_key"
+)
+
+// Store is a [plexauth.ConfigStore] over a CrossWatch directory. It is safe
+// for concurrent use, with other Stores on the directory and with CrossWatch
+// itself.
+type Store struct {
+	dir   string
+	file  *plexauth.FileStore
+	watch watch
+}
+
+var _ plexauth.ConfigStore = (*Store)(nil)
+
+// Open returns the store in dir, the directory that holds CrossWatch's
+// config.json. The directory must exist; a missing config.json is a CrossWatch
+// that has not run yet, and is made with the first Update. Open reads no
+// secret and writes nothing. Its errors match [plexauth.ErrStore].
+func Open(dir string) (*Store, error) {
+	info, err := os.Stat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, fmt.Errorf("%w: %s does not exist: give the directory that holds CrossWatch's config.json", plexauth.ErrStore, dir)
+	case err != nil:
+		return nil, fmt.Errorf("%w: %w", plexauth.ErrStore, err)
+	case !info.IsDir():
+		return nil, fmt.Errorf("%w: %s is not a directory: give the one that holds CrossWatch's config.json", plexauth.ErrStore, dir)
+	}
+	if dir, err = filepath.Abs(dir); err != nil {
+		return nil, fmt.Errorf("%w: %w", plexauth.ErrStore, err)
+	}
+	s := &Store{dir: dir, file: plexauth.NewFileStore(filepath.Join(dir, configName))}
+	s.watch.init(s)
+	return s, nil
+}
+
+// Load implements [plexauth.ConfigStore]: secrets come in clear. A recent
+// change that an old copy has overwritten counts as if it were repeated already.
+func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
+	raw, revision, err := s.load(ctx, namespace)
+	if err != nil {
+		return nil, err
+	}
+	return apply(raw, s.watch.fallen(namespace, raw, revision))
+}
+
+// load reads what is there.
+func (s *Store) load(ctx context.Context, namespace string) (raw json.RawMessage, revision int64, err error) {
+	raw, err = s.file.Load(ctx, namespace)
+	if err != nil {
+		return nil, 0, err
+	}
+	v := &vault{dir: s.dir, namespace: namespace}
+	raw, err = v.open(raw)
+	return raw, v.revision, err
+}
+
+// Update implements [plexauth.ConfigStore]: edit sees and returns secrets in
+// clear. A secret that did not change keeps its ciphertext. The change is
+// looked at again later, see the package comment; Update does not wait for it.
+func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	var before, after json.RawMessage
+	var repeated []change
+	revision := int64(0)
+	err := s.file.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+		revision = 0
+		after = current
+		v := &vault{dir: s.dir, namespace: namespace}
+		plain, err := v.open(current)
+		if err != nil {
+			return nil, err
+		}
+		repeated = s.watch.fallen(namespace, plain, v.revision)
+		if before, err = apply(plain, repeated); err != nil {
+			return nil, err
+		}
+		next, err := edit(bytes.Clone(before))
+		switch {
+		case err != nil:
+			return nil, err
+		case next == nil:
+			after = nil
+			return nil, nil
+		case len(next) > 0 && bytes.Equal(next, plain):
+			return current, nil
+		}
+		after = bytes.Clone(next)
+		revision = s.watch.nextRevision(namespace, v.revision)
+		return v.seal(next, revision)
+	})
+	switch {
+	case err != nil:
+	case revision > 0:
+		s.watch.expect(namespace, revision, before, after, repeated)
+	case after == nil:
+		s.watch.forget(namespace)
+	}
+	return err
+}
+
+// Check answers "would an Update succeed now?": [plexauth.FileStore.Check], and
+// whether the secrets of Plex can be decrypted.
+func (s *Store) Check(ctx context.Context) error {
+	if err := s.file.Check(ctx); err != nil {
+		return err
+	}
+	_, err := s.Load(ctx, plexauth.Namespace)
+	return err
+}
+
+// Close looks at recent changes one last time, repeats those that were
+// overwritten, and ends the looking. It waits for that, for a few seconds at
+// most where the lock is held by others. The Store can be used further; its
+// changes are not looked at any more.
+func (s *Store) Close() error { return s.watch.close() }

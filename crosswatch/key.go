@@ -1,0 +1,171 @@
+package crosswatch
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/fernet/fernet-go"
+
+	"github.com/plexauth/plexauth"
+)
+
+// keyVariables are looked at before the file, in this order.
+var keyVariables = []string{"CW_CONFIG_KEY", "CROSSWATCH_CONFIG_KEY"}
+
+// findKey returns the key in use, nil where there is none.
+func findKey(dir string) (*fernet.Key, error) {
+	for _, name := range keyVariables {
+		if text := strings.TrimSpace(os.Getenv(name)); text != "" {
+			return normalizeKey(text)
+		}
+	}
+	text, err := os.ReadFile(filepath.Join(dir, keyName))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("%w: the key: %w", plexauth.ErrStore, err)
+	}
+	key, err := normalizeKey(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", plexauth.ErrStore, filepath.Join(dir, keyName), err)
+	}
+	return key, nil
+}
+
+// findOrMakeKey makes the key file where there is no key at all. The caller
+// holds the lock. CrossWatch makes its file without it, so whoever comes first
+// wins: the file appears whole, and never in the place of another.
+func findOrMakeKey(dir string) (*fernet.Key, error) {
+	key, err := findKey(dir)
+	if key != nil || err != nil {
+		return key, err
+	}
+	key = new(fernet.Key)
+	if err := key.Generate(); err != nil {
+		return nil, fmt.Errorf("%w: the key: %w", plexauth.ErrStore, err)
+	}
+	err = writeNew(filepath.Join(dir, keyName), []byte(key.Encode()))
+	if errors.Is(err, fs.ErrExist) {
+		key, err = findKey(dir)
+		if err == nil && key == nil {
+			err = errors.New("it came and went")
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%w: cannot make the key: %w", plexauth.ErrStore, err)
+	}
+	return key, nil
+}
+
+// writeNew makes a file of mode 0600 that must not exist yet, all at once
+// where the file system has links.
+func writeNew(path string, content []byte) error {
+	temp, err := os.CreateTemp(filepath.Dir(path), keyName+".*.tmp")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp.Name())
+	if err := fill(temp, content); err != nil {
+		return err
+	}
+	err = os.Link(temp.Name(), path)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if err != nil {
+		return err
+	}
+	if err := fill(f, content); err != nil {
+		os.Remove(path)
+		return err
+	}
+	return nil
+}
+
+// fill writes, syncs and closes f, and gives it to the owner of its directory.
+func fill(f *os.File, content []byte) error {
+	_, err := f.Write(content)
+	if err == nil {
+		err = f.Chmod(0o600)
+	}
+	if err == nil {
+		giveToOwner(f)
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+var errEmptyKey = errors.New("the key is empty")
+
+// normalizeKey makes a key of any text as CrossWatch does: a text that decodes
+// to 32 bytes is those bytes, any other is hashed.
+func normalizeKey(text string) (*fernet.Key, error) {
+	text = strings.TrimSpace(text)
+	if text == "" {
+		return nil, errEmptyKey
+	}
+	key := new(fernet.Key)
+	if b, ok := lenientBase64(text); ok && len(b) == len(key) {
+		copy(key[:], b)
+		return key, nil
+	}
+	*key = sha256.Sum256([]byte(text))
+	return key, nil
+}
+
+// lenientBase64 decodes as Python's urlsafe_b64decode does: both alphabets,
+// foreign characters ignored, nothing read after a complete padding.
+func lenientBase64(text string) ([]byte, bool) {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+	var out []byte
+	var carry byte
+	quad, pads := 0, 0
+	for i := range len(text) {
+		c := text[i]
+		switch c {
+		case '-':
+			c = '+'
+		case '_':
+			c = '/'
+		}
+		if c >= 0x80 {
+			return nil, false
+		}
+		if c == '=' {
+			if quad >= 2 {
+				if pads++; quad+pads >= 4 {
+					return out, true
+				}
+			}
+			continue
+		}
+		v := bytes.IndexByte([]byte(alphabet), c)
+		if v < 0 {
+			continue
+		}
+		pads = 0
+		b := byte(v)
+		switch quad {
+		case 0:
+			carry = b
+		case 1:
+			out = append(out, carry<<2|b>>4)
+			carry = b & 0x0f
+		case 2:
+			out = append(out, carry<<4|b>>2)
+			carry = b & 0x03
+		case 3:
+			out = append(out, carry<<6|b)
+		}
+		quad = (quad + 1) % 4
+	}
+	return out, quad == 0
+}

@@ -1,0 +1,31 @@
+package crosswatch
+
+import "strings"
+
+// sensitiveNames are the leaves that CrossWatch encrypts wherever they stand.
+var sensitiveNames = map[string]bool{
+	"api_key": true, "apikey": true, "access_token": true, "refresh_token": true, "client_secret": true,
+	"account_token": true, "pms_token": true, "home_pin": true, "session_id": true, "token_hash": true,
+	"token_digest": true, "salt": true, "hash": true, "device_code": true, "pending_secret": true,
+	"_pending_request_token": true, "_pending_tv_login": true, "_pending_tv_caller": true, "request_token": true,
+	"token": true, "auth_key": true, "authkey": true, "password": true, "secret": true, "webhook_secret": true,
+	"webhook_url": true,
+}
+
+// sensitive reports whether CrossWatch encrypts a text at this place.
+func sensitive(path []string) bool {
+	var p []string
+	for _, e := range path {
+		if e = strings.ToLower(strings.TrimSpace(e)); e != "" {
+			p = append(p, e)
+		}
+	}
+	if len(p) == 0 {
+		return false
+	}
+	if len(p) >= 3 && p[0] == "security" && p[1] == "webhook_ids" {
+		return true
+	}
+	leaf := p[len(p)-1]
+	return sensitiveNames[leaf] || strings.HasSuffix(leaf, "_token")
+}

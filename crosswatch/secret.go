@@ -1,0 +1,210 @@
+package crosswatch
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/fernet/fernet-go"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/ordered"
+)
+
+// prefix marks a value as encrypted.
+const prefix = "enc:v1:"
+
+// SecretError is a stored secret that cannot be decrypted: the key is another
+// one, or missing. It matches [plexauth.ErrStore] and
+// [plexauth.ErrCorruptConfig]. It holds the secret's place, not the secret.
+type SecretError struct {
+	Field string // "plex.account_token"
+	err   error
+}
+
+// Error names the field and what to do.
+func (e *SecretError) Error() string {
+	return fmt.Sprintf("crosswatch: %s cannot be decrypted: %v; set CW_CONFIG_KEY, or restore %s beside config.json, as it was when the value was written", e.Field, e.err, keyName)
+}
+
+// Unwrap returns the sentinels and the cause.
+func (e *SecretError) Unwrap() []error {
+	return []error{plexauth.ErrStore, plexauth.ErrCorruptConfig, e.err}
+}
+
+// vault opens and seals one namespace, once.
+type vault struct {
+	dir       string
+	namespace string
+	revision  int64             // what was opened; 0 where there is none
+	key       *fernet.Key       // nil until it is needed
+	sealed    map[string]secret // what was opened, by place
+}
+
+type secret struct{ plain, stored string }
+
+// open decrypts the secrets in raw and takes the revision out. A raw of nil
+// stays nil.
+func (v *vault) open(raw json.RawMessage) (json.RawMessage, error) {
+	v.sealed = map[string]secret{}
+	if raw == nil {
+		return nil, nil
+	}
+	raw, v.revision = takeRevision(raw)
+	return v.walk(raw, func(path []string, stored string) (string, error) {
+		if !strings.HasPrefix(stored, prefix) {
+			return stored, nil // in clear: as it was before CrossWatch encrypted
+		}
+		plain, err := v.decrypt(stored)
+		if err != nil {
+			return "", &SecretError{strings.Join(path, "."), err}
+		}
+		v.sealed[place(path)] = secret{plain, stored}
+		return plain, nil
+	})
+}
+
+// seal encrypts the secrets in plain, with the ciphertext of before for those
+// that have not changed, and puts a revision in.
+func (v *vault) seal(plain json.RawMessage, revision int64) (json.RawMessage, error) {
+	sealed, err := v.walk(plain, func(path []string, value string) (string, error) {
+		if old, ok := v.sealed[place(path)]; ok && old.plain == value {
+			return old.stored, nil
+		}
+		if value == "" || strings.HasPrefix(value, prefix) { // CrossWatch's rule: never twice
+			return value, nil
+		}
+		return v.encrypt(value)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return putRevision(sealed, revision)
+}
+
+func place(path []string) string { return strings.Join(path, "\x00") }
+
+var (
+	errNoKey   = errors.New("there is no key")
+	errWrong   = errors.New("it was not encrypted with this key, or is damaged")
+	errNotUTF8 = errors.New("it is not text")
+)
+
+func (v *vault) decrypt(stored string) (string, error) {
+	if v.key == nil {
+		key, err := findKey(v.dir)
+		if err != nil {
+			return "", err
+		}
+		if key == nil {
+			return "", errNoKey
+		}
+		v.key = key
+	}
+	token := strings.TrimSpace(strings.TrimPrefix(stored, prefix))
+	plain := fernet.VerifyAndDecrypt([]byte(token), 0, []*fernet.Key{v.key})
+	switch {
+	case plain == nil:
+		return "", errWrong
+	case !utf8.Valid(plain):
+		return "", errNotUTF8
+	}
+	return string(plain), nil
+}
+
+func (v *vault) encrypt(plain string) (string, error) {
+	if v.key == nil {
+		key, err := findOrMakeKey(v.dir)
+		if err != nil {
+			return "", err
+		}
+		v.key = key
+	}
+	token, err := fernet.EncryptAndSign([]byte(plain), v.key)
+	if err != nil {
+		return "", fmt.Errorf("%w: cannot encrypt: %w", plexauth.ErrStore, err)
+	}
+	return prefix + string(token), nil
+}
+
+// walk calls change with every text at a sensitive place below the namespace,
+// and returns the document with what change made of it. Everything else stays
+// byte for byte.
+func (v *vault) walk(raw json.RawMessage, change func(path []string, text string) (string, error)) (json.RawMessage, error) {
+	corrupt := func(err error) error {
+		return fmt.Errorf("%w: %w: %s: %w", plexauth.ErrStore, plexauth.ErrCorruptConfig, v.namespace, err)
+	}
+	type level struct {
+		list  bool
+		index int  // of the element to come
+		key   bool // a key comes next
+	}
+	var out []byte
+	copied := 0
+	path := []string{v.namespace}
+	var levels []level
+	ended := func() { // a value has ended
+		if len(levels) == 0 {
+			return
+		}
+		path = path[:len(path)-1]
+		l := &levels[len(levels)-1]
+		l.index++
+		l.key = !l.list
+	}
+	dec := json.NewDecoder(bytes.NewReader(raw))
+	dec.UseNumber()
+	for {
+		before := int(dec.InputOffset())
+		token, err := dec.Token()
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return nil, corrupt(errors.New("not valid JSON"))
+		}
+		if d, ok := token.(json.Delim); ok && (d == '}' || d == ']') {
+			levels = levels[:len(levels)-1]
+			ended()
+			continue
+		}
+		if n := len(levels); n > 0 {
+			switch l := &levels[n-1]; {
+			case l.key:
+				path = append(path, token.(string))
+				l.key = false
+				continue
+			case l.list:
+				path = append(path, strconv.Itoa(l.index))
+			}
+		}
+		switch t := token.(type) {
+		case json.Delim:
+			levels = append(levels, level{list: t == '[', key: t == '{'})
+			continue
+		case string:
+			if !sensitive(path) {
+				break
+			}
+			value, err := change(path, t)
+			if err != nil {
+				return nil, err
+			}
+			if value != t {
+				start := before + bytes.IndexByte(raw[before:], '"')
+				out = append(append(out, raw[copied:start]...), ordered.String(value)...)
+				copied = int(dec.InputOffset())
+			}
+		}
+		ended()
+	}
+	if copied == 0 {
+		return raw, nil
+	}
+	return append(out, raw[copied:]...), nil
+}

@@ -1,0 +1,295 @@
+package crosswatch
+
+import (
+	"context"
+	"encoding/json"
+	"reflect"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/ordered"
+)
+
+const (
+	firstLook  = time.Second // each later one comes after twice the time
+	looks      = 6           // the last one 63 seconds after the change
+	repeats    = 5           // of one change
+	closeLimit = 5 * time.Second
+)
+
+// watch looks after recent changes. One goroutine does it while there are any;
+// it belongs to the Store.
+type watch struct {
+	store *Store
+	ctx   context.Context
+	stop  context.CancelFunc
+	done  sync.WaitGroup
+
+	mu       sync.Mutex // guards the rest, never held while waiting
+	changes  map[string]*change
+	revision map[string]int64 // of the last Update, by namespace
+	numbered map[string]bool  // namespaces that had a revision before this Store wrote to them
+	running  bool
+	closed   bool
+}
+
+// change is a member of a namespace or of a profile that an Update gave
+// another value.
+type change struct {
+	namespace string
+	path      []string          // ["account_token"], ["instances", "PLEX-P01", "account_token"]
+	old       []json.RawMessage // what an old copy can bring back; nil: absent
+	value     json.RawMessage   // what it shall be; nil: absent
+	revision  int64             // of the Update that made it
+	looks     int               // made so far
+	repeated  int
+	due       time.Time
+}
+
+func (w *watch) init(s *Store) {
+	w.store = s
+	w.ctx, w.stop = context.WithCancel(context.Background())
+	w.changes, w.revision, w.numbered = map[string]*change{}, map[string]int64{}, map[string]bool{}
+}
+
+// nextRevision is the number of the next Update.
+func (w *watch) nextRevision(namespace string, found int64) int64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.revision[namespace] == 0 && found > 0 {
+		w.numbered[namespace] = true
+	}
+	return max(found, w.revision[namespace]) + 1
+}
+
+// expect notes what an Update has changed and what it has repeated.
+func (w *watch) expect(namespace string, revision int64, before, after json.RawMessage, repeated []change) {
+	old, now := units(before), units(after)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.revision[namespace] = max(w.revision[namespace], revision)
+	for _, r := range repeated {
+		if c := w.changes[id(namespace, r.path)]; c != nil {
+			c.repeated++
+		}
+	}
+	if w.closed {
+		return
+	}
+	for key, u := range union(old, now) {
+		from, to := old[key].value, now[key].value
+		if equal(from, to) {
+			continue
+		}
+		c := w.changes[id(namespace, u.path)]
+		if c == nil {
+			c = &change{namespace: namespace, path: u.path}
+			w.changes[id(namespace, u.path)] = c
+		}
+		c.old = append(c.old, from)
+		c.value, c.revision, c.looks, c.repeated, c.due = to, revision, 0, 0, time.Now().Add(firstLook)
+	}
+	if len(w.changes) > 0 && !w.running {
+		w.running = true
+		w.done.Go(w.run)
+	}
+}
+
+// forget drops what is known of a namespace that was removed.
+func (w *watch) forget(namespace string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, c := range w.changes {
+		if c.namespace == namespace {
+			delete(w.changes, key)
+		}
+	}
+}
+
+func id(namespace string, path []string) string { return place(append([]string{namespace}, path...)) }
+
+// run looks whenever a change is due, until none is left.
+func (w *watch) run() {
+	for {
+		next, ok := w.next()
+		if !ok {
+			return
+		}
+		t := time.NewTimer(time.Until(next))
+		select {
+		case <-t.C:
+			w.look(w.ctx, false)
+		case <-w.ctx.Done():
+			t.Stop()
+			return
+		}
+	}
+}
+
+func (w *watch) next() (due time.Time, ok bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.changes {
+		if due.IsZero() || c.due.Before(due) {
+			due = c.due
+		}
+	}
+	w.running = len(w.changes) > 0
+	return due, w.running
+}
+
+// look reads what is stored where a change is due, and repeats what an old copy
+// has overwritten. all includes those that are not due.
+func (w *watch) look(ctx context.Context, all bool) {
+	now := time.Now()
+	w.mu.Lock()
+	due := map[string][]*change{}
+	for _, c := range w.changes {
+		if all || !c.due.After(now) {
+			due[c.namespace] = append(due[c.namespace], c)
+		}
+	}
+	w.mu.Unlock()
+	for namespace, list := range due {
+		raw, revision, err := w.store.load(ctx, namespace)
+		if err == nil && len(w.fallen(namespace, raw, revision)) > 0 {
+			// An Update judges again under the lock, and repeats by itself.
+			_ = w.store.Update(ctx, namespace, func(repaired json.RawMessage) (json.RawMessage, error) { return repaired, nil })
+		}
+		w.settle(list)
+	}
+}
+
+// fallen are the changes that an older copy than theirs has overwritten.
+func (w *watch) fallen(namespace string, raw json.RawMessage, revision int64) []change {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.changes) == 0 || raw == nil {
+		return nil
+	}
+	if revision == 0 && w.numbered[namespace] { // not old, but reset: a disconnect in CrossWatch
+		return nil
+	}
+	var list []change
+	now := units(raw)
+	for _, c := range w.changes {
+		v := now[place(c.path)].value
+		if c.namespace == namespace && c.revision > revision && c.repeated < repeats && !equal(v, c.value) &&
+			slices.ContainsFunc(c.old, func(old json.RawMessage) bool { return equal(old, v) }) {
+			list = append(list, *c)
+		}
+	}
+	slices.SortFunc(list, func(a, b change) int { return slices.Compare(a.path, b.path) })
+	return list
+}
+
+// settle decides when each change is looked at again, and drops what is done.
+func (w *watch) settle(list []*change) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range list {
+		if c.looks++; c.looks >= looks || c.repeated >= repeats {
+			if key := id(c.namespace, c.path); w.changes[key] == c {
+				delete(w.changes, key)
+			}
+			continue
+		}
+		c.due = time.Now().Add(firstLook << c.looks)
+	}
+}
+
+func (w *watch) close() error {
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	w.stop()
+	w.done.Wait()
+	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
+	defer cancel()
+	w.look(ctx, true)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	clear(w.changes)
+	return nil
+}
+
+// unit is a member that is compared and repeated as a whole.
+type unit struct {
+	path  []string
+	value json.RawMessage
+}
+
+// units are the members of a namespace, and those of its profiles one by one.
+func units(raw json.RawMessage) map[string]unit {
+	all := map[string]unit{}
+	add := func(value json.RawMessage, path ...string) { all[place(path)] = unit{path, value} }
+	members := func(raw json.RawMessage) []ordered.Member {
+		o, err := ordered.Parse(raw)
+		if err != nil {
+			return nil
+		}
+		return o.Members()
+	}
+	for _, m := range members(raw) {
+		if m.Key != "instances" {
+			add(m.Value, m.Key)
+			continue
+		}
+		for _, profile := range members(m.Value) {
+			for _, f := range members(profile.Value) {
+				add(f.Value, m.Key, profile.Key, f.Key)
+			}
+		}
+	}
+	return all
+}
+
+func union(a, b map[string]unit) map[string]unit {
+	all := map[string]unit{}
+	for _, m := range []map[string]unit{a, b} {
+		for key, u := range m {
+			all[key] = u
+		}
+	}
+	return all
+}
+
+// apply gives the members their values in the document.
+func apply(current json.RawMessage, changes []change) (json.RawMessage, error) {
+	for _, c := range changes {
+		next, err := set(current, c.path, c.value)
+		if err != nil {
+			return nil, err
+		}
+		current = next
+	}
+	return current, nil
+}
+
+func set(raw json.RawMessage, path []string, value json.RawMessage) (json.RawMessage, error) {
+	o, err := ordered.Parse(raw)
+	if err != nil {
+		o = &ordered.Object{} // absent, null, or a list that a profile cannot live in
+	}
+	if len(path) > 1 {
+		if value, err = set(o.Get(path[0]), path[1:], value); err != nil {
+			return nil, err
+		}
+	}
+	if value == nil {
+		o.Delete(path[0])
+	} else {
+		o.Set(path[0], value)
+	}
+	return o.Bytes(), nil
+}
+
+// equal compares two values by what they mean, for CrossWatch writes them anew.
+func equal(a, b json.RawMessage) bool {
+	if a == nil || b == nil {
+		return a == nil && b == nil
+	}
+	var x, y any
+	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
