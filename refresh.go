@@ -169,33 +169,34 @@ type renewal struct {
 
 	mu       sync.Mutex // guards the rest, never held while waiting
 	at       time.Time  // when the last exchange ended
-	err      error      // how
+	old, got Token      // what it was for, and what came of it
+	err      error      // how it ended
 	failures int        // in a row
 	pause    time.Time  // no other attempt before, by the wall clock
 }
 
-// recent is the result of an exchange that ended just now.
-func (r *renewal) recent() (error, bool) {
+// recent is the result of an exchange that ended just now, for t or with it.
+func (r *renewal) recent(t Token) (error, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.err, !r.at.IsZero() && time.Since(r.at) < fresh
+	return r.err, (r.old.Equal(t) || r.got.Equal(t)) && time.Since(r.at) < fresh
 }
 
-// paused is the last failure, while no other attempt is to be made.
-func (r *renewal) paused() error {
+// paused is the last failure, while no other attempt is to be made for t.
+func (r *renewal) paused(t Token) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if time.Now().Round(0).Before(r.pause) {
+	if r.old.Equal(t) && time.Now().Round(0).Before(r.pause) {
 		return r.err
 	}
 	return nil
 }
 
 // note keeps the result of an exchange.
-func (r *renewal) note(err error) (failures int) {
+func (r *renewal) note(old, got Token, err error) (failures int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.at, r.err = time.Now(), err
+	r.at, r.old, r.got, r.err = time.Now(), old, got, err
 	if err == nil {
 		r.failures, r.pause = 0, time.Time{}
 		return 0
@@ -259,10 +260,11 @@ func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, erro
 	case !l.renewable():
 		return false, err
 	}
-	if renewErr := p.renew(ctx, t, needed); renewErr != nil {
-		return false, p.notRenewed(ctx, renewErr)
+	renewErr := p.renew(ctx, t, needed)
+	if renewErr != nil && errors.Is(err, ErrTokenExpired) {
+		renewErr = p.notRenewed(ctx, renewErr)
 	}
-	return true, nil
+	return renewErr == nil, renewErr
 }
 
 // renew gets the successor of t, the token that the caller found, unless there
@@ -271,7 +273,7 @@ func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, erro
 func (p *PlexAuth) renew(ctx context.Context, t Token, u urgency) error {
 	r := p.renewals.of(p.instance)
 	if u == spare {
-		if r.paused() != nil {
+		if r.paused(t) != nil {
 			return errNotNow
 		}
 		select {
@@ -287,7 +289,7 @@ func (p *PlexAuth) renew(ctx context.Context, t Token, u urgency) error {
 		}
 	}
 	defer func() { <-r.turn }()
-	if err, ok := r.recent(); ok {
+	if err, ok := r.recent(t); ok {
 		return err
 	}
 	return p.renewInTurn(ctx, r, t, u)
@@ -303,7 +305,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 		p.sources.forget()
 		return nil
 	}
-	if err := r.paused(); err != nil && u != asked {
+	if err := r.paused(t); err != nil && u != asked {
 		return err
 	}
 	limited, cancel := ctx, context.CancelFunc(func() {})
@@ -312,11 +314,12 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 	}
 	defer cancel()
 	l, err := p.lease(limited, t, u)
+	var renewed Token
 	if l != nil {
-		var renewed Token
 		if renewed, err = p.exchange(limited, l.device, p.scopes(l)); err == nil {
 			err = p.saveRenewed(ctx, l, renewed)
-		} else {
+		}
+		if err != nil {
 			p.endLease(ctx, l, err)
 		}
 	} else if err == nil || errors.Is(err, errNotNow) {
@@ -325,7 +328,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("plexauth: renewing the token: %w", ctx.Err()) // whoever is next begins anew
 	}
-	failures := r.note(err)
+	failures := r.note(t, renewed, err)
 	switch {
 	case err == nil:
 		p.info(ctx, "token renewed")

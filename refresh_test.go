@@ -881,6 +881,42 @@ func (s *stumblingStore) Update(ctx context.Context, ns string, edit func(jsonRa
 	return s.ConfigStore.Update(ctx, ns, edit)
 }
 
+// What came of the last login's token does not answer for the next one's.
+func TestRefreshAfterANewLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.plex.RevokeDevice(w.block(t).Device.ClientID)
+		_, err := w.Refresh(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		w.signInNow(t)
+		_, err = w.Refresh(t.Context())
+		require.NoError(t, err)
+		time.Sleep(8 * day)
+		tokenOf(t, w.PlexAuth)
+	})
+}
+
+// A token that plex.tv does not take, and a key that cannot be used now: neither
+// is a verdict.
+func TestEndedEarlyAndOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.plex.SetQuirks(plextest.Quirks{RefreshEndsJWT: true})
+		old := w.doc(t)
+		_, err := w.open(t).Refresh(t.Context())
+		require.NoError(t, err)
+		now := w.doc(t)
+		put(t, w.store, old) // as a backup, or a program that had read it before
+		w.plex.Inject(plextest.Fault{Path: nonces, Status: 502, Times: -1})
+		s, err := w.Verify(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.NotErrorIs(t, err, plexauth.ErrTokenExpired)
+		assert.NotErrorIs(t, err, plexauth.ErrTokenRejected)
+		assert.False(t, s.NeedsLogin)
+		assert.NotEqual(t, now, w.doc(t))
+	})
+}
+
 // Refresh without a login.
 func TestRefreshNotConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
