@@ -27,7 +27,7 @@ var problems = []struct {
 	word    string
 	message string
 }{
-	{ErrCorruptConfig, http.StatusServiceUnavailable, "store_corrupt", "The program's settings cannot be read, so nothing is done that could overwrite them. Repair or restore them, then reload this page."},
+	{ErrCorruptConfig, http.StatusServiceUnavailable, "store_corrupt", "The program's settings cannot be read, so nothing is done that could overwrite them. Repair or restore them, then try again."},
 	{ErrStore, http.StatusServiceUnavailable, "store", "The program cannot read or write its settings, so a sign-in could not be kept. See to what is said below, then try again."},
 	{ErrHomePin, http.StatusForbidden, "home_pin", "That PIN is not right for this user."},
 	{ErrAccountMismatch, http.StatusConflict, "account_mismatch", "The sign-in was approved with another Plex account than the one that is connected. Nothing was changed. Sign in with the same account, or switch accounts."},

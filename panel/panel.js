@@ -143,18 +143,21 @@ class Panel {
           pause = Math.min(2 * pause, 15000);
         }
       }
-      while (document.hidden && !this.doc?.extra.pending && !this.over.signal.aborted) {
+      while (document.hidden && !this.expects() && !this.over.signal.aborted) {
         await new Promise((done) => { this.wake = done; });
       }
     }
   }
 
-  // attention ends a long poll when the tab is put aside, unless it waits for
-  // an approval: browsers allow only a few connections to one host.
+  // expects tells that something is under way that will end by itself.
+  expects() { return !!this.doc?.extra.pending || !!this.doc?.finding; }
+
+  // attention ends a long poll when the tab is put aside, unless something is
+  // expected: browsers allow only a few connections to one host.
   attention() {
     const ended = new AbortController();
     this.wake = () => {
-      if (!document.hidden || !this.doc?.extra.pending) {
+      if (!document.hidden || !this.expects()) {
         ended.abort();
       }
     };
@@ -174,6 +177,7 @@ class Panel {
     }
     if (pending && pending.code !== before?.extra.pending?.code) {
       this.tell("pending", pending);
+      this.wake?.(); // the tab just opened hides this one, which is to go on asking all the same
     }
     if (doc.connected && !pending && before && (!before.connected || before.extra.pending) && !doc.problem) {
       this.problem = null;
