@@ -1,0 +1,147 @@
+package integration_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/chromedp/chromedp"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+	"github.com/plexauth/plexauth/signin"
+)
+
+// app is a web app whose visitors sign in with Plex, at /signin/.
+func (s *site) app(change ...func(*signin.Options)) http.Handler {
+	o := signin.Options{
+		Product: "My App", Plex: s.auth, Key: []byte("TEST_a key of at least 32 bytes ....."),
+		ReturnTo: []string{"/home"}, BaseURL: s.plex.URL(), HTTPClient: s.plex.Client(),
+		OnSignIn: func(w http.ResponseWriter, _ *http.Request, a plexauth.Account) {
+			// Strict: such a cookie is not sent on the way back from another site.
+			http.SetCookie(w, &http.Cookie{Name: "session", Value: a.Username, Path: "/", SameSite: http.SameSiteStrictMode, HttpOnly: true})
+		},
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	h, err := signin.New(o)
+	require.NoError(s.t, err)
+	mux := http.NewServeMux()
+	mux.Handle("/signin/", http.StripPrefix("/signin", h))
+	mux.HandleFunc("/home", func(w http.ResponseWriter, r *http.Request) {
+		name := "nobody"
+		if c, err := r.Cookie("session"); err == nil {
+			name = c.Value
+		}
+		fmt.Fprintf(w, `<!doctype html><html lang="en"><title>Home</title><h1>Hello, %s</h1>`, name)
+	})
+	return mux
+}
+
+// The whole way: the button, Plex's page, back, and in; by plain http on a
+// LAN, and by https.
+func TestWebSignin(t *testing.T) {
+	for _, scheme := range []string{"http", "https"} {
+		t.Run(scheme, func(t *testing.T) {
+			s := newSite(t)
+			s.box(s.alice, "Box", "192.168.1.5")
+			s.link(s.alice)
+			server := httptest.NewUnstartedServer(s.app())
+			if server.Start(); scheme == "https" {
+				server.Close()
+				server = httptest.NewTLSServer(s.app())
+			}
+			t.Cleanup(func() {
+				server.CloseClientConnections()
+				server.Close()
+			})
+			u, err := url.Parse(server.URL)
+			require.NoError(t, err)
+			at := scheme + "://app.lan:" + u.Port()
+			p := newBrowser(t, chromedp.IgnoreCertErrors, chromedp.Flag("host-resolver-rules", "MAP app.lan 127.0.0.1")).open(at + "/signin/")
+			p.click("button")
+			p.approve("alice")
+			p.sees("h1")
+			p.until(`location.pathname === "/home"`)
+			assert.Equal(t, "Hello, alice", p.text("h1"))
+
+			p.do(chromedp.Navigate(at + "/signin/")) // and somebody else
+			p.click("button")
+			p.approve("bob")
+			p.until(`document.querySelector("h1")?.textContent === "No access"`)
+			assert.Equal(t, "bob", p.text(".who"))
+			p.mu.Lock()
+			assert.Empty(t, p.loud, "console")
+			p.mu.Unlock()
+			assert.Empty(t, s.plex.Violations())
+		})
+	}
+}
+
+// G20: what one browser has begun another cannot finish, and going back and
+// forth in one does no harm.
+func TestWebSigninOtherBrowser(t *testing.T) {
+	var came atomic.Int32
+	s := newSite(t)
+	s.box(s.alice, "Box", "192.168.1.5")
+	s.link(s.alice)
+	at := s.serve(s.app(func(o *signin.Options) {
+		o.OnSignIn = func(http.ResponseWriter, *http.Request, plexauth.Account) { came.Add(1) }
+	}))
+	b := newBrowser(t)
+	p := b.open(at + "/signin/")
+	p.click("button")
+	p.sees("fieldset")
+	page := eval[string](p, "location.href")
+
+	other := b.tab(chromedp.WithNewBrowserContext())
+	other.do(chromedp.Navigate(page)) // somebody is sent the link, and approves
+	other.approve("alice")
+	other.until(`document.querySelector("h1")?.textContent === "Start again"`)
+	assert.Zero(t, came.Load())
+
+	p.front()
+	p.do(chromedp.Navigate(at + "/signin/callback")) // it is still the first one's
+	p.until(`location.pathname === "/home"`)
+	assert.EqualValues(t, 1, came.Load())
+	p.do(chromedp.NavigateBack())
+	p.do(chromedp.Navigate(at + "/signin/callback"))
+	p.until(`document.querySelector("h1")?.textContent === "Start again"`)
+	assert.EqualValues(t, 1, came.Load())
+}
+
+// What visitors see, in both themes, on a phone and on a desktop.
+func TestWebSigninStates(t *testing.T) {
+	s := newSite(t)
+	at := s.serve(s.app())
+	p := newBrowser(t).open(at + "/signin/")
+	p.shots("signin")
+	s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502})
+	p.click("button")
+	p.sees("main")
+	p.shots("signin-unreachable")
+	p.click("button")
+	p.approve("bob")
+	p.until(`document.querySelector("h1")?.textContent === "No access"`)
+	p.shots("signin-denied")
+	p.do(chromedp.Navigate(at + "/signin/?return=https://evil.example/"))
+	assert.Equal(t, "Not a place to return to", p.text("h1"))
+	p.do(chromedp.Navigate(at + "/signin/callback"))
+	p.shots("signin-again")
+
+	// Back without having approved.
+	p.do(chromedp.Navigate(at + "/signin/"))
+	p.click("button")
+	p.sees("fieldset")
+	p.do(chromedp.Navigate(at + "/signin/callback"))
+	p.until(`document.querySelector("h1")?.textContent === "Not approved yet"`)
+	assert.Equal(t, 2, strings.Count(eval[string](p, "document.body.innerHTML"), "<form"))
+	p.shots("signin-pending")
+}
