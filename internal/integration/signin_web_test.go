@@ -125,7 +125,7 @@ func TestWebSigninStates(t *testing.T) {
 	p.shots("signin")
 	s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502})
 	p.click("button")
-	p.sees("main")
+	p.until(`document.querySelector("h1")?.textContent === "Plex does not answer"`)
 	p.shots("signin-unreachable")
 	p.click("button")
 	p.approve("bob")

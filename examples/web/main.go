@@ -1,0 +1,178 @@
+// Web is a small web app with both: a panel by which whoever runs it connects
+// it to Plex, and "Sign in with Plex" for its visitors.
+//
+//	go run ./examples/web -offline   # against a fake plex.tv, no account needed
+//	go run ./examples/web
+//
+// The panel is behind a password that is printed at the start: it must work
+// before Plex is connected, and when Plex is down. Visitors come in if they
+// are the owner of the connected server, or if it is shared with them.
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/subtle"
+	"errors"
+	"flag"
+	"fmt"
+	"html/template"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+	"github.com/plexauth/plexauth/signin"
+)
+
+func main() {
+	addr := flag.String("addr", "127.0.0.1:8080", "listen at this `address`")
+	config := flag.String("config", "plexauth.json", "`file` that keeps the login")
+	offline := flag.Bool("offline", false, "use a fake plex.tv on this machine: no account, no network, nothing kept")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Stdout, *addr, *config, *offline); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run serves the app until ctx ends.
+func run(ctx context.Context, out io.Writer, addr, config string, offline bool) error {
+	o := plexauth.Options{
+		Product: "plexauth example",
+		Store:   plexauth.NewFileStore(config),
+		Logger:  slog.New(plexauth.NewLogHandler(func(level, module, message string) { fmt.Fprintf(out, "[%s] %s: %s\n", module, level, message) })),
+	}
+	if offline {
+		fake := plextest.NewServer()
+		defer fake.Close()
+		populate(fake)
+		o.Store, o.BaseURL, o.HTTPClient = plexauth.NewMemoryStore(), fake.URL(), fake.Client()
+	}
+	password := rand.Text()[:8]
+	app, err := newApp(ctx, o, password)
+	if err != nil {
+		return err
+	}
+
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	base := "http://" + listener.Addr().String()
+	fmt.Fprintf(out, "The app:   %s/\nThe panel: %s/plex/  (user admin, password %s)\n", base, base, password)
+	if offline {
+		fmt.Fprintf(out, "The fake plex.tv: %s/  (alice owns a server, bob shares it, eve knows nobody)\n", o.BaseURL)
+	}
+	server := &http.Server{Handler: app, ReadHeaderTimeout: 10 * time.Second}
+	context.AfterFunc(ctx, func() {
+		late, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		_ = server.Shutdown(late) // the panel's long polls end with ctx
+	})
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// populate gives the fake plex.tv people and a server.
+func populate(fake *plextest.Server) {
+	fake.Randomize()
+	alice := fake.AddUser(plextest.User{Username: "alice"})
+	bob := fake.AddUser(plextest.User{Username: "bob"})
+	fake.AddUser(plextest.User{Username: "eve"})
+	fake.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: alice, HomePIN: "1234"})
+	fake.AddMediaServer(alice, plextest.MediaServer{
+		Name: "Living room", SharedWith: []*plextest.User{bob},
+		Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}},
+	})
+}
+
+// newApp is the whole app: its page, the panel, the visitors' sign-in.
+func newApp(ctx context.Context, o plexauth.Options, password string) (http.Handler, error) {
+	auth, err := plexauth.New(o)
+	if err != nil {
+		return nil, err
+	}
+	sessions := &sessions{names: map[string]string{}}
+	key := make([]byte, 32) // of several replicas: the same for all, from their secrets
+	_, _ = rand.Read(key)   // never fails
+	visitors, err := signin.New(signin.Options{
+		Product: o.Product, Plex: auth, Policy: signin.Shared, Key: key,
+		OnSignIn: sessions.begin,
+		BaseURL:  o.BaseURL, HTTPClient: o.HTTPClient, Logger: o.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/plex/", onlyAdmin(password, http.StripPrefix("/plex", auth.Handler(ctx))))
+	mux.Handle("/signin/", http.StripPrefix("/signin", visitors))
+	mux.HandleFunc("GET /{$}", sessions.home)
+	return mux, nil
+}
+
+// onlyAdmin asks for the password: the panel itself asks nobody.
+func onlyAdmin(password string, h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		user, given, _ := r.BasicAuth()
+		if user != "admin" || subtle.ConstantTimeCompare([]byte(given), []byte(password)) != 1 {
+			w.Header().Set("WWW-Authenticate", `Basic realm="panel", charset="UTF-8"`)
+			http.Error(w, "The password was printed when the app started.", http.StatusUnauthorized)
+			return
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// sessions are the visitors who are signed in.
+type sessions struct {
+	mu    sync.Mutex
+	names map[string]string // by the cookie's value
+}
+
+// begin starts a session. A real app keeps the account's ID: names change.
+func (s *sessions) begin(w http.ResponseWriter, r *http.Request, a plexauth.Account) {
+	id := rand.Text()
+	s.mu.Lock()
+	s.names[id] = a.Title
+	s.mu.Unlock()
+	http.SetCookie(w, &http.Cookie{Name: "session", Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil})
+	// Nothing is written: the visitor is sent to where they wanted to go.
+}
+
+var page = template.Must(template.New("").Parse(`<!doctype html>
+<html lang="en">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>An app</title>
+{{if .}}<h1>Hello, {{.}}</h1>
+<p>You are in.</p>
+{{else}}<h1>An app</h1>
+<form method="post" action="signin/start"><button>Sign in with Plex</button></form>
+{{end}}<p><a href="plex/">Connect the app to Plex</a></p>
+</html>
+`))
+
+func (s *sessions) home(w http.ResponseWriter, r *http.Request) {
+	name := ""
+	if c, err := r.Cookie("session"); err == nil {
+		s.mu.Lock()
+		name = s.names[c.Value]
+		s.mu.Unlock()
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	if err := page.Execute(w, name); err != nil {
+		return // the visitor has gone
+	}
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// Whoever runs the app connects it; then one of two visitors comes in.
+func TestApp(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	fake := plextest.NewServer()
+	defer fake.Close()
+	alice := fake.AddUser(plextest.User{Username: "alice"})
+	bob := fake.AddUser(plextest.User{Username: "bob"})
+	eve := fake.AddUser(plextest.User{Username: "eve"})
+	fake.AddMediaServer(alice, plextest.MediaServer{SharedWith: []*plextest.User{bob}, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+	h, err := newApp(ctx, plexauth.Options{Product: "My App", HTTPClient: fake.Client()}, "TEST_password")
+	require.NoError(t, err)
+	app := httptest.NewServer(h)
+	defer app.Close()
+
+	panel := func(method, path, password string) (status int, state struct {
+		Connected, Finding bool
+		Settings           plexauth.Settings
+	}) {
+		r, err := http.NewRequestWithContext(ctx, method, app.URL+"/plex/"+path, nil)
+		require.NoError(t, err)
+		r.SetBasicAuth("admin", password)
+		resp, err := app.Client().Do(r)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		if resp.StatusCode == http.StatusOK {
+			require.NoError(t, json.NewDecoder(resp.Body).Decode(&state))
+		}
+		return resp.StatusCode, state
+	}
+	status, _ := panel("GET", "status", "wrong")
+	assert.Equal(t, http.StatusUnauthorized, status)
+	status, _ = panel("POST", "start", "TEST_password")
+	require.Equal(t, http.StatusOK, status)
+	require.NoError(t, fake.Approve(fake.PendingCodes()[0], alice))
+	_, state := panel("GET", "status?wait=20", "TEST_password")
+	require.True(t, state.Connected)
+	for state.Settings.MachineID == "" {
+		_, state = panel("GET", "status", "TEST_password")
+	}
+
+	visit := func(u *plextest.User) string {
+		jar, _ := cookiejar.New(nil)
+		browser := &http.Client{Jar: jar, CheckRedirect: func(r *http.Request, _ []*http.Request) error {
+			if r.URL.Host == "app.plex.tv" {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		}}
+		resp, err := browser.PostForm(app.URL+"/signin/start", nil)
+		require.NoError(t, err)
+		resp.Body.Close()
+		_, query, _ := strings.Cut(resp.Header.Get("Location"), "#?")
+		q, err := url.ParseQuery(query)
+		require.NoError(t, err)
+		require.NoError(t, fake.Approve(q.Get("code"), u))
+		resp, err = browser.PostForm(app.URL+"/signin/finish", nil)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return string(body)
+	}
+	assert.Contains(t, visit(bob), "Hello, bob")
+	assert.Contains(t, visit(eve), "No access")
+	assert.Empty(t, fake.Violations())
+}
+
+// It says where everything is, and ends with its context.
+func TestRun(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	out, in := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- run(ctx, in, "127.0.0.1:0", "", true) }()
+	var said strings.Builder
+	for b := make([]byte, 1000); !strings.Contains(said.String(), "The fake plex.tv"); {
+		n, err := out.Read(b)
+		require.NoError(t, err)
+		said.Write(b[:n])
+	}
+	assert.Contains(t, said.String(), "password")
+	stop()
+	assert.NoError(t, <-done)
+}
