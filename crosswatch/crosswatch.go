@@ -22,9 +22,9 @@
 // # What a running CrossWatch does
 //
 // CrossWatch rewrites the whole file from a copy that can be many seconds old,
-// and a change that somebody else made meanwhile is lost. So every change
-// carries a number, _plexauth_revision in the namespace, which such a copy
-// brings back too. A [Store] looks at its changes again one, two, four and so
+// and a change that somebody else made meanwhile is lost. So the namespace
+// names its latest changes, in _plexauth_revision, and a copy that does not name
+// one gives itself away. A [Store] looks at its changes again one, two, four and so
 // on up to some sixty seconds later, and repeats what an older copy has
 // overwritten, five times at most. What somebody changes in the present file
 // stays, and so does a third value in an old copy. [Store.Close] ends that.
@@ -86,18 +86,18 @@ func Open(dir string) (*Store, error) {
 // Load implements [plexauth.ConfigStore]: secrets come in clear. A recent
 // change that an old copy has overwritten counts as if it were repeated already.
 func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	raw, revision, err := s.load(ctx, namespace)
+	raw, found, err := s.load(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}
-	return apply(raw, s.watch.fallen(namespace, raw, revision))
+	return apply(raw, s.watch.fallen(namespace, raw, found))
 }
 
 // load reads what is there.
-func (s *Store) load(ctx context.Context, namespace string) (raw json.RawMessage, revision int64, err error) {
+func (s *Store) load(ctx context.Context, namespace string) (raw json.RawMessage, found revision, err error) {
 	raw, err = s.file.Load(ctx, namespace)
 	if err != nil {
-		return nil, 0, err
+		return nil, nil, err
 	}
 	v := &vault{dir: s.dir, namespace: namespace}
 	raw, err = v.open(raw)
@@ -110,16 +110,17 @@ func (s *Store) load(ctx context.Context, namespace string) (raw json.RawMessage
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
 	var before, after json.RawMessage
 	var repeated []change
-	revision := int64(0)
+	var found, made revision
 	err := s.file.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		revision = 0
+		found, made = nil, nil
 		after = current
 		v := &vault{dir: s.dir, namespace: namespace}
 		plain, err := v.open(current)
 		if err != nil {
 			return nil, err
 		}
-		repeated = s.watch.fallen(namespace, plain, v.revision)
+		found = v.revision
+		repeated = s.watch.fallen(namespace, plain, found)
 		if before, err = apply(plain, repeated); err != nil {
 			return nil, err
 		}
@@ -134,26 +135,30 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 			return current, nil
 		}
 		after = bytes.Clone(next)
-		revision = s.watch.nextRevision(namespace, v.revision)
-		return v.seal(next, revision)
+		made = found.next()
+		return v.seal(next, made)
 	})
 	switch {
 	case err != nil:
-	case revision > 0:
-		s.watch.expect(namespace, revision, before, after, repeated)
+	case made != nil:
+		s.watch.expect(namespace, found, made, before, after, repeated)
 	case after == nil:
 		s.watch.forget(namespace)
 	}
 	return err
 }
 
-// Check answers "would an Update succeed now?": [plexauth.FileStore.Check], and
-// whether the secrets of Plex can be decrypted.
+// Check answers "would an Update succeed now?": [plexauth.FileStore.Check],
+// whether the secrets of Plex can be decrypted, and whether the key, if there is
+// one, can be used for the next.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.file.Check(ctx); err != nil {
 		return err
 	}
-	_, err := s.Load(ctx, plexauth.Namespace)
+	if _, err := s.Load(ctx, plexauth.Namespace); err != nil {
+		return err
+	}
+	_, err := findKey(s.dir)
 	return err
 }
 

@@ -3,11 +3,15 @@ package crosswatch_test
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -152,7 +156,8 @@ func TestKeyNormalisation(t *testing.T) {
 		k1 + "!!":                   k1,
 		k1 + "AAAA":                 k1,
 		"ABCD EFGH IJKL MNOP QRST UVWX YZab cdef ghij klmn opq=": "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopq=",
-		"ééé": "NVtyJuIMtWR3TvmUQud6wAMQBiS0K1qSlE8NrXWxJrA=",
+		"é" + k1 + "é": k1,
+		"ééé":          "NVtyJuIMtWR3TvmUQud6wAMQBiS0K1qSlE8NrXWxJrA=",
 	} {
 		key, err := fernet.DecodeKey(effective)
 		require.NoError(t, err)
@@ -189,8 +194,9 @@ func TestUpdate(t *testing.T) {
 
 	before := file(t, dir)
 	replace(t, s, `"client_id":"c"`, `"client_id":"d"`)
-	want := strings.NewReplacer(`"client_id": "c"`, `"client_id": "d"`, `"_plexauth_revision": 1`, `"_plexauth_revision": 2`).Replace(before)
-	assert.Equal(t, want, file(t, dir), "ciphertext that did not change stays the same")
+	before = strings.Replace(before, `"client_id": "c"`, `"client_id": "d"`, 1)
+	revision := regexp.MustCompile(`"_plexauth_revision": "[0-9a-f -]+"`)
+	assert.Equal(t, revision.ReplaceAllString(before, ""), revision.ReplaceAllString(file(t, dir), ""), "ciphertext that did not change stays the same")
 }
 
 // CrossWatch's list of sensitive places.
@@ -210,6 +216,62 @@ func TestSensitivePlaces(t *testing.T) {
 	assert.Equal(t, 9, strings.Count(string(doc.Plex), `"P"`))
 	assert.Equal(t, 12, strings.Count(string(doc.Plex), "enc:v1:"))
 	assert.Contains(t, string(doc.Plex), `"empty_token": ""`)
+}
+
+// In other namespaces CrossWatch has a few more, which are left as they are.
+func TestOtherNamespaces(t *testing.T) {
+	for namespace, doc := range map[string]string{
+		"security":   `{"webhook_ids":{"plex":"S","list":["S"]},"webhooks":"P"}`,
+		"scheduling": `{"webhooks":{"url":"S","start_url":"S","name":"P","more":{"failure_url":"S"}},"url":"P"}`,
+	} {
+		dir := directory(t, "{}", k1)
+		s := open(t, dir)
+		require.NoError(t, s.Update(t.Context(), namespace, func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(doc), nil }))
+		got := file(t, dir)
+		assert.NotContains(t, got, `"S"`, namespace)
+		assert.Equal(t, strings.Count(doc, `"S"`), strings.Count(got, "enc:v1:"), namespace)
+		assert.Equal(t, strings.Count(doc, `"P"`), strings.Count(got, `"P"`), namespace)
+	}
+}
+
+// A secret in clear that looks encrypted would stop CrossWatch.
+func TestLooksEncrypted(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":""}}`, k1)
+	s := open(t, dir)
+	err := s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+		return json.RawMessage(`{"account_token":"enc:v1:TEST_not-encrypted"}`), nil
+	})
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "plex.account_token")
+	assert.NotContains(t, err.Error(), "TEST_")
+	assert.Equal(t, `{"plex":{"account_token":""}}`, file(t, dir))
+}
+
+// G17: a key that cannot be used is found before a PIN is made, also while
+// nothing is encrypted yet.
+func TestCheckKey(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":""}}`, " ")
+	err := open(t, dir).Check(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, ".cw_master_key")
+	require.NoError(t, os.Remove(filepath.Join(dir, ".cw_master_key")))
+	require.NoError(t, open(t, dir).Check(t.Context()))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, ".cw_master_key"), 0o700))
+	assert.ErrorIs(t, open(t, dir).Check(t.Context()), plexauth.ErrStore)
+}
+
+// A token without a message, signed with the right key.
+func TestSignedNothing(t *testing.T) {
+	key, err := fernet.DecodeKey(k1)
+	require.NoError(t, err)
+	for _, n := range []int{9, 25, 26, 40} {
+		token := append([]byte{0x80}, make([]byte, n-1)...)
+		mac := hmac.New(sha256.New, key[:16])
+		mac.Write(token)
+		dir := directory(t, `{"plex":{"account_token":"enc:v1:`+base64.URLEncoding.EncodeToString(mac.Sum(token))+`"}}`, k1)
+		_, err := open(t, dir).Load(t.Context(), "plex")
+		require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
+	}
 }
 
 // A secret that cannot be decrypted is named, and nothing is written.
@@ -362,7 +424,7 @@ func TestRunningCrossWatch(t *testing.T) {
 // What somebody changes in the present file is not fought, whatever it is:
 // only an old copy gives itself away.
 func TestDeliberateChange(t *testing.T) {
-	dir := directory(t, `{"plex":{"account_token":"","client_id":"c","instances":{"P":{"account_token":""}},"_plexauth_revision":7}}`, k1)
+	dir := directory(t, `{"plex":{"account_token":"","client_id":"c","instances":{"P":{"account_token":""}},"_plexauth_revision":"386d0000-a1b2"}}`, k1)
 	synctest.Test(t, func(t *testing.T) {
 		s, err := crosswatch.Open(dir)
 		require.NoError(t, err)
@@ -415,6 +477,70 @@ func TestOtherStore(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		assert.Equal(t, `{"account_token":""}`, load(t, stores[0]))
 		assert.Equal(t, `{"account_token":""}`, load(t, stores[1]))
+	})
+}
+
+// G16: what CrossWatch has overwritten is repeated also where another process of
+// ours has written upon that old copy.
+func TestOtherStoreOnOldCopy(t *testing.T) {
+	for name, config := range map[string]string{
+		"first":       `{"plex":{"account_token":"","username":""}}`,
+		"not first":   `{"plex":{"account_token":"","username":"","_plexauth_revision":"386d0000-a1b2"}}`,
+		"no revision": `{"plex":{"account_token":"","username":"","_plexauth_revision":7}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := directory(t, config, k1)
+			synctest.Test(t, func(t *testing.T) {
+				theirs := &running{dir: dir}
+				old := theirs.read(t)
+				time.Sleep(time.Second)
+				for i, edit := range [][2]string{{`"account_token":""`, `"account_token":"TEST_a"`}, {`"username":""`, `"username":"alice"`}} {
+					s, err := crosswatch.Open(dir)
+					require.NoError(t, err)
+					defer s.Close()
+					compact := func(cur json.RawMessage) (json.RawMessage, error) {
+						var b bytes.Buffer
+						err := json.Compact(&b, cur)
+						return json.RawMessage(strings.Replace(b.String(), edit[0], edit[1], 1)), err
+					}
+					require.NoError(t, s.Update(t.Context(), "plex", compact))
+					if i == 0 {
+						theirs.write(t, old)
+					}
+				}
+				time.Sleep(2 * time.Minute)
+				s, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				assert.JSONEq(t, `{"account_token":"TEST_a","username":"alice"}`, load(t, s))
+			})
+		})
+	}
+}
+
+// The names of many Updates do not pile up, and an Update that is no longer
+// among them is not repeated.
+func TestManyUpdates(t *testing.T) {
+	dir := directory(t, `{"plex":{"n":"0"}}`, k1)
+	synctest.Test(t, func(t *testing.T) {
+		mine, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer mine.Close()
+		other, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer other.Close()
+		set := func(s *crosswatch.Store, n string) {
+			require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+				return json.RawMessage(`{"n":"` + n + `"}`), nil
+			}))
+		}
+		set(mine, "mine")
+		for i := range 100 {
+			set(other, fmt.Sprint(i))
+		}
+		set(other, "0")
+		assert.Less(t, len(file(t, dir)), 350)
+		time.Sleep(2 * time.Minute)
+		assert.JSONEq(t, `{"n":"0"}`, load(t, mine))
 	})
 }
 

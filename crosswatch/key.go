@@ -2,7 +2,9 @@ package crosswatch
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -67,7 +69,11 @@ func findOrMakeKey(dir string) (*fernet.Key, error) {
 // writeNew makes a file of mode 0600 that must not exist yet, all at once
 // where the file system has links.
 func writeNew(path string, content []byte) error {
-	temp, err := os.CreateTemp(filepath.Dir(path), keyName+".*.tmp")
+	// Named so that the FileStore clears away what a killed process leaves.
+	var random [8]byte
+	rand.Read(random[:])
+	name := filepath.Join(filepath.Dir(path), "."+configName+".plexauth-"+hex.EncodeToString(random[:])+".tmp")
+	temp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -135,9 +141,6 @@ func lenientBase64(text string) ([]byte, bool) {
 			c = '+'
 		case '_':
 			c = '/'
-		}
-		if c >= 0x80 {
-			return nil, false
 		}
 		if c == '=' {
 			if quad >= 2 {

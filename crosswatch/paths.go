@@ -12,6 +12,12 @@ var sensitiveNames = map[string]bool{
 	"webhook_url": true,
 }
 
+// webhookURLs are encrypted in scheduling.webhooks alone.
+var webhookURLs = map[string]bool{
+	"url": true, "default_url": true, "base_url": true, "healthchecks_base_url": true,
+	"start_url": true, "success_url": true, "failure_url": true,
+}
+
 // sensitive reports whether CrossWatch encrypts a text at this place.
 func sensitive(path []string) bool {
 	var p []string
@@ -23,9 +29,12 @@ func sensitive(path []string) bool {
 	if len(p) == 0 {
 		return false
 	}
-	if len(p) >= 3 && p[0] == "security" && p[1] == "webhook_ids" {
+	leaf := p[len(p)-1]
+	if len(p) >= 2 && p[0] == "security" && p[1] == "webhook_ids" {
 		return true
 	}
-	leaf := p[len(p)-1]
+	if len(p) >= 3 && p[0] == "scheduling" && p[1] == "webhooks" && webhookURLs[leaf] {
+		return true
+	}
 	return sensitiveNames[leaf] || strings.HasSuffix(leaf, "_token")
 }

@@ -3,37 +3,77 @@ package crosswatch
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"slices"
 	"strconv"
+	"strings"
+	"time"
 
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
-// revisionKey counts the Updates of a namespace, in the namespace itself. A
-// copy that CrossWatch has read before an Update brings back the number of
-// before, and so gives itself away; a change that somebody made to what is
-// there keeps it. Callers of a Store do not see it.
+// revisionKey is where a namespace names its latest Updates. A copy that
+// CrossWatch has read before an Update does not name it, and so gives itself
+// away, also where other Updates were made upon it; a change that somebody made
+// to what is there names it still. Callers of a Store do not see it.
 const revisionKey = "_plexauth_revision"
 
-func takeRevision(raw json.RawMessage) (json.RawMessage, int64) {
+// A revision is the names of the latest Updates that a document has been through,
+// the newest first. A name is a Unix time and a random number, in hex.
+type revision []string
+
+const (
+	// longest is how many names a revision has. A change is looked after for
+	// about a minute, and plexauth saves a few times a login.
+	longest = 16
+	// youth is longer than CrossWatch keeps a copy that is looked after.
+	youth = 2 * time.Minute
+)
+
+// next is the revision after another Update.
+func (r revision) next() revision {
+	r = append(revision{fmt.Sprintf("%x-%04x", time.Now().Unix(), rand.N(1<<16))}, r...)
+	return r[:min(len(r), longest)]
+}
+
+// young reports whether there may be copies from before the first of all
+// revisions.
+func (r revision) young() bool {
+	if len(r) == 0 {
+		return true
+	}
+	seconds, _, _ := strings.Cut(r[len(r)-1], "-")
+	began, err := strconv.ParseInt(seconds, 16, 64)
+	return len(r) < longest && err == nil && time.Since(time.Unix(began, 0)) < youth
+}
+
+// shares reports whether the two name an Update in common.
+func (r revision) shares(other revision) bool {
+	return slices.ContainsFunc(r, func(name string) bool { return slices.Contains(other, name) })
+}
+
+func takeRevision(raw json.RawMessage) (json.RawMessage, revision) {
 	if !bytes.Contains(raw, []byte(revisionKey)) {
-		return raw, 0
+		return raw, nil
 	}
 	o, err := ordered.Parse(raw)
 	if err != nil {
-		return raw, 0
+		return raw, nil
 	}
-	n, _ := strconv.ParseInt(string(o.Get(revisionKey)), 10, 64)
+	var names string
+	_ = json.Unmarshal(o.Get(revisionKey), &names) // anything else is none
 	if !o.Delete(revisionKey) {
-		return raw, 0
+		return raw, nil
 	}
-	return o.Bytes(), n
+	return o.Bytes(), strings.Fields(names)
 }
 
-func putRevision(raw json.RawMessage, n int64) (json.RawMessage, error) {
+func putRevision(raw json.RawMessage, r revision) (json.RawMessage, error) {
 	o, err := ordered.Parse(raw)
 	if err != nil {
 		return raw, nil // which the store beneath refuses by name
 	}
-	o.Set(revisionKey, ordered.Int(n))
+	o.Set(revisionKey, ordered.String(strings.Join(r, " ")))
 	return o.Bytes(), nil
 }

@@ -2,6 +2,7 @@ package crosswatch
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -41,7 +42,7 @@ func (e *SecretError) Unwrap() []error {
 type vault struct {
 	dir       string
 	namespace string
-	revision  int64             // what was opened; 0 where there is none
+	revision  revision          // of what was opened; nil where there is none
 	key       *fernet.Key       // nil until it is needed
 	sealed    map[string]secret // what was opened, by place
 }
@@ -71,20 +72,23 @@ func (v *vault) open(raw json.RawMessage) (json.RawMessage, error) {
 
 // seal encrypts the secrets in plain, with the ciphertext of before for those
 // that have not changed, and puts a revision in.
-func (v *vault) seal(plain json.RawMessage, revision int64) (json.RawMessage, error) {
+func (v *vault) seal(plain json.RawMessage, r revision) (json.RawMessage, error) {
 	sealed, err := v.walk(plain, func(path []string, value string) (string, error) {
 		if old, ok := v.sealed[place(path)]; ok && old.plain == value {
 			return old.stored, nil
 		}
-		if value == "" || strings.HasPrefix(value, prefix) { // CrossWatch's rule: never twice
-			return value, nil
+		if value == "" {
+			return "", nil
+		}
+		if strings.HasPrefix(value, prefix) { // CrossWatch would take it for ciphertext, and fail
+			return "", fmt.Errorf("%w: the new value of %s begins with %s, as only encrypted ones do; nothing was written", plexauth.ErrStore, strings.Join(path, "."), prefix)
 		}
 		return v.encrypt(value)
 	})
 	if err != nil {
 		return nil, err
 	}
-	return putRevision(sealed, revision)
+	return putRevision(sealed, r)
 }
 
 func place(path []string) string { return strings.Join(path, "\x00") }
@@ -107,6 +111,10 @@ func (v *vault) decrypt(stored string) (string, error) {
 		v.key = key
 	}
 	token := strings.TrimSpace(strings.TrimPrefix(stored, prefix))
+	const shortest = 1 + 8 + 16 + 16 + 32 // version, time, IV, one block, MAC
+	if base64.URLEncoding.DecodedLen(len(token)) < shortest {
+		return "", errWrong // a signed one makes fernet-go panic
+	}
 	plain := fernet.VerifyAndDecrypt([]byte(token), 0, []*fernet.Key{v.key})
 	switch {
 	case plain == nil:

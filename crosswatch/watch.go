@@ -26,12 +26,10 @@ type watch struct {
 	stop  context.CancelFunc
 	done  sync.WaitGroup
 
-	mu       sync.Mutex // guards the rest, never held while waiting
-	changes  map[string]*change
-	revision map[string]int64 // of the last Update, by namespace
-	numbered map[string]bool  // namespaces that had a revision before this Store wrote to them
-	running  bool
-	closed   bool
+	mu      sync.Mutex // guards the rest, never held while waiting
+	changes map[string]*change
+	running bool
+	closed  bool
 }
 
 // change is a member of a namespace or of a profile that an Update gave
@@ -41,7 +39,9 @@ type change struct {
 	path      []string          // ["account_token"], ["instances", "PLEX-P01", "account_token"]
 	old       []json.RawMessage // what an old copy can bring back; nil: absent
 	value     json.RawMessage   // what it shall be; nil: absent
-	revision  int64             // of the Update that made it
+	name      string            // of the Update that made it
+	before    revision          // of what an old copy can be
+	bare      bool              // an old copy can be one without a revision
 	looks     int               // made so far
 	repeated  int
 	due       time.Time
@@ -50,25 +50,14 @@ type change struct {
 func (w *watch) init(s *Store) {
 	w.store = s
 	w.ctx, w.stop = context.WithCancel(context.Background())
-	w.changes, w.revision, w.numbered = map[string]*change{}, map[string]int64{}, map[string]bool{}
-}
-
-// nextRevision is the number of the next Update.
-func (w *watch) nextRevision(namespace string, found int64) int64 {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.revision[namespace] == 0 && found > 0 {
-		w.numbered[namespace] = true
-	}
-	return max(found, w.revision[namespace]) + 1
+	w.changes = map[string]*change{}
 }
 
 // expect notes what an Update has changed and what it has repeated.
-func (w *watch) expect(namespace string, revision int64, before, after json.RawMessage, repeated []change) {
+func (w *watch) expect(namespace string, found, made revision, before, after json.RawMessage, repeated []change) {
 	old, now := units(before), units(after)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.revision[namespace] = max(w.revision[namespace], revision)
 	for _, r := range repeated {
 		if c := w.changes[id(namespace, r.path)]; c != nil {
 			c.repeated++
@@ -88,7 +77,9 @@ func (w *watch) expect(namespace string, revision int64, before, after json.RawM
 			w.changes[id(namespace, u.path)] = c
 		}
 		c.old = append(c.old, from)
-		c.value, c.revision, c.looks, c.repeated, c.due = to, revision, 0, 0, time.Now().Add(firstLook)
+		c.before = append(c.before, found...)
+		c.bare = c.bare || found.young()
+		c.value, c.name, c.looks, c.repeated, c.due = to, made[0], 0, 0, time.Now().Add(firstLook)
 	}
 	if len(w.changes) > 0 && !w.running {
 		w.running = true
@@ -152,8 +143,8 @@ func (w *watch) look(ctx context.Context, all bool) {
 	}
 	w.mu.Unlock()
 	for namespace, list := range due {
-		raw, revision, err := w.store.load(ctx, namespace)
-		if err == nil && len(w.fallen(namespace, raw, revision)) > 0 {
+		raw, found, err := w.store.load(ctx, namespace)
+		if err == nil && len(w.fallen(namespace, raw, found)) > 0 {
 			// An Update judges again under the lock, and repeats by itself.
 			_ = w.store.Update(ctx, namespace, func(repaired json.RawMessage) (json.RawMessage, error) { return repaired, nil })
 		}
@@ -162,26 +153,33 @@ func (w *watch) look(ctx context.Context, all bool) {
 }
 
 // fallen are the changes that an older copy than theirs has overwritten.
-func (w *watch) fallen(namespace string, raw json.RawMessage, revision int64) []change {
+func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) []change {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.changes) == 0 || raw == nil {
-		return nil
-	}
-	if revision == 0 && w.numbered[namespace] { // not old, but reset: a disconnect in CrossWatch
 		return nil
 	}
 	var list []change
 	now := units(raw)
 	for _, c := range w.changes {
 		v := now[place(c.path)].value
-		if c.namespace == namespace && c.revision > revision && c.repeated < repeats && !equal(v, c.value) &&
+		if c.namespace == namespace && c.unseen(found) && c.repeated < repeats && !equal(v, c.value) &&
 			slices.ContainsFunc(c.old, func(old json.RawMessage) bool { return equal(old, v) }) {
 			list = append(list, *c)
 		}
 	}
 	slices.SortFunc(list, func(a, b change) int { return slices.Compare(a.path, b.path) })
 	return list
+}
+
+// unseen reports whether a document goes back to a copy from before the change.
+// One that has lost its revision was reset: that is a disconnect in CrossWatch.
+// One that has been through very many Updates since may have seen it.
+func (c *change) unseen(found revision) bool {
+	if slices.Contains(found, c.name) {
+		return false
+	}
+	return found.shares(c.before) || c.bare && len(found) < longest
 }
 
 // settle decides when each change is looked at again, and drops what is done.
