@@ -1,6 +1,7 @@
 package plexauth
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -93,9 +94,22 @@ func (c *client) readAccount(ctx context.Context, t Token, clientID string) (a *
 func (c *client) revoke(ctx context.Context, t Token, clientID string) error {
 	err := c.do(ctx, &call{
 		op: "sign out", method: http.MethodDelete, url: c.plexTV + "/api/v2/users/signout", clientID: clientID, token: t, account: true,
+		decode: confirmed,
 	})
 	if errors.Is(err, ErrTokenRejected) {
 		return nil
 	}
 	return err
+}
+
+// confirmed is for an answer of which nothing is needed: it may be empty, but
+// not a portal's page or an error, after which nothing has happened.
+func confirmed(body []byte) error {
+	if len(bytes.TrimSpace(body)) == 0 {
+		return nil
+	}
+	if _, failed := parseEnvelope(body); failed || !json.Valid(body) {
+		return errors.New("no confirmation")
+	}
+	return nil
 }

@@ -380,9 +380,9 @@ func (q *call) mayRepeat() bool {
 	if q.method == http.MethodGet {
 		return q.err.transient || q.err.is == ErrRateLimited
 	}
-	if q.err.cause != nil {
+	if q.err.cause != nil { // no connection came about
 		var op *net.OpError
-		return errors.As(q.err.cause, &op) && op.Op == "dial"
+		return errors.As(q.err.cause, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
 	}
 	return q.err.StatusCode == http.StatusTooManyRequests || q.err.StatusCode == http.StatusServiceUnavailable
 }

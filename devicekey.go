@@ -121,7 +121,7 @@ func (c *client) register(ctx context.Context, d *device, t Token) error {
 	}
 	return c.do(ctx, &call{
 		op: "register device key", method: http.MethodPost, url: c.clients + "/api/v2/auth/jwk",
-		clientID: d.clientID, token: t, account: true, body: body,
+		clientID: d.clientID, token: t, account: true, body: body, decode: confirmed,
 	})
 }
 

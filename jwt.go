@@ -219,7 +219,7 @@ func (s *keyset) get(ctx context.Context, c *client, clientID string, anew bool)
 		},
 	})
 	if err != nil {
-		return nil, false, err
+		return nil, false, notTheDevice(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -286,11 +286,16 @@ func decodeIdentity(body []byte) (machineID, version string, err error) {
 	return machineID, version, nil
 }
 
-// try asks the server at rawURL for something that needs a token.
+// try asks the server at rawURL for something that needs a token, and tells
+// who it is: a proxy's page is no sign that the token was taken.
 func (r *probeRun) try(ctx context.Context, rawURL string, t Token, clientID string) error {
 	return r.p.client.do(ctx, &call{
 		op: "try the server token", method: http.MethodGet, url: rawURL + "/", once: true, limit: probeLimit,
 		server: r.routes, insecure: r.insecure != "" && sameServer(rawURL, r.insecure), token: t, clientID: clientID,
+		decode: func(body []byte) error {
+			_, _, err := decodeIdentity(body)
+			return err
+		},
 	})
 }
 

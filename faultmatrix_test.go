@@ -1,0 +1,434 @@
+package plexauth_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+// kinds are the failures that a caller tells apart with errors.Is.
+var kinds = []struct {
+	is   error
+	name string
+}{
+	{plexauth.ErrUnavailable, "ErrUnavailable"}, {plexauth.ErrRateLimited, "ErrRateLimited"},
+	{plexauth.ErrTokenRejected, "ErrTokenRejected"}, {plexauth.ErrTokenExpired, "ErrTokenExpired"},
+	{plexauth.ErrPinExpired, "ErrPinExpired"}, {plexauth.ErrPinSuperseded, "ErrPinSuperseded"}, {plexauth.ErrNoPendingPin, "ErrNoPendingPin"},
+	{plexauth.ErrNotConnected, "ErrNotConnected"}, {plexauth.ErrAccountMismatch, "ErrAccountMismatch"},
+	{plexauth.ErrServerChoice, "ErrServerChoice"}, {plexauth.ErrServerToken, "ErrServerToken"}, {plexauth.ErrHomePin, "ErrHomePin"},
+	{plexauth.ErrStore, "ErrStore"}, {plexauth.ErrCorruptConfig, "ErrCorruptConfig"},
+}
+
+// holding is what the store holds afterwards.
+type holding string
+
+const (
+	unchanged     holding = "as it was"
+	pinPending    holding = "the new PIN"
+	connected     holding = "the token, no PIN"
+	pinGone       holding = "no PIN"
+	parked        holding = "the token, parked beside the PIN"
+	marked        holding = "the mark of rejection"
+	renewed       holding = "the next JWT"
+	renewedMarked holding = "the next JWT, marked"
+	serverSaved   holding = "the server"
+	signedOut     holding = "no token"
+)
+
+// check compares the stored profile before and after.
+func (s holding) check(t *testing.T, before, after map[string]any) {
+	t.Helper()
+	added := func(key string) {
+		t.Helper()
+		assert.NotEmpty(t, after[key], key)
+		delete(after, key)
+		delete(before, key)
+	}
+	switch s {
+	case pinPending:
+		assert.NotContains(t, before, "_pending_pin")
+		added("_pending_pin")
+	case pinGone:
+		assert.Contains(t, before, "_pending_pin")
+		delete(before, "_pending_pin")
+	case parked:
+		pin := after["_pending_pin"].(map[string]any)
+		assert.NotEmpty(t, pin["account_token"])
+		assert.NotEqual(t, before["account_token"], pin["account_token"])
+		delete(pin, "account_token")
+	case marked:
+		added("_rejected")
+	case connected, renewed, renewedMarked:
+		assert.NotContains(t, after, "_pending_pin")
+		assert.NotEqual(t, before["account_token"], after["account_token"])
+		assert.NotEmpty(t, after["account_token"])
+		assert.Equal(t, s == renewedMarked, after["_rejected"] != nil)
+		if device, ok := after["_device"].(map[string]any); ok {
+			assert.NotContains(t, device, "leased_until_ms")
+		}
+		return
+	case serverSaved:
+		for _, key := range []string{"server_url", "pms_token", "pms_token_server", "machine_id", "account_id", "_found_url"} {
+			added(key)
+		}
+	case signedOut:
+		assert.Empty(t, after["account_token"])
+		assert.Equal(t, before["client_id"], after["client_id"])
+		return
+	}
+	assert.Equal(t, before, after)
+}
+
+// outcome is what must come of an operation under a fault.
+type outcome struct {
+	is          []error // all of the kinds that the error has; none, and fails: an *Error without a kind
+	fails       bool
+	store       holding
+	least, most int           // requests of any sort
+	took        time.Duration // at least
+	within      time.Duration // at most
+}
+
+// attempts is how often the request is made that fails.
+func (o operation) attempts(f wireFault, says says) int {
+	passes := says == weather || says == slowDown
+	if f.pause > 30*time.Second { // more than a call waits
+		passes = false
+	}
+	switch {
+	case o.kind == read && passes,
+		o.kind == write && passes && (says == slowDown || f.unsent || f.status == 503):
+		return 4
+	case o.kind == exchange && (says == weather || f.status == 422):
+		return 2
+	}
+	return 1
+}
+
+// expect derives what must happen from what the fault says and the operation
+// is. These are the rules; nothing here looks at what the library did.
+func (o operation) expect(f wireFault) outcome {
+	says := f.says
+	byKey := strings.HasSuffix(o.name, "device key")
+	switch {
+	case f.status == 302 && says == harmless && (o.kind == write || o.kind == probe || o.kind == exchange):
+		says = weather // only a GET follows, and only on plex.tv
+	case o.bare && (f.truth || f.Status == 200 && f.Body == ""):
+		says = harmless // nothing is answered anyway, and there is nothing to cut
+	case o.kind == look && byKey && (f.status == 422 || f.clock != 0):
+		says = weather // the device's word was not taken: by the next look the clock is set right
+	case o.kind == look || o.kind == poll:
+		switch says {
+		case rejection, oldReject, lapsed, wrongPIN: // there is no token to speak of
+			says = refusal
+		}
+	}
+
+	n := o.attempts(f, says)
+	x := outcome{fails: says != harmless, store: unchanged, least: o.before + n}
+	x.waits(o, f, says, n)
+	switch {
+	case says == harmless:
+		x.store = o.done
+		x.least += o.after
+		if f.follows > 0 {
+			x.least++
+		}
+	case f.follows > 0 && (o.kind == read || o.kind == look):
+		x.least += n * f.follows
+	}
+	if o.kind == look && f.follows > 1 {
+		x.least++ // its first redirect is not counted
+	}
+	x.most = x.least
+	switch says {
+	case harmless:
+	case weather:
+		x.is = []error{plexauth.ErrUnavailable}
+	case slowDown:
+		x.is = []error{plexauth.ErrRateLimited}
+	default:
+		if o.account || o.kind == probe || strings.HasPrefix(o.name, "refresh") {
+			x.is = []error{plexauth.ErrUnavailable} // a verdict, but not on the token
+		}
+	}
+
+	switch {
+	case o.kind == look:
+		x.atPIN(says)
+	case o.kind == poll:
+		return o.polls(f, says)
+	case o.kind == probe:
+		if x.fails {
+			x.is = []error{plexauth.ErrUnavailable}
+		}
+		if o.token && (f.status == 401 || f.status == 403) {
+			x.is = []error{plexauth.ErrServerToken}
+		}
+	case o.account:
+		x.onToken(o, says)
+	case o.kind == exchange:
+		switch {
+		case f.status == 302 && f.says == harmless: // once: the next nonce does it
+			x = outcome{store: renewed, least: 5, most: 5}
+		case n == 2:
+			x.least, x.most = x.least+1, x.most+1 // the second nonce
+		case says == rejection: // the device is not authorized any more
+			x.is, x.store = []error{plexauth.ErrTokenRejected}, marked
+		}
+	}
+	switch {
+	case byKey && o.account:
+		x.onJWT(says)
+	case byKey && o.kind == write && f.status == 422: // the key may be another's: once more with a new one
+		x.least, x.most = 2, 2
+	}
+	if o.name == "sign-out" {
+		x.store = signedOut // here, whatever plex.tv says
+		if says == rejection || says == oldReject {
+			x.is, x.fails = nil, false // dead already
+		}
+	}
+	return x
+}
+
+// waits reckons the time: ten seconds an attempt, and the pauses between.
+func (x *outcome) waits(o operation, f wireFault, says says, n int) {
+	limit := 10 * time.Second
+	if o.kind == probe {
+		limit = 4 * time.Second
+	}
+	if f.slow && says != harmless {
+		x.took = time.Duration(n) * limit
+	}
+	x.within = x.took
+	for i := 1; i < n && o.kind != exchange; i++ {
+		if says == slowDown {
+			pause := max(f.pause, 5*time.Second)
+			x.took, x.within = x.took+pause, x.within+pause
+			continue
+		}
+		pause := time.Second << i / 4
+		x.took, x.within = x.took+pause, x.within+pause+250*time.Millisecond
+	}
+	if o.total > 0 && x.took > o.total {
+		x.took, x.within = o.total, o.total
+		x.least--
+	}
+}
+
+// atPIN is the outcome of one look.
+func (x *outcome) atPIN(says says) {
+	switch says {
+	case weather, slowDown, harmless:
+	case noSuchPIN:
+		x.is, x.store = []error{plexauth.ErrPinExpired}, pinGone
+	default:
+		x.is, x.store = nil, pinGone // refused for good
+	}
+}
+
+// onToken is the outcome of a request in the account's name.
+func (x *outcome) onToken(o operation, says says) {
+	fresh := o.name == "check, linked already" // the token is in hand, and not yet the profile's
+	switch says {
+	case rejection, oldReject:
+		x.is, x.store = []error{plexauth.ErrTokenRejected}, marked
+		if fresh {
+			x.store = pinGone
+		}
+		return
+	case lapsed:
+		x.is = []error{plexauth.ErrTokenExpired}
+	case wrongPIN:
+		if o.name == "switch" {
+			x.is = []error{plexauth.ErrHomePin}
+		}
+	}
+	if fresh && x.fails {
+		x.store = parked
+	}
+}
+
+// onJWT is the outcome where a device key can get another token, by nonce and
+// exchange, which does not help here.
+func (x *outcome) onJWT(says says) {
+	switch says {
+	case rejection, oldReject:
+		x.store = renewedMarked
+	case lapsed:
+		x.store = renewed
+	default:
+		return
+	}
+	x.least, x.most = 4, 4
+}
+
+// polls is the outcome of a Wait. Its pace is simulated twice: with no jitter
+// and with the most.
+func (o operation) polls(f wireFault, says says) outcome {
+	toTheEnd := o.hits.For == 0
+	x := outcome{store: o.done}
+	switch {
+	case says != weather && says != slowDown && says != harmless: // the first look ends it
+		x = outcome{fails: true, store: pinGone, least: 1, most: 1, took: time.Second, within: 1100 * time.Millisecond}
+		if says == noSuchPIN {
+			x.is = []error{plexauth.ErrPinExpired}
+		}
+		return x
+	case toTheEnd:
+		x.fails, x.is = true, []error{plexauth.ErrPinExpired}
+		if says == weather {
+			x.is = append(x.is, plexauth.ErrUnavailable)
+		} else if says == slowDown {
+			x.is = append(x.is, plexauth.ErrRateLimited)
+		}
+	}
+	last := o.pace(&x, f, says, 0)
+	var fewest outcome
+	last = max(last, o.pace(&fewest, f, says, 0.05))
+	x.least, x.within = fewest.least, max(x.within, fewest.within)+1100*time.Millisecond
+	if !toTheEnd && says != harmless { // when the outage ends is not when a look is due
+		x.took, x.within = outage, min(outage+last, pinLife+1100*time.Millisecond)
+	}
+	return x
+}
+
+// pace reckons the looks of a Wait with so much jitter. It returns the last gap
+// and the look after it.
+func (o operation) pace(x *outcome, f wireFault, says says, jitter float64) (last time.Duration) {
+	gap, at := time.Second, time.Duration(0)
+	x.least, x.most = 0, 0
+	for {
+		last = time.Duration(float64(gap) * 1.05)
+		at += time.Duration(float64(gap) * (1 + jitter))
+		if at > pinLife-time.Second {
+			at = pinLife
+		}
+		final, bad := at == pinLife, says != harmless && (o.hits.For == 0 || at < o.hits.For)
+		x.most++
+		if bad && f.follows > 0 {
+			x.most += f.follows + 1
+		}
+		if bad && f.slow {
+			at += 10 * time.Second
+			last += 10 * time.Second
+			if !final {
+				at = min(at, pinLife)
+			}
+		}
+		switch {
+		case !bad && o.hits.For > 0 && at >= o.hits.For/2: // approved by now
+			x.most += o.after
+			final = true
+		case says == slowDown:
+			gap = max(gap+5*time.Second, f.pause)
+		case bad:
+			gap = min(2*gap, 10*time.Second)
+		}
+		if final {
+			if says == harmless && f.follows > 0 {
+				x.most++
+			}
+			x.least, x.took, x.within = x.most, at, at
+			return last
+		}
+	}
+}
+
+// G5, G6, G8, G9, G10, G11, G12, G13, G14, G24: every operation under every
+// fault. The table is in docs/faults.md.
+func TestFaultMatrix(t *testing.T) {
+	for _, o := range operations {
+		t.Run(o.name, func(t *testing.T) {
+			for _, f := range wireFaults {
+				t.Run(f.name, func(t *testing.T) { synctest.Test(t, func(t *testing.T) { o.meets(t, f) }) })
+			}
+		})
+	}
+}
+
+// meets is one cell of the matrix.
+func (o operation) meets(t *testing.T, f wireFault) {
+	x := o.expect(f)
+	w, run := o.begin(t)
+	w.replicas = f.follows > 0 // a look that is redirected makes two requests
+	before := w.stored(t)
+	asked := len(w.plex.Requests())
+	f.strike(w, o.hits)
+
+	began := time.Now()
+	_, err := run()
+	took := time.Since(began)
+
+	x.checkError(t, f, err)
+	requests := len(w.plex.Requests()) - asked
+	assert.GreaterOrEqual(t, requests, x.least, "requests")
+	assert.LessOrEqual(t, requests, x.most, "requests")
+	assert.GreaterOrEqual(t, took, x.took, "time")
+	assert.LessOrEqual(t, took, x.within, "time")
+	x.store.check(t, before, w.stored(t))
+
+	if !x.fails {
+		return
+	}
+	// The weather is over: nothing was lost by it, and who was told to go stays
+	// away.
+	w.plex.ResetFaults()
+	time.Sleep(2 * time.Second)
+	asked, began = len(w.plex.Requests()), time.Now()
+	_, err = run()
+	took, requests = time.Since(began), len(w.plex.Requests())-asked
+	assert.LessOrEqual(t, took, 30*time.Second, "nobody is parked")
+	switch {
+	case x.store == marked || x.store == renewedMarked:
+		assert.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		assert.Zero(t, requests, "plex.tv is left alone")
+	case x.store == pinGone && o.kind == poll:
+		assert.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+		assert.Zero(t, requests)
+	case x.store == pinGone, x.store == signedOut:
+		assert.NoError(t, err)
+		assert.Zero(t, requests)
+	default:
+		assert.NoError(t, err)
+		assert.LessOrEqual(t, requests, o.before+1+o.after)
+		assert.NotContains(t, w.stored(t), "_rejected")
+	}
+}
+
+// checkError compares an error with the kinds that it must have, and with what
+// it must tell of the answer.
+func (x outcome) checkError(t *testing.T, f wireFault, err error) {
+	t.Helper()
+	if !x.fails {
+		require.NoError(t, err)
+		return
+	}
+	require.Error(t, err)
+	for _, k := range kinds {
+		assert.Equal(t, slices.Contains(x.is, k.is), errors.Is(err, k.is), "%s: %v", k.name, err)
+	}
+	if slices.Contains(x.is, plexauth.ErrHomePin) || len(x.is) == 1 && x.is[0] == plexauth.ErrPinExpired && f.code != 1020 {
+		return // no *Error stands behind it
+	}
+	var e *plexauth.Error
+	require.ErrorAs(t, err, &e)
+	if f.clock == 0 {
+		assert.Equal(t, f.status, e.StatusCode, err)
+		assert.Equal(t, f.code, e.Code, err)
+	}
+	if f.isMatched != nil {
+		assert.True(t, f.isMatched(err), "cause of %v", err)
+	}
+	assert.NotEmpty(t, e.Op)
+	assert.True(t, strings.HasPrefix(err.Error(), "plexauth: "), err)
+}

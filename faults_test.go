@@ -1,0 +1,360 @@
+package plexauth_test
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// says is what an answer, or its absence, means.
+type says int
+
+const (
+	weather   says = iota // nothing: it passes by itself
+	slowDown              // plex.tv wants less
+	rejection             // plex.tv does not know the token
+	oldReject             // the same, as older parts of plex.tv put it
+	lapsed                // the token was a JWT, and its life is over
+	noSuchPIN             // the PIN is dead
+	wrongPIN              // of a Home user
+	refusal               // plex.tv means this request, not the token
+	harmless              // the answer is good all the same
+)
+
+// wireFault is one way in which a request can fail, again and again.
+type wireFault struct {
+	name string
+	says says
+	plextest.Fault
+
+	slow      bool          // takes as long as an attempt may
+	unsent    bool          // no byte of the request has left
+	pause     time.Duration // what plex.tv asks for; 0: nothing that is a time
+	follows   int           // redirects that one attempt may follow
+	truth     bool          // the true answer, damaged: no answer without a body can be
+	clock     time.Duration // how far plex.tv's clock is off
+	status    int           // as the error tells; 0: no answer came
+	code      int
+	isMatched func(error) bool // what errors.As finds where no answer came
+}
+
+const (
+	htmlPage = "<!doctype html><title>Log in to the Wi-Fi</title>"
+	farDate  = "Fri, 31 Dec 2060 23:59:59 GMT"
+)
+
+func page(status int) plextest.Fault {
+	return plextest.Fault{Status: status, Body: htmlPage, ContentType: "text/html"}
+}
+
+func envelope(status, code int) plextest.Fault { return plextest.Fault{Status: status, Code: code} }
+
+func tooMany(retryAfter string) plextest.Fault {
+	f := envelope(429, 1003)
+	if retryAfter != "" {
+		f.Header = http.Header{"Retry-After": {retryAfter}}
+	}
+	return f
+}
+
+func dialError(err error) plextest.Fault {
+	return plextest.Fault{Err: &net.OpError{Op: "dial", Net: "tcp", Err: err}}
+}
+
+func asTimeout(err error) bool {
+	var e net.Error
+	return errors.As(err, &e) && e.Timeout()
+}
+
+func asOp(op string) func(error) bool {
+	return func(err error) bool { var e *net.OpError; return errors.As(err, &e) && e.Op == op }
+}
+
+func asDNS(err error) bool { return errors.As(err, new(*net.DNSError)) }
+
+func asCertificate(err error) bool { return errors.As(err, new(*tls.CertificateVerificationError)) }
+
+// wireFaults are all that can go wrong between a client and plex.tv.
+var wireFaults = []wireFault{
+	{name: "reset before the answer", Fault: plextest.Fault{Reset: true}, isMatched: asOp("read")},
+	{name: "reset after it took effect", Fault: plextest.Fault{ResetAfter: true}, isMatched: asOp("read")},
+	{name: "hang", Fault: plextest.Fault{Hang: true}, slow: true, isMatched: asTimeout},
+	{name: "a byte a second", Fault: plextest.Fault{Drip: time.Second}, slow: true, truth: true, isMatched: asTimeout},
+	{name: "cut in the middle", Fault: plextest.Fault{Truncate: true}, truth: true},
+	{name: "no name (DNS)", Fault: dialError(&net.DNSError{Err: "no such host", Name: "plex.tv", IsNotFound: true}), unsent: true, isMatched: asDNS},
+	{name: "refused", Fault: dialError(os.NewSyscallError("connect", syscall.ECONNREFUSED)), unsent: true, isMatched: asOp("dial")},
+	{name: "TLS", Fault: plextest.Fault{Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, isMatched: asCertificate},
+	{name: "proxy", Fault: plextest.Fault{Err: &net.OpError{Op: "proxyconnect", Net: "tcp", Err: dialError(syscall.ECONNREFUSED).Err}}, unsent: true, isMatched: asOp("proxyconnect")},
+
+	{name: "200 empty", Fault: plextest.Fault{Status: 200}, status: 200},
+	{name: "200 HTML", Fault: page(200), status: 200},
+	{name: "200 XML", Fault: plextest.Fault{Status: 200, Body: `<pin id="1"/>`, ContentType: "application/xml"}, status: 200},
+	{name: "200 without end", Fault: plextest.Fault{Status: 200, Body: "{", ContentType: "application/json", Endless: true}, status: 200},
+	{name: "403 HTML", Fault: page(403), status: 403},
+	{name: "408", Fault: plextest.Fault{Status: 408}, status: 408},
+	{name: "425", Fault: plextest.Fault{Status: 425}, status: 425},
+	{name: "500", Fault: envelope(500, 1007), status: 500, code: 1007},
+	{name: "502 HTML", Fault: page(502), status: 502},
+	{name: "503 HTML", Fault: page(503), status: 503},
+	{name: "redirect elsewhere", Fault: plextest.Fault{Redirect: "https://elsewhere.example/"}, status: 302},
+	{name: "redirect to http", Fault: plextest.Fault{Redirect: "http://plex.tv/"}, status: 302},
+	{name: "redirect in a circle", Fault: plextest.Fault{Redirect: "#again"}, follows: 3, status: 302},
+
+	{name: "429", says: slowDown, Fault: tooMany(""), status: 429, code: 1003},
+	{name: "429 for 7 seconds", says: slowDown, Fault: tooMany("7"), pause: 7 * time.Second, status: 429, code: 1003},
+	{name: "429 for 999999 seconds", says: slowDown, Fault: tooMany("999999"), pause: time.Hour, status: 429, code: 1003},
+	{name: "429 until 2060", says: slowDown, Fault: tooMany(farDate), pause: time.Hour, status: 429, code: 1003},
+	{name: "429 for garbage", says: slowDown, Fault: tooMany("soon; -1"), status: 429, code: 1003},
+
+	{name: "401/1001", says: rejection, Fault: envelope(401, 1001), status: 401, code: 1001},
+	{name: "422 on the token", says: oldReject, Fault: plextest.Fault{Status: 422, Body: `<?xml version="1.0"?><errors><error>Invalid authentication token.</error></errors>`, ContentType: "application/xml"}, status: 422},
+	{name: "498", says: lapsed, Fault: envelope(498, 498), status: 498, code: 498},
+	{name: "404/1020", says: noSuchPIN, Fault: envelope(404, 1020), status: 404, code: 1020},
+	{name: "403/1041", says: wrongPIN, Fault: envelope(403, 1041), status: 403, code: 1041},
+	{name: "400/1000", says: refusal, Fault: envelope(400, 1000), status: 400, code: 1000},
+	{name: "403/1009", says: refusal, Fault: envelope(403, 1009), status: 403, code: 1009},
+	{name: "404/1002", says: refusal, Fault: envelope(404, 1002), status: 404, code: 1002},
+	{name: "422/1008", says: refusal, Fault: envelope(422, 1008), status: 422, code: 1008},
+	{name: "422/1014 taken", says: refusal, Fault: envelope(422, 1014), status: 422, code: 1014},
+
+	{name: "redirect on plex.tv", says: harmless, Fault: plextest.Fault{Redirect: "#again", Times: 1}, follows: 1, status: 302},
+	{name: "clock 40 days behind", says: harmless, clock: -40 * 24 * time.Hour},
+	{name: "clock 3 days ahead", says: harmless, clock: 3 * 24 * time.Hour},
+	{name: "Date is garbage", says: harmless, Fault: plextest.Fault{Header: http.Header{"Date": {"yesterday"}}}},
+	{name: "no Date", says: harmless, Fault: plextest.Fault{DropHeaders: []string{"Date"}}},
+}
+
+// strike makes all requests fail that f is about.
+func (f wireFault) strike(w *world, hits plextest.Fault) {
+	if f.clock != 0 {
+		w.plex.SetClock(f.clock)
+		return
+	}
+	fault := f.Fault
+	fault.Method, fault.Path, fault.For = hits.Method, hits.Path, hits.For
+	if fault.Times == 0 {
+		fault.Times = -1
+	}
+	w.plex.Inject(fault)
+}
+
+// operation is something that a program asks for, and the request of it that
+// fails.
+type operation struct {
+	name string
+	call string // the method, for the document
+	hits plextest.Fault
+	kind kind
+
+	account bool          // the request carries the account's token
+	token   bool          // of a media server: the request carries its token
+	before  int           // requests that go well before the one that fails
+	after   int           // requests that follow it where it goes well
+	bare    bool          // the answer has no body
+	total   time.Duration // for the whole of it; 0: no limit of its own
+	done    holding       // what the store holds where it goes well
+
+	// begin makes everything ready and returns the call.
+	begin func(*testing.T) (*world, func() (any, error))
+}
+
+// kind is how often a request may be made.
+type kind int
+
+const (
+	read     kind = iota // again on weather
+	write                // again only where it had no effect
+	look                 // once a call
+	poll                 // for as long as the PIN lives
+	exchange             // again with another nonce
+	probe                // once, for four seconds; of a media server
+)
+
+func on(method, path string) plextest.Fault { return plextest.Fault{Method: method, Path: path} }
+
+// start signs nobody in, and begins a login that alice approves.
+func start(t *testing.T, w *world) *plexauth.Pin {
+	t.Helper()
+	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	return pin
+}
+
+func approved(t *testing.T, w *world) *world {
+	t.Helper()
+	require.NoError(t, w.plex.Approve(start(t, w).Code, w.alice))
+	return w
+}
+
+func signedIn(t *testing.T) *world {
+	w := newWorld(t)
+	w.signInNow(t)
+	return w
+}
+
+// served is alice with a media server, known to the profile or not.
+func served(t *testing.T, inspected bool) *world {
+	w := signedIn(t)
+	w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan}})
+	if inspected {
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+	}
+	return w
+}
+
+// anotherProcess is a device key's login after a restart: no key of plex.tv's
+// is known.
+func anotherProcess(t *testing.T) (*world, func() (any, error)) {
+	w := newDeviceWorld(t)
+	p := w.open(t, deviceKey)
+	return w, func() (any, error) { return p.Refresh(t.Context()) }
+}
+
+// The weather under a Wait lasts for an outage, in the middle of which the PIN
+// is approved, or for all of the PIN's life.
+const outage, pinLife = 2 * time.Minute, 5 * time.Minute
+
+var operations = []operation{
+	{
+		name: "create", call: "Start", hits: on("POST", "/api/v2/pins"), kind: write, done: pinPending,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := signedIn(t)
+			return w, func() (any, error) { return w.Start(t.Context(), plexauth.PinOptions{}) }
+		},
+	},
+	{
+		name: "create, device key", call: "Start", hits: on("POST", "/api/v2/pins"), kind: write, done: pinPending,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := newDeviceWorld(t)
+			return w, func() (any, error) { return w.Start(t.Context(), plexauth.PinOptions{}) }
+		},
+	},
+	{
+		name: "check", call: "Finish", hits: on("GET", "/api/v2/pins/*"), kind: look, after: 1, done: connected,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := approved(t, newWorld(t))
+			return w, func() (any, error) { return w.Finish(t.Context()) }
+		},
+	},
+	{
+		name: "check, device key", call: "Finish", hits: on("GET", "/api/v2/pins/*"), kind: look, after: 2, done: connected,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := approved(t, newWorld(t, deviceKey))
+			return w, func() (any, error) { return w.Finish(t.Context()) }
+		},
+	},
+	{
+		name: "check, linked already", call: "Finish", hits: on("GET", "/api/v2/user"), kind: read, account: true, before: 1, done: connected,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := approved(t, signedIn(t))
+			return w, func() (any, error) { return w.Finish(t.Context()) }
+		},
+	},
+	{
+		name: "wait, two bad minutes", call: "Wait", hits: plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", For: outage}, kind: poll, after: 1, done: connected,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := newWorld(t)
+			w.plex.SetPinLifetime(pinLife, 0)
+			pin := start(t, w)
+			time.AfterFunc(outage/2, func() { _ = w.plex.Approve(pin.Code, w.alice) })
+			return w, func() (any, error) { return w.Wait(t.Context()) }
+		},
+	},
+	{
+		name: "wait, to the end", call: "Wait", hits: on("GET", "/api/v2/pins/*"), kind: poll, done: pinGone,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := newWorld(t)
+			w.plex.SetPinLifetime(pinLife, 0)
+			start(t, w)
+			return w, func() (any, error) { return w.Wait(t.Context()) }
+		},
+	},
+	{
+		name: "verify", call: "Verify", hits: on("GET", "/api/v2/user"), kind: read, account: true, done: unchanged,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := signedIn(t)
+			return w, func() (any, error) { return w.Verify(t.Context()) }
+		},
+	},
+	{
+		name: "verify, device key", call: "Verify", hits: on("GET", "/api/v2/user"), kind: read, account: true, done: unchanged,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := newDeviceWorld(t)
+			return w, func() (any, error) { return w.Verify(t.Context()) }
+		},
+	},
+	{
+		name: "account", call: "Account", hits: on("GET", "/api/v2/user"), kind: read, account: true, done: unchanged,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := signedIn(t)
+			return w, func() (any, error) { return w.Account(t.Context()) }
+		},
+	},
+	{
+		name: "servers", call: "Servers", hits: on("GET", "/api/v2/resources"), kind: read, account: true, done: unchanged,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := served(t, false)
+			return w, func() (any, error) { return w.Servers(t.Context()) }
+		},
+	},
+	{
+		name: "probe, the server", call: "Probe", hits: on("GET", "/identity"), kind: probe, after: 1, done: unchanged,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := served(t, true)
+			at := mustSettings(t, w.PlexAuth).ServerURL
+			return w, func() (any, error) { return w.Probe(t.Context(), at) }
+		},
+	},
+	{
+		name: "probe, its token", call: "Probe", hits: on("GET", "/"), kind: probe, token: true, before: 1, done: unchanged,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := served(t, true)
+			at := mustSettings(t, w.PlexAuth).ServerURL
+			return w, func() (any, error) { return w.Probe(t.Context(), at) }
+		},
+	},
+	{
+		name: "inspect, plex.tv", call: "Inspect", hits: on("GET", "/api/v2/resources"), kind: read, account: true, after: 1, total: 30 * time.Second, done: serverSaved,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := served(t, false)
+			return w, func() (any, error) { return w.Inspect(t.Context()) }
+		},
+	},
+	{
+		name: "inspect, the server", call: "Inspect", hits: on("GET", "/identity"), kind: probe, before: 1, total: 30 * time.Second, done: unchanged,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := served(t, true)
+			return w, func() (any, error) { return w.Inspect(t.Context()) }
+		},
+	},
+	{
+		name: "switch", call: "SwitchHomeUser", hits: on("POST", "/api/v2/home/users/*/switch"), kind: write, account: true, done: unchanged,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w, _, carol := home(t)
+			u := user(t, w, carol)
+			return w, func() (any, error) { return w.SwitchHomeUser(t.Context(), u, carol.HomePIN) }
+		},
+	},
+	{name: "refresh, keys", call: "Refresh", hits: on("GET", keysPath), kind: read, after: 2, done: renewed, begin: anotherProcess},
+	{name: "refresh, nonce", call: "Refresh", hits: on("GET", nonces), kind: read, before: 1, after: 1, done: renewed, begin: anotherProcess},
+	{name: "refresh, exchange", call: "Refresh", hits: on("POST", exchanges), kind: exchange, before: 2, done: renewed, begin: anotherProcess},
+	{
+		name: "sign-out", call: "SignOut", hits: on("DELETE", "/api/v2/users/signout"), kind: write, account: true, bare: true, done: signedOut,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := signedIn(t)
+			return w, func() (any, error) { return w.SignOut(t.Context()) }
+		},
+	},
+}
