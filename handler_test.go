@@ -304,6 +304,22 @@ func (s *tallyStore) Load(ctx context.Context, namespace string) (json.RawMessag
 	return s.ConfigStore.Load(ctx, namespace)
 }
 
+// Nor for its list of servers.
+func TestPanelManyLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		asked := len(w.plex.Requests())
+		var tabs sync.WaitGroup
+		for range 100 {
+			tabs.Go(func() { assert.Equal(t, http.StatusOK, f.do(http.MethodGet, "/servers", "").Code) })
+		}
+		tabs.Wait()
+		assert.Len(t, w.plex.Requests(), asked+1)
+	})
+}
+
 // The long poll.
 func TestPanelLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -227,7 +227,11 @@ func (v *view) seen() string {
 	if s.Pending != nil {
 		pending = s.Pending.Code + s.Pending.ExpiresAt.UTC().Format(time.RFC3339)
 	}
-	_ = json.NewEncoder(sum).Encode([]any{s.Connected, s.User, s.NeedsLogin, s.Scopes, s.ExpiresAt.Unix(), pending, v.settings, v.finding, v.problem}) // a hash never fails
+	trouble := "" // its detail differs from one look to the next
+	if v.problem != nil {
+		trouble = v.problem.Word
+	}
+	_ = json.NewEncoder(sum).Encode([]any{s.Connected, s.User, s.NeedsLogin, s.Scopes, s.ExpiresAt.Unix(), pending, v.settings, v.finding, trouble}) // a hash never fails
 	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:9])
 }
 

@@ -40,6 +40,9 @@ const titles = {
 // Trouble that passes by itself, and that asks nothing of anybody.
 const mild = new Set(["pin_expired", "rate_limited", "too_soon", "not_revoked", "server_choice", "network", "account_mismatch"]);
 
+// How a login can end and leave an older one as it was.
+const refusals = new Set(["pin_expired", "account_mismatch", "no_login", "superseded", "rejected"]);
+
 /** Failure is an answer that says what is wrong. */
 class Failure extends Error {
   constructor(problem, status) {
@@ -112,7 +115,7 @@ class Panel {
     const on = (element, event, act) => element?.addEventListener(event, act, { signal: this.over.signal });
     on(this.id("btn-connect-plex"), "click", () => this.start());
     on(this.id("btn-plex-restart"), "click", () => this.start());
-    on(this.id("btn-plex-cancel"), "click", (e) => this.act(e.currentTarget, () => post("cancel")));
+    on(this.id("btn-plex-cancel"), "click", (e) => this.cancel(e.currentTarget));
     on(this.id("btn-delete-plex"), "click", () => this.part("confirm").showModal());
     on(this.part("confirm"), "close", (e) => this.disconnect(e.currentTarget.returnValue === "yes"));
     on(this.id("plex_qc_copy"), "click", () => this.copy());
@@ -161,7 +164,8 @@ class Panel {
         ended.abort();
       }
     };
-    return AbortSignal.any([ended.signal, this.over.signal]);
+    this.over.signal.addEventListener("abort", () => ended.abort(), { signal: ended.signal });
+    return ended.signal;
   }
 
   // take takes in how things stand.
@@ -179,7 +183,8 @@ class Panel {
       this.tell("pending", pending);
       this.wake?.(); // the tab just opened hides this one, which is to go on asking all the same
     }
-    if (doc.connected && !pending && before && (!before.connected || before.extra.pending) && !doc.problem) {
+    const linked = !before?.connected || before.extra.pending && !this.cancelled && !refusals.has(doc.problem?.error);
+    if (before && doc.connected && !pending && linked) {
       this.problem = null;
       this.lists = {};
       this.open = { servers: null, users: false };
@@ -300,6 +305,12 @@ class Panel {
       this.busy = null;
       this.render();
     }
+  }
+
+  async cancel(button) {
+    this.cancelled = true;
+    await this.act(button, () => post("cancel"));
+    this.cancelled = false;
   }
 
   async disconnect(yes) {
@@ -510,17 +521,22 @@ class Panel {
 
     const pending = doc?.extra.pending;
     show(this.id("plex_qc_state"), state === "pending");
-    this.id("plex_pin").value = pending?.code ?? "";
-    put(this.id("plex_qc_code"), pending?.code ?? "----");
+    // A program may have begun a login for the web page, whose code nobody types.
+    const typed = pending && pending.code.length <= 10;
+    this.id("plex_pin").value = typed ? pending.code : "";
+    put(this.id("plex_qc_code"), typed ? pending.code : "----");
+    show(this.part("code"), typed);
     if (pending) {
       const open = this.part("open");
       if (open.getAttribute("href") !== pending.url) {
         open.href = pending.url;
         this.part("qr").src = new URL(`qr.svg?${encodeURIComponent(pending.code)}`, base);
       }
-      put(this.id("plex_qc_help"), this.blocked
-        ? "Your browser opened no tab: press Open Plex, sign in, and confirm the code. Or enter it at plex.tv/link on any device."
-        : "Sign in to Plex in the other tab and confirm the code. Or enter it at plex.tv/link on any device.");
+      put(this.id("plex_qc_help"), !typed
+        ? "Press Open Plex, sign in, and approve."
+        : this.blocked
+          ? "Your browser opened no tab: press Open Plex, sign in, and confirm the code. Or enter it at plex.tv/link on any device."
+          : "Sign in to Plex in the other tab and confirm the code. Or enter it at plex.tv/link on any device.");
       put(this.id("plex_qc_status"), doc.problem ? "Still trying, while the code is good" : "Waiting for your approval");
     }
 

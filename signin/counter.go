@@ -29,8 +29,9 @@ type counter struct {
 // use is how a sign-in is being finished, or was.
 type use struct {
 	expires  time.Time
+	next     time.Time     // no further look at the PIN before
+	over     chan struct{} // closed when whoever finishes it lets go; nil: nobody does
 	finished bool
-	over     chan struct{} // closed when whoever finishes it lets go
 }
 
 // begin counts a new sign-in of f's browser, or says how long it must wait.
@@ -52,10 +53,10 @@ func (c *counter) begin(f *flow) time.Duration {
 }
 
 // failed takes a sign-in back that plex.tv did not begin.
-func (c *counter) failed(err error) {
+func (c *counter) failed(f *flow, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := len(c.starts); n > 0 {
+	if n := len(c.starts); n > 0 && f.Doc == nil {
 		c.starts = c.starts[:n-1]
 	}
 	if errors.Is(err, plexauth.ErrRateLimited) {
@@ -69,16 +70,25 @@ func (c *counter) failed(err error) {
 }
 
 // claim makes the caller the only one who finishes f, after whoever does so
-// now. False: it is finished.
+// now, and at the pace at which a PIN may be looked at. False: it is finished.
 func (c *counter) claim(ctx context.Context, f *flow) bool {
 	for {
 		u, mine := c.take(f)
 		if mine || u.finished {
 			return mine
 		}
+		pause := time.NewTimer(time.Until(u.next))
+		ready := pause.C
+		if u.over != nil {
+			ready = nil
+		}
 		select {
 		case <-u.over:
+		case <-ready:
 		case <-ctx.Done():
+		}
+		pause.Stop()
+		if ctx.Err() != nil {
 			return false
 		}
 	}
@@ -87,16 +97,22 @@ func (c *counter) claim(ctx context.Context, f *flow) bool {
 func (c *counter) take(f *flow) (use, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	now := time.Now()
 	for id, u := range c.flows {
-		if time.Now().After(u.expires) {
+		if now.After(u.expires) && u.over == nil {
 			delete(c.flows, id)
 		}
 	}
-	if u := c.flows[f.ID]; u != nil {
+	u := c.flows[f.ID]
+	if u == nil {
+		u = &use{expires: time.Unix(f.Expires, 0).Add(lifetime)}
+		c.flows[f.ID] = u
+	}
+	if u.finished || u.over != nil || now.Before(u.next) {
 		return *u, false
 	}
-	c.flows[f.ID] = &use{expires: time.Unix(f.Expires, 0).Add(lifetime), over: make(chan struct{})}
-	return use{}, true
+	u.over = make(chan struct{})
+	return *u, true
 }
 
 // release ends a claim. done: f has been finished, and never will be again.
@@ -104,13 +120,9 @@ func (c *counter) release(f *flow, done bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	u := c.flows[f.ID]
-	if u == nil {
-		return
-	}
-	if u.finished = done; !done {
-		delete(c.flows, f.ID)
-	}
+	u.finished, u.next = done, time.Now().Add(time.Second)
 	close(u.over)
+	u.over = nil
 }
 
 // finished reports whether f has been finished here.

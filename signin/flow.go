@@ -92,29 +92,38 @@ func newSealer(key []byte) sealer {
 
 const cookieName = "plexauth_signin"
 
-// name is the cookie's. With https it has the prefix that keeps sites of
-// neighbouring names from planting one.
-func (h *Handler) cookieName(r *http.Request) string {
-	if h.scheme(r) == "https" {
-		return "__Host-" + cookieName
-	}
-	return cookieName
-}
+// secureName has the prefix that keeps sites of neighbouring names, and
+// whoever sits in the network, from planting one.
+const secureName = "__Host-" + cookieName
 
 // open reads the browser's cookie. What is not ours is an empty flow.
 func (h *Handler) open(r *http.Request) *flow {
-	f := &flow{}
-	c, err := r.Cookie(h.cookieName(r))
-	if err != nil {
-		return f
+	names := []string{secureName}
+	if h.scheme(r) != "https" { // as far as this request shows: a proxy may say nothing of TLS
+		names = append(names, cookieName)
 	}
+	for _, name := range names {
+		if c, err := r.Cookie(name); err == nil {
+			if f := h.unseal(c); f != nil {
+				return f
+			}
+		}
+	}
+	return &flow{}
+}
+
+func (h *Handler) unseal(c *http.Cookie) *flow {
 	sealed, err := base64.RawURLEncoding.DecodeString(c.Value)
 	if err != nil {
-		return f
+		return nil
 	}
 	b, err := h.seal.Open(nil, nil, sealed, []byte(c.Name))
-	if err != nil || json.Unmarshal(b, f) != nil {
-		return &flow{}
+	if err != nil {
+		return nil
+	}
+	f := &flow{}
+	if json.Unmarshal(b, f) != nil {
+		return nil
 	}
 	return f
 }
@@ -125,10 +134,14 @@ func (h *Handler) save(w http.ResponseWriter, r *http.Request, f *flow) {
 	if err != nil {
 		return // never: plain fields, and a document that is JSON
 	}
-	name := h.cookieName(r)
+	secure := h.scheme(r) == "https"
+	name := cookieName
+	if secure {
+		name = secureName
+	}
 	http.SetCookie(w, &http.Cookie{
 		Name: name, Value: base64.RawURLEncoding.EncodeToString(h.seal.Seal(nil, nil, b, []byte(name))),
 		Path: "/", MaxAge: int(lifetime / time.Second),
-		HttpOnly: true, Secure: h.scheme(r) == "https", SameSite: http.SameSiteLaxMode,
+		HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode,
 	})
 }

@@ -91,8 +91,8 @@ type Options struct {
 	// "https://app.example/signin/". Empty: as each request shows, which is
 	// wrong behind a proxy that rewrites Host or takes a prefix off the path.
 	URL string
-	// MaxStarts is how many sign-ins may begin in ten minutes, those of all
-	// visitors together; 0: 100. One browser may begin five.
+	// MaxStarts is how many sign-ins may begin in ten minutes in this process,
+	// those of all visitors together; 0: 100. One browser may begin five.
 	MaxStarts int
 	// HTTPClient and BaseURL are as in [plexauth.Options].
 	HTTPClient *http.Client
@@ -260,7 +260,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	f.Return = to
 	pin, err := h.begin(r.Context(), f)
 	if err != nil {
-		h.counter.failed(err)
+		h.counter.failed(f, err)
 		h.log.WarnContext(r.Context(), "sign-in not begun", "error", err)
 		h.showError(w, err)
 		return
@@ -404,57 +404,6 @@ func (h *Handler) visitor(store plexauth.ConfigStore) (*plexauth.PlexAuth, error
 		Product: h.o.Product, Store: store, HTTPClient: h.o.HTTPClient, BaseURL: h.o.BaseURL,
 	})
 }
-
-// callbackURL is where Plex is to send the browser.
-func (h *Handler) callbackURL(r *http.Request) string {
-	if h.external != nil {
-		return h.external.JoinPath("callback").String()
-	}
-	at := seenPath(r)
-	return (&url.URL{Scheme: h.scheme(r), Host: r.Host, Path: at[:strings.LastIndex(at, "/")+1] + "callback"}).String()
-}
-
-// scheme is the one by which the browser came.
-func (h *Handler) scheme(r *http.Request) string {
-	forwarded, _, _ := strings.Cut(r.Header.Get("X-Forwarded-Proto"), ",")
-	switch {
-	case h.external != nil:
-		return h.external.Scheme
-	case r.TLS != nil, strings.EqualFold(strings.TrimSpace(forwarded), "https"), r.Header.Get("Origin") == "https://"+r.Host:
-		return "https"
-	}
-	return "http"
-}
-
-// seenPath is the path that was asked for, before any StripPrefix.
-func seenPath(r *http.Request) string {
-	if u, err := url.ParseRequestURI(r.RequestURI); err == nil && u.Path != "" {
-		return u.Path
-	}
-	if r.URL.Path == "" {
-		return "/"
-	}
-	return r.URL.Path
-}
-
-// answer notes whether OnSignIn has written one.
-type answer struct {
-	http.ResponseWriter
-	written bool
-}
-
-func (a *answer) WriteHeader(status int) {
-	a.written = true
-	a.ResponseWriter.WriteHeader(status)
-}
-
-func (a *answer) Write(b []byte) (int, error) {
-	a.written = true
-	return a.ResponseWriter.Write(b)
-}
-
-// Unwrap serves http.ResponseController.
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
 func name(a *plexauth.Account) string {
 	for _, s := range []string{a.Username, a.Title, a.FriendlyName} {

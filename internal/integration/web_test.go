@@ -152,6 +152,23 @@ func TestWebExpiry(t *testing.T) {
 	p.quiet()
 }
 
+// G3: a login that the program has begun for the web page can be approved from
+// the panel, and its long code is not shown to be typed.
+func TestWebStrong(t *testing.T) {
+	s := newSite(t)
+	_, err := s.auth.Start(t.Context(), plexauth.PinOptions{Strong: true})
+	require.NoError(t, err)
+	p := newBrowser(t).open(s.url)
+	p.state("pending")
+	code := s.plex.PendingCodes()[0]
+	assert.NotContains(t, eval[string](p, "document.body.innerText"), code)
+	assert.NotContains(t, p.text("#plex_qc_help"), "plex.tv/link")
+	link := p.opened(func() { p.click(`[data-part="open"]`) })
+	link.approve("alice")
+	p.state("connected")
+	p.quiet()
+}
+
 // Cancel ends the login, and a new code is waited for, not refused.
 func TestWebCancel(t *testing.T) {
 	s := newSite(t)
