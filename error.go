@@ -49,14 +49,19 @@ type Error struct {
 	transient bool   // it will pass by itself, and says nothing about a PIN or a token
 }
 
-// cause keeps a foreign error matchable, and its text free of secrets.
+// cause keeps a foreign error matchable, and its text free of secrets. The
+// error itself is behind a function, where no dump by reflection finds it.
 type cause struct {
 	text string
-	err  error
+	err  func() error
+}
+
+func newCause(err error, secrets ...string) *cause {
+	return &cause{redact(err.Error(), secrets...), func() error { return err }}
 }
 
 func (c *cause) Error() string { return c.text }
-func (c *cause) Unwrap() error { return c.err }
+func (c *cause) Unwrap() error { return c.err() }
 
 // Error says what was tried, what went wrong and what to do.
 func (e *Error) Error() string {
@@ -95,6 +100,8 @@ func (e *Error) Unwrap() error {
 // kind names the class of the failure for a person's eye and for the panel.
 func (e *Error) kind() string {
 	switch e.is {
+	case ErrPinExpired:
+		return "pin_expired"
 	case ErrRateLimited:
 		return "rate_limited"
 	case ErrTokenRejected:
@@ -129,6 +136,8 @@ func (e *Error) kind() string {
 
 func (e *Error) advice() string {
 	switch e.kind() {
+	case "pin_expired":
+		return "start again"
 	case "rate_limited":
 		if e.RetryAfter > 0 {
 			return fmt.Sprintf("try again in %s", e.RetryAfter.Round(time.Second))

@@ -58,7 +58,7 @@ func (p *PlexAuth) inspect(ctx context.Context, choice string) (Settings, error)
 	err := p.find(limited, choice)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		err = errors.Join(err, &Error{Op: "inspect", where: "plex.tv and the server", is: ErrUnavailable, transient: true,
-			cause: &cause{"not within " + inspectLimit.String(), context.DeadlineExceeded}})
+			cause: newCause(fmt.Errorf("not within %s: %w", inspectLimit, context.DeadlineExceeded))})
 	}
 	s, loadErr := p.settingsNow(ctx)
 	return s, errors.Join(err, loadErr)

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	slowestPoll = 10 * time.Second // in bad weather
-	reuseFor    = time.Minute      // what must be left of a PIN that is shown again
-	saveGrace   = time.Second      // for saving a token when its context has ended
+	slowestPoll = 10 * time.Second       // in bad weather
+	reuseFor    = time.Minute            // what must be left of a PIN that is shown again
+	saveGrace   = 800 * time.Millisecond // for saving a token when its context has ended
 	saveLimit   = 5 * time.Minute
 	// fresh is how long a look answers for those who come after it.
 	fresh = time.Second
@@ -48,12 +48,17 @@ type login struct {
 	over chan struct{} // closed when the login has ended
 	end  error         // how; read it once over is closed
 
-	mu       sync.Mutex         // guards the rest, never held while waiting
-	cancel   context.CancelFunc // ends the look in flight
+	// Only whoever has the turn touches these.
+	trouble      string // the kind of failure last logged
+	storeTrouble bool   // the store could not be read
+	missing      int    // looks that failed since the PIN is gone from the store
+	unsure       bool   // the stored expiry is past, by a clock that may have been set
+
+	mu       sync.Mutex         // guards the rest, never held while waiting; the deadline changes in one's turn only
+	cancel   context.CancelFunc // ends what is in flight
 	halted   int                // how many want the turn for something else than a look
 	looked   time.Time          // when the last one left
 	result   error              // what it found: nil is "not yet"
-	trouble  string             // the kind of failure last logged
 	next     time.Time          // no look before
 	gap      time.Duration      // between looks
 	interval time.Duration      // the least gap
@@ -63,18 +68,22 @@ type login struct {
 	seen     json.RawMessage    // the namespace when it was last found to hold this PIN, waiting
 }
 
-// begin takes up a PIN: first look after one interval.
-func (s *shared) begin(instance string, pin *Pin) *login {
+// begin takes up a PIN: first look after one interval. It takes the place of
+// another one only where that is known to be older.
+func (s *shared) begin(instance string, pin *Pin, newest bool) (l *login, ok bool) {
 	s.logins.mu.Lock()
 	defer s.logins.mu.Unlock()
 	if l := s.logins.byInstance[instance]; l != nil {
 		if l.pin.ID == pin.ID {
-			return l
+			return l, true
+		}
+		if !newest {
+			return nil, false
 		}
 		l.close(ErrPinSuperseded)
 	}
 	now := time.Now().Round(0)
-	l := &login{
+	l = &login{
 		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}),
 		interval: max(s.options.PollInterval, time.Second),
 		deadline: pin.ExpiresAt.Round(0), known: pin.lifetimeKnown,
@@ -82,11 +91,12 @@ func (s *shared) begin(instance string, pin *Pin) *login {
 	if most := now.Add(longestLifetime); l.deadline.After(most) { // a clock was set
 		l.deadline = most
 	}
+	l.unsure = !l.deadline.After(now)
 	l.latest = now.Add(longestLifetime)
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
 	s.logins.byInstance[instance] = l
-	return l
+	return l, true
 }
 
 func jitter(d time.Duration) time.Duration { return d + rand.N(d/20+1) }
@@ -111,6 +121,17 @@ func (p *PlexAuth) ended(l *login, err error) (bool, error) {
 		delete(p.logins.byInstance, p.instance)
 	}
 	return true, l.end
+}
+
+// endedPIN is ended for a PIN that was settled by whoever came by, if anybody
+// waits for it.
+func (p *PlexAuth) endedPIN(id int64, err error) {
+	p.logins.mu.Lock()
+	l := p.logins.byInstance[p.instance]
+	p.logins.mu.Unlock()
+	if l != nil && l.pin.ID == id {
+		p.ended(l, err)
+	}
 }
 
 // nextLook is when the next look is due: not before the others' pace allows,
@@ -139,6 +160,14 @@ func (l *login) nextLook(guard time.Time) time.Time {
 // Its errors match [ErrStore], or are an [*Error] ([ErrUnavailable],
 // [ErrRateLimited]); nothing is pending then that was not before.
 func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
+	l, err := p.start(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return l.pin, nil
+}
+
+func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if p.invalid != nil {
 		return nil, p.invalid
 	}
@@ -178,11 +207,12 @@ func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 		return nil, err
 	}
 	if found != nil && !found.token.IsZero() { // approved: it must not be lost to the new one
-		if err := p.settleParked(ctx, found); err != nil && !errors.Is(err, ErrAccountMismatch) && !errors.Is(err, ErrTokenRejected) && !isNotGenuine(err) {
+		if err := p.settleParked(ctx, found, false); err != nil && !errors.Is(err, ErrAccountMismatch) && !errors.Is(err, ErrTokenRejected) && !isNotGenuine(err) {
 			return nil, err
 		}
 	} else if found.answers(clientID, o) && (found.device != nil) == p.options.DeviceKey {
-		return p.newPin(*found), nil
+		l, _ := p.begin(p.instance, p.newPin(*found), true)
+		return l, nil
 	}
 	p.info(ctx, "request PIN")
 	pin, err := p.createPIN(ctx, clientID, key, o)
@@ -194,24 +224,51 @@ func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = p.update(ctx, func(b *profile) error {
-		if v := b.pending(); v.answers(clientID, o) && (v.device != nil) == p.options.DeviceKey && (found == nil || v.id != found.id) {
-			pin = p.newPin(*v) // another replica was faster: one PIN for both
-			return nil
-		}
-		b.create()
-		b.setPending(&pendingPIN{
-			id: pin.ID, code: pin.Code, created: pin.CreatedAt, expires: pin.ExpiresAt, lifetimeKnown: pin.lifetimeKnown,
-			clientID: clientID, device: key, options: o,
-		})
-		return nil
-	})
+	pin, err = p.remember(ctx, pin, found)
 	if err != nil {
 		return nil, err
 	}
-	p.begin(p.instance, pin)
-	p.logf(ctx, LevelSuccess, "PIN issued")
-	return pin, nil
+	l, _ := p.begin(p.instance, pin, true)
+	return l, nil
+}
+
+// remember makes a new PIN the one that is pending, in the place of found, and
+// returns it; or another replica's that was faster, so that there is one PIN for
+// both.
+func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (*Pin, error) {
+	for {
+		var parked *pendingPIN
+		kept := pin
+		err := p.update(ctx, func(b *profile) error {
+			parked, kept = nil, pin
+			switch v := b.pending(); {
+			case v != nil && !v.token.IsZero(): // approved just now: not to be lost to the new one
+				parked = v
+				return nil
+			case v.answers(pin.clientID, pin.options) && (v.device != nil) == (pin.device != nil) && (found == nil || v.id != found.id):
+				kept = p.newPin(*v)
+				return nil
+			}
+			b.create()
+			b.setPending(&pendingPIN{
+				id: pin.ID, code: pin.Code, created: pin.CreatedAt, expires: pin.ExpiresAt, lifetimeKnown: pin.lifetimeKnown,
+				clientID: pin.clientID, device: pin.device, options: pin.options,
+			})
+			return nil
+		})
+		if err == nil && parked != nil {
+			if err = p.settleParked(ctx, parked, true); err == nil || errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected) || isNotGenuine(err) {
+				continue
+			}
+		}
+		if err != nil {
+			return nil, err
+		}
+		if kept == pin {
+			p.logf(ctx, LevelSuccess, "PIN issued")
+		}
+		return kept, nil
+	}
 }
 
 func (p *PlexAuth) startTurn() chan struct{} {
@@ -227,32 +284,33 @@ func (p *PlexAuth) startTurn() chan struct{} {
 
 // answers reports whether a pending PIN is as good as a new one.
 func (v *pendingPIN) answers(clientID string, o PinOptions) bool {
-	return v != nil && v.token.IsZero() && v.code != "" && v.clientID == clientID && v.options == o && time.Until(v.expires) >= reuseFor
+	return v != nil && v.token.IsZero() && v.code != "" && !v.created.IsZero() && v.clientID == clientID && v.options == o && time.Until(v.expires) >= reuseFor
 }
 
 // resume returns the login that is pending in the store.
 func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
-	raw, err := p.loadRaw(ctx)
-	if err != nil {
-		return nil, err
+	for again := false; ; again = true {
+		raw, err := p.loadRaw(ctx)
+		if err != nil {
+			return nil, err
+		}
+		d, err := parseDocument(raw)
+		if err != nil {
+			return nil, err
+		}
+		v := d.profile(p.instance).pending()
+		if v == nil {
+			return nil, ErrNoPendingPin
+		}
+		l, ok := p.begin(p.instance, p.newPin(*v), again)
+		if !ok { // begun here while the store was being read, or by another replica: the store tells
+			continue
+		}
+		if v.token.IsZero() {
+			l.saw(raw)
+		}
+		return l, nil
 	}
-	d, err := parseDocument(raw)
-	if err != nil {
-		return nil, err
-	}
-	v := d.profile(p.instance).pending()
-	if v == nil {
-		return nil, ErrNoPendingPin
-	}
-	if v.expires.IsZero() { // CrossWatch wrote it, and not when
-		v.created = time.Now().Round(0)
-		v.expires = v.created.Add(defaultLifetime)
-	}
-	l := p.begin(p.instance, p.newPin(*v))
-	if v.token.IsZero() {
-		l.saw(raw)
-	}
-	return l, nil
 }
 
 // saw remembers a namespace that holds the PIN, waiting, so that looks at the
@@ -261,6 +319,12 @@ func (l *login) saw(raw json.RawMessage) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen = raw
+}
+
+func (l *login) lastSeen() json.RawMessage {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen
 }
 
 func (l *login) hasSeen(raw json.RawMessage) bool {
@@ -274,10 +338,11 @@ func (l *login) hasSeen(raw json.RawMessage) bool {
 // pending, even if an older token works. Where none is pending, Finish is
 // [PlexAuth.Status]. A call within a second of another look answers from that.
 //
-// It returns [ErrPinExpired], [ErrPinSuperseded], [ErrNoPendingPin] and
-// [ErrAccountMismatch] when the login has ended so, an [*Error] when plex.tv
-// could not be asked, in which case the login goes on, and errors of the
-// store.
+// It returns [ErrPinExpired], [ErrPinSuperseded], [ErrNoPendingPin],
+// [ErrAccountMismatch] and [ErrTokenRejected] when the login has ended so, an
+// [*Error] that matches [ErrUnavailable] or [ErrRateLimited] when plex.tv could
+// not be asked, in which case the login goes on, any other [*Error] when plex.tv
+// refuses for good, and errors of the store.
 func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 	l, err := p.resume(ctx)
 	if errors.Is(err, ErrNoPendingPin) {
@@ -297,14 +362,22 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 // Wait looks at the pending PIN, at a second's pace, until it is approved and
 // the token is saved, or the login has ended otherwise: [ErrPinExpired],
 // [ErrPinSuperseded], [ErrNoPendingPin] where there is none or it was
-// cancelled, [ErrAccountMismatch], an [*Error] where plex.tv refuses for good,
-// or ctx's error, after which the login can be taken up again. A network that
-// is down does not end it. It need not be the process that called Start.
+// cancelled, [ErrAccountMismatch], [ErrTokenRejected] where the token was dead
+// at once, an [*Error] where plex.tv refuses for good, [ErrStore] where the token
+// could not be saved for five minutes, or ctx's error. After the last two the
+// login can be taken up again. A network that is down does not end it; where the
+// PIN is approved and only the account cannot be read, [ErrUnavailable] at the
+// PIN's end leaves that to a later Verify. It need not be the process that called
+// Start.
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 	l, err := p.resume(ctx)
 	if err != nil {
 		return p.statusNow(ctx, err)
 	}
+	return p.wait(ctx, l)
+}
+
+func (p *PlexAuth) wait(ctx context.Context, l *login) (Status, error) {
 	for {
 		pause := time.NewTimer(time.Until(l.nextLook(p.client.guard.clear())))
 		select {
@@ -325,11 +398,14 @@ func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 // show, [PlexAuth.Wait], and their errors. An error of show cancels the login
 // and is returned.
 func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) error) (Status, error) {
-	pin, err := p.Start(ctx, o)
+	if show == nil {
+		return p.statusNow(ctx, errors.New("plexauth: Login needs a function that shows the PIN"))
+	}
+	l, err := p.start(ctx, o)
 	if err != nil {
 		return p.statusNow(ctx, err)
 	}
-	if err := show(pin); err != nil {
+	if err := show(l.pin); err != nil {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 		defer cancel()
 		if cancelErr := p.Cancel(late); cancelErr != nil {
@@ -337,7 +413,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 		}
 		return p.statusNow(ctx, err)
 	}
-	return p.Wait(ctx)
+	return p.wait(ctx, l)
 }
 
 // Cancel ends the pending login, if there is one: when it returns, no request
@@ -362,9 +438,8 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 		return nil
 	}
 	if !v.token.IsZero() {
-		err := p.settleParked(ctx, v)
+		err := p.settleParked(ctx, v, true)
 		if errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected) {
-			how = err
 			return nil
 		}
 		return err
@@ -432,18 +507,26 @@ func (p *PlexAuth) step(ctx context.Context, l *login) (over bool, err error) {
 		return true, l.end
 	default:
 	}
-	if err, ok := l.recent(); ok {
+	if err, ok := l.recent(p.client.guard.clear()); ok {
 		return false, err
 	}
 	return p.look(ctx, l)
 }
 
 // recent is the result of the last look, if it is fresh or no other may be
-// made now.
-func (l *login) recent() (error, bool) {
+// made now: somebody wants the turn for something else, or plex.tv has asked to
+// slow down.
+func (l *login) recent(guard time.Time) (error, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.result, l.halted > 0 || !l.looked.IsZero() && time.Since(l.looked) < fresh
+	now := time.Now()
+	switch {
+	case l.halted > 0, !l.looked.IsZero() && now.Sub(l.looked) < fresh:
+		return l.result, true
+	case !now.Before(l.deadline):
+		return nil, false
+	}
+	return l.result, now.Before(guard)
 }
 
 // look makes one look and does what the answer asks for. The caller has the
@@ -469,9 +552,10 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	if ctx.Err() != nil {
 		return false, err
 	}
-	if err != nil {
+	if err != nil && !l.storeTrouble {
 		p.warn(ctx, "cannot read the store, the login goes on", err)
 	}
+	l.storeTrouble = err != nil
 
 	final := !time.Now().Before(l.deadline)
 	limit := time.Duration(0)
@@ -486,12 +570,7 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	reply, sent, err := p.checkPIN(ctx, attempt, l.pin)
 	stopped := ctx.Err() != nil || errors.Is(attempt.Err(), context.Canceled)
 	l.setCancel(nil)
-
-	var e *Error
-	switch {
-	case err == nil && !reply.token.IsZero():
-		return p.approved(ctx, l, reply.token)
-	case stopped: // by ctx or by Cancel
+	if stopped && (err != nil || reply.token.IsZero()) { // by ctx or by Cancel
 		l.mu.Lock()
 		l.looked = sent
 		l.mu.Unlock()
@@ -499,8 +578,19 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 			err = nil
 		}
 		return false, err
-	case err == nil && gone:
-		return p.ended(l, ErrNoPendingPin)
+	}
+	return p.judgeLook(ctx, l, reply, sent, err, final, gone)
+}
+
+// judgeLook does what the answer to a look asks for. final tells that it was the
+// last one, gone that the PIN is in the store no more.
+func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent time.Time, err error, final, gone bool) (bool, error) {
+	var e *Error
+	switch {
+	case err == nil && !reply.token.IsZero():
+		return p.approved(ctx, l, reply.token)
+	case gone && (err == nil || errors.Is(err, ErrPinExpired)):
+		return p.endedElsewhere(ctx, l)
 	case err == nil:
 		p.settled(ctx, l)
 		moved, expired := l.pending(reply, sent, final)
@@ -518,16 +608,40 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	}
 	p.disturbed(ctx, l, e, err)
 	l.postpone(sent, e, err)
-	if final {
-		if gone {
-			return p.ended(l, ErrNoPendingPin)
+	switch {
+	case gone:
+		if l.missing++; l.missing > 2 || final {
+			return p.endedElsewhere(ctx, l)
 		}
+	case final && l.unsure:
+		l.unsure = false
+		l.mu.Lock()
+		l.deadline = sent.Round(0).Add(slowestPoll)
+		l.mu.Unlock()
+	case final:
 		return p.expired(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, err))
 	}
 	return false, err
 }
 
-// setCancel says how to end the look in flight, and whether it may begin.
+// endedElsewhere ends a login whose PIN another process has taken out of the
+// store: with success if another token is there since.
+func (p *PlexAuth) endedElsewhere(ctx context.Context, l *login) (bool, error) {
+	before, err := parseDocument(l.lastSeen())
+	if err != nil || l.lastSeen() == nil {
+		return p.ended(l, ErrNoPendingPin)
+	}
+	b, err := p.load(ctx)
+	if err != nil {
+		return p.ended(l, ErrNoPendingPin)
+	}
+	if t := b.token("account_token"); !t.IsZero() && !t.Equal(before.profile(p.instance).token("account_token")) {
+		return p.ended(l, nil)
+	}
+	return p.ended(l, ErrNoPendingPin)
+}
+
+// setCancel says how to end what is in flight, and whether it may begin.
 func (l *login) setCancel(cancel context.CancelFunc) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -541,7 +655,6 @@ func (l *login) pending(r pinReply, sent time.Time, final bool) (moved, expired 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.looked, l.result = sent, nil
-	l.gap = min(l.gap, max(slowestPoll, l.interval))
 	l.next = sent.Add(jitter(l.gap))
 	switch {
 	case r.expires && r.expiresIn < 0 && l.known:
@@ -585,15 +698,20 @@ func (p *PlexAuth) disturbed(ctx context.Context, l *login, e *Error, err error)
 	}
 }
 
-// settled logs that the trouble is over.
+// settled logs that the trouble is over. After a 429 the pace stays wide.
 func (p *PlexAuth) settled(ctx context.Context, l *login) {
-	if l.trouble != "" {
-		l.trouble = ""
-		l.mu.Lock()
-		l.gap = l.interval
-		l.mu.Unlock()
-		p.info(ctx, "plex.tv answers again")
+	if l.trouble == "" {
+		return
 	}
+	l.mu.Lock()
+	if l.trouble == "rate_limited" {
+		l.gap = min(l.gap, max(slowestPoll, l.interval))
+	} else {
+		l.gap = l.interval
+	}
+	l.mu.Unlock()
+	l.trouble = ""
+	p.info(ctx, "plex.tv answers again")
 }
 
 // noteExpiry writes down a corrected expiry, for the countdowns of others.
@@ -664,9 +782,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 			parked = v
 			return nil
 		}
-		if b.cloudID() != 0 { // whose token this is, the account will tell
-			b.forgetAccount()
-		}
+		b.doubt() // whose token this is, the account will tell
 		b.signIn(t, l.pin.clientID)
 		return nil
 	})
@@ -679,19 +795,48 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 		return p.lookParked(ctx, l, parked)
 	}
 	p.logf(ctx, LevelSuccess, "token stored")
-	a, err := p.client.readAccount(ctx, t, l.pin.clientID)
+	reading, done := l.abortable(ctx)
+	defer done()
+	a, err := p.client.readAccount(reading, t, l.pin.clientID, false)
 	if err == nil {
-		err = p.update(ctx, func(b *profile) error {
-			if b.token("account_token").Equal(t) {
-				b.adopt(a)
-			}
-			return nil
-		}, t)
+		err = p.adopt(ctx, t, a)
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrTokenRejected): // signed out again already
+		return p.ended(l, errors.Join(err, p.reject(ctx, t)))
+	case err != nil:
 		p.warn(ctx, "signed in, but the account could not be read yet", err)
 	}
 	return p.ended(l, nil)
+}
+
+// abortable is ctx for what whoever wants the turn may end.
+func (l *login) abortable(ctx context.Context) (abortable context.Context, done func()) {
+	abortable, cancel := context.WithCancel(ctx)
+	if !l.setCancel(cancel) {
+		cancel()
+	}
+	return abortable, func() { l.setCancel(nil); cancel() }
+}
+
+// adopt notes whose token t is, if it is still the one.
+func (p *PlexAuth) adopt(ctx context.Context, t Token, a *Account) error {
+	return p.update(ctx, func(b *profile) error {
+		if b.token("account_token").Equal(t) {
+			b.adopt(a)
+		}
+		return nil
+	}, t)
+}
+
+// reject keeps plex.tv's verdict on t, if it is still the one.
+func (p *PlexAuth) reject(ctx context.Context, t Token) error {
+	return p.update(ctx, func(b *profile) error {
+		if b.token("account_token").Equal(t) {
+			b.setRejected()
+		}
+		return nil
+	}, t)
 }
 
 // save carries out an update that must not be lost: also past the end of ctx,
@@ -708,6 +853,9 @@ func (p *PlexAuth) save(ctx context.Context, t Token, edit func(*profile) error)
 	warned := false
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := p.update(late, edit, t)
+		if late.Err() != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return newStoreError(fmt.Errorf("no answer in %s: %w", saveLimit, err))
+		}
 		if !errors.Is(err, ErrStore) {
 			return err
 		}
@@ -725,7 +873,12 @@ func (p *PlexAuth) save(ctx context.Context, t Token, edit func(*profile) error)
 // known.
 func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (bool, error) {
 	sent := time.Now()
-	err := p.settleParked(ctx, v)
+	settling, done := l.abortable(ctx)
+	defer done()
+	err := p.settleParked(settling, v, false)
+	if settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
+		return false, nil // somebody wants the turn
+	}
 	var e *Error
 	if errors.As(err, &e) && e.is != ErrTokenRejected && time.Now().Before(l.deadline) {
 		p.disturbed(ctx, l, e, err)
@@ -739,12 +892,18 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 }
 
 // settleParked reads the account of a parked token and promotes the token, or
-// drops it with [ErrAccountMismatch]. Any other error leaves it parked.
-func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
+// drops it with [ErrAccountMismatch] or [ErrTokenRejected], which ends the login
+// for all who wait. Any other error leaves it parked. once: one attempt will do.
+func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (err error) {
+	defer func() {
+		if err == nil || errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected) {
+			p.endedPIN(v.id, err)
+		}
+	}()
 	var a *Account
 	t, told, err := p.prove(ctx, v)
 	if err == nil {
-		a, err = p.client.readAccount(ctx, t, v.clientID)
+		a, err = p.client.readAccount(ctx, t, v.clientID, once)
 	}
 	if errors.Is(err, ErrTokenRejected) { // revoked before it was ever used
 		return errors.Join(err, p.dropPending(ctx, v.id))
@@ -756,9 +915,9 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
 	if err != nil {
 		return err
 	}
-	mismatch := false
+	mismatch, inherited := false, false
 	err = p.save(ctx, v.token, func(b *profile) error {
-		mismatch = false
+		mismatch, inherited = false, false
 		now := b.pending()
 		if now == nil || now.id != v.id {
 			switch {
@@ -772,6 +931,12 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
 		if linked := b.cloudID(); linked != 0 && linked != a.ID && !now.options.SwitchAccount {
 			mismatch = true
 			b.remove("_pending_pin")
+			for _, other := range b.others() { // whose token this approval has retired
+				if v.device == nil && other.sameCredential(a.ID, v.clientID) {
+					other.succeed(t)
+					inherited = true
+				}
+			}
 			return nil
 		}
 		if v.device != nil {
@@ -789,7 +954,9 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN) error {
 		return err
 	}
 	if mismatch {
-		if err := p.client.revoke(ctx, t, v.clientID); err != nil {
+		if inherited {
+			p.info(ctx, "the token went to the profile of that account")
+		} else if err := p.client.revoke(ctx, t, v.clientID); err != nil {
 			p.warn(ctx, "the other account's token was dropped, but not revoked", err)
 		}
 		p.info(ctx, "login refused: another account than the one linked")

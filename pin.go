@@ -57,8 +57,8 @@ func (o PinOptions) check() error {
 // and, for a short one, Code. A Pin does not change; it is safe for
 // concurrent use.
 type Pin struct {
-	ID        int64     `json:"-"`    // plex.tv's number of the PIN. With the client identifier it is as good as the token: keep it secret
-	Code      string    `json:"code"` // what the person confirms, letter by letter as it is
+	ID        int64     `json:"-" xml:"-" yaml:"-"` // plex.tv's number of the PIN. With the client identifier it is as good as the token: keep it secret
+	Code      string    `json:"code"`               // what the person confirms, letter by letter as it is
 	Strong    bool      `json:"strong"`
 	CreatedAt time.Time `json:"created_at"` // by this machine's clock
 	ExpiresAt time.Time `json:"expires_at"` // by this machine's clock
@@ -188,9 +188,6 @@ func decodePIN(body []byte) (r pinReply, err error) {
 	if err := json.Unmarshal(body, &j); err != nil {
 		return r, err
 	}
-	if j.Errors != nil {
-		return r, errors.New("an error where a PIN was asked for")
-	}
 	r.id, r.code = integer(j.ID), text(j.Code)
 	if s, ok := number(j.ExpiresIn); ok {
 		r.expires = true
@@ -202,6 +199,10 @@ func decodePIN(body []byte) (r pinReply, err error) {
 			return r, errors.New("a token that is none")
 		}
 		r.token = NewToken(secret)
+	}
+	var list []json.RawMessage
+	if r.token.IsZero() && json.Unmarshal(j.Errors, &list) == nil && len(list) > 0 {
+		return r, errors.New("an error where a PIN was asked for")
 	}
 	return r, nil
 }

@@ -237,7 +237,7 @@ func New(o Options) (*PlexAuth, error) {
 	}
 	s.logins.byInstance = map[string]*login{}
 	s.logins.starting = map[string]chan struct{}{}
-	s.sources.byInstance = map[string]*source{}
+	s.sources.byInstance, s.sources.servers, s.sources.turns = map[string]*source{}, map[string]string{}, map[string]chan struct{}{}
 	return &PlexAuth{shared: s, instance: normalizeInstance(o.Instance)}, nil
 }
 
@@ -340,6 +340,19 @@ func (s Status) MarshalJSON() ([]byte, error) {
 	return json.Marshal(v)
 }
 
+// LogValue implements [slog.LogValuer]: the code of a pending PIN stays out of
+// logs.
+func (s Status) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.Bool("connected", s.Connected), slog.String("label", s.Label), slog.String("user", s.User),
+		slog.String("instance", s.Instance), slog.Bool("needs_login", s.NeedsLogin),
+	}
+	if s.Pending != nil {
+		attrs = append(attrs, slog.Any("pending", *s.Pending))
+	}
+	return slog.GroupValue(attrs...)
+}
+
 // secondsUntil rounds up, so that a countdown ends when the PIN does.
 func secondsUntil(t time.Time) int64 {
 	return max(0, int64((time.Until(t)+time.Second-1)/time.Second))
@@ -380,7 +393,11 @@ func (p *PlexAuth) status(b *profile) Status {
 // statusNow is Status for a call that ends with err, also when its context
 // has ended.
 func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	limit := time.Second
+	if ctx.Err() != nil {
+		limit = 150 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	s, loadErr := p.Status(ctx)
 	if err == nil {
@@ -439,12 +456,18 @@ func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 	}
 	clientID := b.clientID()
 	if clientID == "" { // a token that somebody put there by hand
-		err = p.update(ctx, func(b *profile) error {
-			clientID = b.ensureClientID(p.options.ClientID)
-			return nil
-		})
+		clientID, err = p.ensureClientID(ctx)
 	}
 	return t, clientID, err
+}
+
+// ensureClientID makes the store's identifier if it has none.
+func (p *PlexAuth) ensureClientID(ctx context.Context) (id string, err error) {
+	err = p.update(ctx, func(b *profile) error {
+		id = b.ensureClientID(p.options.ClientID)
+		return nil
+	})
+	return id, err
 }
 
 // ask makes a request in the account's name. Where plex.tv rejects the token,
@@ -491,15 +514,10 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID strin
 // [ErrRateLimited].
 func (p *PlexAuth) Account(ctx context.Context) (a *Account, err error) {
 	err = p.ask(ctx, func(t Token, clientID string) error {
-		if a, err = p.client.readAccount(ctx, t, clientID); err != nil {
+		if a, err = p.client.readAccount(ctx, t, clientID, false); err != nil {
 			return err
 		}
-		return p.update(ctx, func(b *profile) error {
-			if b.token("account_token").Equal(t) {
-				b.adopt(a)
-			}
-			return nil
-		}, t)
+		return p.adopt(ctx, t, a)
 	})
 	if err != nil {
 		return nil, err
@@ -518,7 +536,7 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 		return p.blank(), err
 	}
 	if v := b.pending(); v != nil && !v.token.IsZero() {
-		if err := p.settleParked(ctx, v); err != nil {
+		if err := p.settleParked(ctx, v, false); err != nil && !errors.Is(err, ErrTokenRejected) {
 			return p.statusNow(ctx, err)
 		}
 	}
@@ -532,12 +550,7 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 // and all that is not plexauth's stay. A profile that does not exist is not
 // created.
 func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
-	done, err := p.stopLooking(ctx)
-	if err != nil {
-		return p.statusNow(ctx, err)
-	}
-	defer done(ErrNoPendingPin)
-	err = p.update(ctx, func(b *profile) error {
+	err := p.update(ctx, func(b *profile) error {
 		b.disconnect()
 		return nil
 	})
@@ -545,7 +558,16 @@ func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 		return p.statusNow(ctx, err)
 	}
 	p.info(ctx, "disconnected")
-	return p.statusNow(ctx, nil)
+	return p.statusNow(ctx, p.endWaiting(ctx))
+}
+
+// endWaiting ends the login that was pending, for all who wait.
+func (p *PlexAuth) endWaiting(ctx context.Context) error {
+	done, err := p.stopLooking(ctx)
+	if err == nil {
+		done(ErrNoPendingPin)
+	}
+	return err
 }
 
 // SignOut is Disconnect for every profile that lives on the same token, and
@@ -553,28 +575,27 @@ func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 // forgotten here all the same and the error says so ([ErrUnavailable],
 // [ErrRateLimited]).
 func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
-	done, err := p.stopLooking(ctx)
-	if err != nil {
-		return p.statusNow(ctx, err)
-	}
-	defer done(ErrNoPendingPin)
 	type credential struct {
 		token    Token
 		clientID string
 		device   *device
 	}
 	var revoke []credential
-	err = p.update(ctx, func(b *profile) error {
+	err := p.update(ctx, func(b *profile) error {
 		revoke = nil
 		t, clientID, account := b.token("account_token"), b.clientID(), b.cloudID()
-		if v := b.pending(); v != nil && !v.token.IsZero() {
-			revoke = append(revoke, credential{v.token, v.clientID, v.device})
+		parked := func(b *profile) {
+			if v := b.pending(); v != nil && !v.token.IsZero() {
+				revoke = append(revoke, credential{v.token, v.clientID, v.device})
+			}
 		}
+		parked(b)
 		if !t.IsZero() && !b.rejected() {
 			revoke = append(revoke, credential{t, clientID, b.life().device})
 		}
 		for _, other := range b.others() {
 			if other.sameCredential(account, clientID) || other.token("account_token").Equal(t) {
+				parked(other)
 				other.disconnect()
 			}
 		}
@@ -585,6 +606,7 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 		return p.statusNow(ctx, err)
 	}
 	p.info(ctx, "signed out")
+	err = p.endWaiting(ctx)
 	for _, c := range revoke {
 		revokeErr := p.client.revoke(ctx, c.token, c.clientID)
 		if errors.Is(revokeErr, ErrTokenExpired) && c.device != nil { // it takes a good one to end them all

@@ -117,7 +117,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		default:
 			return base.RoundTrip(req)
 		}
-	} else if !t.p.isPlexTV(req.URL) {
+	} else if !t.p.isPlexTV(req.URL) && !t.p.sources.knows(t.p.instance, origin(req.URL)) {
 		return base.RoundTrip(req)
 	}
 	if err != nil {
@@ -189,7 +189,8 @@ func (p *PlexAuth) isPlexTV(u *url.URL) bool {
 		return origin(u) == p.client.plexTV
 	}
 	host := strings.ToLower(u.Hostname())
-	return u.Scheme == "https" && (host == "plex.tv" || strings.HasSuffix(host, ".plex.tv")) && (u.Port() == "" || u.Port() == "443")
+	return u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") &&
+		(host == "plex.tv" || strings.HasSuffix(host, ".plex.tv") && host != "app.plex.tv") // which is a page for people
 }
 
 // source is what a Transport puts on requests.
@@ -213,6 +214,25 @@ type sources struct {
 	mu         sync.Mutex // never held while reading the store
 	generation int        // counts what forget has thrown away
 	byInstance map[string]*source
+	servers    map[string]string        // the last known origin of each profile's server
+	turns      map[string]chan struct{} // who reads the store for a profile
+}
+
+// turn is the profile's turn to read the store.
+func (s *sources) turn(instance string) chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.turns[instance] == nil {
+		s.turns[instance] = make(chan struct{}, 1)
+	}
+	return s.turns[instance]
+}
+
+// knows reports whether the profile's server was last at this origin.
+func (s *sources) knows(instance, origin string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.servers[instance] != "" && s.servers[instance] == origin
 }
 
 // forget makes the next request read the store.
@@ -233,6 +253,7 @@ func (s *sources) get(instance string) (*source, int) {
 func (s *sources) put(instance string, v *source, generation int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.servers[instance] = v.serverOrigin
 	if s.generation == generation {
 		s.byInstance[instance] = v
 	}
@@ -256,12 +277,28 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 	if s != nil && time.Since(s.read) < readAgain {
 		return s, nil
 	}
+	turn := p.sources.turn(p.instance) // one reads for all
+	select {
+	case turn <- struct{}{}:
+		defer func() { <-turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	if s, generation = p.sources.get(p.instance); s != nil && time.Since(s.read) < readAgain {
+		return s, nil
+	}
 	read := time.Now()
 	b, err := p.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	v := b.settings()
+	if v.ClientID == "" && !v.AccountToken.IsZero() { // a token that somebody put there by hand
+		if v.ClientID, err = p.ensureClientID(ctx); err != nil {
+			return nil, err
+		}
+		_, generation = p.sources.get(p.instance)
+	}
 	s = &source{read: read, identity: p.client.identity.Clone()}
 	if v.ClientID != "" {
 		s.identity["X-Plex-Client-Identifier"] = []string{v.ClientID}[:1:1]

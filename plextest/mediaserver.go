@@ -35,10 +35,11 @@ type MediaServer struct {
 
 	Connections []Connection // may be empty: listed, but unreachable
 
-	owner  *User
-	s      *Server
-	former []netip.AddrPort // where it was before it moved
-	live   []*Connection    // Connections, with what they need to answer
+	refusedJWT bool
+	owner      *User
+	s          *Server
+	former     []netip.AddrPort // where it was before it moved
+	live       []*Connection    // Connections, with what they need to answer
 }
 
 // Connection is an address of a media server, and how it behaves. The zero
@@ -218,9 +219,10 @@ func (s *Server) checkMedia(c *call) {
 			s.violate(c, "the token of another media server is sent to this one")
 		}
 	case jwtToken:
-		if !m.AcceptsJWT {
-			s.violate(c, "a JWT is sent to a media server that does not take one")
+		if !m.AcceptsJWT && m.refusedJWT { // a client may find out, once
+			s.violate(c, "a JWT is sent to a media server that has refused one")
 		}
+		m.refusedJWT = !m.AcceptsJWT
 	case accountToken:
 		if t.user != m.owner {
 			s.violate(c, "an account token is sent to a media server of somebody else")
