@@ -304,18 +304,34 @@ func (p *tab) close() {
 	require.NoError(p.t, chromedp.Cancel(p.ctx))
 }
 
-// opened waits for the tab that an act in p opens, and takes it.
+// opened waits for the tab that an act in p opens to show a page, and takes
+// it. Before that it may still be moved to another process.
 func (p *tab) opened(act func()) *tab {
 	p.t.Helper()
-	ids := chromedp.WaitNewTarget(p.ctx, func(info *target.Info) bool { return info.Type == "page" })
-	act()
-	select {
-	case id := <-ids:
-		return p.b.tab(chromedp.WithTargetID(id))
-	case <-time.After(15 * time.Second):
-		require.Fail(p.t, "no tab was opened")
-		return nil
+	pages := func() map[target.ID]string {
+		ctx, cancel := context.WithTimeout(p.ctx, 20*time.Second)
+		defer cancel()
+		all, err := chromedp.Targets(ctx)
+		require.NoError(p.t, err)
+		urls := map[target.ID]string{}
+		for _, info := range all {
+			if info.Type == "page" {
+				urls[info.TargetID] = info.URL
+			}
+		}
+		return urls
 	}
+	before := pages()
+	act()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		for id, at := range pages() {
+			if _, old := before[id]; !old && strings.HasPrefix(at, "http") {
+				return p.b.tab(chromedp.WithTargetID(id))
+			}
+		}
+	}
+	require.Fail(p.t, "no tab was opened")
+	return nil
 }
 
 // approve does what a person does on the fake's own page, where p shows it.
