@@ -273,8 +273,7 @@ func (p *PlexAuth) freshSource(ctx context.Context, s *source) (*source, error) 
 }
 
 func (p *PlexAuth) source(ctx context.Context) (*source, error) {
-	s, generation := p.sources.get(p.instance)
-	if s != nil && time.Since(s.read) < readAgain {
+	if s, _ := p.sources.get(p.instance); s != nil && time.Since(s.read) < readAgain {
 		return s, nil
 	}
 	turn := p.sources.turn(p.instance) // one reads for all
@@ -284,7 +283,8 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 	case <-ctx.Done():
 		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
 	}
-	if s, generation = p.sources.get(p.instance); s != nil && time.Since(s.read) < readAgain {
+	s, generation := p.sources.get(p.instance)
+	if s != nil && time.Since(s.read) < readAgain {
 		return s, nil
 	}
 	read := time.Now()

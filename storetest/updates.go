@@ -69,7 +69,7 @@ func checkEditError(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		})
 		var found *editError
 		if !errors.Is(err, errStop) || !errors.As(err, &found) || found != mine {
-			return fmt.Errorf("Update returned %v, which does not match", err)
+			return fmt.Errorf("the Update returned %v, which does not match", err)
 		}
 		if err := wants(ctx, a, namespace, old); err != nil {
 			return err
@@ -140,7 +140,7 @@ func checkCurrentAlias(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		return nil, errStop
 	})
 	if !errors.Is(err, errStop) {
-		return fmt.Errorf("Update returned %v", err)
+		return fmt.Errorf("the Update returned %v", err)
 	}
 	if err := wants(ctx, a, namespace, value); err != nil {
 		return fmt.Errorf("edit wrote to current and gave up: %w", err)
@@ -220,10 +220,10 @@ func checkCancelledBefore(ctx context.Context, a, _ plexauth.ConfigStore) error 
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := a.Load(ended, namespace); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Load returned %v", err)
+		return fmt.Errorf("the Load returned %v", err)
 	}
 	if err := put(ended, a, namespace, `{"n":2}`); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Update returned %v", err)
+		return fmt.Errorf("the Update returned %v", err)
 	}
 	return wants(ctx, a, namespace, `{"n":1}`)
 }
@@ -239,7 +239,7 @@ func checkCancelledDuring(ctx context.Context, a, _ plexauth.ConfigStore) error 
 		return json.RawMessage(`{"n":2}`), nil
 	})
 	if !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Update returned %v", err)
+		return fmt.Errorf("the Update returned %v", err)
 	}
 	return wants(ctx, a, namespace, `{"n":1}`)
 }

@@ -26,7 +26,7 @@ func checkEmpty(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		return nil, errStop
 	})
 	if !errors.Is(err, errStop) {
-		return fmt.Errorf("Update did not call edit, or hid its error: %v", err)
+		return fmt.Errorf("the Update did not call edit, or hid its error: %v", err)
 	}
 	if current != nil {
 		return fmt.Errorf("current is %s, want nil", brief(current))
@@ -80,7 +80,7 @@ func checkCurrent(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		return nil, errStop
 	})
 	if !errors.Is(err, errStop) {
-		return fmt.Errorf("Update: %v", err)
+		return fmt.Errorf("the Update: %v", err)
 	}
 	return nil
 }
@@ -184,7 +184,7 @@ func checkOthers(ctx context.Context, a, b plexauth.ConfigStore) error {
 			return err
 		}
 		if !bytes.Equal(before, after) {
-			return fmt.Errorf("Update of another namespace to %s: was %s, is %s", brief(raw(value)), brief(before), brief(after))
+			return fmt.Errorf("the Update of another namespace to %s: was %s, is %s", brief(raw(value)), brief(before), brief(after))
 		}
 	}
 

@@ -88,6 +88,9 @@ func run(ctx context.Context, in io.Reader, out io.Writer, config string, offlin
 	close(ended)
 	<-counted
 	if err != nil {
+		if offline { // its fake goes now
+			err = errors.Join(err, auth.Cancel(context.WithoutCancel(ctx)))
+		}
 		return err
 	}
 	fmt.Fprintf(out, "Signed in as %s. Saved to %s.\n", status.User, config)
@@ -106,9 +109,9 @@ func forgetFake(ctx context.Context, auth *plexauth.PlexAuth, config string, off
 		return err
 	}
 	switch fake := strings.HasPrefix(settings.AccountToken.Secret(), "FAKE_"); {
-	case fake, offline && settings.AccountToken.IsZero() && status.Pending != nil:
+	case fake:
 		_, err = auth.Disconnect(ctx)
-	case offline && !settings.AccountToken.IsZero():
+	case offline && (!settings.AccountToken.IsZero() || status.Pending != nil):
 		err = fmt.Errorf("%s holds a real login: use another file with -offline, for example -config offline.json", config)
 	}
 	return err
