@@ -421,6 +421,38 @@ func TestRunningCrossWatch(t *testing.T) {
 	})
 }
 
+// G16: somebody saves the settings in a browser that has read them before: what
+// is not secret comes back as it was, what he changed stays, the secrets are
+// CrossWatch's own business.
+func TestSettingsSavedInBrowser(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":"","username":"","label":"old","_plexauth_revision":"386d0000-a1b2"}}`, k1)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		theirs := &running{dir: dir}
+		form := theirs.read(t)["plex"].(map[string]any)
+		require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+			return json.RawMessage(`{"account_token":"TEST_a","username":"alice","label":"old","_cloud":{"account_id":7}}`), nil
+		}))
+		time.Sleep(1500 * time.Millisecond) // past the first look
+		form["label"] = "new"
+		delete(form, "account_token") // masked: "keep what is there"
+		present := theirs.read(t)
+		for key, value := range form {
+			present["plex"].(map[string]any)[key] = value
+		}
+		theirs.write(t, present)
+		want := `{"account_token":"TEST_a","username":"alice","label":"new","_cloud":{"account_id":7}}`
+		assert.JSONEq(t, want, load(t, s), "at once")
+		time.Sleep(2 * time.Minute)
+		assert.JSONEq(t, want, load(t, s))
+		plain, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		assert.JSONEq(t, want, load(t, plain), "and in the file")
+	})
+}
+
 // What somebody changes in the present file is not fought, whatever it is:
 // only an old copy gives itself away.
 func TestDeliberateChange(t *testing.T) {
