@@ -7,7 +7,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -43,7 +42,7 @@ func (s *FileStore) lock(ctx context.Context) (path string, unlock func(), err e
 	}
 	waiting, cancel := context.WithTimeoutCause(ctx, lockWait, errLockBusy)
 	defer cancel()
-	leave, err := queue(waiting, path)
+	leave, err := fileTurns.take(waiting, path)
 	if err == nil {
 		var release func()
 		if release, err = lockFile(waiting, path); err == nil {
@@ -67,44 +66,9 @@ func (s *FileStore) lock(ctx context.Context) (path string, unlock func(), err e
 	return "", nil, err
 }
 
-// In a process the lock of a path is a channel, so that waiting for it is
-// cheap, and holds where a file system's locks belong to the process (NFS). It
-// exists only while somebody has or wants it.
-var (
-	queuesMu sync.Mutex
-	queues   = map[string]*fileQueue{} // by path
-)
-
-type fileQueue struct {
-	turn  chan struct{}
-	users int
-}
-
-// queue waits for this process's turn at path.
-func queue(ctx context.Context, path string) (leave func(), err error) {
-	queuesMu.Lock()
-	q := queues[path]
-	if q == nil {
-		q = &fileQueue{turn: make(chan struct{}, 1)}
-		queues[path] = q
-	}
-	q.users++
-	queuesMu.Unlock()
-	forget := func() {
-		queuesMu.Lock()
-		defer queuesMu.Unlock()
-		if q.users--; q.users == 0 {
-			delete(queues, path)
-		}
-	}
-	select {
-	case q.turn <- struct{}{}:
-		return func() { <-q.turn; forget() }, nil
-	case <-ctx.Done():
-		forget()
-		return nil, ctx.Err()
-	}
-}
+// fileTurns are this process's locks, by path: waiting for one is cheap, and it
+// holds where a file system's locks belong to the process (NFS).
+var fileTurns turns
 
 // lockFile waits for the lock that other processes see.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {

@@ -1,11 +1,11 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -35,9 +35,9 @@ var (
 
 // logins are the logins that this process looks after, one a profile.
 type logins struct {
-	mu         sync.Mutex // guards the maps, never held while waiting
+	mu         sync.Mutex // guards byInstance, never held while waiting
 	byInstance map[string]*login
-	starting   map[string]chan struct{} // whose turn it is to Start
+	starting   turns // whose turn it is to Start
 }
 
 // login is what all who wait for one PIN in this process share: they look in
@@ -65,7 +65,8 @@ type login struct {
 	deadline time.Time          // of the PIN, by the wall clock
 	latest   time.Time          // no answer moves the deadline beyond
 	known    bool               // plex.tv said how long the PIN lives
-	seen     json.RawMessage    // the namespace when it was last found to hold this PIN, waiting
+	seen     uint64             // the hash of the namespace when it was last found to hold this PIN, waiting; 0: not yet
+	before   Token              // that the profile had then
 }
 
 // begin takes up a PIN: first look after one interval. It takes the place of
@@ -174,13 +175,11 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	turn := p.startTurn()
-	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+	leave, err := p.logins.starting.take(ctx, p.instance)
+	if err != nil {
+		return nil, fmt.Errorf("plexauth: %w", err)
 	}
+	defer leave()
 	if s, ok := p.store.(interface{ Check(context.Context) error }); ok {
 		if err := s.Check(ctx); err != nil {
 			if ctx.Err() != nil {
@@ -192,7 +191,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	var clientID string
 	var key *device
 	var found *pendingPIN
-	err := p.update(ctx, func(b *profile) (err error) {
+	err = p.update(ctx, func(b *profile) (err error) {
 		found = b.pending()
 		if !p.options.DeviceKey {
 			clientID = b.ensureClientID(p.options.ClientID)
@@ -271,17 +270,6 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (*
 	}
 }
 
-func (p *PlexAuth) startTurn() chan struct{} {
-	p.logins.mu.Lock()
-	defer p.logins.mu.Unlock()
-	turn := p.logins.starting[p.instance]
-	if turn == nil {
-		turn = make(chan struct{}, 1)
-		p.logins.starting[p.instance] = turn
-	}
-	return turn
-}
-
 // answers reports whether a pending PIN is as good as a new one.
 func (v *pendingPIN) answers(clientID string, o PinOptions) bool {
 	return v != nil && v.token.IsZero() && v.code != "" && !v.created.IsZero() && v.clientID == clientID && v.options == o && time.Until(v.expires) >= reuseFor
@@ -298,7 +286,8 @@ func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
 		if err != nil {
 			return nil, err
 		}
-		v := d.profile(p.instance).pending()
+		b := d.profile(p.instance)
+		v := b.pending()
 		if v == nil {
 			return nil, ErrNoPendingPin
 		}
@@ -307,30 +296,26 @@ func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
 			continue
 		}
 		if v.token.IsZero() {
-			l.saw(raw)
+			l.saw(raw, b)
 		}
 		return l, nil
 	}
 }
 
 // saw remembers a namespace that holds the PIN, waiting, so that looks at the
-// same one need not read it again.
-func (l *login) saw(raw json.RawMessage) {
+// same one need not read it again. It is hashed: a store can be large.
+func (l *login) saw(raw json.RawMessage, b *profile) {
+	hash, token := maphash.Bytes(processSeed, raw), b.token("account_token")
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.seen = raw
-}
-
-func (l *login) lastSeen() json.RawMessage {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.seen
+	l.seen, l.before = hash, token
 }
 
 func (l *login) hasSeen(raw json.RawMessage) bool {
+	hash := maphash.Bytes(processSeed, raw)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return bytes.Equal(raw, l.seen)
+	return l.seen == hash
 }
 
 // Finish looks once whether the pending PIN has been approved, and saves the
@@ -537,7 +522,8 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	if err == nil && !l.hasSeen(raw) {
 		d, parseErr := parseDocument(raw)
 		if err = parseErr; err == nil {
-			switch v := d.profile(p.instance).pending(); {
+			b := d.profile(p.instance)
+			switch v := b.pending(); {
 			case v == nil:
 				gone = true // cancelled, or finished by another process: the answer tells
 			case v.id != l.pin.ID:
@@ -545,7 +531,7 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 			case !v.token.IsZero():
 				return p.lookParked(ctx, l, v)
 			default:
-				l.saw(raw)
+				l.saw(raw, b)
 			}
 		}
 	}
@@ -627,15 +613,14 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 // endedElsewhere ends a login whose PIN another process has taken out of the
 // store: with success if another token is there since.
 func (p *PlexAuth) endedElsewhere(ctx context.Context, l *login) (bool, error) {
-	before, err := parseDocument(l.lastSeen())
-	if err != nil || l.lastSeen() == nil {
-		return p.ended(l, ErrNoPendingPin)
-	}
 	b, err := p.load(ctx)
 	if err != nil {
 		return p.ended(l, ErrNoPendingPin)
 	}
-	if t := b.token("account_token"); !t.IsZero() && !t.Equal(before.profile(p.instance).token("account_token")) {
+	l.mu.Lock()
+	known, before := l.seen != 0, l.before
+	l.mu.Unlock()
+	if t := b.token("account_token"); known && !t.IsZero() && !t.Equal(before) {
 		return p.ended(l, nil)
 	}
 	return p.ended(l, ErrNoPendingPin)

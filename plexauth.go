@@ -236,8 +236,6 @@ func New(o Options) (*PlexAuth, error) {
 		s.store = NewMemoryStore()
 	}
 	s.logins.byInstance = map[string]*login{}
-	s.logins.starting = map[string]chan struct{}{}
-	s.sources.byInstance, s.sources.servers, s.sources.turns = map[string]*source{}, map[string]string{}, map[string]chan struct{}{}
 	return &PlexAuth{shared: s, instance: normalizeInstance(o.Instance)}, nil
 }
 

@@ -214,18 +214,8 @@ type sources struct {
 	mu         sync.Mutex // never held while reading the store
 	generation int        // counts what forget has thrown away
 	byInstance map[string]*source
-	servers    map[string]string        // the last known origin of each profile's server
-	turns      map[string]chan struct{} // who reads the store for a profile
-}
-
-// turn is the profile's turn to read the store.
-func (s *sources) turn(instance string) chan struct{} {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.turns[instance] == nil {
-		s.turns[instance] = make(chan struct{}, 1)
-	}
-	return s.turns[instance]
+	servers    map[string]string // the last known origin of each profile's server
+	reading    turns             // who reads the store for a profile
 }
 
 // knows reports whether the profile's server was last at this origin.
@@ -253,6 +243,9 @@ func (s *sources) get(instance string) (*source, int) {
 func (s *sources) put(instance string, v *source, generation int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.servers == nil {
+		s.byInstance, s.servers = map[string]*source{}, map[string]string{}
+	}
 	s.servers[instance] = v.serverOrigin
 	if s.generation == generation {
 		s.byInstance[instance] = v
@@ -276,13 +269,11 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 	if s, _ := p.sources.get(p.instance); s != nil && time.Since(s.read) < readAgain {
 		return s, nil
 	}
-	turn := p.sources.turn(p.instance) // one reads for all
-	select {
-	case turn <- struct{}{}:
-		defer func() { <-turn }()
-	case <-ctx.Done():
-		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+	leave, err := p.sources.reading.take(ctx, p.instance) // one reads for all
+	if err != nil {
+		return nil, fmt.Errorf("plexauth: %w", err)
 	}
+	defer leave()
 	s, generation := p.sources.get(p.instance)
 	if s != nil && time.Since(s.read) < readAgain {
 		return s, nil
