@@ -95,7 +95,7 @@ func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(js
 	if err != nil {
 		return err
 	}
-	next, err := edit(bytes.Clone(current))
+	next, err := edit(current)
 	if err != nil {
 		return err
 	}
@@ -120,7 +120,7 @@ func checkEdited(next json.RawMessage) error {
 	if next == nil {
 		return nil
 	}
-	if _, err := ordered.Parse(next); err != nil {
+	if err := ordered.Check(next); err != nil {
 		return fmt.Errorf("%w: the edit returned no JSON object: %w", ErrStore, err)
 	}
 	return nil

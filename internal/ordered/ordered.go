@@ -44,14 +44,11 @@ type Object struct {
 // Parse reads an object. The result shares no memory with data. Errors are a
 // [*SyntaxError] or [ErrNotObject].
 func Parse(data []byte) (*Object, error) {
-	if err := check(data); err != nil {
+	if err := Check(data); err != nil {
 		return nil, err
 	}
 	data = bytes.Clone(data)
 	i := skipSpace(data, 0)
-	if data[i] != '{' {
-		return nil, ErrNotObject
-	}
 	o := &Object{members: make([]Member, 0, min(1+len(data)/24, 16))} // a guess, good for short objects
 	for i = skipSpace(data, i+1); data[i] != '}'; {
 		keyStart, keyEnd := i, skipValue(data, i)
@@ -139,14 +136,21 @@ func skipValue(data []byte, i int) int {
 // errEmpty is frequent: it is what a member that is not there gives.
 var errEmpty = &SyntaxError{Line: 1, Column: 1, Reason: "the document is empty"}
 
-// check tells where data is no JSON, without quoting it.
-func check(data []byte) error {
-	if len(data) == 0 {
+// Check tells whether Parse would read data, with the errors of Parse.
+func Check(data []byte) error {
+	switch {
+	case len(data) == 0:
 		return errEmpty
+	case !json.Valid(data):
+		return locate(data)
+	case data[skipSpace(data, 0)] != '{':
+		return ErrNotObject
 	}
-	if json.Valid(data) {
-		return nil
-	}
+	return nil
+}
+
+// locate tells where data is no JSON, without quoting it.
+func locate(data []byte) error {
 	var v json.RawMessage
 	err := json.Unmarshal(data, &v)
 	offset, reason := len(data), "the document ends too early"
