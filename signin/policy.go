@@ -61,9 +61,9 @@ func Shared(ctx context.Context, v Visitor) (bool, error) {
 	}
 	servers, err := v.Servers(ctx)
 	// The owner's number counts too: anybody can give a device of their own
-	// any identifier.
+	// any identifier. It is 0 where the visitor is the owner.
 	return err == nil && slices.ContainsFunc(servers, func(s plexauth.Server) bool {
-		return s.MachineID == machineID && !s.Owned && s.OwnerID == owner
+		return s.MachineID == machineID && s.OwnerID == owner
 	}), err
 }
 

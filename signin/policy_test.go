@@ -30,6 +30,8 @@ func TestPolicies(t *testing.T) {
 			u.Username, u.Title, u.Email, u.FriendlyName = w.alice.Username, w.alice.Title, w.alice.Email, "alice"
 		})
 		w.plex.AddMediaServer(w.eve, plextest.MediaServer{Name: "Box", MachineID: w.box.MachineID})
+		// Her friend has one such, too, and shares it with her.
+		w.plex.AddMediaServer(w.plex.AddUser(plextest.User{}), plextest.MediaServer{MachineID: w.box.MachineID, SharedWith: []*plextest.User{w.eve, dave}})
 
 		everybody := map[string]*plextest.User{"alice": w.alice, "bob": w.bob, "carol": carol, "kid": kid, "eve": w.eve, "dave": dave}
 		for name, c := range map[string]struct {

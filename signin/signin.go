@@ -395,7 +395,7 @@ func (h *Handler) decide(ctx context.Context, p *plexauth.PlexAuth) (account *pl
 		return nil, false, err
 	}
 	allowed, err = h.o.Policy(ctx, Visitor{Account: *account, visitor: p, plex: h.o.Plex})
-	return account, allowed && err == nil, err
+	return account, allowed, err
 }
 
 // visitor is a PlexAuth for one sign-in.
