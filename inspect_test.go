@@ -126,7 +126,7 @@ func TestInspectRegistersNoDevice(t *testing.T) {
 			assert.Equal(t, mustSettings(t, w.PlexAuth).ClientID, r.Header.Get("X-Plex-Client-Identifier"))
 			assert.Equal(t, "My App", r.Header.Get("X-Plex-Product"))
 		}
-		assert.GreaterOrEqual(t, probes, 2)
+		assert.Positive(t, probes) // the local one may win before the other is sent
 	})
 }
 
