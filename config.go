@@ -62,15 +62,15 @@ type ConfigStore interface {
 type MemoryStore struct {
 	turn chan struct{} // held during an Update; a channel, so that waiting ends with a context
 
-	mu   sync.RWMutex // guards docs
-	docs map[string]json.RawMessage
+	mu   sync.RWMutex             // guards docs
+	docs map[string]func() []byte // hidden
 }
 
 var _ ConfigStore = (*MemoryStore)(nil)
 
 // NewMemoryStore returns an empty store.
 func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{turn: make(chan struct{}, 1), docs: map[string]json.RawMessage{}}
+	return &MemoryStore{turn: make(chan struct{}, 1), docs: map[string]func() []byte{}}
 }
 
 // Load implements [ConfigStore].
@@ -80,7 +80,10 @@ func (s *MemoryStore) Load(ctx context.Context, namespace string) (json.RawMessa
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	return bytes.Clone(s.docs[namespace]), nil
+	if doc := s.docs[namespace]; doc != nil {
+		return bytes.Clone(doc()), nil
+	}
+	return nil, nil
 }
 
 // Update implements [ConfigStore].
@@ -110,7 +113,7 @@ func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(js
 	if next == nil {
 		delete(s.docs, namespace)
 	} else {
-		s.docs[namespace] = bytes.Clone(next)
+		s.docs[namespace] = hide(bytes.Clone(next))
 	}
 	return nil
 }
@@ -616,11 +619,11 @@ type storeError struct {
 }
 
 func (e *storeError) Error() string              { return e.text }
-func (e *storeError) Unwrap() error              { return e.err() }
-func (e *storeError) Is(target error) bool       { return target == ErrStore }
+func (e *storeError) Is(target error) bool       { return target == ErrStore || errors.Is(e.err(), target) }
+func (e *storeError) As(target any) bool         { return errors.As(e.err(), target) }
 func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
 func newStoreError(err error, s ...string) error {
-	return &storeError{"plexauth: config store: " + strings.TrimPrefix(redact(err.Error(), s...), ErrStore.Error()+": "), func() error { return err }}
+	return &storeError{"plexauth: config store: " + strings.TrimPrefix(redact(err.Error(), s...), ErrStore.Error()+": "), hide(err)}
 }
 
 // load reads this profile.

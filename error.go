@@ -50,18 +50,20 @@ type Error struct {
 }
 
 // cause keeps a foreign error matchable, and its text free of secrets. The
-// error itself is behind a function, where no dump by reflection finds it.
+// error itself is behind a function, where no dump by reflection finds it, and
+// is not unwrapped to those who print a whole chain, as failing tests do.
 type cause struct {
 	text string
 	err  func() error
 }
 
 func newCause(err error, secrets ...string) *cause {
-	return &cause{redact(err.Error(), secrets...), func() error { return err }}
+	return &cause{redact(err.Error(), secrets...), hide(err)}
 }
 
-func (c *cause) Error() string { return c.text }
-func (c *cause) Unwrap() error { return c.err() }
+func (c *cause) Error() string        { return c.text }
+func (c *cause) Is(target error) bool { return errors.Is(c.err(), target) }
+func (c *cause) As(target any) bool   { return errors.As(c.err(), target) }
 
 // Error says what was tried, what went wrong and what to do.
 func (e *Error) Error() string {

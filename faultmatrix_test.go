@@ -2,6 +2,7 @@ package plexauth_test
 
 import (
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -354,6 +355,7 @@ func TestFaultMatrix(t *testing.T) {
 			}
 		})
 	}
+	golden(t, "../docs/faults.md", faultsDocument())
 }
 
 // meets is one cell of the matrix.
@@ -432,4 +434,79 @@ func (x outcome) checkError(t *testing.T, f wireFault, err error) {
 	}
 	assert.NotEmpty(t, e.Op)
 	assert.True(t, strings.HasPrefix(err.Error(), "plexauth: "), err)
+}
+
+// faultsDocument prints the rules.
+func faultsDocument() string {
+	var b strings.Builder
+	b.WriteString(`# What happens when plex.tv fails
+
+Every operation under every fault, on one request of it. This page is written by a test (` + "`go test -run TestFaultMatrix -update .`" + `) from
+the same rules that the test holds the library to, each cell of it in a world of its own: what kind of error comes back
+(errors.Is finds that kind and no other), what the store holds, how many requests were made in all, and how long it took.
+Where the call fails, the test then lets the weather pass and calls once more: nothing was lost, and where plex.tv has
+said no, it is not asked again.
+
+- A fault lasts until the call returns.
+- "*Error": an error without a kind of its own; it has plex.tv's status, code and words.
+- A first attempt takes ten seconds at most, the look at a PIN and a write have no second one, a read has three more on
+  weather. A write is repeated only where it certainly had no effect.
+
+`)
+	for _, o := range operations {
+		fmt.Fprintf(&b, "## %s\n\n`%s`; what fails is `%s %s`.\n\n", strings.ToUpper(o.name[:1])+o.name[1:], o.call, o.hits.Method, o.hits.Path)
+		b.WriteString("| under | error | the store holds | requests | takes |\n|---|---|---|---|---|\n")
+		var rows []string
+		under := map[string][]string{}
+		for _, f := range wireFaults {
+			row := o.expect(f).row()
+			if under[row] == nil {
+				rows = append(rows, row)
+			}
+			under[row] = append(under[row], f.name)
+		}
+		for _, row := range rows {
+			fmt.Fprintf(&b, "| %s | %s |\n", strings.Join(under[row], ", "), row)
+		}
+		b.WriteString("\n")
+	}
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// row is an outcome as the document tells it.
+func (x outcome) row() string {
+	var names []string
+	for _, k := range kinds {
+		if slices.Contains(x.is, k.is) {
+			names = append(names, k.name)
+		}
+	}
+	switch {
+	case !x.fails:
+		names = []string{"–"}
+	case len(names) == 0:
+		names = []string{"\\*Error"}
+	}
+	requests := fmt.Sprint(x.least)
+	if x.most > x.least {
+		requests += fmt.Sprintf("–%d", x.most)
+	}
+	return fmt.Sprintf("%s | %s | %s | %s", strings.Join(names, ", "), x.store, requests, span(x.took, x.within))
+}
+
+// span is a range of time, in seconds or minutes.
+func span(from, to time.Duration) string {
+	text := func(d time.Duration) string {
+		if d >= 100*time.Second {
+			return fmt.Sprintf("%.1f min", d.Minutes())
+		}
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
+	}
+	switch {
+	case to == 0:
+		return "no time"
+	case text(from) == text(to):
+		return text(to)
+	}
+	return text(from) + " to " + text(to)
 }

@@ -35,9 +35,9 @@ var (
 
 // logins are the logins that this process looks after, one a profile.
 type logins struct {
-	mu         sync.Mutex // guards byInstance, never held while waiting
-	byInstance map[string]*login
-	starting   turns // whose turn it is to Start
+	mu         sync.Mutex               // guards byInstance, never held while waiting
+	byInstance map[string]func() *login // hidden
+	starting   turns                    // whose turn it is to Start
 }
 
 // login is what all who wait for one PIN in this process share: they look in
@@ -69,12 +69,20 @@ type login struct {
 	before   Token              // that the profile had then
 }
 
+// of returns a profile's login, nil where there is none. The caller holds mu.
+func (s *logins) of(instance string) *login {
+	if l := s.byInstance[instance]; l != nil {
+		return l()
+	}
+	return nil
+}
+
 // begin takes up a PIN: first look after one interval. It takes the place of
 // another one only where that is known to be older.
 func (s *shared) begin(instance string, pin *Pin, newest bool) (l *login, ok bool) {
 	s.logins.mu.Lock()
 	defer s.logins.mu.Unlock()
-	if l := s.logins.byInstance[instance]; l != nil {
+	if l := s.logins.of(instance); l != nil {
 		if l.pin.ID == pin.ID {
 			return l, true
 		}
@@ -96,7 +104,7 @@ func (s *shared) begin(instance string, pin *Pin, newest bool) (l *login, ok boo
 	l.latest = now.Add(longestLifetime)
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
-	s.logins.byInstance[instance] = l
+	s.logins.byInstance[instance] = hide(l)
 	return l, true
 }
 
@@ -118,7 +126,7 @@ func (p *PlexAuth) ended(l *login, err error) (bool, error) {
 	p.logins.mu.Lock()
 	defer p.logins.mu.Unlock()
 	l.close(err)
-	if p.logins.byInstance[p.instance] == l {
+	if p.logins.of(p.instance) == l {
 		delete(p.logins.byInstance, p.instance)
 	}
 	return true, l.end
@@ -128,7 +136,7 @@ func (p *PlexAuth) ended(l *login, err error) (bool, error) {
 // waits for it.
 func (p *PlexAuth) endedPIN(id int64, err error) {
 	p.logins.mu.Lock()
-	l := p.logins.byInstance[p.instance]
+	l := p.logins.of(p.instance)
 	p.logins.mu.Unlock()
 	if l != nil && l.pin.ID == id {
 		p.ended(l, err)
@@ -445,7 +453,7 @@ func (p *PlexAuth) stopLooking(ctx context.Context) (done func(error), err error
 		return nil, p.invalid
 	}
 	p.logins.mu.Lock()
-	l := p.logins.byInstance[p.instance]
+	l := p.logins.of(p.instance)
 	p.logins.mu.Unlock()
 	if l == nil {
 		return func(error) {}, nil

@@ -204,7 +204,7 @@ func (h *panel) read(ctx context.Context) (*view, error) {
 // hindrance is the trouble of the last look at a PIN, nil if there was none.
 func (h *panel) hindrance(pin *Pin) *problem {
 	h.logins.mu.Lock()
-	l := h.logins.byInstance[h.instance]
+	l := h.logins.of(h.instance)
 	h.logins.mu.Unlock()
 	if l == nil || l.pin.ID != pin.ID {
 		return nil

@@ -211,11 +211,11 @@ type source struct {
 
 // sources keeps one source a profile.
 type sources struct {
-	mu         sync.Mutex // never held while reading the store
-	generation int        // counts what forget has thrown away
-	byInstance map[string]*source
-	servers    map[string]string // the last known origin of each profile's server
-	reading    turns             // who reads the store for a profile
+	mu         sync.Mutex                // never held while reading the store
+	generation int                       // counts what forget has thrown away
+	byInstance map[string]func() *source // hidden
+	servers    map[string]string         // the last known origin of each profile's server
+	reading    turns                     // who reads the store for a profile
 }
 
 // knows reports whether the profile's server was last at this origin.
@@ -236,7 +236,10 @@ func (s *sources) forget() {
 func (s *sources) get(instance string) (*source, int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.byInstance[instance], s.generation
+	if v := s.byInstance[instance]; v != nil {
+		return v(), s.generation
+	}
+	return nil, s.generation
 }
 
 // put keeps what was read, unless something has been written since.
@@ -244,11 +247,11 @@ func (s *sources) put(instance string, v *source, generation int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.servers == nil {
-		s.byInstance, s.servers = map[string]*source{}, map[string]string{}
+		s.byInstance, s.servers = map[string]func() *source{}, map[string]string{}
 	}
 	s.servers[instance] = v.serverOrigin
 	if s.generation == generation {
-		s.byInstance[instance] = v
+		s.byInstance[instance] = hide(v)
 	}
 }
 

@@ -1,0 +1,728 @@
+package plexauth_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"log/slog"
+	"maps"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// canaries are the secrets of a test, each recognizable wherever it turns up.
+type canaries struct {
+	mu    sync.Mutex
+	names map[string]string // by secret
+	codes map[string]bool   // of PINs: for people, but not for logs
+}
+
+func newCanaries() *canaries {
+	return &canaries{names: map[string]string{}, codes: map[string]bool{}}
+}
+
+func (c *canaries) add(name, secret string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if secret != "" && c.names[secret] == "" {
+		c.names[secret] = name
+	}
+}
+
+// learn takes the secrets out of a stored namespace, and out of its profiles.
+func (c *canaries) learn(doc []byte) {
+	var block struct {
+		AccountToken string `json:"account_token"`
+		ServerToken  string `json:"pms_token"`
+		Pending      struct {
+			ID           int64  `json:"id"`
+			Code         string `json:"code"`
+			AccountToken string `json:"account_token"`
+			Secret       string `json:"secret"`
+		} `json:"_pending_pin"`
+		Device struct {
+			Secret string `json:"secret"`
+		} `json:"_device"`
+		Instances map[string]json.RawMessage `json:"instances"`
+	}
+	if json.Unmarshal(doc, &block) != nil {
+		return
+	}
+	c.add("account token", block.AccountToken)
+	c.add("server token", block.ServerToken)
+	c.add("parked token", block.Pending.AccountToken)
+	c.add("private key", block.Pending.Secret)
+	c.add("private key", block.Device.Secret)
+	if block.Pending.ID != 0 {
+		c.add("PIN id", strconv.FormatInt(block.Pending.ID, 10))
+		c.mu.Lock()
+		c.codes[block.Pending.Code] = true
+		c.mu.Unlock()
+	}
+	for _, b := range block.Instances {
+		c.learn(b)
+	}
+}
+
+// spellings are the ways in which a secret may show.
+func spellings(secret string) []string {
+	b := []byte(secret)
+	start := b[:min(len(b), 10)]
+	goBytes, decimal := fmt.Sprintf("%#v", start), strings.Trim(fmt.Sprint(start), "[]")
+	all := []string{
+		secret, url.QueryEscape(secret), url.PathEscape(secret), strings.Trim(strconv.Quote(secret), `"`),
+		hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)),
+		strings.TrimSuffix(strings.TrimPrefix(goBytes, "[]byte{"), "}"), decimal, strings.ReplaceAll(decimal, " ", ", "),
+	}
+	for i := range max(0, min(len(b), 25)-5) { // a dump has gaps and ends of lines
+		spaced := fmt.Sprintf("% x", b[i:i+5])
+		all = append(all, spaced, strings.ToUpper(spaced))
+	}
+	for shift := range 3 { // base64 of it within something else
+		if len(b) > shift+6 {
+			inner := b[shift : shift+(len(b)-shift)/3*3]
+			all = append(all, base64.StdEncoding.EncodeToString(inner), base64.RawURLEncoding.EncodeToString(inner))
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// anySecret matches what plextest makes and what is made for it, known or not.
+var anySecret = regexp.MustCompile(`FAKE_[a-z]+-[A-Za-z0-9_-]{11,}|eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
+
+// A search looks for all spellings of all secrets at once.
+type search struct {
+	needles map[string]map[string]string // by their first eight bytes: spelling to name
+	codes   *regexp.Regexp
+}
+
+func (c *canaries) search() *search {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s := &search{needles: map[string]map[string]string{}}
+	for secret, name := range c.names {
+		for _, spelling := range spellings(secret) {
+			start := spelling[:8] // shorter ones are no canaries
+			if s.needles[start] == nil {
+				s.needles[start] = map[string]string{}
+			}
+			s.needles[start][spelling] = name
+		}
+	}
+	if len(c.codes) > 0 {
+		s.codes = regexp.MustCompile(`\b(` + strings.Join(slices.Sorted(maps.Keys(c.codes)), "|") + `)\b`)
+	}
+	return s
+}
+
+// in names the secrets that a text shows. PIN codes count in a log.
+func (s *search) in(text string, isLog bool) (found []string) {
+	around := func(name string, from, to int) {
+		found = append(found, name+" in …"+strings.ToValidUTF8(text[max(0, from-100):min(len(text), to+20)], "?")+"…")
+	}
+	for i := range max(0, len(text)-7) {
+		for spelling, name := range s.needles[text[i:i+8]] {
+			if strings.HasPrefix(text[i:], spelling) {
+				around(name, i, i+len(spelling))
+			}
+		}
+	}
+	if found == nil && (strings.Contains(text, "FAKE_") || strings.Contains(text, "eyJ")) {
+		if at := anySecret.FindStringIndex(text); at != nil {
+			around("some token", at[0], at[1])
+		}
+	}
+	if isLog && s.codes != nil {
+		if at := s.codes.FindStringIndex(text); at != nil {
+			around("PIN code", at[0], at[1])
+		}
+	}
+	return found
+}
+
+// showsPIN reports whether a value has a Pin in it. Its ID is an exported
+// number: where fmt cannot call its methods, as in an unexported field, and in
+// a dump by reflection, it is seen.
+func showsPIN(v any) bool {
+	switch v := v.(type) {
+	case *plexauth.Pin:
+		return true
+	case plexauth.Status:
+		return v.Pending != nil
+	}
+	return false
+}
+
+// everyForm prints a value, alone and inside of other people's structs, in all
+// ways that are in use.
+func everyForm(v any) string {
+	type exported struct{ V any }
+	type hidden struct{ v any }
+	var b strings.Builder
+	all := []any{v, exported{v}, []any{&exported{v}}}
+	if !showsPIN(v) {
+		all = append(all, hidden{v}, map[string]hidden{"k": {v}})
+	}
+	for _, v := range all {
+		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
+			fmt.Fprintf(&b, verb+"\n", v)
+		}
+	}
+	rec := &recorder{} // what a failing test prints
+	switch v.(type) {
+	case *plexauth.PlexAuth, plexauth.Options: // a dump would walk into the test's own transport
+	default:
+		if !showsPIN(v) {
+			assert.Equal(rec, []any{v}, []any{nil}) // a diff of dumps by reflection
+		}
+	}
+	if err, ok := v.(error); ok {
+		assert.ErrorIs(rec, err, io.ErrShortBuffer) // prints the whole chain
+		assert.ErrorAs(rec, err, new(*fs.PathError))
+		assert.NoError(rec, err)
+	}
+	b.WriteString(rec.text)
+	if j, err := json.Marshal(v); err == nil {
+		b.Write(j)
+		b.WriteByte('\n')
+	}
+	slog.New(slog.NewTextHandler(&b, nil)).Info("m", "v", v)
+	slog.New(slog.NewJSONHandler(&b, nil)).Info("m", "v", v)
+	slog.New(plexauth.NewLogHandler(func(_, _, m string) { b.WriteString(m + "\n") })).Info("m", "v", v)
+	return b.String()
+}
+
+// A witness keeps everything that can be seen from outside, each line once.
+type witness struct {
+	*canaries
+	mu    sync.Mutex
+	lines map[[2]string]string // sink and line, and the fault under which it came first
+	under string               // the fault
+	forms map[string]bool      // exported types of which a value was seen
+	seen  map[string]bool      // values that were printed in every form
+}
+
+func (w *witness) see(sink, text string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for line := range strings.SplitSeq(text, "\n") {
+		if key := [2]string{sink, line}; w.lines[key] == "" {
+			w.lines[key] = w.under
+		}
+	}
+}
+
+// form looks at a value or an error in every form.
+func (w *witness) form(sink string, v any) {
+	key := fmt.Sprintf("%T %+v", v, v)
+	err, isError := v.(error)
+	for e := err; e != nil; e = errors.Unwrap(e) {
+		key += "\n" + e.Error()
+	}
+	if j, err := json.Marshal(v); err == nil {
+		key += string(j)
+	}
+	typ := reflect.TypeOf(v)
+	for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice {
+		typ = typ.Elem()
+	}
+	w.mu.Lock()
+	w.forms[typ.Name()] = true
+	known := w.seen[key]
+	w.seen[key] = true
+	w.mu.Unlock()
+	if !known {
+		w.see(sink+" "+reflect.TypeOf(v).String(), everyForm(v))
+	}
+	if !isError {
+		return
+	}
+	var e *plexauth.Error
+	if errors.As(err, &e) && e != v {
+		w.form(sink, e)
+	}
+	var choice *plexauth.ServerChoiceError
+	if errors.As(err, &choice) && choice != v {
+		w.form(sink, choice)
+	}
+}
+
+// found is what of all this shows a secret.
+func (w *witness) found() (found []string) {
+	s := w.search()
+	for key, under := range w.lines {
+		for _, what := range s.in(key[1], key[0] == "log") {
+			found = append(found, fmt.Sprintf("%s under %s: %s", key[0], under, what))
+		}
+	}
+	slices.Sort(found)
+	return found
+}
+
+// A leaky is a world full of canaries, before the eyes of a witness.
+type leaky struct {
+	*world
+	*witness
+	t      *testing.T
+	device *plexauth.PlexAuth
+	relink *plexauth.PlexAuth
+	carol  plexauth.HomeUser
+}
+
+// Write is the log.
+func (l *leaky) Write(b []byte) (int, error) {
+	l.see("log", string(b))
+	return len(b), nil
+}
+
+// RoundTrip is the wire. It keeps the URLs, without the secrets that the wire
+// wants in them.
+func (l *leaky) RoundTrip(r *http.Request) (*http.Response, error) {
+	u := *r.URL
+	q := u.Query()
+	l.add("device JWT", q.Get("deviceJWT"))
+	q.Del("deviceJWT")
+	if strings.HasSuffix(u.Path, "/switch") {
+		q.Del("pin")
+	}
+	u.RawQuery = q.Encode()
+	if strings.HasPrefix(u.Path, "/api/v2/pins/") {
+		u.Path = "/api/v2/pins/{id}"
+	}
+	l.see("url", u.String())
+	l.add("sent token", r.Header.Get("X-Plex-Token"))
+	if r.GetBody != nil {
+		var sent struct {
+			JWT string `json:"jwt"`
+		}
+		if body, err := r.GetBody(); err == nil && json.NewDecoder(body).Decode(&sent) == nil {
+			l.add("device JWT", sent.JWT)
+		}
+	}
+	resp, err := l.plex.Client().Transport.RoundTrip(r)
+	if err != nil { // as careless transports do
+		err = fmt.Errorf("%s %s with %v: %w", r.Method, r.URL, r.Header, err)
+	}
+	return resp, err
+}
+
+// careless is a store that quotes what it cannot write. All that passes it is
+// known as a secret.
+type careless struct {
+	plexauth.ConfigStore
+	c    *canaries
+	fail bool
+}
+
+func (s *careless) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+	var last jsonRaw
+	err := s.ConfigStore.Update(ctx, ns, func(current jsonRaw) (jsonRaw, error) {
+		s.c.learn(current)
+		next, err := edit(current)
+		s.c.learn(next)
+		if last = next; err == nil && s.fail {
+			err = errors.New("disk full")
+		}
+		return next, err
+	})
+	if err != nil && s.fail {
+		return fmt.Errorf("cannot write %s: %w", last, err)
+	}
+	return err
+}
+
+const homePIN = "HOMEPIN 83951&"
+
+// newLeaky makes a world of three profiles: alice, whom a login is pending for
+// that was approved, but whose account could not be read; bob with a device
+// key; and one that waits for a person.
+func newLeaky(t *testing.T, wit *witness, store plexauth.ConfigStore) *leaky {
+	l := &leaky{world: newWorld(t), witness: wit, t: t}
+	l.replicas = true                       // several PlexAuths look at one PIN
+	l.forgive = "after plex.tv rejected it" // which nobody hears where the answer is damaged, or the key cannot be tried
+	l.add("home PIN", homePIN)
+	l.store = &careless{ConfigStore: store, c: l.canaries}
+	open := func(change ...func(*plexauth.Options)) *plexauth.PlexAuth {
+		return l.open(t, append(change, func(o *plexauth.Options) {
+			o.HTTPClient, o.MaxRetries = &http.Client{Transport: l}, -1
+			debug := &slog.HandlerOptions{Level: slog.LevelDebug}
+			o.Logger = slog.New(slog.NewMultiHandler(slog.NewTextHandler(l, debug), slog.NewJSONHandler(l, debug),
+				plexauth.NewLogHandler(func(level, module, m string) { l.see("log", level+module+m) })))
+		})...)
+	}
+	carol := l.plex.AddUser(plextest.User{Username: "carol", HomeAdmin: l.alice, HomePIN: homePIN})
+	l.plex.AddMediaServer(l.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan}})
+	l.plex.AddMediaServer(l.bob, plextest.MediaServer{HTTPSRequired: true, AcceptsJWT: true, Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+
+	l.PlexAuth = open()
+	l.signIn(t, l.PlexAuth, l.alice, plexauth.PinOptions{})
+	l.carol = user(t, l.world, carol)
+	_, err := l.Inspect(t.Context())
+	require.NoError(t, err)
+
+	l.device = open(deviceKey, scopes("username"), func(o *plexauth.Options) { o.Instance = "PLEX-P01" })
+	l.signIn(t, l.device, l.bob, plexauth.PinOptions{Strong: true})
+	_, _ = l.device.Inspect(t.Context()) // a JWT is no server token
+
+	l.relink = l.Instance("PLEX-P02")
+	l.signIn(t, l.relink, l.bob, plexauth.PinOptions{})
+	pin, err := l.relink.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	require.NoError(t, l.plex.Approve(pin.Code, l.bob))
+	l.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1042, Status: 403})
+	_, err = l.relink.Finish(t.Context())
+	require.Error(t, err)
+	require.Contains(t, l.doc(t), pin.Code)
+	return l
+}
+
+// keep looks at what a call gave.
+func (l *leaky) keep(v any, err error) {
+	if v != nil {
+		l.form("value", v)
+	}
+	if err != nil {
+		l.form("error", err)
+	}
+}
+
+// everything calls all there is, on every profile. The panels, of which only
+// what plex.tv says differs, take turns with the faults.
+func (l *leaky) everything(fault int) {
+	profiles := []*plexauth.PlexAuth{l.PlexAuth, l.device, l.relink}
+	if fault == 0 {
+		profiles = append(profiles, l.Instance("PLEX-P03"))
+	}
+	for i, p := range profiles {
+		ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
+		l.keep(of(p.Start(ctx, plexauth.PinOptions{})))
+		l.keep(of(p.Start(ctx, plexauth.PinOptions{Strong: true, ForwardURL: "https://app.example/back"})))
+		l.keep(of(p.Finish(ctx)))
+		short, stop := context.WithTimeout(ctx, 5*time.Second)
+		l.keep(of(p.Wait(short)))
+		stop()
+		l.keep(of(p.Status(ctx)))
+		l.keep(of(p.Settings(ctx)))
+		l.keep(of(p.Instances(ctx)))
+		l.keep(of(p.Token(ctx)))
+		l.keep(of(p.Verify(ctx)))
+		l.keep(of(p.Account(ctx)))
+		l.keep(of(p.HomeUsers(ctx)))
+		l.keep(of(p.SwitchHomeUser(ctx, l.carol, homePIN)))
+		l.keep(of(p.SwitchHomeUser(ctx, l.carol, "WRONG")))
+		servers, err := p.Servers(ctx)
+		l.keep(servers, err)
+		for _, s := range servers {
+			l.keep(s, nil)
+			for _, c := range s.Connections {
+				l.keep(c, nil)
+			}
+		}
+		result, err := p.Probe(ctx, "")
+		l.keep(result, err)
+		for _, a := range result.Addresses {
+			l.keep(a, a.Err)
+		}
+		l.keep(of(p.Probe(ctx, "192.168.1.5")))
+		l.keep(of(p.Inspect(ctx)))
+		l.keep(of(p.UseServer(ctx, "no such server")))
+		l.keep(of(p.Refresh(ctx)))
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://plex.tv/api/v2/user", nil)
+		require.NoError(l.t, err)
+		req.Header.Set("Accept", "application/json")
+		resp, err := p.Transport(l.plex.Client().Transport).RoundTrip(req)
+		if err == nil {
+			resp.Body.Close()
+		}
+		l.keep(nil, err)
+		if fault == 0 || i == fault%3 {
+			l.panel(p)
+		}
+		l.keep(nil, p.Cancel(ctx))
+		l.keep(p, nil)
+		cancel()
+	}
+	l.keep(l.Manifest(), nil)
+	l.keep(l.Capabilities(), nil)
+	l.keep(l.Capabilities().Features.Watchlist, nil)
+	l.keep(plexauth.PinOptions{Strong: true}, nil)
+	l.keep(plexauth.Options{Store: l.store}, nil)
+}
+
+func of[T any](v T, err error) (any, error) { return v, err }
+
+// panel asks a profile's panel for all that it has.
+func (l *leaky) panel(p *plexauth.PlexAuth) {
+	ctx, cancel := context.WithCancel(l.t.Context())
+	h := p.Handler(ctx)
+	for _, r := range []struct{ method, path, body string }{
+		{"GET", "/", ""}, {"GET", "/qr.svg", ""}, {"GET", "/status", ""}, {"GET", "/status?wait=1", ""},
+		{"GET", "/servers", ""}, {"GET", "/users", ""}, {"POST", "/start", "{}"}, {"GET", "/status", ""}, {"POST", "/probe", "{}"},
+		{"POST", "/probe", `{"url":"https://192.168.1.5:32400"}`}, {"POST", "/inspect", "{}"}, {"POST", "/server", `{"machine_id":"none"}`},
+		{"POST", "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, l.carol.UUID, homePIN)}, {"POST", "/user", fmt.Sprintf(`{"uuid":%q,"pin":"WRONG"}`, l.carol.UUID)},
+		{"POST", "/cancel", "{}"}, {"GET", "/nothing", ""}, {"POST", "/start", "not JSON"},
+	} {
+		req := httptest.NewRequestWithContext(l.t.Context(), r.method, r.path, strings.NewReader(r.body))
+		req.Header.Set("Content-Type", "application/json")
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, req)
+		l.see("panel", fmt.Sprintf("%s %s: %d %v %s", r.method, r.path, rec.Code, rec.Result().Header, rec.Body))
+	}
+	cancel()
+	synctest.Wait()
+}
+
+// goodbye ends all logins, with a store that fails at first.
+func (l *leaky) goodbye() {
+	store := l.store.(*careless)
+	for _, fail := range []bool{true, false} {
+		store.fail = fail
+		for _, p := range []*plexauth.PlexAuth{l.PlexAuth, l.device, l.relink} {
+			ctx, cancel := context.WithTimeout(l.t.Context(), 20*time.Second)
+			l.keep(of(p.Start(ctx, plexauth.PinOptions{SwitchAccount: fail})))
+			l.keep(of(p.Refresh(ctx)))
+			l.keep(of(p.SignOut(ctx)))
+			l.keep(of(p.Disconnect(ctx)))
+			cancel()
+		}
+	}
+}
+
+// plantLeaks lets a secret into every sink.
+func (l *leaky) plantLeaks() {
+	token := mustSettings(l.t, l.PlexAuth).AccountToken.Secret()
+	require.NotEmpty(l.t, token)
+	l.see("log", "<"+token+">")
+	for code := range l.codes {
+		l.see("log", "confirm "+code)
+	}
+	l.see("panel", `{"token":"`+token+`"}`)
+	l.see("url", "https://plex.tv/?X-Plex-Token="+url.QueryEscape(token))
+	l.keep(nil, errors.New("no "+token))
+	l.keep(struct{ b []byte }{[]byte(token)}, nil)
+	fmt.Println(token)
+	println(token)
+	log.Print(hex.EncodeToString([]byte(token)))
+	require.NoError(l.t, os.WriteFile("plexauth.log", []byte(token), 0o600))
+	f, err := os.CreateTemp("", "")
+	require.NoError(l.t, err)
+	_, err = f.WriteString(token)
+	require.NoError(l.t, err)
+	require.NoError(l.t, f.Close())
+}
+
+// leakReport is what the process under test tells the one that watches it.
+type leakReport struct {
+	Secrets map[string]string
+	Found   []string // "sink: secret"
+	Forms   []string
+	Faults  int
+}
+
+const leakEnv, plantEnv = "PLEXAUTH_TEST_LEAKS", "PLEXAUTH_TEST_PLANT"
+
+// TestLeakHarness runs in a process of its own, which TestNothingLeaks starts.
+func TestLeakHarness(t *testing.T) {
+	path, plant := os.Getenv(leakEnv), os.Getenv(plantEnv) != ""
+	if path == "" {
+		t.Skip("is run by TestNothingLeaks")
+	}
+	wit := &witness{canaries: newCanaries(), lines: map[[2]string]string{}, forms: map[string]bool{}, seen: map[string]bool{}}
+	faults := append([]wireFault{{name: "none"}}, wireFaults...)
+	if plant {
+		faults = faults[:1]
+	}
+	for i, f := range faults {
+		wit.under = f.name
+		t.Run(f.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var store plexauth.ConfigStore = plexauth.NewMemoryStore()
+				if i == 0 {
+					store = plexauth.NewFileStore("config.json")
+				}
+				l := newLeaky(t, wit, store)
+				if i > 0 {
+					f.strike(l.world, plextest.Fault{})
+				}
+				if plant {
+					l.plantLeaks()
+				}
+				l.everything(i)
+				l.keep(store, nil)
+				l.goodbye()
+			})
+		})
+	}
+	report := leakReport{Secrets: wit.names, Found: wit.found(), Forms: slices.Sorted(maps.Keys(wit.forms)), Faults: len(faults)}
+	b, err := json.Marshal(report)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(path, b, 0o600))
+}
+
+// watch runs the harness and looks at what it cannot see itself: its output,
+// and the files that it left.
+func watch(t *testing.T, plant string) leakReport {
+	t.Helper()
+	self, err := os.Executable()
+	require.NoError(t, err)
+	dir, tmp := t.TempDir(), t.TempDir()
+	path := filepath.Join(t.TempDir(), "report.json")
+	cmd := exec.CommandContext(t.Context(), self, "-test.run=^TestLeakHarness$")
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), leakEnv+"="+path, plantEnv+"="+plant, "TMPDIR="+tmp, "TMP="+tmp, "TEMP="+tmp, "GOCOVERDIR="+t.TempDir())
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	require.NoError(t, cmd.Run(), "%s%s", &stdout, &stderr)
+
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	var report leakReport
+	require.NoError(t, json.Unmarshal(b, &report))
+	c := newCanaries()
+	c.names = report.Secrets
+	s := c.search()
+	look := func(sink, text string) {
+		for _, found := range s.in(text, false) {
+			report.Found = append(report.Found, sink+": "+found)
+		}
+	}
+	look("stdout", stdout.String())
+	look("stderr", stderr.String())
+	for _, root := range []string{dir, tmp} {
+		require.NoError(t, filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			text, err := os.ReadFile(path)
+			if filepath.Base(path) == "config.json" {
+				assert.Contains(t, string(text), `"plex"`, "the store")
+				return err
+			}
+			look("file "+filepath.Base(path), filepath.Base(path)+string(text))
+			return err
+		}))
+	}
+	return report
+}
+
+// G13: no secret leaves, whatever fails.
+func TestNothingLeaks(t *testing.T) {
+	report := watch(t, "")
+	assert.Empty(t, report.Found)
+	assert.Equal(t, len(wireFaults)+1, report.Faults)
+	kinds := slices.Compact(slices.Sorted(maps.Values(report.Secrets)))
+	assert.Subset(t, kinds, []string{"account token", "device JWT", "home PIN", "PIN id", "parked token", "private key", "server token"})
+
+	// Every exported type was looked at.
+	api, err := os.ReadFile("testdata/api.txt")
+	require.NoError(t, err)
+	for _, m := range regexp.MustCompile(`(?m)^type (\w+)$`).FindAllStringSubmatch(string(api), -1) {
+		if m[1] != "ConfigStore" && m[1] != "LogFunc" { // an interface and a function
+			assert.Contains(t, report.Forms, m[1])
+		}
+	}
+}
+
+// The harness can fail: what is let into a sink is found there.
+func TestLeaksAreFound(t *testing.T) {
+	all := strings.Join(watch(t, "yes").Found, "\n")
+	for _, want := range []string{
+		"log under none: account token", "log under none: PIN code", "panel under none: account token", "url under none: account token",
+		"error *errors.errorString under none: account token", "value struct { b []uint8 } under none: account token",
+		"stdout: account token", "file plexauth.log: account token",
+	} {
+		assert.Contains(t, all, want)
+	}
+	assert.Equal(t, 2, strings.Count(all, "stderr: account token"), "by println and by package log")
+	assert.Equal(t, 2, strings.Count(all, "\nfile "), "the temporary one as well")
+}
+
+// Every spelling of a secret is recognized, also inside of other text.
+func TestCanariesAreRecognized(t *testing.T) {
+	const secret = "TEST_canary-0123456789"
+	c := newCanaries()
+	c.add("canary", secret)
+	c.add("home PIN", homePIN)
+	for name, text := range map[string]string{
+		"plain": secret, "quoted": fmt.Sprintf("%q", secret), "hex": fmt.Sprintf("%x", secret), "HEX": fmt.Sprintf("%X", secret),
+		"bytes": fmt.Sprint([]byte(secret)), "Go bytes": fmt.Sprintf("%#v", []byte(secret)), "hex dump": hex.Dump([]byte("ab" + secret)),
+		"spaced": fmt.Sprintf("% x", secret), "URL": url.Values{"pin": {homePIN}}.Encode(), "path": url.PathEscape(homePIN),
+		"base64": base64.StdEncoding.EncodeToString([]byte("a" + secret)), "base64 more": base64.RawURLEncoding.EncodeToString([]byte("ab" + secret)),
+		"JSON bytes": jsonText(map[string]any{"k": []byte("abc" + secret)}),
+	} {
+		assert.NotEmpty(t, c.search().in("before "+text+" after", false), name)
+	}
+	assert.NotEmpty(t, newCanaries().search().in("a token nobody knew, FAKE_tok-0123456789_", false))
+	assert.Empty(t, c.search().in("nothing to see: TEST_canary-", false))
+}
+
+// No command is run by the library, so that no secret can be an argument.
+func TestNoArguments(t *testing.T) {
+	out, err := exec.Command("go", "list", "-deps", ".").Output()
+	require.NoError(t, err)
+	assert.NotContains(t, strings.Fields(string(out)), "os/exec")
+}
+
+// G13: a PlexAuth in other people's structs, with a login behind it and another
+// one under way, tells nothing to a failing test.
+func TestDumpOfPlexAuth(t *testing.T) {
+	httpmock.Activate(t)
+	p, err := plexauth.New(plexauth.Options{Product: "My App"})
+	require.NoError(t, err)
+	httpmock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
+	httpmock.RegisterResponder("GET", pinsURL+"/373040866", jsonAnswer(200, payload(t, "pin-approved.json")))
+	httpmock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, payload(t, "user.json")))
+	c := newCanaries()
+	for _, answer := range []string{"pin-approved.json", "pin-pending.json"} {
+		_, err = p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		httpmock.RegisterResponder("GET", pinsURL+"/373040866", jsonAnswer(200, payload(t, answer)))
+		_, err = p.Finish(t.Context())
+		require.NoError(t, err)
+	}
+	resp, err := p.Transport(nil).RoundTrip(request(t, "GET", "https://plex.tv/api/v2/user", nil))
+	require.NoError(t, err)
+	resp.Body.Close()
+	c.add("account token", mustSettings(t, p).AccountToken.Secret())
+	c.add("PIN id", "373040866")
+	require.Len(t, c.names, 2)
+
+	type app struct {
+		name string
+		auth *plexauth.PlexAuth
+	}
+	rec := &recorder{}
+	assert.Equal(rec, &app{"a", p}, &app{"b", p})
+	assert.ElementsMatch(rec, []any{p}, []any{1})
+	assert.Equal(rec, []any{p}, []any{nil})
+	require.Contains(t, rec.text, "plexauth.shared")
+	assert.Empty(t, c.search().in(rec.text, false))
+}
