@@ -648,7 +648,7 @@ func (l *login) pending(r pinReply, sent time.Time, final bool) (moved, expired 
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.looked, l.result = sent, nil
-	l.next = sent.Add(jitter(l.gap))
+	l.next = time.Now().Add(jitter(l.gap)) // from the answer on: so no two arrive within a second, however slow the way
 	switch {
 	case r.expires && r.expiresIn < 0 && l.known:
 		return false, true // past its life, and plex.tv still answers

@@ -897,3 +897,42 @@ func TestLookRedirected(t *testing.T) {
 		assert.Equal(t, ok, err == nil, to)
 	}
 }
+
+// slowWay delays every other look on its way to plex.tv.
+type slowWay struct {
+	http.RoundTripper
+	looks int
+}
+
+func (s *slowWay) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet {
+		if s.looks++; s.looks%2 == 1 {
+			time.Sleep(600 * time.Millisecond)
+		}
+	}
+	return s.RoundTripper.RoundTrip(r)
+}
+
+// G6: looks arrive a second apart also where the way takes now longer, now
+// shorter.
+func TestLooksArriveASecondApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *plexauth.Options) {
+			o.HTTPClient = &http.Client{Transport: &slowWay{RoundTripper: o.HTTPClient.Transport}}
+		})
+		_, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = w.Wait(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		var last time.Time
+		for _, r := range w.plex.Requests() {
+			if r.Method == http.MethodGet {
+				assert.False(t, !last.IsZero() && r.Time.Sub(last) < time.Second, "after %v", r.Time.Sub(last))
+				last = r.Time
+			}
+		}
+		assert.False(t, last.IsZero())
+	})
+}
