@@ -2,10 +2,13 @@ package plexauth_test
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
+	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -230,6 +233,34 @@ func FuzzInstance(f *testing.F) {
 		}
 		if s.Instance == "" || strings.TrimSpace(s.Instance) != s.Instance {
 			t.Fatalf("%q became %q", id, s.Instance)
+		}
+	})
+}
+
+// Whatever a browser posts: an answer in JSON with a status that says so, no
+// panic, no token, and nothing sent to where it should not go.
+func FuzzPanel(f *testing.F) {
+	for _, body := range []string{`{}`, ``, `{"strong":true}`, `{"machine_id":"m"}`, `{"server_url":"http://10.0.0.2:32400"}`, `{"url":"https://plex.tv"}`, `{"uuid":"9a1b2c3d4e5f6071","pin":"1234"}`, `[1]`, `null`, `{"a":`, "{\"a\":1}{}", "\x00"} {
+		for _, route := range []string{"start", "cancel", "disconnect", "inspect", "server", "user", "probe"} {
+			f.Add(route, body)
+		}
+	}
+	f.Fuzz(func(t *testing.T, route, body string) {
+		if strings.ContainsAny(route, "/?#%") || url.PathEscape(route) != route {
+			return
+		}
+		p := fuzzed(t, bodies([]byte(`{"id":1,"code":"ABCD","expiresIn":900}`)))
+		c, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		rec := httptest.NewRecorder()
+		req := httptest.NewRequest("POST", "http://app.example/"+route, strings.NewReader(body))
+		req.Header.Set("Content-Type", "application/json")
+		p.Handler(c).ServeHTTP(rec, req)
+		if rec.Code >= 400 {
+			var e struct{ Error, Message string }
+			if json.Unmarshal(rec.Body.Bytes(), &e) != nil || e.Error == "" || e.Message == "" {
+				t.Fatalf("POST %s %q: %d %s", route, body, rec.Code, rec.Body)
+			}
 		}
 	})
 }
