@@ -364,26 +364,37 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 // Start.
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 	l, err := p.resume(ctx)
-	if err != nil {
-		return p.statusNow(ctx, err)
+	if err == nil {
+		err = p.await(ctx, l)
 	}
-	return p.wait(ctx, l)
+	return p.statusNow(ctx, err)
 }
 
-func (p *PlexAuth) wait(ctx context.Context, l *login) (Status, error) {
+// await looks until the login has ended, and returns how. Many goroutines may
+// be parked here at once, so it keeps little on the stack.
+func (p *PlexAuth) await(ctx context.Context, l *login) error {
 	for {
-		pause := time.NewTimer(time.Until(l.nextLook(p.client.guard.clear())))
-		select {
-		case <-pause.C:
-		case <-l.over:
-			pause.Stop()
-		case <-ctx.Done():
-			pause.Stop()
-			return p.statusNow(ctx, fmt.Errorf("plexauth: waiting for the approval: %w", ctx.Err()))
+		if err := l.sleep(ctx, l.nextLook(p.client.guard.clear())); err != nil {
+			return fmt.Errorf("plexauth: waiting for the approval: %w", err)
 		}
 		if over, err := p.step(ctx, l); over {
-			return p.statusNow(ctx, err)
+			return err
 		}
+	}
+}
+
+// sleep waits until t, for the login's end, or for that of ctx, whose error it
+// returns.
+func (l *login) sleep(ctx context.Context, t time.Time) error {
+	pause := time.NewTimer(time.Until(t))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return nil
+	case <-l.over:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -406,7 +417,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 		}
 		return p.statusNow(ctx, err)
 	}
-	return p.wait(ctx, l)
+	return p.statusNow(ctx, p.await(ctx, l))
 }
 
 // Cancel ends the pending login, if there is one: when it returns, no request
