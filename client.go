@@ -401,7 +401,11 @@ var errTooLong = errors.New("an answer of more than 1 MiB")
 
 func readBody(resp *http.Response) ([]byte, error) {
 	// ContentLength is but a hint: mocks leave it at 0, middleware changes bodies.
-	b := make([]byte, 0, min(max(resp.ContentLength, 0), maxBody)+bytes.MinRead)
+	size := resp.ContentLength + 1 // one more, to find the end there
+	if size < 2 || size > maxBody {
+		size = bytes.MinRead
+	}
+	b := make([]byte, 0, size)
 	for {
 		n, err := resp.Body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]

@@ -19,12 +19,17 @@ type clock struct {
 // has full seconds, and was written somewhere between then and now; an answer
 // from a cache says how long before.
 func (c *clock) note(sent time.Time, h http.Header) {
+	if h.Get("Date") == "" { // its error would cost more than the look at a PIN
+		return
+	}
 	date, err := http.ParseTime(h.Get("Date"))
 	if err != nil {
 		return
 	}
-	if age, err := strconv.ParseUint(h.Get("Age"), 10, 32); err == nil {
-		date = date.Add(time.Duration(age) * time.Second)
+	if v := h.Get("Age"); v != "" {
+		if age, err := strconv.ParseUint(v, 10, 32); err == nil {
+			date = date.Add(time.Duration(age) * time.Second)
+		}
 	}
 	sent, now := sent.Round(0), time.Now().Round(0)
 	var offset time.Duration

@@ -201,7 +201,7 @@ func decodePIN(body []byte) (r pinReply, err error) {
 		r.token = NewToken(secret)
 	}
 	var list []json.RawMessage
-	if r.token.IsZero() && json.Unmarshal(j.Errors, &list) == nil && len(list) > 0 {
+	if r.token.IsZero() && len(j.Errors) > 0 && json.Unmarshal(j.Errors, &list) == nil && len(list) > 0 {
 		return r, errors.New("an error where a PIN was asked for")
 	}
 	return r, nil
