@@ -699,4 +699,4 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 }
 
 // secretFields finds what an error must not quote of a document.
-var secretFields = regexp.MustCompile(`"(?:account_token|pms_token|home_pin|secret|id)"\s*:\s*"?((?:[^"\\,}\s]|\\.){4,})`)
+var secretFields = regexp.MustCompile(`"(?:account_token|pms_token|home_pin|secret|id|code)"\s*:\s*"?((?:[^"\\,}\s]|\\.){4,})`)

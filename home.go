@@ -125,7 +125,7 @@ func (p *PlexAuth) passOn(ctx context.Context, u HomeUser, t Token, clientID str
 	if err != nil || len(retired(b)) == 0 {
 		return err
 	}
-	return p.save(ctx, t, func(b *profile) error {
+	return p.save(ctx, saveLimit, t, func(b *profile) error {
 		for _, b := range retired(b) {
 			b.succeed(t)
 		}

@@ -57,8 +57,12 @@ func (p *PlexAuth) inspect(ctx context.Context, choice string) (Settings, error)
 	defer cancel()
 	err := p.find(limited, choice)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		err = errors.Join(err, &Error{Op: "inspect", where: "plex.tv and the server", is: ErrUnavailable, transient: true,
+		late := error(&Error{Op: "inspect", where: "plex.tv and the server", is: ErrUnavailable, transient: true,
 			cause: newCause(fmt.Errorf("not within %s: %w", inspectLimit, context.DeadlineExceeded))})
+		if errors.Is(err, errNotKept) {
+			late = newStoreError(errors.New("not within " + inspectLimit.String()))
+		}
+		err = errors.Join(err, late)
 	}
 	s, loadErr := p.settingsNow(ctx)
 	return s, errors.Join(err, loadErr)
@@ -316,6 +320,9 @@ func decodeAccounts(body []byte) (ids []int64, err error) {
 
 var errChangedMeanwhile = errors.New("plexauth: the login or the server was changed meanwhile, nothing was saved: call again")
 
+// errNotKept: the store has not answered in time.
+var errNotKept = errors.New("plexauth: what was found is not saved")
+
 // keep saves what was found, unless somebody has signed in as another account
 // or chosen another server meanwhile.
 func (p *PlexAuth) keep(ctx context.Context, f *finding) error {
@@ -337,6 +344,9 @@ func (p *PlexAuth) keep(ctx context.Context, f *finding) error {
 	}, tokens...)
 	if err == nil && changed && f.server != nil {
 		p.info(ctx, "server chosen: "+oneLine(f.server.Name))
+	}
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("%w: %w", errNotKept, err)
 	}
 	return err
 }

@@ -181,6 +181,18 @@ func showsPIN(v any) bool {
 	return false
 }
 
+// hides asserts that neither the log nor an error shows what the store holds or
+// held.
+func (w *world) hides(t *testing.T, held *canaries, err error) {
+	t.Helper()
+	held.learn([]byte(w.doc(t)))
+	shown := w.log.String()
+	if err != nil {
+		shown += everyForm(err)
+	}
+	assert.Empty(t, held.search().in(shown, true))
+}
+
 // everyForm prints a value, alone and inside of other people's structs, in all
 // ways that are in use.
 func everyForm(v any) string {

@@ -766,15 +766,16 @@ func (p *PlexAuth) dropPending(ctx context.Context, id int64) error {
 // so this must not be lost.
 func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error) {
 	var parked *pendingPIN
-	var already bool
-	err := p.save(ctx, t, func(b *profile) error {
+	var already, known bool
+	err := p.save(ctx, saveLimit, t, func(b *profile) error {
 		parked, already = nil, false
 		v := b.pending()
 		switch {
 		case v == nil || v.id != l.pin.ID:
 			already = b.holds(t, l.pin.device, l.pin.CreatedAt)
 			switch {
-			case already:
+			case already: // by another process, or by an Update that said otherwise
+				known = b.cloudID() != 0
 				return nil
 			case v == nil:
 				return ErrNoPendingPin
@@ -791,7 +792,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 		return nil
 	})
 	switch {
-	case errors.Is(err, ErrNoPendingPin), errors.Is(err, ErrPinSuperseded), err == nil && already:
+	case errors.Is(err, ErrNoPendingPin), errors.Is(err, ErrPinSuperseded), err == nil && already && known:
 		return p.ended(l, err)
 	case err != nil:
 		return true, err // given up, but the PIN is still pending and another look finds the token again
@@ -844,9 +845,9 @@ func (p *PlexAuth) reject(ctx context.Context, t Token) error {
 }
 
 // save carries out an update that must not be lost: also past the end of ctx,
-// for a second, and again while the store fails.
-func (p *PlexAuth) save(ctx context.Context, t Token, edit func(*profile) error) error {
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveLimit)
+// for a second, and again while the store fails, until limit.
+func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t Token, edit func(*profile) error) error {
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
 	stop := context.AfterFunc(ctx, func() {
 		if sleep(late, saveGrace) == nil {
@@ -858,7 +859,7 @@ func (p *PlexAuth) save(ctx context.Context, t Token, edit func(*profile) error)
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := p.update(late, edit, t)
 		if late.Err() != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return newStoreError(fmt.Errorf("no answer in %s: %w", saveLimit, err))
+			return newStoreError(fmt.Errorf("no answer in %s: %w", limit, err))
 		}
 		if !errors.Is(err, ErrStore) {
 			return err
@@ -920,7 +921,7 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		return err
 	}
 	mismatch, inherited := false, false
-	err = p.save(ctx, v.token, func(b *profile) error {
+	err = p.save(ctx, saveLimit, v.token, func(b *profile) error {
 		mismatch, inherited = false, false
 		now := b.pending()
 		if now == nil || now.id != v.id {

@@ -412,10 +412,8 @@ func (p *PlexAuth) endLease(ctx context.Context, l *life, err error) {
 // signed in meanwhile, that stands; where another process has renewed as well,
 // the token that was issued last.
 func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t Token) error {
-	ctx, cancel := context.WithTimeout(ctx, renewSaveLimit)
-	defer cancel()
 	fresh, _ := readClaims(t)
-	return p.save(ctx, t, func(b *profile) error {
+	return p.save(ctx, renewSaveLimit, t, func(b *profile) error {
 		now := b.life()
 		sameDevice := now.renewable() && now.device.kid == l.device.kid
 		if now.token.Equal(l.token) || sameDevice && !now.issued.After(fresh.issued) {
