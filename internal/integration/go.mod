@@ -7,9 +7,12 @@ replace github.com/plexauth/plexauth => ../..
 require (
 	github.com/chromedp/cdproto v0.159.0
 	github.com/chromedp/chromedp v0.23.0
+	github.com/cli/oauth v1.2.2
 	github.com/jackc/pgx/v5 v5.12.0
 	github.com/plexauth/plexauth v0.0.0-00010101000000-000000000000
 	github.com/stretchr/testify v1.12.1
+	go.uber.org/goleak v1.3.0
+	golang.org/x/oauth2 v0.38.0
 	modernc.org/sqlite v1.62.0
 )
 

@@ -1,0 +1,266 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/oauth2"
+
+	"github.com/plexauth/plexauth"
+)
+
+// The contenders, in the order of the table's columns. The second is the
+// measure of the others.
+const (
+	ours   = "plexauth"
+	byHand = "net/http by hand"
+	xoauth = "x/oauth2"
+	cli    = "cli/oauth"
+)
+
+var contenders = []string{ours, byHand, xoauth, cli}
+
+// operation is one thing that is measured for each contender that can do it.
+type operation struct {
+	name string
+	by   map[string]func(*testing.B)
+}
+
+// operations measures in process: no network, and no server's work.
+func operations(a *answers) []operation {
+	return []operation{
+		{"create a PIN", map[string]func(*testing.B){
+			ours: func(b *testing.B) { benchStart(b, a) },
+			byHand: func(b *testing.B) {
+				p := &plain{a.client(), plexTV}
+				loop(b, func() error { _, err := p.create(); return err })
+			},
+			xoauth: func(b *testing.B) {
+				x := newXOAuth2(a.client(), deviceTV)
+				loop(b, func() error { _, err := x.create(); return err })
+			},
+			cli: func(b *testing.B) {
+				x := newCLIOAuth(a.client(), deviceTV)
+				loop(b, func() error { _, err := x.create(); return err })
+			},
+		}},
+		{"look at it once", map[string]func(*testing.B){
+			ours: func(b *testing.B) { benchFinish(b, a) },
+			byHand: func(b *testing.B) {
+				p := &plain{a.client(), plexTV}
+				pin := must(p.create())
+				loop(b, func() error { _, err := p.check(context.Background(), pin); return err })
+			},
+			xoauth: func(b *testing.B) {
+				x := newXOAuth2(a.client(), deviceTV)
+				d := must(x.create())
+				loop(b, func() error { _, err := x.check(d); return err })
+			},
+			cli: func(b *testing.B) {
+				x := newCLIOAuth(a.client(), deviceTV)
+				d := must(x.create())
+				loop(b, func() error { _, err := x.check(d); return err })
+			},
+		}},
+		{"a whole login", map[string]func(*testing.B){
+			ours: func(b *testing.B) {
+				c := a.approved()
+				loop(b, func() error { return login(c, nil) })
+			},
+			byHand: func(b *testing.B) {
+				p := &plain{a.approved(), plexTV}
+				loop(b, func() error { _, _, err := p.login(); return err })
+			},
+			xoauth: func(b *testing.B) { loop(b, newXOAuth2(a.approved(), deviceTV).login) },
+			cli:    func(b *testing.B) { loop(b, newCLIOAuth(a.approved(), deviceTV).login) },
+		}},
+		{"a whole login, kept in a file", map[string]func(*testing.B){
+			ours: func(b *testing.B) {
+				c, path := a.approved(), configFile(b)
+				before := must(os.ReadFile(path))
+				loop(b, func() error {
+					if err := os.WriteFile(path, before, 0o600); err != nil {
+						return err
+					}
+					return login(c, plexauth.NewFileStore(path))
+				})
+			},
+			byHand: func(b *testing.B) {
+				p, path := &plain{a.approved(), plexTV}, configFile(b)
+				before := must(os.ReadFile(path))
+				loop(b, func() error {
+					if err := os.WriteFile(path, before, 0o600); err != nil {
+						return err
+					}
+					token, _, err := p.login()
+					if err != nil {
+						return err
+					}
+					return writeAtomic(path, token)
+				})
+			},
+		}},
+		{"a request through Transport", map[string]func(*testing.B){
+			ours: func(b *testing.B) {
+				c := a.approved()
+				p := must(plexauth.New(options(c, plexTV, nil)))
+				check(b, signIn(p))
+				benchGet(b, p.Transport(c.Transport))
+			},
+			byHand: func(b *testing.B) { benchGet(b, plainTransport{a.approved().Transport, "TEST_token-00000000"}) },
+			xoauth: func(b *testing.B) {
+				benchGet(b, &oauth2.Transport{
+					Source: oauth2.StaticTokenSource(&oauth2.Token{AccessToken: "TEST_token-00000000"}), Base: a.approved().Transport,
+				})
+			},
+		}},
+		{"FileStore.Update, beside temporary file, fsync and rename", map[string]func(*testing.B){
+			ours:   benchFileStore,
+			byHand: func(b *testing.B) { benchFile(b, writeAtomic) },
+		}},
+		{"FileStore.Update, beside os.WriteFile", map[string]func(*testing.B){
+			ours:   benchFileStore,
+			byHand: func(b *testing.B) { benchFile(b, writeUnsafe) },
+		}},
+	}
+}
+
+func (a *answers) client() *http.Client { return &http.Client{Transport: &service{answers: a}} }
+
+func (a *answers) approved() *http.Client {
+	s := &service{answers: a}
+	s.approved.Store(true)
+	return &http.Client{Transport: s}
+}
+
+func loop(b *testing.B, f func() error) {
+	b.ReportAllocs()
+	for b.Loop() {
+		check(b, f())
+	}
+}
+
+func check(b *testing.B, err error) {
+	if err != nil {
+		b.Helper()
+		b.Fatal(err)
+	}
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// benchStart asks for a PIN and remembers it. A PIN that is pending is
+// returned as it is, so the ways of asking alternate.
+func benchStart(b *testing.B, a *answers) {
+	strong := *a
+	strong.created.body = []byte(strings.Replace(string(a.created.body), `"code":"`, `"code":"abcdefghijklmnopqrstu`, 1))
+	wires := map[bool]http.RoundTripper{false: a.client().Transport, true: strong.client().Transport}
+	c := &http.Client{}
+	p := must(plexauth.New(options(c, plexTV, nil)))
+	turn := false
+	loop(b, func() error {
+		turn = !turn
+		c.Transport = wires[turn]
+		_, err := p.Start(context.Background(), plexauth.PinOptions{Strong: turn})
+		return err
+	})
+}
+
+// benchFinish makes one look at each of many PINs: another look at the same
+// one within a second would be answered from the first.
+func benchFinish(b *testing.B, a *answers) {
+	c := a.client()
+	var pending []*plexauth.PlexAuth
+	loop(b, func() error {
+		if len(pending) == 0 {
+			b.StopTimer()
+			for range 1000 {
+				p := must(plexauth.New(options(c, plexTV, nil)))
+				must(p.Start(context.Background(), plexauth.PinOptions{}))
+				pending = append(pending, p)
+			}
+			b.StartTimer()
+		}
+		p := pending[len(pending)-1]
+		pending = pending[:len(pending)-1]
+		_, err := p.Finish(context.Background())
+		return err
+	})
+}
+
+// login is a whole one from nothing to a stored token and account.
+func login(c *http.Client, store plexauth.ConfigStore) error {
+	p, err := plexauth.New(options(c, plexTV, store))
+	if err != nil {
+		return err
+	}
+	return signIn(p)
+}
+
+func signIn(p *plexauth.PlexAuth) error {
+	if _, err := p.Start(context.Background(), plexauth.PinOptions{}); err != nil {
+		return err
+	}
+	s, err := p.Finish(context.Background())
+	if err == nil && (!s.Connected || s.User == "") {
+		err = fmt.Errorf("the login ended as %+v", s)
+	}
+	return err
+}
+
+func benchGet(b *testing.B, t http.RoundTripper) {
+	c := &http.Client{Transport: t}
+	loop(b, func() error {
+		resp, err := c.Get(plexTV + userPath)
+		if err != nil {
+			return err
+		}
+		defer resp.Body.Close()
+		_, err = io.Copy(io.Discard, resp.Body)
+		return err
+	})
+}
+
+// configFile is a config of 20 kB, most of it another program's.
+func configFile(b *testing.B) string {
+	b.Helper()
+	other := map[string]any{}
+	for i := range 200 {
+		other[fmt.Sprintf("setting_%03d", i)] = map[string]any{"enabled": i%2 == 0, "value": i, "note": "kept as it is"}
+	}
+	path := filepath.Join(b.TempDir(), "config.json")
+	check(b, os.WriteFile(path, must(json.MarshalIndent(map[string]any{"other": other, "plex": map[string]any{}}, "", "  ")), 0o600))
+	return path
+}
+
+func benchFileStore(b *testing.B) {
+	s := plexauth.NewFileStore(configFile(b))
+	n := 0
+	loop(b, func() error {
+		n++
+		return s.Update(context.Background(), plexauth.Namespace, func(json.RawMessage) (json.RawMessage, error) {
+			return json.RawMessage(fmt.Sprintf(`{"account_token":"TEST_%d"}`, n)), nil
+		})
+	})
+}
+
+func benchFile(b *testing.B, write func(path, token string) error) {
+	path := configFile(b)
+	n := 0
+	loop(b, func() error {
+		n++
+		return write(path, fmt.Sprintf("TEST_%d", n))
+	})
+}

@@ -1,0 +1,203 @@
+// Command bench measures plexauth beside what one would otherwise write with:
+// net/http by hand, the device flow of golang.org/x/oauth2, and that of
+// github.com/cli/oauth. It prints one table in Markdown:
+//
+//	go run ./bench
+//
+// What is measured:
+//
+//   - Single operations, by testing.Benchmark, with a network that answers in
+//     process: what is left is the client's own work.
+//   - Ten thousand logins that wait for their approval at once, a process for
+//     each client, against a server in another process over one HTTP/2
+//     connection, and in process.
+//
+// The clients of the device flow (RFC 8628) get answers of that flow at the
+// same points. They keep nothing: plexauth reads and writes a store in each of
+// these operations, the others do not. Each number is the median of several
+// rounds, in which the clients take turns, so that a busy machine is busy for
+// all of them.
+package main
+
+import (
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+)
+
+func main() {
+	if role := os.Getenv(roleEnv); role != "" {
+		if err := play(role, os.Args[1]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	testing.Init()
+	rounds := flag.Int("rounds", 5, "how often each operation is measured; the median counts")
+	each := flag.Duration("time", 500*time.Millisecond, "how long an operation is measured in each round")
+	logins := flag.Int("logins", 10_000, "logins that wait at once; 0: leave them out")
+	watch := flag.Duration("watch", 10*time.Second, "how long the waiting is measured")
+	flag.Parse()
+	if err := flag.Set("test.benchtime", each.String()); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if err := run(os.Stdout, *rounds, *logins, *watch); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(w io.Writer, rounds, logins int, watch time.Duration) error {
+	a, err := record()
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "%s, %s/%s, %d × %s, %s, load %s\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
+		runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), cpuModel(), runtime.Version(), load())
+	fmt.Fprintf(w, "| | | %s |\n|---|---|%s\n", strings.Join(contenders, " | "), strings.Repeat("--:|", len(contenders)))
+	for _, op := range operations(a) {
+		printOperation(w, op, rounds)
+	}
+	if logins == 0 {
+		return nil
+	}
+	for _, where := range []struct {
+		name  string
+		http2 bool
+	}{
+		{fmt.Sprintf("%d waits over one HTTP/2 connection", logins), true},
+		{fmt.Sprintf("%d waits in process", logins), false},
+	} {
+		results := map[string]*waits{}
+		for _, name := range append(contenders, shared) {
+			v, err := measureWaits(task{Client: name, Logins: logins, Time: watch}, where.http2)
+			if err != nil {
+				return err
+			}
+			results[name] = v
+		}
+		printWaits(w, where.name, results)
+	}
+	return nil
+}
+
+// printOperation measures an operation and prints its rows.
+func printOperation(w io.Writer, op operation, rounds int) {
+	got := map[string]map[string][]float64{}
+	for range rounds {
+		for _, name := range contenders {
+			f := op.by[name]
+			if f == nil {
+				continue
+			}
+			r := testing.Benchmark(f)
+			if got[name] == nil {
+				got[name] = map[string][]float64{}
+			}
+			got[name]["time"] = append(got[name]["time"], float64(r.NsPerOp()))
+			got[name]["memory"] = append(got[name]["memory"], float64(r.AllocedBytesPerOp()))
+			got[name]["allocations"] = append(got[name]["allocations"], float64(r.AllocsPerOp()))
+		}
+	}
+	first := op.name
+	for _, measure := range []string{"time", "memory", "allocations"} {
+		values := map[string]float64{}
+		for _, name := range contenders {
+			if got[name] != nil {
+				values[name] = median(got[name][measure])
+			}
+		}
+		row(w, first, measure, values, formats[measure])
+		first = ""
+	}
+}
+
+var formats = map[string]func(float64) string{
+	"time":        func(ns float64) string { return short(ns, "ns", "µs", "ms", "s") },
+	"memory":      func(b float64) string { return short(b, "B", "kB", "MB") },
+	"allocations": func(n float64) string { return fmt.Sprintf("%.0f", n) },
+}
+
+func printWaits(w io.Writer, name string, results map[string]*waits) {
+	for _, m := range []struct {
+		name   string
+		of     func(*waits) float64
+		format func(float64) string
+	}{
+		{"resident memory a login", func(v *waits) float64 { return v.Resident }, formats["memory"]},
+		{"heap and stacks a login", func(v *waits) float64 { return v.InUse }, formats["memory"]},
+		{"goroutines a login", func(v *waits) float64 { return v.Goroutines }, fixed},
+		{"processor a look", func(v *waits) float64 { return float64(v.CPU) }, formats["time"]},
+		{"allocations a look", func(v *waits) float64 { return v.Allocs }, formats["allocations"]},
+		{"looks a second and login", func(v *waits) float64 { return v.Pace }, fixed},
+		{"all approved: until the last has ended", func(v *waits) float64 { return float64(v.Finished) }, formats["time"]},
+		{"goroutines left behind", func(v *waits) float64 { return float64(v.Left) }, formats["allocations"]},
+	} {
+		values := map[string]float64{}
+		for _, c := range contenders {
+			values[c] = m.of(results[c])
+		}
+		row(w, name, m.name, values, m.format)
+		name = ""
+		if m.name == "heap and stacks a login" || m.name == "resident memory a login" {
+			row(w, "", "… as profiles of one client", map[string]float64{ours: m.of(results[shared]), byHand: values[byHand]}, m.format)
+		}
+	}
+}
+
+func fixed(v float64) string { return fmt.Sprintf("%.2f", v) }
+
+// row prints one measure, each with its ratio to that of the code by hand.
+func row(w io.Writer, what, measure string, values map[string]float64, format func(float64) string) {
+	fmt.Fprintf(w, "| %s | %s |", what, measure)
+	for _, name := range contenders {
+		v, ok := values[name]
+		switch base := values[byHand]; {
+		case !ok:
+			fmt.Fprint(w, " – |")
+		case name == byHand || base <= 0:
+			fmt.Fprintf(w, " %s |", format(v))
+		default:
+			fmt.Fprintf(w, " %s (%.2f×) |", format(v), v/base)
+		}
+	}
+	fmt.Fprintln(w)
+}
+
+// short prints v with three digits in the unit that suits it.
+func short(v float64, units ...string) string {
+	i := 0
+	for ; v >= 1000 && i < len(units)-1; i++ {
+		v /= 1000
+	}
+	digits := 0
+	if i > 0 && v < 100 {
+		digits = 1
+	}
+	return fmt.Sprintf("%.*f %s", digits, v, units[i])
+}
+
+func cpuModel() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	for line := range strings.Lines(string(b)) {
+		if name, model, ok := strings.Cut(line, ":"); ok && strings.TrimSpace(name) == "model name" {
+			return strings.TrimSpace(model)
+		}
+	}
+	return "processors"
+}
+
+func load() string {
+	b, _ := os.ReadFile("/proc/loadavg")
+	if f := strings.Fields(string(b)); len(f) > 0 {
+		return f[0]
+	}
+	return "unknown"
+}

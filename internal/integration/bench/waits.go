@@ -1,0 +1,366 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"runtime/metrics"
+	"slices"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// shared is plexauth with profilesEach profiles of one client in one store,
+// where ours has a client and a store for each login.
+const (
+	shared       = "plexauth, shared"
+	profilesEach = 20
+)
+
+// task is what a process of the waits is to do. Each contender has one of its
+// own, so that its memory is its own, and the server has another.
+type task struct {
+	Client string
+	Logins int
+	Time   time.Duration // measured, after everybody has looked twice
+	URL    string        // of the server; empty: in process
+	CA     []byte        // of its certificate
+}
+
+// waits is what came out.
+type waits struct {
+	Resident   float64       // bytes a login, as the operating system sees it
+	InUse      float64       // bytes a login, heap and stacks after a collection
+	Goroutines float64       // a login, between two looks
+	CPU        time.Duration // a look
+	Allocs     float64       // a look
+	Pace       float64       // looks a second and login
+	Finished   time.Duration // from the approval of all to the end of the last
+	Left       int           // goroutines more than before
+}
+
+// server is what the server's process says about itself.
+type server struct {
+	URL string
+	CA  []byte
+}
+
+// serve answers on a TLS listener until standard input ends. What is asked of
+// it outside the two flows is for the measuring process.
+func serve() error {
+	a, err := record()
+	if err != nil {
+		return err
+	}
+	s := &service{answers: a}
+	var conns atomic.Int64
+	mux := http.NewServeMux()
+	mux.Handle("/", s)
+	mux.HandleFunc("POST /approve", func(http.ResponseWriter, *http.Request) { s.approved.Store(true) })
+	mux.HandleFunc("GET /connections", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, conns.Load()) })
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	fake := plextest.NewServer()
+	defer fake.Close()
+	config := fake.TLSConfig()
+	config.NextProtos = []string{"h2"}
+	hs := &http.Server{
+		Handler: mux, TLSConfig: config, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100_000},
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			if state == http.StateNew {
+				conns.Add(1)
+			}
+		},
+	}
+	go func() { _ = hs.ServeTLS(l, "", "") }()
+	defer hs.Close()
+	if err := json.NewEncoder(os.Stdout).Encode(server{"https://" + l.Addr().String(), fake.CACertificate()}); err != nil {
+		return err
+	}
+	_, _ = os.Stdin.Read(make([]byte, 1))
+	return nil
+}
+
+// measureWaits starts the processes and returns what the client's found out.
+func measureWaits(t task, http2 bool) (*waits, error) {
+	if http2 {
+		cmd, err := process("server", nil)
+		if err != nil {
+			return nil, err
+		}
+		in, err := cmd.StdinPipe()
+		if err != nil {
+			return nil, err
+		}
+		defer in.Close()
+		out, err := cmd.StdoutPipe()
+		if err != nil {
+			return nil, err
+		}
+		if err := cmd.Start(); err != nil {
+			return nil, err
+		}
+		defer func() { in.Close(); _ = cmd.Wait() }()
+		var s server
+		if err := json.NewDecoder(out).Decode(&s); err != nil {
+			return nil, err
+		}
+		t.URL, t.CA = s.URL, s.CA
+	}
+	cmd, err := process("waits", t)
+	if err != nil {
+		return nil, err
+	}
+	out, err := cmd.Output()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", t.Client, err)
+	}
+	var w waits
+	return &w, json.Unmarshal(out, &w)
+}
+
+const roleEnv = "PLEXAUTH_BENCH_ROLE"
+
+func process(role string, arg any) (*exec.Cmd, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(arg)
+	if err != nil {
+		return nil, err
+	}
+	cmd := exec.Command(self, string(b))
+	cmd.Env = append(os.Environ(), roleEnv+"="+role)
+	cmd.Stderr = os.Stderr
+	return cmd, nil
+}
+
+// play is main for a process that was started by process.
+func play(role, arg string) error {
+	if role == "server" {
+		return serve()
+	}
+	var t task
+	if err := json.Unmarshal([]byte(arg), &t); err != nil {
+		return err
+	}
+	w, err := t.run()
+	if err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(w)
+}
+
+func (t task) run() (*waits, error) {
+	a, err := record()
+	if err != nil {
+		return nil, err
+	}
+	local := &service{answers: a}
+	var c *http.Client
+	if t.URL == "" {
+		c = &http.Client{Transport: local}
+	} else {
+		roots := x509.NewCertPool()
+		roots.AppendCertsFromPEM(t.CA)
+		c = &http.Client{Transport: &counted{service: local, base: &http.Transport{
+			ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots},
+		}}}
+	}
+	begin := t.contender(c)
+	if _, err := begin(); err != nil { // opens the connection
+		return nil, err
+	}
+
+	debug.FreeOSMemory()
+	before, resident, goroutines := inUse(), residentBytes(), runtime.NumGoroutine()
+	all := make([]func(context.Context) error, t.Logins)
+	for i := range all {
+		if all[i], err = begin(); err != nil {
+			return nil, err
+		}
+	}
+	ended := make(chan error, t.Logins)
+	for i, wait := range all {
+		go func() { ended <- wait(context.Background()) }()
+		if i%100 == 99 { // within two seconds: people do not come all at once
+			time.Sleep(2 * time.Second * 100 / time.Duration(t.Logins))
+		}
+	}
+	n := float64(t.Logins)
+	for start := local.looks.Load(); local.looks.Load() < start+2*int64(t.Logins); time.Sleep(100 * time.Millisecond) {
+		if len(ended) > 0 {
+			return nil, fmt.Errorf("a login ended early: %w", <-ended)
+		}
+	}
+	w := &waits{}
+	var rss, alive []float64
+	looks, cpu, allocs, at := local.looks.Load(), cpuTime(), allocations(), time.Now()
+	for time.Since(at) < t.Time {
+		time.Sleep(100 * time.Millisecond)
+		rss = append(rss, float64(residentBytes()))
+		alive = append(alive, float64(runtime.NumGoroutine()))
+	}
+	took, made := time.Since(at), float64(local.looks.Load()-looks)
+	w.CPU = time.Duration(float64(cpuTime()-cpu) / made)
+	w.Allocs = float64(allocations()-allocs) / made
+	w.Pace = made / took.Seconds() / n
+	w.Resident = (median(rss) - float64(resident)) / n
+	w.Goroutines = (median(alive) - float64(goroutines)) / n
+	var used []float64
+	for range 5 { // requests under way come and go
+		used = append(used, float64(inUse())-float64(before))
+		time.Sleep(50 * time.Millisecond)
+	}
+	w.InUse = median(used) / n
+
+	if err := t.approve(c, local); err != nil {
+		return nil, err
+	}
+	approved := time.Now()
+	for range t.Logins {
+		if err := <-ended; err != nil {
+			return nil, err
+		}
+	}
+	w.Finished = time.Since(approved)
+	time.Sleep(100 * time.Millisecond)
+	w.Left = runtime.NumGoroutine() - goroutines
+	return w, nil
+}
+
+// contender returns what begins a login; what that returns waits for its end.
+func (t task) contender(c *http.Client) func() (wait func(context.Context) error, err error) {
+	plex, device := plexTV, deviceTV
+	if t.URL != "" {
+		plex, device = t.URL, t.URL
+	}
+	switch t.Client {
+	case byHand:
+		p := &plain{c, plex}
+		return func() (func(context.Context) error, error) {
+			pin, err := p.create()
+			return func(ctx context.Context) error { return p.wait(ctx, pin) }, err
+		}
+	case xoauth:
+		x := newXOAuth2(c, device)
+		return func() (func(context.Context) error, error) {
+			d, err := x.create()
+			return func(ctx context.Context) error { return x.wait(ctx, d) }, err
+		}
+	case cli:
+		x := newCLIOAuth(c, device)
+		return func() (func(context.Context) error, error) {
+			d, err := x.create()
+			return func(ctx context.Context) error { return x.wait(ctx, d) }, err
+		}
+	}
+	profiles := 1 // of one client and its store
+	if t.Client == shared {
+		profiles = profilesEach
+	}
+	o := options(c, plex, nil)
+	var client *plexauth.PlexAuth
+	begun := 0
+	return func() (func(context.Context) error, error) {
+		if begun%profiles == 0 {
+			var err error
+			if client, err = plexauth.New(o); err != nil {
+				return nil, err
+			}
+		}
+		p := client.Instance("user " + strconv.Itoa(begun%profiles))
+		begun++
+		_, err := p.Start(context.Background(), plexauth.PinOptions{})
+		return func(ctx context.Context) error { _, err := p.Wait(ctx); return err }, err
+	}
+}
+
+func (t task) approve(c *http.Client, local *service) error {
+	local.approved.Store(true)
+	if t.URL == "" {
+		return nil
+	}
+	resp, err := c.Get(t.URL + "/connections")
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	var conns int
+	if _, err := fmt.Fscan(resp.Body, &conns); err != nil || conns != 1 {
+		return fmt.Errorf("%d connections, not one (%w)", conns, err)
+	}
+	resp, err = c.Post(t.URL+"/approve", "", nil)
+	if err != nil {
+		return err
+	}
+	return resp.Body.Close()
+}
+
+// counted counts the looks that leave for the server.
+type counted struct {
+	*service
+	base http.RoundTripper
+}
+
+func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
+	if path := r.URL.Path; path == tokenPath || path == c.pinPath {
+		c.looks.Add(1)
+	}
+	return c.base.RoundTrip(r)
+}
+
+func inUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapInuse + m.StackInuse
+}
+
+// residentBytes is the process's resident memory; 0 where there is no /proc.
+func residentBytes() int {
+	b, _ := os.ReadFile("/proc/self/statm")
+	if f := strings.Fields(string(b)); len(f) > 1 {
+		pages, _ := strconv.Atoi(f[1])
+		return pages * os.Getpagesize()
+	}
+	return 0
+}
+
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	_ = syscall.Getrusage(syscall.RUSAGE_SELF, &u) // cannot fail with this argument
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func allocations() uint64 {
+	s := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
+	metrics.Read(s)
+	return s[0].Value.Uint64()
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	if len(v)%2 == 0 {
+		return (v[len(v)/2-1] + v[len(v)/2]) / 2
+	}
+	return v[len(v)/2]
+}
