@@ -113,6 +113,7 @@ var wireFaults = []wireFault{
 
 	{name: "429", says: slowDown, Fault: tooMany(""), status: 429, code: 1003},
 	{name: "429 for 7 seconds", says: slowDown, Fault: tooMany("7"), pause: 7 * time.Second, status: 429, code: 1003},
+	{name: "429 for 20 seconds", says: slowDown, Fault: tooMany("20"), pause: 20 * time.Second, status: 429, code: 1003},
 	{name: "429 for 999999 seconds", says: slowDown, Fault: tooMany("999999"), pause: time.Hour, status: 429, code: 1003},
 	{name: "429 until 2060", says: slowDown, Fault: tooMany(farDate), pause: time.Hour, status: 429, code: 1003},
 	{name: "429 for garbage", says: slowDown, Fault: tooMany("soon; -1"), status: 429, code: 1003},

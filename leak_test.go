@@ -97,7 +97,7 @@ func spellings(secret string) []string {
 	start := b[:min(len(b), 10)]
 	goBytes, decimal := fmt.Sprintf("%#v", start), strings.Trim(fmt.Sprint(start), "[]")
 	all := []string{
-		secret, url.QueryEscape(secret), url.PathEscape(secret), strings.Trim(strconv.Quote(secret), `"`),
+		secret, url.QueryEscape(secret), url.PathEscape(secret), strings.ReplaceAll(url.QueryEscape(secret), "+", "%20"), strings.Trim(strconv.Quote(secret), `"`),
 		hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)),
 		strings.TrimSuffix(strings.TrimPrefix(goBytes, "[]byte{"), "}"), decimal, strings.ReplaceAll(decimal, " ", ", "),
 	}
@@ -331,19 +331,29 @@ func (l *leaky) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	l.see("url", u.String())
 	l.add("sent token", r.Header.Get("X-Plex-Token"))
+	quote := fmt.Sprintf("%s %s?%s %v", r.Method, r.URL.Path, r.URL.RawQuery, r.Header["X-Plex-Token"])
 	if r.GetBody != nil {
 		var sent struct {
 			JWT string `json:"jwt"`
 		}
 		if body, err := r.GetBody(); err == nil && json.NewDecoder(body).Decode(&sent) == nil {
 			l.add("device JWT", sent.JWT)
+			quote += " " + sent.JWT
 		}
 	}
 	resp, err := l.plex.Client().Transport.RoundTrip(r)
 	if err != nil { // as careless transports do
-		err = fmt.Errorf("%s %s with %v: %w", r.Method, r.URL, r.Header, err)
+		return nil, fmt.Errorf("%s: %w", quote, err)
 	}
-	return resp, err
+	switch resp.StatusCode {
+	case 400, 403, 404, 422, 498, 500: // and careless servers
+		b, _ := io.ReadAll(resp.Body)
+		text, _ := json.Marshal(quote)
+		b = bytes.Replace(b, []byte(`"message":"`), append(append([]byte(`"message":`), bytes.TrimSuffix(text, []byte(`"`))...), ' '), 1)
+		resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(b)), int64(len(b))
+		resp.Header.Del("Content-Length")
+	}
+	return resp, nil
 }
 
 // careless is a store that quotes what it cannot write. All that passes it is
