@@ -1,0 +1,104 @@
+package plexauth_test
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// faultsDocument prints the rules.
+func faultsDocument() string {
+	var b strings.Builder
+	b.WriteString(`# What happens when plex.tv fails
+
+Every operation under every fault, on one request of it. This page is written by a test (` + "`go test -run TestFaultMatrix -update .`" + `) from
+the same rules that the test holds the library to, each cell of it in a world of its own: what kind of error comes back
+(errors.Is finds that kind and no other), what the store holds, how many requests were made in all, and how long it took.
+Where the call fails, the test then lets the weather pass and calls once more: nothing was lost, and where plex.tv has
+said no, it is not asked again.
+
+- A fault lasts until the call returns. "Redirect on plex.tv" is the exception: it leads to the true answer.
+- "200 XML" and the like: status and body; "401/1001": status and plex.tv's code; "422 on the token": its older words.
+- \*Error: an error without a kind of its own, with plex.tv's status, code and words.
+- An attempt takes ten seconds at most, four at a media server. A read is repeated three times on weather and a rate
+  limit, a write only where it certainly had no effect, the look at a PIN by the next look alone.
+- The PIN of a Wait lives for five minutes here.
+
+`)
+	for _, o := range operations {
+		fmt.Fprintf(&b, "## %s\n\n`%s`; what fails is `%s %s`.\n\n", strings.ToUpper(o.name[:1])+o.name[1:], o.call, o.hits.Method, o.hits.Path)
+		var names, rows []string
+		for _, f := range wireFaults {
+			names, rows = append(names, f.name), append(rows, o.expect(f).row())
+		}
+		writeTable(&b, names, rows)
+	}
+	b.WriteString(`## When the store fails
+
+At the moment when an operation saves. What exists nowhere else by then, such as a token whose predecessor plex.tv has
+already retired, is tried again, for five minutes at most; all else is told at once. The caller of a store that hangs
+waits for ten minutes here. No error shows what could not be written.
+
+`)
+	b.WriteString(savesDocument())
+	return strings.TrimRight(b.String(), "\n") + "\n"
+}
+
+// writeTable writes faults and outcomes, those that are alike in one line.
+func writeTable(b *strings.Builder, names, rows []string) {
+	b.WriteString("| under | error | the store holds | requests | takes |\n|---|---|---|---|---|\n")
+	under := map[string][]string{}
+	for i, row := range rows {
+		under[row] = append(under[row], names[i])
+	}
+	for _, row := range rows {
+		if under[row] != nil {
+			fmt.Fprintf(b, "| %s | %s |\n", strings.Join(under[row], ", "), row)
+			delete(under, row)
+		}
+	}
+	b.WriteString("\n")
+}
+
+// row is an outcome as the document tells it.
+func (x outcome) row() string {
+	var names []string
+	for _, k := range kinds {
+		if slices.Contains(x.is, k.is) {
+			names = append(names, k.name)
+		}
+	}
+	if slices.Contains(x.is, context.DeadlineExceeded) {
+		names = append(names, "ctx's")
+	}
+	switch {
+	case !x.fails:
+		names = []string{"–"}
+	case len(names) == 0:
+		names = []string{"\\*Error"}
+	}
+	requests := fmt.Sprint(x.least)
+	if x.most > x.least {
+		requests += fmt.Sprintf("–%d", x.most)
+	}
+	return fmt.Sprintf("%s | %s | %s | %s", strings.Join(names, ", "), x.store, requests, span(x.took, x.within))
+}
+
+// span is a range of time, in seconds or minutes.
+func span(from, to time.Duration) string {
+	text := func(d time.Duration) string {
+		if d >= 100*time.Second {
+			return fmt.Sprintf("%.1f min", d.Minutes())
+		}
+		return strings.TrimSuffix(fmt.Sprintf("%.1f", d.Seconds()), ".0") + " s"
+	}
+	switch {
+	case to == 0:
+		return "no time"
+	case text(from) == text(to):
+		return text(to)
+	}
+	return text(from) + " to " + text(to)
+}
