@@ -44,7 +44,7 @@ func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
 	if err != nil {
 		return p.blank(), err
 	}
-	if l := p.lifeOf(b); l.renewable() || l.err != nil {
+	if l := p.lifeOf(b); l.err != nil || l.renewable() && isJWT(l.token.Secret()) {
 		return p.Refresh(ctx)
 	}
 	return p.statusNow(ctx, p.ask(ctx, func(t Token, clientID string) error { return p.moveOver(ctx, t, clientID) }))
@@ -58,6 +58,9 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 		err := p.update(ctx, func(b *profile) (err error) {
 			if !b.token("account_token").Equal(t) {
 				return errors.New("plexauth: somebody has signed in anew meanwhile, nothing was changed")
+			}
+			if isJWT(t.Secret()) && b.life().renewable() { // an earlier call got it after all
+				return nil
 			}
 			if isJWT(t.Secret()) {
 				return errors.New("plexauth: the token is a JWT already, and its device key is not here")
@@ -76,7 +79,7 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 			}
 			return err
 		}, t)
-		if err != nil {
+		if err != nil || d == nil {
 			return err
 		}
 		err = p.client.register(ctx, d, t)

@@ -358,4 +358,18 @@ var operations = []operation{
 			return w, func() (any, error) { return w.SignOut(t.Context()) }
 		},
 	},
+	{
+		name: "sign-out, device key", call: "SignOut", hits: on("DELETE", "/api/v2/users/signout"), kind: write, account: true, bare: true, done: signedOut,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := newDeviceWorld(t)
+			return w, func() (any, error) { return w.SignOut(t.Context()) }
+		},
+	},
+	{
+		name: "move over to a device key", call: "UseDeviceKey", hits: on("POST", "/api/v2/auth/jwk"), kind: write, account: true, after: 3, done: renewed,
+		begin: func(t *testing.T) (*world, func() (any, error)) {
+			w := signedIn(t)
+			return w, func() (any, error) { return w.UseDeviceKey(t.Context()) }
+		},
+	},
 }
