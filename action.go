@@ -40,22 +40,24 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 	}
 	pending := b.pending()
 	if pending == nil || !pending.answers(pending.clientID, o) {
-		h.mu.Lock()
-		last := h.started
-		h.mu.Unlock()
-		if pending != nil && pending.created.After(last) && pending.created.Before(time.Now()) {
-			last = pending.created // another replica's
+		next := h.logins.nextWebStart(h.instance)
+		if pending != nil && pending.created.Before(time.Now()) { // perhaps another replica's
+			if after := pending.created.Add(startPause); after.After(next) {
+				next = after
+			}
 		}
-		if wait := time.Until(last.Add(startPause)); wait > 0 {
+		if wait := time.Until(next); wait > 0 {
 			fail(w, &problem{status: http.StatusTooManyRequests, Word: "too_soon", Message: "The last code is only just made. A new one can be had in a few seconds.", RetryAfter: seconds(wait)})
 			return
 		}
 	}
 	pin, err := h.Start(r.Context(), o)
-	if err == nil && (pending == nil || pin.ID != pending.id) || errors.Is(err, ErrStore) {
-		h.mu.Lock()
-		h.started = time.Now()
-		h.mu.Unlock()
+	var e *Error
+	switch {
+	case err == nil && (pending == nil || pin.ID != pending.id), errors.Is(err, ErrStore):
+		h.logins.noteWebStart(h.instance, startPause)
+	case errors.As(err, &e) && e.StatusCode/100 == 2: // plex.tv may have made one all the same
+		h.logins.noteWebStart(h.instance, failedStartPause)
 	}
 	if err == nil {
 		h.news(nil)

@@ -16,9 +16,10 @@ import (
 )
 
 const (
-	startPause  = 10 * time.Second // between the PINs that the web starts
-	longestWait = 30 * time.Second // of a long poll
-	biggestBody = 64 << 10
+	startPause       = 10 * time.Second // between the PINs that the web starts
+	failedStartPause = 2 * time.Second
+	longestWait      = 30 * time.Second // of a long poll
+	biggestBody      = 64 << 10
 )
 
 // Handler returns this profile's panel: the page, its assets and the HTTP API

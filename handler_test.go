@@ -531,6 +531,8 @@ func TestPanelTrouble(t *testing.T) {
 		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "connect")
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 200, Body: "<html></html>", ContentType: "text/html"})
 		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "content")
+		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon") // that may have made a PIN
+		time.Sleep(2 * time.Second)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Hang: true, Times: 2})
 		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "timeout")
 		w.plex.ResetFaults()
@@ -746,5 +748,33 @@ func TestPanelBadInstance(t *testing.T) {
 		f := openPanel(t, w.Instance("a\nb"))
 		f.refused(f.do(http.MethodGet, "/status", ""), http.StatusInternalServerError, "internal")
 		time.Sleep(time.Hour)
+	})
+}
+
+// A host may put the fragment into a form of its own, and forms do not nest.
+func TestHTMLHasNoForm(t *testing.T) {
+	assert.NotContains(t, plexauth.HTML(), "<form")
+	assert.NotContains(t, plexauth.HTML(), `type="submit"`)
+}
+
+// G12: the ten seconds are the profile's, however many handlers it has.
+func TestPanelStartsPerProfile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		c, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		post := func(h http.Handler, route string) int {
+			rec := httptest.NewRecorder()
+			req := httptest.NewRequest("POST", "http://app.example/"+route, strings.NewReader("{}"))
+			req.Header.Set("Content-Type", "application/json")
+			h.ServeHTTP(rec, req)
+			return rec.Code
+		}
+		first, second := w.Handler(c), w.Handler(c)
+		require.Equal(t, http.StatusOK, post(first, "start"))
+		require.Equal(t, http.StatusOK, post(first, "cancel"))
+		assert.Equal(t, http.StatusTooManyRequests, post(second, "start"))
+		time.Sleep(11 * time.Second)
+		assert.Equal(t, http.StatusOK, post(second, "start"))
 	})
 }

@@ -35,9 +35,22 @@ var (
 
 // logins are the logins that this process looks after, one a profile.
 type logins struct {
-	mu         sync.Mutex               // guards byInstance, never held while waiting
+	mu         sync.Mutex               // guards the maps, never held while waiting
 	byInstance map[string]func() *login // hidden
 	starting   turns                    // whose turn it is to Start
+	webStarts  map[string]time.Time     // when the next one may be made from the web
+}
+
+func (l *logins) nextWebStart(instance string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.webStarts[instance]
+}
+
+func (l *logins) noteWebStart(instance string, pause time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.webStarts[instance] = time.Now().Add(pause)
 }
 
 // login is what all who wait for one PIN in this process share: they look in

@@ -35,7 +35,6 @@ type panel struct {
 	reading  chan struct{} // holds whoever reads the store for all
 
 	mu      sync.Mutex    // guards the rest, never held while waiting
-	started time.Time     // when the last PIN was made
 	waiting bool          // the waiter looks after a login
 	finding bool          // a new login's server is being looked for
 	ended   *problem      // how the last login ended, or that search; nil: well, or not yet

@@ -235,7 +235,7 @@ func New(o Options) (*PlexAuth, error) {
 	if s.store == nil {
 		s.store = NewMemoryStore()
 	}
-	s.logins.byInstance = map[string]func() *login{}
+	s.logins.byInstance, s.logins.webStarts = map[string]func() *login{}, map[string]time.Time{}
 	return &PlexAuth{shared: s, instance: normalizeInstance(o.Instance)}, nil
 }
 

@@ -116,18 +116,30 @@ class Panel {
     on(this.id("btn-connect-plex"), "click", () => this.start());
     on(this.id("btn-plex-restart"), "click", () => this.start());
     on(this.id("btn-plex-cancel"), "click", (e) => this.cancel(e.currentTarget));
-    on(this.id("btn-delete-plex"), "click", () => this.part("confirm").showModal());
-    on(this.part("confirm"), "close", (e) => this.disconnect(e.currentTarget.returnValue === "yes"));
+    // No forms: a host may have put the panel into one of its own.
+    const confirm = this.part("confirm");
+    on(this.id("btn-delete-plex"), "click", () => { confirm.returnValue = ""; confirm.showModal(); });
+    for (const button of confirm?.querySelectorAll("button") ?? []) on(button, "click", () => confirm.close(button.value));
+    on(confirm, "close", () => this.disconnect(confirm.returnValue === "yes"));
+    const submit = (part, act) => {
+      const button = part?.querySelector("[data-do]");
+      on(button, "click", () => act(button));
+      on(part, "keydown", (e) => {
+        if (e.key !== "Enter" || e.isComposing || e.target === button) return;
+        e.preventDefault();
+        act(button);
+      });
+    };
     on(this.id("plex_qc_copy"), "click", () => this.copy());
     on(this.part("problem-action"), "click", () => this.retry?.());
     on(this.part("test"), "click", (e) => this.test(e.currentTarget));
     on(this.part("change-server"), "click", () => this.showServers(!this.serversOpen()));
-    on(this.part("server-form"), "submit", (e) => this.useServer(e));
-    on(this.part("address-form"), "submit", (e) => this.useAddress(e));
+    submit(this.part("server-form"), (button) => this.useServer(button));
+    submit(this.part("address-form"), (button) => this.useAddress(button));
     on(this.id("plex_server_url"), "change", () => this.tryAddress());
     on(this.id("btn-plex-auto"), "click", (e) => this.act(e.currentTarget, () => post("inspect"), "server"));
     on(this.id("plex_user_pick_btn"), "click", () => this.showUsers(!this.open.users));
-    on(this.part("user-form"), "submit", (e) => this.useUser(e));
+    submit(this.part("user-form"), (button) => this.useUser(button));
     on(this.part("user-list"), "change", () => this.render());
     on(document, "visibilitychange", () => this.wake?.());
   }
@@ -393,19 +405,17 @@ class Panel {
     this.render();
   }
 
-  async useServer(event) {
-    event.preventDefault();
+  async useServer(button) {
     const choice = this.part("server-list").querySelector("input:checked");
-    if (choice && await this.act(event.submitter, () => post("server", { machine_id: choice.value }), "server")) {
+    if (choice && await this.act(button, () => post("server", { machine_id: choice.value }), "server")) {
       this.showServers(false);
       this.part("change-server").focus();
     }
   }
 
-  async useAddress(event) {
-    event.preventDefault();
+  async useAddress(button) {
     const url = this.id("plex_server_url").value.trim();
-    if (url && await this.act(event.submitter, () => post("server", { url }), "server")) {
+    if (url && await this.act(button, () => post("server", { url }), "server")) {
       this.showServers(false);
       this.part("change-server").focus();
     }
@@ -449,11 +459,10 @@ class Panel {
     this.render();
   }
 
-  async useUser(event) {
-    event.preventDefault();
+  async useUser(button) {
     const choice = this.part("user-list").querySelector("input:checked");
     const pin = this.id("plex_home_pin").value;
-    if (choice && await this.act(event.submitter, () => post("user", { uuid: choice.value, pin }), "user")) {
+    if (choice && await this.act(button, () => post("user", { uuid: choice.value, pin }), "user")) {
       this.id("plex_home_pin").value = "";
       this.showUsers(false);
       this.id("plex_user_pick_btn").focus();

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -216,7 +217,12 @@ func (p *tab) quiet() {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	assert.Empty(p.t, p.loud, "console")
+	// A hint to authors of pages: the panel has no forms on purpose, for a host
+	// may put it into its own.
+	loud := slices.DeleteFunc(slices.Clone(p.loud), func(s string) bool {
+		return strings.HasPrefix(s, "debug:") && strings.Contains(s, "Password field is not contained in a form")
+	})
+	assert.Empty(p.t, loud, "console")
 	var at string
 	for _, s := range p.sent {
 		u, err := url.Parse(s)
