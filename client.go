@@ -42,7 +42,7 @@ type client struct {
 	app        string // origin of the web sign-in page
 	link       string // origin of the pages a person types a code into
 	sameOrigin bool   // all of them are one, Options.BaseURL
-	identity   http.Header
+	identity   identity
 	guard      rateGuard
 	keys       keyset // plex.tv's, to verify JWTs with
 	clock      clock  // plex.tv's
@@ -68,11 +68,26 @@ func newClient(o Options) *client {
 	return c
 }
 
-// identity builds the headers by which plex.tv knows and lists a device. All
-// their values are fit for the wire, whatever a product or a host is called.
-func (o Options) identity() http.Header {
+// identity is the headers by which plex.tv knows and lists a device. They are
+// on many requests, so their values are shared and must not be changed.
+type identity []identityHeader
+
+type identityHeader struct {
+	name  string
+	value [1]string
+}
+
+func (id identity) putOn(h http.Header) {
+	for i := range id {
+		h[id[i].name] = id[i].value[:]
+	}
+}
+
+// identity builds the headers. All their values are fit for the wire, whatever
+// a product or a host is called.
+func (o Options) identity() identity {
 	host, _ := os.Hostname()
-	h := http.Header{}
+	id := make(identity, 0, 7)
 	for _, f := range []struct{ name, value, otherwise string }{
 		{"X-Plex-Product", o.Product, ""},
 		{"X-Plex-Version", o.Version, "0"},
@@ -90,10 +105,10 @@ func (o Options) identity() http.Header {
 			v = headerSafe(o.Product)
 		}
 		if v != "" {
-			h[f.name] = []string{v}[:1:1]
+			id = append(id, identityHeader{f.name, [1]string{v}})
 		}
 	}
-	return h
+	return id
 }
 
 // headerSafe makes a name fit for a header: one line of valid UTF-8 (which
@@ -267,9 +282,7 @@ func (c *client) transport() http.RoundTripper {
 func (c *client) header(q *call) http.Header {
 	h := make(http.Header, len(c.identity)+6)
 	if q.server == nil || !q.token.IsZero() { // half an identity would register a device
-		for k, v := range c.identity {
-			h[k] = v
-		}
+		c.identity.putOn(h)
 	}
 	h["Accept"] = jsonOnly
 	h["User-Agent"] = userAgent

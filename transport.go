@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -129,9 +130,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	// A RoundTripper must not change the caller's request.
 	r := *req
 	r.Header = make(http.Header, len(req.Header)+len(s.identity)+1)
-	for k, v := range s.identity {
-		r.Header[k] = v
-	}
+	s.identity.putOn(r.Header)
 	if token != nil {
 		r.Header["X-Plex-Token"] = token
 	}
@@ -203,7 +202,7 @@ type source struct {
 	serverJWT    bool // server is the account's JWT, which the server has accepted
 	serverOrigin string
 	insecure     bool // its certificate is not checked
-	identity     http.Header
+	identity     identity
 
 	life *life     // of the account token
 	due  time.Time // when to renew it, by plex.tv's clock; zero: never
@@ -293,9 +292,9 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 		}
 		_, generation = p.sources.get(p.instance)
 	}
-	s = &source{read: read, identity: p.client.identity.Clone()}
+	s = &source{read: read, identity: p.client.identity}
 	if v.ClientID != "" {
-		s.identity["X-Plex-Client-Identifier"] = []string{v.ClientID}[:1:1]
+		s.identity = append(slices.Clip(s.identity), identityHeader{"X-Plex-Client-Identifier", [1]string{v.ClientID}})
 	}
 	switch {
 	case v.AccountToken.IsZero():
