@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strings"
 	"time"
 
@@ -302,7 +303,12 @@ func adds(key string) func(json.RawMessage) (json.RawMessage, error) {
 func together(ctx context.Context, stores []plexauth.ConfigStore, namespace string, each, have int) error {
 	err := atOnce(len(stores), func(i int) error {
 		for n := range each {
-			if err := stores[i].Update(ctx, namespace, adds(fmt.Sprintf("k%d-%d", i, n))); err != nil {
+			add := adds(fmt.Sprintf("k%d-%d", i, n))
+			err := stores[i].Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				runtime.Gosched() // so that a store that reads too early meets the others, on one processor too
+				return add(current)
+			})
+			if err != nil {
 				return err
 			}
 		}
