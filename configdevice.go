@@ -124,15 +124,16 @@ func (b *profile) movedOver(clientID string) bool {
 }
 
 // takesJWT reports whether a media server is known to have accepted the
-// account's JWT as its token.
-func (b *profile) takesJWT(machineID string) bool {
-	return machineID != "" && b.text("_jwt_server") == machineID
+// account's JWT as its token, at this very address.
+func (b *profile) takesJWT(machineID, address string) bool {
+	machine, at, ok := strings.Cut(b.text("_jwt_server"), " ")
+	return ok && machineID != "" && machine == machineID && address != "" && sameServer(at, address)
 }
 
-func (b *profile) setTakesJWT(machineID string, takes bool) {
+func (b *profile) setTakesJWT(machineID, address string, takes bool) {
 	if takes {
-		b.setText("_jwt_server", machineID)
-	} else if b.takesJWT(machineID) {
+		b.setText("_jwt_server", machineID+" "+address)
+	} else if b.takesJWT(machineID, address) {
 		b.remove("_jwt_server")
 	}
 }

@@ -36,7 +36,7 @@ func (b *profile) server() savedServer {
 	if s.bound || at == "" { // of a token without this note CrossWatch takes it to be the server's, too
 		s.token = t
 	}
-	if account := b.token("account_token"); s.token.IsZero() && b.takesJWT(s.machineID) && isJWT(account.Secret()) {
+	if account := b.token("account_token"); s.token.IsZero() && b.takesJWT(s.machineID, s.url) && isJWT(account.Secret()) {
 		s.token = account
 	}
 	if u, err := url.Parse(s.url); err == nil && (at == "" || sameServer(at, s.url)) { // else it is new, and a choice
@@ -52,6 +52,9 @@ func (b *profile) server() savedServer {
 // server goes.
 func (b *profile) setServer(address, machineID string) {
 	before := b.server()
+	if b.takesJWT(machineID, before.url) { // it answers as the same machine, at another address perhaps
+		b.setTakesJWT(machineID, address, true)
+	}
 	if !sameServer(address, before.url) {
 		b.setText("server_url", address)
 	}

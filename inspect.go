@@ -137,7 +137,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	if err := f.checkToken(); err != nil {
 		missing("server token", err)
 	}
-	if n := b.accountNumber(); f.server != nil && (n == 0 || n == 1 || f.machineID != f.saved.machineID) {
+	if n := b.accountNumber(); f.server != nil && (n == 0 || n == 1 || f.server.Owned || f.machineID != f.saved.machineID) {
 		if f.number, err = f.findNumber(ctx, run, b.clientID()); err != nil {
 			missing("account_id", err)
 		}
@@ -372,6 +372,9 @@ func (f *finding) write(b *profile) {
 	if f.address != nil {
 		theirs := f.typed || f.address.class < classLocal && !f.saved.found
 		b.setFound(!theirs)
+	}
+	if f.number == 0 && f.server != nil && !f.server.Owned && b.accountNumber() == 1 { // that is its owner
+		b.setText("account_id", "")
 	}
 	if f.number != 0 {
 		b.setAccountNumber(f.number)

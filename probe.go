@@ -139,7 +139,7 @@ func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *ProbedAddr
 	if err == nil || errors.Is(err, ErrServerToken) {
 		err = errors.Join(err, p.update(ctx, func(b *profile) error {
 			if b.server().machineID == server.MachineID && isJWT(b.text("account_token")) {
-				b.setTakesJWT(server.MachineID, err == nil)
+				b.setTakesJWT(server.MachineID, server.URL, err == nil)
 			}
 			return nil
 		}))
