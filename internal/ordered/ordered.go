@@ -49,10 +49,14 @@ func Parse(data []byte) (*Object, error) {
 	}
 	data = bytes.Clone(data)
 	i := skipSpace(data, 0)
+	text := "" // of a short document, so that its keys share one piece of memory
+	if len(data) < 1<<10 {
+		text = string(data)
+	}
 	o := &Object{members: make([]Member, 0, min(1+len(data)/24, 16))} // a guess, good for short objects
 	for i = skipSpace(data, i+1); data[i] != '}'; {
 		keyStart, keyEnd := i, skipValue(data, i)
-		key, err := Unquote(data[keyStart:keyEnd])
+		key, err := readKey(text, data, keyStart, keyEnd)
 		if err != nil {
 			return nil, err
 		}
@@ -71,6 +75,14 @@ func Parse(data []byte) (*Object, error) {
 		}
 	}
 	return o, nil
+}
+
+// readKey reads data[from:to], from text where that has it.
+func readKey(text string, data []byte, from, to int) (string, error) {
+	if text != "" && plain(data[from+1:to-1]) {
+		return text[from+1 : to-1], nil
+	}
+	return Unquote(data[from:to])
 }
 
 // Unquote reads a JSON string. Few of them need a decoder.
