@@ -42,19 +42,20 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each operation is measured; the median counts")
 	each := flag.Duration("time", 500*time.Millisecond, "how long an operation is measured in each round")
 	logins := flag.Int("logins", 10_000, "logins that wait at once; 0: leave them out")
+	pace := flag.Int("pace", 2, "seconds between two looks at one login; at 1 the two processors of a small machine are busy with nothing else")
 	watch := flag.Duration("watch", 10*time.Second, "how long the waiting is measured")
 	flag.Parse()
 	if err := flag.Set("test.benchtime", each.String()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	if err := run(os.Stdout, *rounds, *logins, *watch); err != nil {
+	if err := run(os.Stdout, *rounds, task{Logins: *logins, Pace: *pace, Time: *watch}); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(w io.Writer, rounds, logins int, watch time.Duration) error {
+func run(w io.Writer, rounds int, t task) error {
 	a, err := record()
 	if err != nil {
 		return err
@@ -65,25 +66,26 @@ func run(w io.Writer, rounds, logins int, watch time.Duration) error {
 	for _, op := range operations(a) {
 		printOperation(w, op, rounds)
 	}
-	if logins == 0 {
+	if t.Logins == 0 {
 		return nil
 	}
 	for _, where := range []struct {
 		name  string
 		http2 bool
 	}{
-		{fmt.Sprintf("%d waits over one HTTP/2 connection", logins), true},
-		{fmt.Sprintf("%d waits in process", logins), false},
+		{fmt.Sprintf("%d waits, a look each %d s, over one HTTP/2 connection", t.Logins, t.Pace), true},
+		{fmt.Sprintf("%d waits, a look each %d s, in process", t.Logins, t.Pace), false},
 	} {
 		results := map[string]*waits{}
 		for _, name := range append(contenders, shared) {
-			v, err := measureWaits(task{Client: name, Logins: logins, Time: watch}, where.http2)
+			t.Client = name
+			v, err := measureWaits(t, where.http2)
 			if err != nil {
 				return err
 			}
 			results[name] = v
 		}
-		printWaits(w, where.name, results)
+		printWaits(w, where.name, t.Pace, results)
 	}
 	return nil
 }
@@ -125,7 +127,7 @@ var formats = map[string]func(float64) string{
 	"allocations": func(n float64) string { return fmt.Sprintf("%.0f", n) },
 }
 
-func printWaits(w io.Writer, name string, results map[string]*waits) {
+func printWaits(w io.Writer, name string, pace int, results map[string]*waits) {
 	for _, m := range []struct {
 		name   string
 		of     func(*waits) float64
@@ -136,7 +138,7 @@ func printWaits(w io.Writer, name string, results map[string]*waits) {
 		{"goroutines a login", func(v *waits) float64 { return v.Goroutines }, fixed},
 		{"processor a look", func(v *waits) float64 { return float64(v.CPU) }, formats["time"]},
 		{"allocations a look", func(v *waits) float64 { return v.Allocs }, formats["allocations"]},
-		{"looks a second and login", func(v *waits) float64 { return v.Pace }, fixed},
+		{fmt.Sprintf("looks a login in %d s", pace), func(v *waits) float64 { return v.Pace }, fixed},
 		{"all approved: until the last has ended", func(v *waits) float64 { return float64(v.Finished) }, formats["time"]},
 		{"goroutines left behind", func(v *waits) float64 { return float64(v.Left) }, formats["allocations"]},
 	} {

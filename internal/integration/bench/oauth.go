@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/cli/oauth/api"
 	"github.com/cli/oauth/device"
@@ -116,9 +114,6 @@ func (x *cliOAuth) login() error {
 }
 
 func (x *cliOAuth) wait(ctx context.Context, d *device.CodeResponse) error {
-	if d.Interval != 1 {
-		return fmt.Errorf("an interval of %v", time.Duration(d.Interval)*time.Second)
-	}
 	t, err := device.Wait(ctx, x.http, x.origin+tokenPath, device.WaitOptions{ClientID: clientID, DeviceCode: d})
 	if err != nil {
 		return err

@@ -142,9 +142,9 @@ func (p *plain) login() (token string, u *plainUser, err error) {
 	return token, u, err
 }
 
-// wait looks once a second.
-func (p *plain) wait(ctx context.Context, pin *plainPIN) error {
-	tick := time.NewTicker(time.Second)
+// wait looks at this pace.
+func (p *plain) wait(ctx context.Context, pin *plainPIN, pace time.Duration) error {
+	tick := time.NewTicker(pace)
 	defer tick.Stop()
 	for {
 		select {

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -36,6 +37,7 @@ const (
 type task struct {
 	Client string
 	Logins int
+	Pace   int           // seconds between two looks
 	Time   time.Duration // measured, after everybody has looked twice
 	URL    string        // of the server; empty: in process
 	CA     []byte        // of its certificate
@@ -44,11 +46,11 @@ type task struct {
 // waits is what came out.
 type waits struct {
 	Resident   float64       // bytes a login, as the operating system sees it
-	InUse      float64       // bytes a login, heap and stacks after a collection
+	InUse      float64       // bytes a login, heap and stacks after a collection, the least of several
 	Goroutines float64       // a login, between two looks
 	CPU        time.Duration // a look
 	Allocs     float64       // a look
-	Pace       float64       // looks a second and login
+	Pace       float64       // looks a login in the pace's time
 	Finished   time.Duration // from the approval of all to the end of the last
 	Left       int           // goroutines more than before
 }
@@ -198,11 +200,11 @@ func (t task) run() (*waits, error) {
 		}
 	}
 	ended := make(chan error, t.Logins)
-	for i, wait := range all {
-		go func() { ended <- wait(context.Background()) }()
-		if i%100 == 99 { // within two seconds: people do not come all at once
-			time.Sleep(2 * time.Second * 100 / time.Duration(t.Logins))
-		}
+	for _, wait := range all {
+		go func() {
+			time.Sleep(rand.N(time.Duration(t.Pace) * time.Second)) // people do not come all at once
+			ended <- wait(context.Background())
+		}()
 	}
 	n := float64(t.Logins)
 	for start := local.looks.Load(); local.looks.Load() < start+2*int64(t.Logins); time.Sleep(100 * time.Millisecond) {
@@ -210,6 +212,7 @@ func (t task) run() (*waits, error) {
 			return nil, fmt.Errorf("a login ended early: %w", <-ended)
 		}
 	}
+	debug.FreeOSMemory() // what the beginning of them all has taken
 	w := &waits{}
 	var rss, alive []float64
 	looks, cpu, allocs, at := local.looks.Load(), cpuTime(), allocations(), time.Now()
@@ -221,15 +224,15 @@ func (t task) run() (*waits, error) {
 	took, made := time.Since(at), float64(local.looks.Load()-looks)
 	w.CPU = time.Duration(float64(cpuTime()-cpu) / made)
 	w.Allocs = float64(allocations()-allocs) / made
-	w.Pace = made / took.Seconds() / n
+	w.Pace = made / took.Seconds() / n * float64(t.Pace)
 	w.Resident = (median(rss) - float64(resident)) / n
 	w.Goroutines = (median(alive) - float64(goroutines)) / n
-	var used []float64
-	for range 5 { // requests under way come and go
-		used = append(used, float64(inUse())-float64(before))
+	used := inUse()
+	for range 5 { // requests under way come and go: what waits is the least
 		time.Sleep(50 * time.Millisecond)
+		used = min(used, inUse())
 	}
-	w.InUse = median(used) / n
+	w.InUse = (float64(used) - float64(before)) / n
 
 	if err := t.approve(c, local); err != nil {
 		return nil, err
@@ -257,18 +260,24 @@ func (t task) contender(c *http.Client) func() (wait func(context.Context) error
 		p := &plain{c, plex}
 		return func() (func(context.Context) error, error) {
 			pin, err := p.create()
-			return func(ctx context.Context) error { return p.wait(ctx, pin) }, err
+			return func(ctx context.Context) error { return p.wait(ctx, pin, time.Duration(t.Pace)*time.Second) }, err
 		}
 	case xoauth:
 		x := newXOAuth2(c, device)
 		return func() (func(context.Context) error, error) {
 			d, err := x.create()
+			if err == nil {
+				d.Interval = int64(t.Pace)
+			}
 			return func(ctx context.Context) error { return x.wait(ctx, d) }, err
 		}
 	case cli:
 		x := newCLIOAuth(c, device)
 		return func() (func(context.Context) error, error) {
 			d, err := x.create()
+			if err == nil {
+				d.Interval = t.Pace
+			}
 			return func(ctx context.Context) error { return x.wait(ctx, d) }, err
 		}
 	}
@@ -277,6 +286,7 @@ func (t task) contender(c *http.Client) func() (wait func(context.Context) error
 		profiles = profilesEach
 	}
 	o := options(c, plex, nil)
+	o.PollInterval = time.Duration(t.Pace) * time.Second
 	var client *plexauth.PlexAuth
 	begun := 0
 	return func() (func(context.Context) error, error) {
@@ -332,7 +342,7 @@ func inUse() uint64 {
 	runtime.GC()
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	return m.HeapInuse + m.StackInuse
+	return m.HeapAlloc + m.StackInuse
 }
 
 // residentBytes is the process's resident memory; 0 where there is no /proc.
