@@ -912,3 +912,28 @@ func FuzzJWT(f *testing.F) {
 		}
 	})
 }
+
+// G14, G23: a JWT that one server has accepted stays with that address, also
+// where somebody edits server_url and leaves machine_id as it was.
+func TestJWTStaysWithItsServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{AcceptsJWT: true, Connections: []plextest.Connection{lan}})
+		other := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.9", Local: true}}})
+		_, err := w.UseServer(t.Context(), box.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		_, err = w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		s := mustSettings(t, w.PlexAuth)
+		require.True(t, s.ServerToken.Equal(s.AccountToken), "accepted there")
+
+		w.edit(t, map[string]any{"server_url": other.Connections[0].URI})
+		assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero())
+		time.Sleep(3 * time.Second) // past what a Transport remembers
+		wire := &seen{}
+		resp, err := (&http.Client{Transport: w.Transport(wire)}).Get(other.Connections[0].URI + "/library/sections")
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Empty(t, wire.last().Header.Get("X-Plex-Token"))
+	})
+}

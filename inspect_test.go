@@ -711,3 +711,25 @@ func ExamplePlexAuth_Inspect() {
 	// Is it Attic?
 	// Use https://attic.example:443 as account 1
 }
+
+// G23: on somebody else's server the number 1 is its owner. Where the account's
+// own cannot be found out, none is better than that one; on a server of one's
+// own it is 1, whatever stands there.
+func TestAccountNumberIsNobodyElses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		shared := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{lan}})
+		w.edit(t, map[string]any{"account_id": 1, "machine_id": shared.MachineID, "server_url": shared.Connections[0].URI})
+		s, err := w.Inspect(t.Context())
+		require.ErrorContains(t, err, "owner only")
+		assert.Empty(t, s.AccountID)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		own := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.edit(t, map[string]any{"account_id": w.alice.ID, "machine_id": own.MachineID, "server_url": own.Connections[0].URI})
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "1", s.AccountID)
+	})
+}

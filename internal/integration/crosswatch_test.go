@@ -172,10 +172,17 @@ func TestCrossWatchOwner(t *testing.T) {
 // saved once. stop ends it and returns what it reads of plex, in clear.
 func pythonCrossWatch(t *testing.T, dir string) (stop func() map[string]any) {
 	t.Helper()
-	if err := exec.Command("python3", "-c", "import cryptography, fcntl").Run(); err != nil {
-		t.Skip("needs python3 with the module cryptography (Debian: python3-cryptography)")
+	python := ""
+	for _, name := range []string{"python3", "/usr/bin/python3"} { // Debian's, where another comes first
+		if exec.Command(name, "-c", "import cryptography, fcntl").Run() == nil {
+			python = name
+			break
+		}
 	}
-	c := exec.CommandContext(t.Context(), "python3", "testdata/crosswatch.py", dir)
+	if python == "" {
+		lacks(t, "python3 with the module cryptography (Debian: python3-cryptography)")
+	}
+	c := exec.CommandContext(t.Context(), python, "testdata/crosswatch.py", dir)
 	c.Stderr = os.Stderr
 	in, err := c.StdinPipe()
 	require.NoError(t, err)
