@@ -480,7 +480,8 @@ func (b *profile) disconnect() {
 	}
 	b.setText("account_token", "")
 	b.forgetAccount()
-	b.remove("_pending_pin", "_rejected", "_found_url", "_device")
+	b.keepDeviceID()
+	b.remove("_pending_pin", "_rejected", "_device")
 }
 
 func (b *profile) settings() Settings {

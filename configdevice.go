@@ -53,9 +53,12 @@ func (b *profile) ensureDevice() (*device, error) {
 	if err == nil && found != nil && (b.bound(o) || found.clientID != b.longLivedID()) {
 		return found, nil
 	}
-	id := newClientID()
-	if err != nil && usableID(text(o.Get("client_id"))) {
+	id := b.text("device_client_id")
+	if err != nil {
 		id = text(o.Get("client_id"))
+	}
+	if !usableID(id) || err == nil && id == b.longLivedID() {
+		id = newClientID()
 	}
 	made, makeErr := newDevice(id)
 	if makeErr == nil && err == nil {
@@ -72,6 +75,17 @@ func (b *profile) setDevice(d *device) {
 	o.Set("kid", ordered.String(d.kid))
 	o.Set("secret", ordered.String(d.secret.Secret()))
 	b.set("_device", o.Bytes())
+	b.remove("device_client_id")
+}
+
+// keepDeviceID keeps the device's identifier when its key goes, so that the next
+// one is the same device's in the person's list.
+func (b *profile) keepDeviceID() {
+	if o := b.deviceBlock(); o != nil {
+		if id := text(o.Get("client_id")); usableID(id) && id != b.longLivedID() {
+			b.setText("device_client_id", id)
+		}
+	}
 }
 
 // bind makes t, which the device got with these scopes, the profile's token.

@@ -40,7 +40,7 @@ func (b *profile) server() savedServer {
 		s.token = account
 	}
 	if u, err := url.Parse(s.url); err == nil && (at == "" || sameServer(at, s.url)) { // else it is new, and a choice
-		s.found = sameServer(b.text("_found_url"), s.url) || strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
+		s.found = sameServer(b.text("server_url_found"), s.url) || strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
 	}
 	if verify, known := truth(b.block.Get("verify_ssl")); known {
 		s.verify = verify
@@ -84,9 +84,9 @@ func (b *profile) bindToken() {
 // person's.
 func (b *profile) setFound(found bool) {
 	if found {
-		b.setText("_found_url", b.text("server_url"))
+		b.setText("server_url_found", b.text("server_url"))
 	} else {
-		b.remove("_found_url")
+		b.remove("server_url_found")
 	}
 }
 
@@ -97,7 +97,7 @@ func (b *profile) forgetServer() {
 		b.setText("server_url", "")
 	}
 	b.setText("machine_id", "")
-	b.remove("_found_url")
+	b.remove("server_url_found")
 }
 
 // accountNumber is the media server's number of the account, 0 where unknown.

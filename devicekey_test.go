@@ -238,11 +238,13 @@ func TestDeviceRelink(t *testing.T) {
 	})
 }
 
-// Disconnect forgets the key with the rest.
+// Disconnect forgets the key with the rest. G22: the next one is the same
+// device's in the person's list.
 func TestDisconnectForgetsTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		secret := w.block(t).Device.Secret
+		before := w.block(t).Device
+		secret := before.Secret
 		require.Len(t, secret, 43)
 		_, err := w.Disconnect(t.Context())
 		require.NoError(t, err)
@@ -250,6 +252,14 @@ func TestDisconnectForgetsTheKey(t *testing.T) {
 		assert.NotContains(t, w.doc(t), secret)
 		_, err = w.Token(t.Context())
 		assert.ErrorIs(t, err, plexauth.ErrNotConnected)
+
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		after := w.block(t).Device
+		assert.Equal(t, before.ClientID, after.ClientID)
+		assert.NotEqual(t, before.Kid, after.Kid)
+		assert.NotContains(t, w.doc(t), "device_client_id")
+		_, err = w.Refresh(t.Context())
+		assert.NoError(t, err)
 	})
 }
 

@@ -86,7 +86,7 @@ func TestInspect(t *testing.T) {
 		assert.Equal(t, s.ServerURL, doc["pms_token_server"])
 		assert.Equal(t, 1.0, doc["account_id"], "a number, as CrossWatch writes it")
 		assert.NotContains(t, doc, "verify_ssl")
-		assert.Equal(t, []string{"server_url", "client_id", "account_id", "machine_id", "username", "account_token", "pms_token", "_cloud", "pms_token_server", "_found_url"}, keys(t, w.doc(t)))
+		assert.Equal(t, []string{"server_url", "client_id", "account_id", "machine_id", "username", "account_token", "pms_token", "_cloud", "pms_token_server", "server_url_found"}, keys(t, w.doc(t)))
 
 		// The program's own requests get the token, over the same network.
 		rt := w.Transport(w.plex.Transport())
@@ -320,7 +320,7 @@ func TestImpostor(t *testing.T) {
 			}
 		}
 		// At the saved address it gets none either, and no newer one.
-		w.edit(t, map[string]any{"server_url": "http://192.168.1.5:32400", "pms_token": "TEST_older", "pms_token_server": "http://192.168.1.5:32400", "_found_url": "http://192.168.1.5:32400"})
+		w.edit(t, map[string]any{"server_url": "http://192.168.1.5:32400", "pms_token": "TEST_older", "pms_token_server": "http://192.168.1.5:32400", "server_url_found": "http://192.168.1.5:32400"})
 		w.plex.Inject(plextest.Fault{Host: strings.TrimPrefix(box.Connections[1].URI, "https://"), Times: 1, Status: 502})
 		s, err = w.Inspect(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
@@ -414,7 +414,6 @@ func TestDisconnectAndServer(t *testing.T) {
 		require.NoError(t, err)
 		_, err = w.Disconnect(t.Context())
 		require.NoError(t, err)
-		assert.NotContains(t, w.doc(t), "_found_url")
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		got, err := w.Inspect(t.Context())
 		require.NoError(t, err)
@@ -423,6 +422,36 @@ func TestDisconnectAndServer(t *testing.T) {
 		assert.Equal(t, want.ServerToken.Secret(), got.ServerToken.Secret())
 		assert.Equal(t, want.AccountID, got.AccountID)
 	})
+}
+
+// G22, G25: after unlinking it is still known that the address was found, not
+// typed: it follows the server, and gives way to another account's.
+func TestDisconnectAndFoundServer(t *testing.T) {
+	for _, address := range []string{"192.168.1.5", "plex.example.org"} {
+		synctest.Test(t, func(t *testing.T) {
+			w := linked(t, false)
+			box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: address}}})
+			_, err := w.Inspect(t.Context())
+			require.NoError(t, err)
+			_, err = w.Disconnect(t.Context())
+			require.NoError(t, err)
+			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+			w.plex.MoveServer(box, plextest.Connection{Address: "192.168.1.77", Local: true})
+			s, err := w.Inspect(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, box.MachineID, s.MachineID)
+			assert.Contains(t, s.ServerURL, "192-168-1-77")
+
+			own := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.9", Local: true}}})
+			_, err = w.Disconnect(t.Context())
+			require.NoError(t, err)
+			w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
+			s, err = w.Inspect(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, own.MachineID, s.MachineID)
+			assert.Equal(t, w.plex.ServerToken(w.bob, own), s.ServerToken.Secret())
+		})
+	}
 }
 
 // G10: no failed look-up changes or erases what is known.
