@@ -1,7 +1,6 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -34,6 +33,64 @@ func (a *Account) name() string {
 		}
 	}
 	return ""
+}
+
+// Account asks plex.tv who the token belongs to. Its errors are those of
+// [PlexAuth.Token] and [*Error]: see [ErrTokenRejected], [ErrUnavailable],
+// [ErrRateLimited].
+func (p *PlexAuth) Account(ctx context.Context) (a *Account, err error) {
+	err = p.ask(ctx, func(t Token, clientID string) error {
+		if a, err = p.client.readAccount(ctx, t, clientID, false); err != nil {
+			return err
+		}
+		return p.adopt(ctx, t, a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return a, nil
+}
+
+// Verify asks plex.tv whether the token holds, and completes what a login
+// could not read of its account. Only plex.tv's own rejection changes the
+// status: it returns [ErrTokenRejected] then, sets NeedsLogin, and later calls
+// answer so without asking again. With [ErrUnavailable] or [ErrRateLimited]
+// the status stays as it was. Without a token it returns [ErrNotConnected].
+func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return p.blank(), err
+	}
+	if v := b.pending(); v != nil && !v.token.IsZero() {
+		if err := p.settleParked(ctx, v, false); err != nil && !errors.Is(err, ErrTokenRejected) {
+			return p.statusNow(ctx, err)
+		}
+	}
+	_, err = p.Account(ctx)
+	return p.statusNow(ctx, err)
+}
+
+// adopt notes whose token t is, if it is still the one.
+func (p *PlexAuth) adopt(ctx context.Context, t Token, a *Account) error {
+	return p.update(ctx, func(b *profile) error {
+		if b.token("account_token").Equal(t) {
+			b.adopt(a)
+		}
+		return nil
+	}, t)
+}
+
+// readAccount asks plex.tv whose token this is, with one attempt or with all
+// that a GET may have.
+func (c *client) readAccount(ctx context.Context, t Token, clientID string, once bool) (a *Account, err error) {
+	err = c.do(ctx, &call{
+		once: once, op: "read account", method: http.MethodGet, url: c.plexTV + "/api/v2/user", clientID: clientID, token: t, account: true,
+		decode: func(body []byte) (err error) {
+			a, err = decodeAccount(body)
+			return err
+		},
+	})
+	return a, err
 }
 
 // decodeAccount takes the fields it knows, each in any shape; only the number
@@ -76,41 +133,4 @@ func decodeAccount(body []byte) (*Account, error) {
 		return nil, errors.New("an account without a number")
 	}
 	return a, nil
-}
-
-// readAccount asks plex.tv whose token this is, with one attempt or with all
-// that a GET may have.
-func (c *client) readAccount(ctx context.Context, t Token, clientID string, once bool) (a *Account, err error) {
-	err = c.do(ctx, &call{
-		once: once, op: "read account", method: http.MethodGet, url: c.plexTV + "/api/v2/user", clientID: clientID, token: t, account: true,
-		decode: func(body []byte) (err error) {
-			a, err = decodeAccount(body)
-			return err
-		},
-	})
-	return a, err
-}
-
-// revoke ends a token at plex.tv. One that is dead already is no error.
-func (c *client) revoke(ctx context.Context, t Token, clientID string) error {
-	err := c.do(ctx, &call{
-		op: "sign out", method: http.MethodDelete, url: c.plexTV + "/api/v2/users/signout", clientID: clientID, token: t, account: true,
-		decode: confirmed,
-	})
-	if errors.Is(err, ErrTokenRejected) {
-		return nil
-	}
-	return err
-}
-
-// confirmed is for an answer of which nothing is needed: it may be empty, but
-// not a portal's page or an error, after which nothing has happened.
-func confirmed(body []byte) error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
-	}
-	if _, failed := parseEnvelope(body); failed || !json.Valid(body) {
-		return errors.New("no confirmation")
-	}
-	return nil
 }

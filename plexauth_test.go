@@ -1,17 +1,14 @@
 package plexauth_test
 
 import (
-	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
@@ -95,6 +92,8 @@ func put(t *testing.T, s plexauth.ConfigStore, doc string) {
 	require.NoError(t, s.Update(t.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) { return jsonRaw(doc), nil }))
 }
 
+type jsonRaw = json.RawMessage
+
 // signIn goes through a whole login as u.
 func (w *world) signIn(t *testing.T, p *plexauth.PlexAuth, u *plextest.User, o plexauth.PinOptions) {
 	t.Helper()
@@ -106,39 +105,33 @@ func (w *world) signIn(t *testing.T, p *plexauth.PlexAuth, u *plextest.User, o p
 	require.True(t, s.Connected)
 }
 
-func TestLogin(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		var shown *plexauth.Pin
-		s, err := w.Login(t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error {
-			shown = pin
-			time.AfterFunc(20*time.Second, func() { _ = w.plex.Approve(pin.Code, w.alice) })
-			return nil
-		})
-		require.NoError(t, err)
-		assert.True(t, s.Connected)
-		assert.Equal(t, "alice", s.User)
-		assert.Nil(t, s.Pending)
-		assert.Len(t, shown.Code, 4)
-		v, err := w.Settings(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, w.plex.Token(w.alice, v.ClientID), v.AccountToken.Secret())
-		assert.Regexp(t, `^[0-9a-f]{24}$`, v.ClientID)
-	})
+func mustSettings(t *testing.T, p *plexauth.PlexAuth) plexauth.Settings {
+	t.Helper()
+	v, err := p.Settings(t.Context())
+	require.NoError(t, err)
+	return v
 }
 
-func TestLoginShowFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		oops := errors.New("no screen")
-		_, err := w.Login(t.Context(), plexauth.PinOptions{}, func(*plexauth.Pin) error { return oops })
-		require.ErrorIs(t, err, oops)
-		s, err := w.Status(t.Context())
-		require.NoError(t, err)
-		assert.Nil(t, s.Pending)
-		_, err = w.Wait(context.Background())
-		assert.ErrorIs(t, err, plexauth.ErrNoPendingPin)
-	})
+func second[T any](_ T, err error) error { return err }
+
+// looks are the times of the looks at PINs, counted from start.
+func (w *world) looks(start time.Time) []time.Duration {
+	var at []time.Duration
+	for _, r := range w.plex.Requests() {
+		if r.Method == http.MethodGet && r.Path == "/api/v2/pins/{id}" {
+			at = append(at, r.Time.Sub(start))
+		}
+	}
+	return at
 }
 
-type jsonRaw = json.RawMessage
+// count is the number of requests with this method and path.
+func (w *world) count(method, path string) int {
+	n := 0
+	for _, r := range w.plex.Requests() {
+		if r.Method == method && r.Path == path {
+			n++
+		}
+	}
+	return n
+}

@@ -329,3 +329,40 @@ func savesDocument() string {
 	}
 	return b.String()
 }
+
+// G18: a store that cannot be read is an error everywhere, and never a first
+// run.
+func TestFailClosed(t *testing.T) {
+	for name, doc := range map[string]string{"list": `[]`, "text": `"x"`, "cut": `{"account_token":"TEST_cut`} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.open(t, func(o *plexauth.Options) { o.Store = rawStore(doc) })
+			for op, err := range map[string]error{
+				"Status":     second(p.Status(t.Context())),
+				"Settings":   second(p.Settings(t.Context())),
+				"Token":      second(p.Token(t.Context())),
+				"Start":      second(p.Start(t.Context(), plexauth.PinOptions{})),
+				"Finish":     second(p.Finish(t.Context())),
+				"Wait":       second(p.Wait(t.Context())),
+				"Verify":     second(p.Verify(t.Context())),
+				"Disconnect": second(p.Disconnect(t.Context())),
+				"SignOut":    second(p.SignOut(t.Context())),
+				"Instances":  second(p.Instances(t.Context())),
+			} {
+				assert.ErrorIs(t, err, plexauth.ErrCorruptConfig, op)
+				assert.ErrorIs(t, err, plexauth.ErrStore, op)
+				assert.NotContains(t, err.Error(), "TEST_")
+			}
+			assert.Empty(t, w.plex.Requests())
+		})
+	}
+}
+
+// rawStore is a careless store: it hands out whatever it holds.
+type rawStore string
+
+func (s rawStore) Load(context.Context, string) (jsonRaw, error) { return jsonRaw(s), nil }
+func (s rawStore) Update(_ context.Context, _ string, edit func(jsonRaw) (jsonRaw, error)) error {
+	_, err := edit(jsonRaw(s))
+	return err
+}

@@ -1,0 +1,267 @@
+package plexauth_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// G10: a token that is rejected right after its approval is known as such.
+func TestRejectedAtLogin(t *testing.T) {
+	w := newWorld(t)
+	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+	w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1001})
+	s, err := w.Finish(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+	assert.True(t, s.NeedsLogin)
+}
+
+// G22: relinking the same account keeps identifier and server choice; another
+// account is refused unless told, and leaves the old login as it was.
+func TestRelink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		require.NoError(t, w.store.Update(t.Context(), plexauth.Namespace, func(cur jsonRaw) (jsonRaw, error) {
+			s := strings.Replace(string(cur), `{`, `{"server_url":"https://plex.example.org","machine_id":"m1","account_id":1,`, 1)
+			return jsonRaw(s), nil
+		}))
+		before, err := w.Settings(t.Context())
+		require.NoError(t, err)
+
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		again, err := w.Settings(t.Context())
+		require.NoError(t, err)
+		assert.False(t, before.AccountToken.Equal(again.AccountToken), "plex.tv gave a new token")
+		again.AccountToken, before.AccountToken = plexauth.Token{}, plexauth.Token{}
+		assert.Equal(t, before, again, "only the token changed")
+
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		s, err := w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		assert.True(t, s.Connected)
+		assert.Equal(t, "alice", s.User)
+		v, err := w.Settings(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, w.plex.Token(w.alice, v.ClientID), v.AccountToken.Secret())
+		assert.Empty(t, w.plex.Token(w.bob, v.ClientID), "the other account's token was revoked")
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+
+		w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
+		v, err = w.Settings(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "bob", v.Username)
+		assert.Equal(t, fmt.Sprint(w.bob.ID), v.CloudAccountID)
+		assert.Empty(t, v.AccountID, "the other account's number on the server is gone")
+		assert.Equal(t, "https://plex.example.org", v.ServerURL)
+		assert.Equal(t, before.ClientID, v.ClientID)
+	})
+}
+
+// G22, G23: a login that is refused, because another account approved it, has
+// retired that account's token in another profile: the new one goes there.
+func TestMismatchLeavesOthersConnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p2 := w.Instance("P2")
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.signIn(t, p2, w.bob, plexauth.PinOptions{})
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, p2} {
+			s, err := p.Verify(t.Context())
+			require.NoError(t, err)
+			assert.True(t, s.Connected)
+		}
+	})
+}
+
+// G23, G22: plex.tv keeps one token an account and identifier: the profiles on
+// the same account get the new one, those of others keep theirs.
+func TestSuccessorToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p1, p2 := w.Instance("PLEX-P01"), w.Instance("PLEX-P02")
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.signIn(t, p2, w.bob, plexauth.PinOptions{})
+		w.signIn(t, p1, w.alice, plexauth.PinOptions{})
+		for p, u := range map[*plexauth.PlexAuth]*plextest.User{w.PlexAuth: w.alice, p1: w.alice, p2: w.bob} {
+			v, err := p.Settings(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, w.plex.Token(u, v.ClientID), v.AccountToken.Secret())
+			_, err = p.Verify(t.Context())
+			assert.NoError(t, err)
+		}
+		ids, err := w.Instances(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []string{"default", "PLEX-P02", "PLEX-P01"}, ids)
+
+		_, err = p1.SignOut(t.Context())
+		require.NoError(t, err)
+		for p, connected := range map[*plexauth.PlexAuth]bool{w.PlexAuth: false, p1: false, p2: true} {
+			s, err := p.Status(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, connected, s.Connected)
+		}
+		assert.Empty(t, w.plex.Token(w.alice, mustSettings(t, w.PlexAuth).ClientID))
+	})
+}
+
+// G23: what is stored of one account never stands beside another's token, also
+// where only its name is known.
+func TestAccountsDoNotMix(t *testing.T) {
+	const stored = `{"server_url":"http://10.0.0.2:32400","account_token":"TEST_old","pms_token":"TEST_pms","client_id":"abc","machine_id":"m1","username":"alice","account_id":5,"home_pin":"1234","pms_token_server":"http://10.0.0.2:32400"}`
+	for user, kept := range map[string]bool{"alice": true, "bob": false} {
+		t.Run(user, func(t *testing.T) {
+			w := newWorld(t)
+			put(t, w.store, stored)
+			pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			require.NoError(t, w.plex.Approve(pin.Code, map[string]*plextest.User{"alice": w.alice, "bob": w.bob}[user]))
+			s, err := w.Finish(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, user, s.User)
+			assert.Equal(t, kept, strings.Contains(w.doc(t), "TEST_pms"))
+			assert.Equal(t, kept, strings.Contains(w.doc(t), "1234"))
+			assert.Contains(t, w.doc(t), `"machine_id":"m1"`)
+		})
+	}
+}
+
+// SwitchAccount forgets what was another account's, and only that.
+func TestSwitchToTheSameAccount(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	put(t, w.store, strings.Replace(w.doc(t), "{", `{"server_url":"http://10.0.0.2:32400","machine_id":"m1","pms_token":"TEST_pms","pms_token_server":"http://10.0.0.2:32400","account_id":7,`, 1))
+	pin, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+	require.NoError(t, err)
+	require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+	_, err = w.Finish(t.Context())
+	require.NoError(t, err)
+	assert.Contains(t, w.doc(t), "TEST_pms")
+	assert.Equal(t, "7", mustSettings(t, w.PlexAuth).AccountID)
+	assert.NotContains(t, w.doc(t), "_was_account")
+}
+
+// G8, G22: the account cannot be read when the approval comes. The token is
+// parked, the old login stays, and the account decides whenever it can be
+// read: also after a restart and past the PIN's end.
+func TestParkedToken(t *testing.T) {
+	for name, finish := range map[string]func(*plexauth.PlexAuth, context.Context) (plexauth.Status, error){
+		"Wait":   (*plexauth.PlexAuth).Wait,
+		"Finish": (*plexauth.PlexAuth).Finish,
+		"Verify": (*plexauth.PlexAuth).Verify,
+		"Cancel": func(p *plexauth.PlexAuth, ctx context.Context) (plexauth.Status, error) {
+			if err := p.Cancel(ctx); err != nil {
+				return plexauth.Status{}, err
+			}
+			return p.Status(ctx)
+		},
+		"Start": func(p *plexauth.PlexAuth, ctx context.Context) (plexauth.Status, error) {
+			if _, err := p.Start(ctx, plexauth.PinOptions{}); err != nil {
+				return plexauth.Status{}, err
+			}
+			return p.Status(ctx)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				old, err := w.Settings(t.Context())
+				require.NoError(t, err)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502, Times: -1})
+				s, err := w.Finish(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				assert.False(t, s.Connected)
+				v, err := w.Settings(t.Context())
+				require.NoError(t, err)
+				assert.True(t, v.AccountToken.Equal(old.AccountToken))
+				time.Sleep(time.Hour)
+				w.plex.ResetFaults()
+
+				s, err = finish(w.open(t), t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				v, err = w.Settings(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, w.plex.Token(w.alice, v.ClientID), v.AccountToken.Secret())
+			})
+		})
+	}
+}
+
+// G8: a token that is parked while another Start is on its way is not lost to
+// the new PIN.
+func TestStartKeepsAnApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Delay: 3 * time.Second})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502, Times: -1})
+		var wg sync.WaitGroup
+		wg.Go(func() { _, _ = w.Wait(t.Context()) })
+		wg.Go(func() { _, _ = w.Start(t.Context(), plexauth.PinOptions{Strong: true}) })
+		time.Sleep(500 * time.Millisecond)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		time.Sleep(30 * time.Second)
+		w.plex.ResetFaults()
+		wg.Wait()
+		s, err := w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// A login that somebody else has settled is a success for all who wait, without
+// another request.
+func TestSettledByAnother(t *testing.T) {
+	for name, settle := range map[string]func(*plexauth.PlexAuth, context.Context) error{
+		"Cancel": func(p *plexauth.PlexAuth, c context.Context) error { return p.Cancel(c) },
+		"Verify": func(p *plexauth.PlexAuth, c context.Context) error { return second(p.Verify(c)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502, Times: -1})
+				ended := make(chan error, 1)
+				go func() {
+					_, err := w.Wait(t.Context())
+					ended <- err
+				}()
+				time.Sleep(10 * time.Second)
+				w.plex.ResetFaults()
+				looks := len(w.looks(pin.CreatedAt))
+				require.NoError(t, settle(w.PlexAuth, t.Context()))
+				assert.NoError(t, <-ended)
+				assert.Len(t, w.looks(pin.CreatedAt), looks)
+			})
+		})
+	}
+}

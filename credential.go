@@ -1,0 +1,127 @@
+package plexauth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+)
+
+// What a profile can lack.
+var (
+	// ErrNotConnected: the profile holds no token.
+	ErrNotConnected = errors.New("plexauth: not connected to Plex, sign in first")
+	// ErrAccountMismatch: the login was approved by another account than the
+	// one that is linked, which stays. See [PinOptions].SwitchAccount.
+	ErrAccountMismatch = errors.New("plexauth: approved by another Plex account than the one linked")
+)
+
+// Token returns the account token, good for a request to plex.tv now. A JWT is
+// renewed first if it is due: with another attempt at most, where the old one
+// still works, so that plex.tv being away does no harm. Do not keep it: ask again
+// for each request.
+//
+// Its errors are [ErrNotConnected], [ErrTokenRejected], [ErrTokenExpired] with
+// the reason where a JWT is over and no new one can be had now, and those of the
+// store.
+func (p *PlexAuth) Token(ctx context.Context) (Token, error) {
+	t, _, err := p.credential(ctx)
+	return t, err
+}
+
+// credential returns the token and the identifier it was made under.
+func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return Token{}, "", err
+	}
+	t := b.token("account_token")
+	switch {
+	case t.IsZero():
+		return Token{}, "", ErrNotConnected
+	case b.rejected():
+		return Token{}, "", ErrTokenRejected
+	}
+	renewed, err := p.freshen(ctx, p.lifeOf(b))
+	if err != nil {
+		return Token{}, "", err
+	}
+	if renewed {
+		if b, err = p.load(ctx); err != nil {
+			return Token{}, "", err
+		}
+		if t = b.token("account_token"); t.IsZero() {
+			return Token{}, "", ErrNotConnected
+		}
+	}
+	clientID := b.clientID()
+	if clientID == "" { // a token that somebody put there by hand
+		clientID, err = p.ensureClientID(ctx)
+	}
+	return t, clientID, err
+}
+
+// ensureClientID makes the store's identifier if it has none.
+func (p *PlexAuth) ensureClientID(ctx context.Context) (id string, err error) {
+	err = p.update(ctx, func(b *profile) error {
+		id = b.ensureClientID(p.options.ClientID)
+		return nil
+	})
+	return id, err
+}
+
+// newClientID makes 24 hex digits, the form that CrossWatch uses.
+func newClientID() string {
+	b := make([]byte, 12)
+	rand.Read(b)
+	return hex.EncodeToString(b)
+}
+
+// ask makes a request in the account's name. Where plex.tv rejects the token,
+// that verdict is kept, unless somebody has signed in anew meanwhile or a device
+// key gets another token: then the request is made once more.
+func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID string) error) error {
+	for again := true; ; again = false {
+		t, clientID, err := p.credential(ctx)
+		if err != nil {
+			return err
+		}
+		err = request(t, clientID)
+		if !errors.Is(err, ErrTokenRejected) && !errors.Is(err, ErrTokenExpired) {
+			return err
+		}
+		if again {
+			renewed, renewErr := p.outlived(ctx, t, err)
+			if renewed {
+				continue
+			}
+			err = renewErr
+		}
+		if !errors.Is(err, ErrTokenRejected) {
+			return err
+		}
+		replaced := false
+		updateErr := p.update(ctx, func(b *profile) error {
+			if replaced = !b.token("account_token").Equal(t); !replaced {
+				b.setRejected()
+			}
+			return nil
+		}, t)
+		if updateErr != nil {
+			return errors.Join(err, updateErr)
+		}
+		if !replaced || !again {
+			return err
+		}
+	}
+}
+
+// reject keeps plex.tv's verdict on t, if it is still the one.
+func (p *PlexAuth) reject(ctx context.Context, t Token) error {
+	return p.update(ctx, func(b *profile) error {
+		if b.token("account_token").Equal(t) {
+			b.setRejected()
+		}
+		return nil
+	}, t)
+}

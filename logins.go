@@ -1,0 +1,230 @@
+package plexauth
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"hash/maphash"
+	"sync"
+	"time"
+)
+
+// logins are the logins that this process looks after, one a profile.
+type logins struct {
+	mu         sync.Mutex               // guards the maps, never held while waiting
+	byInstance map[string]func() *login // hidden
+	starting   turns                    // whose turn it is to Start
+	webStarts  map[string]time.Time     // when the next one may be made from the web
+}
+
+func (l *logins) nextWebStart(instance string) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.webStarts[instance]
+}
+
+func (l *logins) noteWebStart(instance string, pause time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.webStarts[instance] = time.Now().Add(pause)
+}
+
+// login is what all who wait for one PIN in this process share: they look in
+// turn, and one look answers for all.
+type login struct {
+	pin  *Pin
+	turn chan struct{} // holds whoever looks, saves or cancels
+	over chan struct{} // closed when the login has ended
+	end  error         // how; read it once over is closed
+
+	// Only whoever has the turn touches these.
+	trouble      string // the kind of failure last logged
+	storeTrouble bool   // the store could not be read
+	missing      int    // looks that failed since the PIN is gone from the store
+	unsure       bool   // the stored expiry is past, by a clock that may have been set
+
+	mu       sync.Mutex         // guards the rest, never held while waiting; the deadline changes in one's turn only
+	cancel   context.CancelFunc // ends what is in flight
+	halted   int                // how many want the turn for something else than a look
+	looked   time.Time          // when the last one left
+	result   error              // what it found: nil is "not yet"
+	next     time.Time          // no look before
+	gap      time.Duration      // between looks
+	interval time.Duration      // the least gap
+	deadline time.Time          // of the PIN, by the wall clock
+	latest   time.Time          // no answer moves the deadline beyond
+	known    bool               // plex.tv said how long the PIN lives
+	seen     uint64             // the hash of the namespace when it was last found to hold this PIN, waiting; 0: not yet
+	before   Token              // that the profile had then
+}
+
+// of returns a profile's login, nil where there is none. The caller holds mu.
+func (s *logins) of(instance string) *login {
+	if l := s.byInstance[instance]; l != nil {
+		return l()
+	}
+	return nil
+}
+
+// begin takes up a PIN: first look after one interval. It takes the place of
+// another one only where that is known to be older.
+func (s *shared) begin(instance string, pin *Pin, newest bool) (l *login, ok bool) {
+	s.logins.mu.Lock()
+	defer s.logins.mu.Unlock()
+	if l := s.logins.of(instance); l != nil {
+		if l.pin.ID == pin.ID {
+			return l, true
+		}
+		if !newest {
+			return nil, false
+		}
+		l.close(ErrPinSuperseded)
+	}
+	now := time.Now().Round(0)
+	l = &login{
+		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}),
+		interval: max(s.options.PollInterval, time.Second),
+		deadline: pin.ExpiresAt.Round(0), known: pin.lifetimeKnown,
+	}
+	if most := now.Add(longestLifetime); l.deadline.After(most) { // a clock was set
+		l.deadline = most
+	}
+	l.unsure = !l.deadline.After(now)
+	l.latest = now.Add(longestLifetime)
+	l.gap = l.interval
+	l.next = now.Add(jitter(l.gap))
+	s.logins.byInstance[instance] = hide(l)
+	return l, true
+}
+
+// resume returns the login that is pending in the store.
+func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
+	for again := false; ; again = true {
+		raw, err := p.loadRaw(ctx)
+		if err != nil {
+			return nil, err
+		}
+		d, err := parseDocument(raw)
+		if err != nil {
+			return nil, err
+		}
+		b := d.profile(p.instance)
+		v := b.pending()
+		if v == nil {
+			return nil, ErrNoPendingPin
+		}
+		l, ok := p.begin(p.instance, p.newPin(*v), again)
+		if !ok { // begun here while the store was being read, or by another replica: the store tells
+			continue
+		}
+		if v.token.IsZero() {
+			l.saw(raw, b)
+		}
+		return l, nil
+	}
+}
+
+// saw remembers a namespace that holds the PIN, waiting, so that looks at the
+// same one need not read it again. It is hashed: a store can be large.
+func (l *login) saw(raw json.RawMessage, b *profile) {
+	hash, token := maphash.Bytes(processSeed, raw), b.token("account_token")
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.seen, l.before = hash, token
+}
+
+func (l *login) hasSeen(raw json.RawMessage) bool {
+	hash := maphash.Bytes(processSeed, raw)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.seen == hash
+}
+
+// close ends the login for all who wait. The caller holds logins.mu or is
+// the only one who can.
+func (l *login) close(err error) {
+	select {
+	case <-l.over:
+	default:
+		l.end = err
+		close(l.over)
+	}
+}
+
+// ended ends a login and forgets it.
+func (p *PlexAuth) ended(l *login, err error) (bool, error) {
+	p.logins.mu.Lock()
+	defer p.logins.mu.Unlock()
+	l.close(err)
+	if p.logins.of(p.instance) == l {
+		delete(p.logins.byInstance, p.instance)
+	}
+	return true, l.end
+}
+
+// endedPIN is ended for a PIN that was settled by whoever came by, if anybody
+// waits for it.
+func (p *PlexAuth) endedPIN(id int64, err error) {
+	p.logins.mu.Lock()
+	l := p.logins.of(p.instance)
+	p.logins.mu.Unlock()
+	if l != nil && l.pin.ID == id {
+		p.ended(l, err)
+	}
+}
+
+// stopLooking ends the look in flight, takes the turn, and returns how to give
+// it back: with the error that the login has ended with, or nil where it goes
+// on.
+func (p *PlexAuth) stopLooking(ctx context.Context) (done func(error), err error) {
+	if p.invalid != nil {
+		return nil, p.invalid
+	}
+	p.logins.mu.Lock()
+	l := p.logins.of(p.instance)
+	p.logins.mu.Unlock()
+	if l == nil {
+		return func(error) {}, nil
+	}
+	l.halt(1)
+	select {
+	case l.turn <- struct{}{}:
+	case <-ctx.Done():
+		l.halt(-1)
+		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	return func(how error) {
+		if how != nil {
+			p.ended(l, how)
+		}
+		l.halt(-1)
+		<-l.turn
+	}, nil
+}
+
+// halt keeps looks from being made while n is more than its counterparts.
+func (l *login) halt(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.halted += n
+	if l.halted > 0 && l.cancel != nil {
+		l.cancel()
+	}
+}
+
+// setCancel says how to end what is in flight, and whether it may begin.
+func (l *login) setCancel(cancel context.CancelFunc) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cancel = cancel
+	return l.halted == 0
+}
+
+// abortable is ctx for what whoever wants the turn may end.
+func (l *login) abortable(ctx context.Context) (abortable context.Context, done func()) {
+	abortable, cancel := context.WithCancel(ctx)
+	if !l.setCancel(cancel) {
+		cancel()
+	}
+	return abortable, func() { l.setCancel(nil); cancel() }
+}

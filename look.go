@@ -1,0 +1,288 @@
+package plexauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// nextLook is when the next look is due: not before the others' pace allows,
+// and at the deadline at the latest.
+func (l *login) nextLook(guard time.Time) time.Time {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t := l.next
+	if guard.After(t) {
+		t = guard
+	}
+	if t.Add(fresh).After(l.deadline) { // rather at the deadline than just before it
+		t = l.deadline
+	}
+	if least := l.looked.Add(fresh); t.Before(least) {
+		t = least
+	}
+	return t
+}
+
+func jitter(d time.Duration) time.Duration { return d + rand.N(d/20+1) }
+
+// step takes its turn at the PIN: it looks, or takes the result of the look
+// that was just made. over tells that the login has ended, with err.
+func (p *PlexAuth) step(ctx context.Context, l *login) (over bool, err error) {
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-l.over:
+		return true, l.end
+	case <-ctx.Done():
+		return false, fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	select {
+	case <-l.over:
+		return true, l.end
+	default:
+	}
+	if err, ok := l.recent(p.client.guard.clear()); ok {
+		return false, err
+	}
+	return p.look(ctx, l)
+}
+
+// recent is the result of the last look, if it is fresh or no other may be
+// made now: somebody wants the turn for something else, or plex.tv has asked to
+// slow down.
+func (l *login) recent(guard time.Time) (error, bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	switch {
+	case l.halted > 0, !l.looked.IsZero() && now.Sub(l.looked) < fresh:
+		return l.result, true
+	case !now.Before(l.deadline):
+		return nil, false
+	}
+	return l.result, now.Before(guard)
+}
+
+// look makes one look and does what the answer asks for. The caller has the
+// turn.
+func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
+	gone := false
+	raw, err := p.loadRaw(ctx)
+	if err == nil && !l.hasSeen(raw) {
+		d, parseErr := parseDocument(raw)
+		if err = parseErr; err == nil {
+			b := d.profile(p.instance)
+			switch v := b.pending(); {
+			case v == nil:
+				gone = true // cancelled, or finished by another process: the answer tells
+			case v.id != l.pin.ID:
+				return p.ended(l, ErrPinSuperseded)
+			case !v.token.IsZero():
+				return p.lookParked(ctx, l, v)
+			default:
+				l.saw(raw, b)
+			}
+		}
+	}
+	if ctx.Err() != nil {
+		return false, err
+	}
+	if err != nil && !l.storeTrouble {
+		p.warn(ctx, "cannot read the store, the login goes on", err)
+	}
+	l.storeTrouble = err != nil
+
+	final := !time.Now().Before(l.deadline)
+	limit := time.Duration(0)
+	if !final {
+		limit = time.Until(l.deadline)
+	}
+	attempt, cancel := context.WithTimeout(ctx, p.client.attemptLimit(limit))
+	defer cancel()
+	if !l.setCancel(cancel) {
+		return false, nil
+	}
+	reply, sent, err := p.checkPIN(ctx, attempt, l.pin)
+	stopped := ctx.Err() != nil || errors.Is(attempt.Err(), context.Canceled)
+	l.setCancel(nil)
+	if stopped && (err != nil || reply.token.IsZero()) { // by ctx or by Cancel
+		l.mu.Lock()
+		l.looked = sent
+		l.mu.Unlock()
+		if ctx.Err() == nil {
+			err = nil
+		}
+		return false, err
+	}
+	return p.judgeLook(ctx, l, reply, sent, err, final, gone)
+}
+
+// judgeLook does what the answer to a look asks for. final tells that it was the
+// last one, gone that the PIN is in the store no more.
+func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent time.Time, err error, final, gone bool) (bool, error) {
+	var e *Error
+	switch {
+	case err == nil && !reply.token.IsZero():
+		return p.approved(ctx, l, reply.token)
+	case gone && (err == nil || errors.Is(err, ErrPinExpired)):
+		return p.endedElsewhere(ctx, l)
+	case err == nil:
+		p.settled(ctx, l)
+		moved, expired := l.pending(reply, sent, final)
+		if expired {
+			return p.expired(ctx, l, ErrPinExpired)
+		}
+		if moved {
+			p.noteExpiry(ctx, l)
+		}
+		return false, nil
+	case errors.Is(err, ErrPinExpired):
+		return p.expired(ctx, l, err)
+	case errors.As(err, &e) && !e.transient && e.is != ErrRateLimited:
+		return p.expired(ctx, l, err) // refused for good
+	}
+	p.disturbed(ctx, l, e, err)
+	l.postpone(sent, e, err)
+	switch {
+	case gone:
+		if l.missing++; l.missing > 2 || final {
+			return p.endedElsewhere(ctx, l)
+		}
+	case final && l.unsure:
+		l.unsure = false
+		l.mu.Lock()
+		l.deadline = sent.Round(0).Add(slowestPoll)
+		l.mu.Unlock()
+	case final:
+		return p.expired(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, err))
+	}
+	return false, err
+}
+
+// endedElsewhere ends a login whose PIN another process has taken out of the
+// store: with success if another token is there since.
+func (p *PlexAuth) endedElsewhere(ctx context.Context, l *login) (bool, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return p.ended(l, ErrNoPendingPin)
+	}
+	l.mu.Lock()
+	known, before := l.seen != 0, l.before
+	l.mu.Unlock()
+	if t := b.token("account_token"); known && !t.IsZero() && !t.Equal(before) {
+		return p.ended(l, nil)
+	}
+	return p.ended(l, ErrNoPendingPin)
+}
+
+// pending takes in the answer "not yet": when the PIN really expires, and when
+// to look again.
+func (l *login) pending(r pinReply, sent time.Time, final bool) (moved, expired bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looked, l.result = sent, nil
+	l.next = time.Now().Add(jitter(l.gap)) // from the answer on: so no two arrive within a second, however slow the way
+	switch {
+	case r.expires && r.expiresIn < 0 && l.known:
+		return false, true // past its life, and plex.tv still answers
+	case r.expires && (r.expiresIn > 0 || l.known):
+		l.known = true
+		r.expiresIn = max(r.expiresIn, fresh) // 0 is less than a second
+		at := sent.Round(0).Add(r.expiresIn)
+		if at.After(l.latest) {
+			at = l.latest
+		}
+		if off := at.Sub(l.deadline); off > rounding || off < -rounding {
+			l.deadline, moved = at, true
+		}
+	}
+	return moved, final && !time.Now().Before(l.deadline)
+}
+
+// postpone takes in that a look failed.
+func (l *login) postpone(sent time.Time, e *Error, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.looked, l.result = sent, err
+	if e != nil && e.is == ErrRateLimited {
+		l.gap = max(l.gap+defaultSlow, e.RetryAfter)
+	} else {
+		l.gap = max(l.gap, min(2*l.gap, slowestPoll))
+	}
+	l.next = time.Now().Add(jitter(l.gap))
+}
+
+// disturbed logs trouble once, until its kind changes.
+func (p *PlexAuth) disturbed(ctx context.Context, l *login, e *Error, err error) {
+	kind := "other"
+	if e != nil {
+		kind = e.kind()
+	}
+	if l.trouble != kind {
+		l.trouble = kind
+		p.warn(ctx, "no look at the PIN possible, the login goes on", err)
+	}
+}
+
+// settled logs that the trouble is over. After a 429 the pace stays wide.
+func (p *PlexAuth) settled(ctx context.Context, l *login) {
+	if l.trouble == "" {
+		return
+	}
+	l.mu.Lock()
+	if l.trouble == "rate_limited" {
+		l.gap = min(l.gap, max(slowestPoll, l.interval))
+	} else {
+		l.gap = l.interval
+	}
+	l.mu.Unlock()
+	l.trouble = ""
+	p.info(ctx, "plex.tv answers again")
+}
+
+// noteExpiry writes down a corrected expiry, for the countdowns of others.
+func (p *PlexAuth) noteExpiry(ctx context.Context, l *login) {
+	l.mu.Lock()
+	at := l.deadline
+	l.mu.Unlock()
+	err := p.update(ctx, func(b *profile) error {
+		if v := b.pending(); v != nil && v.id == l.pin.ID {
+			b.setPendingExpiry(at)
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		p.warn(ctx, "the PIN's expiry was not saved", err)
+	}
+}
+
+// expired ends a login that cannot succeed any more.
+func (p *PlexAuth) expired(ctx context.Context, l *login, err error) (bool, error) {
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
+	defer cancel()
+	if dropErr := p.dropPending(late, l.pin.ID); dropErr != nil {
+		p.warn(ctx, "the dead PIN was not removed", dropErr)
+	}
+	p.info(ctx, "login ended: "+reason(err))
+	return p.ended(l, err)
+}
+
+func reason(err error) string {
+	if errors.Is(err, ErrPinExpired) {
+		return "the PIN expired"
+	}
+	return "plex.tv refused"
+}
+
+// dropPending removes the PIN from the store, if it is still the one.
+func (p *PlexAuth) dropPending(ctx context.Context, id int64) error {
+	return p.update(ctx, func(b *profile) error {
+		if v := b.pending(); v != nil && v.id == id {
+			b.remove("_pending_pin")
+		}
+		return nil
+	})
+}

@@ -1,0 +1,158 @@
+package plexauth
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// Options says who signs in, and with what. Only Product is required.
+type Options struct {
+	Product string // X-Plex-Product, the name shown among a person's authorized devices; required
+	Version string // X-Plex-Version; empty: "0"
+
+	Platform        string // X-Plex-Platform; empty: the operating system
+	PlatformVersion string // X-Plex-Platform-Version
+	Device          string // X-Plex-Device; empty: the operating system
+	DeviceName      string // X-Plex-Device-Name; empty: the host's name
+	Model           string // X-Plex-Model
+
+	// ClientID is the X-Plex-Client-Identifier. Empty: the store's, which is
+	// made at random once and saved there; that is what most programs want.
+	ClientID string
+	// Instance is the profile within the namespace; empty: "default".
+	Instance string
+	// Store keeps the login; nil: a new [MemoryStore].
+	Store ConfigStore
+	// HTTPClient sends the requests. It is read at each request, never
+	// written to, and its idle connections are never closed. nil:
+	// [http.DefaultTransport], as it is at each request. Each attempt has a
+	// limit of ten seconds of its own.
+	HTTPClient *http.Client
+	// Logger hears of logins and of trouble, never of a secret; nil: silent.
+	Logger *slog.Logger
+	// PollInterval is the pace at which Wait looks at a PIN. 0 is a second,
+	// which Plex documents; less is raised to that, negative is an error.
+	PollInterval time.Duration
+	// MaxRetries is the number of further attempts of one GET outside
+	// polling; 0: 3; negative: none.
+	MaxRetries int
+	// BaseURL is one origin that plays plex.tv, clients.plex.tv and
+	// app.plex.tv: https, or http on loopback. Empty: the real ones.
+	BaseURL string
+	// TrustedOrigins are the origins ("https://app.example") under which
+	// browsers know the panel of [PlexAuth.Handler], for a proxy that rewrites
+	// Host. If there are any, a state change from another origin is refused,
+	// and so is every request by the name of another host; an IP address or a
+	// name without a dot, by which a proxy asks, is nobody else's.
+	TrustedOrigins []string
+	// DeviceKey makes [PlexAuth.Start] sign in with a device key: the token is
+	// then a JWT of seven days, which plexauth renews by itself, instead of a
+	// long-lived one. Key and JWT have a client identifier of their own, not
+	// ClientID, so that a long-lived token beside them stays valid. Media
+	// servers may refuse a JWT: see docs/device-keys.md. What is stored
+	// already is not changed by this, and is renewed with or without it.
+	DeviceKey bool
+	// Scopes are the claims wanted in the JWT: username, email, friendly_name,
+	// restricted, anonymous, joinedAt. They tell about the person and permit
+	// nothing. plex.tv ignores a name that it does not know.
+	Scopes []string
+}
+
+func (o Options) maxRetries() int {
+	switch {
+	case o.MaxRetries < 0:
+		return 0
+	case o.MaxRetries == 0:
+		return 3
+	}
+	return o.MaxRetries
+}
+
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return o.Logger
+}
+
+// check returns all that is wrong with the options, joined.
+func (o Options) check() error {
+	var errs []error
+	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("plexauth: "+format, args...)) }
+	if headerSafe(o.Product) == "" {
+		bad("Product is empty: name the program as a person should find it among their authorized devices")
+	}
+	if o.ClientID != "" && !usableID(o.ClientID) {
+		bad("ClientID must be at most %d bytes of text without control characters or space around it", maxHeaderBytes)
+	}
+	if err := checkInstance(o.Instance); err != nil {
+		errs = append(errs, err)
+	}
+	if o.PollInterval < 0 {
+		bad("PollInterval is negative: use 0 for the documented second")
+	}
+	if err := checkScopes(o.Scopes); err != nil {
+		errs = append(errs, err)
+	}
+	if o.BaseURL != "" {
+		if err := checkBaseURL(o.BaseURL); err != nil {
+			bad("BaseURL %w", err)
+		}
+	}
+	for _, s := range o.TrustedOrigins {
+		if u, err := url.Parse(s); err != nil || origin(u) != s || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
+			bad("TrustedOrigins: %q must be as a browser sends it: scheme, host in lower case, and a port only if it is unusual", s)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func checkBaseURL(s string) error {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		return errors.New("must be an absolute URL such as https://plex.example")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+		return errors.New("must be scheme and host alone")
+	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+		return errors.New("must be https: a token would cross the network in clear")
+	}
+	return nil
+}
+
+func isLoopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
+
+func checkInstance(id string) error {
+	if !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
+		return fmt.Errorf("plexauth: Instance %q must be text without control characters", id)
+	}
+	return nil
+}
+
+// portSuffix is what lists of profiles append to an id.
+var portSuffix = regexp.MustCompile(`^(?s)(.+):\p{Nd}+$`)
+
+// normalizeInstance makes one id of the spellings that CrossWatch takes for
+// the same.
+func normalizeInstance(id string) string {
+	id = strings.TrimSpace(id)
+	if m := portSuffix.FindStringSubmatch(id); m != nil {
+		id = strings.TrimSpace(m[1])
+	}
+	if id == "" || strings.EqualFold(id, defaultInstance) {
+		return defaultInstance
+	}
+	return id
+}

@@ -1,0 +1,38 @@
+package plexauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// save carries out an update that must not be lost: also past the end of ctx,
+// for a second, and again while the store fails, until limit.
+func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t Token, edit func(*profile) error) error {
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	stop := context.AfterFunc(ctx, func() {
+		if sleep(late, saveGrace) == nil {
+			cancel()
+		}
+	})
+	defer stop()
+	warned := false
+	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
+		err := p.update(late, edit, t)
+		if late.Err() != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+			return newStoreError(fmt.Errorf("no answer in %s: %w", limit, err))
+		}
+		if !errors.Is(err, ErrStore) {
+			return err
+		}
+		if !warned {
+			warned = true
+			p.warn(ctx, "the token could not be saved, trying again", err)
+		}
+		if sleep(late, pause) != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,133 @@
+package plexauth
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"time"
+)
+
+// Status says how a profile stands. Its JSON has CrossWatch's fields.
+type Status struct {
+	Connected  bool      // a token is stored, and plex.tv has not rejected it as far as known
+	Label      string    // "Plex", "Plex (id)"
+	User       string    // the account's name, for display
+	Instance   string    // the profile
+	ExpiresAt  time.Time // when the token expires; zero: it does not say
+	Scopes     []string  // that were asked for with a JWT
+	Pending    *Pin      // the PIN that waits for approval, nil where there is none
+	NeedsLogin bool      // only a new login helps: plex.tv rejected the token, or nothing can renew it
+}
+
+// MarshalJSON writes connected, label, user, expires_at (epoch seconds),
+// scopes, extra{pending{code,url,expires_in},needs_login} and instance.
+func (s Status) MarshalJSON() ([]byte, error) {
+	type pending struct {
+		Code      string `json:"code"`
+		URL       string `json:"url"`
+		ExpiresIn int64  `json:"expires_in"`
+	}
+	type extra struct {
+		Pending    *pending `json:"pending,omitempty"`
+		NeedsLogin bool     `json:"needs_login"`
+	}
+	v := struct {
+		Connected bool     `json:"connected"`
+		Label     string   `json:"label"`
+		User      *string  `json:"user"`
+		ExpiresAt *int64   `json:"expires_at"`
+		Scopes    []string `json:"scopes"`
+		Extra     extra    `json:"extra"`
+		Instance  string   `json:"instance"`
+	}{Connected: s.Connected, Label: s.Label, Instance: s.Instance, Extra: extra{NeedsLogin: s.NeedsLogin}}
+	if s.User != "" {
+		v.User = &s.User
+	}
+	if !s.ExpiresAt.IsZero() {
+		at := s.ExpiresAt.Unix()
+		v.ExpiresAt = &at
+	}
+	if len(s.Scopes) > 0 {
+		v.Scopes = s.Scopes
+	}
+	if s.Pending != nil {
+		v.Extra.Pending = &pending{s.Pending.Code, s.Pending.URL(), secondsUntil(s.Pending.ExpiresAt)}
+	}
+	return json.Marshal(v)
+}
+
+// LogValue implements [slog.LogValuer]: the code of a pending PIN stays out of
+// logs.
+func (s Status) LogValue() slog.Value {
+	attrs := []slog.Attr{
+		slog.Bool("connected", s.Connected), slog.String("label", s.Label), slog.String("user", s.User),
+		slog.String("instance", s.Instance), slog.Bool("needs_login", s.NeedsLogin),
+	}
+	if s.Pending != nil {
+		attrs = append(attrs, slog.Any("pending", *s.Pending))
+	}
+	return slog.GroupValue(attrs...)
+}
+
+// secondsUntil rounds up, so that a countdown ends when the PIN does.
+func secondsUntil(t time.Time) int64 {
+	return max(0, int64((time.Until(t)+time.Second-1)/time.Second))
+}
+
+// Status says how the profile stands, from the store alone. Its errors match
+// [ErrStore].
+func (p *PlexAuth) Status(ctx context.Context) (Status, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return p.blank(), err
+	}
+	return p.status(b), nil
+}
+
+// blank is the status of a profile of which nothing is known.
+func (p *PlexAuth) blank() Status {
+	s := Status{Label: "Plex", Instance: p.instance}
+	if p.instance != defaultInstance {
+		s.Label = "Plex (" + p.instance + ")"
+	}
+	return s
+}
+
+func (p *PlexAuth) status(b *profile) Status {
+	s := p.blank()
+	s.User = b.text("username")
+	l, now := p.lifeOf(b), p.client.clock.now()
+	s.ExpiresAt, s.Scopes = l.expires, l.scopes
+	s.NeedsLogin = b.rejected() || l.lost(now)
+	s.Connected = !l.token.IsZero() && !b.rejected() && !(l.lost(now) && past(l.over(), now))
+	if v := b.pending(); v != nil && v.code != "" && (!v.token.IsZero() || time.Now().Before(v.expires)) {
+		s.Pending = p.newPin(*v)
+	}
+	return s
+}
+
+// statusNow is Status for a call that ends with err, also when its context
+// has ended.
+func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
+	limit := time.Second
+	if ctx.Err() != nil {
+		limit = 150 * time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	defer cancel()
+	s, loadErr := p.Status(ctx)
+	if err == nil {
+		err = loadErr
+	}
+	return s, err
+}
+
+// Settings returns what the store says about the profile. Its errors match
+// [ErrStore].
+func (p *PlexAuth) Settings(ctx context.Context) (Settings, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return Settings{}, err
+	}
+	return b.settings(), nil
+}
