@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,38 +36,56 @@ const (
 // errNoAddress does not quote: people paste addresses with a token in them.
 var errNoAddress = errors.New("plexauth: no address of a media server; one looks like https://192.168.1.5:32400")
 
-// typed makes candidates of an address that a person entered, none of what is
-// no address.
+// typed makes candidates of an address that a person entered, or copied from the
+// browser; none of what is no address. Where it lacks scheme or port, those that
+// it may mean are tried.
 func typed(s string) []candidate {
-	s = strings.TrimRight(strings.TrimSpace(s), "/")
-	if s == "" {
-		return nil
+	s, _, _ = strings.Cut(strings.TrimSpace(s), "#") // where the browser was
+	if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
+		s = "[" + s + "]"
 	}
-	tries := []string{s}
+	schemes := []string{""}
 	if !strings.Contains(s, "://") {
-		if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
-			s = "[" + s + "]"
-		}
-		tries = []string{"https://" + s, "http://" + s}
-		if u, err := url.Parse("https://" + s); err == nil && u.Port() == "" && u.Path == "" {
-			tries = []string{"https://" + s + ":" + serverPort, "https://" + s, "http://" + s + ":" + serverPort}
-		}
+		schemes = []string{"https://", "http://"}
 	}
 	var all []candidate
-	for i, t := range tries {
-		u, err := url.Parse(t)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+	for _, scheme := range schemes {
+		u, err := url.Parse(scheme + s)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" {
 			return nil
 		}
-		all = append(all, candidate{url: t, local: staysPrivate(u) || private(encodedIP(u.Hostname())), class: classTyped + i})
+		u.Path, u.RawPath = webPage.ReplaceAllString(u.Path, ""), ""
+		tries := []string{u.String()}
+		if u.Port() == "" && u.Path == "" {
+			u.Host += ":" + serverPort
+			tries = append(tries, u.String())
+			if scheme != "" { // then it is more likely the server itself than a proxy
+				slices.Reverse(tries)
+			}
+		}
+		for _, t := range tries {
+			all = append(all, candidate{url: t, local: staysPrivate(u) || private(encodedIP(u.Hostname())), class: classTyped + len(all)})
+		}
 	}
 	return all
 }
 
-// addresses are the saved or typed address of a server, and then all that
-// plex.tv lists.
-func addresses(own string, s *Server) []candidate {
-	all := typed(own)
+// webPage is what the path of a server's own web app ends with.
+var webPage = regexp.MustCompile(`(/web(/(index\.html)?)?)?/*$`)
+
+// candidates are the saved address. One at which the server has answered is
+// complete.
+func (s savedServer) candidates() []candidate {
+	all := typed(s.url)
+	if s.bound && len(all) > 1 {
+		return all[:1]
+	}
+	return all
+}
+
+// addresses are the saved address of a server, and then all that plex.tv lists.
+func addresses(saved []candidate, s *Server) []candidate {
+	all := slices.Clone(saved)
 	for _, c := range s.candidates() {
 		i := slices.IndexFunc(all, func(have candidate) bool { return sameServer(have.url, c.url) })
 		if i < 0 {

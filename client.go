@@ -477,7 +477,7 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 	switch {
 	case q.server != nil:
 		e.is, e.transient = ErrUnavailable, true
-		if !q.token.IsZero() && (status == http.StatusUnauthorized || status == http.StatusForbidden) {
+		if !q.token.IsZero() && refusesToken(resp, body) {
 			e.is, e.transient, e.Message = ErrServerToken, false, "it refuses the token"
 		}
 	case status == http.StatusTooManyRequests || env.code == 1003:
@@ -497,6 +497,19 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 	return e
 }
 
+// refusesToken recognizes a media server's own verdict on a token, by the header
+// that is on all its answers or by its page. A proxy before it has other pages,
+// and names the login that it wants.
+func refusesToken(resp *http.Response, body []byte) bool {
+	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+		return false
+	}
+	if resp.Header.Get("X-Plex-Protocol") != "" || bytes.Contains(body, []byte("<h1>401 Unauthorized</h1>")) {
+		return true
+	}
+	return resp.StatusCode == http.StatusUnauthorized && resp.Header.Get("WWW-Authenticate") == "" && !isPage(body)
+}
+
 // namesToken recognizes the 422 by which older parts of plex.tv reject a
 // token; other 422s speak of other things.
 func namesToken(message string) bool {
@@ -508,11 +521,10 @@ func namesToken(message string) bool {
 // quoting it.
 func notTheAnswer(body []byte, err error) string {
 	b := bytes.TrimSpace(body)
-	lower := bytes.ToLower(b[:min(len(b), 100)])
 	switch {
 	case len(b) == 0:
 		return "an empty answer"
-	case bytes.HasPrefix(lower, []byte("<!doctype html")), bytes.HasPrefix(lower, []byte("<html")):
+	case isPage(b):
 		return "an HTML page where JSON was asked for"
 	case b[0] == '<':
 		return "XML where JSON was asked for"
@@ -520,6 +532,13 @@ func notTheAnswer(body []byte, err error) string {
 		return err.Error()
 	}
 	return "not the JSON that was asked for"
+}
+
+// isPage reports whether a body is HTML.
+func isPage(body []byte) bool {
+	b := bytes.TrimSpace(body)
+	b = bytes.ToLower(b[:min(len(b), 100)])
+	return bytes.HasPrefix(b, []byte("<!doctype html")) || bytes.HasPrefix(b, []byte("<html"))
 }
 
 // retryAfter reads the header's two forms. What is no time at all is 0; what

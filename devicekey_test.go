@@ -824,7 +824,7 @@ func TestMediaServerThatTakesAJWT(t *testing.T) {
 		require.NoError(t, err)
 		assert.Zero(t, w.jwtsAtServers(), "only where plex.tv lists it as the account's own")
 
-		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: "<html>", ContentType: "text/html"})
+		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: payload(t, "pms-401.html"), ContentType: "text/html"})
 		r, err := w.Probe(t.Context(), "")
 		require.ErrorIs(t, err, plexauth.ErrServerToken)
 		assert.False(t, r.TokenAccepted)
@@ -835,6 +835,10 @@ func TestMediaServerThatTakesAJWT(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, r.TokenAccepted)
 		assert.Equal(t, 200, w.status(t, library()))
+		w.plex.Inject(plextest.Fault{Path: "/", Status: 403, Body: "<html>blocked", ContentType: "text/html"})
+		_, err = w.Probe(t.Context(), "")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Equal(t, 200, w.status(t, library()), "a proxy's page is not the server's refusal")
 		v, err = w.Inspect(t.Context())
 		require.NoError(t, err)
 		assert.True(t, v.ServerToken.Equal(v.AccountToken))
@@ -843,7 +847,7 @@ func TestMediaServerThatTakesAJWT(t *testing.T) {
 		assert.Equal(t, 1, w.count("POST", exchanges))
 		assert.NotContains(t, w.doc(t), `"pms_token":"e`)
 
-		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: "<html>", ContentType: "text/html"})
+		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: payload(t, "pms-401.html"), ContentType: "text/html"})
 		_, err = w.Probe(t.Context(), "")
 		require.ErrorIs(t, err, plexauth.ErrServerToken)
 		assert.Equal(t, 401, w.status(t, library()))

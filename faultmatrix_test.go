@@ -197,7 +197,7 @@ func (o operation) expect(f wireFault) outcome {
 		if x.fails {
 			x.is = []error{plexauth.ErrUnavailable}
 		}
-		if o.token && (f.status == 401 || f.status == 403) {
+		if o.token && f.says == rejection { // no page of a proxy is that
 			x.is = []error{plexauth.ErrServerToken}
 		}
 	case o.account:

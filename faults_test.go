@@ -101,6 +101,7 @@ var wireFaults = []wireFault{
 	{name: "200 HTML", Fault: page(200), status: 200},
 	{name: "200 XML", Fault: plextest.Fault{Status: 200, Body: `<pin id="1"/>`, ContentType: "application/xml"}, status: 200},
 	{name: "200 without end", Fault: plextest.Fault{Status: 200, Body: "{", ContentType: "application/json", Endless: true}, status: 200},
+	{name: "401 HTML", Fault: page(401), status: 401},
 	{name: "403 HTML", Fault: page(403), status: 403},
 	{name: "408", Fault: plextest.Fault{Status: 408}, status: 408},
 	{name: "425", Fault: plextest.Fault{Status: 425}, status: 425},

@@ -182,14 +182,14 @@ func (f *finding) aim(choice string) error {
 		if s == nil {
 			return fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), &ServerChoiceError{f.servers})
 		}
-		own := ""
+		var own []candidate
 		if !saved.found {
-			own = saved.url
+			own = saved.candidates()
 		}
 		f.look(s, own)
 		return nil
 	case saved.url != "" && (!saved.found || saved.machineID == ""):
-		f.candidates, f.expected, f.typed = typed(saved.url), anybody, !saved.found
+		f.candidates, f.expected, f.typed = saved.candidates(), anybody, !saved.found
 		if saved.bound && saved.machineID != "" {
 			f.machineID = saved.machineID
 			f.expected = func(id string) bool { return id == saved.machineID }
@@ -200,7 +200,7 @@ func (f *finding) aim(choice string) error {
 		return nil
 	case saved.machineID != "":
 		if s := findServer(f.servers, saved.machineID); s != nil {
-			f.look(s, saved.url)
+			f.look(s, saved.candidates())
 			return nil
 		}
 		if saved.held {
@@ -217,12 +217,12 @@ func (f *finding) aim(choice string) error {
 	if len(own) != 1 {
 		return &ServerChoiceError{f.servers}
 	}
-	f.look(own[0], "")
+	f.look(own[0], nil)
 	return nil
 }
 
 // look aims at the addresses of one server, own before those that plex.tv lists.
-func (f *finding) look(s *Server, own string) {
+func (f *finding) look(s *Server, own []candidate) {
 	f.candidates, f.machineID = addresses(own, s), s.MachineID
 	f.expected = func(id string) bool { return id == s.MachineID }
 }
@@ -261,8 +261,8 @@ func (f *finding) findNumber(ctx context.Context, run *probeRun, clientID string
 	}
 	ids, err := run.accounts(ctx, f.address.URL, f.server.Token, clientID)
 	switch {
-	case errors.Is(err, ErrServerToken) && run.try(ctx, f.address.URL, f.server.Token, clientID) == nil:
-		return 0, errors.New("the server shows its accounts to its owner only")
+	case errors.Is(err, ErrServerToken): // of /accounts that says nothing about the token
+		return 0, errors.New("the server does not show its accounts with this token: most show them to their owner only")
 	case err != nil:
 		return 0, err
 	case !slices.Contains(ids, f.account):

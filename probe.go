@@ -79,14 +79,14 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 		if saved.url == "" && saved.machineID == "" {
 			return ProbeResult{}, fmt.Errorf("%w: none is saved", ErrServerChoice)
 		}
-		all = typed(saved.url)
+		all = saved.candidates()
 		if saved.machineID != "" {
 			servers, err := p.Servers(ctx)
 			if err != nil && saved.url == "" {
 				return ProbeResult{}, err
 			}
 			if s := findServer(servers, saved.machineID); s != nil {
-				all = addresses(saved.url, s)
+				all = addresses(all, s)
 				onlyJWT = s.onlyJWT && s.Owned && (saved.token.IsZero() || isJWT(saved.token.Secret()))
 			}
 		}

@@ -343,11 +343,32 @@ func TestProbe(t *testing.T) {
 			assert.Empty(t, q.Credential)
 		}
 
-		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: "<html/>"})
-		r, err = w.Probe(t.Context(), "")
-		require.ErrorIs(t, err, plexauth.ErrServerToken, "reachable is not the same as allowed in")
-		assert.Equal(t, box.Connections[0].URI, r.URL)
-		assert.False(t, r.TokenAccepted)
+		refused := payload(t, "pms-401.html")
+		for i, f := range []plextest.Fault{
+			{Status: 401, Body: refused, ContentType: "text/html"},
+			{Status: 401, Body: refused, Header: http.Header{"WWW-Authenticate": {"Basic"}}},
+			{Status: 401},
+			{Status: 403, Header: http.Header{"X-Plex-Protocol": {"1.0"}}},
+		} {
+			f.Path = "/"
+			w.plex.Inject(f)
+			r, err = w.Probe(t.Context(), "")
+			require.ErrorIs(t, err, plexauth.ErrServerToken, "%d: reachable is not the same as allowed in", i)
+			assert.Equal(t, box.Connections[0].URI, r.URL)
+			assert.False(t, r.TokenAccepted)
+		}
+		for i, f := range []plextest.Fault{
+			{Status: 401, Header: http.Header{"WWW-Authenticate": {"Basic"}}},
+			{Status: 401, Body: "<!DOCTYPE html><html><head><title>401 Authorization Required</title>"},
+			{Status: 403},
+			{Status: 403, Body: "<html><title>403 Forbidden</title>"},
+		} {
+			f.Path = "/"
+			w.plex.Inject(f)
+			_, err = w.Probe(t.Context(), "")
+			require.ErrorIs(t, err, plexauth.ErrUnavailable, "%d: that was a proxy", i)
+			assert.NotErrorIs(t, err, plexauth.ErrServerToken, "%d", i)
+		}
 
 		for _, bad := range []string{"ftp://x", "http://", "a b", "://", "http://[::1", "\x00", "https://u@plex"} {
 			_, err = w.Probe(t.Context(), bad)
@@ -424,7 +445,7 @@ func TestFindings(t *testing.T) {
 					assert.ErrorAs(t, err, c.is)
 				}
 				assert.LessOrEqual(t, time.Since(start), 4*time.Second)
-				require.Len(t, r.Addresses, 1)
+				require.NotEmpty(t, r.Addresses)
 				a := r.Addresses[0]
 				assert.Contains(t, a.Finding, c.want)
 				assert.Error(t, a.Err)

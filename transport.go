@@ -20,7 +20,8 @@ const readAgain = 2 * time.Second
 // token and the X-Plex-* identity, one to the exact origin of the saved server
 // its server token; every other request passes untouched, so that a token
 // never follows a redirect elsewhere. A header that the program has set itself
-// stays.
+// stays. A stored pms_token that names no pms_token_server, as other programs
+// may leave it, is taken for the saved server's, as CrossWatch does.
 //
 // Over plain http the server token goes to a loopback, link-local or private
 // address only, whatever name it has: the address that is dialled counts. A
