@@ -12,6 +12,7 @@ import (
 func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error) {
 	var parked *pendingPIN
 	var already, known bool
+	l.saves(true)
 	err := p.save(ctx, saveLimit, t, func(b *profile) error {
 		parked, already = nil, false
 		v := b.pending()
@@ -36,6 +37,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 		b.signIn(t, l.pin.clientID)
 		return nil
 	})
+	l.saves(errors.Is(err, ErrStore)) // it is tried again
 	switch {
 	case errors.Is(err, ErrNoPendingPin), errors.Is(err, ErrPinSuperseded), err == nil && already && known:
 		return p.ended(l, err)
@@ -107,6 +109,8 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		return err
 	}
 	mismatch, inherited := false, false
+	l := p.loginOf(v.id)
+	l.saves(true)
 	err = p.save(ctx, saveLimit, v.token, func(b *profile) error {
 		mismatch, inherited = false, false
 		now := b.pending()
@@ -141,6 +145,7 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		b.adopt(a)
 		return nil
 	})
+	l.saves(errors.Is(err, ErrStore))
 	if err != nil {
 		return err
 	}

@@ -56,6 +56,7 @@ type login struct {
 	known    bool               // plex.tv said how long the PIN lives
 	seen     uint64             // the hash of the namespace when it was last found to hold this PIN, waiting; 0: not yet
 	before   Token              // that the profile had then
+	saving   time.Time          // since when an approved token is being saved; zero: none is
 }
 
 // of returns a profile's login, nil where there is none. The caller holds mu.
@@ -165,11 +166,33 @@ func (p *PlexAuth) ended(l *login, err error) (bool, error) {
 // endedPIN is ended for a PIN that was settled by whoever came by, if anybody
 // waits for it.
 func (p *PlexAuth) endedPIN(id int64, err error) {
-	p.logins.mu.Lock()
-	l := p.logins.of(p.instance)
-	p.logins.mu.Unlock()
-	if l != nil && l.pin.ID == id {
+	if l := p.loginOf(id); l != nil {
 		p.ended(l, err)
+	}
+}
+
+// loginOf returns the login of a PIN, nil where nobody here waits for it.
+func (p *PlexAuth) loginOf(id int64) *login {
+	p.logins.mu.Lock()
+	defer p.logins.mu.Unlock()
+	if l := p.logins.of(p.instance); l != nil && l.pin.ID == id {
+		return l
+	}
+	return nil
+}
+
+// saves notes whether an approved token is being saved. l may be nil.
+func (l *login) saves(on bool) {
+	if l == nil {
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !on:
+		l.saving = time.Time{}
+	case l.saving.IsZero():
+		l.saving = time.Now()
 	}
 }
 
