@@ -36,6 +36,9 @@ func main() {
 	}
 	if err := run(ctx, os.Stdout, options, *server); err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		if *offline && errors.Is(err, plexauth.ErrUnavailable) {
+			fmt.Fprintln(os.Stderr, "The fake plex.tv runs with: go run ./cmd/fakeplex -addr 127.0.0.1:32500")
+		}
 		os.Exit(1)
 	}
 }

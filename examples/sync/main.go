@@ -40,7 +40,7 @@ func main() {
 	config := flag.String("config", "config.json", "`file` that this tool shares with its other settings")
 	offline := flag.Bool("offline", false, "use the fake plex.tv of cmd/fakeplex at 127.0.0.1:32500")
 	flag.Usage = func() {
-		fmt.Fprintln(flag.CommandLine.Output(), "usage: sync [-config file] [-offline] manifest | status | start [profile] | finish [profile] | inspect [profile [machine id]] | disconnect [profile]")
+		fmt.Fprintln(flag.CommandLine.Output(), errUsage)
 		flag.PrintDefaults()
 	}
 	flag.Parse()
@@ -60,11 +60,14 @@ func main() {
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
+		if *offline && errors.Is(err, plexauth.ErrUnavailable) {
+			fmt.Fprintln(os.Stderr, "The fake plex.tv runs with: go run ./cmd/fakeplex -addr 127.0.0.1:32500")
+		}
 		os.Exit(1)
 	}
 }
 
-var errUsage = errors.New("usage: sync manifest | status | start [profile] | finish [profile] | inspect [profile [machine id]] | disconnect [profile]")
+var errUsage = errors.New("usage: sync [-config file] [-offline] manifest | status | start [profile] | finish [profile] | inspect [profile [machine id]] | disconnect [profile]")
 
 func run(ctx context.Context, auth *plexauth.PlexAuth, command, profile, machineID string) error {
 	var p provider = auth.Instance(profile)

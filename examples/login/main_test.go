@@ -1,0 +1,71 @@
+package main
+
+import (
+	"bufio"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+var (
+	link = regexp.MustCompile(`Open (http://\S+/link/)\?pin=(\w+)`)
+	user = regexp.MustCompile(`name="user" value="(\w+)"`)
+)
+
+// approve does what a person does at the fake's page.
+func approve(t *testing.T, page, code string) {
+	resp, err := http.Get(page)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	resp, err = http.PostForm(page, url.Values{"code": {code}, "user": {user.FindStringSubmatch(string(body))[1]}})
+	require.NoError(t, err)
+	assert.NoError(t, resp.Body.Close())
+}
+
+// A person opens the link, approves, and chooses a server. The next run is a
+// login at another fake.
+func TestOffline(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "plexauth.json")
+	for again := range 2 {
+		out, w := io.Pipe()
+		ended := make(chan error, 1)
+		go func() {
+			err := run(t.Context(), strings.NewReader("5\n2\n"), w, config, true, false)
+			w.Close()
+			ended <- err
+		}()
+		var said strings.Builder
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			said.WriteString(lines.Text() + "\n")
+			if m := link.FindStringSubmatch(lines.Text()); m != nil {
+				approve(t, m[1], m[2])
+			}
+		}
+		require.NoError(t, <-ended)
+		assert.Contains(t, said.String(), "Signed in as alice. Saved to "+config)
+		assert.True(t, again > 0 || strings.Contains(said.String(), "Which media server?"), said.String())
+		assert.Regexp(t, `Media server \w{8} at http://127\.0\.0\.1:\d+; there the account has the number 1\.`, said.String())
+		assert.Regexp(t, `\* http://127\.0\.0\.1:\d+ +answers`, said.String())
+		assert.NotContains(t, said.String(), "FAKE_", "a token")
+	}
+}
+
+func TestOfflineSparesARealLogin(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "plexauth.json")
+	before := `{"plex":{"client_id":"000102030405060708090a0b","account_token":"TEST_token"}}`
+	require.NoError(t, os.WriteFile(config, []byte(before), 0o600))
+	assert.ErrorContains(t, run(t.Context(), nil, io.Discard, config, true, false), "holds a real login")
+	after, err := os.ReadFile(config)
+	require.NoError(t, err)
+	assert.Equal(t, before, string(after))
+}

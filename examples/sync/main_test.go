@@ -1,0 +1,63 @@
+package main
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// Each command is a process of its own, so each has a client of its own.
+func TestCommands(t *testing.T) { synctest.Test(t, testCommands) }
+
+func testCommands(t *testing.T) {
+	fake := plextest.NewServer()
+	defer fake.Close()
+	alice := fake.AddUser(plextest.User{Username: "alice"})
+	fake.AddMediaServer(alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+	attic := fake.AddMediaServer(alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+	store := plexauth.NewMemoryStore()
+	sync := func(command, profile, machineID string) (*plexauth.PlexAuth, error) {
+		auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: fake.Client()})
+		require.NoError(t, err)
+		return auth.Instance(profile), run(t.Context(), auth, command, profile, machineID)
+	}
+	connected := func(kids *plexauth.PlexAuth) bool {
+		status, err := kids.Status(t.Context())
+		require.NoError(t, err)
+		return status.Connected
+	}
+
+	for _, command := range []string{"manifest", "status", "start", "finish"} {
+		kids, err := sync(command, "kids", "")
+		require.NoError(t, err, command)
+		assert.False(t, connected(kids), command)
+	}
+	time.Sleep(time.Minute)
+	require.NoError(t, fake.Approve(fake.PendingCodes()[0], alice))
+	kids, err := sync("finish", "kids", "")
+	require.NoError(t, err)
+	assert.True(t, connected(kids))
+
+	_, err = sync("inspect", "kids", "")
+	assert.ErrorIs(t, err, plexauth.ErrServerChoice)
+	_, err = sync("inspect", "kids", attic.MachineID)
+	require.NoError(t, err)
+	settings, err := kids.Settings(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, attic.MachineID, settings.MachineID)
+	_, err = sync("status", "", "")
+	require.NoError(t, err)
+
+	_, err = sync("disconnect", "kids", "")
+	require.NoError(t, err)
+	assert.False(t, connected(kids))
+	_, err = sync("nonsense", "", "")
+	assert.ErrorIs(t, err, errUsage)
+	assert.Empty(t, fake.Violations())
+}
