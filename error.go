@@ -65,6 +65,12 @@ func (c *cause) Error() string        { return c.text }
 func (c *cause) Is(target error) bool { return errors.Is(c.err(), target) }
 func (c *cause) As(target any) bool   { return errors.As(c.err(), target) }
 
+// tooLate is the error of work that ended with a context of ours, which is no
+// affair of the caller's.
+func tooLate(op, where string, err error) *Error {
+	return &Error{Op: op, where: where, is: ErrUnavailable, transient: true, cause: newCause(fmt.Errorf("not in time: %w", err))}
+}
+
 // Error says what was tried, what went wrong and what to do.
 func (e *Error) Error() string {
 	var b strings.Builder

@@ -57,8 +57,7 @@ func (p *PlexAuth) inspect(ctx context.Context, choice string) (Settings, error)
 	defer cancel()
 	err := p.find(limited, choice)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		late := error(&Error{Op: "inspect", where: "plex.tv and the server", is: ErrUnavailable, transient: true,
-			cause: newCause(fmt.Errorf("not within %s: %w", inspectLimit, context.DeadlineExceeded))})
+		late := error(tooLate("inspect", "plex.tv and the server", limited.Err()))
 		if errors.Is(err, errNotKept) {
 			late = newStoreError(errors.New("not within " + inspectLimit.String()))
 		}

@@ -19,14 +19,19 @@ const (
 	renewAfter, renewJitter = 0.70, 0.05
 	// lastMinute of a token counts as over: it must last for the request.
 	lastMinute = time.Minute
-	// leaseLife is how long one process has the renewing to itself.
+	// leaseLife is how long one process has the renewing to itself, leaseRest what
+	// must be left of that for saving when the exchange ends.
 	leaseLife = 30 * time.Second
+	leaseRest = renewSaveLimit + 2*time.Second
 	leasePoll = 250 * time.Millisecond
 	// A renewal that failed is not tried again before a while, which doubles:
 	// plex.tv counts the nonces that it gives away.
 	shortestBackoff, longestBackoff = time.Minute, 15 * time.Minute
 	offlineBackoff                  = 2 * time.Second // where plex.tv was not reached at all
 	renewSaveLimit                  = 3 * time.Second
+	// patience is how long a request waits for the next token while its own still
+	// works.
+	patience = 800 * time.Millisecond
 	// verifyLeeway is how far the clocks may be apart where a new token's life
 	// is checked.
 	verifyLeeway = time.Minute
@@ -34,9 +39,9 @@ const (
 
 // Refresh gets a new JWT for a login with a device key, whether or not the old
 // one is due; [PlexAuth.Token] and [PlexAuth.Transport] do so by themselves when
-// it is. A call within a second of another exchange answers from that. It works
-// as well weeks after the JWT has expired. For a long-lived token it is
-// [PlexAuth.Verify].
+// it is. Callers at the same time share one exchange, and for a second its new
+// token answers those who come later. It works as well weeks after the JWT has
+// expired. For a long-lived token it is [PlexAuth.Verify].
 //
 // Only where plex.tv says that the device is not authorized any more is the
 // error [ErrTokenRejected], and NeedsLogin set. Any other failure leaves the JWT
@@ -134,8 +139,8 @@ func expiredError(why error) error {
 type urgency int
 
 const (
-	spare  urgency = iota // the old one still works: nobody waits for another's attempt
-	needed                // the old one is over
+	spare  urgency = iota // the old one still works
+	needed                // it is over
 	asked                 // by Refresh: now, whatever failed before
 )
 
@@ -168,18 +173,27 @@ type renewal struct {
 	turn chan struct{} // held by whoever renews
 
 	mu       sync.Mutex // guards the rest, never held while waiting
-	at       time.Time  // when the last exchange ended
+	ended    int        // how many exchanges have
+	at       time.Time  // when the last one did
 	old, got Token      // what it was for, and what came of it
 	err      error      // how it ended
 	failures int        // in a row
 	pause    time.Time  // no other attempt before, by the wall clock
 }
 
-// recent is the result of an exchange that ended just now, for t or with it.
-func (r *renewal) recent(t Token) (error, bool) {
+func (r *renewal) count() int {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.err, (r.old.Equal(t) || r.got.Equal(t)) && time.Since(r.at) < fresh
+	return r.ended
+}
+
+// answer is the result of the last exchange, for t or with it, if that answers
+// who came when so many had ended: it was under way then, or it brought a token
+// just now.
+func (r *renewal) answer(t Token, came int) (error, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err, (r.old.Equal(t) || r.got.Equal(t)) && (r.ended > came || r.err == nil && time.Since(r.at) < fresh)
 }
 
 // paused is the last failure, while no other attempt is to be made for t.
@@ -196,6 +210,7 @@ func (r *renewal) paused(t Token) error {
 func (r *renewal) note(old, got Token, err error) (failures int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.ended++
 	r.at, r.old, r.got, r.err = time.Now(), old, got, err
 	if err == nil {
 		r.failures, r.pause = 0, time.Time{}
@@ -229,7 +244,7 @@ func (p *PlexAuth) freshen(ctx context.Context, l *life) (bool, error) {
 		}
 		return true, nil
 	case past(l.due(), now):
-		return p.renew(ctx, l.token, spare) == nil, nil
+		return p.renewBeside(ctx, l.token), nil
 	}
 	return false, nil
 }
@@ -272,27 +287,53 @@ func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, erro
 // waits only as long as its own context lasts.
 func (p *PlexAuth) renew(ctx context.Context, t Token, u urgency) error {
 	r := p.renewals.of(p.instance)
-	if u == spare {
-		if r.paused(t) != nil {
-			return errNotNow
-		}
-		select {
-		case r.turn <- struct{}{}:
-		default:
-			return errNotNow
-		}
-	} else {
-		select {
-		case r.turn <- struct{}{}:
-		case <-ctx.Done():
-			return fmt.Errorf("plexauth: waiting for a new token: %w", ctx.Err())
-		}
+	came := r.count()
+	select {
+	case r.turn <- struct{}{}:
+		defer func() { <-r.turn }()
+	case <-ctx.Done():
+		return fmt.Errorf("plexauth: waiting for a new token: %w", ctx.Err())
 	}
-	defer func() { <-r.turn }()
-	if err, ok := r.recent(t); ok {
+	if err, ok := r.answer(t, came); ok {
 		return err
 	}
 	return p.renewInTurn(ctx, r, t, u)
+}
+
+// renewBeside renews a token that still works, unless that is being done or has
+// just failed. The caller waits a moment and then goes on with the old one,
+// while the renewal does until ctx ends, ten seconds at most.
+func (p *PlexAuth) renewBeside(ctx context.Context, t Token) (renewed bool) {
+	r := p.renewals.of(p.instance)
+	came := r.count()
+	if r.paused(t) != nil {
+		return false
+	}
+	select {
+	case r.turn <- struct{}{}:
+	default:
+		return false
+	}
+	done := make(chan error, 1)
+	go func() {
+		defer func() { <-r.turn }()
+		limited, cancel := context.WithTimeout(ctx, attemptLimit)
+		defer cancel()
+		err, ok := r.answer(t, came)
+		if !ok {
+			err = p.renewInTurn(limited, r, t, spare)
+		}
+		done <- err
+	}()
+	moment := time.NewTimer(patience)
+	defer moment.Stop()
+	select {
+	case err := <-done:
+		return err == nil
+	case <-moment.C:
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // renewInTurn is renew for the one whose turn it is.
@@ -308,15 +349,10 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 	if err := r.paused(t); err != nil && u != asked {
 		return err
 	}
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if u == spare { // this caller has better things to do than to wait for long
-		limited, cancel = context.WithTimeout(ctx, attemptLimit)
-	}
-	defer cancel()
-	l, err := p.lease(limited, t, u)
+	l, until, err := p.lease(ctx, t, u)
 	var renewed Token
 	if l != nil {
-		if renewed, err = p.exchange(limited, l.device, p.scopes(l)); err == nil {
+		if renewed, err = p.exchangeBefore(ctx, until.Add(-leaseRest), l); err == nil {
 			err = p.saveRenewed(ctx, l, renewed)
 		}
 		if err != nil {
@@ -326,7 +362,10 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 		return err
 	}
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("plexauth: renewing the token: %w", ctx.Err()) // whoever is next begins anew
+		if u != spare {
+			return fmt.Errorf("plexauth: renewing the token: %w", ctx.Err()) // whoever is next begins anew
+		}
+		err = tooLate(opRenew, "plex.tv", ctx.Err()) // and not at once again, each time cut short
 	}
 	failures := r.note(t, renewed, err)
 	switch {
@@ -338,6 +377,18 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 	return err
 }
 
+// exchangeBefore is exchange with an end, so that no other process has begun the
+// same meanwhile.
+func (p *PlexAuth) exchangeBefore(ctx context.Context, end time.Time, l *life) (Token, error) {
+	limited, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	t, err := p.exchange(limited, l.device, p.scopes(l))
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = tooLate(opRenew, "plex.tv", limited.Err())
+	}
+	return t, err
+}
+
 // scopes are the claims to ask for: the program's, or those asked for last.
 func (p *PlexAuth) scopes(l *life) []string {
 	if len(p.options.Scopes) > 0 {
@@ -346,14 +397,13 @@ func (p *PlexAuth) scopes(l *life) []string {
 	return l.scopes
 }
 
-// lease claims the renewing for this process. It returns nil where the store
-// has another token than t already. While another process renews, it waits for
-// that one's result.
-func (p *PlexAuth) lease(ctx context.Context, t Token, u urgency) (*life, error) {
+// lease claims the renewing for this process, until a time. It returns nil where
+// the store has another token than t already. While another process renews, it
+// waits for that one's result.
+func (p *PlexAuth) lease(ctx context.Context, t Token, u urgency) (l *life, until time.Time, err error) {
 	for {
-		var l *life
 		var busy bool
-		err := p.update(ctx, func(b *profile) error {
+		err = p.update(ctx, func(b *profile) error {
 			l, busy = nil, false
 			found := b.life()
 			switch {
@@ -367,24 +417,24 @@ func (p *PlexAuth) lease(ctx context.Context, t Token, u urgency) (*life, error)
 				return nil
 			}
 			now := time.Now()
-			if until := b.leasedUntil(); until.After(now) && !until.After(now.Add(leaseLife)) {
+			if theirs := b.leasedUntil(); theirs.After(now) && !theirs.After(now.Add(leaseLife)) {
 				busy = true
 				return nil
 			}
-			l = found
-			b.setLease(now.Add(leaseLife))
+			l, until = found, now.Add(leaseLife)
+			b.setLease(until)
 			return nil
 		}, t)
 		switch {
 		case err != nil:
-			return nil, err
+			return nil, until, err
 		case !busy:
-			return l, nil
+			return l, until, nil
 		case u == spare:
-			return nil, errNotNow
+			return nil, until, errNotNow
 		}
 		if err := sleep(ctx, leasePoll); err != nil {
-			return nil, fmt.Errorf("plexauth: waiting for a new token: %w", err)
+			return nil, until, fmt.Errorf("plexauth: waiting for a new token: %w", err)
 		}
 	}
 }

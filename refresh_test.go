@@ -715,7 +715,7 @@ func TestTransportFollowsAnotherProcess(t *testing.T) {
 	})
 }
 
-// The request for which the renewal is due waits for it, no other does.
+// The request for which the renewal is due waits for it a moment, no other does.
 func TestTransportDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -734,13 +734,97 @@ func TestTransportDoesNotWait(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		assert.Equal(t, map[time.Duration]int{0: 49, 3 * time.Second: 1}, waited)
+		assert.Equal(t, map[time.Duration]int{0: 49, 800 * time.Millisecond: 1}, waited)
+		old := w.block(t).AccountToken
+		time.Sleep(3 * time.Second)
+		assert.NotEqual(t, old, w.block(t).AccountToken, "it went on all the same")
 
 		time.Sleep(6 * day)
 		w.plex.Inject(plextest.Fault{Path: nonces, Hang: true, Times: -1})
 		began := time.Now()
 		assert.Equal(t, 200, w.status(t, request(t, "GET", "https://plex.tv/api/v2/user", nil)))
-		assert.Equal(t, 10*time.Second, time.Since(began), "and that one not for long")
+		assert.Equal(t, 800*time.Millisecond, time.Since(began))
+		time.Sleep(10 * time.Second)
+		assert.NotContains(t, w.doc(t), "leased", "given up")
+	})
+}
+
+// G9: what goes on beside a request ends with its context, and requests that all
+// end soon do not ask for a nonce each.
+func TestRenewalBesideAShortRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(6 * day)
+		w.plex.Inject(plextest.Fault{Path: exchanges, Hang: true, Times: -1})
+		asked := w.count("GET", nonces)
+		for range 60 {
+			ctx, cancel := context.WithCancel(t.Context())
+			_, err := w.Token(ctx)
+			require.NoError(t, err)
+			cancel()
+			synctest.Wait()
+			assert.NotContains(t, w.doc(t), "leased")
+			time.Sleep(time.Second)
+		}
+		assert.LessOrEqual(t, w.count("GET", nonces)-asked, 6)
+		w.plex.ResetFaults()
+		time.Sleep(15 * time.Minute)
+		old := w.block(t).AccountToken
+		assert.NotEqual(t, old, tokenOf(t, w.PlexAuth))
+	})
+}
+
+// G24: a process that is slow to renew gives up before another may begin.
+func TestRenewalWithinItsLease(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.replicas = true
+		time.Sleep(8 * day)
+		w.plex.Inject(plextest.Fault{Path: keysPath, Status: 503, Header: http.Header{"Retry-After": {"14"}}, Times: 2})
+		w.plex.Inject(plextest.Fault{Path: nonces, Status: 503, Header: http.Header{"Retry-After": {"14"}}, Times: 2})
+		var got [2]string
+		var wg sync.WaitGroup
+		for i, p := range []*plexauth.PlexAuth{w.PlexAuth, w.open(t, deviceKey)} {
+			wg.Go(func() {
+				for {
+					token, err := p.Token(t.Context())
+					if err == nil {
+						got[i] = token.Secret()
+						return
+					}
+					require.ErrorIs(t, err, plexauth.ErrUnavailable)
+					time.Sleep(time.Second)
+				}
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, got[0], got[1])
+		assert.Equal(t, 1, w.count("POST", exchanges))
+
+		// However it hangs, it ends in time.
+		w.plex.Inject(plextest.Fault{Path: nonces, Hang: true, Times: -1})
+		began := time.Now()
+		time.Sleep(2 * time.Second)
+		_, err := w.Refresh(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.NotErrorIs(t, err, plexauth.ErrTokenRejected)
+		assert.Less(t, time.Since(began), 30*time.Second)
+	})
+}
+
+// A Refresh after one that failed tries anew.
+func TestRefreshAfterAFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.plex.Inject(plextest.Fault{Path: exchanges, Code: 1008, Times: 2})
+		_, err := w.Refresh(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		_, err = w.Refresh(t.Context())
+		require.NoError(t, err)
+		made := w.count("POST", exchanges)
+		_, err = w.Refresh(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, made, w.count("POST", exchanges), "the token of just now will do")
 	})
 }
 

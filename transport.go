@@ -37,7 +37,8 @@ const readAgain = 2 * time.Second
 // [ErrTokenRejected] once plex.tv has rejected the token.
 //
 // A JWT is renewed on the way: where it is due, by one request every five days
-// or so, which waits for that; the others go on with the old one. Where plex.tv
+// or so, which waits for that for 800 ms at most and then leaves it to go on for
+// as long as its context lasts; all others go on with the old one. Where plex.tv
 // answers 498, because the JWT has expired after all, it is renewed and the
 // request made once more, if its body can be sent again (it has none, or
 // GetBody). An expired JWT that cannot be renewed is [ErrTokenExpired].
