@@ -1,8 +1,8 @@
 package plexauth
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"net/http"
 )
@@ -27,12 +27,7 @@ type Account struct {
 
 // name is what to call the person.
 func (a *Account) name() string {
-	for _, name := range []string{a.Username, a.Title, a.FriendlyName} {
-		if name != "" {
-			return name
-		}
-	}
-	return ""
+	return cmp.Or(a.Username, a.Title, a.FriendlyName)
 }
 
 // Account asks plex.tv who the token belongs to. Its errors are those of
@@ -55,7 +50,9 @@ func (p *PlexAuth) Account(ctx context.Context) (a *Account, err error) {
 // could not read of its account. Only plex.tv's own rejection changes the
 // status: it returns [ErrTokenRejected] then, sets NeedsLogin, and later calls
 // answer so without asking again. With [ErrUnavailable] or [ErrRateLimited]
-// the status stays as it was. Without a token it returns [ErrNotConnected].
+// the status stays as it was. Without a token it returns [ErrNotConnected]. A
+// login whose token waits for its account is finished first, with the errors of
+// [PlexAuth.Finish] where that fails.
 func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 	b, err := p.load(ctx)
 	if err != nil {
@@ -84,7 +81,7 @@ func (p *PlexAuth) adopt(ctx context.Context, t Token, a *Account) error {
 // that a GET may have.
 func (c *client) readAccount(ctx context.Context, t Token, clientID string, once bool) (a *Account, err error) {
 	err = c.do(ctx, &call{
-		once: once, op: "read account", method: http.MethodGet, url: c.plexTV + "/api/v2/user", clientID: clientID, token: t, account: true,
+		op: "read account", method: http.MethodGet, url: c.plexTV + "/api/v2/user", clientID: clientID, token: t, account: true, once: once,
 		decode: func(body []byte) (err error) {
 			a, err = decodeAccount(body)
 			return err
@@ -97,40 +94,32 @@ func (c *client) readAccount(ctx context.Context, t Token, clientID string, once
 // must be there.
 func decodeAccount(body []byte) (*Account, error) {
 	var j struct {
-		ID           json.RawMessage `json:"id"`
-		UUID         json.RawMessage `json:"uuid"`
-		Username     json.RawMessage `json:"username"`
-		Title        json.RawMessage `json:"title"`
-		Email        json.RawMessage `json:"email"`
-		FriendlyName json.RawMessage `json:"friendlyName"`
-		Thumb        json.RawMessage `json:"thumb"`
-		Home         json.RawMessage `json:"home"`
-		HomeAdmin    json.RawMessage `json:"homeAdmin"`
-		Guest        json.RawMessage `json:"guest"`
-		Restricted   json.RawMessage `json:"restricted"`
-		Protected    json.RawMessage `json:"protected"`
-		Subscription json.RawMessage `json:"subscription"`
+		ID           laxInt  `json:"id"`
+		UUID         laxText `json:"uuid"`
+		Username     laxText `json:"username"`
+		Title        laxText `json:"title"`
+		Email        laxText `json:"email"`
+		FriendlyName laxText `json:"friendlyName"`
+		Thumb        laxText `json:"thumb"`
+		Home         laxBool `json:"home"`
+		HomeAdmin    laxBool `json:"homeAdmin"`
+		Guest        laxBool `json:"guest"`
+		Restricted   laxBool `json:"restricted"`
+		Protected    laxBool `json:"protected"`
+		Subscription struct {
+			Active laxBool `json:"active"`
+		} `json:"subscription"`
 	}
-	if err := json.Unmarshal(body, &j); err != nil {
+	if err := unmarshal(body, &j); err != nil {
 		return nil, err
 	}
-	a := &Account{
-		ID: integer(j.ID), UUID: text(j.UUID), Username: text(j.Username), Title: text(j.Title),
-		Email: text(j.Email), FriendlyName: text(j.FriendlyName), Thumb: text(j.Thumb),
-	}
-	a.Home, _ = truth(j.Home)
-	a.HomeAdmin, _ = truth(j.HomeAdmin)
-	a.Guest, _ = truth(j.Guest)
-	a.Restricted, _ = truth(j.Restricted)
-	a.Protected, _ = truth(j.Protected)
-	var subscription struct {
-		Active json.RawMessage `json:"active"`
-	}
-	if json.Unmarshal(j.Subscription, &subscription) == nil {
-		a.PlexPass, _ = truth(subscription.Active)
-	}
-	if a.ID <= 0 {
+	if j.ID <= 0 {
 		return nil, errors.New("an account without a number")
 	}
-	return a, nil
+	return &Account{
+		ID: int64(j.ID), UUID: string(j.UUID), Username: string(j.Username), Title: string(j.Title),
+		Email: string(j.Email), FriendlyName: string(j.FriendlyName), Thumb: string(j.Thumb),
+		Home: bool(j.Home), HomeAdmin: bool(j.HomeAdmin), Guest: bool(j.Guest),
+		Restricted: bool(j.Restricted), Protected: bool(j.Protected), PlexPass: bool(j.Subscription.Active),
+	}, nil
 }
