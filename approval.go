@@ -11,22 +11,16 @@ import (
 // so this must not be lost.
 func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error) {
 	var parked *pendingPIN
-	var already, known bool
-	l.saves(true)
-	err := p.save(ctx, saveLimit, t, func(b *profile) error {
-		parked, already = nil, false
-		v := b.pending()
+	var known bool
+	err := p.saveToken(ctx, l, t, func(b *profile) error {
+		parked, known = nil, false
+		v, err := b.stillPending(l.pin.ID, t, l.pin.device, l.pin.CreatedAt)
 		switch {
-		case v == nil || v.id != l.pin.ID:
-			already = b.holds(t, l.pin.device, l.pin.CreatedAt)
-			switch {
-			case already: // by another process, or by an Update that said otherwise
-				known = b.cloudID() != 0
-				return nil
-			case v == nil:
-				return ErrNoPendingPin
-			}
-			return ErrPinSuperseded
+		case err != nil:
+			return err
+		case v == nil:
+			known = b.cloudID() != 0
+			return nil
 		case b.cloudID() != 0 && !v.options.SwitchAccount, v.device != nil:
 			b.park(t) // until it is known whose it is, or that it is genuine
 			v.token = t
@@ -37,9 +31,8 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 		b.signIn(t, l.pin.clientID)
 		return nil
 	})
-	l.saves(errors.Is(err, ErrStore)) // it is tried again
 	switch {
-	case errors.Is(err, ErrNoPendingPin), errors.Is(err, ErrPinSuperseded), err == nil && already && known:
+	case errors.Is(err, ErrNoPendingPin), errors.Is(err, ErrPinSuperseded), err == nil && known:
 		return p.ended(l, err)
 	case err != nil:
 		return true, err // given up, but the PIN is still pending and another look finds the token again
@@ -55,11 +48,38 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 	}
 	switch {
 	case errors.Is(err, ErrTokenRejected): // signed out again already
-		return p.ended(l, errors.Join(err, p.reject(ctx, t)))
+		_, rejectErr := p.reject(ctx, t)
+		return p.ended(l, errors.Join(err, rejectErr))
 	case err != nil:
 		p.warn(ctx, "signed in, but the account could not be read yet", err)
 	}
 	return p.ended(l, nil)
+}
+
+// saveToken saves an approved token, and lets its login tell since when. l may
+// be nil.
+func (p *PlexAuth) saveToken(ctx context.Context, l *login, t Token, edit func(*profile) error) error {
+	l.saves(true)
+	err := p.save(ctx, saveLimit, t, edit)
+	l.saves(errors.Is(err, ErrStore)) // it is tried again
+	return err
+}
+
+// stillPending returns the PIN with this number if it is the one that is
+// pending. If it is not, somebody was faster: where the profile holds its token t
+// already, by another process or by an Update that said otherwise, there is no
+// error; else it is [ErrNoPendingPin] or [ErrPinSuperseded].
+func (b *profile) stillPending(id int64, t Token, d *device, created time.Time) (*pendingPIN, error) {
+	v := b.pending()
+	switch {
+	case v != nil && v.id == id:
+		return v, nil
+	case b.holds(t, d, created):
+		return nil, nil
+	case v == nil:
+		return nil, ErrNoPendingPin
+	}
+	return nil, ErrPinSuperseded
 }
 
 // lookParked decides on an approved token that waits for its account to be
@@ -89,7 +109,7 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 // for all who wait. Any other error leaves it parked. once: one attempt will do.
 func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (err error) {
 	defer func() {
-		if err == nil || errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected) {
+		if decides(err) {
 			p.endedPIN(v.id, err)
 		}
 	}()
@@ -109,19 +129,11 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		return err
 	}
 	mismatch, inherited := false, false
-	l := p.loginOf(v.id)
-	l.saves(true)
-	err = p.save(ctx, saveLimit, v.token, func(b *profile) error {
+	err = p.saveToken(ctx, p.loginOf(v.id), v.token, func(b *profile) error {
 		mismatch, inherited = false, false
-		now := b.pending()
-		if now == nil || now.id != v.id {
-			switch {
-			case b.holds(t, v.device, v.created):
-				return nil
-			case now == nil:
-				return ErrNoPendingPin
-			}
-			return ErrPinSuperseded
+		now, err := b.stillPending(v.id, t, v.device, v.created)
+		if now == nil {
+			return err
 		}
 		if linked := b.cloudID(); linked != 0 && linked != a.ID && !now.options.SwitchAccount {
 			mismatch = true
@@ -145,7 +157,6 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		b.adopt(a)
 		return nil
 	})
-	l.saves(errors.Is(err, ErrStore))
 	if err != nil {
 		return err
 	}
@@ -160,4 +171,10 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 	}
 	p.logf(ctx, LevelSuccess, "token stored")
 	return nil
+}
+
+// decides reports whether settleParked has settled the token, one way or the
+// other.
+func decides(err error) bool {
+	return err == nil || errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected)
 }

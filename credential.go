@@ -7,14 +7,8 @@ import (
 	"errors"
 )
 
-// What a profile can lack.
-var (
-	// ErrNotConnected: the profile holds no token.
-	ErrNotConnected = errors.New("plexauth: not connected to Plex, sign in first")
-	// ErrAccountMismatch: the login was approved by another account than the
-	// one that is linked, which stays. See [PinOptions].SwitchAccount.
-	ErrAccountMismatch = errors.New("plexauth: approved by another Plex account than the one linked")
-)
+// ErrNotConnected means that the profile holds no token.
+var ErrNotConnected = errors.New("plexauth: not connected to Plex, sign in first")
 
 // Token returns the account token, good for a request to plex.tv now. A JWT is
 // renewed first if it is due: with another attempt at most, where the old one
@@ -100,28 +94,23 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID strin
 		if !errors.Is(err, ErrTokenRejected) {
 			return err
 		}
-		replaced := false
-		updateErr := p.update(ctx, func(b *profile) error {
-			if replaced = !b.token("account_token").Equal(t); !replaced {
-				b.setRejected()
-			}
-			return nil
-		}, t)
+		current, updateErr := p.reject(ctx, t)
 		if updateErr != nil {
 			return errors.Join(err, updateErr)
 		}
-		if !replaced || !again {
+		if current || !again {
 			return err
 		}
 	}
 }
 
-// reject keeps plex.tv's verdict on t, if it is still the one.
-func (p *PlexAuth) reject(ctx context.Context, t Token) error {
-	return p.update(ctx, func(b *profile) error {
-		if b.token("account_token").Equal(t) {
+// reject keeps plex.tv's verdict on t, if it is still the one, as current tells.
+func (p *PlexAuth) reject(ctx context.Context, t Token) (current bool, err error) {
+	err = p.update(ctx, func(b *profile) error {
+		if current = b.token("account_token").Equal(t); current {
 			b.setRejected()
 		}
 		return nil
 	}, t)
+	return current, err
 }

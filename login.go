@@ -7,16 +7,8 @@ import (
 	"time"
 )
 
-const (
-	slowestPoll = 10 * time.Second       // in bad weather
-	reuseFor    = time.Minute            // what must be left of a PIN that is shown again
-	saveGrace   = 800 * time.Millisecond // for saving a token when its context has ended
-	saveLimit   = 5 * time.Minute
-	// fresh is how long a look answers for those who come after it.
-	fresh = time.Second
-	// rounding is what an expiresIn in whole seconds may be off.
-	rounding = 2 * time.Second
-)
+// reuseFor is what must be left of a PIN that is shown again.
+const reuseFor = time.Minute
 
 // How a login can end without a token.
 var (
@@ -26,6 +18,9 @@ var (
 	ErrPinSuperseded = errors.New("plexauth: another login has replaced this one")
 	// ErrNoPendingPin: no login is pending, or it was cancelled.
 	ErrNoPendingPin = errors.New("plexauth: no login is pending")
+	// ErrAccountMismatch: the login was approved by another account than the
+	// one that is linked, which stays. See [PinOptions].SwitchAccount.
+	ErrAccountMismatch = errors.New("plexauth: approved by another Plex account than the one linked")
 )
 
 // Start begins a login: it makes sure that the store can take the result, asks
@@ -55,37 +50,19 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 		return nil, fmt.Errorf("plexauth: %w", err)
 	}
 	defer leave()
-	if s, ok := p.store.(interface{ Check(context.Context) error }); ok {
-		if err := s.Check(ctx); err != nil {
-			if ctx.Err() != nil {
-				return nil, fmt.Errorf("plexauth: %w", ctx.Err())
-			}
-			return nil, newStoreError(err)
-		}
+	if err := p.checkStore(ctx); err != nil {
+		return nil, err
 	}
-	var clientID string
-	var key *device
-	var found *pendingPIN
-	err = p.update(ctx, func(b *profile) (err error) {
-		found = b.pending()
-		if !p.options.DeviceKey {
-			clientID = b.ensureClientID(p.options.ClientID)
-			return nil
-		}
-		if key, err = b.ensureDevice(); err == nil {
-			clientID = key.clientID
-		}
-		return err
-	})
+	found, clientID, key, err := p.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
 	if found != nil && !found.token.IsZero() { // approved: it must not be lost to the new one
-		if err := p.settleParked(ctx, found, false); err != nil && !errors.Is(err, ErrAccountMismatch) && !errors.Is(err, ErrTokenRejected) && !isNotGenuine(err) {
+		if err := p.makeWay(ctx, found, false); err != nil {
 			return nil, err
 		}
 	} else if found.answers(clientID, o) && (found.device != nil) == p.options.DeviceKey {
-		l, _ := p.begin(p.instance, p.newPin(*found), true)
+		l, _ := p.begin(p.newPin(*found), true)
 		return l, nil
 	}
 	p.info(ctx, "request PIN")
@@ -102,8 +79,50 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, _ := p.begin(p.instance, pin, true)
+	l, _ := p.begin(pin, true)
 	return l, nil
+}
+
+// checkStore asks the store whether it could take the result, if it can tell.
+func (p *PlexAuth) checkStore(ctx context.Context) error {
+	s, ok := p.store.(interface{ Check(context.Context) error })
+	if !ok {
+		return nil
+	}
+	err := s.Check(ctx)
+	switch {
+	case err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	return newStoreError(err)
+}
+
+// prepare returns the PIN that is pending and what the next one is made under,
+// saved before the first request: an identifier, and with [Options].DeviceKey a
+// key.
+func (p *PlexAuth) prepare(ctx context.Context) (found *pendingPIN, clientID string, key *device, err error) {
+	err = p.update(ctx, func(b *profile) (err error) {
+		found = b.pending()
+		if !p.options.DeviceKey {
+			clientID = b.ensureClientID(p.options.ClientID)
+			return nil
+		}
+		if key, err = b.ensureDevice(); err == nil {
+			clientID = key.clientID
+		}
+		return err
+	})
+	return found, clientID, key, err
+}
+
+// makeWay settles an approved PIN, so that it is not lost to a new one.
+func (p *PlexAuth) makeWay(ctx context.Context, v *pendingPIN, once bool) error {
+	if err := p.settleParked(ctx, v, once); !decides(err) && !isNotGenuine(err) {
+		return err
+	}
+	return nil
 }
 
 // remember makes a new PIN the one that is pending, in the place of found, and
@@ -116,7 +135,7 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (*
 		err := p.update(ctx, func(b *profile) error {
 			parked, kept = nil, pin
 			switch v := b.pending(); {
-			case v != nil && !v.token.IsZero(): // approved just now: not to be lost to the new one
+			case v != nil && !v.token.IsZero(): // approved just now
 				parked = v
 				return nil
 			case v.answers(pin.clientID, pin.options) && (v.device != nil) == (pin.device != nil) && (found == nil || v.id != found.id):
@@ -130,15 +149,15 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (*
 			})
 			return nil
 		})
-		if err == nil && parked != nil {
-			if err = p.settleParked(ctx, parked, true); err == nil || errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected) || isNotGenuine(err) {
-				continue
-			}
-		}
-		if err != nil {
+		switch {
+		case err != nil:
 			return nil, err
-		}
-		if kept == pin {
+		case parked != nil:
+			if err := p.makeWay(ctx, parked, true); err != nil {
+				return nil, err
+			}
+			continue
+		case kept == pin:
 			p.logf(ctx, LevelSuccess, "PIN issued")
 		}
 		return kept, nil
@@ -254,7 +273,7 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	how := error(nil)
+	var how error
 	defer func() { done(how) }()
 	b, err := p.load(ctx)
 	if err != nil {
@@ -266,11 +285,10 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 		return nil
 	}
 	if !v.token.IsZero() {
-		err := p.settleParked(ctx, v, true)
-		if errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected) {
-			return nil
+		if err := p.settleParked(ctx, v, true); !decides(err) {
+			return err
 		}
-		return err
+		return nil
 	}
 	if err := p.dropPending(ctx, v.id); err != nil {
 		return err

@@ -17,18 +17,6 @@ type logins struct {
 	webStarts  map[string]time.Time     // when the next one may be made from the web
 }
 
-func (l *logins) nextWebStart(instance string) time.Time {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.webStarts[instance]
-}
-
-func (l *logins) noteWebStart(instance string, pause time.Duration) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.webStarts[instance] = time.Now().Add(pause)
-}
-
 // login is what all who wait for one PIN in this process share: they look in
 // turn, and one look answers for all.
 type login struct {
@@ -67,12 +55,31 @@ func (s *logins) of(instance string) *login {
 	return nil
 }
 
+// find is of for those who do not hold mu.
+func (s *logins) find(instance string) *login {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.of(instance)
+}
+
+func (s *logins) nextWebStart(instance string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.webStarts[instance]
+}
+
+func (s *logins) noteWebStart(instance string, pause time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.webStarts[instance] = time.Now().Add(pause)
+}
+
 // begin takes up a PIN: first look after one interval. It takes the place of
 // another one only where that is known to be older.
-func (s *shared) begin(instance string, pin *Pin, newest bool) (l *login, ok bool) {
-	s.logins.mu.Lock()
-	defer s.logins.mu.Unlock()
-	if l := s.logins.of(instance); l != nil {
+func (p *PlexAuth) begin(pin *Pin, newest bool) (l *login, ok bool) {
+	p.logins.mu.Lock()
+	defer p.logins.mu.Unlock()
+	if l := p.logins.of(p.instance); l != nil {
 		if l.pin.ID == pin.ID {
 			return l, true
 		}
@@ -84,7 +91,7 @@ func (s *shared) begin(instance string, pin *Pin, newest bool) (l *login, ok boo
 	now := time.Now().Round(0)
 	l = &login{
 		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}),
-		interval: max(s.options.PollInterval, time.Second),
+		interval: max(p.options.PollInterval, time.Second),
 		deadline: pin.ExpiresAt.Round(0), known: pin.lifetimeKnown,
 	}
 	if most := now.Add(longestLifetime); l.deadline.After(most) { // a clock was set
@@ -94,7 +101,7 @@ func (s *shared) begin(instance string, pin *Pin, newest bool) (l *login, ok boo
 	l.latest = now.Add(longestLifetime)
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
-	s.logins.byInstance[instance] = hide(l)
+	p.logins.byInstance[p.instance] = hide(l)
 	return l, true
 }
 
@@ -114,7 +121,7 @@ func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
 		if v == nil {
 			return nil, ErrNoPendingPin
 		}
-		l, ok := p.begin(p.instance, p.newPin(*v), again)
+		l, ok := p.begin(p.newPin(*v), again)
 		if !ok { // begun here while the store was being read, or by another replica: the store tells
 			continue
 		}
@@ -141,8 +148,7 @@ func (l *login) hasSeen(raw json.RawMessage) bool {
 	return l.seen == hash
 }
 
-// close ends the login for all who wait. The caller holds logins.mu or is
-// the only one who can.
+// close ends the login for all who wait. The caller holds logins.mu.
 func (l *login) close(err error) {
 	select {
 	case <-l.over:
@@ -152,7 +158,8 @@ func (l *login) close(err error) {
 	}
 }
 
-// ended ends a login and forgets it.
+// ended ends a login and forgets it. It returns how the login has ended, as step
+// does.
 func (p *PlexAuth) ended(l *login, err error) (bool, error) {
 	p.logins.mu.Lock()
 	defer p.logins.mu.Unlock()
@@ -173,9 +180,7 @@ func (p *PlexAuth) endedPIN(id int64, err error) {
 
 // loginOf returns the login of a PIN, nil where nobody here waits for it.
 func (p *PlexAuth) loginOf(id int64) *login {
-	p.logins.mu.Lock()
-	defer p.logins.mu.Unlock()
-	if l := p.logins.of(p.instance); l != nil && l.pin.ID == id {
+	if l := p.logins.find(p.instance); l != nil && l.pin.ID == id {
 		return l
 	}
 	return nil
@@ -203,9 +208,7 @@ func (p *PlexAuth) stopLooking(ctx context.Context) (done func(error), err error
 	if p.invalid != nil {
 		return nil, p.invalid
 	}
-	p.logins.mu.Lock()
-	l := p.logins.of(p.instance)
-	p.logins.mu.Unlock()
+	l := p.logins.find(p.instance)
 	if l == nil {
 		return func(error) {}, nil
 	}
@@ -225,7 +228,8 @@ func (p *PlexAuth) stopLooking(ctx context.Context) (done func(error), err error
 	}, nil
 }
 
-// halt keeps looks from being made while n is more than its counterparts.
+// halt(1) ends what is in flight, and keeps looks from being made until
+// halt(-1).
 func (l *login) halt(n int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -8,6 +8,12 @@ import (
 	"time"
 )
 
+const (
+	slowestPoll = 10 * time.Second // in bad weather
+	fresh       = time.Second      // how long a look answers for those who come after it
+	rounding    = 2 * time.Second  // what an expiresIn in whole seconds may be off
+)
+
 // nextLook is when the next look is due: not before the others' pace allows,
 // and at the deadline at the latest.
 func (l *login) nextLook(guard time.Time) time.Time {
@@ -26,6 +32,8 @@ func (l *login) nextLook(guard time.Time) time.Time {
 	return t
 }
 
+// jitter makes a pause a little longer, each at random: programs that began
+// together do not go on together.
 func jitter(d time.Duration) time.Duration { return d + rand.N(d/20+1) }
 
 // step takes its turn at the PIN: it looks, or takes the result of the look
@@ -130,19 +138,19 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 	case gone && (err == nil || errors.Is(err, ErrPinExpired)):
 		return p.endedElsewhere(ctx, l)
 	case err == nil:
-		p.settled(ctx, l)
-		moved, expired := l.pending(reply, sent, final)
+		p.recovered(ctx, l)
+		moved, expired := l.notYet(reply, sent, final)
 		if expired {
-			return p.expired(ctx, l, ErrPinExpired)
+			return p.giveUp(ctx, l, ErrPinExpired)
 		}
 		if moved {
 			p.noteExpiry(ctx, l)
 		}
 		return false, nil
 	case errors.Is(err, ErrPinExpired):
-		return p.expired(ctx, l, err)
+		return p.giveUp(ctx, l, err)
 	case errors.As(err, &e) && !e.transient && e.is != ErrRateLimited:
-		return p.expired(ctx, l, err) // refused for good
+		return p.giveUp(ctx, l, err) // refused for good
 	}
 	p.disturbed(ctx, l, e, err)
 	l.postpone(sent, e, err)
@@ -157,7 +165,7 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 		l.deadline = sent.Round(0).Add(slowestPoll)
 		l.mu.Unlock()
 	case final:
-		return p.expired(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, err))
+		return p.giveUp(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, err))
 	}
 	return false, err
 }
@@ -178,9 +186,9 @@ func (p *PlexAuth) endedElsewhere(ctx context.Context, l *login) (bool, error) {
 	return p.ended(l, ErrNoPendingPin)
 }
 
-// pending takes in the answer "not yet": when the PIN really expires, and when
-// to look again.
-func (l *login) pending(r pinReply, sent time.Time, final bool) (moved, expired bool) {
+// notYet takes in that answer: when the PIN really expires, and when to look
+// again.
+func (l *login) notYet(r pinReply, sent time.Time, final bool) (moved, expired bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.looked, l.result = sent, nil
@@ -227,8 +235,8 @@ func (p *PlexAuth) disturbed(ctx context.Context, l *login, e *Error, err error)
 	}
 }
 
-// settled logs that the trouble is over. After a 429 the pace stays wide.
-func (p *PlexAuth) settled(ctx context.Context, l *login) {
+// recovered logs that the trouble is over. After a 429 the pace stays wide.
+func (p *PlexAuth) recovered(ctx context.Context, l *login) {
 	if l.trouble == "" {
 		return
 	}
@@ -259,8 +267,8 @@ func (p *PlexAuth) noteExpiry(ctx context.Context, l *login) {
 	}
 }
 
-// expired ends a login that cannot succeed any more.
-func (p *PlexAuth) expired(ctx context.Context, l *login, err error) (bool, error) {
+// giveUp ends a login that cannot succeed any more.
+func (p *PlexAuth) giveUp(ctx context.Context, l *login, err error) (bool, error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
 	if dropErr := p.dropPending(late, l.pin.ID); dropErr != nil {

@@ -64,10 +64,10 @@ type shared struct {
 	store   ConfigStore
 	client  *client
 	log     *slog.Logger
-	logins  logins
-	sources sources
 
+	logins   logins
 	renewals renewals
+	sources  sources // what Transports go by
 }
 
 // New returns a PlexAuth for the profile Options.Instance. It makes no request

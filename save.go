@@ -7,8 +7,13 @@ import (
 	"time"
 )
 
+const (
+	saveGrace = 800 * time.Millisecond // for writing what must be written when its context has ended
+	saveLimit = 5 * time.Minute        // for a token that exists nowhere else
+)
+
 // save carries out an update that must not be lost: also past the end of ctx,
-// for a second, and again while the store fails, until limit.
+// for saveGrace, and again while the store fails, until limit.
 func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t Token, edit func(*profile) error) error {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
 	defer cancel()
