@@ -624,7 +624,8 @@ func (e *storeError) Is(target error) bool       { return target == ErrStore || 
 func (e *storeError) As(target any) bool         { return errors.As(e.err(), target) }
 func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
 func newStoreError(err error, s ...string) error {
-	return &storeError{"plexauth: config store: " + strings.TrimPrefix(redact(err.Error(), s...), ErrStore.Error()+": "), hide(err)}
+	text := quotedFields.ReplaceAllString(err.Error(), "${1}"+redacted)
+	return &storeError{"plexauth: config store: " + strings.TrimPrefix(redact(text, s...), ErrStore.Error()+": "), hide(err)}
 }
 
 // load reads this profile.
@@ -699,5 +700,9 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 	return newStoreError(err, quoted...)
 }
 
-// secretFields finds what an error must not quote of a document.
-var secretFields = regexp.MustCompile(`"(?:account_token|pms_token|home_pin|secret|id|code)"\s*:\s*"?((?:[^"\\,}\s]|\\.){4,})`)
+// secretFields finds what an error must not quote of a document, quotedFields
+// what it quotes all the same, be it as a Go string.
+var (
+	secretFields = regexp.MustCompile(`"(?:account_token|pms_token|home_pin|secret|id|code)"\s*:\s*"?((?:[^"\\,}\s]|\\.){4,})`)
+	quotedFields = regexp.MustCompile(`(\\*"(?:account_token|pms_token|home_pin|secret|id|code)\\*"\s*:\s*\\*"?)[^"\\,}\s]+`)
+)

@@ -11,7 +11,7 @@ import (
 var ErrNotConnected = errors.New("plexauth: not connected to Plex, sign in first")
 
 // Token returns the account token, good for a request to plex.tv now. A JWT is
-// renewed first if it is due: with another attempt at most, where the old one
+// renewed first if it is due: for 800 ms at most, where the old one
 // still works, so that plex.tv being away does no harm. Do not keep it: ask again
 // for each request.
 //

@@ -366,3 +366,53 @@ func (s rawStore) Update(_ context.Context, _ string, edit func(jsonRaw) (jsonRa
 	_, err := edit(jsonRaw(s))
 	return err
 }
+
+// quotingStore cannot read, and quotes in its error what it found.
+type quotingStore struct {
+	plexauth.ConfigStore
+	say func(raw jsonRaw) error
+}
+
+func (s quotingStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	raw, err := s.ConfigStore.Load(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.say(raw)
+}
+
+func (s quotingStore) Check(ctx context.Context) error {
+	_, err := s.Load(ctx, plexauth.Namespace)
+	return err
+}
+
+// G13: a store that quotes what it holds is not passed on, whatever it was
+// asked and however it quotes.
+func TestStoreThatQuotes(t *testing.T) {
+	const doc = `{"account_token":"TEST_account","pms_token": "TEST_server","home_pin":"TEST_home","_device":{"secret":"TEST_key"},"_pending_pin":{"id":471100815,"code":"TEST_code"}}`
+	for name, say := range map[string]func(jsonRaw) error{
+		"as it is": func(raw jsonRaw) error { return fmt.Errorf("cannot read %s", raw) },
+		"quoted":   func(raw jsonRaw) error { return fmt.Errorf("cannot read %q", raw) },
+		"twice":    func(raw jsonRaw) error { return fmt.Errorf("cannot read %q", fmt.Sprintf("%q", raw)) },
+		"truncated": func(raw jsonRaw) error {
+			return fmt.Errorf("unexpected end: %s", raw[:len(`{"account_token":"TEST_acco`)])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := plexauth.NewMemoryStore()
+			put(t, store, doc)
+			p, err := plexauth.New(plexauth.Options{Product: "Test", Store: quotingStore{store, say}})
+			require.NoError(t, err)
+			for _, call := range []func() error{
+				func() error { _, err := p.Status(t.Context()); return err },
+				func() error { _, err := p.Start(t.Context(), plexauth.PinOptions{}); return err },
+			} {
+				err := call()
+				require.ErrorIs(t, err, plexauth.ErrStore)
+				for _, secret := range []string{"TEST_", "4711008"} {
+					assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), secret)
+				}
+			}
+		})
+	}
+}
