@@ -90,7 +90,7 @@ func (h *panel) disconnect(w http.ResponseWriter, r *http.Request) {
 		_, err = h.Disconnect(r.Context())
 	}
 	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrRateLimited) { // done here all the same
-		h.news(&problem{Word: "not_revoked", Message: "Plex is disconnected here, but plex.tv could not be told. Remove the device in your Plex account's settings.", Detail: problemOf(err).Detail})
+		h.news(&problem{Word: "not_revoked", Message: "Plex is disconnected here, but plex.tv could not be told. Remove this program from the authorized devices in your Plex account's settings.", Detail: problemOf(err).Detail})
 		err = nil
 	} else if err == nil {
 		h.news(nil)

@@ -125,7 +125,7 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case h.ctx.Err() != nil:
 		fail(w, &problem{status: http.StatusServiceUnavailable, Word: "stopped", Message: "The program is stopping. Reload this page when it runs again."})
 	case !h.knowsHost(r):
-		fail(w, &problem{status: http.StatusForbidden, Word: "host", Message: "This program is not meant to be asked by this name."})
+		fail(w, &problem{status: http.StatusForbidden, Word: "host", Message: "This program does not go by this name. Open it by one of its own, or add this one to TrustedOrigins."})
 	case h.protect.Check(r) != nil || !h.knowsOrigin(r):
 		fail(w, &problem{status: http.StatusForbidden, Word: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."})
 	case r.URL.Path == "": // without its slash relative links would miss
@@ -178,7 +178,7 @@ func (h *panel) knowsOrigin(r *http.Request) bool {
 	return false
 }
 
-var badAddress = &problem{status: http.StatusBadRequest, Word: "bad_request", Message: "This is no server address. It looks like https://192.168.1.5:32400."}
+var badAddress = &problem{status: http.StatusBadRequest, Word: "bad_request", Message: "This is not a server address. One looks like https://192.168.1.5:32400."}
 
 func badRequest(message string) *problem {
 	return &problem{status: http.StatusBadRequest, Word: "bad_request", Message: message}

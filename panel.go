@@ -9,6 +9,7 @@ import (
 	"io"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ const (
 	inspectAfter = 45 * time.Second
 	keepServers  = 15 * time.Second // for other tabs
 	verdict      = 15 * time.Second // after a PIN's expiry: until then it is known how the login ended
+	saveAlarm    = 2 * time.Second  // how long a save may take before somebody is told
 )
 
 // panel is the HTTP side of one profile.
@@ -187,34 +189,43 @@ func (h *panel) read(ctx context.Context) (*view, error) {
 	h.mu.Lock()
 	v.finding, v.problem = h.finding, h.ended
 	h.mu.Unlock()
-	if p := b.pending(); p != nil && v.status.Pending == nil && time.Since(p.expires) < verdict {
-		v.status.Pending = h.newPin(*p) // the last look at it decides
-	}
-	if v.status.Pending != nil {
-		v.problem = h.hindrance(v.status.Pending)
-		select {
-		case h.wake <- struct{}{}: // it may be another replica's
-		default:
+	if p := b.pending(); p != nil {
+		trouble := h.hindrance(p.id)
+		if trouble == notSaved || time.Since(p.expires) < verdict { // the last look at it decides
+			v.status.Pending = h.newPin(*p)
+		}
+		if v.status.Pending != nil {
+			v.problem = trouble
+			select {
+			case h.wake <- struct{}{}: // it may be another replica's
+			default:
+			}
 		}
 	}
 	return v, nil
 }
 
-// hindrance is the trouble of the last look at a PIN, nil if there was none.
-func (h *panel) hindrance(pin *Pin) *problem {
-	h.logins.mu.Lock()
-	l := h.logins.of(h.instance)
-	h.logins.mu.Unlock()
-	if l == nil || l.pin.ID != pin.ID {
+// notSaved is what hinders a login that Plex has approved. What the store says
+// of it is for the log.
+var notSaved = &problem{Word: "store", Message: "Plex has approved the sign-in, but the program cannot save it. It keeps trying: nothing is to be done at Plex. Make sure that its settings can be written; its log says what is wrong."}
+
+// hindrance is the trouble with a pending PIN: of saving what came of it, or of
+// the last look at it. It is nil where there is none.
+func (h *panel) hindrance(id int64) *problem {
+	l := h.loginOf(id)
+	if l == nil {
 		return nil
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.result == nil {
+	switch {
+	case !l.saving.IsZero() && time.Since(l.saving) >= saveAlarm:
+		return notSaved
+	case l.result == nil:
 		return nil
 	}
 	v := *problemOf(l.result)
-	v.Message += " The code stays good meanwhile, and the program keeps trying."
+	v.Message = strings.TrimSuffix(v.Message, tryLater) + " The code stays good meanwhile, and the program keeps trying."
 	return &v
 }
 
@@ -307,7 +318,9 @@ func (h *panel) page(w http.ResponseWriter, r *http.Request) {
 func (h *panel) qr(w http.ResponseWriter, r *http.Request) {
 	v, _, err := h.look(r.Context())
 	if err == nil && v.status.Pending == nil {
-		fail(w, &problem{status: http.StatusNotFound, Word: "no_login", Message: "No sign-in is under way."})
+		none := problemOf(ErrNoPendingPin)
+		none.status = http.StatusNotFound
+		fail(w, none)
 		return
 	}
 	var svg []byte

@@ -19,6 +19,9 @@ type problem struct {
 	Servers    []Server `json:"servers,omitempty"`     // to choose from
 }
 
+// tryLater is left out where the program itself tries again.
+const tryLater = " Try again in a little while."
+
 // problems are the failures that are recognized by a sentinel, the more
 // telling ones first.
 var problems = []struct {
@@ -27,20 +30,20 @@ var problems = []struct {
 	word    string
 	message string
 }{
-	{ErrCorruptConfig, http.StatusServiceUnavailable, "store_corrupt", "The program's settings cannot be read, so nothing is done that could overwrite them. Repair or restore them, then try again."},
-	{ErrStore, http.StatusServiceUnavailable, "store", "The program cannot read or write its settings, so a sign-in could not be kept. See to what is said below, then try again."},
-	{ErrHomePin, http.StatusForbidden, "home_pin", "That PIN is not right for this user."},
+	{ErrCorruptConfig, http.StatusServiceUnavailable, "store_corrupt", "The program's settings cannot be read, so nothing is done that could overwrite them. Repair them, or restore them from a backup."},
+	{ErrStore, http.StatusServiceUnavailable, "store", "The program cannot read or write its settings, so a sign-in could not be kept. The details say why. Mend that, then try again."},
+	{ErrHomePin, http.StatusForbidden, "home_pin", "Plex does not accept this PIN for this user. Check it, and enter it again."},
 	{ErrAccountMismatch, http.StatusConflict, "account_mismatch", "The sign-in was approved with another Plex account than the one that is connected. Nothing was changed. Sign in with the same account, or switch accounts."},
 	{ErrPinExpired, http.StatusConflict, "pin_expired", "The code was not confirmed in time. Get a new one."},
-	{ErrPinSuperseded, http.StatusConflict, "superseded", "Another sign-in has replaced this one."},
-	{ErrNoPendingPin, http.StatusConflict, "no_login", "No sign-in is under way."},
+	{ErrPinSuperseded, http.StatusConflict, "superseded", "Another sign-in has replaced this one. Go on with that one."},
+	{ErrNoPendingPin, http.StatusConflict, "no_login", "No sign-in is under way. Begin a new one."},
 	{ErrTokenRejected, http.StatusConflict, "rejected", "Plex does not accept this sign-in any more. Connect again: your server stays chosen."},
 	{ErrTokenExpired, http.StatusConflict, "expired", "The sign-in has run out and could not be renewed yet. Try again."},
-	{ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected yet."},
+	{ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected. Connect it first."},
 	{ErrServerChoice, http.StatusConflict, "server_choice", "Choose which media server to use."},
 	{ErrServerToken, http.StatusConflict, "server_token", "The media server gives no access to this account. If it is shared with you, ask its owner; else choose another one."},
-	{errChangedMeanwhile, http.StatusConflict, "changed", "The login or the server was changed meanwhile. Look again before you try again."},
-	{ErrRateLimited, http.StatusTooManyRequests, "rate_limited", "Plex asks to slow down. Wait a minute, then try again."},
+	{errChangedMeanwhile, http.StatusConflict, "changed", "The sign-in or the server was changed in the meantime. See how things stand now, then try again."},
+	{ErrRateLimited, http.StatusTooManyRequests, "rate_limited", "Plex asks to slow down." + tryLater},
 }
 
 // unavailable are the messages for the kinds of [*Error] that say nothing
@@ -50,14 +53,14 @@ var unavailable = map[string]string{
 	"connect": "No connection to plex.tv came about. Check the network, the firewall and the proxy of this machine.",
 	"proxy":   "The proxy did not let the request to plex.tv through. Check its settings.",
 	"tls":     "The connection to plex.tv is not trusted. Check this machine's clock and its CA certificates.",
-	"timeout": "plex.tv did not answer in time. The connection is slow or filtered, or Plex has trouble; try again.",
+	"timeout": "plex.tv did not answer in time. The connection is slow or filtered, or Plex has trouble." + tryLater,
 	"content": "What answered in the place of plex.tv is not Plex. A proxy or a sign-in page of the network may stand in between.",
-	"status":  "plex.tv answered with an error. Try again in a little while.",
+	"status":  "plex.tv answered with an error." + tryLater,
 }
 
 // problemOf puts an error into words. No error of ours holds a secret.
 func problemOf(err error) *problem {
-	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong.", Detail: oneLine(strings.TrimPrefix(err.Error(), "plexauth: "))}
+	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong in the program. The details, and its log, say what.", Detail: oneLine(strings.TrimPrefix(err.Error(), "plexauth: "))}
 	var e *Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		v.RetryAfter = seconds(e.RetryAfter)

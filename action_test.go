@@ -1,0 +1,209 @@
+package plexauth_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// G12: one live PIN, started from the web at most every ten seconds.
+func TestPanelStartPace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.PlexAuth)
+		var clicks sync.WaitGroup
+		for range 10 {
+			clicks.Go(func() { f.post("/start", "") })
+		}
+		clicks.Wait()
+		assert.Len(t, w.plex.PendingCodes(), 1)
+		f.post("/cancel", "")
+		v := f.refused(f.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
+		assert.Equal(t, 10, v.RetryAfter)
+		time.Sleep(10 * time.Second)
+		f.post("/start", "")
+		assert.Len(t, w.plex.PendingCodes(), 2, "plex.tv keeps the cancelled one until it expires")
+
+		rec := f.do(http.MethodPost, "/start", `{"switch_account":true}`)
+		f.refused(rec, http.StatusTooManyRequests, "too_soon")
+		assert.Equal(t, "10", rec.Header().Get("Retry-After"))
+	})
+}
+
+// G12: the ten seconds are the profile's, however many handlers it has.
+func TestPanelStartsPerProfile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		first, second := openPanel(t, w.PlexAuth), openPanel(t, w.PlexAuth)
+		first.post("/start", "")
+		first.post("/cancel", "")
+		second.refused(second.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
+		time.Sleep(11 * time.Second)
+		second.post("/start", "")
+	})
+}
+
+func TestPanelCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.PlexAuth)
+		f.post("/start", "")
+		time.Sleep(3 * time.Second)
+		s := f.post("/cancel", "")
+		assert.Nil(t, s.Extra.Pending)
+		assert.Nil(t, s.Problem)
+		asked := len(w.plex.Requests())
+		time.Sleep(time.Minute)
+		assert.Len(t, w.plex.Requests(), asked, "nothing is asked any more")
+	})
+}
+
+// A login approved by another account is refused, and then accepted on demand.
+func TestPanelSwitchAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		s := f.post("/start", "")
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.bob))
+		s = f.get("/status?wait=25")
+		require.NotNil(t, s.Problem)
+		assert.Equal(t, "account_mismatch", s.Problem.Error)
+		assert.Equal(t, "alice", s.User)
+		time.Sleep(10 * time.Second)
+		s = f.post("/start", `{"switch_account":true}`)
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.bob))
+		s = f.get("/status?wait=25")
+		assert.Nil(t, s.Problem)
+		assert.Equal(t, "bob", s.User)
+	})
+}
+
+// Disconnect works offline; with revoke it says what plex.tv was not told.
+func TestPanelDisconnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		w.plex.Inject(plextest.Fault{Status: 502, Times: -1})
+		s := f.post("/disconnect", `{"revoke":true}`)
+		assert.False(t, s.Connected)
+		require.NotNil(t, s.Problem)
+		assert.Equal(t, "not_revoked", s.Problem.Error)
+	})
+}
+
+// Several servers are never picked from silently.
+func TestPanelServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		at := func(ip string) []plextest.Connection { return []plextest.Connection{{Address: ip, Local: true}} }
+		attic := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Attic", Connections: at("192.168.1.5")})
+		cellar := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Cellar", Connections: at("192.168.1.6")})
+		bobs := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Bob's", Connections: at("192.168.1.7")})
+		off := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Off", Offline: true, Connections: []plextest.Connection{{Address: "192.168.1.8", Local: true, BlackHole: true}}})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+
+		rec := f.do(http.MethodGet, "/servers", "")
+		var list struct{ Servers []plexauth.Server }
+		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &list))
+		assert.Len(t, list.Servers, 3)
+		v := f.refused(f.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "server_choice")
+		assert.Len(t, v.Servers, 3)
+
+		s := f.post("/server", fmt.Sprintf(`{"machine_id":%q}`, cellar.MachineID))
+		assert.Equal(t, cellar.MachineID, s.Settings.MachineID)
+		assert.Contains(t, s.Settings.ServerURL, "192-168-1-6")
+		f.refused(f.do(http.MethodPost, "/server", fmt.Sprintf(`{"machine_id":%q}`, bobs.MachineID)), http.StatusConflict, "server_choice")
+		f.refused(f.do(http.MethodPost, "/server", fmt.Sprintf(`{"machine_id":%q}`, off.MachineID)), http.StatusBadGateway, "server_unreachable")
+
+		probe := func(body string) (v struct {
+			Result  string
+			Account struct {
+				OK      bool
+				Problem *trouble
+			}
+			Server struct {
+				OK            bool
+				Problem       *trouble
+				URL           string
+				TokenAccepted bool `json:"token_accepted"`
+			}
+		}) {
+			rec := f.do(http.MethodPost, "/probe", body)
+			require.Equal(t, http.StatusOK, rec.Code, rec.Body.String())
+			require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &v))
+			if v.Result != "" {
+				assert.JSONEq(t, fmt.Sprintf(`{"result":%q}`, v.Result), rec.Body.String(), "and no more")
+			}
+			return v
+		}
+		all := probe("{}")
+		assert.True(t, all.Account.OK)
+		assert.True(t, all.Server.OK)
+		assert.True(t, all.Server.TokenAccepted)
+		assert.Equal(t, "ok", probe(`{"url":"http://192.168.1.6:32400"}`).Result)
+		assert.Equal(t, "wrong_server", probe(`{"url":"http://192.168.1.5:32400"}`).Result)
+		assert.Equal(t, "unreachable", probe(`{"url":"http://192.168.1.77:32400"}`).Result)
+
+		s = f.post("/server", `{"url":"192.168.1.5"}`)
+		assert.Equal(t, attic.MachineID, s.Settings.MachineID, "an address does, as a person types it")
+		assert.Equal(t, "http://192.168.1.5:32400", s.Settings.ServerURL)
+
+		w.plex.ChangeMediaServer(attic, func(m *plextest.MediaServer) { m.Connections = nil })
+		w.plex.MoveServer(attic, plextest.Connection{Address: "192.168.1.55", Local: true})
+		w.plex.Revoke(w.alice)
+		all = probe("")
+		assert.False(t, all.Account.OK)
+		assert.Equal(t, "rejected", all.Account.Problem.Error)
+		assert.False(t, all.Server.OK)
+	})
+}
+
+// A Home user with a PIN is chosen with that PIN only.
+func TestPanelUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice, HomePIN: "4711"})
+		baby := w.plex.AddUser(plextest.User{Title: "Baby", Restricted: true, HomeAdmin: w.alice})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		f.post("/inspect", "")
+
+		var list struct{ Users []plexauth.HomeUser }
+		require.NoError(t, json.Unmarshal(f.do(http.MethodGet, "/users", "").Body.Bytes(), &list))
+		assert.Len(t, list.Users, 3)
+		choose := func(u *plextest.User, pin string) *httptest.ResponseRecorder {
+			return f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, u.UUID, pin))
+		}
+		f.refused(choose(kid, ""), http.StatusForbidden, "home_pin")
+		f.refused(choose(kid, "0000"), http.StatusForbidden, "home_pin")
+		f.refused(choose(w.bob, ""), http.StatusBadRequest, "bad_request")
+		s := f.state(choose(kid, "4711"))
+		assert.Equal(t, "Kid", s.Settings.Username)
+		assert.Equal(t, fmt.Sprint(kid.ID), s.Settings.AccountID)
+		assert.NotContains(t, w.doc(t), "4711", "the PIN is kept nowhere")
+		s = f.state(choose(baby, ""))
+		assert.Equal(t, "Baby", s.Settings.Username)
+		f.state(choose(w.alice, ""))
+		time.Sleep(5 * time.Second)
+		s = f.get("/status")
+		assert.Equal(t, "1", s.Settings.AccountID)
+		assert.True(t, s.Connected)
+		_, err := w.Verify(t.Context())
+		assert.NoError(t, err, "the login is still alice's")
+	})
+}

@@ -1,0 +1,367 @@
+package plexauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+func TestPanelLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+		f := openPanel(t, w.PlexAuth)
+		s := f.get("/status")
+		assert.False(t, s.Connected)
+		assert.Nil(t, s.Extra.Pending)
+
+		s = f.post("/start", "")
+		require.NotNil(t, s.Extra.Pending)
+		assert.Len(t, s.Extra.Pending.Code, 4)
+		assert.Equal(t, "https://plex.tv/link/?pin="+s.Extra.Pending.Code, s.Extra.Pending.URL)
+		assert.Equal(t, 900, s.Extra.Pending.ExpiresIn)
+		qr := f.do(http.MethodGet, "/qr.svg", "")
+		assert.Equal(t, "image/svg+xml", qr.Header().Get("Content-Type"))
+		assert.Contains(t, qr.Body.String(), "<svg")
+		assert.Equal(t, s.Extra.Pending.Code, f.post("/start", "{}").Extra.Pending.Code, "a second click is the same login")
+
+		go func() {
+			time.Sleep(12 * time.Second)
+			assert.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
+		}()
+		began := time.Now()
+		s = f.get("/status?wait=25")
+		assert.True(t, s.Connected)
+		assert.Nil(t, s.Extra.Pending)
+		assert.Less(t, time.Since(began), 15*time.Second)
+		for s.Finding || s.Settings.MachineID == "" {
+			s = f.get("/status?wait=25&seen=" + s.Seen)
+		}
+		assert.Equal(t, "alice", s.User)
+		assert.Equal(t, box.MachineID, s.Settings.MachineID)
+		assert.Equal(t, "1", s.Settings.AccountID)
+		f.refused(f.do(http.MethodGet, "/qr.svg", ""), http.StatusNotFound, "no_login")
+
+		s = f.post("/disconnect", "{}")
+		assert.False(t, s.Connected)
+		assert.Equal(t, box.MachineID, s.Settings.MachineID, "the server choice stays")
+	})
+}
+
+// G8: an approval is not lost with the tab, nor with a request that is broken
+// off, nor with the process.
+func TestPanelTabClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.PlexAuth)
+		ctx, leave := context.WithCancel(t.Context())
+		s := f.post("/start", "")
+		go f.do(http.MethodGet, "/status?wait=25", "", func(r *http.Request) { *r = *r.WithContext(ctx) })
+		time.Sleep(3 * time.Second)
+		leave()
+		time.Sleep(5 * time.Minute)
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
+		time.Sleep(2 * time.Second)
+		w.connected(t)
+	})
+}
+
+// connected asserts that the store holds a login.
+func (w *world) connected(t *testing.T) {
+	t.Helper()
+	s, err := w.Status(t.Context())
+	require.NoError(t, err)
+	assert.True(t, s.Connected)
+}
+
+func TestPanelResumes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, stop := context.WithCancel(t.Context())
+		first := &front{t, w.Handler(ctx)}
+		s := first.post("/start", "")
+		stop() // the process ends
+		synctest.Wait()
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
+		openPanel(t, w.open(t)) // and another begins; nobody looks at its panel
+		time.Sleep(2 * time.Second)
+		w.connected(t)
+	})
+}
+
+// A login begun on one replica is waited for by another whose panel is open.
+func TestPanelReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		other := openPanel(t, w.open(t))
+		before := other.get("/status")
+		ctx, stop := context.WithCancel(t.Context())
+		s := (&front{t, w.Handler(ctx)}).post("/start", "")
+		seen := other.get("/status?wait=25&seen=" + before.Seen)
+		require.NotNil(t, seen.Extra.Pending)
+		assert.Equal(t, s.Extra.Pending.Code, seen.Extra.Pending.Code)
+		stop()
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
+		assert.True(t, other.get("/status?wait=25").Connected)
+	})
+}
+
+// G7: the countdown goes by the PIN's true expiry, and the login ends then.
+func TestPanelExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.SetPinLifetime(2*time.Minute, 0)
+		f := openPanel(t, w.PlexAuth)
+		began := time.Now()
+		s := f.post("/start", "")
+		assert.Equal(t, 120, s.Extra.Pending.ExpiresIn)
+		time.Sleep(time.Minute)
+		assert.Equal(t, 60, f.get("/status").Extra.Pending.ExpiresIn)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Delay: 4 * time.Second, Times: -1}) // the last look takes its time
+		for s.Extra.Pending != nil {
+			s = f.get("/status?wait=25")
+		}
+		assert.InDelta(t, 120, time.Since(began).Seconds(), 6)
+		require.NotNil(t, s.Problem, "what it has come to is said at once")
+		assert.Equal(t, "pin_expired", s.Problem.Error)
+		assert.NotEmpty(t, s.Problem.Message)
+		s = f.post("/start", "")
+		assert.Nil(t, s.Problem)
+	})
+}
+
+// The long poll.
+func TestPanelLongPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.PlexAuth)
+		took := func(path string) time.Duration {
+			began := time.Now()
+			f.get(path)
+			return time.Since(began)
+		}
+		s := f.get("/status")
+		assert.Zero(t, took("/status?wait=25"), "nothing is pending: nothing to wait for")
+		assert.Equal(t, 25*time.Second, took("/status?wait=25&seen="+s.Seen))
+		assert.Zero(t, took("/status?wait=25&seen=old"))
+		s = f.post("/start", "")
+		assert.Equal(t, 25*time.Second, took("/status?wait=25"))
+		assert.Equal(t, 25*time.Second, took("/status?wait=25&seen="+s.Seen))
+		assert.Equal(t, 30*time.Second, took("/status?wait=99999999"))
+		assert.Zero(t, took("/status?wait=0"))
+		for _, bad := range []string{"-1", "x", "1.5"} {
+			f.refused(f.do(http.MethodGet, "/status?wait="+bad, ""), http.StatusBadRequest, "bad_request")
+		}
+	})
+}
+
+// However many tabs wait for a login, plex.tv is asked once an interval.
+func TestPanelManyTabs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &tallyStore{ConfigStore: w.store}
+		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
+		code := f.post("/start", "").Extra.Pending.Code
+		var tabs sync.WaitGroup
+		for range 1000 {
+			tabs.Go(func() {
+				for s := (state{}); !s.Connected; {
+					s = f.get("/status?wait=25")
+				}
+			})
+		}
+		time.Sleep(30 * time.Second)
+		require.NoError(t, w.plex.Approve(code, w.alice))
+		tabs.Wait()
+		looks := 0
+		for _, r := range w.plex.Requests() {
+			if r.Path == "/api/v2/pins/{id}" {
+				looks++
+			}
+		}
+		assert.LessOrEqual(t, looks, 31)
+		assert.Less(t, store.loads, 31*4, "nor is the store")
+	})
+}
+
+type tallyStore struct {
+	plexauth.ConfigStore
+	mu    sync.Mutex
+	loads int
+}
+
+func (s *tallyStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
+	s.mu.Lock()
+	s.loads++
+	s.mu.Unlock()
+	return s.ConfigStore.Load(ctx, namespace)
+}
+
+// Nor for its list of servers.
+func TestPanelManyLists(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		asked := len(w.plex.Requests())
+		var tabs sync.WaitGroup
+		for range 100 {
+			tabs.Go(func() { assert.Equal(t, http.StatusOK, f.do(http.MethodGet, "/servers", "").Code) })
+		}
+		tabs.Wait()
+		assert.Len(t, w.plex.Requests(), asked+1)
+	})
+}
+
+// Each kind of trouble has its word, while a login waits and when it begins.
+func TestPanelTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.PlexAuth)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502, Body: "<html></html>", ContentType: "text/html"})
+		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "status")
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Reset: true})
+		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "connect")
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 200, Body: "<html></html>", ContentType: "text/html"})
+		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "content")
+		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon") // that may have made a PIN
+		time.Sleep(2 * time.Second)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Hang: true, Times: 2})
+		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "timeout")
+		w.plex.ResetFaults()
+
+		s := f.post("/start", "")
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Status: 503, Times: -1})
+		s = f.get("/status?wait=25&seen=" + s.Seen)
+		require.NotNil(t, s.Problem)
+		assert.Equal(t, "status", s.Problem.Error)
+		assert.Contains(t, s.Problem.Message, "code stays good")
+		assert.NotContains(t, s.Problem.Message, "Try again", "that is not the person's to do")
+		require.NotNil(t, s.Extra.Pending)
+		w.plex.ResetFaults()
+		s = f.get("/status?wait=25&seen=" + s.Seen)
+		assert.Nil(t, s.Problem, "and it is told when it is over")
+
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
+		s = f.get("/status?wait=25")
+		require.True(t, s.Connected)
+		time.Sleep(time.Minute)
+		w.plex.Revoke(w.alice)
+		f.refused(f.do(http.MethodGet, "/servers", ""), http.StatusConflict, "rejected")
+		assert.True(t, f.get("/status").Extra.NeedsLogin)
+	})
+}
+
+// G8, G11: Plex has approved, and the store cannot keep the token: that is told
+// for as long as it lasts, past the code's own end too, and in other words than
+// the store's.
+func TestPanelSaveFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		linked bool          // already, so that the account decides
+		after  time.Duration // the approval, until the store fails
+	}{
+		"a first login":            {},
+		"a login anew":             {linked: true},
+		"once the account is read": {linked: true, after: 3 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				if c.linked {
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				}
+				w.plex.SetPinLifetime(2*time.Minute, 0)
+				store := &flakyStore{ConfigStore: w.store}
+				f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
+				s := f.post("/start", "")
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * c.after})
+				require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
+				time.Sleep(c.after)
+				store.fail.Store(1 << 30)
+				for _, later := range []time.Duration{0, 3 * time.Minute} {
+					time.Sleep(later)
+					s = f.get("/status?wait=25&seen=" + s.Seen)
+					require.NotNil(t, s.Extra.Pending, "it is not over")
+					require.NotNil(t, s.Problem, "waiting for the approval is not all that is said")
+					assert.Equal(t, "store", s.Problem.Error)
+					assert.Contains(t, s.Problem.Message, "Plex has approved")
+					assert.Contains(t, s.Problem.Message, "keeps trying")
+					assert.Empty(t, s.Problem.Detail, "G13: what a store says may hold anything")
+				}
+				store.fail.Store(0)
+				for s.Extra.Pending != nil {
+					s = f.get("/status?wait=25&seen=" + s.Seen)
+				}
+				assert.True(t, s.Connected)
+				assert.Nil(t, s.Problem)
+			})
+		})
+	}
+}
+
+// A save that takes its time is no trouble.
+func TestPanelSavesSlowly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &flakyStore{ConfigStore: w.store}
+		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
+		s := f.post("/start", "")
+		store.fail.Store(4) // for a second and a half
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
+		for s.Extra.Pending != nil {
+			assert.Nil(t, s.Problem)
+			s = f.get("/status?wait=1&seen=" + s.Seen)
+		}
+		assert.True(t, s.Connected)
+	})
+}
+
+// G18: a store that cannot be read is an error, and never looks like a first
+// run.
+func TestPanelFailsClosed(t *testing.T) {
+	for name, content := range map[string]string{"empty": "", "truncated": `{"plex": {"account_tok`, "no object": `{"plex": 7}`, "no JSON": "plex = 1"} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.json")
+			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+			w := newWorld(t)
+			f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = plexauth.NewFileStore(path) }))
+			f.refused(f.do(http.MethodGet, "/status?wait=25", ""), http.StatusServiceUnavailable, "store_corrupt")
+			f.refused(f.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "store_corrupt")
+			f.refused(f.do(http.MethodPost, "/disconnect", ""), http.StatusServiceUnavailable, "store_corrupt")
+			assert.Equal(t, http.StatusServiceUnavailable, f.do(http.MethodGet, "/", "").Code)
+			after, err := os.ReadFile(path)
+			require.NoError(t, err)
+			assert.Equal(t, content, string(after))
+			assert.Empty(t, w.plex.Requests())
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = brokenStore{} }))
+		v := f.refused(f.do(http.MethodGet, "/status", ""), http.StatusServiceUnavailable, "store")
+		assert.Contains(t, v.Detail, "read-only file system")
+		time.Sleep(time.Hour)
+	})
+}
+
+// A profile of a name that cannot be is an error, not a loop.
+func TestPanelBadInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.Instance("a\nb"))
+		f.refused(f.do(http.MethodGet, "/status", ""), http.StatusInternalServerError, "internal")
+		time.Sleep(time.Hour)
+	})
+}
