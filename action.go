@@ -41,8 +41,8 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 	pending := b.pending()
 	if pending == nil || !pending.answers(pending.clientID, o) {
 		next := h.logins.nextWebStart(h.instance)
-		if pending != nil && pending.created.Before(time.Now()) { // perhaps another replica's
-			if after := pending.created.Add(startPause); after.After(next) {
+		if made := b.lastPIN(); made.Before(time.Now()) { // perhaps by another replica
+			if after := made.Add(startPause); after.After(next) {
 				next = after
 			}
 		}
@@ -69,7 +69,13 @@ func (h *panel) cancel(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &struct{}{}) {
 		return
 	}
-	err := h.Cancel(r.Context())
+	err := h.update(r.Context(), func(b *profile) error {
+		b.noteCancelled()
+		return nil
+	})
+	if err == nil {
+		err = h.Cancel(r.Context())
+	}
 	if err == nil {
 		h.news(nil)
 	}

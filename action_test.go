@@ -54,6 +54,25 @@ func TestPanelStartsPerProfile(t *testing.T) {
 	})
 }
 
+// G12: and over however many processes.
+func TestPanelStartsPerStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		first, second := openPanel(t, w.PlexAuth), openPanel(t, w.open(t))
+		first.post("/start", "")
+		time.Sleep(time.Second)
+		first.post("/cancel", "")
+		v := second.refused(second.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
+		assert.Equal(t, 9, v.RetryAfter)
+		time.Sleep(9 * time.Second)
+		second.post("/start", "")
+		time.Sleep(time.Minute)
+		second.post("/cancel", "")
+		assert.NotContains(t, w.doc(t), "cancelled", "an old one is not kept in mind")
+		first.post("/start", "")
+	})
+}
+
 func TestPanelCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
