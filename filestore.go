@@ -99,61 +99,30 @@ func (s *FileStore) Load(ctx context.Context, namespace string) (json.RawMessage
 // Update implements [ConfigStore]. A panic of edit changes nothing and leaves
 // nothing locked.
 func (s *FileStore) Update(ctx context.Context, namespace string, edit func(current json.RawMessage) (json.RawMessage, error)) error {
-	path, unlock, err := s.lock(ctx)
-	if err != nil {
-		return err
-	}
-	defer unlock()
-	dir, err := openDir(path)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	removeLitter(dir, path)
-
-	f, err := readConfig(path)
-	if err != nil {
-		return err
-	}
-	current, err := f.namespace(namespace)
-	if err != nil {
-		return err
-	}
-	next, err := edit(bytes.Clone(current))
-	if err != nil {
-		return err
-	}
-	if err := checkEdited(next); err != nil {
-		return err
-	}
-	if bytes.Equal(next, current) {
-		return nil
-	}
-	doc, err := ordered.Replace(f.data, namespace, next)
-	if err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrStore, path, err)
-	}
-	if bytes.Equal(doc, f.data) { // other white space, perhaps
-		return nil
-	}
-
-	temp, err := writeTemp(path, doc, f.info)
-	if err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		os.Remove(temp)
-		return fmt.Errorf("%w: %s was left as it was: %w", ErrStore, path, err)
-	}
-	// The commit. What follows heeds ctx no more.
-	if err := replaceFile(temp, path); err != nil {
-		os.Remove(temp)
-		return explain(path, err)
-	}
-	if err := syncDir(dir); err != nil {
-		return fmt.Errorf("%w: %s is saved, but may not outlive a power cut: sync its directory: %w", ErrStore, path, err)
-	}
-	return nil
+	return s.locked(ctx, func(dir *os.File, f *configFile) error {
+		current, err := f.namespace(namespace)
+		if err != nil {
+			return err
+		}
+		next, err := edit(bytes.Clone(current))
+		if err != nil {
+			return err
+		}
+		if err := checkEdited(next); err != nil {
+			return err
+		}
+		if bytes.Equal(next, current) {
+			return nil
+		}
+		doc, err := ordered.Replace(f.data, namespace, next)
+		if err != nil {
+			return fmt.Errorf("%w: %s: %w", ErrStore, f.path, err)
+		}
+		if bytes.Equal(doc, f.data) { // other white space, perhaps
+			return nil
+		}
+		return f.replace(ctx, dir, doc)
+	})
 }
 
 // Check answers "would an Update succeed now?" by doing all of it but the last
@@ -164,6 +133,25 @@ func (s *FileStore) Update(ctx context.Context, namespace string, edit func(curr
 // disk or quota, a corrupt file. It leaves nothing behind but the lock file
 // and, on a first run, the directory.
 func (s *FileStore) Check(ctx context.Context) error {
+	return s.locked(ctx, func(_ *os.File, f *configFile) error {
+		if isMountPoint(f.path) {
+			return explain(f.path, errMounted)
+		}
+		const room = 4096 // for what the next Update adds
+		temp, err := writeTemp(f.path, append(f.data, make([]byte, room)...), f.info)
+		if err != nil {
+			return err
+		}
+		if err := os.Remove(temp); err != nil {
+			return explain(f.path, err)
+		}
+		return nil
+	})
+}
+
+// locked calls do with the file as it is under the lock, and its directory,
+// where nothing of killed processes is left.
+func (s *FileStore) locked(ctx context.Context, do func(dir *os.File, f *configFile) error) error {
 	path, unlock, err := s.lock(ctx)
 	if err != nil {
 		return err
@@ -175,23 +163,11 @@ func (s *FileStore) Check(ctx context.Context) error {
 	}
 	defer dir.Close()
 	removeLitter(dir, path)
-
 	f, err := readConfig(path)
 	if err != nil {
 		return err
 	}
-	if isMountPoint(path) {
-		return explain(path, errMounted)
-	}
-	const room = 4096 // for what the next Update adds
-	temp, err := writeTemp(path, append(f.data, make([]byte, room)...), f.info)
-	if err != nil {
-		return err
-	}
-	if err := os.Remove(temp); err != nil {
-		return explain(path, err)
-	}
-	return nil
+	return do(dir, f)
 }
 
 // resolve is the path of the file itself, behind symbolic links.
@@ -199,7 +175,7 @@ func (s *FileStore) resolve() (string, error) {
 	if s.path == "" {
 		return "", fmt.Errorf("%w: NewFileStore was given no path", ErrStore)
 	}
-	info, err := os.Lstat(s.path)
+	named, err := os.Lstat(s.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return s.resolveMissing()
 	}
@@ -207,13 +183,17 @@ func (s *FileStore) resolve() (string, error) {
 		return "", explain(s.path, err)
 	}
 	path, err := filepath.EvalSymlinks(s.path)
+	var info fs.FileInfo
 	if err == nil {
 		info, err = os.Stat(path)
 	}
-	if err != nil && info.Mode()&fs.ModeSymlink != 0 {
+	switch {
+	case err == nil:
+	case named.Mode()&fs.ModeSymlink != 0:
 		return "", s.deadLink(s.path, err)
-	}
-	if err != nil {
+	case errors.Is(err, fs.ErrNotExist): // taken away just now
+		return s.resolveMissing()
+	default:
 		return "", explain(s.path, err)
 	}
 	if !info.Mode().IsRegular() {
@@ -292,6 +272,27 @@ func (f *configFile) namespace(name string) (json.RawMessage, error) {
 		return nil, f.notObject(name, m.Start)
 	}
 	return bytes.Clone(m.Value), nil
+}
+
+// replace puts doc in the place of the file, unless ctx ends before.
+func (f *configFile) replace(ctx context.Context, dir *os.File, doc []byte) error {
+	temp, err := writeTemp(f.path, doc, f.info)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		os.Remove(temp)
+		return fmt.Errorf("%w: %s was left as it was: %w", ErrStore, f.path, err)
+	}
+	// The commit. What follows heeds ctx no more.
+	if err := replaceFile(temp, f.path); err != nil {
+		os.Remove(temp)
+		return explain(f.path, err)
+	}
+	if err := syncDir(dir); err != nil {
+		return fmt.Errorf("%w: %s is saved, but may not outlive a power cut: sync its directory: %w", ErrStore, f.path, err)
+	}
+	return nil
 }
 
 func (f *configFile) notObject(namespace string, offset int) error {

@@ -339,6 +339,35 @@ func TestFileStoreNotAFile(t *testing.T) {
 	assert.ErrorIs(t, err, plexauth.ErrStore)
 }
 
+// A file that somebody moves away and back at every moment is there or not,
+// and never a panic.
+func TestFileStoreComesAndGoes(t *testing.T) {
+	path := fileWith(t, `{"plex":{"a":1}}`)
+	stop := make(chan struct{})
+	var mover sync.WaitGroup
+	mover.Go(func() {
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				_ = os.Rename(path, path+".away")
+				_ = os.Rename(path+".away", path)
+			}
+		}
+	})
+	defer mover.Wait()
+	defer close(stop)
+	store := plexauth.NewFileStore(path)
+	for range 5000 {
+		raw, err := store.Load(t.Context(), "plex")
+		if runtime.GOOS != "windows" { // where it may be in use for too long
+			require.NoError(t, err)
+			require.Contains(t, []string{"", `{"a":1}`}, string(raw))
+		}
+	}
+}
+
 // A path counts from where the program was when the store was made.
 func TestFileStoreRelativePath(t *testing.T) {
 	dir := t.TempDir()
