@@ -77,22 +77,30 @@ var cases = []storeCase{
 // Run checks the store that open returns, each rule in a subtest with a store
 // of its own. open gives two handles on one new, empty store: two values, as
 // two processes would have them, or the same value twice where a store has but
-// one. What is to be closed goes into t.Cleanup.
+// one. What is to be closed goes into t.Cleanup. A nil store ends Run.
 func Run(t *testing.T, open func(t *testing.T) (first, second plexauth.ConfigStore)) {
 	for _, c := range cases {
+		missing := false
 		t.Run(c.name, func(t *testing.T) {
 			first, second := open(t)
+			if missing = first == nil || second == nil; missing {
+				t.Fatal(errMissing)
+			}
 			if err := c.try(t.Context(), first, second); err != nil {
 				t.Errorf("%s: %v", c.rule, err)
 			}
 		})
+		if missing {
+			return
+		}
 	}
 }
 
 // Check is [Run] without a test: it returns all broken rules, joined, each as
 // "storetest: case: rule: what was seen". nil means that the store keeps them
 // all. open is called once for each rule. An error of open counts as one of
-// the rule that it was called for. The end of ctx ends Check.
+// the rule that it was called for. The end of ctx ends Check, and so does a nil
+// store.
 func Check(ctx context.Context, open func() (first, second plexauth.ConfigStore, err error)) error {
 	var broken []error
 	for _, c := range cases {
@@ -100,10 +108,13 @@ func Check(ctx context.Context, open func() (first, second plexauth.ConfigStore,
 			return errors.Join(append(broken, fmt.Errorf("storetest: ended before the case %q: %w", c.name, err))...)
 		}
 		first, second, err := open()
-		if err == nil {
-			err = c.try(ctx, first, second)
-		} else {
+		switch {
+		case err != nil:
 			err = fmt.Errorf("open: %w", err)
+		case first == nil || second == nil:
+			return errors.Join(append(broken, errMissing)...)
+		default:
+			err = c.try(ctx, first, second)
 		}
 		if err != nil {
 			broken = append(broken, fmt.Errorf("storetest: %s: %s: %w", c.name, c.rule, err))
@@ -111,6 +122,9 @@ func Check(ctx context.Context, open func() (first, second plexauth.ConfigStore,
 	}
 	return errors.Join(broken...)
 }
+
+// errMissing is one mistake of the caller's, not a broken rule in every case.
+var errMissing = errors.New("storetest: open returned a nil store: let it return two handles on one new, empty store, the same one twice where there is but one, or say why it cannot")
 
 // try runs the case; a panic and a wait without end are errors of it.
 func (c storeCase) try(ctx context.Context, first, second plexauth.ConfigStore) error {

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -100,6 +102,42 @@ func TestCheckReportsWhatOpenSays(t *testing.T) {
 	mine := errors.New("no such database")
 	err := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) { return nil, nil, mine })
 	assert.ErrorIs(t, err, mine)
+}
+
+// A caller's mistake is one sentence that says what to do, not a panic in each
+// case.
+func TestNoStore(t *testing.T) {
+	one := plexauth.NewMemoryStore()
+	for name, stores := range map[string][2]plexauth.ConfigStore{"none": {}, "no first": {nil, one}, "no second": {one, nil}} {
+		opened := 0
+		err := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
+			opened++
+			return stores[0], stores[1], nil
+		})
+		assert.EqualError(t, err, noStore, name)
+		assert.Equal(t, 1, opened, name)
+	}
+}
+
+const noStore = "storetest: open returned a nil store: let it return two handles on one new, empty store, the same one twice where there is but one, or say why it cannot"
+
+// And Run fails once, here in a process of its own.
+func TestRunWithoutStore(t *testing.T) {
+	const inChild = "PLEXAUTH_TEST_NO_STORE"
+	if os.Getenv(inChild) != "" {
+		storetest.Run(t, func(*testing.T) (first, second plexauth.ConfigStore) { return nil, nil })
+		return
+	}
+	self, err := os.Executable()
+	require.NoError(t, err)
+	c := exec.CommandContext(t.Context(), self, "-test.run=^TestRunWithoutStore$")
+	c.Env = append(os.Environ(), inChild+"=1")
+	out, err := c.Output()
+	var failed *exec.ExitError
+	require.ErrorAs(t, err, &failed)
+	assert.Equal(t, 1, strings.Count(string(out), noStore), "%s", out)
+	assert.NotContains(t, string(out), "panic")
+	assert.Equal(t, 2, strings.Count(string(out), "--- FAIL"), "the test and one case")
 }
 
 // G9: the end of ctx ends it.
