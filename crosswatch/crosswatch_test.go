@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -331,6 +332,36 @@ func TestKeyIsMadeOnce(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(t, err)
 	assert.Len(t, names, 3, "config.json, its lock and the key: no litter")
+}
+
+// As in CrossWatch, reading the key gives its file back mode 0600. What only
+// looks like it by a link is left alone, and read all the same.
+func TestKeyIsProtected(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no modes on Windows")
+	}
+	const config = `{"plex":{"account_token":"` + ourToken + `"}}`
+	mode := func(path string) os.FileMode {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		return info.Mode()
+	}
+	for _, old := range []os.FileMode{0o644, 0o660, 0o400, 0o600} {
+		dir := directory(t, config, k1)
+		key := filepath.Join(dir, ".cw_master_key")
+		require.NoError(t, os.Chmod(key, old))
+		assert.Contains(t, load(t, open(t, dir)), "plex-token-123")
+		assert.Equal(t, os.FileMode(0o600), mode(key), "was %v", old)
+	}
+	for name, link := range map[string]func(from, to string) error{"symbolic": os.Symlink, "hard": os.Link} {
+		dir := directory(t, config, "")
+		other := filepath.Join(t.TempDir(), "other")
+		require.NoError(t, os.WriteFile(other, []byte(k1), 0o600))
+		require.NoError(t, os.Chmod(other, 0o644))
+		require.NoError(t, link(other, filepath.Join(dir, ".cw_master_key")))
+		assert.Contains(t, load(t, open(t, dir)), "plex-token-123", name)
+		assert.Equal(t, os.FileMode(0o644), mode(other), name)
+	}
 }
 
 // running is a CrossWatch as it is: it reads the whole file, takes its time,

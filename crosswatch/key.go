@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,14 +21,16 @@ import (
 // keyVariables are looked at before the file, in this order.
 var keyVariables = []string{"CW_CONFIG_KEY", "CROSSWATCH_CONFIG_KEY"}
 
-// findKey returns the key in use, nil where there is none.
+// findKey returns the key in use, nil where there is none. As in CrossWatch,
+// reading the file gives it back its mode and owner.
 func findKey(dir string) (*fernet.Key, error) {
 	for _, name := range keyVariables {
 		if text := strings.TrimSpace(os.Getenv(name)); text != "" {
 			return normalizeKey(text)
 		}
 	}
-	text, err := os.ReadFile(filepath.Join(dir, keyName))
+	path := filepath.Join(dir, keyName)
+	text, err := readKey(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
@@ -36,9 +39,19 @@ func findKey(dir string) (*fernet.Key, error) {
 	}
 	key, err := normalizeKey(string(text))
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", plexauth.ErrStore, filepath.Join(dir, keyName), err)
+		return nil, fmt.Errorf("%w: %s: %w", plexauth.ErrStore, path, err)
 	}
 	return key, nil
+}
+
+func readKey(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	protect(f)
+	return io.ReadAll(f)
 }
 
 // findOrMakeKey makes the key file where there is no key at all. The caller

@@ -1,0 +1,61 @@
+package integration_test
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/crosswatch"
+)
+
+// What root has left in the directory of another user is given back when the
+// key is read, as CrossWatch does. Whoever may not do that reads it as it is.
+func TestCrossWatchKeyOwner(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	noKeyVariables(t)
+	const user = 1000
+	dir := openDir(t)
+	store, err := crosswatch.Open(dir)
+	require.NoError(t, err)
+	require.NoError(t, store.Update(t.Context(), "plex", counts("a_token")))
+	require.NoError(t, store.Close())
+	key := filepath.Join(dir, ".cw_master_key")
+	require.NoError(t, os.Chmod(key, 0o644))
+	require.NoError(t, os.Chmod(filepath.Join(dir, "config.json"), 0o644))
+	as(t, user, keyOfRoot, dir)
+	keyIs := func(mode os.FileMode, uid int) {
+		t.Helper()
+		info, err := os.Stat(key)
+		require.NoError(t, err)
+		assert.Equal(t, mode, info.Mode())
+		assert.EqualValues(t, uid, info.Sys().(*syscall.Stat_t).Uid)
+	}
+	keyIs(0o644, 0)
+
+	require.NoError(t, os.Chown(dir, user, user))
+	assert.Equal(t, "TEST_1", plexSecrets(t, dir)["a_token"])
+	keyIs(0o600, user)
+
+	// A link to a file of root's gives nothing away.
+	other := filepath.Join(openDir(t), "other")
+	require.NoError(t, os.Rename(key, other))
+	require.NoError(t, os.Chown(other, 0, 0))
+	require.NoError(t, os.Symlink(other, key))
+	assert.Equal(t, "TEST_1", plexSecrets(t, dir)["a_token"])
+	keyIs(0o600, 0)
+}
+
+var keyOfRoot = scenario("crosswatch with a key of root's", func(t *childT, dir string) {
+	store, err := crosswatch.Open(dir)
+	require.NoError(t, err)
+	raw, err := store.Load(context.Background(), "plex")
+	require.NoError(t, err)
+	assert.Contains(t, string(raw), "TEST_1")
+})
