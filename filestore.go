@@ -35,8 +35,8 @@ import (
 // cut, the file is entirely the old one or entirely the new one. Nothing is
 // ever written in place, so the directory must be writable and a single file
 // mounted into a container cannot be updated: mount its directory. Run by root
-// in a directory of somebody else, a file that is new or root's own gets the
-// directory's owner. A new file that a killed process left behind (its name is
+// in a directory of somebody else, what is new, and a file of root's own, gets
+// the directory's owner. A new file that a killed process left behind (its name is
 // that of the file with a dot before and ".plexauth-", 16 hex digits and
 // ".tmp" behind) is removed by the next Update. An error in the very last
 // step, the sync of the directory, is returned although the new file is in

@@ -40,6 +40,8 @@ func keepOwner(*os.File, string, fs.FileInfo) error { return nil }
 
 func shareLock(*os.File, string) {}
 
+func shareDir(string) {}
+
 func isMountPoint(string) bool { return false }
 
 func lockHolder(string) string { return "" }

@@ -82,6 +82,19 @@ func shareLock(f *os.File, path string) {
 	_ = f.Chmod(0o660)
 }
 
+// shareDir gives a new directory to the owner of the one that it is in, if root
+// made it; else they could not reach what is made in it for them.
+func shareDir(dir string) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if want, ok := reference(dir, nil); ok {
+		_ = f.Chown(want.uid, want.gid)
+	}
+}
+
 // diagnose says who and what is involved in an error, and what helps.
 func diagnose(path string, err error) (facts, remedy string) {
 	dir := filepath.Dir(path)

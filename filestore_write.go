@@ -73,8 +73,9 @@ func removeLitter(dir *os.File, path string) {
 	}
 }
 
-// makeDir makes a directory and those above it, and syncs what names them. It
-// reports whether there was something to make.
+// makeDir makes a directory and those above it, for the owner of the one that
+// is there if root makes it, and syncs what names them. It reports whether
+// there was something to make.
 func makeDir(dir string) (made bool, err error) {
 	if _, err := os.Stat(dir); err == nil {
 		return false, nil
@@ -86,7 +87,10 @@ func makeDir(dir string) (made bool, err error) {
 	if _, err := makeDir(parent); err != nil {
 		return false, err
 	}
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+	switch err := os.Mkdir(dir, 0o700); {
+	case err == nil:
+		shareDir(dir)
+	case !errors.Is(err, fs.ErrExist):
 		return false, err
 	}
 	f, err := os.Open(parent)

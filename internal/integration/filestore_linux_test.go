@@ -313,6 +313,16 @@ func TestFileStoreRootAsGuest(t *testing.T) {
 			assert.Equal(t, want.gid, info.Sys().(*syscall.Stat_t).Gid, path)
 		}
 	}
+	// They can also use what root has made on the way to it.
+	sub := filepath.Join(dir, "sub", "deeper", "new.json")
+	works(t, sub)
+	for path, mode := range map[string]os.FileMode{sub: 0o600, filepath.Dir(sub): 0o700, filepath.Join(dir, "sub"): 0o700} {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, mode, info.Mode().Perm(), path)
+		assert.EqualValues(t, 1234, info.Sys().(*syscall.Stat_t).Uid, path)
+		assert.EqualValues(t, 1235, info.Sys().(*syscall.Stat_t).Gid, path)
+	}
 	// In a directory of root's own it stays root's.
 	own := filepath.Join(t.TempDir(), "config.json")
 	works(t, own)
