@@ -103,7 +103,7 @@ func makeLockFile(name, path string) error {
 	info, err := os.Lstat(name)
 	if err == nil {
 		if !info.Mode().IsRegular() {
-			return &fs.PathError{Op: "lock", Path: name, Err: errors.New("not a regular file")}
+			return &fs.PathError{Op: "lock", Path: name, Err: errors.New("not a regular file, remove it: it is made anew")}
 		}
 		return nil
 	}

@@ -321,7 +321,7 @@ func TestFileStoreNotAFile(t *testing.T) {
 		"":                                     "no path",
 		dir:                                    "not a regular file",
 		filepath.Join(dir, "file", "x.json"):   "not a directory",
-		filepath.Join(dir, "locked.json"):      "locked.json.lock",
+		filepath.Join(dir, "locked.json"):      "locked.json.lock: not a regular file, remove it",
 		filepath.Join(dir, "a\x00b", "x.json"): "invalid argument",
 	} {
 		if runtime.GOOS == "windows" && strings.Contains(path, "file") {

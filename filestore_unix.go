@@ -97,7 +97,7 @@ func shareDir(dir string) {
 
 // diagnose says who and what is involved in an error, and what helps.
 func diagnose(path string, err error) (facts, remedy string) {
-	dir := filepath.Dir(path)
+	dir, lock := filepath.Dir(path), path+lockSuffix
 	describe := func(name string) string {
 		info, err := os.Stat(name)
 		if err != nil {
@@ -106,7 +106,17 @@ func diagnose(path string, err error) (facts, remedy string) {
 		o := ownerOf(info)
 		return fmt.Sprintf(", %s is %s of %d:%d", name, info.Mode(), o.uid, o.gid)
 	}
-	facts = fmt.Sprintf("run by uid %d gid %d%s%s", os.Geteuid(), os.Getegid(), describe(dir), describe(path))
+	seen := "" // the directory, or the nearest one above that can be seen
+	for at := dir; seen == ""; at = filepath.Dir(at) {
+		if seen = describe(at); at == filepath.Dir(at) {
+			break
+		}
+	}
+	lockSeen := ""
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) && failed.Path == lock {
+		lockSeen = describe(lock)
+	}
+	facts = fmt.Sprintf("run by uid %d gid %d%s%s%s", os.Geteuid(), os.Getegid(), seen, describe(path), lockSeen)
 	is := func(errnos ...syscall.Errno) bool {
 		for _, e := range errnos {
 			if errors.Is(err, e) {
@@ -126,8 +136,10 @@ func diagnose(path string, err error) (facts, remedy string) {
 		remedy = "a limit on the size of files is too low, see ulimit -f"
 	case is(syscall.EBADF, syscall.ENOLCK, syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.ENOSYS):
 		remedy = "the file system of " + dir + " has no working locks, use a local disk or mount it with locks"
+	case is(syscall.EACCES) && lockSeen != "":
+		remedy = fmt.Sprintf("let uid %d open the lock file: give it to the owner and group of the file, with mode 0660", os.Geteuid())
 	case is(syscall.EACCES, syscall.EPERM):
-		remedy = fmt.Sprintf("let uid %d read the file, write to its directory and keep its owner: chown both to that user, or run as the owner", os.Geteuid())
+		remedy = fmt.Sprintf("let uid %d read the file, write to its directory and keep its owner and group: chown both to that user, or run as the owner", os.Geteuid())
 	case is(syscall.ENOTDIR, syscall.ENOENT):
 		remedy = "see that " + dir + " is a directory"
 	}

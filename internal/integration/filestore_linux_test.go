@@ -256,7 +256,8 @@ var wrongOwner = scenario("filestore of somebody else", func(t *childT, dir stri
 	refuses(t, in("closed", "sub", "new.json"), "permission denied", "let uid 65534")
 	refuses(t, in("open", "private.json"), "permission denied", "-rw-------")
 	refuses(t, in("open", "foreign.json"), "operation not permitted", "keep its owner", "is -rw-r--r-- of 0:0")
-	refuses(t, in("open", "locked.json"), "locked.json.lock", "permission denied")
+	refuses(t, in("open", "locked.json"), "permission denied", in("open", "locked.json.lock")+" is -rw------- of 0:0", "let uid 65534 open the lock file", "0660")
+	refuses(t, in("hidden", "sub", "config.json"), "permission denied", in("hidden")+" is drwx------ of 0:0", "let uid 65534")
 	works(t, in("open", "new.json"))
 	works(t, in("open", "group.json"))
 })
@@ -268,6 +269,7 @@ func TestFileStoreWrongOwner(t *testing.T) {
 	dir := openDir(t)
 	open, closed := filepath.Join(dir, "open"), filepath.Join(dir, "closed")
 	require.NoError(t, os.Mkdir(closed, 0o755))
+	require.NoError(t, os.MkdirAll(filepath.Join(dir, "hidden", "sub"), 0o700))
 	require.NoError(t, os.Mkdir(open, 0o755))
 	require.NoError(t, os.Chmod(open, 0o777))
 	for name, mode := range map[string]os.FileMode{
