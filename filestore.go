@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"unicode/utf8"
 
 	"github.com/plexauth/plexauth/internal/ordered"
 )
@@ -264,6 +265,9 @@ func readConfig(path string) (*configFile, error) {
 
 // namespace is a copy of the member's value, nil for absent and null.
 func (f *configFile) namespace(name string) (json.RawMessage, error) {
+	if !utf8.ValidString(name) { // in JSON it would be another one, and never be found again
+		return nil, fmt.Errorf("%w: %s: the namespace %q is not UTF-8", ErrStore, f.path, name)
+	}
 	m, ok := f.object.Member(name)
 	if !ok || string(m.Value) == "null" {
 		return nil, nil

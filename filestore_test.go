@@ -184,6 +184,16 @@ func TestFileStoreKeepsTheRest(t *testing.T) {
 	})
 }
 
+// G16: what cannot be a key is refused, not saved under another one.
+func TestFileStoreNamespaceNotUTF8(t *testing.T) {
+	path := fileWith(t, "{}")
+	store := plexauth.NewFileStore(path)
+	require.ErrorIs(t, store.Update(t.Context(), "a\xff", becomes(`{"n":1}`)), plexauth.ErrStore)
+	_, err := store.Load(t.Context(), "a\xff")
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.Equal(t, "{}", content(t, path))
+}
+
 // G18: what cannot be read is an error, never a first run, and stays.
 func TestFileStoreCorrupt(t *testing.T) {
 	const secret = "TEST_SECRET_corrupt"
