@@ -14,11 +14,10 @@
 // in the environment variable CW_CONFIG_KEY or CROSSWATCH_CONFIG_KEY, or in
 // the file .cw_master_key, which is made when there is none and something must
 // be encrypted, and is given back mode 0600 and its owner when it is read.
-// Secrets in clear are read, and encrypted with the next change.
-// Only the namespace that is asked for is read or written: the other settings,
-// and their ciphertext, stay byte for byte. A secret of the namespace that
-// cannot be decrypted is a [*SecretError] that names it, and nothing is
-// written.
+// Secrets in clear are read, and encrypted with the next change. Only the
+// namespace that is asked for is read or written: the other settings, and
+// their ciphertext, stay byte for byte. A secret of the namespace that cannot
+// be decrypted is a [*SecretError] that names it, and nothing is written.
 //
 // # What a running CrossWatch does
 //

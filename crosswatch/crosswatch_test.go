@@ -248,6 +248,22 @@ func TestLooksEncrypted(t *testing.T) {
 	assert.Equal(t, `{"plex":{"account_token":""}}`, file(t, dir))
 }
 
+// What is no object is the edit's fault and not the config's, and is no reason
+// to make a key.
+func TestEditedNoObject(t *testing.T) {
+	const config = `{"plex":{"a":1}}`
+	dir := directory(t, config, "")
+	s := open(t, dir)
+	for _, bad := range []string{`{"account_token":"TEST_a"}}`, `{"account_token":"TEST_a"`, `["TEST_a"]`, "null", ""} {
+		err := s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(bad), nil })
+		require.ErrorIs(t, err, plexauth.ErrStore, bad)
+		assert.NotErrorIs(t, err, plexauth.ErrCorruptConfig, bad)
+		assert.ErrorContains(t, err, "the edit returned no JSON object", bad)
+	}
+	assert.Equal(t, config, file(t, dir))
+	assert.NoFileExists(t, filepath.Join(dir, ".cw_master_key"))
+}
+
 // G17: a key that cannot be used is found before a PIN is made, also while
 // nothing is encrypted yet.
 func TestCheckKey(t *testing.T) {

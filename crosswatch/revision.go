@@ -72,7 +72,7 @@ func takeRevision(raw json.RawMessage) (json.RawMessage, revision) {
 func putRevision(raw json.RawMessage, r revision) (json.RawMessage, error) {
 	o, err := ordered.Parse(raw)
 	if err != nil {
-		return raw, nil // which the store beneath refuses by name
+		return nil, err
 	}
 	o.Set(revisionKey, ordered.String(strings.Join(r, " ")))
 	return o.Bytes(), nil

@@ -73,6 +73,9 @@ func (v *vault) open(raw json.RawMessage) (json.RawMessage, error) {
 // seal encrypts the secrets in plain, with the ciphertext of before for those
 // that have not changed, and puts a revision in.
 func (v *vault) seal(plain json.RawMessage, r revision) (json.RawMessage, error) {
+	if ordered.Check(plain) != nil {
+		return plain, nil // which the store beneath refuses by name
+	}
 	sealed, err := v.walk(plain, func(path []string, value string) (string, error) {
 		if old, ok := v.sealed[place(path)]; ok && old.plain == value {
 			return old.stored, nil
