@@ -7,6 +7,7 @@ import (
 	"encoding/xml"
 	"fmt"
 	"log/slog"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -36,7 +37,7 @@ func TestToken(t *testing.T) {
 // G13: no verb, handler, encoder or dumper shows a token, wherever it stands
 // in other people's structs, nor anything that it could be computed from.
 func TestTokenDoesNotPrintItself(t *testing.T) {
-	const secret = "TEST_canary-hunter2"
+	const secret = "TEST_hunter2" // it fits into a line of a dump
 	tok := plexauth.NewToken(secret)
 	type exported struct{ T plexauth.Token }
 	type hidden struct{ t plexauth.Token }
@@ -75,9 +76,10 @@ func TestTokenDoesNotPrintItself(t *testing.T) {
 
 			// A failing assertion of testify dumps both sides by reflection.
 			rec := &recorder{}
-			assert.Equal(rec, v, "something else")
+			assert.Equal(rec, v, reflect.Zero(reflect.TypeOf(v)).Interface()) // of another type there is no diff
+			require.Contains(t, rec.text, "Diff:")
 			assert.ElementsMatch(rec, []any{v}, []any{1})
-			require.NotEmpty(t, rec.text)
+			require.Contains(t, rec.text, "extra elements")
 			check(t, "test diff", rec.text)
 		})
 	}
