@@ -597,6 +597,13 @@ func (b *profile) changePending(key string, value json.RawMessage) {
 	b.set("_pending_pin", o.Bytes())
 }
 
+// dropPending removes the PIN that waits, if it is still this one.
+func (b *profile) dropPending(id int64) {
+	if v := b.pending(); v != nil && v.id == id {
+		b.remove("_pending_pin")
+	}
+}
+
 func (b *profile) setPendingExpiry(t time.Time) {
 	b.changePending("expires_at_ms", ordered.Int(t.UnixMilli()))
 }

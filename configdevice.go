@@ -88,6 +88,14 @@ func (b *profile) keepDeviceID() {
 	}
 }
 
+// dropDevice forgets a device that plex.tv has refused before it had a token: the
+// next login is another one's.
+func (b *profile) dropDevice(clientID string) {
+	if o := b.deviceBlock(); o != nil && !b.bound(o) && text(o.Get("client_id")) == clientID {
+		b.remove("_device")
+	}
+}
+
 // bind makes t, which the device got with these scopes, the profile's token.
 func (b *profile) bind(t Token, scopes []string, skew time.Duration) {
 	o := b.deviceBlock()

@@ -234,7 +234,8 @@ func (d *device) sign(nonce string, scopes []string, now time.Time) (string, err
 	return jws.CompactSerialize()
 }
 
-// isTaken recognizes plex.tv's word that a key is registered already.
+// isTaken recognizes plex.tv's word that it does not take a key: mostly since another
+// device has it.
 func isTaken(err error) bool {
 	var e *Error
 	return errors.As(err, &e) && e.StatusCode == http.StatusUnprocessableEntity && e.is != ErrTokenRejected

@@ -951,3 +951,27 @@ func TestJWTStaysWithItsServer(t *testing.T) {
 		assert.Empty(t, wire.last().Header.Get("X-Plex-Token"))
 	})
 }
+
+// A device that plex.tv refuses, for whatever reason, is not tried for ever: the
+// next login is a new one's.
+func TestRefusedDevice(t *testing.T) {
+	for name, f := range map[string]plextest.Fault{
+		"at the PIN":  {Method: "POST", Path: "/api/v2/pins", Code: 1014, Times: -1},
+		"at the look": {Method: "GET", Path: "/api/v2/pins/*", Status: 422, Code: 1008, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				before := w.block(t).Device
+				_, err := w.Disconnect(t.Context())
+				require.NoError(t, err)
+				w.plex.Inject(f)
+				_, err = w.Login(t.Context(), plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })
+				require.Error(t, err)
+				w.plex.ResetFaults()
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				assert.NotEqual(t, before.ClientID, w.block(t).Device.ClientID)
+			})
+		})
+	}
+}

@@ -349,9 +349,9 @@ var operations = []operation{
 			return w, func() (any, error) { return w.SwitchHomeUser(t.Context(), u, carol.HomePIN) }
 		},
 	},
-	{name: "refresh, keys", call: "Refresh", hits: on("GET", keysPath), kind: read, after: 2, done: renewed, begin: anotherProcess},
-	{name: "refresh, nonce", call: "Refresh", hits: on("GET", nonces), kind: read, before: 1, after: 1, done: renewed, begin: anotherProcess},
-	{name: "refresh, exchange", call: "Refresh", hits: on("POST", exchanges), kind: exchange, before: 2, done: renewed, begin: anotherProcess},
+	{name: "refresh, keys", call: "Refresh", hits: on("GET", keysPath), kind: read, after: 2, total: 25 * time.Second, done: renewed, begin: anotherProcess},
+	{name: "refresh, nonce", call: "Refresh", hits: on("GET", nonces), kind: read, before: 1, after: 1, total: 25 * time.Second, done: renewed, begin: anotherProcess},
+	{name: "refresh, exchange", call: "Refresh", hits: on("POST", exchanges), kind: exchange, before: 2, total: 25 * time.Second, done: renewed, begin: anotherProcess},
 	{
 		name: "sign-out", call: "SignOut", hits: on("DELETE", "/api/v2/users/signout"), kind: write, account: true, bare: true, done: signedOut,
 		begin: func(t *testing.T) (*world, func() (any, error)) {

@@ -71,6 +71,12 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 		if key, err = newDevice(clientID); err == nil {
 			pin, err = p.createPIN(ctx, clientID, key, o)
 		}
+		if isTaken(err) {
+			err = errors.Join(err, p.update(ctx, func(b *profile) error {
+				b.dropDevice(clientID)
+				return nil
+			}))
+		}
 	}
 	if err != nil {
 		return nil, err

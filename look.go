@@ -271,7 +271,14 @@ func (p *PlexAuth) noteExpiry(ctx context.Context, l *login) {
 func (p *PlexAuth) giveUp(ctx context.Context, l *login, err error) (bool, error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
-	if dropErr := p.dropPending(late, l.pin.ID); dropErr != nil {
+	dropErr := p.update(late, func(b *profile) error {
+		b.dropPending(l.pin.ID)
+		if l.pin.device != nil && isTaken(err) {
+			b.dropDevice(l.pin.clientID)
+		}
+		return nil
+	})
+	if dropErr != nil {
 		p.warn(ctx, "the dead PIN was not removed", dropErr)
 	}
 	p.info(ctx, "login ended: "+reason(err))
@@ -288,9 +295,7 @@ func reason(err error) string {
 // dropPending removes the PIN from the store, if it is still the one.
 func (p *PlexAuth) dropPending(ctx context.Context, id int64) error {
 	return p.update(ctx, func(b *profile) error {
-		if v := b.pending(); v != nil && v.id == id {
-			b.remove("_pending_pin")
-		}
+		b.dropPending(id)
 		return nil
 	})
 }
