@@ -3,17 +3,12 @@ package plexauth
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
-	"slices"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/plexauth/plexauth/internal/ordered"
 )
@@ -57,67 +52,6 @@ type ConfigStore interface {
 	Update(ctx context.Context, namespace string, edit func(current json.RawMessage) (json.RawMessage, error)) error
 }
 
-// MemoryStore is a [ConfigStore] that forgets with the process. It is safe
-// for concurrent use.
-type MemoryStore struct {
-	turn chan struct{} // held during an Update; a channel, so that waiting ends with a context
-
-	mu   sync.RWMutex             // guards docs
-	docs map[string]func() []byte // hidden
-}
-
-var _ ConfigStore = (*MemoryStore)(nil)
-
-// NewMemoryStore returns an empty store.
-func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{turn: make(chan struct{}, 1), docs: map[string]func() []byte{}}
-}
-
-// Load implements [ConfigStore].
-func (s *MemoryStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if doc := s.docs[namespace]; doc != nil {
-		return bytes.Clone(doc()), nil
-	}
-	return nil, nil
-}
-
-// Update implements [ConfigStore].
-func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	current, err := s.Load(ctx, namespace)
-	if err != nil {
-		return err
-	}
-	next, err := edit(current)
-	if err != nil {
-		return err
-	}
-	if err := checkEdited(next); err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if next == nil {
-		delete(s.docs, namespace)
-	} else {
-		s.docs[namespace] = hide(bytes.Clone(next))
-	}
-	return nil
-}
-
 // checkEdited refuses what an edit must not return.
 func checkEdited(next json.RawMessage) error {
 	if next == nil {
@@ -143,9 +77,9 @@ type Settings struct {
 	ServerToken    Token  `json:"-"`                // for the media server at ServerURL, and no other
 }
 
-// document is the namespace's object while it is read or edited. This file
-// alone knows its paths; the names are CrossWatch's, those that begin with an
-// underscore partly ours.
+// document is the namespace's object while it is read or edited. Only the
+// config*.go files know its paths, each those of its noun; the names are
+// CrossWatch's, those that begin with an underscore partly ours.
 type document struct {
 	base      *ordered.Object
 	instances *ordered.Object
@@ -288,63 +222,6 @@ func (b *profile) remove(keys ...string) {
 	}
 }
 
-// clientID is the identifier that the profile's token was made under: the
-// device's own, if it is a device's token.
-func (b *profile) clientID() string {
-	if o := b.deviceBlock(); o != nil && b.bound(o) && usableID(text(o.Get("client_id"))) {
-		return text(o.Get("client_id"))
-	}
-	return b.longLivedID()
-}
-
-// longLivedID is the identifier of the profile's long-lived tokens.
-func (b *profile) longLivedID() string {
-	if id := b.text("client_id"); usableID(id) {
-		return id
-	}
-	if id := b.document.profile(defaultInstance).text("client_id"); usableID(id) {
-		return id
-	}
-	return ""
-}
-
-// ensureClientID returns the identifier for the next PIN, made and remembered
-// in the base block where there is none. want is the program's own, or "".
-func (b *profile) ensureClientID(want string) string {
-	base := b.document.profile(defaultInstance)
-	id := base.text("client_id")
-	unfit := func(id string) bool { return !usableID(id) || b.movedOver(id) }
-	if unfit(id) {
-		if id = want; id == "" {
-			id = b.text("client_id")
-		}
-		if unfit(id) {
-			id = newClientID()
-		}
-		base.setClientID(id)
-	}
-	if want != "" {
-		return want
-	}
-	return id
-}
-
-// setClientID notes the identifier of the profile's new token. Profiles that
-// went by the base's old one get a copy of it first.
-func (b *profile) setClientID(id string) {
-	if b.id == defaultInstance {
-		old := b.text("client_id")
-		for _, other := range b.others() {
-			if old != id && usableID(old) && other.text("client_id") == "" && other.text("account_token") != "" {
-				other.setText("client_id", old)
-			}
-		}
-	}
-	b.setText("client_id", id)
-}
-
-func usableID(id string) bool { return id != "" && headerSafe(id) == id }
-
 // others are the other profiles that exist.
 func (b *profile) others() []*profile {
 	var others []*profile
@@ -354,123 +231,6 @@ func (b *profile) others() []*profile {
 		}
 	}
 	return others
-}
-
-// cloudID is plex.tv's number of the linked account, 0 where none is known.
-func (b *profile) cloudID() int64 {
-	if b.block == nil {
-		return 0
-	}
-	if cloud, err := ordered.Parse(b.block.Get("_cloud")); err == nil {
-		return integer(cloud.Get("account_id"))
-	}
-	return 0
-}
-
-func (b *profile) setCloudID(id int64) {
-	cloud, err := ordered.Parse(b.block.Get("_cloud"))
-	if err != nil {
-		cloud = &ordered.Object{}
-	}
-	cloud.Set("account_id", ordered.Int(id))
-	b.set("_cloud", cloud.Bytes())
-}
-
-// rejected reports whether plex.tv is known to have rejected the very token
-// that is stored now.
-func (b *profile) rejected() bool {
-	mark := b.text("_rejected")
-	return mark != "" && mark == fingerprint(b.token("account_token"))
-}
-
-func (b *profile) setRejected() { b.setText("_rejected", fingerprint(b.token("account_token"))) }
-
-// fingerprint recognizes a token without giving it away.
-func fingerprint(t Token) string {
-	if t.IsZero() {
-		return ""
-	}
-	sum := sha256.Sum256([]byte("plexauth rejected " + t.Secret()))
-	return hex.EncodeToString(sum[:16])
-}
-
-// signIn replaces the profile's account token.
-func (b *profile) signIn(t Token, clientID string) {
-	b.setClientID(clientID)
-	b.setText("account_token", t.Secret())
-	b.remove("_pending_pin", "_rejected")
-}
-
-// forgetAccount empties what belongs to the account. The server choice stays.
-func (b *profile) forgetAccount() {
-	for _, key := range []string{"username", "account_id", "pms_token", "home_pin"} {
-		b.setText(key, "")
-	}
-	b.remove("_cloud", "_was_account", "pms_token_server", "_jwt_server")
-}
-
-// doubt notes that a new token may be another account's than what is stored of
-// the old one. adopt decides.
-func (b *profile) doubt() {
-	if id := b.cloudID(); id != 0 {
-		b.set("_was_account", ordered.Int(id))
-		b.remove("_cloud")
-	}
-}
-
-// isAnothers reports whether what is stored is not a's. Where only a name is
-// known, it is the name.
-func (b *profile) isAnothers(a *Account) bool {
-	id := b.cloudID()
-	if id == 0 {
-		id = integer(b.block.Get("_was_account"))
-	}
-	if id != 0 {
-		return id != a.ID
-	}
-	name := b.text("username")
-	return name != "" && !slices.ContainsFunc([]string{a.Username, a.Title, a.FriendlyName, a.Email}, func(s string) bool { return strings.EqualFold(s, name) })
-}
-
-// adopt notes whose token the profile holds, and gives the token to every
-// other profile of that account and identifier: theirs was retired by it.
-func (b *profile) adopt(a *Account) {
-	if b.isAnothers(a) {
-		b.forgetAccount()
-	}
-	b.remove("_was_account")
-	if b.text("username") == "" {
-		b.setText("username", a.name())
-	}
-	b.setCloudID(a.ID)
-	b.remove("_rejected")
-	if b.life().renewable() { // a JWT retires nobody's token, and is nobody else's
-		return
-	}
-	for _, other := range b.others() {
-		if other.sameCredential(a.ID, b.clientID()) {
-			other.succeed(b.token("account_token"))
-		}
-	}
-}
-
-// succeed puts the successor of the account's token in its place, also where it
-// serves as the server's: plex.tv may give it for a server of one's own.
-func (b *profile) succeed(t Token) {
-	if b.token("pms_token").Equal(b.token("account_token")) {
-		b.setText("pms_token", t.Secret())
-	}
-	b.setText("account_token", t.Secret())
-	b.remove("_rejected")
-}
-
-// sameCredential reports whether the profile lives on the account's token
-// under that identifier. A device's token is its own, whatever the account does.
-func (b *profile) sameCredential(accountID int64, clientID string) bool {
-	if b.life().renewable() {
-		return false
-	}
-	return accountID != 0 && b.cloudID() == accountID && b.clientID() == clientID && b.text("account_token") != ""
 }
 
 // disconnect forgets the credentials and whose they were.
@@ -500,125 +260,6 @@ func (b *profile) settings() Settings {
 	return s
 }
 
-// pendingPIN is the stored form of a PIN that waits for its approval.
-type pendingPIN struct {
-	id            int64
-	code          string
-	created       time.Time // zero where unknown, as all that CrossWatch does not write
-	expires       time.Time
-	lifetimeKnown bool // plex.tv said how long the PIN lives
-	clientID      string
-	options       PinOptions
-	device        *device // of a login with a device key
-	token         Token   // approved, and parked until its account is known
-}
-
-// pending returns the PIN that waits, nil where there is none.
-func (b *profile) pending() *pendingPIN {
-	if b.block == nil {
-		return nil
-	}
-	o, err := ordered.Parse(b.block.Get("_pending_pin"))
-	if err != nil {
-		return nil
-	}
-	v := &pendingPIN{
-		id:       integer(o.Get("id")),
-		code:     text(o.Get("code")),
-		clientID: text(o.Get("client_id")),
-		token:    NewToken(text(o.Get("account_token"))),
-	}
-	if v.id <= 0 {
-		return nil
-	}
-	if !usableID(v.clientID) {
-		v.clientID = b.longLivedID()
-	}
-	if secret := NewToken(text(o.Get("secret"))); !secret.IsZero() {
-		var err error
-		if v.device, err = readDevice(v.clientID, text(o.Get("kid")), secret); err != nil {
-			return nil // nothing can be made of its approval
-		}
-	}
-	v.options.Strong, _ = truth(o.Get("strong"))
-	v.options.ForwardURL = text(o.Get("forward_url"))
-	v.options.SwitchAccount, _ = truth(o.Get("switch_account"))
-	v.lifetimeKnown, _ = truth(o.Get("lifetime_known"))
-	if s := integer(o.Get("created")); s > 0 {
-		v.created = time.Unix(s, 0)
-		v.expires = v.created.Add(defaultLifetime)
-	}
-	if ms := integer(o.Get("expires_at_ms")); ms > 0 {
-		v.expires = time.UnixMilli(ms)
-	}
-	if v.expires.IsZero() { // CrossWatch wrote it, and not when
-		v.expires = time.Now().Round(0).Add(defaultLifetime)
-	}
-	return v
-}
-
-// setPending remembers a new PIN, CrossWatch's three fields first.
-func (b *profile) setPending(v *pendingPIN) {
-	o := &ordered.Object{}
-	o.Set("id", ordered.Int(v.id))
-	o.Set("code", ordered.String(v.code))
-	o.Set("created", ordered.Int(v.created.Unix()))
-	o.Set("client_id", ordered.String(v.clientID))
-	o.Set("expires_at_ms", ordered.Int(v.expires.UnixMilli()))
-	for _, f := range []struct {
-		key string
-		on  bool
-	}{
-		{"lifetime_known", v.lifetimeKnown},
-		{"strong", v.options.Strong},
-		{"switch_account", v.options.SwitchAccount},
-	} {
-		if f.on {
-			o.Set(f.key, ordered.Bool(true))
-		}
-	}
-	if v.options.ForwardURL != "" {
-		o.Set("forward_url", ordered.String(v.options.ForwardURL))
-	}
-	if v.device != nil {
-		o.Set("kid", ordered.String(v.device.kid))
-		o.Set("secret", ordered.String(v.device.secret.Secret()))
-	}
-	b.set("_pending_pin", o.Bytes())
-}
-
-// changePending sets one field of the PIN that waits.
-func (b *profile) changePending(key string, value json.RawMessage) {
-	o, err := ordered.Parse(b.block.Get("_pending_pin"))
-	if err != nil {
-		return
-	}
-	o.Set(key, value)
-	b.set("_pending_pin", o.Bytes())
-}
-
-// dropPending removes the PIN that waits, if it is still this one.
-func (b *profile) dropPending(id int64) {
-	if v := b.pending(); v != nil && v.id == id {
-		b.remove("_pending_pin")
-	}
-}
-
-func (b *profile) setPendingExpiry(t time.Time) {
-	b.changePending("expires_at_ms", ordered.Int(t.UnixMilli()))
-}
-
-// park keeps an approved token beside the PIN until its account is known. The
-// name is one that CrossWatch encrypts.
-func (b *profile) park(t Token) { b.changePending("account_token", ordered.String(t.Secret())) }
-
-// unpark drops a parked token that turned out to be none.
-func (b *profile) unpark() {
-	if o, err := ordered.Parse(b.block.Get("_pending_pin")); err == nil && o.Delete("account_token") {
-		b.set("_pending_pin", o.Bytes())
-	}
-}
-
 // storeError is an error of a ConfigStore, its text free of the secrets that
 // a careless store might have put there.
 type storeError struct {
@@ -630,6 +271,7 @@ func (e *storeError) Error() string              { return e.text }
 func (e *storeError) Is(target error) bool       { return target == ErrStore || errors.Is(e.err(), target) }
 func (e *storeError) As(target any) bool         { return errors.As(e.err(), target) }
 func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
+
 func newStoreError(err error, s ...string) error {
 	text := quotedFields.ReplaceAllString(err.Error(), "${1}"+redacted)
 	return &storeError{"plexauth: config store: " + strings.TrimPrefix(redact(text, s...), ErrStore.Error()+": "), hide(err)}

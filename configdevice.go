@@ -7,9 +7,6 @@ import (
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
-// What config.go is to the rest of a profile, this is to its device key: nothing
-// else knows the paths.
-
 // deviceBlock holds the profile's device key:
 //
 //	"_device": {"client_id": …, "kid": …, "secret": …, "scope": …, "bound_to": …}

@@ -7,9 +7,6 @@ import (
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
-// What config.go is to the rest of a profile, this is to its media server:
-// nothing else knows the paths.
-
 // savedServer is what a profile says about its media server.
 type savedServer struct {
 	url, machineID string

@@ -1,0 +1,164 @@
+package plexauth
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+var errTooLong = errors.New("an answer of more than 1 MiB")
+
+func readBody(resp *http.Response) ([]byte, error) {
+	// ContentLength is but a hint: mocks leave it at 0, middleware changes bodies.
+	size := resp.ContentLength + 1 // one more, to find the end there
+	if size < 2 || size > maxBody {
+		size = bytes.MinRead
+	}
+	b := make([]byte, 0, size)
+	for {
+		n, err := resp.Body.Read(b[len(b):cap(b)])
+		b = b[:len(b)+n]
+		switch {
+		case err == io.EOF:
+			return b, nil
+		case err != nil:
+			return b, err
+		case len(b) > maxBody:
+			return nil, errTooLong
+		case len(b) == cap(b):
+			b = slices.Grow(b, len(b))
+		}
+	}
+}
+
+// failed is the outcome of an attempt that brought no answer. It lets no URL
+// through: a device JWT travels in one.
+func (q *call) failed(err error) *Error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	secrets := append([]string{q.token.Secret(), q.url}, q.secrets...)
+	return &Error{Op: q.op, where: q.where(), is: ErrUnavailable, transient: true, cause: newCause(err, secrets...)}
+}
+
+func (q *call) where() string {
+	if q.server != nil {
+		return "the server"
+	}
+	if q.account || q.client == nil || strings.HasPrefix(q.url, q.client.plexTV) || strings.HasPrefix(q.url, q.client.clients) {
+		return "plex.tv"
+	}
+	return "the server"
+}
+
+// judge is the one place that decides what an answer means; nil is success.
+func (q *call) judge(resp *http.Response, body []byte) *Error {
+	status := resp.StatusCode
+	if status >= 200 && status < 300 {
+		if q.decode == nil {
+			return nil
+		}
+		if err := q.decode(body); err != nil {
+			return &Error{Op: q.op, where: q.where(), StatusCode: status, is: ErrUnavailable, transient: true, Message: notTheAnswer(body, err)}
+		}
+		return nil
+	}
+	env, ours := parseEnvelope(body)
+	e := &Error{Op: q.op, where: q.where(), StatusCode: status, Code: env.code,
+		Message: redact(env.message, append([]string{q.token.Secret()}, q.secrets...)...)}
+	if !ours && len(body) > 0 && status != http.StatusTooManyRequests {
+		e.Message = notTheAnswer(body, nil)
+	}
+	switch {
+	case q.server != nil:
+		e.is, e.transient = ErrUnavailable, true
+		if !q.token.IsZero() && refusesToken(resp, body) {
+			e.is, e.transient, e.Message = ErrServerToken, false, "it refuses the token"
+		}
+	case status == http.StatusTooManyRequests || env.code == 1003:
+		e.is, e.RetryAfter = ErrRateLimited, retryAfter(resp.Header.Get("Retry-After"))
+	case q.account && status == statusJWTExpired:
+		e.is = ErrTokenExpired
+	case q.account && ours && status == http.StatusUnauthorized && (env.code == 0 || env.code == 1001),
+		q.account && ours && status == http.StatusUnprocessableEntity && namesToken(env.message):
+		e.is = ErrTokenRejected
+	case status == http.StatusServiceUnavailable:
+		e.is, e.transient, e.RetryAfter = ErrUnavailable, true, retryAfter(resp.Header.Get("Retry-After"))
+	case !ours || status >= 500 || status < 400 || status == http.StatusRequestTimeout || status == http.StatusTooEarly:
+		e.is, e.transient = ErrUnavailable, true
+	case q.account: // a verdict, but not on the token
+		e.is = ErrUnavailable
+	}
+	return e
+}
+
+// refusesToken recognizes a media server's own verdict on a token, by the header
+// that is on all its answers or by its page. A proxy before it has other pages,
+// and names the login that it wants.
+func refusesToken(resp *http.Response, body []byte) bool {
+	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
+		return false
+	}
+	if resp.Header.Get("X-Plex-Protocol") != "" || bytes.Contains(body, []byte("<h1>401 Unauthorized</h1>")) {
+		return true
+	}
+	return resp.StatusCode == http.StatusUnauthorized && resp.Header.Get("WWW-Authenticate") == "" && !isPage(body)
+}
+
+// namesToken recognizes the 422 by which older parts of plex.tv reject a
+// token; other 422s speak of other things.
+func namesToken(message string) bool {
+	m := strings.ToLower(message)
+	return strings.Contains(m, "invalid") && strings.Contains(m, "token")
+}
+
+// notTheAnswer describes a body that is not what was asked for, without
+// quoting it.
+func notTheAnswer(body []byte, err error) string {
+	b := bytes.TrimSpace(body)
+	switch {
+	case len(b) == 0:
+		return "an empty answer"
+	case isPage(b):
+		return "an HTML page where JSON was asked for"
+	case b[0] == '<':
+		return "XML where JSON was asked for"
+	case err != nil && !errors.As(err, new(*json.SyntaxError)) && !errors.As(err, new(*json.UnmarshalTypeError)):
+		return err.Error()
+	}
+	return "not the JSON that was asked for"
+}
+
+// isPage reports whether a body is HTML.
+func isPage(body []byte) bool {
+	b := bytes.TrimSpace(body)
+	b = bytes.ToLower(b[:min(len(b), 100)])
+	return bytes.HasPrefix(b, []byte("<!doctype html")) || bytes.HasPrefix(b, []byte("<html"))
+}
+
+// retryAfter reads the header's two forms. What is no time at all is 0; what
+// is hostile is cut.
+func retryAfter(v string) time.Duration {
+	const most = time.Hour
+	if v = strings.TrimSpace(v); v == "" {
+		return 0
+	}
+	if s, err := strconv.ParseFloat(v, 64); err == nil {
+		if !(s > 0) {
+			return 0
+		}
+		return time.Duration(min(s, most.Seconds()) * float64(time.Second))
+	}
+	if t, err := http.ParseTime(v); err == nil {
+		return min(max(time.Until(t), 0), most)
+	}
+	return 0
+}

@@ -1,0 +1,127 @@
+package plexauth
+
+import (
+	"encoding/json"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/ordered"
+)
+
+// pendingPIN is the stored form of a PIN that waits for its approval.
+type pendingPIN struct {
+	id            int64
+	code          string
+	created       time.Time // zero where unknown, as all that CrossWatch does not write
+	expires       time.Time
+	lifetimeKnown bool // plex.tv said how long the PIN lives
+	clientID      string
+	options       PinOptions
+	device        *device // of a login with a device key
+	token         Token   // approved, and parked until its account is known
+}
+
+// pending returns the PIN that waits, nil where there is none.
+func (b *profile) pending() *pendingPIN {
+	if b.block == nil {
+		return nil
+	}
+	o, err := ordered.Parse(b.block.Get("_pending_pin"))
+	if err != nil {
+		return nil
+	}
+	v := &pendingPIN{
+		id:       integer(o.Get("id")),
+		code:     text(o.Get("code")),
+		clientID: text(o.Get("client_id")),
+		token:    NewToken(text(o.Get("account_token"))),
+	}
+	if v.id <= 0 {
+		return nil
+	}
+	if !usableID(v.clientID) {
+		v.clientID = b.longLivedID()
+	}
+	if secret := NewToken(text(o.Get("secret"))); !secret.IsZero() {
+		var err error
+		if v.device, err = readDevice(v.clientID, text(o.Get("kid")), secret); err != nil {
+			return nil // nothing can be made of its approval
+		}
+	}
+	v.options.Strong, _ = truth(o.Get("strong"))
+	v.options.ForwardURL = text(o.Get("forward_url"))
+	v.options.SwitchAccount, _ = truth(o.Get("switch_account"))
+	v.lifetimeKnown, _ = truth(o.Get("lifetime_known"))
+	if s := integer(o.Get("created")); s > 0 {
+		v.created = time.Unix(s, 0)
+		v.expires = v.created.Add(defaultLifetime)
+	}
+	if ms := integer(o.Get("expires_at_ms")); ms > 0 {
+		v.expires = time.UnixMilli(ms)
+	}
+	if v.expires.IsZero() { // CrossWatch wrote it, and not when
+		v.expires = time.Now().Round(0).Add(defaultLifetime)
+	}
+	return v
+}
+
+// setPending remembers a new PIN, CrossWatch's three fields first.
+func (b *profile) setPending(v *pendingPIN) {
+	o := &ordered.Object{}
+	o.Set("id", ordered.Int(v.id))
+	o.Set("code", ordered.String(v.code))
+	o.Set("created", ordered.Int(v.created.Unix()))
+	o.Set("client_id", ordered.String(v.clientID))
+	o.Set("expires_at_ms", ordered.Int(v.expires.UnixMilli()))
+	for _, f := range []struct {
+		key string
+		on  bool
+	}{
+		{"lifetime_known", v.lifetimeKnown},
+		{"strong", v.options.Strong},
+		{"switch_account", v.options.SwitchAccount},
+	} {
+		if f.on {
+			o.Set(f.key, ordered.Bool(true))
+		}
+	}
+	if v.options.ForwardURL != "" {
+		o.Set("forward_url", ordered.String(v.options.ForwardURL))
+	}
+	if v.device != nil {
+		o.Set("kid", ordered.String(v.device.kid))
+		o.Set("secret", ordered.String(v.device.secret.Secret()))
+	}
+	b.set("_pending_pin", o.Bytes())
+}
+
+// changePending sets one field of the PIN that waits.
+func (b *profile) changePending(key string, value json.RawMessage) {
+	o, err := ordered.Parse(b.block.Get("_pending_pin"))
+	if err != nil {
+		return
+	}
+	o.Set(key, value)
+	b.set("_pending_pin", o.Bytes())
+}
+
+// dropPending removes the PIN that waits, if it is still this one.
+func (b *profile) dropPending(id int64) {
+	if v := b.pending(); v != nil && v.id == id {
+		b.remove("_pending_pin")
+	}
+}
+
+func (b *profile) setPendingExpiry(t time.Time) {
+	b.changePending("expires_at_ms", ordered.Int(t.UnixMilli()))
+}
+
+// park keeps an approved token beside the PIN until its account is known. The
+// name is one that CrossWatch encrypts.
+func (b *profile) park(t Token) { b.changePending("account_token", ordered.String(t.Secret())) }
+
+// unpark drops a parked token that turned out to be none.
+func (b *profile) unpark() {
+	if o, err := ordered.Parse(b.block.Get("_pending_pin")); err == nil && o.Delete("account_token") {
+		b.set("_pending_pin", o.Bytes())
+	}
+}
