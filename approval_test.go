@@ -235,6 +235,58 @@ func TestStartKeepsAnApproval(t *testing.T) {
 	})
 }
 
+// G8: another process settles a parked token just when Start or Cancel is about
+// to. That is as good, and no error.
+func TestSettledAtTheSameTime(t *testing.T) {
+	for name, tc := range map[string]struct {
+		at   int // the Update of the settling
+		call func(*plexauth.PlexAuth, context.Context) error
+	}{
+		"Start":  {2, func(p *plexauth.PlexAuth, c context.Context) error { return second(p.Start(c, plexauth.PinOptions{})) }},
+		"Cancel": {1, (*plexauth.PlexAuth).Cancel},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signInNow(t)
+				old := start(t, w)
+				require.NoError(t, w.plex.Approve(old.Code, w.bob))
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502, Times: -1})
+				_, err := w.Finish(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable, "parked")
+				w.plex.ResetFaults()
+				store := &interruptedStore{ConfigStore: w.store, at: tc.at}
+				store.by = func() { assert.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrAccountMismatch) }
+				p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+				require.NoError(t, tc.call(p, t.Context()))
+				assert.LessOrEqual(t, store.at, 0, "the moment was met")
+				s, err := p.Status(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				if name == "Cancel" {
+					assert.Nil(t, s.Pending)
+				} else if assert.NotNil(t, s.Pending) {
+					assert.NotEqual(t, old.Code, s.Pending.Code)
+				}
+			})
+		})
+	}
+}
+
+// interruptedStore is edited by somebody else just before one of its Updates.
+type interruptedStore struct {
+	plexauth.ConfigStore
+	at int // which one
+	by func()
+}
+
+func (s *interruptedStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+	if s.at--; s.at == 0 {
+		s.by()
+	}
+	return s.ConfigStore.Update(ctx, ns, edit)
+}
+
 // A login that somebody else has settled is a success for all who wait, without
 // another request.
 func TestSettledByAnother(t *testing.T) {

@@ -123,12 +123,14 @@ func (p *PlexAuth) prepare(ctx context.Context) (found *pendingPIN, clientID str
 	return found, clientID, key, err
 }
 
-// makeWay settles an approved PIN, so that it is not lost to a new one.
+// makeWay settles an approved PIN, so that it is not lost to a new one. Somebody
+// else may do so at the same time.
 func (p *PlexAuth) makeWay(ctx context.Context, v *pendingPIN, once bool) error {
-	if err := p.settleParked(ctx, v, once); !decides(err) && !isNotGenuine(err) {
-		return err
+	err := p.settleParked(ctx, v, once)
+	if decides(err) || isNotGenuine(err) || errors.Is(err, ErrNoPendingPin) || errors.Is(err, ErrPinSuperseded) {
+		return nil
 	}
-	return nil
+	return err
 }
 
 // remember makes a new PIN the one that is pending, in the place of found, and
@@ -291,10 +293,11 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 		return nil
 	}
 	if !v.token.IsZero() {
-		if err := p.settleParked(ctx, v, true); !decides(err) {
-			return err
+		err := p.settleParked(ctx, v, true)
+		if decides(err) || errors.Is(err, ErrNoPendingPin) { // the latter where somebody else has just dropped it
+			return nil
 		}
-		return nil
+		return err
 	}
 	if err := p.dropPending(ctx, v.id); err != nil {
 		return err
