@@ -40,53 +40,91 @@ func (p *PlexAuth) endWaiting(ctx context.Context) error {
 // forgotten here all the same and the error says so ([ErrUnavailable],
 // [ErrRateLimited]).
 func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
-	type credential struct {
-		token    Token
-		clientID string
-		device   *device
-	}
-	var revoke []credential
+	var gone []revocation
 	err := p.update(ctx, func(b *profile) error {
-		revoke = nil
-		t, clientID, account := b.token("account_token"), b.clientID(), b.cloudID()
-		parked := func(b *profile) {
-			if v := b.pending(); v != nil && !v.token.IsZero() {
-				revoke = append(revoke, credential{v.token, v.clientID, v.device})
-			}
-		}
-		parked(b)
-		if !t.IsZero() && !b.rejected() {
-			revoke = append(revoke, credential{t, clientID, b.life().device})
-		}
-		for _, other := range b.others() {
-			if other.sameCredential(account, clientID) || other.token("account_token").Equal(t) {
-				parked(other)
-				other.disconnect()
-			}
-		}
-		b.disconnect()
+		gone = b.signOut()
 		return nil
 	})
-	if err != nil {
+	switch {
+	case errors.Is(err, ErrStore) && p.forgotten(ctx, gone):
+		p.warn(ctx, "the store forgot the login, and said that it had failed", err)
+	case err != nil:
 		return p.statusNow(ctx, err)
 	}
 	p.info(ctx, "signed out")
 	err = p.endWaiting(ctx)
-	for _, c := range revoke {
-		revokeErr := p.client.revoke(ctx, c.token, c.clientID)
-		if errors.Is(revokeErr, ErrTokenExpired) && c.device != nil { // it takes a good one to end them all
-			if c.token, revokeErr = p.exchange(ctx, c.device, nil); revokeErr == nil {
-				revokeErr = p.client.revoke(ctx, c.token, c.clientID)
-			}
-			if errors.Is(revokeErr, ErrTokenRejected) {
-				revokeErr = nil
-			}
-		}
-		if revokeErr != nil {
+	for _, r := range gone {
+		if revokeErr := p.revoke(ctx, r); revokeErr != nil {
 			err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the token may live on at plex.tv: %w", revokeErr))
 		}
 	}
 	return p.statusNow(ctx, err)
+}
+
+// revocation is a token that is to be ended at plex.tv, and what it was made
+// under.
+type revocation struct {
+	token    Token
+	clientID string
+	device   *device // nil: it is a long-lived one
+}
+
+// signOut forgets the credentials of the profile, and of every other one that
+// lives on the same token. It returns what there is to revoke.
+func (b *profile) signOut() (gone []revocation) {
+	parked := func(b *profile) {
+		if v := b.pending(); v != nil && !v.token.IsZero() {
+			gone = append(gone, revocation{v.token, v.clientID, v.device})
+		}
+	}
+	t, clientID, account := b.token("account_token"), b.clientID(), b.cloudID()
+	parked(b)
+	if !t.IsZero() && !b.rejected() {
+		gone = append(gone, revocation{t, clientID, b.life().device})
+	}
+	for _, other := range b.others() {
+		if other.sameCredential(account, clientID) || other.token("account_token").Equal(t) {
+			parked(other)
+			other.disconnect()
+		}
+	}
+	b.disconnect()
+	return gone
+}
+
+// forgotten reports whether the profile has no login any more, and no other one
+// lives on what is gone: then a failed Update was carried out all the same, and
+// nobody but the caller can revoke the tokens.
+func (p *PlexAuth) forgotten(ctx context.Context, gone []revocation) bool {
+	b, err := p.load(ctx)
+	if err != nil || len(gone) == 0 || b.text("account_token") != "" || b.pending() != nil {
+		return false
+	}
+	for _, other := range b.others() {
+		v := other.pending()
+		for _, r := range gone {
+			if other.token("account_token").Equal(r.token) || v != nil && v.token.Equal(r.token) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// revoke carries a revocation out.
+func (p *PlexAuth) revoke(ctx context.Context, r revocation) error {
+	err := p.client.revoke(ctx, r.token, r.clientID)
+	if r.device == nil || !errors.Is(err, ErrTokenExpired) {
+		return err
+	}
+	t, err := p.exchange(ctx, r.device, nil) // it takes a good one to end them all
+	if err == nil {
+		err = p.client.revoke(ctx, t, r.clientID)
+	}
+	if errors.Is(err, ErrTokenRejected) {
+		return nil
+	}
+	return err
 }
 
 // revoke ends a token at plex.tv. One that is dead already is no error.

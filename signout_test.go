@@ -1,6 +1,8 @@
 package plexauth_test
 
 import (
+	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,5 +55,24 @@ func TestDisconnectWhileTheAccountHangs(t *testing.T) {
 		assert.Less(t, time.Since(began), 2*time.Second)
 		assert.ErrorIs(t, <-ended, plexauth.ErrNoPendingPin)
 		assert.True(t, mustSettings(t, w.PlexAuth).AccountToken.IsZero())
+	})
+}
+
+// G23: where the store fails, and another process unlinks this profile at the
+// same time, the token stays with those who live on it.
+func TestSignOutNotSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p1 := w.Instance("P1")
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.signIn(t, p1, w.alice, plexauth.PinOptions{})
+		store := &failing{ConfigStore: w.store, fault: &storeFault{update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
+			_, err := unwritten(s, ctx, ns, edit)
+			return errors.Join(err, second(w.Disconnect(ctx)), errDisk)
+		}}}
+		_, err := w.open(t, func(o *plexauth.Options) { o.Store = store }).SignOut(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		_, err = p1.Verify(t.Context())
+		require.NoError(t, err)
 	})
 }

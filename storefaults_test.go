@@ -201,6 +201,8 @@ func (s saving) expect(f storeFault) outcome {
 		x.took = f.slow * time.Duration(1+s.rested)
 		x.within = x.took
 		return x
+	case f.wrote && s.call == "SignOut": // what is gone can be revoked only now
+		return x
 	case f.once && s.held > 0: // again, after a moment
 		x.took, x.within = 100*time.Millisecond, 100*time.Millisecond
 		return x
