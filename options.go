@@ -7,11 +7,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
-	"unicode"
-	"unicode/utf8"
 )
 
 // Options says who signs in, and with what. Only Product is required.
@@ -67,23 +64,6 @@ type Options struct {
 	Scopes []string
 }
 
-func (o Options) maxRetries() int {
-	switch {
-	case o.MaxRetries < 0:
-		return 0
-	case o.MaxRetries == 0:
-		return 3
-	}
-	return o.MaxRetries
-}
-
-func (o Options) logger() *slog.Logger {
-	if o.Logger == nil {
-		return slog.New(slog.DiscardHandler)
-	}
-	return o.Logger
-}
-
 // check returns all that is wrong with the options, joined.
 func (o Options) check() error {
 	var errs []error
@@ -109,7 +89,7 @@ func (o Options) check() error {
 		}
 	}
 	for _, s := range o.TrustedOrigins {
-		if u, err := url.Parse(s); err != nil || origin(u) != s || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" {
+		if u, err := url.Parse(s); err != nil || origin(u) != s || !isWeb(u) {
 			bad("TrustedOrigins: %q must be as a browser sends it: scheme, host in lower case, and a port only if it is unusual", s)
 		}
 	}
@@ -119,7 +99,7 @@ func (o Options) check() error {
 func checkBaseURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
-	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+	case err != nil || !isWeb(u):
 		return errors.New("must be an absolute URL such as https://plex.example")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return errors.New("must be scheme and host alone")
@@ -129,30 +109,27 @@ func checkBaseURL(s string) error {
 	return nil
 }
 
+// isWeb reports whether u is absolute, and http or https.
+func isWeb(u *url.URL) bool { return (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" }
+
 func isLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func checkInstance(id string) error {
-	if !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
-		return fmt.Errorf("plexauth: Instance %q must be text without control characters", id)
+func (o Options) maxRetries() int {
+	switch {
+	case o.MaxRetries < 0:
+		return 0
+	case o.MaxRetries == 0:
+		return 3
 	}
-	return nil
+	return o.MaxRetries
 }
 
-// portSuffix is what lists of profiles append to an id.
-var portSuffix = regexp.MustCompile(`^(?s)(.+):\p{Nd}+$`)
-
-// normalizeInstance makes one id of the spellings that CrossWatch takes for
-// the same.
-func normalizeInstance(id string) string {
-	id = strings.TrimSpace(id)
-	if m := portSuffix.FindStringSubmatch(id); m != nil {
-		id = strings.TrimSpace(m[1])
+func (o Options) logger() *slog.Logger {
+	if o.Logger == nil {
+		return slog.New(slog.DiscardHandler)
 	}
-	if id == "" || strings.EqualFold(id, defaultInstance) {
-		return defaultInstance
-	}
-	return id
+	return o.Logger
 }

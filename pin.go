@@ -47,7 +47,7 @@ func (o PinOptions) check() error {
 		return errors.New("plexauth: ForwardURL needs Strong: the page for typed codes sends nobody anywhere")
 	}
 	u, err := url.Parse(o.ForwardURL)
-	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil {
+	if err != nil || !isWeb(u) || u.User != nil {
 		return errors.New("plexauth: ForwardURL must be an absolute http or https URL without user and password")
 	}
 	return nil

@@ -46,8 +46,13 @@ package plexauth
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"regexp"
+	"strings"
 	"time"
+	"unicode"
+	"unicode/utf8"
 )
 
 // PlexAuth signs one profile of a store in to Plex. It is safe for concurrent
@@ -100,6 +105,30 @@ func (p *PlexAuth) Instances(ctx context.Context) ([]string, error) {
 	}
 	return b.ids(), nil
 }
+
+// checkInstance refuses an id that does not fit into a line of a log.
+func checkInstance(id string) error {
+	if !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
+		return fmt.Errorf("plexauth: Instance %q must be text without control characters", id)
+	}
+	return nil
+}
+
+// normalizeInstance makes one id of the spellings that CrossWatch takes for
+// the same.
+func normalizeInstance(id string) string {
+	id = strings.TrimSpace(id)
+	if m := portSuffix.FindStringSubmatch(id); m != nil {
+		id = strings.TrimSpace(m[1])
+	}
+	if id == "" || strings.EqualFold(id, defaultInstance) {
+		return defaultInstance
+	}
+	return id
+}
+
+// portSuffix is what lists of profiles append to an id.
+var portSuffix = regexp.MustCompile(`^(?s)(.+):\p{Nd}+$`)
 
 // Manifest describes the provider to a host program, in CrossWatch's words.
 type Manifest struct {
