@@ -5,10 +5,11 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/plextest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // G1: one identifier, however many processes and restarts, saved before the

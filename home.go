@@ -133,7 +133,7 @@ func (p *PlexAuth) passOn(ctx context.Context, u HomeUser, t Token, clientID str
 	})
 }
 
-// switchUser makes the request.
+// switchUser asks plex.tv for a token of u.
 func (c *client) switchUser(ctx context.Context, t Token, clientID string, u HomeUser, pin string) (token Token, err error) {
 	q := &call{
 		op: "switch Home user", method: http.MethodPost, url: c.plexTV + "/api/v2/home/users/" + url.PathEscape(u.UUID) + "/switch",

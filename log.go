@@ -128,13 +128,13 @@ func oneLine(text string) string {
 	return text
 }
 
-// The log speaks as CrossWatch's provider does.
 func (p *PlexAuth) info(ctx context.Context, what string) { p.logf(ctx, slog.LevelInfo, what) }
 
 func (p *PlexAuth) warn(ctx context.Context, what string, err error) {
 	p.logf(ctx, slog.LevelWarn, what, slog.String("error", err.Error()))
 }
 
+// logf speaks as CrossWatch's provider does.
 func (p *PlexAuth) logf(ctx context.Context, level slog.Level, what string, attrs ...slog.Attr) {
 	p.log.LogAttrs(ctx, level, "Plex["+p.instance+"]: "+what, attrs...)
 }

@@ -14,10 +14,11 @@ import (
 	"time"
 
 	"github.com/jarcoal/httpmock"
-	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/plextest"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // G6: the pace of a login that nobody disturbs.

@@ -335,17 +335,6 @@ func query(v url.Values) string {
 	return "?" + v.Encode()
 }
 
-// signInNow signs alice in without waiting.
-func (w *world) signInNow(t *testing.T) {
-	t.Helper()
-	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-	require.NoError(t, err)
-	require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-	s, err := w.Finish(t.Context())
-	require.NoError(t, err)
-	require.True(t, s.Connected)
-}
-
 // G13: a Pin does not print its number or its code, and its JSON has no number.
 func TestPinDoesNotPrintItself(t *testing.T) {
 	p, mock := mocked(t)

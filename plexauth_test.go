@@ -105,6 +105,17 @@ func (w *world) signIn(t *testing.T, p *plexauth.PlexAuth, u *plextest.User, o p
 	require.True(t, s.Connected)
 }
 
+// signInNow signs alice in without waiting.
+func (w *world) signInNow(t *testing.T) {
+	t.Helper()
+	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+	s, err := w.Finish(t.Context())
+	require.NoError(t, err)
+	require.True(t, s.Connected)
+}
+
 func mustSettings(t *testing.T, p *plexauth.PlexAuth) plexauth.Settings {
 	t.Helper()
 	v, err := p.Settings(t.Context())

@@ -8,22 +8,19 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/plexauth/plexauth"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
 )
 
 // G8: the store fails when the token is in hand.
 func TestSaveFailsForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := approved(t, newWorld(t))
 		flaky := &flakyStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = flaky })
-		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
 		flaky.fail.Store(20)
-		s, err := p.Wait(t.Context())
+		s, err := w.open(t, func(o *plexauth.Options) { o.Store = flaky }).Wait(t.Context())
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
 		assert.NotContains(t, w.log.String(), "FAKE_", "G13: the store's careless error is not passed on")
@@ -34,12 +31,9 @@ func TestSaveFailsForAWhile(t *testing.T) {
 // minutes, and the login can still be finished.
 func TestSaveFailsForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
+		w := approved(t, newWorld(t))
 		flaky := &flakyStore{ConfigStore: w.store}
 		p := w.open(t, func(o *plexauth.Options) { o.Store = flaky })
-		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
 		flaky.fail.Store(1 << 30)
 		began := time.Now()
 		s, err := p.Wait(t.Context())

@@ -106,8 +106,8 @@ func (p *PlexAuth) status(b *profile) Status {
 	return s
 }
 
-// statusNow is Status for a call that ends with err, also when its context
-// has ended.
+// statusNow is Status for a call that ends with err, also when its context has
+// ended. It does not wait for a store that hangs.
 func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
 	limit := time.Second
 	if ctx.Err() != nil {
