@@ -1,6 +1,7 @@
 package plexauth_test
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -60,35 +61,31 @@ func ExamplePlexAuth_Finish() {
 	store := plexauth.NewMemoryStore()
 	ctx := context.Background()
 
-	start := func() string {
+	open := func() *plexauth.PlexAuth {
 		auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: plex.Client()})
 		if err != nil {
 			log.Fatal(err)
 		}
-		pin, err := auth.Start(ctx, plexauth.PinOptions{})
-		if err != nil {
-			log.Fatal(err)
-		}
-		return pin.Code
-	}
-	finish := func() plexauth.Status {
-		auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: plex.Client()})
-		if err != nil {
-			log.Fatal(err)
-		}
-		status, err := auth.Finish(ctx)
-		if err != nil {
-			log.Fatal(err)
-		}
-		return status
+		return auth
 	}
 
-	code := start()
-	fmt.Println("connected:", finish().Connected)
-	if err := plex.Approve(code, alice); err != nil {
+	pin, err := open().Start(ctx, plexauth.PinOptions{})
+	if err != nil {
 		log.Fatal(err)
 	}
-	fmt.Println("connected:", finish().Connected)
+	status, err := open().Finish(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("connected:", status.Connected)
+
+	if err := plex.Approve(pin.Code, alice); err != nil {
+		log.Fatal(err)
+	}
+	if status, err = open().Finish(ctx); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("connected:", status.Connected)
 	// Output:
 	// connected: false
 	// connected: true
@@ -111,6 +108,23 @@ func ExamplePlexAuth_Start_web() {
 	}
 	fmt.Println(pin.URL() == pin.AuthURL(), len(pin.Code))
 	// Output: true 25
+}
+
+// A code to scan from a screen. It leads to the page, with the code filled in.
+func ExamplePin_QRCode() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	pin, err := auth.Start(context.Background(), plexauth.PinOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	svg, err := pin.QRCode()
+	fmt.Println(bytes.HasPrefix(svg, []byte("<svg")), err)
+	// Output: true <nil>
 }
 
 // Several profiles live side by side in one store.
@@ -207,12 +221,69 @@ func ExamplePlexAuth_Verify() {
 	// sign in again: true
 }
 
-// mapStore is a ConfigStore of one's own that tells what it does.
-// A real one must also be atomic against other processes; the package
-// storetest checks it.
-type mapStore struct{ *plexauth.MemoryStore }
+// Disconnect forgets here, and works offline; SignOut also ends the token at
+// plex.tv. Both keep the client identifier and the server choice.
+func ExamplePlexAuth_SignOut() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx := context.Background()
+	if _, err := auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) }); err != nil {
+		log.Fatal(err)
+	}
+	before, err := auth.Settings(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
 
-func (s mapStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	status, err := auth.SignOut(ctx)
+	if err != nil { // plex.tv could not be told: signed out here all the same
+		log.Print(err)
+	}
+	after, err := auth.Settings(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("connected:", status.Connected)
+	fmt.Println("the same identifier:", after.ClientID == before.ClientID)
+	// Output:
+	// connected: false
+	// the same identifier: true
+}
+
+// Why a media server does not answer, address by address.
+func ExamplePlexAuth_Probe() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	plex.AddMediaServer(alice, plextest.MediaServer{Connections: []plextest.Connection{
+		{Address: "192.168.1.5", Local: true, Refused: true},
+	}})
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	result, err := auth.Probe(context.Background(), "http://192.168.1.5:32400")
+	for _, a := range result.Addresses {
+		fmt.Println(a.URL, a.OK)
+		fmt.Println(a.Finding)
+	}
+	fmt.Println("unavailable:", errors.Is(err, plexauth.ErrUnavailable))
+	// Output:
+	// http://192.168.1.5:32400 false
+	// nothing listens there, or it cannot be reached from here: dial tcp 192.168.1.5:32400: connect: connection refused
+	// unavailable: true
+}
+
+// talkingStore is a ConfigStore that tells what it does. A real one must be
+// atomic against other processes; the package storetest checks it.
+type talkingStore struct{ *plexauth.MemoryStore }
+
+func (s talkingStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
 	err := s.MemoryStore.Update(ctx, namespace, edit)
 	fmt.Println("updated:", err == nil)
 	return err
@@ -220,7 +291,7 @@ func (s mapStore) Update(ctx context.Context, namespace string, edit func(json.R
 
 // A store of one's own has two methods.
 func ExampleConfigStore() {
-	var store plexauth.ConfigStore = mapStore{plexauth.NewMemoryStore()}
+	var store plexauth.ConfigStore = talkingStore{plexauth.NewMemoryStore()}
 	err := store.Update(context.Background(), plexauth.Namespace, func(current json.RawMessage) (json.RawMessage, error) {
 		fmt.Println("before:", current == nil)
 		return json.RawMessage(`{"client_id":"0123456789abcdef01234567"}`), nil
