@@ -1,10 +1,7 @@
 package plexauth_test
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"io"
 	"net/http"
 	"os"
 	"runtime"
@@ -13,115 +10,35 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/measure"
 )
 
-// memoryWire answers every request in process with one body.
-type memoryWire struct {
-	status int
-	body   []byte
-}
-
-var wireHeader = http.Header{"Content-Type": {"application/json; charset=utf-8"}}
-
-func (w memoryWire) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		_, _ = io.Copy(io.Discard, r.Body)
-		r.Body.Close()
-	}
-	return &http.Response{
-		StatusCode: w.status, ProtoMajor: 1, ProtoMinor: 1, Header: wireHeader, Request: r,
-		ContentLength: int64(len(w.body)), Body: io.NopCloser(bytes.NewReader(w.body)),
-	}, nil
-}
-
-func benchWire(b *testing.B, status int, name string) memoryWire {
+// recorded is an answer of plex.tv's, from testdata.
+func recorded(b *testing.B, status int, name string) measure.Answer {
 	b.Helper()
 	body, err := os.ReadFile("testdata/" + name)
 	require.NoError(b, err)
-	return memoryWire{status, body}
-}
-
-// plainPIN is every field of the answer, as one writes it down from a sample.
-type plainPIN struct {
-	ID               int64  `json:"id"`
-	Code             string `json:"code"`
-	Product          string `json:"product"`
-	Trusted          bool   `json:"trusted"`
-	QR               string `json:"qr"`
-	ClientIdentifier string `json:"clientIdentifier"`
-	Location         struct {
-		Code                       string `json:"code"`
-		EuropeanUnionMember        bool   `json:"european_union_member"`
-		ContinentCode              string `json:"continent_code"`
-		Country                    string `json:"country"`
-		City                       string `json:"city"`
-		TimeZone                   string `json:"time_zone"`
-		PostalCode                 string `json:"postal_code"`
-		InPrivacyRestrictedCountry bool   `json:"in_privacy_restricted_country"`
-		InPrivacyRestrictedRegion  bool   `json:"in_privacy_restricted_region"`
-		Subdivisions               string `json:"subdivisions"`
-		Coordinates                string `json:"coordinates"`
-	} `json:"location"`
-	ExpiresIn       int     `json:"expiresIn"`
-	CreatedAt       string  `json:"createdAt"`
-	ExpiresAt       string  `json:"expiresAt"`
-	AuthToken       *string `json:"authToken"`
-	NewRegistration *bool   `json:"newRegistration"`
-}
-
-// plainRequest is the loop that one writes without thinking: the baseline.
-func plainRequest(ctx context.Context, c *http.Client, method, url string) (*plainPIN, error) {
-	req, err := http.NewRequestWithContext(ctx, method, url, nil)
-	if err != nil {
-		return nil, err
-	}
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("X-Plex-Product", "My App")
-	req.Header.Set("X-Plex-Version", "1.0")
-	req.Header.Set("X-Plex-Platform", "linux")
-	req.Header.Set("X-Plex-Device", "linux")
-	req.Header.Set("X-Plex-Device-Name", "host")
-	req.Header.Set("X-Plex-Client-Identifier", "000102030405060708090a0b")
-	resp, err := c.Do(req)
-	if err != nil {
-		return nil, err
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		return nil, err
-	}
-	var pin plainPIN
-	if err := json.Unmarshal(body, &pin); err != nil {
-		return nil, err
-	}
-	return &pin, nil
-}
-
-func benchOptions(c *http.Client) plexauth.Options {
-	return plexauth.Options{
-		Product: "My App", Version: "1.0", Platform: "linux", Device: "linux", DeviceName: "host",
-		ClientID: "000102030405060708090a0b", HTTPClient: c,
-	}
+	return measure.Answer{Status: status, Header: measure.JSON, Body: body}
 }
 
 // BenchmarkLook is one look at a pending PIN, store included, beside the plain
 // loop.
 func BenchmarkLook(b *testing.B) {
-	created, pending := benchWire(b, 201, "pin-created.json"), benchWire(b, 200, "pin-pending.json")
+	created, pending := recorded(b, 201, "pin-created.json"), recorded(b, 200, "pin-pending.json")
 	b.Run("baseline", func(b *testing.B) {
-		c := &http.Client{Transport: pending}
+		c := &measure.Client{HTTP: &http.Client{Transport: pending}, Origin: measure.PlexTV}
+		pin, err := c.Create(b.Context()) // it is pending as soon as it is there
+		require.NoError(b, err)
 		b.ReportAllocs()
 		for b.Loop() {
-			pin, err := plainRequest(b.Context(), c, "GET", "https://plex.tv/api/v2/pins/373040866")
-			if err != nil || pin.AuthToken != nil {
+			if token, err := c.Check(b.Context(), pin); err != nil || token != "" {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("plexauth", func(b *testing.B) {
 		c := &http.Client{Transport: created}
-		p, err := plexauth.New(benchOptions(c))
+		p, err := plexauth.New(measure.Options(c))
 		require.NoError(b, err)
 		_, err = p.Start(b.Context(), plexauth.PinOptions{})
 		require.NoError(b, err)
@@ -140,20 +57,20 @@ func BenchmarkLook(b *testing.B) {
 // BenchmarkStart makes a PIN and remembers it, beside a plain request that
 // remembers nothing.
 func BenchmarkStart(b *testing.B) {
-	created := benchWire(b, 201, "pin-created.json")
+	created := recorded(b, 201, "pin-created.json")
 	b.Run("baseline", func(b *testing.B) {
-		c := &http.Client{Transport: created}
+		c := &measure.Client{HTTP: &http.Client{Transport: created}, Origin: measure.PlexTV}
 		b.ReportAllocs()
 		for b.Loop() {
-			if _, err := plainRequest(b.Context(), c, "POST", "https://plex.tv/api/v2/pins"); err != nil {
+			if _, err := c.Create(b.Context()); err != nil {
 				b.Fatal(err)
 			}
 		}
 	})
 	b.Run("plexauth", func(b *testing.B) {
-		wires := map[bool]memoryWire{false: created, true: benchWire(b, 201, "pin-strong-created.json")}
+		wires := map[bool]measure.Answer{false: created, true: recorded(b, 201, "pin-strong-created.json")}
 		c := &http.Client{}
-		p, err := plexauth.New(benchOptions(c))
+		p, err := plexauth.New(measure.Options(c))
 		require.NoError(b, err)
 		strong := false
 		b.ReportAllocs()
@@ -170,14 +87,14 @@ func BenchmarkStart(b *testing.B) {
 // BenchmarkPendingLogins says what one pending Wait costs at 10,000 of them.
 func BenchmarkPendingLogins(b *testing.B) {
 	const logins = 10_000
-	created, pending := benchWire(b, 201, "pin-created.json"), benchWire(b, 200, "pin-pending.json")
+	created, pending := recorded(b, 201, "pin-created.json"), recorded(b, 200, "pin-pending.json")
 	for b.Loop() {
 		c := &http.Client{Transport: created}
 		ctx, cancel := context.WithCancel(b.Context())
 		all := make([]*plexauth.PlexAuth, logins)
-		before, goroutines := heap(), runtime.NumGoroutine()
+		before, goroutines := measure.InUse(), runtime.NumGoroutine()
 		for i := range all {
-			p, err := plexauth.New(benchOptions(c))
+			p, err := plexauth.New(measure.Options(c))
 			require.NoError(b, err)
 			_, err = p.Start(ctx, plexauth.PinOptions{})
 			require.NoError(b, err)
@@ -194,7 +111,7 @@ func BenchmarkPendingLogins(b *testing.B) {
 		for runtime.NumGoroutine() < goroutines+logins {
 			runtime.Gosched()
 		}
-		after := heap()
+		after := measure.InUse()
 		b.ReportMetric(float64(after-before)/logins, "B/login")
 		b.ReportMetric(float64(runtime.NumGoroutine()-goroutines)/logins, "goroutines/login")
 		cancel()
@@ -202,13 +119,4 @@ func BenchmarkPendingLogins(b *testing.B) {
 			<-done
 		}
 	}
-}
-
-// heap is the memory in use, goroutine stacks included.
-func heap() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return m.HeapInuse + m.StackInuse
 }

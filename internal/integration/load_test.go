@@ -6,21 +6,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"net"
 	"net/http"
-	"net/http/httptest"
 	"os"
 	"runtime"
 	"runtime/debug"
-	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -28,6 +21,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/measure"
 	"github.com/plexauth/plexauth/plextest"
 )
 
@@ -112,7 +106,7 @@ func load(arg string) error {
 	}
 
 	debug.FreeOSMemory()
-	inUse, resident, goroutines := memoryInUse(), residentMemory(), runtime.NumGoroutine()
+	inUse, resident, goroutines := measure.InUse(), measure.Resident(), runtime.NumGoroutine()
 	all := make([]*plexauth.PlexAuth, t.Logins)
 	codes := make([]string, t.Logins)
 	for i := range all {
@@ -149,14 +143,14 @@ func load(arg string) error {
 	looks, start := p.count(), time.Now()
 	for time.Since(start) < 5*time.Second {
 		time.Sleep(100 * time.Millisecond)
-		rss = append(rss, float64(residentMemory()))
+		rss = append(rss, float64(measure.Resident()))
 		alive = append(alive, float64(runtime.NumGoroutine()))
 	}
 	n := float64(t.Logins)
 	r.Pace = float64(p.count()-looks) / time.Since(start).Seconds() / n
-	r.InUse = float64(memoryInUse()-inUse) / n
-	r.Resident = (middle(rss) - float64(resident)) / n
-	r.Goroutines = (middle(alive) - float64(goroutines)) / n
+	r.InUse = float64(measure.InUse()-inUse) / n
+	r.Resident = (measure.Median(rss) - float64(resident)) / n
+	r.Goroutines = (measure.Median(alive) - float64(goroutines)) / n
 
 	if t.URL == "" {
 		for _, code := range codes {
@@ -188,30 +182,6 @@ func load(arg string) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
-// memoryInUse is that of heap and stacks.
-func memoryInUse() int64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	return int64(m.HeapInuse + m.StackInuse)
-}
-
-// residentMemory is 0 where there is no /proc.
-func residentMemory() int64 {
-	b, _ := os.ReadFile("/proc/self/statm")
-	if f := strings.Fields(string(b)); len(f) > 1 {
-		pages, _ := strconv.ParseInt(f[1], 10, 64)
-		return pages * int64(os.Getpagesize())
-	}
-	return 0
-}
-
-func middle(v []float64) float64 {
-	slices.Sort(v)
-	return v[len(v)/2]
-}
-
 // TestPendingLogins has ten thousand of them in one process.
 // G6: none is asked about more than once a second. G9: none leaves anything.
 func TestPendingLogins(t *testing.T) {
@@ -228,7 +198,9 @@ func TestPendingLogins(t *testing.T) {
 		fake := plextest.NewServer()
 		defer fake.Close()
 		alice := fake.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
-		url, connections := serveHTTP2(t, fake)
+		url, connections, stop, err := measure.ServeHTTP2(fake.Handler(), fake)
+		require.NoError(t, err)
+		defer stop()
 		cmd := child(t, "load", encode(t, loadTask{Logins: logins, URL: url, CA: fake.CACertificate()}))
 		in, err := cmd.StdinPipe()
 		require.NoError(t, err)
@@ -277,128 +249,9 @@ func checkLoad(t *testing.T, out []byte) {
 	assert.Less(t, r.Goroutines, 2.5, "goroutines a login")
 }
 
-// serveHTTP2 puts a TLS listener before the fake and counts its connections.
-func serveHTTP2(t *testing.T, fake *plextest.Server) (url string, connections *atomic.Int64) {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	connections = &atomic.Int64{}
-	config := fake.TLSConfig()
-	config.NextProtos = []string{"h2"}
-	s := &http.Server{
-		Handler: fake.Handler(), TLSConfig: config, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100_000},
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				connections.Add(1)
-			}
-		},
-	}
-	done := make(chan error, 1)
-	go func() { done <- s.ServeTLS(l, "", "") }()
-	t.Cleanup(func() {
-		s.Close()
-		assert.ErrorIs(t, <-done, http.ErrServerClosed)
-	})
-	return "https://" + l.Addr().String(), connections
-}
-
 func encode(t *testing.T, v any) string {
 	t.Helper()
 	b, err := json.Marshal(v)
 	require.NoError(t, err)
 	return string(b)
-}
-
-// TestManyTabs has a thousand browser tabs that wait for one login.
-// G6: plex.tv is asked once an interval, however many wait.
-func TestManyTabs(t *testing.T) {
-	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
-	synctest.Test(t, func(t *testing.T) {
-		const tabs, minutes = 1000, 2
-		fake := plextest.NewServer()
-		alice := fake.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
-		store := &countingStore{ConfigStore: plexauth.NewMemoryStore()}
-		p, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: fake.Client(), Store: store})
-		require.NoError(t, err)
-		ctx, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		h := p.Handler(ctx)
-		var pin struct {
-			Extra struct{ Pending struct{ Code string } }
-		}
-		require.NoError(t, json.Unmarshal(ask(h, http.MethodPost, "/start"), &pin))
-
-		begun := time.Now()
-		before, loads := looksAt(fake), store.loads.Load()
-		results := make(chan error, tabs)
-		for range tabs {
-			go func() { results <- panelTab(h) }()
-		}
-		time.Sleep(minutes * time.Minute)
-		looks := looksAt(fake) - before
-		assert.LessOrEqual(t, looks, minutes*60, "looks for all tabs")
-		assert.GreaterOrEqual(t, looks, minutes*55, "looks for all tabs")
-		// A second's state of the store is read once for all, and once more for the look.
-		assert.LessOrEqual(t, store.loads.Load()-loads, int64(minutes*60*3), "reads of the store for all tabs")
-
-		approved := time.Now()
-		require.NoError(t, fake.Approve(pin.Extra.Pending.Code, alice))
-		for range tabs {
-			require.NoError(t, <-results)
-		}
-		assert.Less(t, time.Since(approved), 5*time.Second, "until every tab shows it")
-		t.Logf("%d tabs, %v: %d looks, %d reads of the store", tabs, time.Since(begun).Round(time.Second), looks, store.loads.Load()-loads)
-		assert.Empty(t, fake.Violations())
-		cancel()
-		fake.Close()
-		synctest.Wait()
-	})
-}
-
-// panelTab polls as the panel does, until it is connected.
-func panelTab(h http.Handler) error {
-	seen := ""
-	for range 100 {
-		var s struct {
-			Connected bool
-			User      string
-			Seen      string
-		}
-		if err := json.Unmarshal(ask(h, http.MethodGet, "/status?wait=25&seen="+seen), &s); err != nil {
-			return err
-		}
-		if s.Connected && s.User == "alice" {
-			return nil
-		}
-		seen = s.Seen
-	}
-	return errors.New("never connected")
-}
-
-func ask(h http.Handler, method, path string) []byte {
-	r := httptest.NewRequest(method, path, nil)
-	r.Header.Set("Sec-Fetch-Site", "same-origin")
-	rec := httptest.NewRecorder()
-	h.ServeHTTP(rec, r)
-	return rec.Body.Bytes()
-}
-
-// looksAt counts the looks at PINs that plex.tv has had.
-func looksAt(fake *plextest.Server) (n int) {
-	for _, r := range fake.Requests() {
-		if r.Method == http.MethodGet && r.Path == "/api/v2/pins/{id}" {
-			n++
-		}
-	}
-	return n
-}
-
-type countingStore struct {
-	plexauth.ConfigStore
-	loads atomic.Int64
-}
-
-func (s *countingStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	s.loads.Add(1)
-	return s.ConfigStore.Load(ctx, namespace)
 }

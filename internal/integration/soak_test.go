@@ -16,6 +16,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/measure"
 	"github.com/plexauth/plexauth/plextest"
 )
 
@@ -119,7 +120,7 @@ func soak(t *testing.T, deviceKey bool) {
 		if day%25 == 24 {
 			synctest.Wait()
 			goroutines = append(goroutines, runtime.NumGoroutine())
-			growth = append(growth, memoryInUse())
+			growth = append(growth, measure.InUse())
 		}
 	}
 
@@ -144,13 +145,13 @@ func soak(t *testing.T, deviceKey bool) {
 
 	// What the program that ran on holds is what goes with it: the fake and
 	// its journal stay.
-	before := memoryInUse()
+	before := measure.InUse()
 	steady.stop()
 	other.stop()
 	synctest.Wait()
 	steady.PlexAuth, steady.client, steady.panel = nil, nil, nil
 	other.PlexAuth, other.client, other.panel = nil, nil, nil
-	held := before - memoryInUse()
+	held := before - measure.InUse()
 	t.Logf("the programs held %d bytes", held)
 	assert.Less(t, held, int64(512<<10), "bytes that two programs hold after %d days", soakDays)
 }

@@ -14,6 +14,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/measure"
 )
 
 // The contenders, in the order of the table's columns. The second is the
@@ -39,8 +40,8 @@ func operations(a *answers) []operation {
 		{"create a PIN", map[string]func(*testing.B){
 			ours: func(b *testing.B) { benchStart(b, a) },
 			byHand: func(b *testing.B) {
-				p := &plain{a.client(), plexTV}
-				loop(b, func() error { _, err := p.create(); return err })
+				p := newPlain(a.client(), measure.PlexTV)
+				loop(b, func() error { _, err := p.Create(context.Background()); return err })
 			},
 			xoauth: func(b *testing.B) {
 				x := newXOAuth2(a.client(), deviceTV)
@@ -54,9 +55,9 @@ func operations(a *answers) []operation {
 		{"look at it once", map[string]func(*testing.B){
 			ours: func(b *testing.B) { benchFinish(b, a) },
 			byHand: func(b *testing.B) {
-				p := &plain{a.client(), plexTV}
-				pin := must(p.create())
-				loop(b, func() error { _, err := p.check(context.Background(), pin); return err })
+				p := newPlain(a.client(), measure.PlexTV)
+				pin := must(p.Create(context.Background()))
+				loop(b, func() error { _, err := p.Check(context.Background(), pin); return err })
 			},
 			xoauth: func(b *testing.B) {
 				x := newXOAuth2(a.client(), deviceTV)
@@ -75,11 +76,11 @@ func operations(a *answers) []operation {
 				loop(b, func() error { return login(c, nil) })
 			},
 			byHand: func(b *testing.B) {
-				p := &plain{a.approved(), plexTV}
-				loop(b, func() error { _, _, err := p.login(); return err })
+				p := newPlain(a.approved(), measure.PlexTV)
+				loop(b, func() error { _, err := p.login(context.Background()); return err })
 			},
-			xoauth: func(b *testing.B) { loop(b, newXOAuth2(a.approved(), deviceTV).login) },
-			cli:    func(b *testing.B) { loop(b, newCLIOAuth(a.approved(), deviceTV).login) },
+			xoauth: func(b *testing.B) { benchLogin(b, newXOAuth2(a.approved(), deviceTV).login) },
+			cli:    func(b *testing.B) { benchLogin(b, newCLIOAuth(a.approved(), deviceTV).login) },
 		}},
 		{"a whole login, kept in a file", map[string]func(*testing.B){
 			ours: func(b *testing.B) {
@@ -93,13 +94,13 @@ func operations(a *answers) []operation {
 				})
 			},
 			byHand: func(b *testing.B) {
-				p, path := &plain{a.approved(), plexTV}, configFile(b)
+				p, path := newPlain(a.approved(), measure.PlexTV), configFile(b)
 				before := must(os.ReadFile(path))
 				loop(b, func() error {
 					if err := os.WriteFile(path, before, 0o600); err != nil {
 						return err
 					}
-					token, _, err := p.login()
+					token, err := p.login(context.Background())
 					if err != nil {
 						return err
 					}
@@ -110,7 +111,7 @@ func operations(a *answers) []operation {
 		{"a request through Transport", map[string]func(*testing.B){
 			ours: func(b *testing.B) {
 				c := a.approved()
-				p := must(plexauth.New(options(c, plexTV, nil)))
+				p := must(plexauth.New(measure.Options(c)))
 				check(b, signIn(p))
 				benchGet(b, p.Transport(c.Transport))
 			},
@@ -147,6 +148,10 @@ func loop(b *testing.B, f func() error) {
 	}
 }
 
+func benchLogin(b *testing.B, login func(context.Context) error) {
+	loop(b, func() error { return login(context.Background()) })
+}
+
 func check(b *testing.B, err error) {
 	if err != nil {
 		b.Helper()
@@ -165,10 +170,10 @@ func must[T any](v T, err error) T {
 // returned as it is, so the ways of asking alternate.
 func benchStart(b *testing.B, a *answers) {
 	strong := *a
-	strong.created.body = []byte(strings.Replace(string(a.created.body), `"code":"`, `"code":"abcdefghijklmnopqrstu`, 1))
+	strong.created.Body = []byte(strings.Replace(string(a.created.Body), `"code":"`, `"code":"abcdefghijklmnopqrstu`, 1))
 	wires := map[bool]http.RoundTripper{false: a.client().Transport, true: strong.client().Transport}
 	c := &http.Client{}
-	p := must(plexauth.New(options(c, plexTV, nil)))
+	p := must(plexauth.New(measure.Options(c)))
 	turn := false
 	loop(b, func() error {
 		turn = !turn
@@ -187,7 +192,7 @@ func benchFinish(b *testing.B, a *answers) {
 		if len(pending) == 0 {
 			b.StopTimer()
 			for range 1000 {
-				p := must(plexauth.New(options(c, plexTV, nil)))
+				p := must(plexauth.New(measure.Options(c)))
 				must(p.Start(context.Background(), plexauth.PinOptions{}))
 				pending = append(pending, p)
 			}
@@ -202,7 +207,9 @@ func benchFinish(b *testing.B, a *answers) {
 
 // login is a whole one from nothing to a stored token and account.
 func login(c *http.Client, store plexauth.ConfigStore) error {
-	p, err := plexauth.New(options(c, plexTV, store))
+	o := measure.Options(c)
+	o.Store = store
+	p, err := plexauth.New(o)
 	if err != nil {
 		return err
 	}
@@ -223,7 +230,7 @@ func signIn(p *plexauth.PlexAuth) error {
 func benchGet(b *testing.B, t http.RoundTripper) {
 	c := &http.Client{Transport: t}
 	loop(b, func() error {
-		resp, err := c.Get(plexTV + userPath)
+		resp, err := c.Get(measure.PlexTV + measure.UserPath)
 		if err != nil {
 			return err
 		}

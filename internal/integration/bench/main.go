@@ -28,6 +28,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/measure"
 )
 
 func main() {
@@ -109,14 +111,14 @@ func printOperation(w io.Writer, op operation, rounds int) {
 		}
 	}
 	first := op.name
-	for _, measure := range []string{"time", "memory", "allocations"} {
+	for _, what := range []string{"time", "memory", "allocations"} {
 		values := map[string]float64{}
 		for _, name := range contenders {
 			if got[name] != nil {
-				values[name] = median(got[name][measure])
+				values[name] = measure.Median(got[name][what])
 			}
 		}
-		row(w, first, measure, values, formats[measure])
+		row(w, first, what, values, formats[what])
 		first = ""
 	}
 }

@@ -9,6 +9,8 @@ import (
 	"github.com/cli/oauth/api"
 	"github.com/cli/oauth/device"
 	"golang.org/x/oauth2"
+
+	"github.com/plexauth/plexauth/internal/measure"
 )
 
 const grantType = "urn:ietf:params:oauth:grant-type:device_code"
@@ -23,10 +25,10 @@ type xoauth2 struct {
 func newXOAuth2(c *http.Client, origin string) *xoauth2 {
 	return &xoauth2{
 		ctx: context.WithValue(context.Background(), oauth2.HTTPClient, c),
-		config: oauth2.Config{ClientID: clientID, Endpoint: oauth2.Endpoint{
+		config: oauth2.Config{ClientID: measure.ClientID, Endpoint: oauth2.Endpoint{
 			DeviceAuthURL: origin + codePath, TokenURL: origin + tokenPath, AuthStyle: oauth2.AuthStyleInParams,
 		}},
-		plain: &plain{http: c, origin: origin},
+		plain: newPlain(c, origin),
 	}
 }
 
@@ -43,7 +45,7 @@ func (x *xoauth2) check(d *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	return t, err
 }
 
-func (x *xoauth2) login() error {
+func (x *xoauth2) login(ctx context.Context) error {
 	d, err := x.create()
 	if err != nil {
 		return err
@@ -52,7 +54,7 @@ func (x *xoauth2) login() error {
 	if err != nil {
 		return err
 	}
-	_, err = x.plain.user(t.AccessToken)
+	_, err = x.plain.User(ctx, t.AccessToken)
 	return err
 }
 
@@ -61,7 +63,7 @@ func (x *xoauth2) wait(ctx context.Context, d *oauth2.DeviceAuthResponse) error 
 	if err != nil {
 		return err
 	}
-	_, err = x.plain.user(t.AccessToken)
+	_, err = x.plain.User(ctx, t.AccessToken)
 	return err
 }
 
@@ -73,18 +75,18 @@ type cliOAuth struct {
 }
 
 func newCLIOAuth(c *http.Client, origin string) *cliOAuth {
-	return &cliOAuth{http: c, origin: origin, plain: &plain{http: c, origin: origin}}
+	return &cliOAuth{http: c, origin: origin, plain: newPlain(c, origin)}
 }
 
 func (x *cliOAuth) create() (*device.CodeResponse, error) {
-	return device.RequestCode(x.http, x.origin+codePath, clientID, nil)
+	return device.RequestCode(x.http, x.origin+codePath, measure.ClientID, nil)
 }
 
 // check is one look without the pause that Wait makes before it, with the same
 // form through the same functions.
 func (x *cliOAuth) check(d *device.CodeResponse) (*api.AccessToken, error) {
 	resp, err := api.PostForm(x.http, x.origin+tokenPath, url.Values{
-		"client_id": {clientID}, "device_code": {d.DeviceCode}, "grant_type": {grantType},
+		"client_id": {measure.ClientID}, "device_code": {d.DeviceCode}, "grant_type": {grantType},
 	})
 	if err != nil {
 		return nil, err
@@ -97,7 +99,7 @@ func (x *cliOAuth) check(d *device.CodeResponse) (*api.AccessToken, error) {
 	return t, err
 }
 
-func (x *cliOAuth) login() error {
+func (x *cliOAuth) login(ctx context.Context) error {
 	d, err := x.create()
 	if err != nil {
 		return err
@@ -109,15 +111,15 @@ func (x *cliOAuth) login() error {
 	if t == nil {
 		return errors.New("no token")
 	}
-	_, err = x.plain.user(t.Token)
+	_, err = x.plain.User(ctx, t.Token)
 	return err
 }
 
 func (x *cliOAuth) wait(ctx context.Context, d *device.CodeResponse) error {
-	t, err := device.Wait(ctx, x.http, x.origin+tokenPath, device.WaitOptions{ClientID: clientID, DeviceCode: d})
+	t, err := device.Wait(ctx, x.http, x.origin+tokenPath, device.WaitOptions{ClientID: measure.ClientID, DeviceCode: d})
 	if err != nil {
 		return err
 	}
-	_, err = x.plain.user(t.Token)
+	_, err = x.plain.User(ctx, t.Token)
 	return err
 }

@@ -7,21 +7,18 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
-	"slices"
 	"strconv"
-	"strings"
-	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/measure"
 	"github.com/plexauth/plexauth/plextest"
 )
 
@@ -69,30 +66,18 @@ func serve() error {
 		return err
 	}
 	s := &service{answers: a}
-	var conns atomic.Int64
+	fake := plextest.NewServer()
+	defer fake.Close()
 	mux := http.NewServeMux()
-	mux.Handle("/", s)
-	mux.HandleFunc("POST /approve", func(http.ResponseWriter, *http.Request) { s.approved.Store(true) })
-	mux.HandleFunc("GET /connections", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, conns.Load()) })
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	url, conns, stop, err := measure.ServeHTTP2(mux, fake)
 	if err != nil {
 		return err
 	}
-	fake := plextest.NewServer()
-	defer fake.Close()
-	config := fake.TLSConfig()
-	config.NextProtos = []string{"h2"}
-	hs := &http.Server{
-		Handler: mux, TLSConfig: config, HTTP2: &http.HTTP2Config{MaxConcurrentStreams: 100_000},
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			if state == http.StateNew {
-				conns.Add(1)
-			}
-		},
-	}
-	go func() { _ = hs.ServeTLS(l, "", "") }()
-	defer hs.Close()
-	if err := json.NewEncoder(os.Stdout).Encode(server{"https://" + l.Addr().String(), fake.CACertificate()}); err != nil {
+	defer stop()
+	mux.Handle("/", s)
+	mux.HandleFunc("POST /approve", func(http.ResponseWriter, *http.Request) { s.approved.Store(true) })
+	mux.HandleFunc("GET /connections", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, conns.Load()) })
+	if err := json.NewEncoder(os.Stdout).Encode(server{url, fake.CACertificate()}); err != nil {
 		return err
 	}
 	_, _ = os.Stdin.Read(make([]byte, 1))
@@ -192,7 +177,7 @@ func (t task) run() (*waits, error) {
 	}
 
 	debug.FreeOSMemory()
-	before, resident, goroutines := inUse(), residentBytes(), runtime.NumGoroutine()
+	before, resident, goroutines := inUse(), measure.Resident(), runtime.NumGoroutine()
 	all := make([]func(context.Context) error, t.Logins)
 	for i := range all {
 		if all[i], err = begin(); err != nil {
@@ -218,15 +203,15 @@ func (t task) run() (*waits, error) {
 	looks, cpu, allocs, at := local.looks.Load(), cpuTime(), allocations(), time.Now()
 	for time.Since(at) < t.Time {
 		time.Sleep(100 * time.Millisecond)
-		rss = append(rss, float64(residentBytes()))
+		rss = append(rss, float64(measure.Resident()))
 		alive = append(alive, float64(runtime.NumGoroutine()))
 	}
 	took, made := time.Since(at), float64(local.looks.Load()-looks)
 	w.CPU = time.Duration(float64(cpuTime()-cpu) / made)
 	w.Allocs = float64(allocations()-allocs) / made
 	w.Pace = made / took.Seconds() / n * float64(t.Pace)
-	w.Resident = (median(rss) - float64(resident)) / n
-	w.Goroutines = (median(alive) - float64(goroutines)) / n
+	w.Resident = (measure.Median(rss) - float64(resident)) / n
+	w.Goroutines = (measure.Median(alive) - float64(goroutines)) / n
 	used := inUse()
 	for range 5 { // requests under way come and go: what waits is the least
 		time.Sleep(50 * time.Millisecond)
@@ -251,15 +236,15 @@ func (t task) run() (*waits, error) {
 
 // contender returns what begins a login; what that returns waits for its end.
 func (t task) contender(c *http.Client) func() (wait func(context.Context) error, err error) {
-	plex, device := plexTV, deviceTV
+	plex, device := measure.PlexTV, deviceTV
 	if t.URL != "" {
 		plex, device = t.URL, t.URL
 	}
 	switch t.Client {
 	case byHand:
-		p := &plain{c, plex}
+		p := newPlain(c, plex)
 		return func() (func(context.Context) error, error) {
-			pin, err := p.create()
+			pin, err := p.Create(context.Background())
 			return func(ctx context.Context) error { return p.wait(ctx, pin, time.Duration(t.Pace)*time.Second) }, err
 		}
 	case xoauth:
@@ -285,7 +270,8 @@ func (t task) contender(c *http.Client) func() (wait func(context.Context) error
 	if t.Client == shared {
 		profiles = profilesEach
 	}
-	o := options(c, plex, nil)
+	o := measure.Options(c)
+	o.BaseURL = t.URL
 	o.PollInterval = time.Duration(t.Pace) * time.Second
 	var client *plexauth.PlexAuth
 	begun := 0
@@ -337,22 +323,10 @@ func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.base.RoundTrip(r)
 }
 
+// inUse is what lives, without the gaps in between.
 func inUse() uint64 {
-	runtime.GC()
-	runtime.GC()
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
+	m := measure.Memory()
 	return m.HeapAlloc + m.StackInuse
-}
-
-// residentBytes is the process's resident memory; 0 where there is no /proc.
-func residentBytes() int {
-	b, _ := os.ReadFile("/proc/self/statm")
-	if f := strings.Fields(string(b)); len(f) > 1 {
-		pages, _ := strconv.Atoi(f[1])
-		return pages * os.Getpagesize()
-	}
-	return 0
 }
 
 func cpuTime() time.Duration {
@@ -365,12 +339,4 @@ func allocations() uint64 {
 	s := []metrics.Sample{{Name: "/gc/heap/allocs:objects"}}
 	metrics.Read(s)
 	return s[0].Value.Uint64()
-}
-
-func median(v []float64) float64 {
-	v = slices.Sorted(slices.Values(v))
-	if len(v)%2 == 0 {
-		return (v[len(v)/2-1] + v[len(v)/2]) / 2
-	}
-	return v[len(v)/2]
 }

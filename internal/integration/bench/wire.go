@@ -1,7 +1,7 @@
 package main
 
 import (
-	"bytes"
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -12,35 +12,25 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/measure"
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// Where the two services are. The device flow is RFC 8628's.
+// Where the service of the device flow (RFC 8628) is; Plex is at
+// [measure.PlexTV].
 const (
-	plexTV    = "https://plex.tv"
 	deviceTV  = "https://device.example"
 	codePath  = "/device/code"
 	tokenPath = "/device/token"
-	userPath  = "/api/v2/user"
-
-	clientID = "000102030405060708090a0b"
 )
-
-// answer is one recorded answer.
-type answer struct {
-	status int
-	header http.Header
-	body   []byte
-}
 
 // answers are what plextest says in the course of one login, and what a
 // server of the device flow says at the same points. The same bytes are
 // served in process and over HTTP/2, so that only the clients differ.
 type answers struct {
 	pinPath                      string
-	created, pending, done, user answer // Plex
-	code, wait, token            answer // device flow
+	created, pending, done, user measure.Answer // Plex
+	code, wait, token            measure.Answer // device flow
 }
 
 // record makes the answers.
@@ -48,43 +38,46 @@ func record() (*answers, error) {
 	plex := plextest.NewServer()
 	defer plex.Close()
 	alice := plex.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
-	h := &plain{http: plex.Client(), origin: plexTV}
+	h := newPlain(plex.Client(), measure.PlexTV)
 	a := &answers{}
-	step := func(method, path, token string) (answer, error) {
-		req, err := h.request(method, path, token)
+	step := func(method, path, token string) (measure.Answer, error) {
+		req, err := h.Request(context.Background(), method, path, token)
 		if err != nil {
-			return answer{}, err
+			return measure.Answer{}, err
 		}
-		resp, err := h.http.Do(req)
+		resp, err := h.HTTP.Do(req)
 		if err != nil {
-			return answer{}, err
+			return measure.Answer{}, err
 		}
 		defer resp.Body.Close()
 		body, err := io.ReadAll(resp.Body)
-		return answer{resp.StatusCode, resp.Header, body}, err
+		return measure.Answer{Status: resp.StatusCode, Header: resp.Header, Body: body}, err
 	}
-	pin, err := h.create()
+	pin, err := h.Create(context.Background())
 	if err != nil {
 		return nil, err
 	}
-	a.pinPath = h.pinPath(pin)
+	a.pinPath = pin.Path()
 	if a.pending, err = step("GET", a.pinPath, ""); err != nil {
 		return nil, err
 	}
-	a.created = answer{http.StatusCreated, a.pending.header, a.pending.body} // the same document
+	a.created = a.pending // the same document
+	a.created.Status = http.StatusCreated
 	if err := plex.Approve(pin.Code, alice); err != nil {
 		return nil, err
 	}
 	if a.done, err = step("GET", a.pinPath, ""); err != nil {
 		return nil, err
 	}
-	if a.user, err = step("GET", userPath, plex.Token(alice, clientID)); err != nil {
+	if a.user, err = step("GET", measure.UserPath, plex.Token(alice, measure.ClientID)); err != nil {
 		return nil, err
 	}
-	json := http.Header{"Content-Type": {"application/json; charset=utf-8"}}
-	a.code = answer{200, json, []byte(`{"device_code":"` + strings.Repeat("d", 40) + `","user_code":"ABCD-EFGH","verification_uri":"https://device.example/login","expires_in":900,"interval":1}`)}
-	a.wait = answer{400, json, []byte(`{"error":"authorization_pending","error_description":"The authorization request is still pending."}`)}
-	a.token = answer{200, json, []byte(`{"access_token":"TEST_access-token-0000000000","token_type":"bearer","scope":""}`)}
+	device := func(status int, body string) measure.Answer {
+		return measure.Answer{Status: status, Header: measure.JSON, Body: []byte(body)}
+	}
+	a.code = device(200, `{"device_code":"`+strings.Repeat("d", 40)+`","user_code":"ABCD-EFGH","verification_uri":"https://device.example/login","expires_in":900,"interval":1}`)
+	a.wait = device(400, `{"error":"authorization_pending","error_description":"The authorization request is still pending."}`)
+	a.token = device(200, `{"access_token":"TEST_access-token-0000000000","token_type":"bearer","scope":""}`)
 	return a, nil
 }
 
@@ -103,7 +96,7 @@ type service struct {
 // left. All PINs end at the same time here.
 type moment struct {
 	second           int
-	created, pending answer
+	created, pending measure.Answer
 }
 
 func (s *service) moment() *moment {
@@ -113,10 +106,10 @@ func (s *service) moment() *moment {
 		return m
 	}
 	m := &moment{second, s.created, s.pending}
-	for _, a := range []*answer{&m.created, &m.pending} {
-		a.body = expiresIn.ReplaceAll(a.body, fmt.Appendf(nil, `"expiresIn":%d`, max(900-second, 1)))
-		a.header = a.header.Clone()
-		a.header["Content-Length"] = []string{strconv.Itoa(len(a.body))}
+	for _, a := range []*measure.Answer{&m.created, &m.pending} {
+		a.Body = expiresIn.ReplaceAll(a.Body, fmt.Appendf(nil, `"expiresIn":%d`, max(900-second, 1)))
+		a.Header = a.Header.Clone()
+		a.Header["Content-Length"] = []string{strconv.Itoa(len(a.Body))}
 	}
 	s.now.Store(m)
 	return m
@@ -124,9 +117,9 @@ func (s *service) moment() *moment {
 
 var expiresIn = regexp.MustCompile(`"expiresIn":\d+`)
 
-func (s *service) to(method, path string) answer {
+func (s *service) to(method, path string) measure.Answer {
 	switch {
-	case path == userPath:
+	case path == measure.UserPath:
 		return s.user
 	case path == codePath:
 		return s.code
@@ -148,35 +141,10 @@ func (s *service) to(method, path string) answer {
 
 // RoundTrip answers in process: what is measured is the client alone.
 func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Body != nil {
-		_, _ = io.Copy(io.Discard, r.Body)
-		r.Body.Close()
-	}
-	a := s.to(r.Method, r.URL.Path)
-	return &http.Response{
-		StatusCode: a.status, ProtoMajor: 1, ProtoMinor: 1, Header: a.header, Request: r,
-		ContentLength: int64(len(a.body)), Body: io.NopCloser(bytes.NewReader(a.body)),
-	}, nil
+	return s.to(r.Method, r.URL.Path).RoundTrip(r)
 }
 
 // ServeHTTP answers the same over a socket.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	a := s.to(r.Method, r.URL.Path)
-	for k, v := range a.header {
-		w.Header()[k] = v
-	}
-	w.WriteHeader(a.status)
-	_, _ = w.Write(a.body) // a client that has gone is no trouble
-}
-
-// options are those of a program that asks for nothing special.
-func options(c *http.Client, origin string, store plexauth.ConfigStore) plexauth.Options {
-	o := plexauth.Options{
-		Product: "My App", Version: "1.0", Platform: "linux", Device: "linux", DeviceName: "host",
-		ClientID: clientID, HTTPClient: c, Store: store,
-	}
-	if origin != plexTV {
-		o.BaseURL = origin
-	}
-	return o
+	s.to(r.Method, r.URL.Path).ServeHTTP(w, r)
 }
