@@ -20,6 +20,17 @@ const (
 	siteMedia             // a media server
 )
 
+// siteOf is what the fake plays under one of plex.tv's names.
+func siteOf(host string) (at site, ok bool) {
+	switch strings.ToLower(host) {
+	case "plex.tv", "www.plex.tv", "clients.plex.tv":
+		return siteAPI, true
+	case "app.plex.tv":
+		return siteApp, true
+	}
+	return 0, false
+}
+
 // A call is one request while it is answered.
 type call struct {
 	ctx     context.Context
@@ -48,7 +59,6 @@ type call struct {
 
 	code    int  // of the error envelope that was answered, 0 for none
 	rejects bool // the answer says that the token is bad, by a fault
-
 }
 
 const maxBody = 1 << 20

@@ -71,11 +71,8 @@ func (s *Server) locate(u *url.URL) (site, *Connection, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if u.Scheme == "https" && portOf(u) == "443" {
-		switch strings.ToLower(u.Hostname()) {
-		case "plex.tv", "www.plex.tv", "clients.plex.tv":
-			return siteAPI, nil, nil
-		case "app.plex.tv":
-			return siteApp, nil, nil
+		if at, ok := siteOf(u.Hostname()); ok {
+			return at, nil, nil
 		}
 	}
 	if s.listener != nil && u.Scheme == "http" && u.Host == s.listener.Addr().String() {
@@ -90,11 +87,7 @@ func (s *Server) locate(u *url.URL) (site, *Connection, error) {
 func (s *Server) refuse(c *call, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	entry := &Request{
-		Time: c.start, Method: c.method, Host: c.host, Path: redactPath(c.path), Broken: true,
-		Query: redactQuery(c.query), Header: redactHeader(c.header), Credential: s.credential(c.token),
-	}
-	s.journal.add(entry)
+	s.note(c).Broken = true
 	if errors.Is(err, errNotPlayed) && (c.token != "" || c.carriesSecret()) {
 		s.violate(c, "a token is sent to a host that is not plex.tv's")
 	}

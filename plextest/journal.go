@@ -70,11 +70,18 @@ func newJournal() journal {
 	return journal{counts: map[string]int{}, lost: map[string]bool{}}
 }
 
-func (j *journal) add(entry *Request) {
+// note begins the entry of a request. s.mu is held.
+func (s *Server) note(c *call) *Request {
+	entry := &Request{
+		Time: c.start, Method: c.method, Host: c.host, Path: redactPath(c.path),
+		Query: redactQuery(c.query), Header: redactHeader(c.header), Credential: s.credential(c.token),
+	}
+	j := &s.journal
 	if len(j.entries) >= keepRequests {
 		j.entries = append(j.entries[:0], j.entries[keepRequests/10:]...)
 	}
 	j.entries = append(j.entries, entry)
+	return entry
 }
 
 // Requests returns the journal, oldest first: the last hundred thousand
@@ -103,6 +110,7 @@ func (s *Server) Requests() []Request {
 //   - a token used again after a 401/1001, or with another client identifier
 //     than it was made for
 //   - a token shown to a host that has no right to it
+//   - a device's private key, shown to anybody
 func (s *Server) Violations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -128,12 +136,7 @@ func (s *Server) violate(c *call, text string) {
 // begin notes a request and checks all that can be seen before the answer.
 // s.mu is held.
 func (s *Server) begin(c *call) *Request {
-	entry := &Request{
-		Time: c.start, Method: c.method, Host: c.host, Path: redactPath(c.path),
-		Query: redactQuery(c.query), Header: redactHeader(c.header), Credential: s.credential(c.token),
-	}
-	s.journal.add(entry)
-
+	entry := s.note(c)
 	s.checkSecrets(c)
 	if c.site == siteMedia {
 		s.checkMedia(c)

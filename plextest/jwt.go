@@ -1,13 +1,13 @@
 package plextest
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -125,7 +125,7 @@ func verify(jwt, clientID string, keys map[string]ed25519.PublicKey, now time.Ti
 		_ = json.Unmarshal(claims.Aud, &one)
 		audience = []string{one}
 	}
-	if !bytes.Contains([]byte("\x00"+strings.Join(audience, "\x00")+"\x00"), []byte("\x00plex.tv\x00")) {
+	if !slices.Contains(audience, "plex.tv") {
 		return nil, errBadJWT
 	}
 	if claims.Iss != clientID {

@@ -66,8 +66,7 @@ func (s *Server) linkPage(c *call, post bool) reply {
 	case user == nil:
 		p.Problem = "Choose a user."
 	default:
-		s.approve(pin, user)
-		p.Done, p.Form = pin.product+" is now signed in as "+user.Title+". You can close this page.", false
+		s.approveOn(&p, pin, user)
 	}
 	s.mu.Unlock()
 	if p.Problem != "" {
@@ -98,8 +97,7 @@ func (s *Server) authPage(c *call, post bool) reply {
 	case user == nil:
 		p.Problem = "Choose a user."
 	default:
-		s.approve(pin, user)
-		p.Done, p.Form = pin.product+" is now signed in as "+user.Title+". You can close this page.", false
+		s.approveOn(&p, pin, user)
 	}
 	s.mu.Unlock()
 	switch {
@@ -111,6 +109,12 @@ func (s *Server) authPage(c *call, post bool) reply {
 		return r
 	}
 	return s.render(http.StatusOK, p)
+}
+
+// approveOn approves a PIN, and makes p say so. s.mu is held.
+func (s *Server) approveOn(p *page, pin *pin, u *User) {
+	s.approve(pin, u)
+	p.Done, p.Form = pin.product+" is now signed in as "+u.Title+". You can close this page.", false
 }
 
 // userByUUID finds a user. s.mu is held.

@@ -59,8 +59,9 @@
 // list of what no client may do: a token in a URL, a PIN polled too often, a
 // token shown to a host that has no right to it, and so on.
 //
-// All secrets that the fake makes are recognizable: tokens start with "FAKE_".
-// They repeat from run to run, unless [Server.Randomize] was called.
+// All long-lived tokens that the fake makes start with "FAKE_", so that one is
+// recognized wherever it turns up. What it makes repeats from run to run,
+// unless [Server.Randomize] was called; its certificates never do.
 //
 // # How true it is
 //

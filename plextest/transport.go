@@ -45,7 +45,8 @@ func (s *Server) dialContext(ctx context.Context, network, addr string) (net.Con
 
 	s.mu.Lock()
 	isOurs := s.listener != nil && addr == s.listener.Addr().String()
-	plex := port == 443 && (host == "plex.tv" || host == "www.plex.tv" || host == "clients.plex.tv" || host == "app.plex.tv")
+	_, plex := siteOf(host)
+	plex = plex && port == 443
 	var conn *Connection
 	if !isOurs && !plex {
 		conn, err = s.find(host, uint16(port))
@@ -142,10 +143,7 @@ func (s *Server) servePipe(end *wireEnd, to *Connection) {
 
 // servePlex answers as plex.tv or app.plex.tv, by name.
 func (s *Server) servePlex(w http.ResponseWriter, r *http.Request) {
-	at := siteAPI
-	if strings.EqualFold(hostname(r.Host), "app.plex.tv") {
-		at = siteApp
-	}
+	at, _ := siteOf(hostname(r.Host)) // whoever has come so far means plex.tv
 	c, err := s.newCall(r, "https", strings.ToLower(r.Host), at)
 	if err != nil {
 		return
