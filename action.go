@@ -39,7 +39,7 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	pending := b.pending()
-	if pending == nil || !pending.answers(pending.clientID, o) {
+	if pending == nil || !pending.answers(pending.clientID, h.options.DeviceKey, o) {
 		next := h.logins.nextWebStart(h.instance)
 		if made := b.lastPIN(); made.Before(time.Now()) { // perhaps by another replica
 			if after := made.Add(startPause); after.After(next) {

@@ -283,6 +283,11 @@ func (p *PlexAuth) load(ctx context.Context) (*profile, error) {
 	if err != nil {
 		return nil, err
 	}
+	return p.parse(raw)
+}
+
+// parse reads this profile out of the namespace.
+func (p *PlexAuth) parse(raw json.RawMessage) (*profile, error) {
 	d, err := parseDocument(raw)
 	if err != nil {
 		return nil, err
@@ -315,18 +320,18 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 	var quotable []byte
 	err := p.store.Update(ctx, Namespace, func(current json.RawMessage) (json.RawMessage, error) {
 		editErr, quotable = nil, bytes.Clone(current)
-		d, err := parseDocument(current)
+		b, err := p.parse(current)
 		if err == nil {
-			err = edit(d.profile(p.instance))
+			err = edit(b)
 		}
 		if err != nil {
 			editErr = err
 			return nil, err
 		}
-		if !d.changed {
+		if !b.changed {
 			return current, nil
 		}
-		next := d.bytes()
+		next := b.bytes()
 		quotable = append(quotable, next...)
 		return next, nil
 	})

@@ -61,7 +61,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 		if err := p.makeWay(ctx, found, false); err != nil {
 			return nil, err
 		}
-	} else if found.answers(clientID, o) && (found.device != nil) == p.options.DeviceKey {
+	} else if found.answers(clientID, p.options.DeviceKey, o) {
 		l, _ := p.begin(p.newPin(*found), true)
 		return l, nil
 	}
@@ -146,7 +146,7 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (*
 			case v != nil && !v.token.IsZero(): // approved just now
 				parked = v
 				return nil
-			case v.answers(pin.clientID, pin.options) && (v.device != nil) == (pin.device != nil) && (found == nil || v.id != found.id):
+			case v.answers(pin.clientID, pin.device != nil, pin.options) && (found == nil || v.id != found.id):
 				kept = p.newPin(*v)
 				return nil
 			}
@@ -173,8 +173,8 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (*
 }
 
 // answers reports whether a pending PIN is as good as a new one.
-func (v *pendingPIN) answers(clientID string, o PinOptions) bool {
-	return v != nil && v.token.IsZero() && v.code != "" && !v.created.IsZero() && v.clientID == clientID && v.options == o && time.Until(v.expires) >= reuseFor
+func (v *pendingPIN) answers(clientID string, byKey bool, o PinOptions) bool {
+	return v != nil && v.token.IsZero() && (v.device != nil) == byKey && v.code != "" && !v.created.IsZero() && v.clientID == clientID && v.options == o && time.Until(v.expires) >= reuseFor
 }
 
 // Finish looks once whether the pending PIN has been approved, and saves the

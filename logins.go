@@ -112,11 +112,10 @@ func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
 		if err != nil {
 			return nil, err
 		}
-		d, err := parseDocument(raw)
+		b, err := p.parse(raw)
 		if err != nil {
 			return nil, err
 		}
-		b := d.profile(p.instance)
 		v := b.pending()
 		if v == nil {
 			return nil, ErrNoPendingPin

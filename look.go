@@ -80,9 +80,8 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	gone := false
 	raw, err := p.loadRaw(ctx)
 	if err == nil && !l.hasSeen(raw) {
-		d, parseErr := parseDocument(raw)
-		if err = parseErr; err == nil {
-			b := d.profile(p.instance)
+		var b *profile
+		if b, err = p.parse(raw); err == nil {
 			switch v := b.pending(); {
 			case v == nil:
 				gone = true // cancelled, or finished by another process: the answer tells

@@ -21,7 +21,6 @@ const (
 	shortestLifetime = 10 * time.Second
 	longestLifetime  = time.Hour
 	longestShortCode = 10 // 4 characters are usual; a strong code has 25
-	maxTokenLength   = 4 << 10
 )
 
 // PinOptions says what kind of login [PlexAuth.Start] begins. The zero value

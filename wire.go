@@ -91,6 +91,8 @@ func unmarshal(body []byte, v any) error {
 	return err
 }
 
+const maxTokenLength = 4 << 10
+
 // usableToken reports whether s can be a token: anything that fits into a
 // header. Its form is plex.tv's own business, and changes.
 func usableToken(s string) bool {
