@@ -40,6 +40,7 @@ const (
 //
 //	GET  ./          the page
 //	GET  panel.js    the module that brings the fragment of [HTML] to life
+//	GET  view.js     its other half
 //	GET  panel.css   its style, themed by custom properties
 //	GET  qr.svg      the pending PIN's link as a QR code; 404 without one
 //	GET  status      how the profile stands; see below
@@ -89,6 +90,7 @@ func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 	h.routes = map[string]panelRoute{
 		"":           {http.MethodGet, h.page},
 		"panel.js":   {http.MethodGet, panelAsset("panel.js", "text/javascript; charset=utf-8")},
+		"view.js":    {http.MethodGet, panelAsset("view.js", "text/javascript; charset=utf-8")},
 		"panel.css":  {http.MethodGet, panelAsset("panel.css", "text/css; charset=utf-8")},
 		"qr.svg":     {http.MethodGet, h.qr},
 		"status":     {http.MethodGet, h.status},

@@ -113,7 +113,7 @@ func TestPanelMount(t *testing.T) {
 		mux.Handle("/d", http.StripPrefix("/d", h))
 		f := &front{t, mux}
 		for _, base := range []string{"/a/b/", "/c/"} {
-			for path, kind := range map[string]string{"": "text/html; charset=utf-8", "panel.js": "text/javascript; charset=utf-8", "panel.css": "text/css; charset=utf-8", "status": "application/json"} {
+			for path, kind := range map[string]string{"": "text/html; charset=utf-8", "panel.js": "text/javascript; charset=utf-8", "view.js": "text/javascript; charset=utf-8", "panel.css": "text/css; charset=utf-8", "status": "application/json"} {
 				rec := f.do(http.MethodGet, base+path, "")
 				assert.Equal(t, http.StatusOK, rec.Code, path)
 				assert.Equal(t, kind, rec.Header().Get("Content-Type"))
@@ -158,7 +158,7 @@ func TestPanelBadRequests(t *testing.T) {
 				r.Header.Set("Origin", "http://evil.example")
 			}), http.StatusForbidden, "cross_origin")
 		}
-		for _, path := range []string{"/", "/panel.js", "/panel.css", "/qr.svg", "/status", "/servers", "/users"} {
+		for _, path := range []string{"/", "/panel.js", "/view.js", "/panel.css", "/qr.svg", "/status", "/servers", "/users"} {
 			f.refused(f.do(http.MethodPost, path, ""), http.StatusMethodNotAllowed, "method_not_allowed")
 			f.refused(f.do(http.MethodDelete, path, ""), http.StatusMethodNotAllowed, "method_not_allowed")
 		}

@@ -74,8 +74,10 @@ func TestPanelPage(t *testing.T) {
 		for _, u := range regexp.MustCompile(`<(?:script|link)[^>]* (?:src|href)="([^"]*)"`).FindAllStringSubmatch(page, -1) {
 			assert.NotRegexp(t, `^(/|https?:)`, u[1])
 		}
-		script := f.do(http.MethodGet, "/panel.js", "").Body.String()
-		assert.NotContains(t, script, "innerHTML", "what plex.tv says is never taken for markup")
-		assert.NotContains(t, script, "localStorage")
+		for _, path := range []string{"/panel.js", "/view.js"} {
+			script := f.do(http.MethodGet, path, "").Body.String()
+			assert.NotContains(t, script, "innerHTML", "what plex.tv says is never taken for markup")
+			assert.NotContains(t, script, "localStorage")
+		}
 	})
 }

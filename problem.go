@@ -37,7 +37,7 @@ var problems = []struct {
 	{ErrPinExpired, http.StatusConflict, "pin_expired", "The code was not confirmed in time. Get a new one."},
 	{ErrPinSuperseded, http.StatusConflict, "superseded", "Another sign-in has replaced this one. Go on with that one."},
 	{ErrNoPendingPin, http.StatusConflict, "no_login", "No sign-in is under way. Begin a new one."},
-	{ErrTokenRejected, http.StatusConflict, "rejected", "Plex does not accept this sign-in any more. Connect again: your server stays chosen."},
+	{ErrTokenRejected, http.StatusConflict, "rejected", "Plex does not accept this sign-in any more: it was ended elsewhere, or the password was changed. Connect again: your server stays chosen."},
 	{ErrTokenExpired, http.StatusConflict, "expired", "The sign-in has run out and could not be renewed yet. Try again."},
 	{ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected. Connect it first."},
 	{ErrServerChoice, http.StatusConflict, "server_choice", "Choose which media server to use."},

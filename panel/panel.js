@@ -12,33 +12,9 @@
 //
 // All of them bubble.
 
+import { View, friendly } from "./view.js";
+
 const base = new URL("./", import.meta.url);
-
-const titles = {
-  dns: "Plex cannot be reached",
-  connect: "Plex cannot be reached",
-  proxy: "Plex cannot be reached",
-  tls: "Plex cannot be reached",
-  timeout: "Plex cannot be reached",
-  content: "Plex cannot be reached",
-  status: "Plex has trouble",
-  rate_limited: "Plex asks to slow down",
-  rejected: "Plex has ended this sign-in",
-  pin_expired: "The code has expired",
-  account_mismatch: "That was another Plex account",
-  store: "The settings cannot be saved",
-  store_corrupt: "The settings cannot be read",
-  server_unreachable: "The server does not answer",
-  server_token: "The server gives no access",
-  server_choice: "Choose a server",
-  home_pin: "Wrong PIN",
-  too_soon: "One moment",
-  not_revoked: "Disconnected, with a remainder",
-  network: "This program does not answer",
-};
-
-// Trouble that passes by itself, and that asks nothing of anybody.
-const mild = new Set(["pin_expired", "rate_limited", "too_soon", "not_revoked", "server_choice", "network", "account_mismatch"]);
 
 // How a login can end and leave an older one as it was.
 const refusals = new Set(["pin_expired", "account_mismatch", "no_login", "superseded", "rejected"]);
@@ -66,7 +42,7 @@ async function ask(path, options) {
       error: "network",
       message: response
         ? "What answered is not this program's panel. Reload the page; you may have to sign in to the program again."
-        : "The connection to this program is broken, or it has stopped. The page tries again by itself.",
+        : "The connection to this program is broken, or it has stopped. This page looks again by itself.",
     });
   }
   if (!response.ok || answer.extra === undefined && answer.error) {
@@ -80,18 +56,9 @@ const post = (path, body = {}) =>
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
-class Panel {
+class Panel extends View {
   constructor(root) {
-    this.root = root;
-    this.doc = null; // what status said last
-    this.problem = null; // of the last thing that somebody did here
-    this.retry = null; // what would do it again
-    this.busy = null; // the button that is at work
-    this.blocked = false; // no tab could be opened
-    this.ends = 0; // when the code expires, by performance.now()
-    this.said = ""; // for those who cannot see it, for some seconds
-    this.lists = {}; // servers and users, once they have been asked for
-    this.open = { servers: null, users: false };
+    super(root);
     this.over = new AbortController();
     this.listen();
     this.render();
@@ -107,8 +74,6 @@ class Panel {
     delete this.root.dataset.hydrated;
   }
 
-  id(name) { return this.root.querySelector(`#${name}`); }
-  part(name) { return this.root.querySelector(`[data-part="${name}"]`); }
   tell(name, detail) { this.root.dispatchEvent(new CustomEvent(`plexauth:${name}`, { detail, bubbles: true })); }
 
   listen() {
@@ -131,9 +96,9 @@ class Panel {
       });
     };
     on(this.id("plex_qc_copy"), "click", () => this.copy());
-    on(this.part("problem-action"), "click", () => this.retry?.());
+    on(this.part("problem-action"), "click", () => (this.trouble()?.error === "account_mismatch" ? this.start({ switch_account: true }) : this.retry?.()));
     on(this.part("test"), "click", (e) => this.test(e.currentTarget));
-    on(this.part("change-server"), "click", () => this.showServers(!this.serversOpen()));
+    on(this.part("change-server"), "click", () => this.showServers(!this.open.servers));
     submit(this.part("server-form"), (button) => this.useServer(button));
     submit(this.part("address-form"), (button) => this.useAddress(button));
     on(this.id("plex_server_url"), "change", () => this.tryAddress());
@@ -198,8 +163,7 @@ class Panel {
     const linked = !before?.connected || before.extra.pending && !this.cancelled && !refusals.has(doc.problem?.error);
     if (before && doc.connected && !pending && linked) {
       this.problem = null;
-      this.lists = {};
-      this.open = { servers: null, users: false };
+      this.forget();
       this.tell("connected", { user: doc.user, settings: doc.settings });
     }
     if (before?.connected && !doc.connected && !doc.extra.needs_login) {
@@ -217,6 +181,13 @@ class Panel {
     this.render();
   }
 
+  // forget drops what was asked for in the name of another sign-in.
+  forget() {
+    this.lists = {};
+    this.open = { servers: null, users: false };
+    this.results = null;
+  }
+
   // nameServer finds out what the chosen server is called. It is a nicety: if
   // it fails, the address will do.
   async nameServer() {
@@ -230,7 +201,7 @@ class Panel {
   }
 
   // fail shows what has gone wrong, and offers to do it again.
-  fail(error, again, fromStatus = false) {
+  fail(error, again = null, fromStatus = false) {
     if (!(error instanceof Failure)) {
       throw error;
     }
@@ -284,7 +255,6 @@ class Panel {
     } catch {
       // Forbidden here; the link does it.
     }
-    this.blocked = !tab;
     this.busy = this.id("btn-connect-plex");
     this.problem = null;
     this.render();
@@ -301,9 +271,10 @@ class Panel {
           await sleep((error.problem.retry_after ?? 5) * 1000);
         }
       }
+      const pending = doc.extra.pending;
+      this.tab = pending && { code: pending.code, opened: !!tab };
       this.busy = null;
       this.take(doc);
-      const pending = doc.extra.pending;
       if (tab && pending) {
         tab.location.replace(pending.url);
       } else {
@@ -312,7 +283,7 @@ class Panel {
     } catch (error) {
       tab?.close();
       this.busy = null;
-      this.fail(error, () => this.start(options));
+      this.fail(error, options.switch_account ? () => this.start(options) : null); // else its button is there still
     } finally {
       this.busy = null;
       this.render();
@@ -327,9 +298,7 @@ class Panel {
 
   async disconnect(yes) {
     if (yes && await this.act(this.id("btn-delete-plex"), () => post("disconnect", { revoke: this.part("revoke").checked }))) {
-      this.lists = {};
-      this.open = { servers: null, users: false };
-      this.results = null;
+      this.forget();
       this.render();
     }
   }
@@ -389,8 +358,6 @@ class Panel {
     }
   }
 
-  serversOpen() { return this.open.servers === true; }
-
   async showServers(open) {
     this.open.servers = open;
     this.render();
@@ -407,7 +374,9 @@ class Panel {
 
   async useServer(button) {
     const choice = this.part("server-list").querySelector("input:checked");
-    if (choice && await this.act(button, () => post("server", { machine_id: choice.value }), "server")) {
+    if (!choice) {
+      this.say("Choose one first");
+    } else if (await this.act(button, () => post("server", { machine_id: choice.value }), "server")) {
       this.showServers(false);
       this.part("change-server").focus();
     }
@@ -462,7 +431,9 @@ class Panel {
   async useUser(button) {
     const choice = this.part("user-list").querySelector("input:checked");
     const pin = this.id("plex_home_pin").value;
-    if (choice && await this.act(button, () => post("user", { uuid: choice.value, pin }), "user")) {
+    if (!choice) {
+      this.say("Choose one first");
+    } else if (await this.act(button, () => post("user", { uuid: choice.value, pin }), "user")) {
       this.id("plex_home_pin").value = "";
       this.showUsers(false);
       this.id("plex_user_pick_btn").focus();
@@ -470,306 +441,6 @@ class Panel {
       this.id("plex_home_pin").select();
     }
   }
-
-  state() {
-    const { doc } = this;
-    if (!doc) {
-      return this.problem ? "broken" : "loading";
-    }
-    if (this.problem?.error.startsWith("store") && this.problem.fromStatus) {
-      return "broken";
-    }
-    if (doc.extra.pending) {
-      return "pending";
-    }
-    if (this.busy === this.id("btn-connect-plex")) {
-      return "starting";
-    }
-    if (doc.extra.needs_login) {
-      return "rejected";
-    }
-    if (doc.connected) {
-      return "connected";
-    }
-    return doc.problem?.error === "pin_expired" ? "expired" : "idle";
-  }
-
-  render() {
-    const { doc } = this;
-    const state = this.state();
-    const settings = doc?.settings ?? {};
-    const held = this.root.contains(document.activeElement) ? document.activeElement : null;
-    const show = (element, on) => {
-      if (element) {
-        element.hidden = !on;
-        element.classList.toggle("hidden", !on);
-      }
-    };
-    const put = (element, text) => {
-      if (element && element.textContent !== text) {
-        element.textContent = text;
-      }
-    };
-    this.root.dataset.state = state;
-
-    const word = {
-      loading: ["", ""], broken: ["Not available", "warn"], pending: ["Waiting for you", "warn"], starting: ["Asking Plex for a code", ""],
-      rejected: ["Sign in again", "warn"], connected: ["Connected", "ok"], expired: ["Code expired", "warn"], idle: ["Not connected", ""],
-    }[state];
-    const pill = this.id("plex_msg");
-    put(pill, word[0]);
-    pill.classList.toggle("ok", word[1] === "ok");
-    pill.classList.toggle("warn", word[1] === "warn");
-    show(pill, word[0] !== "");
-    const detail = this.said || (doc && doc.instance !== "default" ? `Profile ${doc.instance}` : "");
-    put(this.id("plex_msg_detail"), detail);
-    show(this.id("plex_msg_detail"), detail !== "");
-
-    show(this.part("steps"), state === "idle" || state === "starting" || state === "loading");
-    this.renderProblem(state, show, put);
-
-    const pending = doc?.extra.pending;
-    show(this.id("plex_qc_state"), state === "pending");
-    // A program may have begun a login for the web page, whose code nobody types.
-    const typed = pending && pending.code.length <= 10;
-    this.id("plex_pin").value = typed ? pending.code : "";
-    put(this.id("plex_qc_code"), typed ? pending.code : "----");
-    show(this.part("code"), typed);
-    if (pending) {
-      const open = this.part("open");
-      if (open.getAttribute("href") !== pending.url) {
-        open.href = pending.url;
-        this.part("qr").src = new URL(`qr.svg?${encodeURIComponent(pending.code)}`, base);
-      }
-      put(this.id("plex_qc_help"), !typed
-        ? "Press Open Plex, sign in, and approve."
-        : this.blocked
-          ? "Your browser opened no tab: press Open Plex, sign in, and confirm the code. Or enter it at plex.tv/link on any device."
-          : "Sign in to Plex in the other tab and confirm the code. Or enter it at plex.tv/link on any device.");
-      put(this.id("plex_qc_status"), doc.problem ? "Still trying, while the code is good" : "Waiting for your approval");
-    }
-
-    const user = doc?.user || "your Plex account";
-    show(this.part("account"), state === "connected" || state === "rejected");
-    put(this.part("initial"), user[0].toUpperCase());
-    put(this.part("user"), user);
-    this.renderServer(settings, show, put);
-    this.renderUser(settings, show, put);
-
-    const connect = this.id("btn-connect-plex");
-    show(connect, state === "idle" || state === "starting" || state === "loading" || state === "rejected");
-    put(connect, state === "rejected" ? "Connect again" : "Connect Plex");
-    show(this.id("btn-plex-restart"), state === "expired");
-    show(this.id("btn-plex-cancel"), state === "pending");
-    show(this.part("test"), state === "connected");
-    show(this.id("btn-delete-plex"), state === "connected" || state === "rejected");
-    for (const button of this.root.querySelectorAll("button")) {
-      if (button === this.busy || state === "loading" && button === connect) {
-        button.setAttribute("aria-disabled", "true");
-      } else {
-        button.removeAttribute("aria-disabled");
-      }
-    }
-
-    const results = this.part("results");
-    const found = state === "connected" && this.results || [];
-    const shown = JSON.stringify(found);
-    if (results.dataset.shown !== shown) {
-      results.dataset.shown = shown;
-      results.replaceChildren(...(found.length ? [list(found.map(resultItem))] : []));
-    }
-
-    if (document.body.classList.contains("plexauth-page")) {
-      this.title ??= document.title;
-      const mark = { pending: "Waiting · ", connected: "Connected · ", rejected: "Sign in again · " }[state] ?? "";
-      document.title = mark + this.title;
-    }
-    this.tick();
-    if (held && (!held.isConnected || held.closest("[hidden]"))) {
-      this.refocus(state);
-    }
-  }
-
-  renderProblem(state, show, put) {
-    const problem = this.problem ?? (state === "loading" || state === "starting" ? null : this.doc?.problem) ??
-      (state === "rejected" ? { error: "rejected", message: "Plex does not accept the stored sign-in any more: it was signed out elsewhere, or the password was changed. Connect again; your server stays chosen." } : null);
-    const box = this.part("problem");
-    box.classList.toggle("mild", !!problem && (mild.has(problem.error) || state === "pending"));
-    put(this.part("problem-title"), problem ? titles[problem.error] ?? "That did not work" : "");
-    put(this.part("problem-text"), problem?.message ?? "");
-    put(this.part("problem-detail"), problem?.detail ?? "");
-    show(this.part("problem-more"), !!problem?.detail && problem.error !== "pin_expired");
-    const action = this.part("problem-action");
-    if (problem?.error === "account_mismatch") {
-      put(action, "Switch to that account");
-      this.retry = () => this.start({ switch_account: true });
-    } else {
-      put(action, "Try again");
-    }
-    show(action, !!problem && !!this.retry && (problem === this.problem && !problem.fromStatus && problem.error !== "home_pin" || problem.error === "account_mismatch"));
-    show(box, !!problem);
-  }
-
-  renderServer(settings, show, put) {
-    const servers = this.lists.servers;
-    const chosen = servers?.find((s) => s.machine_id === settings.machine_id);
-    const line = this.part("server");
-    const name = chosen?.name ?? "";
-    const where = friendly(settings.server_url ?? "") || (settings.machine_id ? "at no known address" : this.doc?.finding ? "looking for it…" : "none chosen");
-    line.replaceChildren(...(name ? [strong(name), document.createElement("br"), where] : [where]));
-    line.title = settings.server_url ?? "";
-    put(this.part("where"), this.doc?.finding ? "Looking for your server…" : this.state() === "rejected" ? "was connected" : name ? `with the server ${name}` : "signed in to Plex");
-    show(this.part("servers"), this.serversOpen());
-    const change = this.part("change-server");
-    change.setAttribute("aria-expanded", String(this.serversOpen()));
-    put(change, this.serversOpen() ? "Close" : settings.machine_id ? "Change" : "Choose");
-
-    const list = this.part("server-list");
-    show(this.part("server-form"), !!servers?.length);
-    const shown = JSON.stringify(servers ?? []);
-    if (list.dataset.shown !== shown) {
-      list.dataset.shown = shown;
-      list.replaceChildren(...(servers ?? []).map((s) => choice("plexauth-server", s.machine_id, s.name, serverNote(s), s.machine_id === settings.machine_id)));
-      this.id("plex_server_suggestions").replaceChildren(...(servers ?? []).flatMap((s) => s.connections.map((c) => {
-        const option = document.createElement("option");
-        option.value = c.uri;
-        option.label = [s.name, c.local ? "local" : "remote", c.relay ? "relay" : "direct"].join(", ");
-        return option;
-      })));
-    }
-    const url = this.id("plex_server_url");
-    if (document.activeElement !== url && url.dataset.known !== (settings.server_url ?? "")) {
-      url.dataset.known = settings.server_url ?? "";
-      url.value = url.dataset.known;
-      put(this.part("address-note"), "");
-    }
-    // It is the host's to change; it is shown where the check is off.
-    const verify = this.id("plex_verify_ssl");
-    verify.checked = settings.verify_ssl ?? true;
-    verify.disabled = this.root.closest(".plexauth-page") !== null;
-    show(this.part("verify"), !verify.checked || !verify.disabled);
-  }
-
-  renderUser(settings, show, put) {
-    const users = this.lists.users;
-    this.id("plex_username").value = settings.username ?? "";
-    this.id("plex_account_id").value = settings.account_id ?? "";
-    this.part("works-for").replaceChildren(settings.username ? strong(settings.username) : "the account itself");
-    show(this.part("users"), this.open.users);
-    const change = this.id("plex_user_pick_btn");
-    change.setAttribute("aria-expanded", String(this.open.users));
-    put(change, this.open.users ? "Close" : "Change");
-    show(this.part("user-form"), !!users?.length);
-    const list = this.part("user-list");
-    const shown = JSON.stringify(users ?? []);
-    if (list.dataset.shown !== shown) {
-      list.dataset.shown = shown;
-      list.replaceChildren(...(users ?? []).map((u) => choice("plexauth-user", u.uuid, u.title, userNote(u), u.title === settings.username)));
-    }
-    const picked = users?.find((u) => u.uuid === list.querySelector("input:checked")?.value);
-    show(this.part("pin-field"), !!picked?.protected);
-  }
-
-  // refocus gives the keyboard a place when the one it had is gone.
-  refocus(state) {
-    const next = {
-      pending: this.part("open"), idle: this.id("btn-connect-plex"), rejected: this.id("btn-connect-plex"),
-      expired: this.id("btn-plex-restart"), connected: this.part("test"),
-    }[state];
-    next?.focus({ preventScroll: true });
-  }
-
-  tick() {
-    if (this.root.dataset.state !== "pending") {
-      this.warned = false;
-      return;
-    }
-    const left = Math.max(0, Math.ceil((this.ends - performance.now()) / 1000));
-    const timer = this.id("plex_qc_timer");
-    const text = left ? `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")} left` : "time is up";
-    if (timer.textContent !== text) {
-      timer.textContent = text;
-    }
-    if (left > 0 && left <= 60 && !this.warned) {
-      this.warned = true;
-      this.say("One minute left");
-    }
-  }
-
-  // say speaks to those who cannot see what happens; others read it, too.
-  say(text) {
-    this.said = text;
-    clearTimeout(this.silence);
-    this.silence = setTimeout(() => {
-      this.said = "";
-      this.render();
-    }, 4000);
-    this.render();
-  }
-}
-
-function strong(text) {
-  const b = document.createElement("b");
-  b.textContent = text;
-  return b;
-}
-
-function choice(group, value, name, note, checked) {
-  const label = document.createElement("label");
-  const input = document.createElement("input");
-  input.type = "radio";
-  input.name = group;
-  input.value = value;
-  input.checked = checked;
-  input.required = true;
-  const title = document.createElement("span");
-  title.textContent = name;
-  const small = document.createElement("small");
-  small.textContent = note;
-  label.append(input, title, small);
-  return label;
-}
-
-function serverNote(s) {
-  const whose = s.owned ? "yours" : s.owner ? `${s.owner}'s` : "shared with you";
-  return [whose, s.presence ? "online" : "not seen by Plex just now", s.connections.length ? "" : "no address"].filter(Boolean).join(" · ");
-}
-
-function userNote(u) {
-  const kind = u.admin ? "owner of the Home" : u.restricted ? "managed user" : u.guest ? "guest" : "member";
-  return u.protected ? `${kind} · has a PIN` : kind;
-}
-
-function resultItem(result) {
-  const item = document.createElement("li");
-  item.className = result.state ?? "";
-  item.append(result.text);
-  if (result.more?.length) {
-    item.append(list(result.more.map((text) => {
-      const li = document.createElement("li");
-      li.textContent = text;
-      return li;
-    })));
-  }
-  return item;
-}
-
-function list(items) {
-  const ul = document.createElement("ul");
-  ul.append(...items);
-  return ul;
-}
-
-// friendly is an address as a person knows it: a plex.direct name is an IP
-// address with a certificate.
-function friendly(address) {
-  const direct = /^https:\/\/([0-9a-f-]+)\.[0-9a-f]{32}\.plex\.direct(:\d+)?$/.exec(address);
-  if (!direct) {
-    return address;
-  }
-  const [, host, port = ""] = direct;
-  const ip = /^\d+-\d+-\d+-\d+$/.test(host) ? host.replaceAll("-", ".") : `[${host.replaceAll("-", ":")}]`;
-  return `${ip}${port}, encrypted`;
 }
 
 const panels = new Set();

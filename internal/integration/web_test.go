@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -458,11 +459,33 @@ func TestWebStoreTrouble(t *testing.T) {
 		p.state("idle")
 		p.click("#btn-connect-plex")
 		p.sees(`[data-part="problem"]`)
-		assert.Contains(t, p.text(`[data-part="problem-title"]`), "cannot be saved")
+		assert.Contains(t, p.text(`[data-part="problem-title"]`), "cannot be read or saved")
 		p.click(`[data-part="problem-more"] summary`)
 		assert.Contains(t, p.text(`[data-part="problem-detail"]`), "read-only")
 		p.shots("store-unwritable")
 		assert.Empty(t, s.plex.PendingCodes())
+		p.quiet()
+	})
+	t.Run("cannot be written any more", func(t *testing.T) {
+		var store *filled
+		s := newSite(t, func(o *plexauth.Options) {
+			store = &filled{ConfigStore: o.Store}
+			o.Store = store
+		})
+		p := newBrowser(t).open(s.url)
+		p.state("idle")
+		link := p.opened(func() { p.click("#btn-connect-plex") })
+		p.state("pending")
+		store.full.Store(true)
+		link.approve("alice")
+		p.front()
+		p.state("saving")
+		assert.Contains(t, p.text(`[data-part="problem-text"]`), "Plex has approved")
+		assert.False(t, eval[bool](p, `document.querySelector("#plex_qc_code").checkVisibility()`), "there is nothing to confirm any more")
+		assert.True(t, eval[bool](p, `document.activeElement.matches('[data-part="problem"]')`), "the focus is not lost")
+		p.shots("saving")
+		store.full.Store(false)
+		p.state("connected")
 		p.quiet()
 	})
 	// G18
@@ -488,6 +511,19 @@ func TestWebStoreTrouble(t *testing.T) {
 		p.until(`document.querySelector('[data-part="problem-title"]').textContent.includes("does not answer")`)
 		p.shots("program-stopped")
 	})
+}
+
+// filled is a store whose disk can be full.
+type filled struct {
+	plexauth.ConfigStore
+	full atomic.Bool
+}
+
+func (s *filled) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	if s.full.Load() {
+		return errors.New("no space left on device")
+	}
+	return s.ConfigStore.Update(ctx, namespace, edit)
 }
 
 type unwritable struct{ plexauth.ConfigStore }
