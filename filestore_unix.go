@@ -3,7 +3,6 @@
 package plexauth
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/plexauth/plexauth/internal/confdir"
 )
 
 func openFile(path string) (*os.File, error) { return os.Open(path) }
@@ -26,43 +27,18 @@ func syncDir(dir *os.File) error {
 	return err
 }
 
-// owner is who a file belongs to.
-type owner struct{ uid, gid int }
-
-func ownerOf(info fs.FileInfo) owner {
-	st := info.Sys().(*syscall.Stat_t)
-	return owner{int(st.Uid), int(st.Gid)}
-}
-
-// reference is the owner that path has or shall have. False: whoever writes.
-func reference(path string, old fs.FileInfo) (owner, bool) {
-	root := os.Geteuid() == 0
-	if old != nil && (!root || ownerOf(old).uid != 0) {
-		return ownerOf(old), true
-	}
-	if root {
-		if dir, err := os.Stat(filepath.Dir(path)); err == nil && (old == nil || ownerOf(dir).uid != 0) {
-			return ownerOf(dir), true
-		}
-	}
-	if old != nil {
-		return ownerOf(old), true
-	}
-	return owner{}, false
-}
-
 // keepOwner gives f the owner and the mode that path has or shall have.
 func keepOwner(f *os.File, path string, old fs.FileInfo) error {
 	now, err := f.Stat()
 	if err != nil {
 		return err
 	}
-	if want, ok := reference(path, old); ok && want != ownerOf(now) {
-		err := f.Chown(want.uid, want.gid)
+	if want, ok := confdir.Reference(path, old); ok && want != confdir.OwnerOf(now) {
+		err := f.Chown(want.UID, want.GID)
 		// It matters where the owner that path had would be lost, or a group
 		// that the mode gives something to.
-		had := old != nil && want == ownerOf(old)
-		if err != nil && had && (want.uid != ownerOf(now).uid || old.Mode()&0o070 != 0) {
+		had := old != nil && want == confdir.OwnerOf(old)
+		if err != nil && had && (want.UID != confdir.OwnerOf(now).UID || old.Mode()&0o070 != 0) {
 			return err
 		}
 	}
@@ -76,8 +52,8 @@ func keepOwner(f *os.File, path string, old fs.FileInfo) error {
 // possible.
 func shareLock(f *os.File, path string) {
 	old, _ := os.Lstat(path)
-	if want, ok := reference(path, old); ok {
-		_ = f.Chown(want.uid, want.gid)
+	if want, ok := confdir.Reference(path, old); ok {
+		_ = f.Chown(want.UID, want.GID)
 	}
 	_ = f.Chmod(0o660)
 }
@@ -90,8 +66,8 @@ func shareDir(dir string) {
 		return
 	}
 	defer f.Close()
-	if want, ok := reference(dir, nil); ok {
-		_ = f.Chown(want.uid, want.gid)
+	if want, ok := confdir.Reference(dir, nil); ok {
+		_ = f.Chown(want.UID, want.GID)
 	}
 }
 
@@ -103,8 +79,8 @@ func diagnose(path string, err error) (facts, remedy string) {
 		if err != nil {
 			return ""
 		}
-		o := ownerOf(info)
-		return fmt.Sprintf(", %s is %s of %d:%d", name, info.Mode(), o.uid, o.gid)
+		o := confdir.OwnerOf(info)
+		return fmt.Sprintf(", %s is %s of %d:%d", name, info.Mode(), o.UID, o.GID)
 	}
 	seen := "" // the directory, or the nearest one above that can be seen
 	for at := dir; seen == ""; at = filepath.Dir(at) {
@@ -148,15 +124,11 @@ func diagnose(path string, err error) (facts, remedy string) {
 
 // isMountPoint reports whether path itself is mounted, which only Linux tells.
 func isMountPoint(path string) bool {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return false
-	}
-	defer f.Close()
+	mounts, _ := os.ReadFile("/proc/self/mountinfo")
 	unescape := strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`)
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	for line := range strings.Lines(string(mounts)) {
 		// id, parent, device, root, mount point, …: proc(5)
-		if fields := strings.Fields(lines.Text()); len(fields) > 4 && unescape.Replace(fields[4]) == path {
+		if fields := strings.Fields(line); len(fields) > 4 && unescape.Replace(fields[4]) == path {
 			return true
 		}
 	}
@@ -169,18 +141,14 @@ func lockHolder(name string) string {
 	if err != nil {
 		return ""
 	}
-	f, err := os.Open("/proc/locks")
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
+	locks, _ := os.ReadFile("/proc/locks")
 	st := info.Sys().(*syscall.Stat_t)
 	dev := uint64(st.Dev) // as makedev(3) packs it
 	major, minor := dev>>8&0xfff|dev>>32&^0xfff, dev&0xff|dev>>12&^0xff
 	inode := fmt.Sprintf("%02x:%02x:%d", major, minor, st.Ino)
-	for lines := bufio.NewScanner(f); lines.Scan(); {
+	for line := range strings.Lines(string(locks)) {
 		// 1: FLOCK ADVISORY WRITE <pid> <major>:<minor>:<inode> 0 EOF
-		fields := strings.Fields(lines.Text())
+		fields := strings.Fields(line)
 		if len(fields) < 6 || fields[1] != "FLOCK" || fields[5] != inode || fields[4] == "0" || fields[4] == "-1" {
 			continue
 		}

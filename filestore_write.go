@@ -1,37 +1,23 @@
 package plexauth
 
 import (
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
+
+	"github.com/plexauth/plexauth/internal/confdir"
 )
 
 // errMounted stands for the errors of a rename over a mount point.
 var errMounted = errors.New("it is mounted as a single file, so it cannot be replaced")
 
-// A temporary file is the target's name with a dot before and this behind. The
-// part between is tempRandom bytes in hex.
-const (
-	tempMark   = ".plexauth-"
-	tempSuffix = ".tmp"
-	tempRandom = 8
-)
-
 // writeTemp writes data to a new file beside path, with the mode and owner
 // that path has (old, nil where there is none) or shall have, synced to the
 // disk. After an error there is no such file.
 func writeTemp(path string, data []byte, old fs.FileInfo) (name string, err error) {
-	var random [tempRandom]byte
-	rand.Read(random[:]) // never fails
-	dir, base := filepath.Split(path)
-	name = filepath.Join(dir, "."+base+tempMark+hex.EncodeToString(random[:])+tempSuffix)
-
-	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	f, err := confdir.CreateTemp(path)
 	if err != nil {
 		return "", explain(path, err)
 	}
@@ -46,24 +32,18 @@ func writeTemp(path string, data []byte, old fs.FileInfo) (name string, err erro
 		err = closed
 	}
 	if err != nil {
-		os.Remove(name)
+		os.Remove(f.Name())
 		return "", explain(path, err)
 	}
-	return name, nil
+	return f.Name(), nil
 }
 
 // removeLitter removes what processes killed in an Update of path have left.
 // Whoever calls it holds the lock, so none of it is in use.
 func removeLitter(dir *os.File, path string) {
-	prefix := "." + filepath.Base(path) + tempMark
 	names, _ := dir.Readdirnames(-1) // a directory that cannot be listed keeps its litter
 	for _, name := range names {
-		middle, ok := strings.CutPrefix(name, prefix)
-		if !ok {
-			continue
-		}
-		middle, ok = strings.CutSuffix(middle, tempSuffix)
-		if random, err := hex.DecodeString(middle); !ok || err != nil || len(random) != tempRandom {
+		if !confdir.IsTemp(path, name) {
 			continue
 		}
 		full := filepath.Join(filepath.Dir(path), name)

@@ -2,9 +2,7 @@ package crosswatch
 
 import (
 	"bytes"
-	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -16,6 +14,7 @@ import (
 	"github.com/fernet/fernet-go"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/confdir"
 )
 
 // keyVariables are looked at before the file, in this order.
@@ -82,11 +81,8 @@ func findOrMakeKey(dir string) (*fernet.Key, error) {
 // writeNew makes a file of mode 0600 that must not exist yet, all at once
 // where the file system has links.
 func writeNew(path string, content []byte) error {
-	// Named so that the FileStore clears away what a killed process leaves.
-	var random [8]byte
-	rand.Read(random[:])
-	name := filepath.Join(filepath.Dir(path), "."+configName+".plexauth-"+hex.EncodeToString(random[:])+".tmp")
-	temp, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	// As a FileStore's, which clears away what a killed process leaves.
+	temp, err := confdir.CreateTemp(filepath.Join(filepath.Dir(path), configName))
 	if err != nil {
 		return err
 	}

@@ -3,33 +3,25 @@
 package crosswatch
 
 import (
-	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"github.com/plexauth/plexauth/internal/confdir"
 )
 
-// giveToOwner gives a file to whom CrossWatch's files belong: the owner of
-// config.json, or of the directory where there is none or root made it. Made
-// by root and left so, the key could not be read by CrossWatch. As in
-// CrossWatch, a failure is not one: then the user is the same, or may not.
+// giveToOwner gives a file to whom CrossWatch's files belong: made by root and
+// left so, the key could not be read by CrossWatch. As in CrossWatch, a failure
+// is not one: then the user is the same, or may not.
 func giveToOwner(f *os.File) {
 	now, err := f.Stat()
 	if err != nil {
 		return
 	}
-	dir, err := os.Stat(filepath.Dir(f.Name()))
-	if err != nil {
-		return
-	}
-	want := ownerOf(dir)
-	if config, err := os.Stat(filepath.Join(filepath.Dir(f.Name()), configName)); err == nil {
-		if made := ownerOf(config); os.Geteuid() != 0 || made.uid != 0 || want.uid == 0 {
-			want = made
-		}
-	}
-	if ownerOf(now) != want {
-		_ = f.Chown(want.uid, want.gid)
+	path := filepath.Join(filepath.Dir(f.Name()), configName)
+	config, _ := os.Stat(path) // nil where there is none
+	if want, ok := confdir.Reference(path, config); ok && want != confdir.OwnerOf(now) {
+		_ = f.Chown(want.UID, want.GID)
 	}
 }
 
@@ -52,11 +44,4 @@ func protect(f *os.File) {
 		_ = f.Chmod(0o600)
 	}
 	giveToOwner(f)
-}
-
-type owner struct{ uid, gid int }
-
-func ownerOf(info fs.FileInfo) owner {
-	st := info.Sys().(*syscall.Stat_t)
-	return owner{int(st.Uid), int(st.Gid)}
 }
