@@ -303,7 +303,7 @@ func (s *Store) row(ctx context.Context, namespace string) (row, error) {
 	if doc == nil || bytes.Equal(bytes.TrimSpace(doc), []byte("null")) {
 		return r, nil
 	}
-	if _, err := ordered.Parse(doc); err != nil {
+	if err := ordered.Check(doc); err != nil {
 		return row{}, &final{fmt.Errorf("%w: %w: sqlstore: the document of namespace %q: %w",
 			plexauth.ErrStore, plexauth.ErrCorruptConfig, namespace, err)}
 	}
@@ -355,7 +355,7 @@ func checkEdited(next json.RawMessage) error {
 	if next == nil {
 		return nil
 	}
-	if _, err := ordered.Parse(next); err != nil {
+	if err := ordered.Check(next); err != nil {
 		return fmt.Errorf("%w: sqlstore: the edit returned no JSON object: %w", plexauth.ErrStore, err)
 	}
 	if !utf8.Valid(next) {

@@ -22,7 +22,7 @@ func Replace(doc []byte, key string, value json.RawMessage) ([]byte, error) {
 	if value == nil {
 		return o.cut(doc, key), nil
 	}
-	if _, err := Parse(value); err != nil {
+	if err := Check(value); err != nil {
 		return nil, err
 	}
 	var pretty bytes.Buffer
