@@ -33,6 +33,19 @@ func ExampleCheck() {
 	// Output: <nil>
 }
 
+// The store in docs/stores.md is the one that Example tries.
+func TestDocumentedStore(t *testing.T) {
+	page, err := os.ReadFile(filepath.Join("..", "docs", "stores.md"))
+	require.NoError(t, err)
+	example, err := os.ReadFile("example_test.go")
+	require.NoError(t, err)
+	_, store, found := strings.Cut(string(page), "\n// A Service")
+	require.True(t, found)
+	store, _, found = strings.Cut(store, "\n```")
+	require.True(t, found)
+	assert.Contains(t, string(example), store)
+}
+
 func TestMemoryStore(t *testing.T) {
 	storetest.Run(t, func(*testing.T) (first, second plexauth.ConfigStore) {
 		s := plexauth.NewMemoryStore()

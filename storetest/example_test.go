@@ -1,0 +1,87 @@
+package storetest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"strconv"
+	"sync"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/storetest"
+)
+
+// A Service keeps values by key. It stands for whatever you have.
+type Service interface {
+	// Get returns a copy of the value, nil where there is none, and its version.
+	Get(ctx context.Context, key string) (value []byte, version string, err error)
+	// Swap writes the value, or removes it if nil, if the version is still that one.
+	Swap(ctx context.Context, key string, value []byte, version string) (done bool, err error)
+}
+
+type Store struct{ service Service }
+
+var _ plexauth.ConfigStore = (*Store)(nil)
+
+func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
+	value, _, err := s.service.Get(ctx, namespace)
+	return value, err
+}
+
+func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	for {
+		current, version, err := s.service.Get(ctx, namespace)
+		if err != nil {
+			return err
+		}
+		next, err := edit(bytes.Clone(current))
+		if err != nil {
+			return err
+		}
+		if (next == nil) == (current == nil) && bytes.Equal(next, current) {
+			return nil
+		}
+		if next != nil && (!json.Valid(next) || bytes.TrimSpace(next)[0] != '{') {
+			return fmt.Errorf("%w: the edit returned no JSON object", plexauth.ErrStore)
+		}
+		if done, err := s.service.Swap(ctx, namespace, next, version); done || err != nil {
+			return err
+		}
+	}
+}
+
+// A store of one's own, over a service that can compare and swap, and whether
+// it keeps the rules.
+func Example() {
+	err := storetest.Check(context.Background(), func() (first, second plexauth.ConfigStore, err error) {
+		service := &memory{values: map[string][]byte{}, versions: map[string]int{}}
+		return &Store{service}, &Store{service}, nil
+	})
+	fmt.Println(err)
+	// Output: <nil>
+}
+
+// memory is a Service for tests.
+type memory struct {
+	mu       sync.Mutex
+	values   map[string][]byte
+	versions map[string]int
+}
+
+func (m *memory) Get(ctx context.Context, key string) (value []byte, version string, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return bytes.Clone(m.values[key]), strconv.Itoa(m.versions[key]), ctx.Err()
+}
+
+func (m *memory) Swap(ctx context.Context, key string, value []byte, version string) (done bool, err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if err := ctx.Err(); err != nil || version != strconv.Itoa(m.versions[key]) {
+		return false, err
+	}
+	m.values[key] = bytes.Clone(value)
+	m.versions[key]++
+	return true, nil
+}
