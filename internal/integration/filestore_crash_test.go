@@ -23,12 +23,25 @@ import (
 )
 
 func init() {
-	children["filestore add"] = func(args []string) error {
-		times, err := strconv.Atoi(args[2])
+	children["filestore add"] = adder(func(args []string) (plexauth.ConfigStore, error) {
+		return plexauth.NewFileStore(args[0]), nil
+	})
+}
+
+// adder is a child that adds keys to the store that open gives for its
+// arguments but the last two: the keys' prefix, and how many.
+func adder(open func(args []string) (plexauth.ConfigStore, error)) func(args []string) error {
+	return func(args []string) error {
+		n := len(args) - 2
+		times, err := strconv.Atoi(args[n+1])
 		if err != nil {
 			return err
 		}
-		return addKeys(os.Stdout, plexauth.NewFileStore(args[0]), args[1], times)
+		store, err := open(args[:n])
+		if err != nil {
+			return err
+		}
+		return addKeys(os.Stdout, store, args[n], times)
 	}
 }
 

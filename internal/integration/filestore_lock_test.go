@@ -80,7 +80,7 @@ func refusedUntilReleased(t *testing.T, path string, c *exec.Cmd, release func()
 	select {
 	case err := <-done:
 		assert.NoError(t, err)
-	case <-time.After(time.Second): // K10: a lock dies with its process
+	case <-time.After(time.Second): // a lock dies with its process
 		t.Error("still waiting though nobody has the lock")
 	}
 	works(t, path)

@@ -160,12 +160,7 @@ func openPostgresStore(ctx context.Context, dsn, schema string) (*sqlstore.Store
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := sqlstore.Open(ctx, db, sqlstore.PostgreSQL)
-	if err != nil {
-		db.Close()
-		return nil, nil, err
-	}
-	return store, db, nil
+	return openStore(ctx, db, sqlstore.PostgreSQL)
 }
 
 var schemas atomic.Int64

@@ -9,7 +9,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,18 +29,10 @@ import (
 )
 
 func init() {
-	children["postgres add"] = func(args []string) error {
-		times, err := strconv.Atoi(args[3])
-		if err != nil {
-			return err
-		}
-		store, db, err := openPostgresStore(context.Background(), args[0], args[1])
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-		return addKeys(os.Stdout, store, args[2], times)
-	}
+	children["postgres add"] = adder(func(args []string) (plexauth.ConfigStore, error) {
+		store, _, err := openPostgresStore(context.Background(), args[0], args[1])
+		return store, err
+	})
 }
 
 func TestPostgres(t *testing.T) {

@@ -21,18 +21,10 @@ import (
 )
 
 func init() {
-	children["sqlite add"] = func(args []string) error {
-		times, err := strconv.Atoi(args[3])
-		if err != nil {
-			return err
-		}
-		store, db, err := openSQLite(context.Background(), args[0], args[1])
-		if err != nil {
-			return err
-		}
-		defer db.Close()
-		return addKeys(os.Stdout, store, args[2], times)
-	}
+	children["sqlite add"] = adder(func(args []string) (plexauth.ConfigStore, error) {
+		store, _, err := openSQLite(context.Background(), args[0], args[1])
+		return store, err
+	})
 }
 
 // recommended are the settings that the documentation of sqlstore names.
@@ -43,7 +35,12 @@ func openSQLite(ctx context.Context, path, settings string) (*sqlstore.Store, *s
 	if err != nil {
 		return nil, nil, err
 	}
-	store, err := sqlstore.Open(ctx, db, sqlstore.SQLite)
+	return openStore(ctx, db, sqlstore.SQLite)
+}
+
+// openStore is the store in db, which it closes after an error.
+func openStore(ctx context.Context, db *sql.DB, d sqlstore.Dialect) (*sqlstore.Store, *sql.DB, error) {
+	store, err := sqlstore.Open(ctx, db, d)
 	if err != nil {
 		db.Close()
 		return nil, nil, err
