@@ -12,10 +12,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -81,17 +79,6 @@ func checkNoLitter(t *testing.T, path string, names ...string) {
 		have = append(have, e.Name())
 	}
 	assert.ElementsMatch(t, names, have)
-}
-
-// holdLock takes the lock as another program would.
-func holdLock(t *testing.T, path string) (release func()) {
-	t.Helper()
-	l := flock.New(path + ".lock")
-	locked, err := l.TryLock()
-	require.NoError(t, err)
-	require.True(t, locked)
-	t.Cleanup(func() { _ = l.Close() })
-	return func() { require.NoError(t, l.Close()) }
 }
 
 // G15: a new file is private, and so is what it is made in.
@@ -238,48 +225,6 @@ func TestFileStoreCorrupt(t *testing.T) {
 	}
 }
 
-// A change that changes nothing does not touch the file.
-func TestFileStoreNoWriteWithoutChange(t *testing.T) {
-	doc := "{\n  \"plex\": {\n    \"a\": 1.0\n  }\n}\n"
-	path := fileWith(t, doc)
-	before, err := os.Stat(path)
-	require.NoError(t, err)
-	store := plexauth.NewFileStore(path)
-	for name, edit := range map[string]func(json.RawMessage) (json.RawMessage, error){
-		"the same bytes":    func(current json.RawMessage) (json.RawMessage, error) { return current, nil },
-		"other white space": becomes(`{"a":1.0}`),
-	} {
-		require.NoError(t, store.Update(t.Context(), "plex", edit), name)
-		after, err := os.Stat(path)
-		require.NoError(t, err)
-		assert.True(t, os.SameFile(before, after), name)
-	}
-	require.NoError(t, store.Update(t.Context(), "absent", becomes("")))
-	require.NoError(t, store.Check(t.Context()))
-	compact := fileWith(t, `{"plex":{"a":1.0}}`)
-	require.NoError(t, plexauth.NewFileStore(compact).Update(t.Context(), "plex", becomes(`{"a":1.0}`)))
-	assert.Equal(t, `{"plex":{"a":1.0}}`, content(t, compact), "nothing is formatted anew for its own sake")
-	after, err := os.Stat(path)
-	require.NoError(t, err)
-	assert.True(t, os.SameFile(before, after))
-	assert.Equal(t, doc, content(t, path))
-}
-
-// G15: the mode of a file that exists is kept.
-func TestFileStoreKeepsMode(t *testing.T) {
-	if runtime.GOOS == "windows" {
-		t.Skip("no modes on Windows")
-	}
-	for _, mode := range []os.FileMode{0o600, 0o640, 0o664, 0o400} {
-		path := fileWith(t, "{}")
-		require.NoError(t, os.Chmod(path, mode))
-		require.NoError(t, plexauth.NewFileStore(path).Update(t.Context(), "plex", becomes(`{"a":1}`)))
-		info, err := os.Stat(path)
-		require.NoError(t, err)
-		assert.Equal(t, mode, info.Mode().Perm())
-	}
-}
-
 func TestFileStoreSymlink(t *testing.T) {
 	t.Run("what it leads to is replaced", func(t *testing.T) {
 		dir := t.TempDir()
@@ -388,34 +333,6 @@ func TestFileStoreRelativePath(t *testing.T) {
 	assert.FileExists(t, filepath.Join(dir, "config.json"))
 }
 
-// G15: what a killed process leaves behind is removed, nothing else is.
-func TestFileStoreRemovesLitter(t *testing.T) {
-	path := fileWith(t, "{}")
-	dir := filepath.Dir(path)
-	others := []string{
-		"config.1700000000.12.34.0123abcd.tmp",            // CrossWatch's
-		".config.json.plexauth-0123456789abcdef.tmp.bak",  // somebody's copy
-		".config.json.plexauth-0123456789abcde.tmp",       // too short
-		".config.json.plexauth-0123456789abcdeg.tmp",      // no hex
-		".other.json.plexauth-0123456789abcdef.tmp",       // another store's
-		"config.json.backup_20260101_000000_000000",       // CrossWatch's
-		".config.json.plexauth-fedcba9876543210-mine.tmp", // somebody's
-	}
-	for _, name := range others {
-		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
-	}
-	litter := filepath.Join(dir, ".config.json.plexauth-0123456789abcdef.tmp")
-	for _, call := range []func(*plexauth.FileStore) error{
-		func(s *plexauth.FileStore) error { return s.Update(t.Context(), "plex", becomes(`{"a":1}`)) },
-		func(s *plexauth.FileStore) error { return s.Update(t.Context(), "plex", becomes(`{"a":1}`)) }, // changes nothing
-		func(s *plexauth.FileStore) error { return s.Check(t.Context()) },
-	} {
-		require.NoError(t, os.WriteFile(litter, []byte("{"), 0o600))
-		require.NoError(t, call(plexauth.NewFileStore(path)))
-		checkNoLitter(t, path, append(others, "config.json", "config.json.lock")...)
-	}
-}
-
 // A panic and an error of edit change nothing, and leave nothing locked.
 func TestFileStoreFailingEdit(t *testing.T) {
 	path := fileWith(t, `{"plex":{"a":1}}`)
@@ -464,163 +381,4 @@ func TestFileStoreContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, `{"plex":{"a":1}}`, content(t, path))
 	checkNoLitter(t, path, "config.json", "config.json.lock")
-}
-
-// G9, G16: a busy lock is waited for until ctx ends, and the error says who
-// has it.
-func TestFileStoreBusy(t *testing.T) {
-	path := fileWith(t, "{}")
-	store := plexauth.NewFileStore(path)
-	release := holdLock(t, path)
-
-	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
-	defer cancel()
-	for _, err := range []error{store.Update(ctx, "plex", becomes(`{}`)), store.Check(ctx)} {
-		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.ErrorIs(t, err, plexauth.ErrStore)
-	}
-	_, err := store.Load(t.Context(), "plex")
-	require.NoError(t, err, "reading needs no lock")
-	ended, stop := context.WithCancelCause(t.Context())
-	time.AfterFunc(30*time.Millisecond, func() { stop(errors.New("a cause of one's own")) })
-	require.ErrorIs(t, store.Update(ended, "plex", becomes(`{}`)), context.Canceled)
-
-	done := make(chan error, 1)
-	go func() { done <- store.Update(t.Context(), "plex", becomes(`{"a":1}`)) }()
-	select {
-	case err := <-done:
-		t.Fatal("did not wait", err)
-	case <-time.After(60 * time.Millisecond):
-	}
-	release()
-	require.NoError(t, <-done)
-}
-
-// A lock that nobody gives back is given up after half a minute.
-func TestFileStoreGivesUp(t *testing.T) {
-	path := fileWith(t, "{}")
-	release := holdLock(t, path)
-	store := plexauth.NewFileStore(path)
-	synctest.Test(t, func(t *testing.T) {
-		began := time.Now()
-		err := store.Update(context.Background(), "plex", becomes(`{}`))
-		require.ErrorIs(t, err, plexauth.ErrStore)
-		assert.NotErrorIs(t, err, context.DeadlineExceeded, "no deadline of the caller's")
-		assert.Contains(t, err.Error(), "locked by")
-		assert.Equal(t, 30*time.Second, time.Since(began))
-	})
-	release()
-	synctest.Test(t, func(t *testing.T) {
-		require.NoError(t, store.Update(context.Background(), "plex", becomes(`{}`)))
-	})
-	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{}`)), "no channel of the bubble is left")
-}
-
-// G16: stores that share a path exclude each other, and nobody waits in vain.
-func TestFileStoreConcurrent(t *testing.T) {
-	dir := t.TempDir()
-	path := filepath.Join(dir, "real", "config.json")
-	require.NoError(t, os.Mkdir(filepath.Join(dir, "real"), 0o700))
-	require.NoError(t, os.Symlink("real", filepath.Join(dir, "link")))
-	var wg sync.WaitGroup
-	const writers, updates = 8, 12
-	for i := range writers {
-		store := plexauth.NewFileStore(path)
-		if i%2 == 1 { // by another name
-			store = plexauth.NewFileStore(filepath.Join(dir, "link", "config.json"))
-		}
-		wg.Go(func() {
-			for j := range updates {
-				name := fmt.Sprintf("w%d-%d", i, j)
-				assert.NoError(t, store.Update(t.Context(), "plex", func(current json.RawMessage) (json.RawMessage, error) {
-					return withMember(current, name)
-				}))
-			}
-		})
-	}
-	stop := make(chan struct{})
-	var readers sync.WaitGroup
-	for range 2 {
-		readers.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				default:
-				}
-				_, err := plexauth.NewFileStore(path).Load(t.Context(), "plex")
-				assert.NoError(t, err)
-			}
-		})
-	}
-	wg.Wait()
-	close(stop)
-	readers.Wait()
-	raw, err := plexauth.NewFileStore(path).Load(t.Context(), "plex")
-	require.NoError(t, err)
-	var all map[string]bool
-	require.NoError(t, json.Unmarshal(raw, &all))
-	assert.Len(t, all, writers*updates)
-	checkNoLitter(t, path, "config.json", "config.json.lock")
-}
-
-func withMember(current json.RawMessage, name string) (json.RawMessage, error) {
-	all := map[string]bool{}
-	if current != nil {
-		if err := json.Unmarshal(current, &all); err != nil {
-			return nil, err
-		}
-	}
-	all[name] = true
-	return json.Marshal(all)
-}
-
-func TestFileStoreLargeDocument(t *testing.T) {
-	big := `{"a":[` + strings.Repeat(`{"k":"value","n":10.0},`, 450_000) + `0],"plex":{"x":1},"z":0}`
-	path := fileWith(t, big)
-	require.Greater(t, len(big), 10_000_000)
-	require.NoError(t, plexauth.NewFileStore(path).Update(t.Context(), "plex", becomes(`{"x":2}`)))
-	assert.True(t, content(t, path) == strings.Replace(big, `{"x":1}`, "{\n    \"x\": 2\n  }", 1))
-}
-
-// The second is the same read, edit and rename as anyone would write it, without
-// lock and sync, in the same run.
-func BenchmarkFileStoreUpdate(b *testing.B) {
-	doc, err := os.ReadFile("internal/ordered/testdata/crosswatch.json")
-	require.NoError(b, err)
-	b.Run("FileStore", func(b *testing.B) {
-		path := filepath.Join(b.TempDir(), "config.json")
-		require.NoError(b, os.WriteFile(path, doc, 0o600))
-		store := plexauth.NewFileStore(path)
-		n := 0
-		for b.Loop() {
-			n++
-			if err := store.Update(b.Context(), "plex", becomes(fmt.Sprintf(`{"n":%d}`, n))); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("without lock and sync", func(b *testing.B) {
-		path := filepath.Join(b.TempDir(), "config.json")
-		require.NoError(b, os.WriteFile(path, doc, 0o600))
-		n := 0
-		for b.Loop() {
-			n++
-			data, err := os.ReadFile(path)
-			if err != nil {
-				b.Fatal(err)
-			}
-			var all map[string]json.RawMessage
-			if err := json.Unmarshal(data, &all); err != nil {
-				b.Fatal(err)
-			}
-			all["plex"] = json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))
-			if data, err = json.MarshalIndent(all, "", "  "); err != nil {
-				b.Fatal(err)
-			}
-			if err := errors.Join(os.WriteFile(path+".tmp", data, 0o600), os.Rename(path+".tmp", path)); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }

@@ -1,0 +1,122 @@
+package crosswatch_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/fernet/fernet-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+// CrossWatch's reading of a key: what decodes to 32 bytes is a key, anything
+// else is hashed.
+func TestKeyNormalisation(t *testing.T) {
+	a42 := strings.Repeat("A", 42)
+	for text, effective := range map[string]string{
+		phrase:                      "xLvLH77JnWW_WdhcjLYu4tuWPw_hBvSD2a-nO9Tjmoo=",
+		"hunter2":                   "9S-9MrKzuG_4jvbEkGKChfSCrxXdyylUH5S89Saj9sc=",
+		" " + k1 + "\n":             k1,
+		strings.TrimSuffix(k1, "="): "6oZqdX5MOLq_qBJ8vppAnT4fk6AP8UiP9zX8-Rev_9A=",
+		a42 + "/=":                  a42 + "_=",
+		a42 + "_=":                  a42 + "_=",
+		k1 + "!!":                   k1,
+		k1 + "AAAA":                 k1,
+		"ABCD EFGH IJKL MNOP QRST UVWX YZab cdef ghij klmn opq=": "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopq=",
+		"é" + k1 + "é": k1,
+		"ééé":          "NVtyJuIMtWR3TvmUQud6wAMQBiS0K1qSlE8NrXWxJrA=",
+	} {
+		key, err := fernet.DecodeKey(effective)
+		require.NoError(t, err)
+		token, err := fernet.EncryptAndSign([]byte("TEST_plain"), key)
+		require.NoError(t, err)
+		dir := directory(t, `{"plex":{"account_token":"enc:v1:`+string(token)+`"}}`, text)
+		assert.Equal(t, `{"account_token":"TEST_plain"}`, load(t, open(t, dir)), "%q", text)
+	}
+	_, err := open(t, directory(t, `{"plex":{"account_token":"`+ourToken+`"}}`, " \n")).Load(t.Context(), "plex")
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "empty")
+}
+
+// G17: a key that cannot be used is found before a PIN is made, also while
+// nothing is encrypted yet.
+func TestCheckKey(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":""}}`, " ")
+	err := open(t, dir).Check(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, ".cw_master_key")
+	require.NoError(t, os.Remove(filepath.Join(dir, ".cw_master_key")))
+	require.NoError(t, open(t, dir).Check(t.Context()))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, ".cw_master_key"), 0o700))
+	assert.ErrorIs(t, open(t, dir).Check(t.Context()), plexauth.ErrStore)
+}
+
+// The key is made once, under the lock, by however many start together.
+func TestKeyIsMadeOnce(t *testing.T) {
+	dir := directory(t, "{}", "")
+	var wg sync.WaitGroup
+	for i := range 8 {
+		s := open(t, dir)
+		wg.Go(func() {
+			assert.NoError(t, s.Update(t.Context(), "plex", func(cur json.RawMessage) (json.RawMessage, error) {
+				m := map[string]any{}
+				if cur != nil {
+					if err := json.Unmarshal(cur, &m); err != nil {
+						return nil, err
+					}
+				}
+				m[fmt.Sprintf("t%d_token", i)] = "TEST_secret"
+				return json.Marshal(m)
+			}))
+		})
+	}
+	wg.Wait()
+	key, err := os.ReadFile(filepath.Join(dir, ".cw_master_key"))
+	require.NoError(t, err)
+	assert.Len(t, key, 44)
+	info, err := os.Stat(filepath.Join(dir, ".cw_master_key"))
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o600), info.Mode())
+	assert.Equal(t, 8, strings.Count(load(t, open(t, dir)), "TEST_secret"))
+	names, err := filepath.Glob(filepath.Join(dir, "*"))
+	require.NoError(t, err)
+	assert.Len(t, names, 3, "config.json, its lock and the key: no litter")
+}
+
+// As in CrossWatch, reading the key gives its file back mode 0600. What only
+// looks like it by a link is left alone, and read all the same.
+func TestKeyIsProtected(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no modes on Windows")
+	}
+	const config = `{"plex":{"account_token":"` + ourToken + `"}}`
+	mode := func(path string) os.FileMode {
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		return info.Mode()
+	}
+	for _, old := range []os.FileMode{0o644, 0o660, 0o400, 0o600} {
+		dir := directory(t, config, k1)
+		key := filepath.Join(dir, ".cw_master_key")
+		require.NoError(t, os.Chmod(key, old))
+		assert.Contains(t, load(t, open(t, dir)), "plex-token-123")
+		assert.Equal(t, os.FileMode(0o600), mode(key), "was %v", old)
+	}
+	for name, link := range map[string]func(from, to string) error{"symbolic": os.Symlink, "hard": os.Link} {
+		dir := directory(t, config, "")
+		other := filepath.Join(t.TempDir(), "other")
+		require.NoError(t, os.WriteFile(other, []byte(k1), 0o600))
+		require.NoError(t, os.Chmod(other, 0o644))
+		require.NoError(t, link(other, filepath.Join(dir, ".cw_master_key")))
+		assert.Contains(t, load(t, open(t, dir)), "plex-token-123", name)
+		assert.Equal(t, os.FileMode(0o644), mode(other), name)
+	}
+}

@@ -1,0 +1,159 @@
+package crosswatch_test
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/fernet/fernet-go"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/crosswatch"
+)
+
+// The vectors of CrossWatch's own encryption, with each source of the key.
+func TestVectors(t *testing.T) {
+	for name, tc := range map[string]struct{ stored, plain, file, env1, env2 string }{
+		"key file":             {ourToken, "plex-token-123", k1, "", ""},
+		"key file with spaces": {ourToken, "plex-token-123", "  " + k1 + "\n", "", ""},
+		"not ASCII":            {utfToken, "tökén", k1, "", ""},
+		"variable":             {ourToken, "plex-token-123", "", k1, ""},
+		"second variable":      {ourToken, "plex-token-123", "", "  ", k1},
+		"variable first":       {ourToken, "plex-token-123", phrase, k1, phrase},
+		"phrase":               {byPhrase, "plex-token-123", phrase, "", ""},
+		"space after prefix":   {"enc:v1: \\n" + strings.TrimPrefix(ourToken, "enc:v1:"), "plex-token-123", k1, "", ""},
+		"in clear":             {"plex-token-123", "plex-token-123", "", "", ""},
+		"empty":                {"", "", "", "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := directory(t, `{"plex":{"account_token":"`+tc.stored+`","instances":{"PLEX-P01":{"home_pin":"`+tc.stored+`"}}}}`, tc.file)
+			t.Setenv("CW_CONFIG_KEY", tc.env1)
+			t.Setenv("CROSSWATCH_CONFIG_KEY", tc.env2)
+			var m struct {
+				AccountToken string `json:"account_token"`
+				Instances    map[string]struct {
+					HomePIN string `json:"home_pin"`
+				}
+			}
+			require.NoError(t, json.Unmarshal([]byte(load(t, open(t, dir))), &m))
+			assert.Equal(t, tc.plain, m.AccountToken)
+			assert.Equal(t, tc.plain, m.Instances["PLEX-P01"].HomePIN)
+		})
+	}
+}
+
+// CrossWatch's list of sensitive places.
+func TestSensitivePlaces(t *testing.T) {
+	dir := directory(t, "{}", k1)
+	s := open(t, dir)
+	require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+		return json.RawMessage(`{"account_token":"S","pms_token":"S","home_pin":"S","webhook_secret":"S","token":"S","password":"S","some_token":"S"," ACCOUNT_Token ":"S",
+			"pms":{"x_plex_token":"S","url":"P"},"list":["P",{"secret":"S"}],"_pending_pin":{"account_token":"S","code":"P"},"_device":{"secret":"S"},
+			"pms_token_server":"P","client_id":"P","machine_id":"P","username":"P","label":"P","token_url":"P","empty_token":"","api_key":7}`), nil
+	}))
+	var doc struct {
+		Plex json.RawMessage `json:"plex"`
+	}
+	require.NoError(t, json.Unmarshal([]byte(file(t, dir)), &doc))
+	assert.NotContains(t, string(doc.Plex), `"S"`)
+	assert.Equal(t, 9, strings.Count(string(doc.Plex), `"P"`))
+	assert.Equal(t, 12, strings.Count(string(doc.Plex), "enc:v1:"))
+	assert.Contains(t, string(doc.Plex), `"empty_token": ""`)
+}
+
+// In other namespaces CrossWatch has a few more, which are left as they are.
+func TestOtherNamespaces(t *testing.T) {
+	for namespace, doc := range map[string]string{
+		"security":   `{"webhook_ids":{"plex":"S","list":["S"]},"webhooks":"P"}`,
+		"scheduling": `{"webhooks":{"url":"S","start_url":"S","name":"P","more":{"failure_url":"S"}},"url":"P"}`,
+	} {
+		dir := directory(t, "{}", k1)
+		s := open(t, dir)
+		require.NoError(t, s.Update(t.Context(), namespace, func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(doc), nil }))
+		got := file(t, dir)
+		assert.NotContains(t, got, `"S"`, namespace)
+		assert.Equal(t, strings.Count(doc, `"S"`), strings.Count(got, "enc:v1:"), namespace)
+		assert.Equal(t, strings.Count(doc, `"P"`), strings.Count(got, `"P"`), namespace)
+	}
+}
+
+// A secret in clear that looks encrypted would stop CrossWatch.
+func TestLooksEncrypted(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":""}}`, k1)
+	s := open(t, dir)
+	err := s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+		return json.RawMessage(`{"account_token":"enc:v1:TEST_not-encrypted"}`), nil
+	})
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "plex.account_token")
+	assert.NotContains(t, err.Error(), "TEST_")
+	assert.Equal(t, `{"plex":{"account_token":""}}`, file(t, dir))
+}
+
+// A token without a message, signed with the right key.
+func TestSignedNothing(t *testing.T) {
+	key, err := fernet.DecodeKey(k1)
+	require.NoError(t, err)
+	for _, n := range []int{9, 25, 26, 40} {
+		token := append([]byte{0x80}, make([]byte, n-1)...)
+		mac := hmac.New(sha256.New, key[:16])
+		mac.Write(token)
+		dir := directory(t, `{"plex":{"account_token":"enc:v1:`+base64.URLEncoding.EncodeToString(mac.Sum(token))+`"}}`, k1)
+		_, err := open(t, dir).Load(t.Context(), "plex")
+		require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
+	}
+}
+
+// A secret that cannot be decrypted is named, and nothing is written.
+func TestUndecryptable(t *testing.T) {
+	for name, tc := range map[string]struct{ stored, key string }{
+		"no key": {ourToken, ""}, "another key": {ourToken, phrase}, "cut": {ourToken[:60], k1}, "nothing": {"enc:v1:", k1}, "garbage": {"enc:v1:%%%", k1},
+		"a bit off": {strings.Replace(ourToken, "aEgi", "aEgj", 1), k1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			config := `{"plex":{"instances":{"P":{"account_token":"` + tc.stored + `"}}}}`
+			dir := directory(t, config, tc.key)
+			s := open(t, dir)
+			_, err := s.Load(t.Context(), "plex")
+			var secret *crosswatch.SecretError
+			require.ErrorAs(t, err, &secret)
+			assert.Equal(t, "plex.instances.P.account_token", secret.Field)
+			assert.ErrorIs(t, err, plexauth.ErrCorruptConfig)
+			assert.ErrorIs(t, err, plexauth.ErrStore)
+			if len(tc.stored) > 20 {
+				assert.NotContains(t, err.Error(), tc.stored[8:20])
+			}
+			err = s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(`{"a":1}`), nil })
+			require.ErrorAs(t, err, &secret)
+			require.ErrorAs(t, s.Check(t.Context()), &secret)
+			assert.Equal(t, config, file(t, dir))
+		})
+	}
+}
+
+// No text makes a panic, or anything but a typed error.
+func FuzzSecret(f *testing.F) {
+	for _, v := range []string{ourToken, utfToken, byPhrase, "enc:v1:", "enc:v1:gAAAAA==", "plain", ""} {
+		f.Add(v, k1)
+		f.Add(v, phrase)
+	}
+	f.Fuzz(func(t *testing.T, stored, key string) {
+		text, err := json.Marshal(stored)
+		require.NoError(t, err)
+		dir := directory(t, `{"plex":{"account_token":`+string(text)+`}}`, key)
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		raw, err := s.Load(t.Context(), "plex")
+		if err != nil {
+			require.ErrorIs(t, err, plexauth.ErrStore)
+			return
+		}
+		require.True(t, json.Valid(raw))
+	})
+}

@@ -1,0 +1,301 @@
+package crosswatch_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/crosswatch"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// running is a CrossWatch as it is: it reads the whole file, takes its time,
+// and writes all of it back.
+type running struct {
+	dir string
+	mu  sync.Mutex
+}
+
+func (c *running) read(t *testing.T) map[string]any {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := os.ReadFile(filepath.Join(c.dir, "config.json"))
+	require.NoError(t, err)
+	dec := json.NewDecoder(bytes.NewReader(b))
+	dec.UseNumber()
+	m := map[string]any{}
+	require.NoError(t, dec.Decode(&m))
+	return m
+}
+
+func (c *running) write(t *testing.T, m map[string]any) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	b, err := json.MarshalIndent(m, "", "  ")
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(c.dir, "config.tmp"), b, 0o600))
+	require.NoError(t, os.Rename(filepath.Join(c.dir, "config.tmp"), filepath.Join(c.dir, "config.json")))
+}
+
+// G16: CrossWatch writes an old copy of everything over a login, again and
+// again; the login stays, and so does what CrossWatch changed.
+func TestRunningCrossWatch(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":"","client_id":"","instances":{}},"scheduling":{"n":0}}`, k1)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		plex := plextest.NewServer()
+		defer plex.Close()
+		alice := plex.AddUser(plextest.User{Username: "alice"})
+		auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: s, HTTPClient: plex.Client(), Instance: "PLEX-P01"})
+		require.NoError(t, err)
+
+		theirs := &running{dir: dir}
+		stop := make(chan struct{})
+		var wg sync.WaitGroup
+		wg.Go(func() { // as its PIN waiter: every second a copy of 400 ms ago
+			for i := range 30 {
+				old := theirs.read(t)
+				time.Sleep(400 * time.Millisecond)
+				old["scheduling"] = map[string]any{"n": i + 1}
+				theirs.write(t, old)
+				select {
+				case <-time.After(time.Second):
+				case <-stop:
+					return
+				}
+			}
+		})
+		slow := theirs.read(t) // and one that takes long, as an inspection does
+		wg.Go(func() {
+			time.Sleep(20 * time.Second)
+			theirs.write(t, slow)
+		})
+
+		_, err = auth.Login(t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error {
+			time.AfterFunc(3500*time.Millisecond, func() {
+				assert.NoError(t, plex.Approve(pin.Code, alice))
+			})
+			return nil
+		})
+		if errors.Is(err, plexauth.ErrNoPendingPin) || errors.Is(err, plexauth.ErrPinSuperseded) {
+			t.Fatal("the pending login was lost: ", err)
+		}
+		require.NoError(t, err)
+		time.Sleep(70 * time.Second)
+		close(stop)
+		wg.Wait()
+		st, err := auth.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, st.Connected)
+		v, err := auth.Settings(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, plex.Token(alice, v.ClientID), v.AccountToken.Secret())
+		assert.Nil(t, st.Pending, "what was removed stays removed")
+		assert.NotContains(t, file(t, dir), "FAKE_")
+	})
+}
+
+// G16: somebody saves the settings in a browser that has read them before: what
+// is not secret comes back as it was, what he changed stays, the secrets are
+// CrossWatch's own business.
+func TestSettingsSavedInBrowser(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":"","username":"","label":"old","_plexauth_revision":"386d0000-a1b2"}}`, k1)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		theirs := &running{dir: dir}
+		form := theirs.read(t)["plex"].(map[string]any)
+		require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+			return json.RawMessage(`{"account_token":"TEST_a","username":"alice","label":"old","_cloud":{"account_id":7}}`), nil
+		}))
+		time.Sleep(1500 * time.Millisecond) // past the first look
+		form["label"] = "new"
+		delete(form, "account_token") // masked: "keep what is there"
+		present := theirs.read(t)
+		for key, value := range form {
+			present["plex"].(map[string]any)[key] = value
+		}
+		theirs.write(t, present)
+		want := `{"account_token":"TEST_a","username":"alice","label":"new","_cloud":{"account_id":7}}`
+		assert.JSONEq(t, want, load(t, s), "at once")
+		time.Sleep(2 * time.Minute)
+		assert.JSONEq(t, want, load(t, s))
+		plain, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		assert.JSONEq(t, want, load(t, plain), "and in the file")
+	})
+}
+
+// What somebody changes in the present file is not fought, whatever it is:
+// only an old copy gives itself away.
+func TestDeliberateChange(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":"","client_id":"c","instances":{"P":{"account_token":""}},"_plexauth_revision":"386d0000-a1b2"}}`, k1)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		assert.NotContains(t, load(t, s), "revision", "callers do not see it")
+		theirs := &running{dir: dir}
+		for name, take := range map[string]func(plex map[string]any){
+			"a disconnected profile": func(plex map[string]any) {
+				plex["instances"].(map[string]any)["P"] = map[string]any{"account_token": ""}
+			},
+			"a reset": func(plex map[string]any) {
+				clear(plex)
+				plex["account_token"] = ""
+				plex["instances"] = map[string]any{"P": map[string]any{"account_token": ""}}
+			},
+			"a third value": func(plex map[string]any) {
+				plex["instances"].(map[string]any)["P"] = map[string]any{"account_token": "TEST_third"}
+			},
+		} {
+			require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+				return json.RawMessage(`{"account_token":"","client_id":"c","instances":{"P":{"account_token":"TEST_a"}}}`), nil
+			}))
+			m := theirs.read(t)
+			take(m["plex"].(map[string]any))
+			theirs.write(t, m)
+			assert.NotContains(t, load(t, s), "TEST_a", name)
+			time.Sleep(2 * time.Minute)
+			assert.NotContains(t, load(t, s), "TEST_a", name)
+		}
+	})
+}
+
+// Two processes of ours: what the other one takes back stays taken back.
+func TestOtherStore(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":""}}`, k1)
+	synctest.Test(t, func(t *testing.T) {
+		var stores [2]*crosswatch.Store
+		for i := range stores {
+			s, err := crosswatch.Open(dir)
+			require.NoError(t, err)
+			defer s.Close()
+			stores[i] = s
+		}
+		for i, value := range []string{"TEST_a", ""} {
+			require.NoError(t, stores[i].Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+				return json.RawMessage(`{"account_token":"` + value + `"}`), nil
+			}))
+		}
+		assert.Equal(t, `{"account_token":""}`, load(t, stores[0]))
+		time.Sleep(2 * time.Minute)
+		assert.Equal(t, `{"account_token":""}`, load(t, stores[0]))
+		assert.Equal(t, `{"account_token":""}`, load(t, stores[1]))
+	})
+}
+
+// G16: what CrossWatch has overwritten is repeated also where another process of
+// ours has written upon that old copy.
+func TestOtherStoreOnOldCopy(t *testing.T) {
+	for name, config := range map[string]string{
+		"first":       `{"plex":{"account_token":"","username":""}}`,
+		"not first":   `{"plex":{"account_token":"","username":"","_plexauth_revision":"386d0000-a1b2"}}`,
+		"no revision": `{"plex":{"account_token":"","username":"","_plexauth_revision":7}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := directory(t, config, k1)
+			synctest.Test(t, func(t *testing.T) {
+				theirs := &running{dir: dir}
+				old := theirs.read(t)
+				time.Sleep(time.Second)
+				for i, edit := range [][2]string{{`"account_token":""`, `"account_token":"TEST_a"`}, {`"username":""`, `"username":"alice"`}} {
+					s, err := crosswatch.Open(dir)
+					require.NoError(t, err)
+					defer s.Close()
+					compact := func(cur json.RawMessage) (json.RawMessage, error) {
+						var b bytes.Buffer
+						err := json.Compact(&b, cur)
+						return json.RawMessage(strings.Replace(b.String(), edit[0], edit[1], 1)), err
+					}
+					require.NoError(t, s.Update(t.Context(), "plex", compact))
+					if i == 0 {
+						theirs.write(t, old)
+					}
+				}
+				time.Sleep(2 * time.Minute)
+				s, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				assert.JSONEq(t, `{"account_token":"TEST_a","username":"alice"}`, load(t, s))
+			})
+		})
+	}
+}
+
+// The names of many Updates do not pile up, and an Update that is no longer
+// among them is not repeated.
+func TestManyUpdates(t *testing.T) {
+	dir := directory(t, `{"plex":{"n":"0"}}`, k1)
+	synctest.Test(t, func(t *testing.T) {
+		mine, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer mine.Close()
+		other, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer other.Close()
+		set := func(s *crosswatch.Store, n string) {
+			require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+				return json.RawMessage(`{"n":"` + n + `"}`), nil
+			}))
+		}
+		set(mine, "mine")
+		for i := range 100 {
+			set(other, fmt.Sprint(i))
+		}
+		set(other, "0")
+		assert.Less(t, len(file(t, dir)), 350)
+		time.Sleep(2 * time.Minute)
+		assert.JSONEq(t, `{"n":"0"}`, load(t, mine))
+	})
+}
+
+// The fight is bounded, and Close ends it after a last look.
+func TestBounded(t *testing.T) {
+	const config = `{"plex":{"account_token":""}}`
+	dir := directory(t, config, k1)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		theirs := &running{dir: dir}
+		old := theirs.read(t)
+		set := func() {
+			require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+				return json.RawMessage(`{"account_token":"TEST_a"}`), nil
+			}))
+		}
+		set()
+		repeated := 0
+		for range 1000 {
+			theirs.write(t, old)
+			time.Sleep(100 * time.Millisecond)
+			if strings.Contains(file(t, dir), "enc:v1:") {
+				repeated++
+			}
+		}
+		assert.LessOrEqual(t, repeated, 5)
+		assert.Positive(t, repeated)
+
+		set()
+		theirs.write(t, old)
+		require.NoError(t, s.Close())
+		assert.Contains(t, load(t, s), "TEST_a", "a last look")
+		theirs.write(t, old)
+		time.Sleep(5 * time.Minute)
+		assert.NotContains(t, file(t, dir), "enc:v1:", "and none after")
+	})
+}

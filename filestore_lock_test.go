@@ -1,0 +1,140 @@
+package plexauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gofrs/flock"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+// holdLock takes the lock as another program would.
+func holdLock(t *testing.T, path string) (release func()) {
+	t.Helper()
+	l := flock.New(path + ".lock")
+	locked, err := l.TryLock()
+	require.NoError(t, err)
+	require.True(t, locked)
+	t.Cleanup(func() { _ = l.Close() })
+	return func() { require.NoError(t, l.Close()) }
+}
+
+// G9, G16: a busy lock is waited for until ctx ends, and the error says who
+// has it.
+func TestFileStoreBusy(t *testing.T) {
+	path := fileWith(t, "{}")
+	store := plexauth.NewFileStore(path)
+	release := holdLock(t, path)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Millisecond)
+	defer cancel()
+	for _, err := range []error{store.Update(ctx, "plex", becomes(`{}`)), store.Check(ctx)} {
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		require.ErrorIs(t, err, plexauth.ErrStore)
+	}
+	_, err := store.Load(t.Context(), "plex")
+	require.NoError(t, err, "reading needs no lock")
+	ended, stop := context.WithCancelCause(t.Context())
+	time.AfterFunc(30*time.Millisecond, func() { stop(errors.New("a cause of one's own")) })
+	require.ErrorIs(t, store.Update(ended, "plex", becomes(`{}`)), context.Canceled)
+
+	done := make(chan error, 1)
+	go func() { done <- store.Update(t.Context(), "plex", becomes(`{"a":1}`)) }()
+	select {
+	case err := <-done:
+		t.Fatal("did not wait", err)
+	case <-time.After(60 * time.Millisecond):
+	}
+	release()
+	require.NoError(t, <-done)
+}
+
+// A lock that nobody gives back is given up after half a minute.
+func TestFileStoreGivesUp(t *testing.T) {
+	path := fileWith(t, "{}")
+	release := holdLock(t, path)
+	store := plexauth.NewFileStore(path)
+	synctest.Test(t, func(t *testing.T) {
+		began := time.Now()
+		err := store.Update(context.Background(), "plex", becomes(`{}`))
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		assert.NotErrorIs(t, err, context.DeadlineExceeded, "no deadline of the caller's")
+		assert.Contains(t, err.Error(), "locked by")
+		assert.Equal(t, 30*time.Second, time.Since(began))
+	})
+	release()
+	synctest.Test(t, func(t *testing.T) {
+		require.NoError(t, store.Update(context.Background(), "plex", becomes(`{}`)))
+	})
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{}`)), "no channel of the bubble is left")
+}
+
+// G16: stores that share a path exclude each other, and nobody waits in vain.
+func TestFileStoreConcurrent(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "real", "config.json")
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "real"), 0o700))
+	require.NoError(t, os.Symlink("real", filepath.Join(dir, "link")))
+	var wg sync.WaitGroup
+	const writers, updates = 8, 12
+	for i := range writers {
+		store := plexauth.NewFileStore(path)
+		if i%2 == 1 { // by another name
+			store = plexauth.NewFileStore(filepath.Join(dir, "link", "config.json"))
+		}
+		wg.Go(func() {
+			for j := range updates {
+				name := fmt.Sprintf("w%d-%d", i, j)
+				assert.NoError(t, store.Update(t.Context(), "plex", func(current json.RawMessage) (json.RawMessage, error) {
+					return withMember(current, name)
+				}))
+			}
+		})
+	}
+	stop := make(chan struct{})
+	var readers sync.WaitGroup
+	for range 2 {
+		readers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_, err := plexauth.NewFileStore(path).Load(t.Context(), "plex")
+				assert.NoError(t, err)
+			}
+		})
+	}
+	wg.Wait()
+	close(stop)
+	readers.Wait()
+	raw, err := plexauth.NewFileStore(path).Load(t.Context(), "plex")
+	require.NoError(t, err)
+	var all map[string]bool
+	require.NoError(t, json.Unmarshal(raw, &all))
+	assert.Len(t, all, writers*updates)
+	checkNoLitter(t, path, "config.json", "config.json.lock")
+}
+
+func withMember(current json.RawMessage, name string) (json.RawMessage, error) {
+	all := map[string]bool{}
+	if current != nil {
+		if err := json.Unmarshal(current, &all); err != nil {
+			return nil, err
+		}
+	}
+	all[name] = true
+	return json.Marshal(all)
+}

@@ -1,0 +1,137 @@
+package plexauth_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+// A change that changes nothing does not touch the file.
+func TestFileStoreNoWriteWithoutChange(t *testing.T) {
+	doc := "{\n  \"plex\": {\n    \"a\": 1.0\n  }\n}\n"
+	path := fileWith(t, doc)
+	before, err := os.Stat(path)
+	require.NoError(t, err)
+	store := plexauth.NewFileStore(path)
+	for name, edit := range map[string]func(json.RawMessage) (json.RawMessage, error){
+		"the same bytes":    func(current json.RawMessage) (json.RawMessage, error) { return current, nil },
+		"other white space": becomes(`{"a":1.0}`),
+	} {
+		require.NoError(t, store.Update(t.Context(), "plex", edit), name)
+		after, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.True(t, os.SameFile(before, after), name)
+	}
+	require.NoError(t, store.Update(t.Context(), "absent", becomes("")))
+	require.NoError(t, store.Check(t.Context()))
+	compact := fileWith(t, `{"plex":{"a":1.0}}`)
+	require.NoError(t, plexauth.NewFileStore(compact).Update(t.Context(), "plex", becomes(`{"a":1.0}`)))
+	assert.Equal(t, `{"plex":{"a":1.0}}`, content(t, compact), "nothing is formatted anew for its own sake")
+	after, err := os.Stat(path)
+	require.NoError(t, err)
+	assert.True(t, os.SameFile(before, after))
+	assert.Equal(t, doc, content(t, path))
+}
+
+// G15: the mode of a file that exists is kept.
+func TestFileStoreKeepsMode(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("no modes on Windows")
+	}
+	for _, mode := range []os.FileMode{0o600, 0o640, 0o664, 0o400} {
+		path := fileWith(t, "{}")
+		require.NoError(t, os.Chmod(path, mode))
+		require.NoError(t, plexauth.NewFileStore(path).Update(t.Context(), "plex", becomes(`{"a":1}`)))
+		info, err := os.Stat(path)
+		require.NoError(t, err)
+		assert.Equal(t, mode, info.Mode().Perm())
+	}
+}
+
+// G15: what a killed process leaves behind is removed, nothing else is.
+func TestFileStoreRemovesLitter(t *testing.T) {
+	path := fileWith(t, "{}")
+	dir := filepath.Dir(path)
+	others := []string{
+		"config.1700000000.12.34.0123abcd.tmp",            // CrossWatch's
+		".config.json.plexauth-0123456789abcdef.tmp.bak",  // somebody's copy
+		".config.json.plexauth-0123456789abcde.tmp",       // too short
+		".config.json.plexauth-0123456789abcdeg.tmp",      // no hex
+		".other.json.plexauth-0123456789abcdef.tmp",       // another store's
+		"config.json.backup_20260101_000000_000000",       // CrossWatch's
+		".config.json.plexauth-fedcba9876543210-mine.tmp", // somebody's
+	}
+	for _, name := range others {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
+	}
+	litter := filepath.Join(dir, ".config.json.plexauth-0123456789abcdef.tmp")
+	for _, call := range []func(*plexauth.FileStore) error{
+		func(s *plexauth.FileStore) error { return s.Update(t.Context(), "plex", becomes(`{"a":1}`)) },
+		func(s *plexauth.FileStore) error { return s.Update(t.Context(), "plex", becomes(`{"a":1}`)) }, // changes nothing
+		func(s *plexauth.FileStore) error { return s.Check(t.Context()) },
+	} {
+		require.NoError(t, os.WriteFile(litter, []byte("{"), 0o600))
+		require.NoError(t, call(plexauth.NewFileStore(path)))
+		checkNoLitter(t, path, append(others, "config.json", "config.json.lock")...)
+	}
+}
+
+func TestFileStoreLargeDocument(t *testing.T) {
+	big := `{"a":[` + strings.Repeat(`{"k":"value","n":10.0},`, 450_000) + `0],"plex":{"x":1},"z":0}`
+	path := fileWith(t, big)
+	require.Greater(t, len(big), 10_000_000)
+	require.NoError(t, plexauth.NewFileStore(path).Update(t.Context(), "plex", becomes(`{"x":2}`)))
+	assert.True(t, content(t, path) == strings.Replace(big, `{"x":1}`, "{\n    \"x\": 2\n  }", 1))
+}
+
+// The second is the same read, edit and rename as anyone would write it, without
+// lock and sync, in the same run.
+func BenchmarkFileStoreUpdate(b *testing.B) {
+	doc, err := os.ReadFile("internal/ordered/testdata/crosswatch.json")
+	require.NoError(b, err)
+	b.Run("FileStore", func(b *testing.B) {
+		path := filepath.Join(b.TempDir(), "config.json")
+		require.NoError(b, os.WriteFile(path, doc, 0o600))
+		store := plexauth.NewFileStore(path)
+		n := 0
+		for b.Loop() {
+			n++
+			if err := store.Update(b.Context(), "plex", becomes(fmt.Sprintf(`{"n":%d}`, n))); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("without lock and sync", func(b *testing.B) {
+		path := filepath.Join(b.TempDir(), "config.json")
+		require.NoError(b, os.WriteFile(path, doc, 0o600))
+		n := 0
+		for b.Loop() {
+			n++
+			data, err := os.ReadFile(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var all map[string]json.RawMessage
+			if err := json.Unmarshal(data, &all); err != nil {
+				b.Fatal(err)
+			}
+			all["plex"] = json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))
+			if data, err = json.MarshalIndent(all, "", "  "); err != nil {
+				b.Fatal(err)
+			}
+			if err := errors.Join(os.WriteFile(path+".tmp", data, 0o600), os.Rename(path+".tmp", path)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
