@@ -1,0 +1,218 @@
+package storetest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plexauth/plexauth"
+)
+
+// brokenUpdates are broken in how an Update goes.
+var brokenUpdates = []brokenStore{
+	{"writes {} where nothing was and nothing is to be", "no change", edited(func(current, next json.RawMessage) json.RawMessage {
+		// but for a namespace that was removed before
+		if current == nil && next == nil {
+			return json.RawMessage(`{}`)
+		}
+		return next
+	})},
+	{"formats anew with every write", "no change", edited(func(current, next json.RawMessage) json.RawMessage {
+		if bytes.Equal(current, next) && next != nil {
+			return append(bytes.Clone(next), ' ')
+		}
+		return next
+	})},
+	{"hides the error of an edit", "edit's error", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			err := good.Update(ctx, namespace, edit)
+			if err != nil && strings.HasSuffix(err.Error(), "an edit that fails") {
+				return errors.New(err.Error())
+			}
+			return err
+		}
+	})},
+	{"writes although the edit failed", "edit's error", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			var failed error
+			err := good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				next, err := edit(current)
+				if err != nil && next != nil {
+					failed, err = err, nil
+				}
+				return next, err
+			})
+			return errors.Join(err, failed)
+		}
+	})},
+	{"takes anything for an object", "not an object", edited0(func(next json.RawMessage) json.RawMessage {
+		if next != nil && !json.Valid(next) {
+			return next
+		}
+		return json.RawMessage(`{"n":1}`)
+	})},
+	{"takes no bytes for nil", "not an object", edited0(func(next json.RawMessage) json.RawMessage {
+		if len(next) == 0 {
+			return nil
+		}
+		return next
+	})},
+	{"stays locked after a panic", "panic", one(func(b *broken, good *plexauth.MemoryStore) {
+		turn := make(chan struct{}, 1)
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			select {
+			case turn <- struct{}{}:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			err := good.Update(ctx, namespace, edit)
+			<-turn // not deferred
+			return err
+		}
+	})},
+	{"lends current", "current is edit's own", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			var lent json.RawMessage
+			err := good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				lent = current
+				return edit(current)
+			})
+			if bytes.HasPrefix(lent, []byte("XX")) { // as if it had been its own
+				_ = good.Update(ctx, namespace, func(json.RawMessage) (json.RawMessage, error) {
+					return json.RawMessage(`{"X":1}`), nil
+				})
+			}
+			return err
+		}
+	})},
+	{"compares with what it lent", "current is edit's own", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				before := bytes.Clone(current)
+				next, err := edit(current)
+				if err == nil && len(next) > 0 && bytes.Equal(current, next) {
+					return before, nil // no change, it seems
+				}
+				return next, err
+			})
+		}
+	})},
+	{"keeps what an edit returned", "the result is the caller's", one(func(b *broken, good *plexauth.MemoryStore) {
+		results := map[string]json.RawMessage{}
+		var mu sync.Mutex
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				next, err := edit(current)
+				if err == nil && len(current) == 0 {
+					mu.Lock()
+					defer mu.Unlock()
+					results[namespace] = next
+				}
+				return next, err
+			})
+		}
+		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if v := results[namespace]; bytes.HasPrefix(v, []byte("XX")) {
+				return bytes.Clone(v), nil
+			}
+			return good.Load(ctx, namespace)
+		}
+	})},
+	{"lends what it loaded", "a copy from Load", one(func(b *broken, good *plexauth.MemoryStore) {
+		lent := map[string]json.RawMessage{}
+		var mu sync.Mutex
+		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
+			mu.Lock()
+			defer mu.Unlock()
+			if v := lent[namespace]; bytes.HasPrefix(v, []byte("XX")) {
+				return v, nil
+			}
+			v, err := good.Load(ctx, namespace)
+			lent[namespace] = v
+			return v, err
+		}
+	})},
+	{"quotes what an edit returned", "no secret in an error", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			var next json.RawMessage
+			err := good.Update(ctx, namespace, func(current json.RawMessage) (v json.RawMessage, err error) {
+				next, err = edit(current)
+				return next, err
+			})
+			if err != nil {
+				return fmt.Errorf("writing %s: %w", next, err)
+			}
+			return nil
+		}
+	})},
+	{"quotes what is stored", "no secret in an error", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			old, _ := good.Load(context.WithoutCancel(ctx), namespace)
+			if err := good.Update(ctx, namespace, edit); err != nil {
+				return fmt.Errorf("the document %s: %w", old, err)
+			}
+			return nil
+		}
+	})},
+
+	{"reads whatever ctx says", "ctx has ended", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
+			return good.Load(context.WithoutCancel(ctx), namespace)
+		}
+	})},
+	{"asks ctx only once", "ctx ends before the commit", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			return good.Update(context.WithoutCancel(ctx), namespace, edit)
+		}
+	})},
+	{"asks ctx once more when all is done", "ctx ends after the commit", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			if err := good.Update(ctx, namespace, edit); err != nil {
+				return err
+			}
+			time.Sleep(5 * time.Millisecond) // a sync, an answer on its way
+			return ctx.Err()
+		}
+	})},
+	{"creates without looking", "first write", racy(func(old json.RawMessage) bool { return old == nil })},
+	{"writes what it read before", "concurrent edits", racy(func(old json.RawMessage) bool { return bytes.Contains(old, []byte(`"k":`)) })},
+	{"finds a good store bad", "Check", func() (first, second plexauth.ConfigStore) {
+		c := &checked{&broken{MemoryStore: plexauth.NewMemoryStore()}, func(context.Context) error { return errors.New("no") }}
+		return c, c
+	}},
+	{"tries by writing", "Check", func() (first, second plexauth.ConfigStore) {
+		good := plexauth.NewMemoryStore()
+		c := &checked{&broken{MemoryStore: good}, func(ctx context.Context) error {
+			return good.Update(ctx, "storetest", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(`{}`), nil })
+		}}
+		return c, c
+	}},
+}
+
+// racy lets an edit work on what it read some time before it writes.
+func racy(when func(current json.RawMessage) bool) func() (first, second plexauth.ConfigStore) {
+	return one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			old, err := good.Load(ctx, namespace)
+			if err != nil || !when(old) {
+				return good.Update(ctx, namespace, edit)
+			}
+			next, err := edit(bytes.Clone(old))
+			if err != nil {
+				return err
+			}
+			time.Sleep(time.Millisecond)
+			return good.Update(ctx, namespace, func(json.RawMessage) (json.RawMessage, error) { return next, nil })
+		}
+	})
+}

@@ -1,0 +1,169 @@
+package storetest_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/plexauth/plexauth"
+)
+
+// brokenValues are broken in what they store.
+var brokenValues = []brokenStore{
+	{"gives {} for what was never written", "empty", one(func(b *broken, good *plexauth.MemoryStore) {
+		var written sync.Map
+		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
+			v, err := good.Load(ctx, namespace)
+			if _, ok := written.Load(namespace); !ok && v == nil && err == nil {
+				return []byte(`{}`), nil
+			}
+			return v, err
+		}
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				next, err := edit(current)
+				if err == nil || !strings.HasSuffix(err.Error(), "gives up") {
+					written.Store(namespace, true)
+				}
+				return next, err
+			})
+		}
+	})},
+	{"merges", "round trip", edited(func(current, next json.RawMessage) json.RawMessage {
+		if next == nil || current == nil || bytes.Equal(current, next) || len(members(current)) != 1 {
+			return next
+		}
+		for key, v := range members(current) {
+			if _, ok := members(next)[key]; !ok {
+				return slices.Concat(next[:len(next)-1], []byte(","), []byte(fmt.Sprintf("%q:", key)), v, []byte("}"))
+			}
+		}
+		return next
+	})},
+	{"caches what it read first", "two handles", func() (first, second plexauth.ConfigStore) {
+		good := plexauth.NewMemoryStore()
+		var cache sync.Map
+		return good, &broken{MemoryStore: good, load: func(ctx context.Context, namespace string) ([]byte, error) {
+			v, err := good.Load(ctx, namespace)
+			if err != nil || v == nil {
+				return v, err
+			}
+			old, _ := cache.LoadOrStore(namespace, v)
+			return bytes.Clone(old.(json.RawMessage)), nil
+		}}
+	}},
+	{"shows an edit other white space", "current", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				if current == nil {
+					return edit(nil)
+				}
+				shown := append(bytes.Clone(current), '\n')
+				next, err := edit(bytes.Clone(shown))
+				if bytes.Equal(next, shown) {
+					next = current
+				}
+				return next, err
+			})
+		}
+	})},
+	{"ignores nil", "delete", edited(func(current, next json.RawMessage) json.RawMessage {
+		if next == nil && string(current) == `{"n":1}` {
+			return current
+		}
+		return next
+	})},
+	{"takes {} for nil", "empty object", edited(func(_, next json.RawMessage) json.RawMessage {
+		if string(next) == `{}` {
+			return nil
+		}
+		return next
+	})},
+	{"sorts the keys", "order", edited(func(_, next json.RawMessage) json.RawMessage {
+		m := members(next)
+		if len(m) < 2 {
+			return next
+		}
+		var parts []string
+		for _, key := range slices.Sorted(maps.Keys(m)) {
+			parts = append(parts, fmt.Sprintf("%q:%s", key, m[key]))
+		}
+		return json.RawMessage("{" + strings.Join(parts, ",") + "}")
+	})},
+	{"drops the keys it does not know", "order", edited(func(_, next json.RawMessage) json.RawMessage {
+		return bytes.Replace(next, []byte(`"a future field":[{"y":null,"b":true}],`), nil, 1)
+	})},
+	{"reads numbers as floats", "spelling", edited(func(_, next json.RawMessage) json.RawMessage {
+		return bytes.ReplaceAll(next, []byte("10.0,"), []byte("10,"))
+	})},
+	{"escapes for HTML", "spelling", edited(func(_, next json.RawMessage) json.RawMessage {
+		if !bytes.Contains(next, []byte(`"t":["<&>/"`)) {
+			return next
+		}
+		var b bytes.Buffer
+		json.HTMLEscape(&b, next)
+		return b.Bytes()
+	})},
+	{"cannot hold a NUL", "odd documents", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				next, err := edit(current)
+				if bytes.Contains(next, []byte(`\u0000`)) {
+					return nil, errors.New("unsupported Unicode escape sequence")
+				}
+				return next, err
+			})
+		}
+	})},
+	{"keeps only so much", "large documents", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				next, err := edit(current)
+				if len(next) > 1<<16 {
+					return nil, errors.New("value too long")
+				}
+				return next, err
+			})
+		}
+	})},
+	{"takes no notice of case", "namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
+			return good.Load(ctx, strings.ToLower(namespace))
+		}
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			return good.Update(ctx, strings.ToLower(namespace), edit)
+		}
+	})},
+	{"removes all when it removes one", "other namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			err := good.Update(ctx, namespace, edit)
+			if v, _ := good.Load(ctx, namespace); err == nil && v == nil {
+				_ = good.Update(ctx, "storetest, another", func(json.RawMessage) (json.RawMessage, error) { return nil, nil })
+			}
+			return err
+		}
+	})},
+	{"locks one namespace but writes all", "other namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
+		neighbour := map[string]string{"storetest a": "storetest b", "storetest b": "storetest a"}
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			other, both := neighbour[namespace]
+			var old json.RawMessage
+			if both {
+				old, _ = good.Load(ctx, other)
+				time.Sleep(time.Millisecond)
+			}
+			err := good.Update(ctx, namespace, edit)
+			if both {
+				_ = good.Update(ctx, other, func(json.RawMessage) (json.RawMessage, error) { return old, nil })
+			}
+			return err
+		}
+	})},
+}
