@@ -49,6 +49,16 @@ func (f *fakeDB) open(t *testing.T) *sql.DB {
 func (f *fakeDB) Connect(context.Context) (driver.Conn, error) { return &fakeConn{db: f}, nil }
 func (f *fakeDB) Driver() driver.Driver                        { return nil }
 
+// failsAt is a fault: an operation that is not done.
+func failsAt(op string, err error) func(op string) (before, after error) {
+	return func(o string) (before, after error) {
+		if o == op {
+			return err, nil
+		}
+		return nil, nil
+	}
+}
+
 // row is what is stored, without asking the store.
 func (f *fakeDB) row(namespace string) fakeRow {
 	f.mu.Lock()

@@ -90,24 +90,14 @@ func TestOpen(t *testing.T) {
 	t.Run("may not make it", func(t *testing.T) {
 		f := newFakeDB()
 		f.table = false
-		f.fault = func(op string) (error, error) {
-			if op == "create" {
-				return &stateError{"42501"}, nil
-			}
-			return nil, nil
-		}
+		f.fault = failsAt("create", &stateError{"42501"})
 		_, err := sqlstore.Open(t.Context(), f.open(t), sqlstore.PostgreSQL)
 		require.ErrorIs(t, err, plexauth.ErrStore)
 		assert.ErrorContains(t, err, "grant")
 	})
 	t.Run("another table of that name", func(t *testing.T) {
 		f := newFakeDB()
-		f.fault = func(op string) (error, error) {
-			if op == "look" {
-				return &stateError{"42703"}, nil
-			}
-			return nil, nil
-		}
+		f.fault = failsAt("look", &stateError{"42703"})
 		_, err := sqlstore.Open(t.Context(), f.open(t), sqlstore.PostgreSQL)
 		require.ErrorIs(t, err, plexauth.ErrStore)
 		assert.ErrorContains(t, err, "column")
@@ -340,12 +330,7 @@ func TestCheck(t *testing.T) {
 	require.NoError(t, s.Check(t.Context()))
 	assert.Empty(t, f.rows)
 	for _, op := range []string{"insert", "update"} {
-		f.fault = func(o string) (error, error) {
-			if o == op {
-				return &stateError{"25006"}, nil
-			}
-			return nil, nil
-		}
+		f.fault = failsAt(op, &stateError{"25006"})
 		assert.ErrorIs(t, s.Check(t.Context()), plexauth.ErrStore)
 	}
 }
