@@ -65,6 +65,13 @@ func (c *cause) Error() string        { return c.text }
 func (c *cause) Is(target error) bool { return errors.Is(c.err(), target) }
 func (c *cause) As(target any) bool   { return errors.As(c.err(), target) }
 
+// inner is an error that stands inside another one of ours: the prefix that all
+// have is there already.
+type inner struct{ error }
+
+func (e inner) Error() string { return strings.TrimPrefix(e.error.Error(), "plexauth: ") }
+func (e inner) Unwrap() error { return e.error }
+
 // tooLate is the error of work that ended with a context of ours, which is no
 // affair of the caller's.
 func tooLate(op, where string, err error) *Error {

@@ -83,7 +83,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	}
 	var errs []error
 	missing := func(fields string, err error) error {
-		errs = append(errs, fmt.Errorf("plexauth: %s: %w", fields, err))
+		errs = append(errs, fmt.Errorf("plexauth: %s: %w", fields, inner{err}))
 		return errors.Join(errs...)
 	}
 	if b.text("username") == "" || b.cloudID() == 0 {
@@ -179,7 +179,7 @@ func (f *finding) aim(choice string) error {
 	case choice != "":
 		s := findServer(f.servers, choice)
 		if s == nil {
-			return fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), &ServerChoiceError{f.servers})
+			return fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), inner{&ServerChoiceError{f.servers}})
 		}
 		var own []candidate
 		if !saved.found {
@@ -203,7 +203,7 @@ func (f *finding) aim(choice string) error {
 			return nil
 		}
 		if saved.held {
-			return fmt.Errorf("plex.tv does not list the saved server any more: %w", &ServerChoiceError{f.servers})
+			return fmt.Errorf("plex.tv does not list the saved server any more: %w", inner{&ServerChoiceError{f.servers}})
 		}
 		f.drop = true
 	}
@@ -345,7 +345,7 @@ func (p *PlexAuth) keep(ctx context.Context, f *finding) error {
 		p.info(ctx, "server chosen: "+oneLine(f.server.Name))
 	}
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", errNotKept, err)
+		return fmt.Errorf("%w: %w", errNotKept, inner{err})
 	}
 	return err
 }

@@ -72,5 +72,5 @@ func expiredError(why error) error {
 	if why == nil {
 		return fmt.Errorf("%w, and there is no device key to renew it: sign in again", ErrTokenExpired)
 	}
-	return fmt.Errorf("%w, and there is no new one yet: %w", ErrTokenExpired, why)
+	return fmt.Errorf("%w, and there is no new one yet: %w", ErrTokenExpired, inner{why})
 }

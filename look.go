@@ -164,7 +164,7 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 		l.deadline = sent.Round(0).Add(slowestPoll)
 		l.mu.Unlock()
 	case final:
-		return p.giveUp(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, err))
+		return p.giveUp(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, inner{err}))
 	}
 	return false, err
 }

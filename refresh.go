@@ -197,7 +197,7 @@ func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, erro
 	case !l.token.Equal(t):
 		return !l.token.IsZero(), err
 	case l.err != nil && errors.Is(err, ErrTokenExpired):
-		return false, fmt.Errorf("%w; it cannot be renewed: %w", err, l.err)
+		return false, fmt.Errorf("%w; it cannot be renewed: %w", err, inner{l.err})
 	case !l.renewable():
 		return false, err
 	}

@@ -55,7 +55,7 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	err = p.endWaiting(ctx)
 	for _, r := range gone {
 		if revokeErr := p.revoke(ctx, r); revokeErr != nil {
-			err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the token may live on at plex.tv: %w", revokeErr))
+			err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the token may live on at plex.tv: %w", inner{revokeErr}))
 		}
 	}
 	return p.statusNow(ctx, err)
