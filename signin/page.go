@@ -41,27 +41,27 @@ func (h *Handler) show(w http.ResponseWriter, status int, p page) {
 }
 
 // showError says what to do about a failure, and no more: visitors are
-// strangers. The log says the rest.
-func (h *Handler) showError(w http.ResponseWriter, err error) {
+// strangers. The log says the rest. to is where the visitor wants to go.
+func (h *Handler) showError(w http.ResponseWriter, err error, to string) {
 	switch {
 	case errors.Is(err, plexauth.ErrRateLimited):
-		h.slowDown(w, time.Minute)
+		h.slowDown(w, time.Minute, to)
 	case errors.Is(err, plexauth.ErrUnavailable):
-		h.show(w, http.StatusBadGateway, page{Title: "Plex does not answer", Text: "Plex cannot be reached just now. Nothing is wrong with your account. Try again in a little while.", Start: true, Again: true})
+		h.show(w, http.StatusBadGateway, page{Title: "Plex does not answer", Text: "Plex cannot be reached just now. Nothing is wrong with your account. Try again in a little while.", Start: true, Again: true, Return: to})
 	default:
-		h.show(w, http.StatusServiceUnavailable, page{Title: "Not possible now", Text: "You could not be signed in, for a reason that is not yours. Try again in a little while; if it stays so, tell whoever runs this app.", Start: true, Again: true})
+		h.show(w, http.StatusServiceUnavailable, page{Title: "Not possible now", Text: "You could not be signed in, for a reason that is not yours. Try again in a little while; if it stays so, tell whoever runs this app.", Start: true, Again: true, Return: to})
 	}
 }
 
 // slowDown refuses a sign-in for now.
-func (h *Handler) slowDown(w http.ResponseWriter, wait time.Duration) {
+func (h *Handler) slowDown(w http.ResponseWriter, wait time.Duration, to string) {
 	seconds := int(wait/time.Second) + 1
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
 	text := "There were too many sign-ins in a short time. Try again in a few minutes."
 	if seconds <= 90 {
 		text = "There were too many sign-ins in a short time. Try again in a minute."
 	}
-	h.show(w, http.StatusTooManyRequests, page{Title: "One moment", Text: text, Start: true, Again: true})
+	h.show(w, http.StatusTooManyRequests, page{Title: "One moment", Text: text, Start: true, Again: true, Return: to})
 }
 
 // asset serves one of the embedded files.

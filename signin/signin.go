@@ -57,13 +57,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-const (
-	lifetime = 10 * time.Minute // of one sign-in, from start to end
-	// race is how long a returning visitor waits for plex.tv to know what it
-	// has just told the browser.
-	race      = 10 * time.Second
-	afterward = 30 * time.Second // for what is done with a token in hand, visitor there or not
-)
+const lifetime = 10 * time.Minute // of one sign-in, from start to end
 
 // Options says how visitors sign in. Product, OnSignIn and Key are required.
 type Options struct {
@@ -211,7 +205,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if err := h.protect.Check(r); err != nil {
-		h.show(w, http.StatusForbidden, page{Title: "Not from here", Text: "This sign-in was asked for by another site, and was not begun.", Start: true})
+		h.show(w, http.StatusForbidden, page{Title: "Not from here", Text: "Another site asked for this, so nothing was done. Sign in from here.", Start: true})
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
@@ -226,14 +220,21 @@ func (h *Handler) page(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f := h.open(r)
-	h.show(w, http.StatusOK, page{
+	p := page{
 		Title: "Sign in", Text: "Sign in with your Plex account. Your password stays with Plex.",
 		Start: true, Return: to, Finish: f.live() && !h.counter.finished(f),
-	})
+	}
+	if p.Finish {
+		if r.FormValue("return") == "" {
+			p.Return = f.Return
+		}
+		p.Text = "You have begun to sign in. If you have approved it at Plex, press Continue; else go to Plex again."
+	}
+	h.show(w, http.StatusOK, p)
 }
 
 func (h *Handler) refuseReturn(w http.ResponseWriter) {
-	h.show(w, http.StatusBadRequest, page{Title: "Not a place to return to", Text: "This link wants to send you somewhere that this app does not allow. It was not followed.", Start: true})
+	h.show(w, http.StatusBadRequest, page{Title: "Not a place to return to", Text: "This link wants to send you somewhere that this app does not allow. It was not followed. You can sign in without it.", Start: true})
 }
 
 // start sends the browser to Plex. A browser that has a sign-in under way goes
@@ -252,7 +253,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	f := h.open(r)
 	if !f.reusable() || f.Callback != callback || h.counter.finished(f) {
 		if wait := h.counter.begin(f); wait > 0 {
-			h.slowDown(w, wait)
+			h.slowDown(w, wait, to)
 			return
 		}
 		f = f.again(callback)
@@ -262,7 +263,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		h.counter.failed(f, err)
 		h.log.WarnContext(r.Context(), "sign-in not begun", "error", err)
-		h.showError(w, err)
+		h.showError(w, err, to)
 		return
 	}
 	h.save(w, r, f)
@@ -283,133 +284,9 @@ func (h *Handler) begin(ctx context.Context, f *flow) (*plexauth.Pin, error) {
 	return pin, err
 }
 
-// callback is where Plex sends the browser. It changes nothing: its page comes
-// back with a POST, which is of this site again.
-func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
-	f := h.open(r)
-	if !f.live() || h.counter.finished(f) {
-		h.over(w)
-		return
-	}
-	h.show(w, http.StatusOK, page{Title: "Signing in", Text: "One moment: asking Plex who you are.", Finish: true, Auto: true})
-}
-
-// over answers who comes back to a sign-in that is no more.
-func (h *Handler) over(w http.ResponseWriter) {
-	h.show(w, http.StatusGone, page{
-		Title: "Start again", Start: true,
-		Text: "This sign-in is over: it was used, it took longer than ten minutes, or it was begun in another browser.",
-	})
-}
-
-// finish turns an approval into a visitor.
-func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
-	f := h.open(r)
-	if !f.live() || !h.counter.claim(r.Context(), f) {
-		h.over(w)
-		return
-	}
-	done := false
-	defer func() { h.counter.release(f, done) }()
-	store := f.store()
-	p, err := h.visitor(store)
-	if err != nil {
-		h.showError(w, err)
-		return
-	}
-	status, err := approval(r.Context(), p)
-	if !status.Connected {
-		h.unapproved(w, r, err)
-		return
-	}
-	done = true // a token came of it: this sign-in is used up, whatever follows
-	h.save(w, r, f.used())
-	account, allowed, err := h.decide(r.Context(), p)
-	switch {
-	case err != nil:
-		h.log.WarnContext(r.Context(), "visitor refused: nobody could say whether they may come in", "error", err)
-		h.showError(w, err)
-	case !allowed:
-		h.log.InfoContext(r.Context(), "visitor refused", "account", account.ID)
-		h.show(w, http.StatusForbidden, page{
-			Title: "No access", Start: true, Again: true, Return: f.Return, Name: name(account),
-			Text: "This Plex account may not sign in to " + h.o.Product + ". Ask whoever runs it, or use another account.",
-		})
-	default:
-		h.log.InfoContext(r.Context(), "visitor signed in", "account", account.ID)
-		answer := &answer{ResponseWriter: w}
-		h.o.OnSignIn(answer, r, *account)
-		if !answer.written {
-			http.Redirect(w, r, f.Return, http.StatusSeeOther)
-		}
-	}
-}
-
-// approval looks for the approval, and waits out a short race.
-func approval(ctx context.Context, p *plexauth.PlexAuth) (plexauth.Status, error) {
-	ctx, cancel := context.WithTimeout(ctx, race)
-	defer cancel()
-	status, err := p.Finish(ctx)
-	if err != nil && !unsettled(err) || status.Connected {
-		return status, err
-	}
-	status, waitErr := p.Wait(ctx)
-	if errors.Is(waitErr, context.DeadlineExceeded) && err != nil {
-		waitErr = err // why it could not be seen
-	}
-	return status, waitErr
-}
-
-// unsettled tells that the next look may succeed.
-func unsettled(err error) bool {
-	return errors.Is(err, plexauth.ErrUnavailable) || errors.Is(err, plexauth.ErrRateLimited)
-}
-
-func (h *Handler) unapproved(w http.ResponseWriter, r *http.Request, err error) {
-	switch {
-	case r.Context().Err() != nil: // nobody is there any more; the sign-in stays
-	case errors.Is(err, plexauth.ErrPinExpired), errors.Is(err, plexauth.ErrNoPendingPin):
-		h.over(w)
-	case err == nil, errors.Is(err, context.DeadlineExceeded):
-		h.show(w, http.StatusAccepted, page{
-			Title: "Not approved yet", Finish: true, Start: true,
-			Text: "Plex does not know of your approval yet. If you have approved, look again; else go to Plex once more.",
-		})
-	default:
-		h.log.WarnContext(r.Context(), "sign-in not finished", "error", err)
-		h.showError(w, err)
-	}
-}
-
-// decide reads the account of a token in hand, asks the policy, and revokes
-// the token: also if the visitor has left meanwhile, and if the policy panics.
-func (h *Handler) decide(ctx context.Context, p *plexauth.PlexAuth) (account *plexauth.Account, allowed bool, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterward)
-	defer cancel()
-	defer func() {
-		if _, err := p.SignOut(ctx); err != nil {
-			h.log.WarnContext(ctx, "a visitor's token was dropped, but not revoked", "error", err)
-		}
-	}()
-	if account, err = p.Account(ctx); err != nil {
-		return nil, false, err
-	}
-	allowed, err = h.o.Policy(ctx, Visitor{Account: *account, visitor: p, plex: h.o.Plex})
-	return account, allowed, err
-}
-
 // visitor is a PlexAuth for one sign-in.
 func (h *Handler) visitor(store plexauth.ConfigStore) (*plexauth.PlexAuth, error) {
 	return plexauth.New(plexauth.Options{
 		Product: h.o.Product, Store: store, HTTPClient: h.o.HTTPClient, BaseURL: h.o.BaseURL,
 	})
-}
-
-func name(a *plexauth.Account) string {
-	for _, s := range []string{a.Username, a.Title, a.FriendlyName} {
-		if s != "" {
-			return s
-		}
-	}
-	return ""
 }

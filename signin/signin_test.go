@@ -162,12 +162,20 @@ func (b *browser) start(form url.Values, change ...func(*http.Request)) url.Valu
 	return q
 }
 
-// signIn goes the whole way as u, and returns the last answer.
-func (w *world) signIn(h http.Handler, u *plextest.User) *httptest.ResponseRecorder {
+// approved is a browser whose sign-in u has approved, with what the address of
+// Plex's page said.
+func (w *world) approved(h http.Handler, u *plextest.User) (*browser, url.Values) {
 	w.t.Helper()
 	b := w.browser(h)
 	q := b.start(nil)
 	require.NoError(w.t, w.plex.Approve(q.Get("code"), u))
+	return b, q
+}
+
+// signIn goes the whole way as u, and returns the last answer.
+func (w *world) signIn(h http.Handler, u *plextest.User) *httptest.ResponseRecorder {
+	w.t.Helper()
+	b, _ := w.approved(h, u)
 	require.Equal(w.t, http.StatusOK, b.get("/signin/callback").Code)
 	return b.post("/signin/finish")
 }
@@ -240,7 +248,9 @@ func TestNotApproved(t *testing.T) {
 		assert.Contains(t, rec.Body.String(), `action="finish"`)
 		assert.NotContains(t, rec.Body.String(), "data-auto", "a page that presses its own button again and again")
 		assert.Equal(t, 10*time.Second, time.Since(began))
-		assert.Contains(t, b.get("/signin/").Body.String(), `action="finish"`)
+		again := b.get("/signin/").Body.String()
+		assert.Contains(t, again, `action="finish"`)
+		assert.Contains(t, again, "press Continue", "it says which of its buttons is for whom")
 
 		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
 		began = time.Now()
@@ -253,16 +263,14 @@ func TestNotApproved(t *testing.T) {
 func TestExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		b := w.browser(w)
-		q := b.start(nil)
-		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		b, _ := w.approved(w, w.alice)
 		time.Sleep(10 * time.Minute)
 		assert.Equal(t, http.StatusGone, b.get("/signin/callback").Code)
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
 		assert.Empty(t, w.came)
 
 		b = w.browser(w)
-		q = b.start(nil)
+		q := b.start(nil)
 		require.NoError(t, w.plex.Expire(q.Get("code")))
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
 	})
@@ -298,9 +306,7 @@ func TestOtherBrowser(t *testing.T) {
 func TestOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		b := w.browser(w)
-		q := b.start(nil)
-		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		b, _ := w.approved(w, w.alice)
 		kept := b.cookies["plexauth_signin"]
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * time.Second}) // the first is still at it
 		var done sync.WaitGroup
@@ -393,10 +399,35 @@ func TestReturn(t *testing.T) {
 		q := b.start(url.Values{"return": {"/app/deep?a=1"}})
 		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
 		assert.Equal(t, "/app/deep?a=1", b.post("/signin/finish").Header().Get("Location"))
-		b = w.browser(w)
-		q = b.start(nil)
-		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		b, _ = w.approved(w, w.alice)
 		assert.Equal(t, "/home", b.post("/signin/finish").Header().Get("Location"), "the first is the default")
+	})
+}
+
+// Where a visitor wants to go is not forgotten on the way: not by a page that
+// says what is wrong, nor by one that waits.
+func TestReturnKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) { o.ReturnTo = []string{"/home", "/app/"} })
+		b := w.browser(w)
+		kept := func(rec *httptest.ResponseRecorder, status int) {
+			t.Helper()
+			assert.Equal(t, status, rec.Code)
+			assert.Contains(t, rec.Body.String(), `name="return" value="/app/deep"`)
+		}
+		to := url.Values{"return": {"/app/deep"}}
+		kept(b.get("/signin/?return=/app/deep"), http.StatusOK)
+		w.plex.Inject(plextest.Fault{Status: 502, Times: -1})
+		kept(b.do(http.MethodPost, "/signin/start", to), http.StatusBadGateway)
+		w.plex.ResetFaults()
+		q := b.start(to)
+		kept(b.post("/signin/finish"), http.StatusAccepted)
+		kept(b.get("/signin/"), http.StatusOK)
+		w.plex.Inject(plextest.Fault{Status: 502, Times: -1})
+		kept(b.post("/signin/finish"), http.StatusBadGateway)
+		w.plex.ResetFaults()
+		require.NoError(t, w.plex.Expire(q.Get("code")))
+		kept(b.post("/signin/finish"), http.StatusGone)
 	})
 }
 
@@ -455,9 +486,7 @@ func TestSilentProxy(t *testing.T) {
 		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish", tls).Code)
 
 		// A cookie without the prefix may have been planted: https takes none.
-		b = w.browser(w)
-		q = b.start(nil)
-		require.NoError(t, w.plex.Approve(q.Get("code"), w.eve))
+		b, _ = w.approved(w, w.eve)
 		require.Contains(t, b.cookies, "plexauth_signin")
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish", tls).Code)
 	})
@@ -590,9 +619,7 @@ func TestMalformed(t *testing.T) {
 func TestReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		b := w.browser(w)
-		q := b.start(nil)
-		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		b, _ := w.approved(w, w.alice)
 		b.Handler = w.handler(func(_ *world, o *signin.Options) { o.Key = []byte(strings.Repeat("another key ", 4)) })
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
 		b.Handler = w.handler()
@@ -605,9 +632,7 @@ func TestReplica(t *testing.T) {
 func TestVisitorLeaves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		b := w.browser(w)
-		q := b.start(nil)
-		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		b, q := w.approved(w, w.alice)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * time.Second, Times: 2})
 		ctx, leave := context.WithTimeout(t.Context(), time.Second)
 		defer leave()
@@ -622,9 +647,7 @@ func TestPolicyPanics(t *testing.T) {
 		w := newWorld(t, func(_ *world, o *signin.Options) {
 			o.Policy = func(context.Context, signin.Visitor) (bool, error) { panic(http.ErrAbortHandler) }
 		})
-		b := w.browser(w)
-		q := b.start(nil)
-		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		b, q := w.approved(w, w.alice)
 		assert.Panics(t, func() { b.post("/signin/finish") })
 		assert.Empty(t, w.came)
 		assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")))

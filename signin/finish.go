@@ -1,0 +1,141 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/plexauth/plexauth"
+)
+
+const (
+	// race is how long a returning visitor waits for plex.tv to know what it
+	// has just told the browser.
+	race      = 10 * time.Second
+	afterward = 30 * time.Second // for what is done with a token in hand, visitor there or not
+)
+
+// callback is where Plex sends the browser. It changes nothing: its page comes
+// back with a POST, which is of this site again.
+func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
+	f := h.open(r)
+	if !f.live() || h.counter.finished(f) {
+		h.over(w, f)
+		return
+	}
+	h.show(w, http.StatusOK, page{Title: "Signing in", Text: "One moment: asking Plex who you are.", Finish: true, Auto: true})
+}
+
+// over answers who comes back to a sign-in that is no more.
+func (h *Handler) over(w http.ResponseWriter, f *flow) {
+	h.show(w, http.StatusGone, page{
+		Title: "Start again", Start: true, Return: f.Return,
+		Text: "This sign-in is over: it was used, it took longer than ten minutes, or it was begun in another browser. Begin a new one.",
+	})
+}
+
+// finish turns an approval into a visitor.
+func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
+	f := h.open(r)
+	if !f.live() || !h.counter.claim(r.Context(), f) {
+		h.over(w, f)
+		return
+	}
+	done := false
+	defer func() { h.counter.release(f, done) }()
+	store := f.store()
+	p, err := h.visitor(store)
+	if err != nil {
+		h.showError(w, err, f.Return)
+		return
+	}
+	status, err := approval(r.Context(), p)
+	if !status.Connected {
+		h.unapproved(w, r, f, err)
+		return
+	}
+	done = true // a token came of it: this sign-in is used up, whatever follows
+	h.save(w, r, f.used())
+	account, allowed, err := h.decide(r.Context(), p)
+	switch {
+	case err != nil:
+		h.log.WarnContext(r.Context(), "visitor refused: nobody could say whether they may come in", "error", err)
+		h.showError(w, err, f.Return)
+	case !allowed:
+		h.log.InfoContext(r.Context(), "visitor refused", "account", account.ID)
+		h.show(w, http.StatusForbidden, page{
+			Title: "No access", Start: true, Again: true, Return: f.Return, Name: name(account),
+			Text: "This Plex account may not sign in to " + h.o.Product + ". Ask whoever runs it, or sign in at Plex with another account.",
+		})
+	default:
+		h.log.InfoContext(r.Context(), "visitor signed in", "account", account.ID)
+		answer := &answer{ResponseWriter: w}
+		h.o.OnSignIn(answer, r, *account)
+		if !answer.written {
+			http.Redirect(w, r, f.Return, http.StatusSeeOther)
+		}
+	}
+}
+
+// approval looks for the approval, and waits out a short race.
+func approval(ctx context.Context, p *plexauth.PlexAuth) (plexauth.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, race)
+	defer cancel()
+	status, err := p.Finish(ctx)
+	if err != nil && !unsettled(err) || status.Connected {
+		return status, err
+	}
+	status, waitErr := p.Wait(ctx)
+	if errors.Is(waitErr, context.DeadlineExceeded) && err != nil {
+		waitErr = err // why it could not be seen
+	}
+	return status, waitErr
+}
+
+// unsettled tells that the next look may succeed.
+func unsettled(err error) bool {
+	return errors.Is(err, plexauth.ErrUnavailable) || errors.Is(err, plexauth.ErrRateLimited)
+}
+
+func (h *Handler) unapproved(w http.ResponseWriter, r *http.Request, f *flow, err error) {
+	switch {
+	case r.Context().Err() != nil: // nobody is there any more; the sign-in stays
+	case errors.Is(err, plexauth.ErrPinExpired), errors.Is(err, plexauth.ErrNoPendingPin):
+		h.over(w, f)
+	case err == nil, errors.Is(err, context.DeadlineExceeded):
+		h.show(w, http.StatusAccepted, page{
+			Title: "Not approved yet", Finish: true, Start: true, Return: f.Return,
+			Text: "Plex does not know of your approval yet. If you have approved it there, press Continue; else go to Plex again.",
+		})
+	default:
+		h.log.WarnContext(r.Context(), "sign-in not finished", "error", err)
+		h.showError(w, err, f.Return)
+	}
+}
+
+// decide reads the account of a token in hand, asks the policy, and revokes
+// the token: also if the visitor has left meanwhile, and if the policy panics.
+func (h *Handler) decide(ctx context.Context, p *plexauth.PlexAuth) (account *plexauth.Account, allowed bool, err error) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterward)
+	defer cancel()
+	defer func() {
+		if _, err := p.SignOut(ctx); err != nil {
+			h.log.WarnContext(ctx, "a visitor's token was dropped, but not revoked", "error", err)
+		}
+	}()
+	if account, err = p.Account(ctx); err != nil {
+		return nil, false, err
+	}
+	allowed, err = h.o.Policy(ctx, Visitor{Account: *account, visitor: p, plex: h.o.Plex})
+	return account, allowed, err
+}
+
+func name(a *plexauth.Account) string {
+	for _, s := range []string{a.Username, a.Title, a.FriendlyName} {
+		if s != "" {
+			return s
+		}
+	}
+	return ""
+}
