@@ -53,15 +53,12 @@ func TestWebSignin(t *testing.T) {
 			s := newSite(t)
 			s.box(s.alice, "Box", "192.168.1.5")
 			s.link(s.alice)
-			server := httptest.NewUnstartedServer(s.app())
-			if server.Start(); scheme == "https" {
-				server.Close()
-				server = httptest.NewTLSServer(s.app())
+			begin := httptest.NewServer
+			if scheme == "https" {
+				begin = httptest.NewTLSServer
 			}
-			t.Cleanup(func() {
-				server.CloseClientConnections()
-				server.Close()
-			})
+			server := begin(s.app())
+			t.Cleanup(func() { end(server) })
 			u, err := url.Parse(server.URL)
 			require.NoError(t, err)
 			at := scheme + "://app.lan:" + u.Port()
@@ -77,9 +74,7 @@ func TestWebSignin(t *testing.T) {
 			p.approve("bob")
 			p.until(`document.querySelector("h1")?.textContent === "No access"`)
 			assert.Equal(t, "bob", p.text(".who"))
-			p.mu.Lock()
-			assert.Empty(t, p.loud, "console")
-			p.mu.Unlock()
+			p.calm()
 			assert.Empty(t, s.plex.Violations())
 		})
 	}

@@ -73,11 +73,14 @@ func newSite(t *testing.T, change ...func(*plexauth.Options)) *site {
 // serve makes an address at which h answers.
 func (s *site) serve(h http.Handler) string {
 	server := httptest.NewServer(h)
-	s.t.Cleanup(func() {
-		server.CloseClientConnections()
-		server.Close()
-	})
+	s.t.Cleanup(func() { end(server) })
 	return server.URL
+}
+
+// end closes a server under its long polls, too.
+func end(server *httptest.Server) {
+	server.CloseClientConnections()
+	server.Close()
 }
 
 // proxied is the site behind a proxy, at path.
@@ -211,9 +214,9 @@ func (p *tab) hear(event any) {
 	}
 }
 
-// quiet asserts that the page complained about nothing (a violation of its
-// policy, an exception) and asked nobody but its own origin.
-func (p *tab) quiet() {
+// calm asserts that the page complained about nothing: a violation of its
+// policy, an exception.
+func (p *tab) calm() {
 	p.t.Helper()
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -223,6 +226,14 @@ func (p *tab) quiet() {
 		return strings.HasPrefix(s, "debug:") && strings.Contains(s, "Password field is not contained in a form")
 	})
 	assert.Empty(p.t, loud, "console")
+}
+
+// quiet is calm, and that the page asked nobody but its own origin.
+func (p *tab) quiet() {
+	p.t.Helper()
+	p.calm()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	var at string
 	for _, s := range p.sent {
 		u, err := url.Parse(s)
@@ -338,6 +349,15 @@ func (p *tab) opened(act func()) *tab {
 	}
 	require.Fail(p.t, "no tab was opened")
 	return nil
+}
+
+// connect presses the panel's button, and returns the tab of Plex's page.
+func (p *tab) connect() *tab {
+	p.t.Helper()
+	p.state("idle")
+	link := p.opened(func() { p.click("#btn-connect-plex") })
+	p.state("pending")
+	return link
 }
 
 // approve does what a person does on the fake's own page, where p shows it.
