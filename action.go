@@ -7,6 +7,11 @@ import (
 	"time"
 )
 
+const (
+	startPause       = 10 * time.Second // between the PINs that the web starts
+	failedStartPause = 2 * time.Second
+)
+
 // answer ends a POST: with what has gone wrong, or how things stand now.
 func (h *panel) answer(w http.ResponseWriter, r *http.Request, err error) {
 	if err == nil {
@@ -40,13 +45,7 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 	}
 	pending := b.pending()
 	if pending == nil || !pending.answers(pending.clientID, h.options.DeviceKey, o) {
-		next := h.logins.nextWebStart(h.instance)
-		if made := b.lastPIN(); made.Before(time.Now()) { // perhaps by another replica
-			if after := made.Add(startPause); after.After(next) {
-				next = after
-			}
-		}
-		if wait := time.Until(next); wait > 0 {
+		if wait := time.Until(h.nextStart(b)); wait > 0 {
 			fail(w, &problem{status: http.StatusTooManyRequests, Word: "too_soon", Message: "The last code is only just made. A new one can be had in a few seconds.", RetryAfter: seconds(wait)})
 			return
 		}
@@ -63,6 +62,17 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 		h.news(nil)
 	}
 	h.answer(w, r, err)
+}
+
+// nextStart is when the web may have another PIN made, as far as this process
+// and, of other replicas, the store know.
+func (h *panel) nextStart(b *profile) time.Time {
+	next := h.logins.nextWebStart(h.instance)
+	made := b.lastPIN()
+	if after := made.Add(startPause); after.After(next) && made.Before(time.Now()) { // else a clock was set
+		return after
+	}
+	return next
 }
 
 func (h *panel) cancel(w http.ResponseWriter, r *http.Request) {

@@ -10,17 +10,12 @@ import (
 	"net/http"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 )
 
-const (
-	startPause       = 10 * time.Second // between the PINs that the web starts
-	failedStartPause = 2 * time.Second
-	longestWait      = 30 * time.Second // of a long poll
-	biggestBody      = 64 << 10
-)
+const biggestBody = 64 << 10
 
 // Handler returns this profile's panel: the page, its assets and the HTTP API
 // behind them. It authenticates nobody: WHOEVER REACHES IT CAN LINK AND UNLINK
@@ -58,7 +53,9 @@ const (
 // status, and every POST but probe, answer with the fields of [Status], and
 // settings (as [Settings]), finding (true while the server of a new login is
 // looked for), problem (below, or null: what hinders the pending login, how the
-// last one ended, or why no server was found) and seen. GET status?wait=25 is
+// last one ended, or why no server was found) and seen. The problem store beside
+// a pending login means that Plex has approved it, and that the token cannot be
+// saved yet. GET status?wait=25 is
 // a long poll: it answers when the pending login has ended, or after 25
 // seconds. With &seen= and the value of an earlier answer it answers when
 // anything has changed since that one.
@@ -125,7 +122,7 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route, known := h.routes[r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]]
 	switch {
 	case h.ctx.Err() != nil:
-		fail(w, &problem{status: http.StatusServiceUnavailable, Word: "stopped", Message: "The program is stopping. Reload this page when it runs again."})
+		fail(w, stopping)
 	case !h.knowsHost(r):
 		fail(w, &problem{status: http.StatusForbidden, Word: "host", Message: "This program does not go by this name. Open it by one of its own, or add this one to TrustedOrigins."})
 	case h.protect.Check(r) != nil || !h.knowsOrigin(r):
@@ -142,6 +139,8 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		route.serve(w, r)
 	}
 }
+
+var stopping = &problem{status: http.StatusServiceUnavailable, Word: "stopped", Message: "The program is stopping. Reload this page when it runs again."}
 
 // knowsHost refuses names that somebody else may have pointed here. An address
 // and a name without a dot cannot be.
@@ -172,12 +171,7 @@ func (h *panel) knowsOrigin(r *http.Request) bool {
 	if len(trusted) == 0 || from == "" || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return true
 	}
-	for _, o := range trusted {
-		if o == from {
-			return true
-		}
-	}
-	return false
+	return slices.Contains(trusted, from)
 }
 
 var badAddress = &problem{status: http.StatusBadRequest, Word: "bad_request", Message: "This is not a server address. One looks like https://192.168.1.5:32400."}

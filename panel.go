@@ -18,6 +18,7 @@ import (
 
 const (
 	refresh      = time.Second // how old what a long poll goes by may be
+	longestWait  = 30 * time.Second
 	inspectAfter = 45 * time.Second
 	keepServers  = 15 * time.Second // for other tabs
 	verdict      = 15 * time.Second // after a PIN's expiry: until then it is known how the login ended
@@ -288,11 +289,10 @@ func (h *panel) status(w http.ResponseWriter, r *http.Request) {
 		}
 		if !nothingNew || ctx.Err() != nil {
 			if h.ctx.Err() != nil {
-				err = h.ctx.Err()
-				fail(w, problemOf(err))
-				return
+				fail(w, stopping)
+			} else {
+				v.write(w)
 			}
-			v.write(w)
 			return
 		}
 		pause := time.NewTimer(refresh)
