@@ -5,10 +5,10 @@
 //	plexauth:pending       detail {code, url, expires_in}
 //	plexauth:connected     detail {user, settings}
 //	plexauth:disconnected
-//	plexauth:expired
 //	plexauth:server        detail settings
 //	plexauth:user          detail settings
-//	plexauth:problem       detail {error, message}
+//	plexauth:expired       detail {error, message}, and more where it applies
+//	plexauth:problem       as expired
 //
 // All of them bubble.
 
