@@ -52,7 +52,10 @@ func (h *panel) wait() {
 		h.mu.Lock()
 		h.waiting = true
 		h.mu.Unlock()
-		_, err := h.Wait(h.ctx)
+		l, err := h.resume(h.ctx)
+		if err == nil {
+			err = h.await(h.ctx, l)
+		}
 		switch {
 		case h.ctx.Err() != nil:
 			return
@@ -62,6 +65,10 @@ func (h *panel) wait() {
 			go h.complete()
 		case errors.Is(err, ErrPinSuperseded):
 			h.over(nil)
+		case errors.Is(err, ErrPinExpired):
+			pause = refresh
+			h.over(problemOf(err))
+			h.bury(l.pin)
 		case !errors.Is(err, ErrNoPendingPin):
 			h.over(problemOf(err))
 			_ = sleep(h.ctx, pause) // what is still pending after this is not to be decided now
@@ -74,6 +81,14 @@ func (h *panel) wait() {
 			case <-h.ctx.Done():
 			}
 		}
+	}
+}
+
+// bury sees to it that an expired PIN is out of the store, so that nobody asks for
+// it again.
+func (h *panel) bury(pin *Pin) {
+	for pause := refresh; h.dropPending(h.ctx, pin.ID) != nil && sleep(h.ctx, pause) == nil; {
+		pause = min(2*pause, slowestPoll)
 	}
 }
 

@@ -142,6 +142,29 @@ func TestPanelExpiry(t *testing.T) {
 	})
 }
 
+// G6: a PIN that has expired is not asked for any more, not even where the store
+// will not let it go.
+func TestPanelExpiryUnsaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.SetPinLifetime(time.Minute, 0)
+		store := &flakyStore{ConfigStore: w.store}
+		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
+		s := f.post("/start", "")
+		store.fail.Store(1 << 30)
+		for s.Extra.Pending != nil {
+			s = f.get("/status?wait=25")
+		}
+		assert.Equal(t, "pin_expired", s.Problem.Error)
+		asked := len(w.plex.Requests())
+		time.Sleep(10 * time.Minute)
+		assert.Len(t, w.plex.Requests(), asked)
+		store.fail.Store(0)
+		time.Sleep(11 * time.Second)
+		assert.NotContains(t, w.doc(t), "_pending_pin")
+	})
+}
+
 // The long poll.
 func TestPanelLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
