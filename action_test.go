@@ -73,6 +73,30 @@ func TestPanelStartsPerStore(t *testing.T) {
 	})
 }
 
+// What paces the web's starts goes with the credentials, and when a login has
+// come of one.
+func TestPanelCancelledForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, keys := range []bool{false, true} {
+			w := newWorld(t, func(o *plexauth.Options) { o.DeviceKey = keys })
+			f := openPanel(t, w.PlexAuth)
+			cancelled := func() {
+				f.post("/start", "")
+				f.post("/cancel", "")
+				require.Contains(t, w.doc(t), "_cancelled_pin")
+				time.Sleep(10 * time.Second)
+			}
+			cancelled()
+			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+			assert.NotContains(t, w.doc(t), "_cancelled_pin")
+			cancelled()
+			_, err := w.Disconnect(t.Context())
+			require.NoError(t, err)
+			assert.NotContains(t, w.doc(t), "_cancelled_pin")
+		}
+	})
+}
+
 func TestPanelCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -108,7 +108,7 @@ func fingerprint(t Token) string {
 func (b *profile) signIn(t Token, clientID string) {
 	b.setClientID(clientID)
 	b.setText("account_token", t.Secret())
-	b.remove("_pending_pin", "_rejected")
+	b.remove("_pending_pin", "_cancelled_pin", "_rejected")
 }
 
 // forgetAccount empties what belongs to the account. The server choice stays.

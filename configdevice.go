@@ -118,7 +118,7 @@ func (b *profile) bind(t Token, scopes []string, skew time.Duration) {
 func (b *profile) signInDevice(t Token, d *device, scopes []string, skew time.Duration) {
 	b.setDevice(d)
 	b.bind(t, scopes, skew)
-	b.remove("_pending_pin")
+	b.remove("_pending_pin", "_cancelled_pin")
 }
 
 // holds reports whether the profile's token is t, or came from the same approval
