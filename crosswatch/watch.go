@@ -15,6 +15,7 @@ const (
 	firstLook  = time.Second // each later one comes after twice the time
 	looks      = 6           // the last one 63 seconds after the change
 	repeats    = 5           // of one change
+	most       = 32          // old values and names that a change remembers, if it is made again and again
 	closeLimit = 5 * time.Second
 )
 
@@ -76,8 +77,12 @@ func (w *watch) expect(namespace string, found, made revision, before, after jso
 			c = &change{namespace: namespace, path: u.path}
 			w.changes[id(namespace, u.path)] = c
 		}
-		c.old = append(c.old, from)
-		c.before = append(c.before, found...)
+		c.old = latest(append(c.old, from))
+		for _, name := range slices.Backward(found) {
+			if !slices.Contains(c.before, name) {
+				c.before = latest(append(c.before, name))
+			}
+		}
 		c.bare = c.bare || found.young()
 		c.value, c.name, c.looks, c.repeated, c.due = to, made[0], 0, 0, time.Now().Add(firstLook)
 	}
@@ -86,6 +91,8 @@ func (w *watch) expect(namespace string, found, made revision, before, after jso
 		w.done.Go(w.run)
 	}
 }
+
+func latest[T any](list []T) []T { return list[max(0, len(list)-most):] }
 
 // forget drops what is known of a namespace that was removed.
 func (w *watch) forget(namespace string) {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -262,6 +263,25 @@ func TestManyUpdates(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		assert.JSONEq(t, `{"n":"0"}`, load(t, mine))
 	})
+}
+
+// A field that changes all the time does not pile up in memory.
+func TestManyChanges(t *testing.T) {
+	s := open(t, directory(t, "{}", ""))
+	const updates, size = 200, 20_000
+	inUse := func() uint64 {
+		runtime.GC()
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.HeapAlloc
+	}
+	before := inUse()
+	for i := range updates {
+		require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+			return fmt.Appendf(nil, `{"n":"%0*d"}`, size, i), nil
+		}))
+	}
+	assert.Less(t, inUse(), before+updates*size/2)
 }
 
 // The fight is bounded, and Close ends it after a last look.
