@@ -111,8 +111,9 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 	var before, after json.RawMessage
 	var repeated []change
 	var found, made revision
+	var turn int64
 	err := s.file.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		found, made = nil, nil
+		found, made, turn = nil, nil, s.watch.turns.Add(1)
 		after = current
 		v := &vault{dir: s.dir, namespace: namespace}
 		plain, err := v.open(current)
@@ -141,9 +142,9 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 	switch {
 	case err != nil:
 	case made != nil:
-		s.watch.expect(namespace, found, made, before, after, repeated)
+		s.watch.expect(turn, namespace, found, made, before, after, repeated)
 	case after == nil:
-		s.watch.forget(namespace)
+		s.watch.forget(turn, namespace)
 	}
 	return err
 }

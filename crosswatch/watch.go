@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/ordered"
@@ -26,6 +27,7 @@ type watch struct {
 	ctx   context.Context
 	stop  context.CancelFunc
 	done  sync.WaitGroup
+	turns atomic.Int64 // of Updates, in the order of their writes
 
 	mu      sync.Mutex // guards the rest, never held while waiting
 	changes map[string]*change
@@ -40,7 +42,8 @@ type change struct {
 	path      []string          // ["account_token"], ["instances", "PLEX-P01", "account_token"]
 	old       []json.RawMessage // what an old copy can bring back; nil: absent
 	value     json.RawMessage   // what it shall be; nil: absent
-	name      string            // of the Update that made it
+	turn      int64             // of the Update that made it
+	name      string            // of that Update
 	before    revision          // of what an old copy can be
 	bare      bool              // an old copy can be one without a revision
 	looks     int               // made so far
@@ -54,8 +57,9 @@ func (w *watch) init(s *Store) {
 	w.changes = map[string]*change{}
 }
 
-// expect notes what an Update has changed and what it has repeated.
-func (w *watch) expect(namespace string, found, made revision, before, after json.RawMessage, repeated []change) {
+// expect notes what the Update of a turn has changed and what it has repeated.
+// A later one may have been noted before it.
+func (w *watch) expect(turn int64, namespace string, found, made revision, before, after json.RawMessage, repeated []change) {
 	old, now := units(before), units(after)
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -84,7 +88,10 @@ func (w *watch) expect(namespace string, found, made revision, before, after jso
 			}
 		}
 		c.bare = c.bare || found.young()
-		c.value, c.name, c.looks, c.repeated, c.due = to, made[0], 0, 0, time.Now().Add(firstLook)
+		if turn > c.turn {
+			c.turn, c.value, c.name = turn, to, made[0]
+		}
+		c.looks, c.repeated, c.due = 0, 0, time.Now().Add(firstLook)
 	}
 	if len(w.changes) > 0 && !w.running {
 		w.running = true
@@ -94,12 +101,12 @@ func (w *watch) expect(namespace string, found, made revision, before, after jso
 
 func latest[T any](list []T) []T { return list[max(0, len(list)-most):] }
 
-// forget drops what is known of a namespace that was removed.
-func (w *watch) forget(namespace string) {
+// forget drops what is known of a namespace that the Update of a turn removed.
+func (w *watch) forget(turn int64, namespace string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for key, c := range w.changes {
-		if c.namespace == namespace {
+		if c.namespace == namespace && c.turn < turn {
 			delete(w.changes, key)
 		}
 	}

@@ -238,6 +238,36 @@ func TestOtherStoreOnOldCopy(t *testing.T) {
 	}
 }
 
+// G16: of Updates that come together the last to be written counts, in whatever
+// order they return.
+func TestConcurrentUpdates(t *testing.T) {
+	const old = `{"plex":{"n":"old","_plexauth_revision":"386d0000-a1b2"}}`
+	noKeys(t)
+	memory := "" // where a write takes less time than the way back from it; else nothing is shown
+	if info, err := os.Stat("/dev/shm"); err == nil && info.IsDir() {
+		memory = "/dev/shm"
+	}
+	for range 200 {
+		dir, err := os.MkdirTemp(memory, "plexauth")
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte(old), 0o600))
+		s := open(t, dir)
+		var wg sync.WaitGroup
+		for i := range 16 {
+			wg.Go(func() {
+				assert.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+					return fmt.Appendf(nil, `{"n":"%d"}`, i), nil
+				}))
+			})
+		}
+		wg.Wait()
+		last := load(t, s)
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte(old), 0o600))
+		require.JSONEq(t, last, load(t, s))
+	}
+}
+
 // The names of many Updates do not pile up, and an Update that is no longer
 // among them is not repeated.
 func TestManyUpdates(t *testing.T) {
