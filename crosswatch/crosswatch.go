@@ -108,43 +108,38 @@ func (s *Store) load(ctx context.Context, namespace string) (raw json.RawMessage
 // clear. A secret that did not change keeps its ciphertext. The change is
 // looked at again later, see the package comment; Update does not wait for it.
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
-	var before, after json.RawMessage
-	var repeated []change
-	var found, made revision
-	var turn int64
+	var u written
 	err := s.file.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		found, made, turn = nil, nil, s.watch.turns.Add(1)
-		after = current
+		u = written{namespace: namespace, turn: s.watch.turns.Add(1), after: current}
 		v := &vault{dir: s.dir, namespace: namespace}
 		plain, err := v.open(current)
 		if err != nil {
 			return nil, err
 		}
-		found = v.revision
-		repeated = s.watch.fallen(namespace, plain, found)
-		if before, err = apply(plain, repeated); err != nil {
+		u.found = v.revision
+		u.repeated = s.watch.fallen(namespace, plain, u.found)
+		if u.before, err = apply(plain, u.repeated); err != nil {
 			return nil, err
 		}
-		next, err := edit(bytes.Clone(before))
+		next, err := edit(bytes.Clone(u.before))
 		switch {
 		case err != nil:
 			return nil, err
 		case next == nil:
-			after = nil
+			u.after = nil
 			return nil, nil
 		case len(next) > 0 && bytes.Equal(next, plain):
 			return current, nil
 		}
-		after = bytes.Clone(next)
-		made = found.next()
-		return v.seal(next, made)
+		u.after, u.made = bytes.Clone(next), u.found.next()
+		return v.seal(next, u.made)
 	})
 	switch {
 	case err != nil:
-	case made != nil:
-		s.watch.expect(turn, namespace, found, made, before, after, repeated)
-	case after == nil:
-		s.watch.forget(turn, namespace)
+	case u.made != nil:
+		s.watch.expect(u)
+	case u.after == nil:
+		s.watch.forget(u)
 	}
 	return err
 }

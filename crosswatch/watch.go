@@ -51,45 +51,54 @@ type change struct {
 	due       time.Time
 }
 
+// written is what an Update has found and left.
+type written struct {
+	namespace     string
+	turn          int64    // by which it comes before or after others
+	found, made   revision // made is nil where nothing was changed
+	before, after json.RawMessage
+	repeated      []change
+}
+
 func (w *watch) init(s *Store) {
 	w.store = s
 	w.ctx, w.stop = context.WithCancel(context.Background())
 	w.changes = map[string]*change{}
 }
 
-// expect notes what the Update of a turn has changed and what it has repeated.
-// A later one may have been noted before it.
-func (w *watch) expect(turn int64, namespace string, found, made revision, before, after json.RawMessage, repeated []change) {
-	old, now := units(before), units(after)
+// expect notes what an Update has changed and what it has repeated. A later one
+// may have been noted before it.
+func (w *watch) expect(u written) {
+	old, now := units(u.before), units(u.after)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, r := range repeated {
-		if c := w.changes[id(namespace, r.path)]; c != nil {
+	for _, r := range u.repeated {
+		if c := w.changes[id(u.namespace, r.path)]; c != nil {
 			c.repeated++
 		}
 	}
 	if w.closed {
 		return
 	}
-	for key, u := range union(old, now) {
+	for key, unit := range union(old, now) {
 		from, to := old[key].value, now[key].value
 		if equal(from, to) {
 			continue
 		}
-		c := w.changes[id(namespace, u.path)]
+		c := w.changes[id(u.namespace, unit.path)]
 		if c == nil {
-			c = &change{namespace: namespace, path: u.path}
-			w.changes[id(namespace, u.path)] = c
+			c = &change{namespace: u.namespace, path: unit.path}
+			w.changes[id(u.namespace, unit.path)] = c
 		}
 		c.old = latest(append(c.old, from))
-		for _, name := range slices.Backward(found) {
+		for _, name := range slices.Backward(u.found) {
 			if !slices.Contains(c.before, name) {
 				c.before = latest(append(c.before, name))
 			}
 		}
-		c.bare = c.bare || found.young()
-		if turn > c.turn {
-			c.turn, c.value, c.name = turn, to, made[0]
+		c.bare = c.bare || u.found.young()
+		if u.turn > c.turn {
+			c.turn, c.value, c.name = u.turn, to, u.made[0]
 		}
 		c.looks, c.repeated, c.due = 0, 0, time.Now().Add(firstLook)
 	}
@@ -101,12 +110,12 @@ func (w *watch) expect(turn int64, namespace string, found, made revision, befor
 
 func latest[T any](list []T) []T { return list[max(0, len(list)-most):] }
 
-// forget drops what is known of a namespace that the Update of a turn removed.
-func (w *watch) forget(turn int64, namespace string) {
+// forget drops what is known of a namespace that an Update has removed.
+func (w *watch) forget(u written) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for key, c := range w.changes {
-		if c.namespace == namespace && c.turn < turn {
+		if c.namespace == u.namespace && c.turn < u.turn {
 			delete(w.changes, key)
 		}
 	}
