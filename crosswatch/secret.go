@@ -219,3 +219,40 @@ func (v *vault) walk(raw json.RawMessage, change func(path []string, text string
 	}
 	return append(out, raw[copied:]...), nil
 }
+
+// sensitiveNames are the leaves that CrossWatch encrypts wherever they stand.
+var sensitiveNames = map[string]bool{
+	"api_key": true, "apikey": true, "access_token": true, "refresh_token": true, "client_secret": true,
+	"account_token": true, "pms_token": true, "home_pin": true, "session_id": true, "token_hash": true,
+	"token_digest": true, "salt": true, "hash": true, "device_code": true, "pending_secret": true,
+	"_pending_request_token": true, "_pending_tv_login": true, "_pending_tv_caller": true, "request_token": true,
+	"token": true, "auth_key": true, "authkey": true, "password": true, "secret": true, "webhook_secret": true,
+	"webhook_url": true,
+}
+
+// webhookURLs are encrypted in scheduling.webhooks alone.
+var webhookURLs = map[string]bool{
+	"url": true, "default_url": true, "base_url": true, "healthchecks_base_url": true,
+	"start_url": true, "success_url": true, "failure_url": true,
+}
+
+// sensitive reports whether CrossWatch encrypts a text at this place.
+func sensitive(path []string) bool {
+	var p []string
+	for _, e := range path {
+		if e = strings.ToLower(strings.TrimSpace(e)); e != "" {
+			p = append(p, e)
+		}
+	}
+	if len(p) == 0 {
+		return false
+	}
+	leaf := p[len(p)-1]
+	if len(p) >= 2 && p[0] == "security" && p[1] == "webhook_ids" {
+		return true
+	}
+	if len(p) >= 3 && p[0] == "scheduling" && p[1] == "webhooks" && webhookURLs[leaf] {
+		return true
+	}
+	return sensitiveNames[leaf] || strings.HasSuffix(leaf, "_token")
+}
