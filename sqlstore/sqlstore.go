@@ -117,7 +117,8 @@ var _ plexauth.ConfigStore = (*Store)(nil)
 
 // Open returns the store in db, and makes its table if it is missing; any
 // number of replicas may do so at once. db stays the caller's, who closes it
-// when the store is no longer used.
+// when the store is no longer used. A database that cannot be reached is tried
+// for about two seconds. Errors match [plexauth.ErrStore].
 func Open(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 	if db == nil {
 		return nil, fmt.Errorf("%w: sqlstore: no database given", plexauth.ErrStore)
