@@ -29,28 +29,44 @@ func findKey(dir string) (*fernet.Key, error) {
 		}
 	}
 	path := filepath.Join(dir, keyName)
-	text, err := readKey(path)
+	key, err := readKey(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil, nil
+	case errors.Is(err, fs.ErrPermission):
+		return nil, fmt.Errorf("%w: the key: %w: let the user that runs this program (uid %d) read it, or run as the user of CrossWatch", plexauth.ErrStore, err, os.Geteuid())
 	case err != nil:
 		return nil, fmt.Errorf("%w: the key: %w", plexauth.ErrStore, err)
-	}
-	key, err := normalizeKey(string(text))
-	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", plexauth.ErrStore, path, err)
 	}
 	return key, nil
 }
 
-func readKey(path string) ([]byte, error) {
+func readKey(path string) (*fernet.Key, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		if to, linkErr := os.Readlink(path); linkErr == nil { // as in FileStore, no first run
+			return nil, fmt.Errorf("%s is a symbolic link to %s, which cannot be followed: mount or make what it leads to, or remove the link: %v", path, to, err)
+		}
+		return nil, err
+	}
+	if !info.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s is not a regular file (%s)", path, info.Mode())
+	}
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
 	protect(f)
-	return io.ReadAll(f)
+	text, err := io.ReadAll(f)
+	if err != nil {
+		return nil, err
+	}
+	key, err := normalizeKey(string(text))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return key, nil
 }
 
 // findOrMakeKey makes the key file where there is no key at all. The caller

@@ -59,6 +59,36 @@ func TestCheckKey(t *testing.T) {
 	assert.ErrorIs(t, open(t, dir).Check(t.Context()), plexauth.ErrStore)
 }
 
+// G11, G17, G18: a key file that is there and cannot be read is the store's
+// trouble, not a damaged secret, and no reason to make another key.
+func TestUnreadableKey(t *testing.T) {
+	for name, row := range map[string]struct {
+		make func(path string) error
+		says string
+	}{
+		"empty":     {func(path string) error { return os.WriteFile(path, []byte("\n"), 0o600) }, "the key is empty"},
+		"directory": {func(path string) error { return os.Mkdir(path, 0o700) }, "not a regular file"},
+		"dead link": {func(path string) error { return os.Symlink("not there", path) }, "symbolic link to not there"},
+		"link loop": {func(path string) error { return os.Symlink(path, path) }, "symbolic link to"},
+	} {
+		for _, token := range []string{"", ourToken} {
+			dir := directory(t, `{"plex":{"account_token":"`+token+`"}}`, "")
+			require.NoError(t, row.make(filepath.Join(dir, ".cw_master_key")), name)
+			s := open(t, dir)
+			update := func(json.RawMessage) (json.RawMessage, error) {
+				return json.RawMessage(`{"account_token":"TEST_a"}`), nil
+			}
+			for what, err := range map[string]error{"Check": s.Check(t.Context()), "Update": s.Update(t.Context(), "plex", update)} {
+				require.ErrorIs(t, err, plexauth.ErrStore, "%s, %s", name, what)
+				assert.NotErrorIs(t, err, plexauth.ErrCorruptConfig, "%s, %s", name, what)
+				assert.ErrorContains(t, err, ".cw_master_key", "%s, %s", name, what)
+				assert.ErrorContains(t, err, row.says, "%s, %s", name, what)
+			}
+			assert.NotContains(t, file(t, dir), "TEST_")
+		}
+	}
+}
+
 // The key is made once, under the lock, by however many start together.
 func TestKeyIsMadeOnce(t *testing.T) {
 	dir := directory(t, "{}", "")

@@ -62,7 +62,10 @@ func (v *vault) open(raw json.RawMessage) (json.RawMessage, error) {
 			return stored, nil // in clear: as it was before CrossWatch encrypted
 		}
 		plain, err := v.decrypt(stored)
-		if err != nil {
+		switch {
+		case errors.Is(err, plexauth.ErrStore): // of the key, which says nothing of the secret
+			return "", err
+		case err != nil:
 			return "", &SecretError{strings.Join(path, "."), err}
 		}
 		v.sealed[place(path)] = secret{plain, stored}

@@ -6,10 +6,12 @@ import (
 	"path/filepath"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/crosswatch"
 )
 
@@ -59,3 +61,44 @@ var keyOfRoot = scenario("crosswatch with a key of root's", func(t *childT, dir 
 	require.NoError(t, err)
 	assert.Contains(t, string(raw), "TEST_1")
 })
+
+// G9, G17: who may not read the key is told so, before a PIN is made; and a key
+// that would be waited for is not.
+var closedKey = scenario("crosswatch with a key that is closed", func(t *childT, dir string) {
+	store, err := crosswatch.Open(dir)
+	require.NoError(t, err)
+	_, err = store.Load(context.Background(), "plex")
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.NotErrorIs(t, err, plexauth.ErrCorruptConfig)
+	assert.ErrorContains(t, err, filepath.Join(dir, ".cw_master_key")+": permission denied")
+	assert.ErrorContains(t, err, "let the user that runs this program (uid 1000) read it")
+})
+
+func TestCrossWatchClosedKey(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	noKeyVariables(t)
+	dir := openDir(t)
+	store, err := crosswatch.Open(dir)
+	require.NoError(t, err)
+	require.NoError(t, store.Update(t.Context(), "plex", counts("a_token")))
+	require.NoError(t, store.Close())
+	require.NoError(t, os.Chmod(filepath.Join(dir, "config.json"), 0o644))
+	as(t, 1000, closedKey, dir)
+
+	key := filepath.Join(dir, ".cw_master_key")
+	require.NoError(t, os.Remove(key))
+	require.NoError(t, syscall.Mkfifo(key, 0o600))
+	done := make(chan error, 1)
+	go func() {
+		_, err := store.Load(t.Context(), "plex")
+		done <- err
+	}()
+	select {
+	case err := <-done:
+		assert.ErrorIs(t, err, plexauth.ErrStore)
+	case <-time.After(5 * time.Second):
+		t.Error("waits for a key to come through a pipe")
+	}
+}
