@@ -52,7 +52,9 @@ const (
 
 // Store is a [plexauth.ConfigStore] over a CrossWatch directory. It is safe
 // for concurrent use, with other Stores on the directory and with CrossWatch
-// itself.
+// itself. Errors of its methods, but those of an edit, match
+// [plexauth.ErrStore]; for a secret that cannot be decrypted it is a
+// [*SecretError].
 type Store struct {
 	dir   string
 	file  *plexauth.FileStore
