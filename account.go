@@ -77,6 +77,30 @@ func (p *PlexAuth) adopt(ctx context.Context, t Token, a *Account) error {
 	}, t)
 }
 
+// learnAccount finds out whose the profile's token is, where an earlier login
+// could not, or another program has left it out: so that the next one cannot be
+// somebody else's unnoticed. Where it fails, that login goes on all the same.
+func (p *PlexAuth) learnAccount(ctx context.Context) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return
+	}
+	t, clientID := b.token("account_token"), b.clientID()
+	if t.IsZero() || clientID == "" || b.cloudID() != 0 || b.rejected() {
+		return
+	}
+	a, err := p.client.readAccount(ctx, t, clientID, true)
+	switch {
+	case err == nil:
+		err = p.adopt(ctx, t, a)
+	case errors.Is(err, ErrTokenRejected):
+		_, err = p.reject(ctx, t)
+	}
+	if err != nil {
+		p.warn(ctx, "whose login is stored could not be found out", err)
+	}
+}
+
 // readAccount asks plex.tv whose token this is, with one attempt or with all
 // that a GET may have.
 func (c *client) readAccount(ctx context.Context, t Token, clientID string, once bool) (a *Account, err error) {

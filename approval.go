@@ -27,7 +27,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 			parked = v
 			return nil
 		}
-		b.doubt() // whose token this is, the account will tell
+		b.setAside() // whose token this is, the account will tell
 		b.signIn(t, l.pin.clientID)
 		return nil
 	})
@@ -129,8 +129,9 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		return err
 	}
 	mismatch, inherited := false, false
+	var replaced *revocation
 	err = p.saveToken(ctx, p.loginOf(v.id), v.token, func(b *profile) error {
-		mismatch, inherited = false, false
+		mismatch, inherited, replaced = false, false, nil
 		now, err := b.stillPending(v.id, t, v.device, v.created)
 		if now == nil {
 			return err
@@ -145,6 +146,9 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 				}
 			}
 			return nil
+		}
+		if old := b.life(); v.device != nil && old.renewable() && b.cloudID() == a.ID && old.device.clientID != v.clientID {
+			replaced = &revocation{old.token, old.device.clientID, old.device}
 		}
 		if v.device != nil {
 			b.signInDevice(t, v.device, p.options.Scopes, p.client.clock.skew())
@@ -170,6 +174,11 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		return fmt.Errorf("%w: %s; use SwitchAccount to accept it", ErrAccountMismatch, oneLine(a.name()))
 	}
 	p.logf(ctx, LevelSuccess, "token stored")
+	if replaced != nil { // it must not stay in the person's list
+		if err := p.revoke(ctx, *replaced); err != nil {
+			p.warn(ctx, "the device that this login replaces was not signed out", err)
+		}
+	}
 	return nil
 }
 

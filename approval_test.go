@@ -2,7 +2,9 @@ package plexauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"sync"
 	"testing"
@@ -158,7 +160,7 @@ func TestSwitchToTheSameAccount(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, w.doc(t), "TEST_pms")
 	assert.Equal(t, "7", mustSettings(t, w.PlexAuth).AccountID)
-	assert.NotContains(t, w.doc(t), "_was_account")
+	assert.NotContains(t, w.doc(t), "_was"")
 }
 
 // G8, G22: the account cannot be read when the approval comes. The token is
@@ -317,4 +319,138 @@ func TestSettledByAnother(t *testing.T) {
 			})
 		})
 	}
+}
+
+// withoutCloud is what a config says that other programs have written: whose the
+// login is, by name only.
+func (w *world) withoutCloud(t *testing.T, more map[string]any) {
+	t.Helper()
+	doc := w.stored(t)
+	delete(doc, "_cloud")
+	maps.Copy(doc, more)
+	raw, err := json.Marshal(doc)
+	require.NoError(t, err)
+	put(t, w.store, string(raw))
+}
+
+// G22: another account is refused also where it is not known yet whose login is
+// stored: Start finds that out.
+func TestMismatchWithAnUnknownAccount(t *testing.T) {
+	for _, how := range []string{"could not be read", "another program's config"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				if how == "could not be read" {
+					w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+				}
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.plex.ResetFaults()
+				if how != "could not be read" {
+					w.withoutCloud(t, nil)
+				}
+				old := mustSettings(t, w.PlexAuth).AccountToken
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+				_, err = w.Wait(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+				assert.True(t, old.Equal(mustSettings(t, w.PlexAuth).AccountToken))
+			})
+		})
+	}
+}
+
+// G23: nothing of the account before serves the next one, neither while plex.tv
+// cannot tell whose the login is, nor where it never told whose the last one was;
+// what is called alike is not the same.
+func TestNextAccountInheritsNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		before  func(t *testing.T, w *world) // alice's profile is made to look so
+		weather bool                         // while the next login is made
+	}{
+		"linked, weather":        {weather: true},
+		"never read":             {before: func(t *testing.T, w *world) { w.withoutCloud(t, map[string]any{"username": ""}) }, weather: true},
+		"by name only":           {before: func(t *testing.T, w *world) { w.withoutCloud(t, nil) }, weather: true},
+		"by name only, rejected": {before: func(t *testing.T, w *world) { w.withoutCloud(t, nil); w.plex.Revoke(w.alice) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, true)
+				box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+				theirs := w.plex.ServerToken(w.alice, box)
+				_, err := w.Inspect(t.Context())
+				require.NoError(t, err)
+				w.edit(t, map[string]any{"home_pin": "1234"})
+				if c.before != nil {
+					c.before(t, w)
+				}
+				if c.weather {
+					w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+				}
+				mallory := w.plex.AddUser(plextest.User{Username: "mallory", Title: "Alice"})
+				w.signIn(t, w.PlexAuth, mallory, plexauth.PinOptions{SwitchAccount: true})
+				for range 2 {
+					s := mustSettings(t, w.PlexAuth)
+					assert.NotEqual(t, theirs, s.ServerToken.Secret())
+					assert.NotEqual(t, "1", s.AccountID)
+					assert.NotContains(t, []any{"1234"}, w.stored(t)["home_pin"])
+					w.plex.ResetFaults()
+					_, _ = w.Inspect(t.Context())
+				}
+				assert.NotContains(t, w.doc(t), theirs)
+				assert.NotContains(t, w.doc(t), "1234")
+				assert.NotContains(t, w.doc(t), "_was")
+			})
+		})
+	}
+}
+
+// G22: what is the account's own comes back with it, the weather notwithstanding,
+// and a token that served as the server's too does so again.
+func TestSameAccountFindsItsThings(t *testing.T) {
+	for _, sameToken := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := linked(t, true)
+			w.plex.SetQuirks(plextest.Quirks{OwnedTokenIsAccountToken: sameToken})
+			box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+			_, err := w.Inspect(t.Context())
+			require.NoError(t, err)
+			w.edit(t, map[string]any{"home_pin": "1234", "account_id": 23456, "username": "Kid"})
+			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{SwitchAccount: true})
+			assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero(), "not before it is known whose the login is")
+			w.plex.ResetFaults()
+			_, err = w.Verify(t.Context())
+			require.NoError(t, err)
+			s := mustSettings(t, w.PlexAuth)
+			want := w.plex.ServerToken(w.alice, box)
+			if sameToken {
+				want = w.plex.Token(w.alice, s.ClientID)
+			}
+			assert.Equal(t, want, s.ServerToken.Secret())
+			assert.Equal(t, "23456", s.AccountID)
+			assert.Equal(t, "Kid", s.Username)
+			assert.Equal(t, "1234", w.stored(t)["home_pin"])
+			assert.NotContains(t, w.doc(t), "_was")
+		})
+	}
+}
+
+// G10: asking whose a token is changes nothing of what is known, whatever the
+// profile is called.
+func TestVerifyKeepsWhatIsKnown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		w.withoutCloud(t, map[string]any{"username": "Kid", "account_id": 23456, "home_pin": "1234"})
+		want := w.stored(t)
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+		got := w.stored(t)
+		assert.Contains(t, got, "_cloud")
+		delete(got, "_cloud")
+		assert.Equal(t, want, got)
+	})
 }

@@ -3,7 +3,6 @@ package plexauth
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"slices"
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/ordered"
@@ -111,44 +110,90 @@ func (b *profile) signIn(t Token, clientID string) {
 	b.remove("_pending_pin", "_cancelled_pin", "_rejected")
 }
 
+// accountFields are those that belong to the account, and not to the profile.
+var accountFields = []string{"username", "account_id", "pms_token", "home_pin"}
+
 // forgetAccount empties what belongs to the account. The server choice stays.
 func (b *profile) forgetAccount() {
-	for _, key := range []string{"username", "account_id", "pms_token", "home_pin"} {
+	for _, key := range accountFields {
 		b.setText(key, "")
 	}
-	b.remove("_cloud", "_was_account", "pms_token_server", "_jwt_server")
+	b.remove("_cloud", "_was", "pms_token_server", "_jwt_server")
 }
 
-// doubt notes that a new token may be another account's than what is stored of
-// the old one. adopt decides.
-func (b *profile) doubt() {
-	if id := b.cloudID(); id != 0 {
-		b.set("_was_account", ordered.Int(id))
-		b.remove("_cloud")
+// setAside puts what belongs to the account away before a new token is saved of
+// which it is not known yet whose it is. adopt takes it out again, or drops it.
+func (b *profile) setAside() {
+	if b.text("account_token") == "" {
+		return
+	}
+	was := &ordered.Object{}
+	was.Set("cloud_account_id", ordered.Int(b.cloudID()))
+	was.Set("pms_token_server", ordered.String(b.text("pms_token_server")))
+	was.Set("retired", ordered.Bool(b.token("pms_token").Equal(b.token("account_token"))))
+	for _, key := range accountFields {
+		if b.text(key) != "" {
+			was.Set(key, b.block.Get(key))
+			b.setText(key, "")
+		}
+	}
+	if b.aside() == nil { // else nobody has told yet whose the last token was
+		b.set("_was", was.Bytes())
+	}
+	b.remove("_cloud", "pms_token_server", "_jwt_server")
+}
+
+func (b *profile) aside() *ordered.Object {
+	was, err := ordered.Parse(b.block.Get("_was"))
+	if err != nil {
+		return nil
+	}
+	return was
+}
+
+// takeBack puts back what setAside has put away, but for what has been found
+// out since.
+func (b *profile) takeBack(was *ordered.Object) {
+	retired, _ := truth(was.Get("retired"))
+	for _, key := range accountFields {
+		value := was.Get(key)
+		if value == nil || b.text(key) != "" {
+			continue
+		}
+		if key == "pms_token" {
+			if retired { // with the old account token, which it was as well
+				value = ordered.String(b.text("account_token"))
+			}
+			if server := text(was.Get("pms_token_server")); server != "" {
+				b.setText("pms_token_server", server)
+			}
+		}
+		b.set(key, value)
 	}
 }
 
-// isAnothers reports whether what is stored is not a's. Where only a name is
-// known, it is the name.
-func (b *profile) isAnothers(a *Account) bool {
-	id := b.cloudID()
-	if id == 0 {
-		id = integer(b.block.Get("_was_account"))
-	}
+// wasMeant reports whether an account is the one that a profile was linked to. Of
+// what other programs have written only the name may be known, which is one
+// person's at a time; the names for display are anybody's.
+func (a *Account) wasMeant(id int64, username string) bool {
 	if id != 0 {
-		return id != a.ID
+		return id == a.ID
 	}
-	name := b.text("username")
-	return name != "" && !slices.ContainsFunc([]string{a.Username, a.Title, a.FriendlyName, a.Email}, func(s string) bool { return strings.EqualFold(s, name) })
+	return username != "" && (strings.EqualFold(username, a.Username) || strings.EqualFold(username, a.Email))
 }
 
 // adopt notes whose token the profile holds, and gives the token to every
 // other profile of that account and identifier: theirs was retired by it.
 func (b *profile) adopt(a *Account) {
-	if b.isAnothers(a) {
+	if id := b.cloudID(); id != 0 && id != a.ID {
 		b.forgetAccount()
 	}
-	b.remove("_was_account")
+	if was := b.aside(); was != nil {
+		if a.wasMeant(integer(was.Get("cloud_account_id")), text(was.Get("username"))) {
+			b.takeBack(was)
+		}
+		b.remove("_was")
+	}
 	if b.text("username") == "" {
 		b.setText("username", a.name())
 	}

@@ -42,23 +42,32 @@ func (b *profile) device() (*device, error) {
 }
 
 // ensureDevice returns the device key for the next login, made and remembered
-// where there is none. One that cannot be read is left alone until that login
-// has succeeded: the token beside it may still work.
+// where there is none. The key of a login that works is not used for it, nor its
+// identifier: whoever approves the PIN would get the device. One that cannot be
+// read is left alone until that login has succeeded: the token beside it may
+// still work.
 func (b *profile) ensureDevice() (*device, error) {
+	if v := b.pending(); v != nil && v.device != nil && v.token.IsZero() && time.Now().Before(v.expires) {
+		return v.device, nil
+	}
 	found, err := b.device()
 	o := b.deviceBlock()
-	if err == nil && found != nil && (b.bound(o) || found.clientID != b.longLivedID()) {
+	works := found != nil && b.bound(o) && !b.rejected()
+	if found != nil && !works && (b.bound(o) || found.clientID != b.longLivedID()) {
 		return found, nil
 	}
-	id := b.text("device_client_id")
-	if err != nil {
+	var id string
+	switch {
+	case err != nil:
 		id = text(o.Get("client_id"))
+	case !works:
+		id = b.text("device_client_id")
 	}
 	if !usableID(id) || err == nil && id == b.longLivedID() {
 		id = newClientID()
 	}
 	made, makeErr := newDevice(id)
-	if makeErr == nil && err == nil {
+	if makeErr == nil && err == nil && !works {
 		b.create()
 		b.setDevice(made)
 	}

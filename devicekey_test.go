@@ -94,6 +94,7 @@ func TestDeviceKeyLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deviceKey, scopes("username", "email"))
 		assert.True(t, w.Manifest().Actions["refresh"])
+		var devices []string
 		for _, o := range []plexauth.PinOptions{{}, {Strong: true}} {
 			pin, err := w.Start(t.Context(), o)
 			require.NoError(t, err)
@@ -111,7 +112,9 @@ func TestDeviceKeyLogin(t *testing.T) {
 			assert.Equal(t, "alice", s.User)
 			assert.Nil(t, s.Pending)
 			assert.Equal(t, 7*24*time.Hour, time.Until(s.ExpiresAt).Round(time.Minute))
+			devices = append(devices, w.block(t).Device.ClientID)
 		}
+		assert.NotEqual(t, devices[0], devices[1], "a login that works lends its device to none that is not approved yet")
 		b := w.block(t)
 		assert.Regexp(t, `^[0-9a-f]{24}$`, b.Device.ClientID)
 		assert.NotEqual(t, b.ClientID, b.Device.ClientID)
@@ -121,8 +124,9 @@ func TestDeviceKeyLogin(t *testing.T) {
 		assert.Equal(t, fmt.Sprint(w.alice.ID), v.CloudAccountID)
 		assert.Contains(t, string(part(t, tokenOf(t, w.PlexAuth), 1)), b.Device.ClientID)
 		for _, r := range w.plex.Requests() {
-			assert.Equal(t, b.Device.ClientID, r.Header.Get("X-Plex-Client-Identifier"), r)
+			assert.Contains(t, devices, r.Header.Get("X-Plex-Client-Identifier"), r)
 		}
+		assert.Equal(t, 1, w.count("DELETE", "/api/v2/users/signout"), "the first device does not stay listed")
 		assert.Equal(t, 2, w.count("POST", "/api/v2/pins"))
 		assert.Zero(t, w.count("POST", exchanges), "the PIN gives the first JWT")
 	})
@@ -230,11 +234,32 @@ func TestDeviceRelink(t *testing.T) {
 		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
 		assert.Equal(t, before.AccountToken, w.block(t).AccountToken)
 
+		_, err = w.Refresh(t.Context())
+		require.NoError(t, err, "the refused login has not touched the one that stands")
+		assert.Equal(t, "alice", mustSettings(t, w.PlexAuth).Username)
+
 		w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
-		after := w.block(t)
-		assert.Equal(t, before.Device.ClientID, after.Device.ClientID)
-		assert.Equal(t, before.Device.Kid, after.Device.Kid)
+		assert.NotEqual(t, before.Device.ClientID, w.block(t).Device.ClientID)
 		assert.Equal(t, fmt.Sprint(w.bob.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
+		_, err = w.Refresh(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// G22, G23: whoever approves a PIN that nobody looks at any more does not get the
+// profile, nor the device of the login that stands.
+func TestApprovedUnseen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.Cancel(t.Context()))
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		time.Sleep(6 * day)
+		tokenOf(t, w.PlexAuth)
+		a, err := w.Account(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "alice", a.Username)
 	})
 }
 
@@ -478,7 +503,7 @@ func TestTakenByAnotherDevice(t *testing.T) {
 		w := newDeviceWorld(t)
 		b := w.block(t)
 		clone := plexauth.NewMemoryStore()
-		put(t, clone, strings.ReplaceAll(w.doc(t), b.Device.ClientID, "another-device"))
+		put(t, clone, fmt.Sprintf(`{"_device":{"client_id":"another-device","kid":%q,"secret":%q}}`, b.Device.Kid, b.Device.Secret))
 		p := w.open(t, deviceKey, func(o *plexauth.Options) { o.Store = clone })
 		made := w.count("POST", "/api/v2/pins")
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
@@ -972,6 +997,33 @@ func TestRefusedDevice(t *testing.T) {
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				assert.NotEqual(t, before.ClientID, w.block(t).Device.ClientID)
 			})
+		})
+	}
+}
+
+// A renewal by another process is no approval: a login that was cancelled has not
+// succeeded, and one that bob approved is not alice's.
+func TestRenewalIsNoApproval(t *testing.T) {
+	for _, approved := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newDeviceWorld(t)
+			pin, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+			require.NoError(t, err)
+			other := w.open(t, deviceKey)
+			done := make(chan error, 1)
+			go func() {
+				_, err := w.Wait(t.Context())
+				done <- err
+			}()
+			time.Sleep(5300 * time.Millisecond)
+			_, err = other.Refresh(t.Context())
+			require.NoError(t, err)
+			require.NoError(t, other.Cancel(t.Context()))
+			if approved {
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+			}
+			require.ErrorIs(t, <-done, plexauth.ErrNoPendingPin)
+			assert.Equal(t, fmt.Sprint(w.alice.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
 		})
 	}
 }

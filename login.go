@@ -65,6 +65,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 		l, _ := p.begin(p.newPin(*found), true)
 		return l, nil
 	}
+	p.learnAccount(ctx)
 	p.info(ctx, "request PIN")
 	pin, err := p.createPIN(ctx, clientID, key, o)
 	if key != nil && isTaken(err) { // by another device, as when a store was copied: one new key
@@ -172,9 +173,10 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (*
 	}
 }
 
-// answers reports whether a pending PIN is as good as a new one.
+// answers reports whether a pending PIN is as good as a new one. One that asks
+// for a JWT has a key and an identifier of its own.
 func (v *pendingPIN) answers(clientID string, byKey bool, o PinOptions) bool {
-	return v != nil && v.token.IsZero() && (v.device != nil) == byKey && v.code != "" && !v.created.IsZero() && v.clientID == clientID && v.options == o && time.Until(v.expires) >= reuseFor
+	return v != nil && v.token.IsZero() && (v.device != nil) == byKey && v.code != "" && !v.created.IsZero() && (byKey || v.clientID == clientID) && v.options == o && time.Until(v.expires) >= reuseFor
 }
 
 // Finish looks once whether the pending PIN has been approved, and saves the

@@ -179,10 +179,20 @@ func (p *PlexAuth) endedElsewhere(ctx context.Context, l *login) (bool, error) {
 	l.mu.Lock()
 	known, before := l.seen != 0, l.before
 	l.mu.Unlock()
-	if t := b.token("account_token"); known && !t.IsZero() && !t.Equal(before) {
+	if t := b.token("account_token"); known && !t.IsZero() && !t.Equal(before) && b.mayComeFrom(l.pin) {
 		return p.ended(l, nil)
 	}
 	return p.ended(l, ErrNoPendingPin)
+}
+
+// mayComeFrom reports whether the profile's token may be what the approval of a
+// PIN brought, rather than the next JWT of a device's earlier login.
+func (b *profile) mayComeFrom(pin *Pin) bool {
+	l := b.life()
+	if !l.renewable() {
+		return pin.device == nil
+	}
+	return pin.device != nil && l.device.kid == pin.device.kid
 }
 
 // notYet takes in that answer: when the PIN really expires, and when to look

@@ -287,6 +287,11 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 	} else if err == nil || errors.Is(err, errNotNow) {
 		return err
 	}
+	if err != nil {
+		if b, loadErr := p.load(ctx); loadErr == nil && !b.token("account_token").Equal(t) {
+			return nil // somebody has signed in meanwhile, or out
+		}
+	}
 	if err != nil && ctx.Err() != nil {
 		if u != spare {
 			return fmt.Errorf("plexauth: renewing the token: %w", ctx.Err()) // whoever is next begins anew
