@@ -1,7 +1,6 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
@@ -227,7 +226,8 @@ func (s *keyset) get(ctx context.Context, c *client, clientID string, anew bool)
 	return keys, false, nil
 }
 
-// decodeKeys takes the Ed25519 keys out of a set; others may stand beside them.
+// decodeKeys takes the Ed25519 keys out of a set; others may stand beside them. Of
+// a key only what is needed is read, in any shape.
 func decodeKeys(body []byte) (keys []publicKey, err error) {
 	var set struct {
 		Keys []json.RawMessage `json:"keys"`
@@ -236,12 +236,18 @@ func decodeKeys(body []byte) (keys []publicKey, err error) {
 		return nil, err
 	}
 	for _, raw := range set.Keys {
-		var k jose.JSONWebKey
-		if k.UnmarshalJSON(bytes.TrimSpace(raw)) != nil {
+		var k struct {
+			Type  laxText `json:"kty"`
+			Curve laxText `json:"crv"`
+			X     laxText `json:"x"`
+			ID    laxText `json:"kid"`
+			Use   laxText `json:"use"`
+		}
+		if json.Unmarshal(raw, &k) != nil || k.Type != "OKP" || k.Curve != "Ed25519" || k.Use == "enc" {
 			continue
 		}
-		if public, ok := k.Key.(ed25519.PublicKey); ok && (k.Use == "" || k.Use == "sig") {
-			keys = append(keys, publicKey{k.KeyID, public})
+		if x, err := base64.RawURLEncoding.DecodeString(string(k.X)); err == nil && len(x) == ed25519.PublicKeySize {
+			keys = append(keys, publicKey{string(k.ID), x})
 		}
 	}
 	if len(keys) == 0 {
