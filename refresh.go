@@ -1,6 +1,7 @@
 package plexauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -391,19 +392,30 @@ func (p *PlexAuth) endLease(ctx context.Context, l *life, err error) {
 
 // saveRenewed puts the new token in the old one's place. Where somebody has
 // signed in meanwhile, that stands; where another process has renewed as well,
-// the token that was issued last.
+// the token that was issued last. A token of another account than the old one's is
+// none that was asked for.
 func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t Token) error {
-	fresh, _ := readClaims(t)
+	old, _ := readClaims(l.token)
+	got, _ := readClaims(t)
 	return p.save(ctx, renewSaveLimit, t, func(b *profile) error {
 		now := b.life()
-		sameDevice := now.renewable() && now.device.kid == l.device.kid
-		if now.token.Equal(l.token) || sameDevice && !now.issued.After(fresh.issued) {
-			if !isJWT(l.token.Secret()) && b.token("pms_token").Equal(l.token) { // it has ended
-				b.setText("pms_token", "")
-				b.remove("pms_token_server")
+		if now.token.Equal(l.token) {
+			whose := cmp.Or(old.account.ID, b.cloudID())
+			if whose != 0 && got.account.ID != 0 && whose != got.account.ID {
+				return notGenuine(errors.New("the new token is another account's"))
 			}
-			b.bind(t, p.scopes(l), p.client.clock.skew())
+		} else {
+			theirs, _ := readClaims(now.token)
+			sameDevice := now.renewable() && now.device.kid == l.device.kid
+			if !sameDevice || theirs.account.ID != got.account.ID || !theirs.issued.Before(got.issued) {
+				return nil
+			}
 		}
+		if !isJWT(l.token.Secret()) && b.token("pms_token").Equal(l.token) { // it has ended
+			b.setText("pms_token", "")
+			b.remove("pms_token_server")
+		}
+		b.bind(t, p.scopes(l), p.client.clock.skew())
 		return nil
 	})
 }

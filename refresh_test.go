@@ -580,6 +580,57 @@ func TestForgedAnswers(t *testing.T) {
 	}
 }
 
+// signing has the answers to exchanges changed and signed by a key that is listed
+// with plex.tv's.
+func (w *world) signing(t *testing.T, change func(header, claims map[string]any)) func(*plexauth.Options) {
+	keys, _ := w.tamper(keysPath)
+	keys.change = func([]byte) []byte {
+		return []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik"}]}`)
+	}
+	answers := &tampered{RoundTripper: keys, path: exchanges, change: func(body []byte) []byte {
+		var j map[string]string
+		_ = json.Unmarshal(body, &j)
+		j["auth_token"] = forge(t, j["auth_token"], change)
+		body, _ = json.Marshal(j)
+		return body
+	}}
+	return func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: answers} }
+}
+
+// G22, G23: a new token that names another account does not take the old one's
+// place, whether the old one tells whose it is or the profile. One that names none
+// does.
+func TestRenewedForAnotherAccount(t *testing.T) {
+	bob := func(_, c map[string]any) { c["user"] = map[string]any{"id": 999, "uuid": "ffff", "username": "bob"} }
+	for name, login := range map[string]func(t *testing.T) *world{
+		"a JWT": func(t *testing.T) *world { return newDeviceWorld(t) },
+		"a long-lived token": func(t *testing.T) *world {
+			w := newWorld(t)
+			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+			return w
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := login(t)
+				old := w.block(t).AccountToken
+				s, err := w.open(t, w.signing(t, bob)).UseDeviceKey(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				require.ErrorContains(t, err, "another account's")
+				require.ErrorAs(t, err, new(*plexauth.Error))
+				assert.False(t, s.NeedsLogin)
+				assert.Equal(t, old, w.block(t).AccountToken)
+				assert.NotContains(t, w.doc(t), "leased")
+
+				nobody := func(_, c map[string]any) { delete(c, "user") }
+				_, err = w.open(t, w.signing(t, nobody)).UseDeviceKey(t.Context())
+				require.NoError(t, err)
+				assert.NotEqual(t, old, w.block(t).AccountToken)
+			})
+		})
+	}
+}
+
 // G3, G5: the same from a PIN is weather: nothing of it is stored, and the login
 // goes on until the true token comes.
 func TestForgedApproval(t *testing.T) {
@@ -902,6 +953,34 @@ func TestRenewalAgainstOthers(t *testing.T) {
 			})
 		})
 	}
+}
+
+// G22: nor does a renewal take the place of another account that signs in with the
+// same device within the second in which plex.tv answers.
+func TestRenewalAgainstAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.forgive = "token"
+		other := w.open(t, deviceKey)
+		pin, err := other.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+		require.NoError(t, err)
+		time.Sleep(1500 * time.Millisecond)
+		answers, client := w.tamper(exchanges)
+		answers.change = func(body []byte) []byte {
+			answers.change = nil
+			require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+			s, err := other.Finish(t.Context())
+			require.NoError(t, err)
+			require.True(t, s.Connected)
+			return body
+		}
+		_, err = w.open(t, client).Refresh(t.Context())
+		require.NoError(t, err)
+		assert.Nil(t, answers.change)
+		a, err := w.Account(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "bob", a.Username)
+	})
 }
 
 // G8 for renewals: a store that fails for a moment does not cost the new token;
