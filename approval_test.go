@@ -160,7 +160,7 @@ func TestSwitchToTheSameAccount(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, w.doc(t), "TEST_pms")
 	assert.Equal(t, "7", mustSettings(t, w.PlexAuth).AccountID)
-	assert.NotContains(t, w.doc(t), "_was"")
+	assert.NotContains(t, w.doc(t), "_was")
 }
 
 // G8, G22: the account cannot be read when the approval comes. The token is
