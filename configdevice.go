@@ -123,6 +123,16 @@ func (b *profile) bind(t Token, scopes []string, skew time.Duration) {
 	b.remove("_rejected")
 }
 
+// bindMoved makes a long-lived token one that the device's key renews, or undoes
+// that.
+func (b *profile) bindMoved(t Token, yes bool, skew time.Duration) {
+	if yes {
+		b.bind(t, nil, skew)
+	} else if o := b.deviceBlock(); o != nil && o.Delete("bound_to") {
+		b.set("_device", o.Bytes())
+	}
+}
+
 // signInDevice replaces the profile's account token by a device's.
 func (b *profile) signInDevice(t Token, d *device, scopes []string, skew time.Duration) {
 	b.setDevice(d)

@@ -36,10 +36,16 @@ const (
 // store get another one for their next login. Where another profile lives on the
 // same token, nothing is done and the error says so.
 //
-// If it fails on the way, calling it again goes on from there. With a device key
-// already it is [PlexAuth.Refresh]. Its errors are those of [PlexAuth.Account]
-// and of Refresh.
+// If it fails on the way, calling it again goes on from there. If only plex.tv's
+// last answer was lost, the old token may have ended by then: whatever asks for a
+// token next goes on, too. With a device key already it is [PlexAuth.Refresh].
+// Its errors are those of [PlexAuth.Account] and of Refresh.
 func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
+	leave, err := p.logins.starting.take(ctx, p.instance)
+	if err != nil {
+		return p.statusNow(ctx, fmt.Errorf("plexauth: %w", err))
+	}
+	defer leave()
 	b, err := p.load(ctx)
 	if err != nil {
 		return p.blank(), err
@@ -56,11 +62,13 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 	for again := true; ; again = false {
 		var d *device
 		err := p.update(ctx, func(b *profile) (err error) {
-			if !b.token("account_token").Equal(t) {
-				return errors.New("plexauth: somebody has signed in anew meanwhile, nothing was changed")
-			}
-			if isJWT(t.Secret()) && b.life().renewable() { // an earlier call got it after all
+			d = nil
+			now := b.token("account_token")
+			switch {
+			case isJWT(now.Secret()) && b.life().renewable(): // another call got it
 				return nil
+			case !now.Equal(t):
+				return errors.New("plexauth: somebody has signed in anew meanwhile, nothing was changed")
 			}
 			if isJWT(t.Secret()) {
 				return errors.New("plexauth: the token is a JWT already, and its device key is not here")
@@ -83,33 +91,38 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 			return err
 		}
 		err = p.client.register(ctx, d, t)
-		taken := isTaken(err)
+		taken := isTaken(err) // by an earlier call, or by another device: the exchange tells
 		if err != nil && !taken {
 			return err
 		}
-		// From here on the key gets the tokens, also if this call ends early.
-		l := &life{token: t, device: d}
-		bound := func(b *profile) error {
-			if b.token("account_token").Equal(t) {
-				b.bind(t, nil, p.client.clock.skew())
-			}
-			return nil
+		bind := func(yes bool) error {
+			return p.update(ctx, func(b *profile) error {
+				if b.token("account_token").Equal(t) {
+					b.bindMoved(t, yes, p.client.clock.skew())
+				}
+				return nil
+			}, t)
 		}
-		if !taken { // else it may be somebody else's: the exchange tells
-			if err := p.update(ctx, bound, t); err != nil {
-				return err
-			}
-		}
-		renewed, err := p.exchange(ctx, d, p.options.Scopes)
+		renewed, err := p.exchange(ctx, d, p.options.Scopes, func() error { return bind(true) })
+		var e *Error
 		switch {
 		case err == nil:
-			if err := p.saveRenewed(ctx, l, renewed); err != nil {
+			if err := p.saveRenewed(ctx, &life{token: t, device: d}, renewed); err != nil {
 				return err
 			}
 			p.info(ctx, "moved over to a device key")
 			return nil
-		case taken && again && isTaken(err): // another device's: one new key
-			continue
+		case errors.As(err, &e) && e.Op == opRenew && !e.transient && e.StatusCode >= 400:
+			// A refusal: the long-lived token goes on as before. It speaks of the key.
+			if e.is == ErrTokenRejected {
+				e.is = ErrUnavailable
+			}
+			if bindErr := bind(false); bindErr != nil {
+				return errors.Join(err, bindErr)
+			}
+			if taken && again && isTaken(err) { // another device's: one new key
+				continue
+			}
 		}
 		return err
 	}
@@ -273,7 +286,7 @@ func (p *PlexAuth) prove(ctx context.Context, v *pendingPIN) (t Token, told *Acc
 	}
 	t = v.token
 	if past(c.expires, p.client.clock.now()) {
-		if t, err = p.exchange(ctx, v.device, p.options.Scopes); err != nil {
+		if t, err = p.exchange(ctx, v.device, p.options.Scopes, nil); err != nil {
 			return Token{}, nil, err
 		}
 	}

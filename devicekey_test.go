@@ -663,6 +663,81 @@ func TestUseDeviceKeyGoesOn(t *testing.T) {
 	}
 }
 
+// G23: a move that plex.tv has refused is no move: whoever comes by later leaves
+// the long-lived login as it is, and calling again goes on.
+func TestUseDeviceKeyRefused(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"no nonce":             {Path: nonces, Code: 1003, Times: -1},
+		"the key is refused":   {Path: exchanges, Code: 1001, Times: -1},
+		"too many exchanges":   {Path: exchanges, Code: 1003, Times: -1},
+		"the word is not good": {Path: exchanges, Code: 1008, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				long := tokenOf(t, w.PlexAuth)
+				w.plex.Inject(fault)
+				s, err := w.UseDeviceKey(t.Context())
+				require.Error(t, err)
+				require.NotErrorIs(t, err, plexauth.ErrTokenRejected, "that was not about the token")
+				assert.True(t, s.Connected)
+				assert.False(t, s.NeedsLogin)
+				w.plex.ResetFaults()
+				time.Sleep(time.Hour)
+				_, err = w.open(t).Account(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, long, tokenOf(t, w.PlexAuth))
+				s, err = w.UseDeviceKey(t.Context())
+				require.NoError(t, err)
+				assert.NotZero(t, s.ExpiresAt)
+			})
+		})
+	}
+}
+
+// Two answers that are lost, one after the other, do not cost the login.
+func TestUseDeviceKeyGoesOnTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/auth/jwk", ResetAfter: true})
+		_, err := w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		w.plex.Inject(plextest.Fault{Path: exchanges, ResetAfter: true, Times: 2})
+		_, err = w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		w.plex.ResetFaults()
+		time.Sleep(2 * time.Second)
+		s, err := w.UseDeviceKey(t.Context())
+		require.NoError(t, err)
+		assert.NotZero(t, s.ExpiresAt)
+	})
+}
+
+// A double click, and another process at the same time, move the login once.
+func TestUseDeviceKeyConcurrently(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.replicas = true
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		var wg sync.WaitGroup
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.open(t)} {
+			for range 5 {
+				wg.Go(func() {
+					s, err := p.UseDeviceKey(t.Context())
+					assert.NoError(t, err)
+					assert.NotZero(t, s.ExpiresAt)
+				})
+			}
+		}
+		wg.Wait()
+		assert.LessOrEqual(t, w.count("POST", "/api/v2/auth/jwk"), 2, "one a process")
+		_, err := w.Refresh(t.Context())
+		require.NoError(t, err)
+	})
+}
+
 // A key that is another device's gives way to a new one, once.
 func TestUseDeviceKeyTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -13,7 +13,9 @@ import (
 
 // exchange gets a Plex JWT for a device: nonce, signature, exchange, at once.
 // Where that fails in a way that a new nonce may mend, it is done once more.
-func (p *PlexAuth) exchange(ctx context.Context, d *device, scopes []string) (Token, error) {
+// before is called with all at hand for the one request that may end an older
+// token; it may be nil.
+func (p *PlexAuth) exchange(ctx context.Context, d *device, scopes []string, before func() error) (Token, error) {
 	// The keys first: a token that cannot be verified must not be asked for.
 	if _, _, err := p.client.keys.get(ctx, p.client, d.clientID, false); err != nil {
 		return Token{}, err
@@ -24,6 +26,11 @@ func (p *PlexAuth) exchange(ctx context.Context, d *device, scopes []string) (To
 		var nonce string
 		if nonce, err = p.client.nonce(ctx, d); err != nil {
 			break
+		}
+		if before != nil {
+			if err = before(); err != nil {
+				break
+			}
 		}
 		t, err = p.client.redeem(ctx, d, nonce, scopes)
 		var e *Error

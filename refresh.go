@@ -314,7 +314,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 func (p *PlexAuth) exchangeBefore(ctx context.Context, end time.Time, l *life) (Token, error) {
 	limited, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	t, err := p.exchange(limited, l.device, p.scopes(l))
+	t, err := p.exchange(limited, l.device, p.scopes(l), nil)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		err = tooLate(opRenew, "plex.tv", limited.Err())
 	}

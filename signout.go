@@ -117,7 +117,7 @@ func (p *PlexAuth) revoke(ctx context.Context, r revocation) error {
 	if r.device == nil || !errors.Is(err, ErrTokenExpired) {
 		return err
 	}
-	t, err := p.exchange(ctx, r.device, nil) // it takes a good one to end them all
+	t, err := p.exchange(ctx, r.device, nil, nil) // it takes a good one to end them all
 	if err == nil {
 		err = p.client.revoke(ctx, t, r.clientID)
 	}
