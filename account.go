@@ -77,27 +77,34 @@ func (p *PlexAuth) adopt(ctx context.Context, t Token, a *Account) error {
 	}, t)
 }
 
-// learnAccount finds out whose the profile's token is, where an earlier login
-// could not, or another program has left it out: so that the next one cannot be
-// somebody else's unnoticed. Where it fails, that login goes on all the same.
-func (p *PlexAuth) learnAccount(ctx context.Context) {
+// learnAccounts finds out whose the stored tokens are, of this profile and of
+// those that live under the same identifier, where an earlier login could not or
+// another program has left it out: the next login cannot be somebody else's
+// unnoticed then, and who loses a token by it gets the next. Where that fails, the
+// login goes on all the same.
+func (p *PlexAuth) learnAccounts(ctx context.Context) {
 	b, err := p.load(ctx)
 	if err != nil {
 		return
 	}
-	t, clientID := b.token("account_token"), b.clientID()
-	if t.IsZero() || clientID == "" || b.cloudID() != 0 || b.rejected() {
-		return
-	}
-	a, err := p.client.readAccount(ctx, t, clientID, true)
-	switch {
-	case err == nil:
-		err = p.adopt(ctx, t, a)
-	case errors.Is(err, ErrTokenRejected):
-		_, err = p.reject(ctx, t)
-	}
-	if err != nil {
-		p.warn(ctx, "whose login is stored could not be found out", err)
+	retires := b.longLivedID()
+	for _, b := range append([]*profile{b}, b.others()...) {
+		t, clientID := b.token("account_token"), b.clientID()
+		if t.IsZero() || clientID == "" || b.cloudID() != 0 || b.rejected() || b.id != p.instance && clientID != retires {
+			continue
+		}
+		q := p.Instance(b.id)
+		a, err := p.client.readAccount(ctx, t, clientID, true)
+		switch {
+		case err == nil:
+			err = q.adopt(ctx, t, a)
+		case errors.Is(err, ErrTokenRejected):
+			_, err = q.reject(ctx, t)
+		}
+		if err != nil {
+			q.warn(ctx, "whose login is stored could not be found out", err)
+			return
+		}
 	}
 }
 

@@ -360,6 +360,20 @@ func TestMismatchWithAnUnknownAccount(t *testing.T) {
 	}
 }
 
+// G23: a login that retires the token of another profile gives it the next one,
+// also where it was not known whose that was.
+func TestSuccessorForAnUnknownAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.plex.ResetFaults()
+		w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
+		_, err := w.Verify(t.Context())
+		require.NoError(t, err)
+	})
+}
+
 // G23: nothing of the account before serves the next one, neither while plex.tv
 // cannot tell whose the login is, nor where it never told whose the last one was;
 // what is called alike is not the same.

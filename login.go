@@ -65,7 +65,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 		l, _ := p.begin(p.newPin(*found), true)
 		return l, nil
 	}
-	p.learnAccount(ctx)
+	p.learnAccounts(ctx)
 	p.info(ctx, "request PIN")
 	pin, err := p.createPIN(ctx, clientID, key, o)
 	if key != nil && isTaken(err) { // by another device, as when a store was copied: one new key
