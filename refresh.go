@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
 	"time"
 )
 
@@ -17,14 +16,10 @@ const (
 	lastMinute = time.Minute
 	// leaseLife is how long one process has the renewing to itself, leaseRest what
 	// must be left of that for saving when the exchange ends.
-	leaseLife = 30 * time.Second
-	leaseRest = renewSaveLimit + 2*time.Second
-	leasePoll = 250 * time.Millisecond
-	// A renewal that failed is not tried again before a while, which doubles:
-	// plex.tv counts the nonces that it gives away.
-	shortestBackoff, longestBackoff = time.Minute, 15 * time.Minute
-	offlineBackoff                  = 2 * time.Second // where plex.tv was not reached at all
-	renewSaveLimit                  = 3 * time.Second
+	leaseLife      = 30 * time.Second
+	leaseRest      = renewSaveLimit + 2*time.Second
+	leasePoll      = 250 * time.Millisecond
+	renewSaveLimit = 3 * time.Second
 	// patience is how long a request waits for the next token while its own still
 	// works.
 	patience = 800 * time.Millisecond
@@ -62,100 +57,8 @@ func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
 	return p.statusNow(ctx, err)
 }
 
-// urgency says how much a caller wants a new token.
-type urgency int
-
-const (
-	spare  urgency = iota // the old one still works
-	needed                // it is over
-	asked                 // by Refresh: now, whatever failed before
-)
-
 // errNotNow tells a caller with a good token to go on with it.
 var errNotNow = errors.New("plexauth: not renewed now")
-
-// renewals are the renewals of this process, one a profile.
-type renewals struct {
-	mu         sync.Mutex // guards the map, never held while waiting
-	byInstance map[string]*renewal
-}
-
-func (s *renewals) of(instance string) *renewal {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	r := s.byInstance[instance]
-	if r == nil {
-		if s.byInstance == nil {
-			s.byInstance = map[string]*renewal{}
-		}
-		r = &renewal{turn: make(chan struct{}, 1)}
-		s.byInstance[instance] = r
-	}
-	return r
-}
-
-// renewal lets the callers for one profile take turns: the first one makes the
-// exchange, and its result answers the others.
-type renewal struct {
-	turn chan struct{} // held by whoever renews
-
-	mu       sync.Mutex // guards the rest, never held while waiting
-	ended    int        // how many exchanges have
-	at       time.Time  // when the last one did
-	old, got Token      // what it was for, and what came of it
-	err      error      // how it ended
-	failures int        // in a row
-	pause    time.Time  // no other attempt before, by the wall clock
-}
-
-func (r *renewal) count() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.ended
-}
-
-// answer is the result of the last exchange, for t or with it, if that answers
-// who came when so many had ended: it was under way then, or it brought a token
-// just now.
-func (r *renewal) answer(t Token, came int) (error, bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.err, (r.old.Equal(t) || r.got.Equal(t)) && (r.ended > came || r.err == nil && time.Since(r.at) < fresh)
-}
-
-// paused is the last failure, while no other attempt is to be made for t.
-func (r *renewal) paused(t Token) error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.old.Equal(t) && time.Now().Round(0).Before(r.pause) {
-		return r.err
-	}
-	return nil
-}
-
-// note keeps the result of an exchange.
-func (r *renewal) note(old, got Token, err error) (failures int) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.ended++
-	r.at, r.old, r.got, r.err = time.Now(), old, got, err
-	if err == nil {
-		r.failures, r.pause = 0, time.Time{}
-		return 0
-	}
-	wait, most := shortestBackoff, longestBackoff
-	var e *Error
-	if errors.As(err, &e) {
-		if e.cause != nil {
-			wait = offlineBackoff
-		}
-		wait = max(wait, e.RetryAfter)
-		most = max(most, wait)
-	}
-	r.pause = time.Now().Round(0).Add(jitter(min(wait<<min(r.failures, 10), most)))
-	r.failures++
-	return r.failures
-}
 
 // freshen renews a token that is due. It reports whether the profile has another
 // one now; an error means that the old one is over.
@@ -233,7 +136,7 @@ func (p *PlexAuth) renew(ctx context.Context, t Token, u urgency) error {
 func (p *PlexAuth) renewBeside(ctx context.Context, t Token) (renewed bool) {
 	r := p.renewals.of(p.instance)
 	came := r.count()
-	if r.paused(t) != nil {
+	if r.paused(t, spare) != nil {
 		return false
 	}
 	select {
@@ -273,7 +176,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 		p.sources.forget()
 		return nil
 	}
-	if err := r.paused(t); err != nil && u != asked {
+	if err := r.paused(t, u); err != nil {
 		return err
 	}
 	l, until, err := p.lease(ctx, t, u)
@@ -293,13 +196,15 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 			return nil // somebody has signed in meanwhile, or out
 		}
 	}
+	var failures int
 	if err != nil && ctx.Err() != nil {
-		if u != spare {
-			return fmt.Errorf("plexauth: renewing the token: %w", ctx.Err()) // whoever is next begins anew
+		err = fmt.Errorf("plexauth: renewing the token: %w", ctx.Err())
+		if l != nil || u == spare { // plex.tv was asked, or a request has waited
+			failures = r.cutShort(t, u)
 		}
-		err = tooLate(opRenew, "plex.tv", ctx.Err()) // and not at once again, each time cut short
+	} else {
+		failures = r.note(t, renewed, err)
 	}
-	failures := r.note(t, renewed, err)
 	switch {
 	case err == nil:
 		p.info(ctx, "token renewed")

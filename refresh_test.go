@@ -409,6 +409,110 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
+// G12: callers with little time, whose renewals all end before plex.tv has answered,
+// do not ask for a nonce each; whether one comes after the other or all at once.
+func TestBackoffOfShortContexts(t *testing.T) {
+	for _, every := range []time.Duration{time.Second, 100 * time.Millisecond} {
+		t.Run(every.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				time.Sleep(8 * day)
+				w.plex.Inject(plextest.Fault{Path: exchanges, Hang: true, Times: -1})
+				var wg sync.WaitGroup
+				for range 10 * time.Minute / every {
+					wg.Go(func() {
+						ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+						defer cancel()
+						_, err := w.Token(ctx)
+						assert.Error(t, err)
+						if ctx.Err() == nil {
+							assert.ErrorIs(t, err, plexauth.ErrTokenExpired)
+							assert.ErrorIs(t, err, plexauth.ErrUnavailable)
+							assert.NotErrorIs(t, err, context.DeadlineExceeded, "its own has not ended")
+						}
+					})
+					time.Sleep(every)
+				}
+				wg.Wait()
+				assert.InDelta(t, 40, w.count("GET", nonces), 5)
+				w.plex.ResetFaults()
+				time.Sleep(16 * time.Second)
+				tokenOf(t, w.PlexAuth)
+			})
+		})
+	}
+}
+
+// G12: whatever Retry-After a nonce is refused with, a program without a good token
+// has one as soon as may be. With a token that works it waits as it is told, if that
+// is no nonsense.
+func TestBackoffByRetryAfter(t *testing.T) {
+	for value, most := range map[string][2]time.Duration{
+		"20":                            {22 * time.Second, 70 * time.Second},
+		"300":                           {35 * time.Second, 6 * time.Minute},
+		"999999":                        {35 * time.Second, 16 * time.Minute},
+		"Fri, 31 Dec 2100 23:59:59 GMT": {35 * time.Second, 16 * time.Minute},
+		"garbage":                       {7 * time.Second, 7 * time.Second},
+		"-5":                            {7 * time.Second, 7 * time.Second},
+	} {
+		for i, age := range []time.Duration{8 * day, 6 * day} {
+			t.Run(value+" after "+age.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newDeviceWorld(t)
+					time.Sleep(age)
+					old := w.block(t).AccountToken
+					w.plex.Inject(plextest.Fault{Path: nonces, Code: 1003, Header: http.Header{"Retry-After": {value}}})
+					began := time.Now()
+					for w.block(t).AccountToken == old {
+						_, _ = w.Token(t.Context())
+						time.Sleep(time.Second)
+					}
+					assert.LessOrEqual(t, time.Since(began), most[i])
+					assert.Equal(t, 2, w.count("GET", nonces))
+				})
+			})
+		}
+	}
+}
+
+// After hours without a network an expired JWT is renewed within seconds of its
+// return, also where the JWT was good for a while of that. A proxy's page in between
+// is a failure of another kind, and the first of it.
+func TestBackoffWhileOffline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(7*day - 3*time.Hour)
+		down := plextest.Fault{Err: &net.OpError{Op: "dial", Err: errors.New("network is unreachable")}, Times: -1}
+		w.plex.Inject(down)
+		for range 6 * 60 * 6 {
+			_, _ = w.Token(t.Context())
+			time.Sleep(10 * time.Second)
+		}
+		w.plex.ResetFaults()
+		back := func() (after time.Duration) {
+			began := time.Now()
+			for {
+				if _, err := w.Token(t.Context()); err == nil {
+					return time.Since(began)
+				}
+				time.Sleep(time.Second)
+			}
+		}
+		assert.LessOrEqual(t, back(), 16*time.Second)
+
+		time.Sleep(8 * day)
+		w.plex.Inject(down)
+		for range 6 * 60 {
+			_, err := w.Token(t.Context())
+			require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+			time.Sleep(10 * time.Second)
+		}
+		w.plex.ResetFaults()
+		w.plex.Inject(plextest.Fault{Path: nonces, Body: "<html>", ContentType: "text/html", Times: 4})
+		assert.LessOrEqual(t, back(), 90*time.Second)
+	})
+}
+
 // G10, G11: with the JWT over and plex.tv away there is no good token, and the
 // error says both; nothing is lost by it.
 func TestExpiredAndOffline(t *testing.T) {

@@ -1,0 +1,152 @@
+package plexauth
+
+import (
+	"errors"
+	"os"
+	"sync"
+	"time"
+)
+
+const (
+	// A renewal that failed is not tried again before a while, which doubles:
+	// plex.tv counts the nonces that it gives away.
+	shortestBackoff, longestBackoff = time.Minute, 15 * time.Minute
+	// offlineBackoff is the first one where nothing came back. While there is no
+	// good token it does not get longer than offlineLimit: nobody waits for long
+	// once the network is there again.
+	offlineBackoff, offlineLimit = 2 * time.Second, 15 * time.Second
+)
+
+// urgency says how much a caller wants a new token.
+type urgency int
+
+const (
+	spare  urgency = iota // the old one still works
+	needed                // it is over
+	asked                 // by Refresh: now, whatever failed before
+)
+
+// renewals are the renewals of this process, one a profile.
+type renewals struct {
+	mu         sync.Mutex // guards the map, never held while waiting
+	byInstance map[string]*renewal
+}
+
+func (s *renewals) of(instance string) *renewal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.byInstance[instance]
+	if r == nil {
+		if s.byInstance == nil {
+			s.byInstance = map[string]*renewal{}
+		}
+		r = &renewal{turn: make(chan struct{}, 1)}
+		s.byInstance[instance] = r
+	}
+	return r
+}
+
+// renewal lets the callers for one profile take turns: the first one makes the
+// exchange, and its result answers the others.
+type renewal struct {
+	turn chan struct{} // held by whoever renews
+
+	mu       sync.Mutex // guards the rest, never held while waiting
+	ended    int        // how many exchanges have
+	at       time.Time  // when the last one did
+	old, got Token      // what it was for, and what came of it
+	err      error      // how it ended
+
+	failing  Token            // what cannot be renewed
+	why      error            // the last failure of that
+	failures int              // in a row
+	alike    int              // of them those of one kind
+	offline  bool             // nothing came back, or the store failed
+	cuts     int              // in a row that ended with their callers' contexts
+	pause    [asked]time.Time // no other attempt before, by urgency and the wall clock
+}
+
+func (r *renewal) count() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.ended
+}
+
+// answer is the result of the last exchange, for t or with it, if that answers
+// who came when so many had ended: it was under way then, or it brought a token
+// just now.
+func (r *renewal) answer(t Token, came int) (error, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err, (r.old.Equal(t) || r.got.Equal(t)) && (r.ended > came || r.err == nil && time.Since(r.at) < fresh)
+}
+
+// paused is the last failure, while no other attempt is to be made for t.
+func (r *renewal) paused(t Token, u urgency) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if u != asked && r.failing.Equal(t) && time.Now().Round(0).Before(r.pause[u]) {
+		return r.why
+	}
+	return nil
+}
+
+// note keeps the result of an exchange.
+func (r *renewal) note(old, got Token, err error) (failures int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended++
+	r.at, r.old, r.got, r.err = time.Now(), old, got, err
+	if err == nil {
+		r.failing, r.why = Token{}, nil
+		return 0
+	}
+	r.about(old)
+	r.cuts = 0
+	return r.rest(err)
+}
+
+// cutShort notes that a renewal has ended with its caller's context. Whoever waits
+// for the turn does it instead; where that ends so as well, there is a pause for
+// all who need it.
+func (r *renewal) cutShort(t Token, u urgency) (failures int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.about(t)
+	if r.cuts++; r.cuts == 1 && u != spare {
+		return 0
+	}
+	return r.rest(tooLate(opRenew, "plex.tv", os.ErrDeadlineExceeded)) // which is no context's error: another one's has ended
+}
+
+// about begins to count anew where it is another token that cannot be renewed.
+func (r *renewal) about(t Token) {
+	if !r.failing.Equal(t) {
+		r.failing, r.failures, r.alike, r.cuts, r.pause = t, 0, 0, 0, [asked]time.Time{}
+	}
+}
+
+// rest makes the pause after a failure.
+func (r *renewal) rest(err error) (failures int) {
+	var e *Error
+	answered := errors.As(err, &e) && e.cause == nil
+	if r.offline == answered {
+		r.offline, r.alike = !answered, 0
+	}
+	for u := range r.pause {
+		first, most := offlineBackoff, longestBackoff
+		switch {
+		case !answered && urgency(u) == needed:
+			most = offlineLimit
+		case answered && e.RetryAfter > 0 && urgency(u) == needed:
+			first = min(max(first, e.RetryAfter), waitLimit)
+		case answered:
+			first = min(max(shortestBackoff, e.RetryAfter), longestBackoff)
+		}
+		r.pause[u] = time.Now().Round(0).Add(jitter(min(first<<min(r.alike, 10), most)))
+	}
+	r.why = err
+	r.alike++
+	r.failures++
+	return r.failures
+}
