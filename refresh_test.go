@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -263,6 +264,31 @@ func TestClockGoesWrong(t *testing.T) {
 				require.NoError(t, err)
 				_, err = w.open(t).Verify(t.Context())
 				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+// G10, G24: a clock that has jumped ahead makes no JWT expire, not even where plex.tv
+// gives no nonce: its Date tells.
+func TestClockAheadAndNoNonce(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{"429": {Code: 1003}, "502": {Status: 502}, "400": {Code: 1004}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				old := w.block(t).AccountToken
+				time.Sleep(10 * day)
+				w.plex.SetClock(-10 * day)
+				fault.Path, fault.Times = nonces, -1
+				w.plex.Inject(fault)
+				for _, p := range []*plexauth.PlexAuth{w.open(t), w.open(t)} {
+					assert.Equal(t, old, tokenOf(t, p))
+					assert.Equal(t, old, tokenOf(t, p))
+				}
+				assert.Equal(t, 200, w.status(t, request(t, "GET", "https://plex.tv/api/v2/user", nil)))
+				s, err := w.Status(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
 			})
 		})
 	}
@@ -1018,6 +1044,44 @@ func TestRenewalEndsWithItsContext(t *testing.T) {
 		assert.NotEqual(t, before, w.doc(t))
 		assert.NotContains(t, w.doc(t), "leased")
 	})
+}
+
+// G9: so it does where the store hangs, with the new token in hand or before.
+func TestRenewalEndsWithAStoreThatHangs(t *testing.T) {
+	for _, at := range []string{nonces, exchanges} {
+		t.Run(at, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				store := &hangingStore{ConfigStore: w.store}
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var ended time.Time
+				answers, client := w.tamper(at)
+				answers.change = func(body []byte) []byte {
+					store.hangs.Store(true)
+					time.AfterFunc(10*time.Millisecond, func() { ended = time.Now(); cancel() })
+					return body
+				}
+				_, err := w.open(t, client, func(o *plexauth.Options) { o.Store = store }).Refresh(ctx)
+				require.ErrorIs(t, err, context.Canceled)
+				assert.LessOrEqual(t, time.Since(ended), time.Second)
+			})
+		})
+	}
+}
+
+// hangingStore is one whose updates may hang.
+type hangingStore struct {
+	plexauth.ConfigStore
+	hangs atomic.Bool
+}
+
+func (s *hangingStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+	if s.hangs.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.ConfigStore.Update(ctx, ns, edit)
 }
 
 // G22: a login or a disconnect while the token is renewed stands.
