@@ -90,6 +90,8 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID strin
 				continue
 			}
 			err = renewErr
+		} else if errors.Is(err, ErrTokenExpired) {
+			p.renewals.of(p.instance).inVain()
 		}
 		if !errors.Is(err, ErrTokenRejected) {
 			return err

@@ -107,7 +107,7 @@ func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, erro
 		return !l.token.IsZero(), err
 	case l.err != nil && errors.Is(err, ErrTokenExpired):
 		return false, fmt.Errorf("%w; it cannot be renewed: %w", err, inner{l.err})
-	case !l.renewable():
+	case !l.renewable(), errors.Is(err, ErrTokenExpired) && p.renewals.of(p.instance).vain():
 		return false, err
 	}
 	renewErr := p.renew(ctx, t, needed)

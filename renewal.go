@@ -64,6 +64,8 @@ type renewal struct {
 	offline  bool             // nothing came back, or the store failed
 	cuts     int              // in a row that ended with their callers' contexts
 	pause    [asked]time.Time // no other attempt before, by urgency and the wall clock
+
+	useless time.Time // until then a request that is refused gets no new token
 }
 
 func (r *renewal) count() int {
@@ -85,7 +87,7 @@ func (r *renewal) answer(t Token, came int) (error, bool) {
 func (r *renewal) paused(t Token, u urgency) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u != asked && r.failing.Equal(t) && time.Now().Round(0).Before(r.pause[u]) {
+	if u != asked && r.failing.Equal(t) && ahead(r.pause[u]) {
 		return r.why
 	}
 	return nil
@@ -149,4 +151,26 @@ func (r *renewal) rest(err error) (failures int) {
 	r.alike++
 	r.failures++
 	return r.failures
+}
+
+// inVain notes that a request which was refused, and got a new token for that, was
+// refused again: it is not the token.
+func (r *renewal) inVain() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.useless = time.Now().Round(0).Add(shortestBackoff)
+}
+
+// vain reports whether this was so a moment ago.
+func (r *renewal) vain() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return ahead(r.useless)
+}
+
+// ahead reports whether the end of a pause is still to come. A clock that was set
+// back does not make it longer.
+func ahead(end time.Time) bool {
+	d := time.Until(end)
+	return d > 0 && d < 2*longestBackoff
 }

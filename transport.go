@@ -1,6 +1,7 @@
 package plexauth
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -39,9 +40,10 @@ const readAgain = 2 * time.Second
 // A JWT is renewed on the way: where it is due, by one request every five days
 // or so, which waits for that for 800 ms at most and then leaves it to go on for
 // as long as its context lasts; all others go on with the old one. Where plex.tv
-// answers 498, because the JWT has expired after all, it is renewed and the
-// request made once more, if its body can be sent again (it has none, or
-// GetBody). An expired JWT that cannot be renewed is [ErrTokenExpired].
+// answers 498, because the JWT has expired after all, or rejects it by a 401 of its
+// own, it is renewed and the request made once more, if its body can be sent again
+// (it has none, or GetBody). Where that does not help it is not done again for a
+// minute. An expired JWT that cannot be renewed is [ErrTokenExpired].
 //
 // base does the sending; nil is http.DefaultTransport. The result is safe for
 // concurrent use.
@@ -140,48 +142,73 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.Header[k] = v
 	}
 	resp, err := base.RoundTrip(&r)
-	if err != nil || s.due.IsZero() || resp.StatusCode != statusJWTExpired && resp.StatusCode != http.StatusUnauthorized {
+	if err != nil || resp == nil || s.due.IsZero() || !isRefusal(resp) {
 		return resp, err
 	}
 	if _, own := req.Header["X-Plex-Token"]; own || !t.p.isPlexTV(req.URL) {
 		return resp, nil
 	}
-	if next := t.again(&r, s, resp.StatusCode); next != nil {
-		_, _ = io.CopyN(io.Discard, resp.Body, maxBody) // so that the connection is used again
-		resp.Body.Close()
-		return base.RoundTrip(next)
+	next, renewed := t.again(&r, s, resp)
+	if next == nil {
+		return resp, nil
 	}
-	return resp, nil
+	_, _ = io.CopyN(io.Discard, resp.Body, maxBody) // so that the connection is used again
+	resp.Body.Close()
+	resp, err = base.RoundTrip(next)
+	if renewed && err == nil && resp != nil && isRefusal(resp) {
+		t.p.renewals.of(t.p.instance).inVain()
+	}
+	return resp, err
+}
+
+// isRefusal reports whether an answer may speak of the token.
+func isRefusal(resp *http.Response) bool {
+	return resp.StatusCode == statusJWTExpired || resp.StatusCode == http.StatusUnauthorized
 }
 
 // again is a request once more with the successor of the device's token that it
-// was made with; nil where there is none, or the body is gone. 401 can mean many
-// things: there it must be another process that has renewed.
-func (t *transport) again(sent *http.Request, s *source, status int) *http.Request {
+// was made with; nil where there is none, or the body is gone. renewed tells that
+// plex.tv was asked for one, as it is where the token has expired or is rejected in
+// plex.tv's own words. A 401 can mean many things: else it must be another process
+// that has renewed.
+func (t *transport) again(sent *http.Request, s *source, resp *http.Response) (next *http.Request, renewed bool) {
 	ctx := sent.Context()
-	if status == statusJWTExpired {
+	once := sent.Body != nil && sent.Body != http.NoBody && sent.GetBody == nil
+	cure := resp.StatusCode == statusJWTExpired || !once && isVerdict(resp)
+	if cure && s.life.renewable() && !t.p.renewals.of(t.p.instance).vain() {
 		if t.p.renew(ctx, s.life.token, needed) != nil {
-			return nil
+			return nil, false
 		}
+		renewed = true
 	} else {
 		t.p.sources.forget()
 	}
-	next, err := t.p.source(ctx)
-	if err != nil || len(next.account) == 0 || next.account[0] == s.account[0] {
-		return nil
+	now, err := t.p.source(ctx)
+	if err != nil || once || len(now.account) == 0 || now.account[0] == s.account[0] {
+		return nil, renewed
 	}
 	r := *sent
 	if sent.Body != nil && sent.Body != http.NoBody {
-		if sent.GetBody == nil {
-			return nil
-		}
 		if r.Body, err = sent.GetBody(); err != nil {
-			return nil
+			return nil, renewed
 		}
 	}
 	r.Header = sent.Header.Clone()
-	r.Header["X-Plex-Token"] = next.account
-	return &r
+	r.Header["X-Plex-Token"] = now.account
+	return &r, renewed
+}
+
+// isVerdict reports whether a 401 is plex.tv's own on the token. What it reads of
+// the body is there again for the caller.
+func isVerdict(resp *http.Response) bool {
+	const most = 4 << 10
+	head, _ := io.ReadAll(io.LimitReader(resp.Body, most))
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+	env, ours := parseEnvelope(head)
+	return ours && (env.code == 0 || env.code == 1001)
 }
 
 // isPlexTV reports whether the account token may go to u.

@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // seen records what reaches the wire, and answers 200.
@@ -162,4 +163,104 @@ type countingStore struct {
 func (s *countingStore) Load(ctx ctx, ns string) (jsonRaw, error) {
 	s.loads++
 	return s.ConfigStore.Load(ctx, ns)
+}
+
+// G10, G24: a JWT that plex.tv rejects by its own 401 before its time is renewed and
+// the request made once more. Any other 401 is the program's to deal with, and so is
+// one whose request cannot be sent again. Its body is there in full.
+func TestTransport401(t *testing.T) {
+	long := `{"errors":[{"code":1001,"message":"` + strings.Repeat("x", 5<<10) + `","status":401}]}`
+	for name, c := range map[string]struct {
+		fault plextest.Fault
+		body  io.Reader
+		want  string // of the answer; empty: it is made once more
+	}{
+		"code 1001":              {fault: plextest.Fault{Status: 401, Code: 1001}},
+		"no code":                {fault: plextest.Fault{Status: 401, Body: `{"errors":[{"message":"no"}]}`}},
+		"XML":                    {fault: plextest.Fault{Status: 401, Body: `<errors><error>Invalid token.</error></errors>`}},
+		"with a body":            {fault: plextest.Fault{Status: 401, Code: 1001}, body: strings.NewReader("x=1")},
+		"a stream":               {fault: plextest.Fault{Status: 401, Body: `{"errors":[{"code":1001}]}`}, body: io.MultiReader(strings.NewReader("x=1")), want: `{"errors":[{"code":1001}]}`},
+		"another code":           {fault: plextest.Fault{Status: 401, Body: `{"errors":[{"code":1029}]}`}, want: `{"errors":[{"code":1029}]}`},
+		"HTML":                   {fault: plextest.Fault{Status: 401, Body: "<html>x</html>"}, want: "<html>x</html>"},
+		"empty":                  {fault: plextest.Fault{Status: 401, Body: " "}, want: " "},
+		"more than is looked at": {fault: plextest.Fault{Status: 401, Body: long}, want: long},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				old := w.block(t).AccountToken
+				c.fault.Path = "/api/v2/ping"
+				w.plex.Inject(c.fault)
+				resp, err := w.Transport(w.plex.Client().Transport).RoundTrip(request(t, "PUT", "https://plex.tv/api/v2/ping", c.body))
+				require.NoError(t, err)
+				body, err := io.ReadAll(resp.Body)
+				require.NoError(t, err)
+				require.NoError(t, resp.Body.Close())
+				if c.want != "" {
+					assert.Equal(t, 401, resp.StatusCode)
+					assert.Equal(t, c.want, string(body))
+					assert.Equal(t, 1, w.count("PUT", "/api/v2/ping"))
+					assert.Equal(t, old, w.block(t).AccountToken)
+					return
+				}
+				assert.NotEqual(t, 401, resp.StatusCode)
+				assert.Equal(t, 2, w.count("PUT", "/api/v2/ping"))
+				assert.NotEqual(t, old, w.block(t).AccountToken)
+			})
+		})
+	}
+}
+
+// A removed device is found out by a Transport as well.
+func TestTransportOfARemovedDevice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.forgive = "token"
+		w.plex.RevokeDevice(w.block(t).Device.ClientID)
+		get := func() *http.Request { return request(t, "GET", "https://plex.tv/api/v2/user", nil) }
+		assert.Equal(t, 401, w.status(t, get()))
+		s, err := w.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.NeedsLogin)
+		_, err = w.Transport(nil).RoundTrip(get())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+	})
+}
+
+// G12: a path that refuses every token costs plex.tv an exchange a minute, however
+// often it is asked for, and whichever way.
+func TestRefusedInVain(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{"498": {Status: 498}, "401": {Status: 401, Code: 1001}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				w.forgive = "token"
+				fault.Path, fault.Times = "/api/v2/home/users", -1
+				w.plex.Inject(fault)
+				for range 10 * 60 {
+					assert.Equal(t, fault.Status, w.status(t, request(t, "GET", "https://plex.tv/api/v2/home/users", nil)))
+					assert.Equal(t, 200, w.status(t, request(t, "GET", "https://plex.tv/api/v2/user", nil)))
+					if fault.Status == 498 {
+						_, err := w.HomeUsers(t.Context())
+						require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+					}
+					time.Sleep(time.Second)
+				}
+				assert.InDelta(t, 10, w.count("POST", exchanges), 1)
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // by the library's own requests alone
+		w := newDeviceWorld(t)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/home/users", Status: 498, Times: -1})
+		for range 60 {
+			_, err := w.HomeUsers(t.Context())
+			require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+			time.Sleep(time.Second)
+		}
+		assert.Equal(t, 1, w.count("POST", exchanges))
+		w.plex.ResetFaults()
+		time.Sleep(8 * day)
+		tokenOf(t, w.PlexAuth)
+	})
 }
