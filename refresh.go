@@ -32,11 +32,13 @@ const (
 // one is due; [PlexAuth.Token] and [PlexAuth.Transport] do so by themselves when
 // it is. Callers at the same time share one exchange, and for a second its new
 // token answers those who come later. It works as well weeks after the JWT has
-// expired. For a long-lived token it is [PlexAuth.Verify].
+// expired. For a long-lived token, and for a JWT that has no key here, it is
+// [PlexAuth.Verify]: those cannot be renewed.
 //
 // Only where plex.tv says that the device is not authorized any more is the
 // error [ErrTokenRejected], and NeedsLogin set. Any other failure leaves the JWT
-// as it was: [ErrUnavailable], [ErrRateLimited], [ErrCorruptConfig] where the key
+// as it was: [ErrUnavailable], also where plex.tv answers with what is none of this
+// device's or of another account, [ErrRateLimited], [ErrCorruptConfig] where the key
 // cannot be read, and other errors of the store. Without a token it is
 // [ErrNotConnected].
 func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
