@@ -142,7 +142,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		r.Header[k] = v
 	}
 	resp, err := base.RoundTrip(&r)
-	if err != nil || resp == nil || s.due.IsZero() || !isRefusal(resp) {
+	if err != nil || resp == nil || resp.Body == nil || s.due.IsZero() || !isRefusal(resp) {
 		return resp, err
 	}
 	if _, own := req.Header["X-Plex-Token"]; own || !t.p.isPlexTV(req.URL) {

@@ -211,6 +211,18 @@ func TestTransport401(t *testing.T) {
 	}
 }
 
+// A base that is careless about what a RoundTripper returns does no harm.
+func TestTransportOverACarelessBase(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		for _, resp := range []*http.Response{nil, {StatusCode: 401}, {StatusCode: 498}} {
+			got, err := w.Transport(roundTripFunc(func(*http.Request) (*http.Response, error) { return resp, nil })).RoundTrip(request(t, "GET", "https://plex.tv/api/v2/user", nil))
+			require.NoError(t, err)
+			assert.Equal(t, resp, got)
+		}
+	})
+}
+
 // A removed device is found out by a Transport as well.
 func TestTransportOfARemovedDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
