@@ -204,6 +204,11 @@ func (b *profile) life() *life {
 	}
 	o := b.deviceBlock()
 	if o == nil || !b.bound(o) {
+		if isJWT(l.token.Secret()) && b.block.Get("_device") != nil { // its key was here, and is damaged
+			if _, err := b.device(); err != nil || o == nil {
+				l.err = errDeviceKey
+			}
+		}
 		return l
 	}
 	l.device, l.err = b.device()

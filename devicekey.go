@@ -289,6 +289,7 @@ func (p *PlexAuth) prove(ctx context.Context, v *pendingPIN) (t Token, told *Acc
 		if t, err = p.exchange(ctx, v.device, p.options.Scopes, nil); err != nil {
 			return Token{}, nil, err
 		}
+		c, _ = readClaims(t)
 	}
 	return t, &c.account, nil
 }

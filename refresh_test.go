@@ -613,6 +613,9 @@ func TestDamagedKey(t *testing.T) {
 			"no id":     strings.Replace(good, b.Device.ClientID, "", 1),
 			"number":    strings.Replace(good, `"`+b.Device.Secret+`"`, "7", 1),
 		}
+		for _, device := range []string{`null`, `""`, `[]`, `{}`, `{"client_id":"x"}`} {
+			damaged[device] = fmt.Sprintf(`{"account_token":%q,"client_id":%q,"_device":%s}`, b.AccountToken, b.Device.ClientID, device)
+		}
 		for n := range len(b.Device.Secret) {
 			damaged[fmt.Sprint("truncated to ", n)] = strings.Replace(good, b.Device.Secret, b.Device.Secret[:n], 1)
 		}
