@@ -77,29 +77,18 @@ func (p *PlexAuth) adopt(ctx context.Context, t Token, a *Account) error {
 	}, t)
 }
 
-// learnAccounts finds out whose the stored tokens are, of this profile and of
-// those that live under the same identifier, where an earlier login could not or
-// another program has left it out: the next login cannot be somebody else's
-// unnoticed then, and who loses a token by it gets the next. Where that fails, the
-// login goes on all the same.
-func (p *PlexAuth) learnAccounts(ctx context.Context) {
-	b, err := p.load(ctx)
-	if err != nil {
-		return
-	}
-	retires := b.longLivedID()
-	for _, b := range append([]*profile{b}, b.others()...) {
-		t, clientID := b.token("account_token"), b.clientID()
-		if t.IsZero() || clientID == "" || b.cloudID() != 0 || b.rejected() || b.id != p.instance && clientID != retires {
-			continue
-		}
-		q := p.Instance(b.id)
-		a, err := p.client.readAccount(ctx, t, clientID, true)
+// learn finds out whose some stored tokens are, before a login that may retire
+// them: it cannot be somebody else's unnoticed then, and who loses a token by it
+// gets the next. Where that fails, the login goes on all the same.
+func (p *PlexAuth) learn(ctx context.Context, unknown []unknownLogin) {
+	for _, u := range unknown {
+		q := p.Instance(u.instance)
+		a, err := p.client.readAccount(ctx, u.token, u.clientID, true)
 		switch {
 		case err == nil:
-			err = q.adopt(ctx, t, a)
+			err = q.adopt(ctx, u.token, a)
 		case errors.Is(err, ErrTokenRejected):
-			_, err = q.reject(ctx, t)
+			_, err = q.reject(ctx, u.token)
 		}
 		if err != nil {
 			q.warn(ctx, "whose login is stored could not be found out", err)

@@ -85,6 +85,27 @@ func (b *profile) setCloudID(id int64) {
 	b.set("_cloud", cloud.Bytes())
 }
 
+// unknownLogin is a stored token of which it is not known whose it is: the account
+// could not be read, or another program has written the token.
+type unknownLogin struct {
+	instance string
+	token    Token
+	clientID string
+}
+
+// unknownLogins lists what of that a new login of this profile replaces, here or at
+// plex.tv.
+func (b *profile) unknownLogins() (unknown []unknownLogin) {
+	retires := b.longLivedID()
+	for _, other := range append([]*profile{b}, b.others()...) {
+		u := unknownLogin{other.id, other.token("account_token"), other.clientID()}
+		if !u.token.IsZero() && u.clientID != "" && other.cloudID() == 0 && !other.rejected() && (other == b || u.clientID == retires) {
+			unknown = append(unknown, u)
+		}
+	}
+	return unknown
+}
+
 // rejected reports whether plex.tv is known to have rejected the very token
 // that is stored now.
 func (b *profile) rejected() bool {

@@ -53,7 +53,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err := p.checkStore(ctx); err != nil {
 		return nil, err
 	}
-	found, clientID, key, err := p.prepare(ctx)
+	found, clientID, key, unknown, err := p.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 		l, _ := p.begin(p.newPin(*found), true)
 		return l, nil
 	}
-	p.learnAccounts(ctx)
+	p.learn(ctx, unknown)
 	p.info(ctx, "request PIN")
 	pin, err := p.createPIN(ctx, clientID, key, o)
 	if key != nil && isTaken(err) { // by another device, as when a store was copied: one new key
@@ -108,20 +108,19 @@ func (p *PlexAuth) checkStore(ctx context.Context) error {
 
 // prepare returns the PIN that is pending and what the next one is made under,
 // saved before the first request: an identifier, and with [Options].DeviceKey a
-// key.
-func (p *PlexAuth) prepare(ctx context.Context) (found *pendingPIN, clientID string, key *device, err error) {
+// key; and the logins that it may end of which it is not known whose they are.
+func (p *PlexAuth) prepare(ctx context.Context) (found *pendingPIN, clientID string, key *device, unknown []unknownLogin, err error) {
 	err = p.update(ctx, func(b *profile) (err error) {
 		found = b.pending()
 		if !p.options.DeviceKey {
 			clientID = b.ensureClientID(p.options.ClientID)
-			return nil
-		}
-		if key, err = b.ensureDevice(); err == nil {
+		} else if key, err = b.ensureDevice(); err == nil {
 			clientID = key.clientID
 		}
+		unknown = b.unknownLogins()
 		return err
 	})
-	return found, clientID, key, err
+	return found, clientID, key, unknown, err
 }
 
 // makeWay settles an approved PIN, so that it is not lost to a new one. Somebody
