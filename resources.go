@@ -169,6 +169,7 @@ func (d *resource) server() Server {
 		Owned: bool(d.Owned), Home: bool(d.Home), OwnerID: int64(d.OwnerID), Owner: string(d.Owner),
 		Presence: bool(d.Presence), HTTPSRequired: bool(d.HTTPSRequired), Relay: bool(d.Relay),
 		PublicAddressMatches: bool(d.PublicAddressMatches), PublicAddress: string(d.PublicAddress),
+		Connections: []Connection{}, // in JSON it is a list for everybody
 	}
 	if t := strings.TrimSpace(string(d.AccessToken)); usableToken(t) {
 		if s.onlyJWT = isJWT(t); !s.onlyJWT {

@@ -69,6 +69,9 @@ func TestServers(t *testing.T) {
 	assert.Equal(t, int64(67890), servers[2].OwnerID)
 	assert.Equal(t, "bob", servers[2].Owner)
 	assert.False(t, servers[2].Owned)
+	b, err := json.Marshal(servers[1])
+	require.NoError(t, err)
+	assert.Contains(t, string(b), `"connections":[]`)
 }
 
 // G4: whatever happens to a field, the others come through.
