@@ -150,6 +150,9 @@ func (e *Error) kind() string {
 }
 
 func (e *Error) advice() string {
+	if e.is == ErrUnavailable && e.cause == nil && !e.transient { // a verdict, which waiting does not change
+		return ""
+	}
 	switch e.kind() {
 	case "pin_expired":
 		return "start again"

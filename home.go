@@ -81,7 +81,7 @@ func decodeHomeUsers(body []byte) ([]HomeUser, error) {
 }
 
 // SwitchHomeUser gets an account token of another member of the Plex Home, u
-// as from [PlexAuth.HomeUsers]. pin is that user's Home PIN, empty where the
+// as from [PlexAuth.HomeUsers]; its UUID is enough. pin is that user's Home PIN, empty where the
 // user has none; it is used for this one request, and neither stored nor
 // logged.
 //
@@ -102,23 +102,24 @@ func (p *PlexAuth) SwitchHomeUser(ctx context.Context, u HomeUser, pin string) (
 		return Token{}, fmt.Errorf("%w, and it is missing", ErrHomePin)
 	}
 	var token Token
+	var account int64
 	var madeUnder string
 	err := p.ask(ctx, func(t Token, clientID string) (err error) {
 		madeUnder = clientID
-		token, err = p.client.switchUser(ctx, t, clientID, u, pin)
+		token, account, err = p.client.switchUser(ctx, t, clientID, u, pin)
 		return err
 	})
 	if err != nil {
 		return Token{}, err
 	}
-	return token, p.passOn(ctx, u, token, madeUnder)
+	return token, p.passOn(ctx, cmp.Or(account, u.ID), token, madeUnder)
 }
 
-// passOn gives a token to the profiles whose own was retired by it.
-func (p *PlexAuth) passOn(ctx context.Context, u HomeUser, t Token, clientID string) error {
+// passOn gives a token of an account to the profiles whose own was retired by it.
+func (p *PlexAuth) passOn(ctx context.Context, account int64, t Token, clientID string) error {
 	retired := func(b *profile) []*profile {
 		return slices.DeleteFunc(append(b.others(), b), func(b *profile) bool {
-			return !b.sameCredential(u.ID, clientID) || b.token("account_token").Equal(t)
+			return !b.sameCredential(account, clientID) || b.token("account_token").Equal(t)
 		})
 	}
 	b, err := p.load(ctx)
@@ -133,13 +134,14 @@ func (p *PlexAuth) passOn(ctx context.Context, u HomeUser, t Token, clientID str
 	})
 }
 
-// switchUser asks plex.tv for a token of u.
-func (c *client) switchUser(ctx context.Context, t Token, clientID string, u HomeUser, pin string) (token Token, err error) {
+// switchUser asks plex.tv for a token of u, and says whose it is; 0 where plex.tv
+// does not.
+func (c *client) switchUser(ctx context.Context, t Token, clientID string, u HomeUser, pin string) (token Token, account int64, err error) {
 	q := &call{
 		op: "switch Home user", method: http.MethodPost, url: c.plexTV + "/api/v2/home/users/" + url.PathEscape(u.UUID) + "/switch",
 		clientID: clientID, token: t, account: true,
 		decode: func(body []byte) (err error) {
-			token, err = decodeSwitch(body, u)
+			token, account, err = decodeSwitch(body, u)
 			return err
 		},
 	}
@@ -151,29 +153,30 @@ func (c *client) switchUser(ctx context.Context, t Token, clientID string, u Hom
 	var e *Error
 	if errors.As(err, &e) && refusesHomePin(e) {
 		if pin == "" {
-			return Token{}, fmt.Errorf("%w, and it is missing", ErrHomePin)
+			return Token{}, 0, fmt.Errorf("%w, and it is missing", ErrHomePin)
 		}
 		e.is, e.transient, e.Message = ErrHomePin, false, "the user's Home PIN is wrong"
 	}
-	return token, err
+	return token, account, err
 }
 
-func decodeSwitch(body []byte, u HomeUser) (Token, error) {
+func decodeSwitch(body []byte, u HomeUser) (Token, int64, error) {
 	var j struct {
+		ID        laxInt  `json:"id"`
 		UUID      laxText `json:"uuid"`
 		AuthToken laxText `json:"authToken"`
 	}
 	if err := unmarshal(body, &j); err != nil {
-		return Token{}, err
+		return Token{}, 0, err
 	}
-	if j.UUID != "" && string(j.UUID) != u.UUID {
-		return Token{}, errors.New("another user than the one asked for")
+	if j.UUID != "" && string(j.UUID) != u.UUID || j.ID != 0 && u.ID != 0 && int64(j.ID) != u.ID {
+		return Token{}, 0, errors.New("another user than the one asked for")
 	}
 	secret := strings.TrimSpace(string(j.AuthToken))
 	if !usableToken(secret) {
-		return Token{}, errors.New("no token")
+		return Token{}, 0, errors.New("no token")
 	}
-	return NewToken(secret), nil
+	return NewToken(secret), int64(j.ID), nil
 }
 
 // refusesHomePin recognizes plex.tv's word on the PIN (403 with 1041 or 1038;

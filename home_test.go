@@ -199,13 +199,43 @@ func TestSwitchRetiresToken(t *testing.T) {
 	})
 }
 
+// The UUID alone is enough to know whose token has retired another.
+func TestSwitchByUUID(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, kid, _ := home(t)
+		theirs := w.Instance("kid")
+		w.signIn(t, theirs, kid, plexauth.PinOptions{})
+		for _, uuid := range []string{kid.UUID, w.alice.UUID} { // the second is the login's own
+			token, err := w.SwitchHomeUser(t.Context(), plexauth.HomeUser{UUID: uuid}, "")
+			require.NoError(t, err)
+			assert.False(t, token.IsZero())
+		}
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, theirs} {
+			_, err := p.Verify(t.Context())
+			require.NoError(t, err)
+		}
+	})
+}
+
+// A refusal that waiting does not change is not to be tried again later.
+func TestSwitchRefused(t *testing.T) {
+	for status, code := range map[int]int{403: 1009, 404: 1002} {
+		p, mock := linkedMock(t)
+		mock.RegisterResponder("POST", "https://plex.tv/api/v2/home/users/u7/switch", jsonAnswer(status, fmt.Sprintf(`{"errors":[{"code":%d,"message":"no","status":%d}]}`, code, status)))
+		_, err := p.SwitchHomeUser(t.Context(), plexauth.HomeUser{ID: 7, UUID: "u7"}, "")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, fmt.Sprint("code ", code))
+		assert.NotContains(t, err.Error(), "later")
+	}
+}
+
 func TestSwitchOddAnswers(t *testing.T) {
 	p, mock := linkedMock(t)
 	_, err := p.SwitchHomeUser(t.Context(), plexauth.HomeUser{ID: 7}, "")
 	require.ErrorContains(t, err, "UUID")
 	u := plexauth.HomeUser{ID: 7, UUID: "u7"}
 	const url = "https://plex.tv/api/v2/home/users/u7/switch"
-	for _, body := range []string{``, `{}`, `null`, `[]`, `{"authToken":null}`, `{"authToken":""}`, `{"authToken":"a b"}`, `{"authToken":{}}`, `{"uuid":"u8","authToken":"TEST_other"}`, `<user authToken="TEST_x"/>`} {
+	for _, body := range []string{``, `{}`, `null`, `[]`, `{"authToken":null}`, `{"authToken":""}`, `{"authToken":"a b"}`, `{"authToken":{}}`, `{"uuid":"u8","authToken":"TEST_other"}`, `{"id":8,"authToken":"TEST_other"}`, `<user authToken="TEST_x"/>`} {
 		mock.RegisterResponder("POST", url, jsonAnswer(201, body))
 		token, err := p.SwitchHomeUser(t.Context(), u, "")
 		require.ErrorIs(t, err, plexauth.ErrUnavailable, body)
