@@ -1,11 +1,16 @@
 package plexauth
 
 import (
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/netip"
 	"net/url"
+	"os"
+	"slices"
 	"strings"
 )
 
@@ -17,7 +22,7 @@ func whyNot(u *url.URL, err error) string {
 	}
 	var name x509.HostnameError
 	switch {
-	case e.cause != nil && strings.Contains(e.cause.text, "server gave HTTP response"):
+	case e.cause != nil && (strings.Contains(e.cause.text, "server gave HTTP response") || errors.As(err, new(tls.RecordHeaderError))):
 		return "plain http is spoken here, not https"
 	case errors.Is(err, errInClear):
 		return "plain http to an address that is not private: a token must not go there in clear, use https"
@@ -37,14 +42,27 @@ func whyNot(u *url.URL, err error) string {
 	case "timeout":
 		return fmt.Sprintf("no answer within %d seconds: another network, a firewall, or the server is off", int(probeLimit.Seconds()))
 	case "tls":
-		return "the certificate cannot be verified: " + e.cause.text
-	case "proxy":
-		return "the proxy does not let this through: " + e.cause.text
-	case "connect":
-		if host := u.Hostname(); host == "localhost" || isLoopback(host) {
-			return "nothing listens there; inside a container this is the container itself, use the host's address or name"
+		if !errors.As(err, new(*tls.CertificateVerificationError)) && !strings.Contains(e.cause.text, "x509: ") {
+			return "no secure connection comes about: " + e.cause.words()
 		}
-		return "nothing listens there, or it cannot be reached from here: " + e.cause.text
+		return "the certificate cannot be verified: " + e.cause.words()
+	case "proxy":
+		return "the proxy does not let this through: " + e.cause.words()
+	case "connect":
+		var op *net.OpError
+		broken := errors.Is(e.cause, io.EOF) || errors.Is(e.cause, io.ErrUnexpectedEOF)
+		switch why := e.cause.words(); {
+		case broken, errors.As(err, &op) && op.Op != "dial":
+			return "the connection is broken off (" + why + "): another program has this port, or the server takes https only"
+		case op == nil:
+			return "no answer that can be read: " + why
+		case isLoopback(u.Hostname()):
+			return "nothing listens there; inside a container this is the container itself, use the host's address or name"
+		case strings.Contains(why, "refused"):
+			return "nothing listens there: " + why
+		default:
+			return "it cannot be reached from here: " + why
+		}
 	case "status":
 		if e.StatusCode >= 300 && e.StatusCode < 400 {
 			return fmt.Sprintf("it redirects elsewhere (%d): enter the address that it leads to", e.StatusCode)
@@ -52,6 +70,23 @@ func whyNot(u *url.URL, err error) string {
 		return fmt.Sprintf("what answers is no Plex media server (status %d)", e.StatusCode)
 	}
 	return "what answers is no Plex media server"
+}
+
+// words are what the system or a library says of a cause, without the calls and
+// addresses that net puts before it: "connection refused".
+func (c *cause) words() string {
+	var sys *os.SyscallError
+	switch {
+	case errors.As(c, &sys):
+		return sys.Err.Error()
+	case errors.Is(c, io.EOF), errors.Is(c, io.ErrUnexpectedEOF):
+		return "no answer"
+	}
+	text := c.text
+	for _, prefix := range []string{"tls: failed to verify certificate: ", "remote error: ", "tls: ", "x509: "} {
+		text = strings.TrimPrefix(text, prefix)
+	}
+	return text
 }
 
 // directName is u by the plex.direct name that the certificate is for.
@@ -100,13 +135,9 @@ func (e *unreachableError) Error() string {
 
 func (e *unreachableError) Is(target error) bool { return target == ErrUnavailable }
 
-// Unwrap returns what went wrong at each address.
-func (e *unreachableError) Unwrap() []error {
-	var errs []error
-	for _, a := range e.addresses {
-		if a.Err != nil {
-			errs = append(errs, a.Err)
-		}
-	}
-	return errs
+// As finds what went wrong at an address. It is none of the sentinels of the
+// whole: that one address may get no token, or took too long, says nothing of
+// the others.
+func (e *unreachableError) As(target any) bool {
+	return slices.ContainsFunc(e.addresses, func(a ProbedAddress) bool { return a.Err != nil && errors.As(a.Err, target) })
 }

@@ -275,7 +275,7 @@ func ExamplePlexAuth_Probe() {
 	fmt.Println("unavailable:", errors.Is(err, plexauth.ErrUnavailable))
 	// Output:
 	// http://192.168.1.5:32400 false
-	// nothing listens there, or it cannot be reached from here: dial tcp 192.168.1.5:32400: connect: connection refused
+	// nothing listens there: connection refused
 	// unavailable: true
 }
 

@@ -2,13 +2,19 @@ package plexauth_test
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -454,6 +460,61 @@ func TestFindings(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The words of a finding are for people: what helps of the cause, and no more
+// (G11). What the error stands for is that nothing answers; its causes are found
+// by errors.As.
+func TestFindingWords(t *testing.T) {
+	failed := func(op string, err error) error {
+		at := &net.TCPAddr{IP: net.IPv4(192, 168, 1, 9), Port: 32400}
+		return &net.OpError{Op: op, Net: "tcp", Source: at, Addr: at, Err: err}
+	}
+	system := func(call string, errno syscall.Errno) error { return os.NewSyscallError(call, errno) }
+	for want, cause := range map[string]error{
+		"nothing listens there: connection refused":                                                                              failed("dial", system("connect", syscall.ECONNREFUSED)),
+		"it cannot be reached from here: no route to host":                                                                       failed("dial", system("connect", syscall.EHOSTUNREACH)),
+		"it cannot be reached from here: network is unreachable":                                                                 failed("dial", system("connect", syscall.ENETUNREACH)),
+		"the connection is broken off (connection reset by peer): another program has this port, or the server takes https only": failed("read", system("read", syscall.ECONNRESET)),
+		"the connection is broken off (no answer): another program has this port, or the server takes https only":                io.EOF,
+		"the proxy does not let this through: connection refused":                                                                failed("proxyconnect", failed("dial", system("connect", syscall.ECONNREFUSED))),
+		"the certificate cannot be verified: certificate signed by unknown authority":                                            &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
+		"no secure connection comes about: handshake failure":                                                                    &net.OpError{Op: "remote error", Err: tls.AlertError(40)},
+		"plain http is spoken here, not https":                                                                                   tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
+		"no answer that can be read: malformed HTTP response":                                                                    errors.New("malformed HTTP response"),
+	} {
+		p, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, cause })}})
+		require.NoError(t, err)
+		r, err := p.Probe(t.Context(), "https://192.168.1.9:32400")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.NotErrorIs(t, err, cause, "it is one address's")
+		require.Len(t, r.Addresses, 1)
+		assert.Equal(t, want, r.Addresses[0].Finding)
+		var e *plexauth.Error
+		require.ErrorAs(t, err, &e)
+		if op := new(*net.OpError); errors.As(cause, op) {
+			assert.ErrorAs(t, err, op)
+		}
+		if cert := new(*tls.CertificateVerificationError); errors.As(cause, cert) {
+			assert.ErrorAs(t, err, cert)
+		}
+	}
+}
+
+// A server of which nothing is heard is that to errors.Is, and neither a token
+// that was refused nor the end of the caller's time.
+func TestUnreachableIsOneKind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{
+			{Address: "plex.example.org", IP: "203.0.113.9", URI: "http://plex.example.org:32400"}, {Address: "192.168.1.9", Local: true, BlackHole: true},
+		}})
+		_, err := w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.NotErrorIs(t, err, plexauth.ErrServerToken)
+		assert.NotErrorIs(t, err, context.DeadlineExceeded)
+		assert.ErrorAs(t, err, new(*plexauth.Error))
+	})
 }
 
 // A real resolver and a real handshake, where plextest's network is not
