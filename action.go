@@ -133,17 +133,12 @@ func (h *panel) server(w http.ResponseWriter, r *http.Request) {
 	}
 	choice := strings.TrimSpace(body.MachineID)
 	if body.URL != "" {
-		candidates := typed(body.URL)
-		if candidates == nil {
+		if typed(body.URL, true) == nil {
 			fail(w, badAddress)
 			return
 		}
-		if choice = candidates[0].url; len(candidates) > 1 { // typed without https or http
-			run := h.newProbe(savedServer{verify: true})
-			defer run.close()
-			if a := bestOf(run.probe(r.Context(), candidates, func(string) bool { return true })); a != nil {
-				choice = a.URL
-			}
+		if choice = strings.TrimSpace(body.URL); !looksTyped(choice) {
+			choice += "/" // a bare name: it is an address all the same, and no machine's
 		}
 	}
 	if choice == "" {
@@ -214,7 +209,7 @@ func (h *panel) probe(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if body.URL != "" {
-		if typed(body.URL) == nil {
+		if typed(body.URL, true) == nil {
 			fail(w, badAddress)
 			return
 		}

@@ -17,6 +17,8 @@ type candidate struct {
 	local, relay bool
 	class        int    // 0 is best
 	skip         string // why it is left alone
+	entered      bool   // by a person: plex.tv need not know it
+	insecure     bool   // its certificate is not checked
 }
 
 // Classes of addresses: within a tier https comes first, then what is inside
@@ -38,8 +40,8 @@ var errNoAddress = errors.New("plexauth: no address of a media server; one looks
 
 // typed makes candidates of an address that a person entered, or copied from the
 // browser; none of what is no address. Where it lacks scheme or port, those that
-// it may mean are tried.
-func typed(s string) []candidate {
+// it may mean are tried. Their certificates are checked if verify is set.
+func typed(s string, verify bool) []candidate {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "#") // where the browser was
 	if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
 		s = "[" + s + "]"
@@ -54,6 +56,7 @@ func typed(s string) []candidate {
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" {
 			return nil
 		}
+		u.Host = strings.TrimSuffix(u.Host, ":")
 		u.Path, u.RawPath = webPage.ReplaceAllString(u.Path, ""), ""
 		tries := []string{u.String()}
 		if u.Port() == "" && u.Path == "" {
@@ -64,7 +67,8 @@ func typed(s string) []candidate {
 			}
 		}
 		for _, t := range tries {
-			all = append(all, candidate{url: t, local: staysPrivate(u) || private(encodedIP(u.Hostname())), class: classTyped + len(all)})
+			local := staysPrivate(u) || private(encodedIP(u.Hostname()))
+			all = append(all, candidate{url: t, local: local, class: classTyped + len(all), entered: true, insecure: !verify})
 		}
 	}
 	return all
@@ -76,9 +80,12 @@ var webPage = regexp.MustCompile(`(/web(/(index\.html)?)?)?/*$`)
 // candidates are the saved address. One at which the server has answered is
 // complete.
 func (s savedServer) candidates() []candidate {
-	all := typed(s.url)
+	all := typed(s.url, s.verify)
 	if s.bound && len(all) > 1 {
-		return all[:1]
+		all = all[:1]
+	}
+	for i := range all {
+		all[i].entered = !s.found
 	}
 	return all
 }

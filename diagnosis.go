@@ -14,8 +14,9 @@ import (
 	"strings"
 )
 
-// whyNot says what a failed probe means and what helps.
-func whyNot(u *url.URL, err error) string {
+// whyNot says what a failed probe means and what helps. entered: a person has
+// given the address; else it was plex.tv.
+func whyNot(u *url.URL, err error, entered bool) string {
 	var e *Error
 	if !errors.As(err, &e) {
 		return oneLine(err.Error())
@@ -26,6 +27,8 @@ func whyNot(u *url.URL, err error) string {
 		return "plain http is spoken here, not https"
 	case errors.Is(err, errInClear):
 		return "plain http to an address that is not private: a token must not go there in clear, use https"
+	case errors.As(err, &name) && !entered:
+		return "another machine answers here: its certificate is for another name"
 	case errors.As(err, &name):
 		help := "enter the address by the name that the certificate is for"
 		if direct := directName(u, name.Certificate); direct != "" {

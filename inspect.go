@@ -112,7 +112,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		}
 		return missing("server_url, machine_id", err)
 	}
-	run := p.newProbe(f.saved)
+	run := p.newProbe()
 	defer run.close()
 	found := run.probe(ctx, f.candidates, f.expected)
 	if err := ctx.Err(); err != nil {
@@ -170,8 +170,8 @@ type finding struct {
 func (f *finding) aim(choice string) error {
 	anybody := func(string) bool { return true }
 	switch saved := f.saved; {
-	case strings.ContainsAny(choice, ".:/") && findServer(f.servers, choice) == nil: // no machine is called so
-		if f.candidates = typed(choice); f.candidates == nil {
+	case looksTyped(choice) && findServer(f.servers, choice) == nil: // no machine is called so
+		if f.candidates = typed(choice, f.saved.verify); f.candidates == nil {
 			return errNoAddress
 		}
 		f.expected, f.typed = anybody, true
@@ -220,6 +220,9 @@ func (f *finding) aim(choice string) error {
 	return nil
 }
 
+// looksTyped reports whether a choice can be nothing but an address.
+func looksTyped(choice string) bool { return strings.ContainsAny(choice, ".:/") }
+
 // look aims at the addresses of one server, own before those that plex.tv lists.
 func (f *finding) look(s *Server, own []candidate) {
 	f.candidates, f.machineID = addresses(own, s), s.MachineID
@@ -258,7 +261,7 @@ func (f *finding) findNumber(ctx context.Context, run *probeRun, clientID string
 	case f.account == 0 || f.address == nil || f.server.Token.IsZero():
 		return 0, errors.New("the server cannot be asked for it")
 	}
-	ids, err := run.accounts(ctx, f.address.URL, f.server.Token, clientID)
+	ids, err := run.accounts(ctx, f.address, f.server.Token, clientID)
 	switch {
 	case errors.Is(err, ErrServerToken): // of /accounts that says nothing about the token
 		return 0, errors.New("the server does not show its accounts with this token: most show them to their owner only")
@@ -270,11 +273,11 @@ func (f *finding) findNumber(ctx context.Context, run *probeRun, clientID string
 	return f.account, nil
 }
 
-// accounts asks the server at rawURL for the accounts that it knows.
-func (r *probeRun) accounts(ctx context.Context, rawURL string, t Token, clientID string) (ids []int64, err error) {
+// accounts asks the server at an address for the accounts that it knows.
+func (r *probeRun) accounts(ctx context.Context, at *ProbedAddress, t Token, clientID string) (ids []int64, err error) {
 	err = r.p.client.do(ctx, &call{
-		op: "list the server's accounts", method: http.MethodGet, url: rawURL + "/accounts", once: true, limit: probeLimit,
-		server: r.routes, insecure: r.insecure != "" && sameServer(rawURL, r.insecure), token: t, clientID: clientID,
+		op: "list the server's accounts", method: http.MethodGet, url: at.URL + "/accounts", once: true, limit: probeLimit,
+		server: r.routes, insecure: at.insecure, token: t, clientID: clientID,
 		decode: func(body []byte) (err error) {
 			ids, err = decodeAccounts(body)
 			return err

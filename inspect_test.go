@@ -315,6 +315,7 @@ func TestAddressAsTyped(t *testing.T) {
 		" 192.168.1.5 ":                          plain,
 		"HTTP://192.168.1.5:32400//":             plain,
 		"http://192.168.1.5":                     plain,
+		"http://192.168.1.5:":                    plain,
 		"https://plex.example/base/web":          "https://plex.example/base",
 		"https://plex.example/webserver":         "https://plex.example/webserver",
 		"plex.example":                           "https://plex.example",

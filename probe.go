@@ -41,9 +41,10 @@ type ProbedAddress struct {
 	Finding   string        `json:"finding"`    // what happened and what helps, for a person
 	Err       error         `json:"-"`          // an [*Error] where something was tried and failed
 
-	version string
-	class   int // 0 is best
-	tried   bool
+	version  string
+	class    int // 0 is best
+	tried    bool
+	insecure bool // its certificate was not checked
 }
 
 // Probe finds out whether a media server can be reached at serverURL, as a
@@ -52,7 +53,8 @@ type ProbedAddress struct {
 // its saved address and those that plex.tv lists for it.
 //
 // All addresses are tried at once, for four seconds at most, by a request that
-// carries neither token nor identity. The server that answers must be the
+// carries neither token nor identity. Once the best has answered, the others have
+// a second to show what is wrong with them. The server that answers must be the
 // saved one, if one is saved. At the saved address, and there alone, the saved
 // token is tried as well.
 //
@@ -91,12 +93,13 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 			}
 		}
 	} else {
-		all = typed(serverURL)
+		all = typed(serverURL, saved.verify)
 		if len(all) == 0 {
 			return ProbeResult{}, errNoAddress
 		}
 	}
-	run := p.newProbe(saved)
+	run := p.newProbe()
+	run.patient = true
 	defer run.close()
 	found := run.probe(ctx, all, func(id string) bool { return saved.machineID == "" || id == saved.machineID })
 	if err := ctx.Err(); err != nil {
@@ -120,7 +123,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	if onlyJWT {
 		err = p.tryJWT(ctx, run, best)
 	} else {
-		err = run.try(ctx, best.URL, saved.token, b.clientID())
+		err = run.try(ctx, best, saved.token, b.clientID())
 	}
 	r.TokenAccepted = err == nil
 	return r, err
@@ -135,7 +138,7 @@ func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *ProbedAddr
 	if !isJWT(t.Secret()) { // somebody has signed in otherwise meanwhile
 		return nil
 	}
-	err = run.try(ctx, server.URL, t, clientID)
+	err = run.try(ctx, server, t, clientID)
 	if err == nil || errors.Is(err, ErrServerToken) {
 		err = errors.Join(err, p.update(ctx, func(b *profile) error {
 			if b.server().machineID == server.MachineID && isJWT(b.text("account_token")) {
@@ -149,45 +152,47 @@ func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *ProbedAddr
 
 // probeRun is one round of probing. All its connections end with it.
 type probeRun struct {
-	p        *PlexAuth
-	routes   *serverRoutes
-	insecure string // the one address whose certificate is not checked
+	p       *PlexAuth
+	routes  *serverRoutes
+	patient bool // a person wants to see what became of the lesser addresses, too
 }
 
-func (p *PlexAuth) newProbe(saved savedServer) *probeRun {
-	run := &probeRun{p: p, routes: &serverRoutes{base: p.client.transport()}}
-	if !saved.verify {
-		run.insecure = saved.url
-	}
-	return run
+func (p *PlexAuth) newProbe() *probeRun {
+	return &probeRun{p: p, routes: &serverRoutes{base: p.client.transport()}}
 }
 
 func (r *probeRun) close() { r.routes.close() }
 
+// errEnough ends the wait for other addresses.
+var errEnough = errors.New("another address answers")
+
 // probe tries all candidates at once and returns what happened, in their
 // order. It ends when the best that can still answer has, or a short grace
-// after a lesser one has.
+// after a lesser one has; a patient run waits out the grace in any case.
 func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(machineID string) bool) []ProbedAddress {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
 	found := make([]ProbedAddress, len(all))
 	done := make(chan int, len(all))
 	waiting := map[int]bool{}
 	for i, c := range all {
-		found[i] = ProbedAddress{URL: c.url, Local: c.local, Relay: c.relay, Finding: c.skip, class: c.class}
+		found[i] = ProbedAddress{URL: c.url, Local: c.local, Relay: c.relay, Finding: c.skip, class: c.class, insecure: c.insecure}
 		if c.skip != "" {
 			continue
 		}
 		waiting[i] = true
 		go func() {
-			r.knock(ctx, &found[i], expected)
+			r.knock(ctx, &found[i], expected, c.entered)
 			done <- i
 		}()
 	}
 	best, grace := -1, (<-chan time.Time)(nil)
 	enough := func() bool {
+		if best < 0 || r.patient {
+			return false
+		}
 		for i := range waiting {
-			if best < 0 || all[i].class < all[best].class {
+			if all[i].class < all[best].class {
 				return false
 			}
 		}
@@ -208,11 +213,11 @@ func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(mac
 			}
 		case <-grace:
 			grace, stopped = nil, true
-			cancel()
+			cancel(errEnough)
 		}
-		if !stopped && best >= 0 && enough() {
+		if !stopped && enough() {
 			grace, stopped = nil, true
-			cancel()
+			cancel(errEnough)
 		}
 	}
 	return found
@@ -225,12 +230,12 @@ func graceFor(c candidate) time.Duration {
 	return graceDirect
 }
 
-// knock asks one address who is there.
-func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(string) bool) {
+// knock asks one address, which a person has entered or not, who is there.
+func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(string) bool, entered bool) {
 	began := time.Now()
 	err := r.p.client.do(ctx, &call{
 		op: "probe server", method: http.MethodGet, url: a.URL + "/identity", once: true, limit: probeLimit,
-		server: r.routes, insecure: r.insecure != "" && sameServer(a.URL, r.insecure),
+		server: r.routes, insecure: a.insecure,
 		decode: func(body []byte) (err error) {
 			a.MachineID, a.version, err = decodeIdentity(body)
 			return err
@@ -248,11 +253,13 @@ func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(st
 	case err == nil:
 		a.Finding = "another media server answers here"
 		a.Err = &Error{Op: "probe server", where: "the server", StatusCode: http.StatusOK, is: ErrUnavailable, Message: a.Finding}
+	case context.Cause(ctx) == errEnough:
+		a.Finding = "not waited for, since another address answers"
 	case ctx.Err() != nil:
 		a.Finding = "not waited for"
 	default:
 		a.Err = err
-		a.Finding = whyNot(u, err)
+		a.Finding = whyNot(u, err, entered)
 	}
 }
 
@@ -286,12 +293,12 @@ func decodeIdentity(body []byte) (machineID, version string, err error) {
 	return machineID, version, nil
 }
 
-// try asks the server at rawURL for something that needs a token, and tells
+// try asks the server at an address for something that needs a token, and tells
 // who it is: a proxy's page is no sign that the token was taken.
-func (r *probeRun) try(ctx context.Context, rawURL string, t Token, clientID string) error {
+func (r *probeRun) try(ctx context.Context, at *ProbedAddress, t Token, clientID string) error {
 	return r.p.client.do(ctx, &call{
-		op: "try the server token", method: http.MethodGet, url: rawURL + "/", once: true, limit: probeLimit,
-		server: r.routes, insecure: r.insecure != "" && sameServer(rawURL, r.insecure), token: t, clientID: clientID,
+		op: "try the server token", method: http.MethodGet, url: at.URL + "/", once: true, limit: probeLimit,
+		server: r.routes, insecure: at.insecure, token: t, clientID: clientID,
 		decode: func(body []byte) error {
 			_, _, err := decodeIdentity(body)
 			return err

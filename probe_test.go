@@ -383,6 +383,32 @@ func TestProbe(t *testing.T) {
 	})
 }
 
+// A Probe shows what became of all addresses that fail soon, though the best has
+// answered; Inspect does not wait for them.
+func TestProbeShowsAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{
+			{Address: "192.168.1.5", Local: true, Latency: 2 * time.Millisecond}, {Address: "203.0.113.7", BadCert: true, Latency: 20 * time.Millisecond},
+			{Address: "203.0.113.8", Refused: true}, {Address: "203.0.113.9", BlackHole: true}, {Address: "198.51.100.9", Relay: true, Latency: 80 * time.Millisecond},
+		}})
+		start := time.Now()
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 2*time.Millisecond, time.Since(start))
+		start = time.Now()
+		r, err := w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		assert.Equal(t, time.Second+2*time.Millisecond, time.Since(start))
+		assert.True(t, r.TokenAccepted)
+		want := []string{"answers", "the certificate cannot be verified", "nothing listens there", "not waited for, since another address answers", "answers"}
+		require.Len(t, r.Addresses, len(want))
+		for i, a := range r.Addresses {
+			assert.Contains(t, a.Finding, want[i], a.URL)
+		}
+	})
+}
+
 func TestProbeRelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -660,8 +686,53 @@ func TestVerifySSL(t *testing.T) {
 		_, err = c.Get(box.Connections[1].URI + "/identity")
 		require.Error(t, err, "no other address")
 		assert.False(t, base.TLSClientConfig.InsecureSkipVerify, "the caller's is not touched")
-		_, err = w.Probe(t.Context(), box.Connections[1].URI)
-		require.Error(t, err)
+		r, err := w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		require.Len(t, r.Addresses, 3)
+		assert.True(t, r.Addresses[0].OK)
+		assert.Equal(t, box.Connections[1].URI, r.Addresses[1].URL)
+		assert.Contains(t, r.Addresses[1].Finding, "certificate", "plex.tv's addresses are always checked")
+	})
+}
+
+// However a person writes the address of that server: as server_url, to
+// UseServer or to Probe, with scheme and port or without.
+func TestVerifySSLAsTyped(t *testing.T) {
+	for _, typed := range []string{"https://192.168.1.5:32400", "https://192.168.1.5:32400/", "192.168.1.5:32400", "192.168.1.5"} {
+		for how, call := range map[string]func(*testing.T, *world) error{
+			"stored":    func(t *testing.T, w *world) error { return second(w.Inspect(t.Context())) },
+			"probed":    func(t *testing.T, w *world) error { return second(w.Probe(t.Context(), "")) },
+			"UseServer": func(t *testing.T, w *world) error { return second(w.UseServer(t.Context(), typed)) },
+			"Probe":     func(t *testing.T, w *world) error { return second(w.Probe(t.Context(), typed)) },
+		} {
+			t.Run(how+" "+typed, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := linked(t, true)
+					w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.5", URI: "https://192.168.1.5:32400", BadCert: true}}})
+					if how == "stored" || how == "probed" {
+						w.edit(t, map[string]any{"server_url": typed})
+					}
+					require.ErrorIs(t, call(t, w), plexauth.ErrUnavailable)
+					w.edit(t, map[string]any{"verify_ssl": false})
+					require.NoError(t, call(t, w))
+				})
+			})
+		}
+	}
+}
+
+// A certificate for another name: whoever has entered the address is told the
+// right one; of an address that plex.tv lists it says that another machine has it.
+func TestCertificateOfAnotherName(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true, URI: "https://192.168.1.5:32400"}}})
+		_, err := w.UseServer(t.Context(), box.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, "another machine answers here: its certificate is for another name")
+		_, err = w.UseServer(t.Context(), "https://192.168.1.5:32400")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, "the certificate is for another name: use https://192-168-1-5.")
 	})
 }
 
