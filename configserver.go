@@ -36,8 +36,8 @@ func (b *profile) server() savedServer {
 	if account := b.token("account_token"); s.token.IsZero() && b.takesJWT(s.machineID, s.url) && isJWT(account.Secret()) {
 		s.token = account
 	}
-	if u, err := url.Parse(s.url); err == nil && (at == "" || sameServer(at, s.url)) { // else it is new, and a choice
-		s.found = sameServer(b.text("server_url_found"), s.url) || strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
+	if at == "" || sameServer(at, s.url) { // else it is new, and a choice
+		s.found = sameServer(b.text("server_url_found"), s.url) || b.block.Get("server_url_found") == nil && plexDirect(s.url)
 	}
 	if verify, known := truth(b.block.Get("verify_ssl")); known {
 		s.verify = verify
@@ -78,13 +78,24 @@ func (b *profile) bindToken() {
 }
 
 // setFound notes whether server_url was found, and may be replaced, or is a
-// person's.
+// person's. Without a note a plex.direct name counts as found, since nobody
+// types one: CrossWatch has found it.
 func (b *profile) setFound(found bool) {
-	if found {
-		b.setText("server_url_found", b.text("server_url"))
-	} else {
+	at := b.text("server_url")
+	switch {
+	case found:
+		b.setText("server_url_found", at)
+	case plexDirect(at):
+		b.setText("server_url_found", "")
+	default:
 		b.remove("server_url_found")
 	}
+}
+
+// plexDirect reports whether an address goes by a name that plex.tv makes.
+func plexDirect(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
 }
 
 // forgetServer drops a choice that another account made. An address that was
@@ -92,9 +103,9 @@ func (b *profile) setFound(found bool) {
 func (b *profile) forgetServer() {
 	if b.server().found {
 		b.setText("server_url", "")
+		b.remove("server_url_found")
 	}
 	b.setText("machine_id", "")
-	b.remove("server_url_found")
 }
 
 // accountNumber is the media server's number of the account, 0 where unknown.

@@ -266,6 +266,37 @@ func TestTypedAddress(t *testing.T) {
 	})
 }
 
+// G25: a plex.direct name that a person has entered is a person's, too.
+func TestTypedDirectAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan, {Address: "203.0.113.7"}}})
+		typed := box.Connections[1].URI
+		s, err := w.UseServer(t.Context(), typed)
+		require.NoError(t, err)
+		assert.Equal(t, typed, s.ServerURL)
+		for range 2 {
+			w.plex.Inject(plextest.Fault{Host: strings.TrimPrefix(typed, "https://"), Times: -1, Status: 502})
+			s, err = w.Inspect(t.Context())
+			require.ErrorIs(t, err, plexauth.ErrUnavailable)
+			assert.Equal(t, typed, s.ServerURL)
+			w.plex.ResetFaults()
+			_, err = w.Inspect(t.Context())
+			require.NoError(t, err)
+		}
+		// One that CrossWatch has saved it has found: it follows the server.
+		doc := w.stored(t)
+		delete(doc, "server_url_found")
+		b, err := json.Marshal(doc)
+		require.NoError(t, err)
+		put(t, w.store, string(b))
+		w.plex.MoveServer(box, lan)
+		s, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+	})
+}
+
 // An address that a person enters may be given to UseServer.
 func TestUseServerByAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
