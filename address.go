@@ -19,6 +19,7 @@ type candidate struct {
 	skip         string // why it is left alone
 	entered      bool   // by a person: plex.tv need not know it
 	insecure     bool   // its certificate is not checked
+	https        string // the same address with https, which plex.tv lists and this one is made of
 }
 
 // Classes of addresses: within a tier https comes first, then what is inside
@@ -95,9 +96,13 @@ func addresses(saved []candidate, s *Server) []candidate {
 	all := slices.Clone(saved)
 	for _, c := range s.candidates() {
 		i := slices.IndexFunc(all, func(have candidate) bool { return sameServer(have.url, c.url) })
-		if i < 0 {
+		switch {
+		case i < 0:
 			all = append(all, c)
-		} else if all[i].class < classLocal { // the same again, but plex.tv knows where it leads
+		case c.relay && !all[i].entered: // it was found when nothing else answered, and comes last again
+			c.url, c.insecure = all[i].url, all[i].insecure
+			all = append(slices.Delete(all, i, i+1), c)
+		case all[i].class < classLocal: // the same again, but plex.tv knows where it leads
 			all[i].local, all[i].relay = c.local, c.relay
 		}
 	}
@@ -108,19 +113,21 @@ func addresses(saved []candidate, s *Server) []candidate {
 // that plex.tv lists it adds the plain ones of the server's own network.
 func (s *Server) candidates() []candidate {
 	var all []candidate
-	add := func(raw string, c Connection) {
+	add := func(raw string, c Connection, https string) {
 		if slices.ContainsFunc(all, func(have candidate) bool { return have.url == raw }) {
 			return
 		}
-		all = append(all, s.candidate(raw, c))
+		k := s.candidate(raw, c)
+		k.https = https
+		all = append(all, k)
 	}
 	for _, c := range s.Connections {
-		add(c.URI, c)
+		add(c.URI, c, "")
 	}
 	for _, c := range s.Connections {
 		ip, err := netip.ParseAddr(c.Address)
 		if err == nil && c.Local && !c.Relay && !s.HTTPSRequired && private(ip) && 0 < c.Port && c.Port < 1<<16 {
-			add("http://"+net.JoinHostPort(ip.String(), strconv.Itoa(c.Port)), c)
+			add("http://"+net.JoinHostPort(ip.String(), strconv.Itoa(c.Port)), c, c.URI)
 		}
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int { return a.class - b.class })

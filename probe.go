@@ -3,11 +3,13 @@ package plexauth
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -101,7 +103,8 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	run := p.newProbe()
 	run.patient = true
 	defer run.close()
-	found := run.probe(ctx, all, func(id string) bool { return saved.machineID == "" || id == saved.machineID })
+	expected := func(id string) bool { return saved.machineID == "" || id == saved.machineID }
+	found := run.probe(ctx, all, expected)
 	if err := ctx.Err(); err != nil {
 		return ProbeResult{Addresses: found}, fmt.Errorf("plexauth: probe server: %w", err)
 	}
@@ -109,7 +112,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	best := bestOf(found)
 	if best == nil {
 		for _, a := range found {
-			if a.MachineID != "" {
+			if a.MachineID != "" && !expected(a.MachineID) {
 				r.MachineID, r.Version = a.MachineID, a.version
 				break
 			}
@@ -117,6 +120,9 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 		return r, unreachable(found)
 	}
 	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.version, best.Local, best.Relay
+	if slices.ContainsFunc(found, func(a ProbedAddress) bool { return a.OK && !a.Relay }) {
+		r.Relay = false // it was typed
+	}
 	if saved.token.IsZero() && !onlyJWT || !sameServer(best.URL, saved.url) || saved.machineID != best.MachineID {
 		return r, nil
 	}
@@ -187,6 +193,26 @@ func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(mac
 		}()
 	}
 	best, grace := -1, (<-chan time.Time)(nil)
+	// choose finds the best that has answered so far. An address over plain http
+	// that is made of one over https does not count where that has a bad
+	// certificate: it would only hide it.
+	choose := func() (best int) {
+		best = -1
+		for i := range all {
+			if waiting[i] || !found[i].OK {
+				continue
+			}
+			j := slices.IndexFunc(all, func(c candidate) bool { return c.url == all[i].https })
+			if j >= 0 && !waiting[j] && errors.As(found[j].Err, new(*tls.CertificateVerificationError)) {
+				found[i].refuse("answers, but its https has a bad certificate, which plain http would only hide")
+				continue
+			}
+			if best < 0 || all[i].class < all[best].class {
+				best = i
+			}
+		}
+		return best
+	}
 	enough := func() bool {
 		if best < 0 || r.patient {
 			return false
@@ -202,12 +228,15 @@ func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(mac
 		select {
 		case i := <-done:
 			delete(waiting, i)
-			if stopped || !found[i].OK || best >= 0 && all[best].class <= all[i].class {
+			if stopped {
 				break
 			}
-			best = i
-			if grace == nil || !all[i].relay {
-				t := time.NewTimer(graceFor(all[i]))
+			before := best
+			switch best = choose(); {
+			case best < 0:
+				grace = nil
+			case best != before && (grace == nil || !all[best].relay):
+				t := time.NewTimer(graceFor(all[best]))
 				defer t.Stop()
 				grace = t.C
 			}
@@ -251,8 +280,7 @@ func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(st
 			a.Finding = "answers, though the resolver withholds its name (DNS rebinding protection): other programs need plex.direct to be allowed in the router or resolver"
 		}
 	case err == nil:
-		a.Finding = "another media server answers here"
-		a.Err = &Error{Op: "probe server", where: "the server", StatusCode: http.StatusOK, is: ErrUnavailable, Message: a.Finding}
+		a.refuse("another media server answers here")
 	case context.Cause(ctx) == errEnough:
 		a.Finding = "not waited for, since another address answers"
 	case ctx.Err() != nil:
@@ -261,6 +289,12 @@ func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(st
 		a.Err = err
 		a.Finding = whyNot(u, err, entered)
 	}
+}
+
+// refuse notes why an address is not used though a media server answers there.
+func (a *ProbedAddress) refuse(why string) {
+	a.OK, a.Finding = false, why
+	a.Err = &Error{Op: "probe server", where: "the server", StatusCode: http.StatusOK, is: ErrUnavailable, Message: why}
 }
 
 // decodeIdentity reads /identity, in JSON or in the XML that some servers

@@ -85,23 +85,25 @@ func TestTiers(t *testing.T) {
 	inner := func(d time.Duration) plextest.Connection {
 		return plextest.Connection{Address: "172.18.0.3", Local: true, Latency: d}
 	}
-	plain := plextest.Connection{Address: "192.168.1.5", Local: true, BadCert: true}
+	broken := func(d time.Duration) plextest.Connection {
+		return plextest.Connection{Address: "192.168.1.5", Local: true, BadCert: true, Latency: d}
+	}
 	for _, c := range []struct {
 		name  string
 		all   []plextest.Connection
 		want  int // index; the URI of it
-		http  bool
 		takes time.Duration
 	}{
-		{"a remote one is a little faster", []plextest.Connection{remote(0), local(5 * ms)}, 1, false, 5 * ms},
-		{"a remote one is much faster", []plextest.Connection{remote(0), local(1200 * ms)}, 0, false, time.Second},
-		{"the relay is a second faster", []plextest.Connection{relay(0), remote(1500 * ms)}, 1, false, 1500 * ms},
-		{"then a local one comes in", []plextest.Connection{relay(0), remote(1500 * ms), local(2400 * ms)}, 2, false, 2400 * ms},
-		{"the relay alone answers", []plextest.Connection{relay(0), {Address: "203.0.113.7", BlackHole: true}}, 0, false, 2 * time.Second},
-		{"inside a container comes last", []plextest.Connection{inner(0), local(20 * ms)}, 1, false, 20 * ms},
-		{"but before a remote one", []plextest.Connection{remote(0), inner(20 * ms)}, 1, false, 20 * ms},
-		{"plain http where https is broken", []plextest.Connection{plain, remote(0)}, 0, true, 0},
-		{"not in the order of the list", []plextest.Connection{relay(0), remote(0), local(0)}, 2, false, 0},
+		{"a remote one is a little faster", []plextest.Connection{remote(0), local(5 * ms)}, 1, 5 * ms},
+		{"a remote one is much faster", []plextest.Connection{remote(0), local(1200 * ms)}, 0, time.Second},
+		{"the relay is a second faster", []plextest.Connection{relay(0), remote(1500 * ms)}, 1, 1500 * ms},
+		{"then a local one comes in", []plextest.Connection{relay(0), remote(1500 * ms), local(2400 * ms)}, 2, 2400 * ms},
+		{"the relay alone answers", []plextest.Connection{relay(0), {Address: "203.0.113.7", BlackHole: true}}, 0, 2 * time.Second},
+		{"inside a container comes last", []plextest.Connection{inner(0), local(20 * ms)}, 1, 20 * ms},
+		{"but before a remote one", []plextest.Connection{remote(0), inner(20 * ms)}, 1, 20 * ms},
+		{"plain http would hide a broken https", []plextest.Connection{broken(0), remote(0)}, 1, 0},
+		{"which may be seen a little later", []plextest.Connection{broken(20 * ms), remote(0)}, 1, 20 * ms},
+		{"not in the order of the list", []plextest.Connection{relay(0), remote(0), local(0)}, 2, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -111,14 +113,38 @@ func TestTiers(t *testing.T) {
 				s, err := w.Inspect(t.Context())
 				require.NoError(t, err)
 				assert.Equal(t, c.takes, time.Since(start))
-				want := box.Connections[c.want].URI
-				if c.http {
-					want = "http://" + box.Connections[c.want].Address + ":32400"
-				}
-				assert.Equal(t, want, s.ServerURL)
+				assert.Equal(t, box.Connections[c.want].URI, s.ServerURL)
 			})
 		})
 	}
+}
+
+// G14: plain http in the server's own network helps where https does not come
+// about, not where it shows that something is wrong.
+func TestPlainHTTP(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.plex.SetRebindProtection(true)
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "http://192.168.1.5:32400", s.ServerURL)
+
+		w.edit(t, map[string]any{"server_url": "", "pms_token": ""})
+		w.plex.SetRebindProtection(false)
+		w.plex.MoveServer(box, plextest.Connection{Address: "192.168.1.5", Local: true, BadCert: true})
+		s, err = w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, "http://192.168.1.5:32400 answers, but its https has a bad certificate")
+		assert.Empty(t, s.ServerURL)
+		assert.True(t, s.ServerToken.IsZero())
+		r, err := w.Probe(t.Context(), "")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Empty(t, r.MachineID, "it is no wrong server")
+		require.Len(t, r.Addresses, 2)
+		assert.Error(t, r.Addresses[1].Err)
+		assert.False(t, r.Addresses[1].OK)
+	})
 }
 
 // What cannot work is left alone, and the error names what was tried.
@@ -419,6 +445,26 @@ func TestProbeRelay(t *testing.T) {
 		r, err := w.Probe(t.Context(), "")
 		require.NoError(t, err)
 		assert.True(t, r.Relay, "which is slow, and should be seen")
+
+		// G25: it is the last resort, saved or not. The first direct address that
+		// answers takes its place.
+		w.plex.MoveServer(box, box.Connections[0], lan)
+		r, err = w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[1].URI, r.URL)
+		assert.False(t, r.Relay)
+		s, err = w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[1].URI, s.ServerURL)
+
+		// One that a person has entered stays, and is not all that answers.
+		s, err = w.UseServer(t.Context(), box.Connections[0].URI)
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+		r, err = w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		assert.Equal(t, s.ServerURL, r.URL)
+		assert.False(t, r.Relay)
 	})
 }
 
