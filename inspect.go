@@ -87,7 +87,10 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		return errors.Join(errs...)
 	}
 	if b.text("username") == "" || b.cloudID() == 0 {
-		if _, err := p.Account(ctx); err != nil {
+		if err := within(ctx, attemptLimit, "read account", func(ctx context.Context) error {
+			_, err := p.Account(ctx)
+			return err
+		}); err != nil {
 			if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrRateLimited) {
 				return err
 			}
@@ -98,11 +101,8 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		}
 	}
 	servers, err := p.Servers(ctx)
-	switch {
-	case errors.Is(err, ErrUnavailable), errors.Is(err, ErrRateLimited):
+	if err != nil {
 		return missing("server_url, machine_id, server token, account_id", err)
-	case err != nil:
-		return err
 	}
 
 	f := &finding{saved: b.server(), token: b.token("account_token"), account: b.cloudID(), servers: servers}

@@ -629,6 +629,42 @@ func TestInspectWithoutAccount(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "alice", s.Username)
 	})
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.edit(t, map[string]any{"username": ""})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Hang: true, Times: -1})
+		start := time.Now()
+		s, err := w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		require.ErrorContains(t, err, "username, cloud_account_id: ")
+		assert.Equal(t, 10*time.Second, time.Since(start), "it leaves time for the server")
+		assert.Equal(t, box.MachineID, s.MachineID)
+		assert.False(t, s.ServerToken.IsZero())
+	})
+}
+
+// Whatever ends the listing of servers, the error says what is not known for it,
+// and what was not known before.
+func TestInspectWithoutServers(t *testing.T) {
+	for name, f := range map[string]plextest.Fault{
+		"hangs": {Hang: true}, "rejected": {Status: 401, Code: 1001}, "refused": {Status: 403, Code: 1009}, "slow down": {Code: 1003},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				w.edit(t, map[string]any{"username": ""})
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 400, Body: "bad", Times: -1})
+				f.Path, f.Times = "/api/v2/resources", -1
+				w.plex.Inject(f)
+				start := time.Now()
+				_, err := w.Inspect(t.Context())
+				require.ErrorContains(t, err, "plexauth: username, cloud_account_id: ")
+				require.ErrorContains(t, err, "plexauth: server_url, machine_id, server token, account_id: ")
+				assert.LessOrEqual(t, time.Since(start), 30*time.Second)
+			})
+		})
+	}
 }
 
 // accountsOf answers /accounts for somebody who is not the owner.

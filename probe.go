@@ -56,7 +56,8 @@ type ProbedAddress struct {
 //
 // All addresses are tried at once, for four seconds at most, by a request that
 // carries neither token nor identity. Once the best has answered, the others have
-// a second to show what is wrong with them. The server that answers must be the
+// a second to show what is wrong with them. plex.tv has four seconds to list the
+// addresses; without it the saved one is tried alone. The server that answers must be the
 // saved one, if one is saved. At the saved address, and there alone, the saved
 // token is tried as well.
 //
@@ -85,7 +86,15 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 		}
 		all = saved.candidates()
 		if saved.machineID != "" {
-			servers, err := p.Servers(ctx)
+			limit := attemptLimit
+			if saved.url != "" { // which can be tried without plex.tv
+				limit = probeLimit
+			}
+			var servers []Server
+			err := within(ctx, limit, "list servers", func(ctx context.Context) (err error) {
+				servers, err = p.Servers(ctx)
+				return err
+			})
 			if err != nil && saved.url == "" {
 				return ProbeResult{}, err
 			}
@@ -133,6 +142,17 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	}
 	r.TokenAccepted = err == nil
 	return r, err
+}
+
+// within asks plex.tv for something, for so long at most.
+func within(ctx context.Context, limit time.Duration, op string, ask func(context.Context) error) error {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := ask(limited)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		return tooLate(op, "plex.tv", limited.Err())
+	}
+	return err
 }
 
 // tryJWT finds out whether a server takes the account's JWT, and notes it.

@@ -468,6 +468,36 @@ func TestProbeRelay(t *testing.T) {
 	})
 }
 
+// G25: a saved server is found while plex.tv is silent, and where none is known
+// the call ends.
+func TestProbeWithoutPlexTV(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Hang: true, Times: -1})
+		start := time.Now()
+		r, err := w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		assert.Equal(t, 4*time.Second, time.Since(start))
+		assert.Equal(t, box.Connections[0].URI, r.URL)
+		assert.True(t, r.TokenAccepted)
+
+		w.edit(t, map[string]any{"server_url": ""})
+		start = time.Now()
+		_, err = w.Probe(t.Context(), "")
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		require.ErrorAs(t, err, new(*plexauth.Error))
+		assert.Equal(t, 10*time.Second, time.Since(start))
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err = w.Probe(ctx, "")
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+	})
+}
+
 func TestProbeWrongServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
