@@ -40,9 +40,9 @@ func (p *PlexAuth) Inspect(ctx context.Context) (Settings, error) { return p.ins
 
 // UseServer chooses the media server and then does what [PlexAuth.Inspect]
 // does. machineID is the MachineID of one of [PlexAuth.Servers]; it may also
-// be an address that a person entered ("http://plex:32400", "192.168.1.5"),
-// which is then kept and asked which server it is. A server that does not
-// answer takes no other's place.
+// be an address that a person entered ("http://plex:32400", "192.168.1.5", or
+// "plex" where no server has that MachineID), which is then kept and asked which
+// server it is. A server that does not answer takes no other's place.
 func (p *PlexAuth) UseServer(ctx context.Context, machineID string) (Settings, error) {
 	machineID = strings.TrimSpace(machineID)
 	if machineID == "" {
@@ -127,6 +127,9 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	switch {
 	case f.address == nil:
 		missing("server_url", unreachable(found))
+		if f.noMachine != nil {
+			return missing("machine_id", f.noMachine)
+		}
 		if choice != "" && f.saved.url != "" && f.machineID != f.saved.machineID {
 			return errors.Join(errs...)
 		}
@@ -156,8 +159,9 @@ type finding struct {
 
 	candidates []candidate
 	expected   func(machineID string) bool
-	typed      bool // the address is a person's: keep it
-	drop       bool // the saved server was another account's
+	typed      bool  // the address is a person's: keep it
+	noMachine  error // what was chosen is no machine, and an address perhaps
+	drop       bool  // the saved server was another account's
 
 	machineID string         // of the server, "" where unknown
 	address   *ProbedAddress // where it answers; nil: nowhere
@@ -178,8 +182,13 @@ func (f *finding) aim(choice string) error {
 		return nil
 	case choice != "":
 		s := findServer(f.servers, choice)
-		if s == nil {
-			return fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), inner{&ServerChoiceError{f.servers}})
+		if s == nil { // a machine that is not there, or the name of a host
+			f.noMachine = fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), inner{&ServerChoiceError{f.servers}})
+			if f.candidates = typed(choice, f.saved.verify); f.candidates == nil {
+				return f.noMachine
+			}
+			f.expected, f.typed = anybody, true
+			return nil
 		}
 		var own []candidate
 		if !saved.found {

@@ -316,6 +316,18 @@ func TestUseServerByAddress(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "http://plex:32400", s.ServerURL)
 
+		// So does the bare name of a host, as long as something answers there.
+		s, err = w.UseServer(t.Context(), "plex")
+		require.NoError(t, err)
+		assert.Equal(t, "https://plex:32400", s.ServerURL)
+		var choice *plexauth.ServerChoiceError
+		_, err = w.UseServer(t.Context(), "attic")
+		require.ErrorAs(t, err, &choice)
+		assert.Len(t, choice.Servers, 2)
+		require.ErrorIs(t, err, plexauth.ErrServerChoice)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, "https://attic:32400")
+
 		// As a person types it: what is missing is found out.
 		s, err = w.UseServer(t.Context(), "plex:32400")
 		require.NoError(t, err)
