@@ -25,7 +25,9 @@ const inspectLimit = 30 * time.Second
 //
 // A server that is saved, or that a person has entered as server_url, stays.
 // Where an address that plexauth found itself does not answer any more, the
-// server's present one takes its place; one that was typed is never replaced.
+// server's present one takes its place; one that was typed is never replaced. Of
+// a server that stays, the number of another user than the account stays, too: a
+// program may work for a member of the Plex Home.
 // Where none is saved, the only server that the account owns is taken. In any
 // other case the error matches [ErrServerChoice], a [*ServerChoiceError] names
 // the candidates, and [PlexAuth.UseServer] chooses.
@@ -105,7 +107,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		return missing("server_url, machine_id, server token, account_id", err)
 	}
 
-	f := &finding{saved: b.server(), token: b.token("account_token"), account: b.cloudID(), servers: servers}
+	f := &finding{saved: b.server(), token: b.token("account_token"), account: b.cloudID(), numbered: b.text("account_id"), servers: servers}
 	if err := f.aim(choice); err != nil {
 		if f.drop {
 			err = errors.Join(err, p.keep(ctx, f))
@@ -139,7 +141,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	if err := f.checkToken(); err != nil {
 		missing("server token", err)
 	}
-	if n := b.accountNumber(); f.server != nil && (n == 0 || n == 1 || f.server.Owned || f.machineID != f.saved.machineID) {
+	if f.server != nil && f.wantsNumber(b.accountNumber()) {
 		if f.number, err = f.findNumber(ctx, run, b.clientID()); err != nil {
 			missing("account_id", err)
 		}
@@ -152,10 +154,11 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 
 // finding is what one Inspect has found out so far.
 type finding struct {
-	saved   savedServer // when it began
-	token   Token       // of the account
-	account int64       // its number, 0 where unknown
-	servers []Server
+	saved    savedServer // when it began
+	token    Token       // of the account
+	account  int64       // its number, 0 where unknown
+	numbered string      // account_id, when it began
+	servers  []Server
 
 	candidates []candidate
 	expected   func(machineID string) bool
@@ -259,6 +262,14 @@ func (f *finding) checkToken() error {
 		return fmt.Errorf("%w: plex.tv gives none for %q", ErrServerToken, oneLine(f.server.Name))
 	}
 	return nil
+}
+
+// wantsNumber tells whether the server's number of the account is to be found out,
+// where have is saved. One that the account itself would not have is somebody's
+// choice of another user. A number of another machine says nothing here.
+func (f *finding) wantsNumber(have int64) bool {
+	moved := f.saved.machineID != "" && f.machineID != f.saved.machineID
+	return have == 0 || have == 1 || moved || f.server.Owned && have == f.account
 }
 
 // findNumber finds out how the server numbers the account: its owner is 1,
@@ -384,10 +395,11 @@ func (f *finding) write(b *profile) {
 		theirs := f.typed || f.address.class < classLocal && !f.saved.found
 		b.setFound(!theirs)
 	}
-	if f.number == 0 && f.server != nil && !f.server.Owned && b.accountNumber() == 1 { // that is its owner
-		b.setText("account_id", "")
-	}
-	if f.number != 0 {
+	switch now := b.text("account_id"); {
+	case now != "" && now != f.numbered: // somebody has changed it meanwhile
+	case f.number != 0:
 		b.setAccountNumber(f.number)
+	case f.server != nil && !f.server.Owned && b.accountNumber() == 1: // that is its owner
+		b.setText("account_id", "")
 	}
 }

@@ -874,7 +874,7 @@ func ExamplePlexAuth_Inspect() {
 
 // G23: on somebody else's server the number 1 is its owner. Where the account's
 // own cannot be found out, none is better than that one; on a server of one's
-// own it is 1, whatever stands there.
+// own it is 1, and not plex.tv's number.
 func TestAccountNumberIsNobodyElses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -889,6 +889,37 @@ func TestAccountNumberIsNobodyElses(t *testing.T) {
 		own := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
 		w.edit(t, map[string]any{"account_id": w.alice.ID, "machine_id": own.MachineID, "server_url": own.Connections[0].URI})
 		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "1", s.AccountID)
+	})
+}
+
+// A number of another user of the Plex Home is a choice: it outlives each Inspect,
+// and one that began before it was made. Another machine has its own.
+func TestAccountNumberOfAnotherUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true, Latency: time.Second}}})
+		w.edit(t, map[string]any{"username": "Kid", "account_id": kid.ID}) // before the first
+		for range 2 {
+			s, err := w.Inspect(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, box.MachineID, s.MachineID)
+			assert.Equal(t, "Kid", s.Username)
+			assert.Equal(t, fmt.Sprint(kid.ID), s.AccountID)
+		}
+
+		w.edit(t, map[string]any{"account_id": ""})
+		errs := make(chan error)
+		go func() { errs <- second(w.Inspect(t.Context())) }()
+		time.Sleep(500 * time.Millisecond)
+		w.edit(t, map[string]any{"account_id": kid.ID})
+		require.NoError(t, <-errs)
+		assert.Equal(t, fmt.Sprint(kid.ID), mustSettings(t, w.PlexAuth).AccountID)
+
+		attic := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Attic", Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		s, err := w.UseServer(t.Context(), attic.MachineID)
 		require.NoError(t, err)
 		assert.Equal(t, "1", s.AccountID)
 	})
