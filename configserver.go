@@ -15,6 +15,7 @@ type savedServer struct {
 	bound          bool  // it was got for the server at url
 	found          bool  // url was found, not typed: it may be replaced when the server moves
 	verify         bool  // check its certificate
+	account        int64 // plex.tv's number of the account that it was chosen for, 0 where unknown
 }
 
 func (b *profile) server() savedServer {
@@ -24,6 +25,7 @@ func (b *profile) server() savedServer {
 	}
 	s.url = strings.TrimSpace(b.text("server_url"))
 	s.machineID = b.text("machine_id")
+	s.account = integer(b.block.Get("_server_account"))
 	t, at := b.token("pms_token"), b.text("pms_token_server")
 	if isJWT(t.Secret()) { // some program took it for the server's
 		t = Token{}
@@ -98,14 +100,20 @@ func plexDirect(address string) bool {
 	return err == nil && strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
 }
 
-// forgetServer drops a choice that another account made. An address that was
-// typed stays.
+// setServerAccount notes for which account the server was chosen.
+func (b *profile) setServerAccount(id int64) { b.set("_server_account", ordered.Int(id)) }
+
+// forgetServer drops a choice that another account made, with its credentials. An
+// address that was typed stays.
 func (b *profile) forgetServer() {
 	if b.server().found {
 		b.setText("server_url", "")
 		b.remove("server_url_found")
 	}
-	b.setText("machine_id", "")
+	for _, key := range []string{"machine_id", "pms_token", "account_id"} {
+		b.setText(key, "")
+	}
+	b.remove("pms_token_server", "_jwt_server", "_server_account")
 }
 
 // accountNumber is the media server's number of the account, 0 where unknown.

@@ -81,7 +81,7 @@ func (s holding) check(t *testing.T, before, after map[string]any) {
 		}
 		return
 	case serverSaved:
-		for _, key := range []string{"server_url", "pms_token", "pms_token_server", "machine_id", "account_id", "server_url_found"} {
+		for _, key := range []string{"server_url", "pms_token", "pms_token_server", "machine_id", "account_id", "server_url_found", "_server_account"} {
 			added(key)
 		}
 	case accountKnown:

@@ -214,7 +214,9 @@ func (f *finding) aim(choice string) error {
 			f.look(s, saved.candidates())
 			return nil
 		}
-		if saved.held {
+		// Once missing from a list is not gone: only another account's is dropped.
+		another := saved.account != 0 && f.account != 0 && saved.account != f.account
+		if !another && (saved.held || saved.account != 0) {
 			return fmt.Errorf("plex.tv does not list the saved server any more: %w", inner{&ServerChoiceError{f.servers}})
 		}
 		f.drop = true
@@ -387,8 +389,13 @@ func (f *finding) write(b *profile) {
 	case b.server().url == "" && f.machineID != "":
 		b.setText("machine_id", f.machineID)
 	}
+	if f.server != nil && f.account != 0 && b.text("machine_id") == f.machineID {
+		b.setServerAccount(f.account)
+	}
 	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID && !f.strange
-	if f.server != nil && !f.server.Token.IsZero() && verified {
+	// A token that was the account's own has been retired with it.
+	retired := f.server != nil && f.server.Token.Equal(f.token) && !b.token("account_token").Equal(f.token)
+	if f.server != nil && !f.server.Token.IsZero() && verified && !retired {
 		b.setServerToken(f.server.Token)
 	}
 	if f.address != nil {

@@ -86,7 +86,7 @@ func TestInspect(t *testing.T) {
 		assert.Equal(t, s.ServerURL, doc["pms_token_server"])
 		assert.Equal(t, 1.0, doc["account_id"], "a number, as CrossWatch writes it")
 		assert.NotContains(t, doc, "verify_ssl")
-		assert.Equal(t, []string{"server_url", "client_id", "account_id", "machine_id", "username", "account_token", "pms_token", "_cloud", "pms_token_server", "server_url_found"}, keys(t, w.doc(t)))
+		assert.Equal(t, []string{"server_url", "client_id", "account_id", "machine_id", "username", "account_token", "pms_token", "_cloud", "_server_account", "pms_token_server", "server_url_found"}, keys(t, w.doc(t)))
 
 		// The program's own requests get the token, over the same network.
 		rt := w.Transport(w.plex.Transport())
@@ -472,6 +472,85 @@ func TestRelinkAndServer(t *testing.T) {
 		require.ErrorIs(t, err, plexauth.ErrServerChoice)
 		assert.Empty(t, s.MachineID)
 		assert.Empty(t, s.ServerURL)
+	})
+}
+
+// listOnly makes these of alice's servers all that plex.tv lists next.
+func (w *world) listOnly(servers ...*plextest.MediaServer) {
+	list := []map[string]any{}
+	for _, s := range servers {
+		list = append(list, map[string]any{"name": s.Name, "provides": "server", "clientIdentifier": s.MachineID, "owned": true, "accessToken": w.plex.ServerToken(w.alice, s),
+			"connections": []map[string]any{{"uri": s.Connections[0].URI, "address": s.Connections[0].Address, "port": 32400, "local": true}}})
+	}
+	b, _ := json.Marshal(list) // strings and numbers
+	w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Body: string(b), ContentType: "application/json"})
+}
+
+// G10, G22: a server that plex.tv leaves out once is not gone, also where no token
+// is held for it, as always with a device key: no other takes its place.
+func TestChoiceSurvivesAGap(t *testing.T) {
+	for name, device := range map[string]bool{"no token": false, "device key": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(o *plexauth.Options) { o.DeviceKey = device })
+				chosen := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Chosen", NoAccessToken: !device, Connections: []plextest.Connection{lan}})
+				other := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Other", NoAccessToken: !device, Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				want, err := w.UseServer(t.Context(), chosen.MachineID)
+				require.ErrorIs(t, err, plexauth.ErrServerToken)
+				require.True(t, want.ServerToken.IsZero())
+				before := w.doc(t)
+				for _, rest := range [][]*plextest.MediaServer{{other}, nil} {
+					w.listOnly(rest...)
+					_, err = w.Inspect(t.Context())
+					var choice *plexauth.ServerChoiceError
+					require.ErrorAs(t, err, &choice)
+					assert.Len(t, choice.Servers, len(rest))
+					assert.Equal(t, before, w.doc(t))
+				}
+				_, err = w.Disconnect(t.Context())
+				require.NoError(t, err)
+				assert.NotContains(t, w.stored(t), "_server_account")
+			})
+		})
+	}
+}
+
+// G22, G23: of a choice that is known to be another account's nothing stays, its
+// token included, whoever has signed in.
+func TestChoiceOfAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		own := w.plex.AddMediaServer(w.bob, plextest.MediaServer{NoAccessToken: true, Connections: []plextest.Connection{{Address: "192.168.1.7", Local: true}}})
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		bobs := w.plex.IssueToken(w.bob, s.ClientID)
+		w.edit(t, map[string]any{"account_token": bobs, "username": "bob", "_cloud": map[string]any{"account_id": w.bob.ID}, "account_id": w.alice.ID}) // by another program
+		s, err = w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		assert.Equal(t, own.MachineID, s.MachineID)
+		assert.Equal(t, "1", s.AccountID)
+		assert.Empty(t, w.stored(t)["pms_token"])
+	})
+}
+
+// G23: the account's token that plex.tv listed for a server before it was retired
+// takes no good one's place.
+func TestRelinkDuringInspect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.SetQuirks(plextest.Quirks{OwnedTokenIsAccountToken: true})
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true, Latency: 3 * time.Second}}})
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		errs := make(chan error)
+		go func() { errs <- second(w.Inspect(t.Context())) }()
+		time.Sleep(100 * time.Millisecond)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		require.NoError(t, <-errs)
+		s := mustSettings(t, w.PlexAuth)
+		assert.Equal(t, w.plex.Token(w.alice, s.ClientID), s.ServerToken.Secret())
 	})
 }
 
