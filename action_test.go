@@ -204,6 +204,8 @@ func TestPanelServers(t *testing.T) {
 		s = f.post("/server", `{"url":"192.168.1.5"}`)
 		assert.Equal(t, attic.MachineID, s.Settings.MachineID, "an address does, as a person types it")
 		assert.Equal(t, "http://192.168.1.5:32400", s.Settings.ServerURL)
+		v = f.refused(f.do(http.MethodPost, "/server", `{"url":"nas"}`), http.StatusBadGateway, "server_unreachable")
+		assert.Contains(t, v.Detail, "http://nas:32400", "a bare name is the name of a host")
 
 		w.plex.ChangeMediaServer(attic, func(m *plextest.MediaServer) { m.Connections = nil })
 		w.plex.MoveServer(attic, plextest.Connection{Address: "192.168.1.55", Local: true})

@@ -389,7 +389,7 @@ func (f *finding) write(b *profile) {
 	case b.server().url == "" && f.machineID != "":
 		b.setText("machine_id", f.machineID)
 	}
-	if f.server != nil && f.account != 0 && b.text("machine_id") == f.machineID {
+	if f.server != nil && f.account != 0 {
 		b.setServerAccount(f.account)
 	}
 	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID && !f.strange
