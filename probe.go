@@ -269,6 +269,7 @@ func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(mac
 			cancel(errEnough)
 		}
 	}
+	choose() // what came in at the last moment, too
 	return found
 }
 
