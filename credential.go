@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"fmt"
 )
 
 // ErrNotConnected means that the profile holds no token.
@@ -106,13 +107,22 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID strin
 	}
 }
 
-// reject keeps plex.tv's verdict on t, if it is still the one, as current tells.
+// reject keeps plex.tv's verdict on t, for all profiles that live on it, and also
+// when ctx ends just now. current tells whether it is still this one's token.
 func (p *PlexAuth) reject(ctx context.Context, t Token) (current bool, err error) {
-	err = p.update(ctx, func(b *profile) error {
-		if current = b.token("account_token").Equal(t); current {
-			b.setRejected()
+	late, cancel := lasting(ctx, saveGrace)
+	defer cancel()
+	err = p.update(late, func(b *profile) error {
+		current = b.token("account_token").Equal(t)
+		for _, b := range append(b.others(), b) {
+			if b.token("account_token").Equal(t) {
+				b.setRejected()
+			}
 		}
 		return nil
 	}, t)
+	if err != nil && late.Err() != nil {
+		err = fmt.Errorf("plexauth: %w", ctx.Err())
+	}
 	return current, err
 }

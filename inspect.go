@@ -71,7 +71,7 @@ func (p *PlexAuth) inspect(ctx context.Context, choice string) (Settings, error)
 
 // settingsNow is Settings for a call whose context may have ended.
 func (p *PlexAuth) settingsNow(ctx context.Context) (Settings, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	ctx, cancel := lasting(ctx, 150*time.Millisecond)
 	defer cancel()
 	return p.Settings(ctx)
 }

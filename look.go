@@ -134,7 +134,9 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 	switch {
 	case err == nil && !reply.token.IsZero():
 		return p.approved(ctx, l, reply.token)
-	case gone && (err == nil || errors.Is(err, ErrPinExpired)):
+	case gone && err == nil: // and not approved: whoever took it out of the store has cancelled it
+		return p.ended(l, ErrNoPendingPin)
+	case gone && errors.Is(err, ErrPinExpired):
 		return p.endedElsewhere(ctx, l)
 	case err == nil:
 		p.recovered(ctx, l)

@@ -15,19 +15,18 @@ const (
 // save carries out an update that must not be lost: also past the end of ctx,
 // for saveGrace, and again while the store fails, until limit.
 func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t Token, edit func(*profile) error) error {
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	lasts, end := lasting(ctx, saveGrace)
+	defer end()
+	late, cancel := context.WithTimeout(lasts, limit)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() {
-		if sleep(late, saveGrace) == nil {
-			cancel()
-		}
-	})
-	defer stop()
 	warned := false
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := p.update(late, edit, t)
 		if late.Err() != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			return newStoreError(fmt.Errorf("no answer in %s: %w", limit, err))
+		}
+		if err != nil && late.Err() != nil && ctx.Err() != nil {
+			return fmt.Errorf("plexauth: saving the token: %w", ctx.Err())
 		}
 		if !errors.Is(err, ErrStore) {
 			return err
@@ -39,5 +38,19 @@ func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t Token, edit 
 		if sleep(late, pause) != nil {
 			return err
 		}
+	}
+}
+
+// lasting is ctx, but lasts a grace longer.
+func lasting(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		if sleep(late, grace) == nil {
+			cancel()
+		}
+	})
+	return late, func() {
+		stop()
+		cancel()
 	}
 }

@@ -109,11 +109,7 @@ func (p *PlexAuth) status(b *profile) Status {
 // statusNow is Status for a call that ends with err, also when its context has
 // ended. It does not wait for a store that hangs.
 func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
-	limit := time.Second
-	if ctx.Err() != nil {
-		limit = 150 * time.Millisecond
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), limit)
+	ctx, cancel := lasting(ctx, 150*time.Millisecond)
 	defer cancel()
 	s, loadErr := p.Status(ctx)
 	if err == nil {
