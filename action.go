@@ -2,15 +2,13 @@ package plexauth
 
 import (
 	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"time"
 )
 
-const (
-	startPause       = 10 * time.Second // between the PINs that the web starts
-	failedStartPause = 2 * time.Second
-)
+const startPause = 10 * time.Second // between the PINs that the web starts
 
 // answer ends a POST: with what has gone wrong, or how things stand now.
 func (h *panel) answer(w http.ResponseWriter, r *http.Request, err error) {
@@ -45,23 +43,41 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 	}
 	pending := b.pending()
 	if pending == nil || !pending.answers(pending.clientID, h.options.DeviceKey, o) {
+		if err := h.checkStore(r.Context()); err != nil { // as Start does, but before anything counts
+			fail(w, problemOf(err))
+			return
+		}
 		if wait := time.Until(h.nextStart(b)); wait > 0 {
-			fail(w, &problem{status: http.StatusTooManyRequests, Word: "too_soon", Message: "The last code is only just made. A new one can be had in a few seconds.", RetryAfter: seconds(wait)})
+			fail(w, &problem{status: http.StatusTooManyRequests, Word: "too_soon", Message: "A code was asked for only just now. A new one can be had in a few seconds.", RetryAfter: seconds(wait)})
 			return
 		}
 	}
+	before := time.Until(h.logins.nextWebStart(h.instance))
+	h.logins.noteWebStart(h.instance, startPause) // now: the answer may be lost, and the PIN made all the same
 	pin, err := h.Start(r.Context(), o)
-	var e *Error
-	switch {
-	case err == nil && (pending == nil || pin.ID != pending.id), errors.Is(err, ErrStore):
+	if err == nil && pending != nil && pin.ID == pending.id || madeNoPIN(err) {
+		h.logins.noteWebStart(h.instance, before)
+	} else {
 		h.logins.noteWebStart(h.instance, startPause)
-	case errors.As(err, &e) && e.StatusCode/100 == 2: // plex.tv may have made one all the same
-		h.logins.noteWebStart(h.instance, failedStartPause)
 	}
 	if err == nil {
 		h.news(nil)
 	}
 	h.answer(w, r, err)
+}
+
+// madeNoPIN reports whether plex.tv certainly made no PIN for a Start that has
+// failed: no connection came about, or plex.tv itself refused.
+func madeNoPIN(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.Op != "create PIN" {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Op == "dial" || op.Op == "proxyconnect"
+	}
+	return errors.Is(err, ErrRateLimited) || e.StatusCode == http.StatusServiceUnavailable || e.StatusCode/100 == 4 && !errors.Is(err, ErrUnavailable)
 }
 
 // nextStart is when the web may have another PIN made, as far as this process

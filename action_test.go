@@ -1,8 +1,11 @@
 package plexauth_test
 
 import (
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -71,6 +74,81 @@ func TestPanelStartsPerStore(t *testing.T) {
 		assert.NotContains(t, w.doc(t), "cancelled", "an old one is not kept in mind")
 		first.post("/start", "")
 	})
+}
+
+// G12: a start counts when it is made: plex.tv may have made the PIN of an answer
+// that never came.
+func TestPanelStartLost(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"the connection breaks": {ResetAfter: true},
+		"the browser goes away": {Drip: 10 * time.Millisecond},
+		"an error behind a 502": {Status: http.StatusBadGateway},
+		"an answer of no use":   {Status: http.StatusOK, Body: "<html>"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				f := openPanel(t, w.PlexAuth)
+				fault.Method, fault.Path, fault.Times = http.MethodPost, "/api/v2/pins", -1
+				w.plex.Inject(fault)
+				for range 6 {
+					ctx, leave := context.WithTimeout(t.Context(), 100*time.Millisecond)
+					f.do(http.MethodPost, "/start", "", func(r *http.Request) { *r = *r.WithContext(ctx) })
+					leave()
+				}
+				assert.Len(t, w.plex.Requests(), 1)
+				w.plex.ResetFaults()
+				f.refused(f.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
+				time.Sleep(10 * time.Second)
+				f.post("/start", "")
+			})
+		})
+	}
+}
+
+// It does not count where there certainly is no PIN.
+func TestPanelStartRefused(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault plextest.Fault
+		word  string
+	}{
+		"no connection":   {plextest.Fault{Err: &net.OpError{Op: "dial", Err: errors.New("connection refused")}}, "connect"},
+		"plex.tv refuses": {plextest.Fault{Status: http.StatusForbidden, Code: 1009}, "status"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(o *plexauth.Options) { o.MaxRetries = -1 })
+				f := openPanel(t, w.PlexAuth)
+				c.fault.Method, c.fault.Path = http.MethodPost, "/api/v2/pins"
+				w.plex.Inject(c.fault)
+				f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, c.word)
+				f.post("/start", "")
+			})
+		})
+	}
+	t.Run("the store cannot take it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			store := &fullStore{ConfigStore: w.store, full: true}
+			f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
+			f.refused(f.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "store")
+			store.full = false
+			f.post("/start", "")
+		})
+	})
+}
+
+// fullStore can be read, and says beforehand that it cannot be written.
+type fullStore struct {
+	plexauth.ConfigStore
+	full bool
+}
+
+func (s *fullStore) Check(context.Context) error {
+	if s.full {
+		return errors.New("no space left on device")
+	}
+	return nil
 }
 
 // What paces the web's starts goes with the credentials, and when a login has
