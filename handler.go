@@ -127,9 +127,8 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, &problem{status: http.StatusForbidden, Word: "host", Message: "This program does not go by this name. Open it by one of its own, or add this one to TrustedOrigins."})
 	case h.protect.Check(r) != nil || !h.knowsOrigin(r):
 		fail(w, &problem{status: http.StatusForbidden, Word: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."})
-	case r.URL.Path == "": // without its slash relative links would miss
-		asked, _, _ := strings.Cut(r.RequestURI, "?")
-		http.Redirect(w, r, path.Base(asked)+"/", http.StatusPermanentRedirect)
+	case r.URL.Path == "" && !strings.HasSuffix(seenPath(r), "/"): // without its slash relative links would miss
+		http.Redirect(w, r, path.Base(seenPath(r))+"/", http.StatusPermanentRedirect)
 	case !known:
 		fail(w, &problem{status: http.StatusNotFound, Word: "not_found", Message: "There is nothing here."})
 	case r.Method != route.method && (r.Method != http.MethodHead || route.method != http.MethodGet):
@@ -138,6 +137,14 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		route.serve(w, r)
 	}
+}
+
+// seenPath is the path that was asked for, escaped, before any StripPrefix.
+func seenPath(r *http.Request) string {
+	if u, err := url.ParseRequestURI(r.RequestURI); err == nil && u.Path != "" {
+		return u.EscapedPath()
+	}
+	return "/"
 }
 
 var stopping = &problem{status: http.StatusServiceUnavailable, Word: "stopped", Message: "The program is stopping. Reload this page when it runs again."}

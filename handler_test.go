@@ -127,6 +127,11 @@ func TestPanelMount(t *testing.T) {
 		rec := f.do(http.MethodGet, "/d?x=1", "")
 		assert.Equal(t, http.StatusPermanentRedirect, rec.Code)
 		assert.Equal(t, "/d/", rec.Header().Get("Location"))
+		for prefix, path := range map[string]string{"/": "/", "/e/": "/e/?x=1"} { // all of the path is stripped
+			f := &front{t, http.StripPrefix(prefix, h)}
+			assert.Equal(t, http.StatusOK, f.do(http.MethodGet, path, "").Code)
+			assert.Equal(t, http.StatusOK, f.do(http.MethodGet, prefix+"status", "").Code)
+		}
 
 		rec = f.do(http.MethodGet, "/c/panel.js", "")
 		tag := rec.Header().Get("ETag")

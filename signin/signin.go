@@ -190,7 +190,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Cache-Control", "no-store")
 
 	name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-	if r.URL.Path == "" { // mounted without the slash: relative links would miss
+	if r.URL.Path == "" && !strings.HasSuffix(seenPath(r), "/") { // mounted without the slash: relative links would miss
 		http.Redirect(w, r, path.Base(seenPath(r))+"/", http.StatusPermanentRedirect)
 		return
 	}

@@ -503,6 +503,11 @@ func TestMount(t *testing.T) {
 		rec := b.post("/a/b/start")
 		assert.Contains(t, rec.Header().Get("Location"), "&forwardUrl=http%3A%2F%2Fapp.example%2Fa%2Fb%2Fcallback")
 		assert.Equal(t, "c/", mustRedirect(t, b.get("/c")))
+		for prefix, path := range map[string]string{"/": "/", "/e/": "/e/?return=/"} { // all of the path is stripped
+			b := w.browser(http.StripPrefix(prefix, w))
+			assert.Equal(t, http.StatusOK, b.get(path).Code)
+			assert.Equal(t, http.StatusSeeOther, b.post(prefix+"start").Code)
+		}
 		for _, path := range []string{"/a/b/", "/a/b/signin.css", "/a/b/signin.js", "/a/b/callback"} {
 			rec := b.get(path)
 			assert.Equal(t, http.StatusOK, rec.Code, path)
