@@ -12,8 +12,9 @@ import (
 const (
 	// race is how long a returning visitor waits for plex.tv to know what it
 	// has just told the browser.
-	race      = 10 * time.Second
-	afterward = 30 * time.Second // for what is done with a token in hand, visitor there or not
+	race         = 10 * time.Second
+	afterward    = 30 * time.Second // for what is done with a token in hand, visitor there or not
+	revokeWithin = 10 * time.Second // and then for revoking it
 )
 
 // callback is where Plex sends the browser. It changes nothing: its page comes
@@ -117,18 +118,24 @@ func (h *Handler) unapproved(w http.ResponseWriter, r *http.Request, f *flow, er
 // decide reads the account of a token in hand, asks the policy, and revokes
 // the token: also if the visitor has left meanwhile, and if the policy panics.
 func (h *Handler) decide(ctx context.Context, p *plexauth.PlexAuth) (account *plexauth.Account, allowed bool, err error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterward)
+	ctx = context.WithoutCancel(ctx)
+	defer h.revoke(ctx, p) // in its own time, however long the rest has taken
+	ctx, cancel := context.WithTimeout(ctx, afterward)
 	defer cancel()
-	defer func() {
-		if _, err := p.SignOut(ctx); err != nil {
-			h.log.WarnContext(ctx, "a visitor's token was dropped, but not revoked", "error", err)
-		}
-	}()
 	if account, err = p.Account(ctx); err != nil {
 		return nil, false, err
 	}
 	allowed, err = h.o.Policy(ctx, Visitor{Account: *account, visitor: p, plex: h.o.Plex})
 	return account, allowed, err
+}
+
+// revoke ends a visitor's token, here and at plex.tv.
+func (h *Handler) revoke(ctx context.Context, p *plexauth.PlexAuth) {
+	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
+	defer cancel()
+	if _, err := p.SignOut(ctx); err != nil {
+		h.log.WarnContext(ctx, "a visitor's token was dropped, but not revoked", "error", err)
+	}
 }
 
 func name(a *plexauth.Account) string {

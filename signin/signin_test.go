@@ -659,6 +659,30 @@ func TestPolicyPanics(t *testing.T) {
 	})
 }
 
+// A visitor's token is revoked however long it takes to say who may come in.
+func TestRevokedLate(t *testing.T) {
+	slow := func(ctx context.Context, _ signin.Visitor) (bool, error) {
+		<-ctx.Done()
+		return true, ctx.Err()
+	}
+	for name, fault := range map[string]plextest.Fault{
+		"a slow policy": {},
+		"a slow answer": {Hang: true, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(_ *world, o *signin.Options) { o.Policy = slow })
+				b, q := w.approved(w, w.alice)
+				fault.Path = "/api/v2/user"
+				w.plex.Inject(fault)
+				assert.NotEqual(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+				assert.Empty(t, w.came)
+				assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")))
+			})
+		})
+	}
+}
+
 // OnSignIn may answer by itself.
 func TestOwnAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
