@@ -3,6 +3,8 @@ package signin
 import (
 	"context"
 	"errors"
+	"net"
+	"net/http"
 	"sync"
 	"time"
 
@@ -52,13 +54,10 @@ func (c *counter) begin(f *flow) time.Duration {
 	return 0
 }
 
-// failed takes a sign-in back that plex.tv did not begin.
-func (c *counter) failed(f *flow, err error) {
+// failed keeps the pause that plex.tv asks for.
+func (c *counter) failed(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := len(c.starts); n > 0 && f.Doc == nil {
-		c.starts = c.starts[:n-1]
-	}
 	if errors.Is(err, plexauth.ErrRateLimited) {
 		pause := shortestPause
 		var e *plexauth.Error
@@ -67,6 +66,30 @@ func (c *counter) failed(f *flow, err error) {
 		}
 		c.until = time.Now().Add(pause)
 	}
+}
+
+// takeBack forgets the last sign-in that was counted.
+func (c *counter) takeBack() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.starts); n > 0 {
+		c.starts = c.starts[:n-1]
+	}
+}
+
+// notBegun reports whether plex.tv certainly made no PIN for a start that has
+// failed: no connection came about, or plex.tv itself refused. Of any other the
+// answer may only have been lost.
+func notBegun(err error) bool {
+	var e *plexauth.Error
+	if !errors.As(err, &e) {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Op == "dial" || op.Op == "proxyconnect"
+	}
+	return errors.Is(err, plexauth.ErrRateLimited) || e.StatusCode == http.StatusServiceUnavailable || e.StatusCode/100 == 4 && !errors.Is(err, plexauth.ErrUnavailable)
 }
 
 // claim makes the caller the only one who finishes f, after whoever does so

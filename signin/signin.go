@@ -86,7 +86,8 @@ type Options struct {
 	// wrong behind a proxy that rewrites Host or takes a prefix off the path.
 	URL string
 	// MaxStarts is how many sign-ins may begin in ten minutes in this process,
-	// those of all visitors together; 0: 100. One browser may begin five.
+	// those of all visitors together; 0: 100. One browser may begin five. One
+	// of which plex.tv's answer was lost counts too.
 	MaxStarts int
 	// HTTPClient and BaseURL are as in [plexauth.Options].
 	HTTPClient *http.Client
@@ -250,7 +251,8 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	callback := h.callbackURL(r)
-	f := h.open(r)
+	before := h.open(r)
+	f := before
 	if !f.reusable() || f.Callback != callback || h.counter.finished(f) {
 		if wait := h.counter.begin(f); wait > 0 {
 			h.slowDown(w, wait, to)
@@ -261,7 +263,15 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	f.Return = to
 	pin, err := h.begin(r.Context(), f)
 	if err != nil {
-		h.counter.failed(f, err)
+		h.counter.failed(err)
+		switch {
+		case f == before: // it was counted when it began
+		case notBegun(err):
+			h.counter.takeBack()
+		default:
+			before.Starts = f.Starts
+			h.save(w, r, before)
+		}
 		h.log.WarnContext(r.Context(), "sign-in not begun", "error", err)
 		h.showError(w, err, to)
 		return

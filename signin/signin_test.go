@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -565,6 +567,74 @@ func TestCaps(t *testing.T) {
 	})
 }
 
+// G12: a start counts from when it is made: plex.tv may have made the PIN of an
+// answer that never came.
+func TestCapsLost(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"the connection breaks": {ResetAfter: true},
+		"the visitor goes away": {Drip: 20 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts = 10 })
+				fault.Method, fault.Path, fault.Times = http.MethodPost, "/api/v2/pins", -1
+				w.plex.Inject(fault)
+				asked := len(w.plex.Requests())
+				start := func(b *browser) int {
+					ctx, leave := context.WithTimeout(t.Context(), 100*time.Millisecond)
+					defer leave()
+					return b.post("/signin/start", func(r *http.Request) { *r = *r.WithContext(ctx) }).Code
+				}
+				one := w.browser(w)
+				for range 5 {
+					start(one)
+				}
+				if fault.ResetAfter { // else it never hears of its count
+					assert.Equal(t, http.StatusTooManyRequests, start(one), "the sixth of this browser")
+				}
+				for range 20 {
+					start(w.browser(w))
+				}
+				assert.Len(t, w.plex.Requests(), asked+10)
+			})
+		})
+	}
+}
+
+// A start does not count where there certainly is no PIN, and in no case ends
+// the sign-in that the browser has.
+func TestCapsRefused(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"no connection":   {Err: &net.OpError{Op: "dial", Err: errors.New("connection refused")}},
+		"plex.tv refuses": {Status: http.StatusForbidden, Code: 1009},
+		"plex.tv is down": {Status: http.StatusServiceUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts = 1 })
+				fault.Method, fault.Path, fault.Times = http.MethodPost, "/api/v2/pins", -1
+				w.plex.Inject(fault)
+				b := w.browser(w)
+				for range 10 {
+					assert.NotEqual(t, http.StatusTooManyRequests, b.post("/signin/start").Code)
+				}
+				w.plex.ResetFaults()
+				b.start(nil)
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		q := b.start(nil)
+		time.Sleep(9*time.Minute + 10*time.Second) // too late to be shown again
+		w.plex.Inject(plextest.Fault{Method: http.MethodPost, Path: "/api/v2/pins", ResetAfter: true})
+		require.Equal(t, http.StatusBadGateway, b.post("/signin/start").Code)
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+	})
+}
+
 // G12: one 429 slows all visitors, and a hostile Retry-After parks nobody.
 func TestRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -612,10 +682,11 @@ func TestMalformed(t *testing.T) {
 		w := newWorld(t)
 		for _, body := range []string{"", "{}", "<pin/>", `{"id":0,"code":"abcdefghijklmnopqrstuvwxy"}`, `{"id":7,"code":"ABCD"}`, `{"errors":[{"code":1,"message":"x"}]}`} {
 			w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 200, Body: body, ContentType: "application/json"})
-			rec := w.browser(w).post("/signin/start")
+			b := w.browser(w)
+			rec := b.post("/signin/start")
 			assert.Equal(t, http.StatusBadGateway, rec.Code, body)
 			assert.Empty(t, rec.Header().Get("Location"), body)
-			assert.Empty(t, rec.Result().Cookies(), body)
+			assert.Equal(t, http.StatusGone, b.get("/signin/callback").Code, body)
 		}
 	})
 }
