@@ -15,6 +15,7 @@ type logins struct {
 	byInstance map[string]func() *login // hidden
 	starting   turns                    // whose turn it is to Start
 	webStarts  map[string]time.Time     // when the next one may be made from the web
+	begun      map[string]chan struct{} // closed when the next one begins; made for whoever waits for it
 }
 
 // login is what all who wait for one PIN in this process share: they look in
@@ -102,7 +103,26 @@ func (p *PlexAuth) begin(pin *Pin, newest bool) (l *login, ok bool) {
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
 	p.logins.byInstance[p.instance] = hide(l)
+	if c := p.logins.begun[p.instance]; c != nil {
+		close(c)
+		delete(p.logins.begun, p.instance)
+	}
 	return l, true
+}
+
+// nextBegin returns what is closed when the profile's next login begins.
+func (s *logins) nextBegin(instance string) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	c := s.begun[instance]
+	if c == nil {
+		if s.begun == nil {
+			s.begun = map[string]chan struct{}{}
+		}
+		c = make(chan struct{})
+		s.begun[instance] = c
+	}
+	return c
 }
 
 // resume returns the login that is pending in the store.

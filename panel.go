@@ -52,6 +52,7 @@ func (h *panel) wait() {
 		h.mu.Lock()
 		h.waiting = true
 		h.mu.Unlock()
+		begun := h.logins.nextBegin(h.instance) // before the store is read, so that none is missed
 		l, err := h.resume(h.ctx)
 		if err == nil {
 			err = h.await(h.ctx, l)
@@ -78,6 +79,7 @@ func (h *panel) wait() {
 			h.over(h.outcome())
 			select {
 			case <-h.wake:
+			case <-begun:
 			case <-h.ctx.Done():
 			}
 		}

@@ -101,6 +101,26 @@ func TestPanelResumes(t *testing.T) {
 	})
 }
 
+// G8: a login that the program begins itself is waited for too, without anybody
+// who asks.
+func TestPanelStartedElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		openPanel(t, w.PlexAuth)
+		openPanel(t, w.Instance("second"))
+		synctest.Wait()
+		for range 2 {
+			pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+			time.Sleep(5 * time.Second)
+			w.connected(t)
+			_, err = w.Disconnect(t.Context())
+			require.NoError(t, err)
+		}
+	})
+}
+
 // A login begun on one replica is waited for by another whose panel is open.
 func TestPanelReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

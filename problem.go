@@ -81,6 +81,9 @@ func problemOf(err error) *problem {
 		v.status, v.Word, v.Message = http.StatusBadGateway, "server_unreachable", "The media server does not answer. Check that it runs and can be reached from here."
 	case e != nil:
 		v.status, v.Word, v.Message = http.StatusBadGateway, e.kind(), unavailable[e.kind()]
+		if v.Word == "status" && !e.transient { // a verdict
+			v.Message = "plex.tv refuses this. The details say why; trying again does not change it."
+		}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		v.status, v.Word, v.Message = http.StatusServiceUnavailable, "stopped", "The request was broken off. Try again."
 	}

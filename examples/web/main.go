@@ -75,7 +75,9 @@ func run(ctx context.Context, out io.Writer, addr, config string, offline bool) 
 		fmt.Fprintf(out, "The fake plex.tv: %s/  (alice owns a server, bob shares it, eve knows nobody)\n", o.BaseURL)
 	}
 	server := &http.Server{Handler: app, ReadHeaderTimeout: 10 * time.Second}
+	down := make(chan struct{})
 	context.AfterFunc(ctx, func() {
+		defer close(down)
 		late, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 		defer cancel()
 		_ = server.Shutdown(late) // the panel's long polls end with ctx
@@ -83,6 +85,7 @@ func run(ctx context.Context, out io.Writer, addr, config string, offline bool) 
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	<-down // Serve returns when Shutdown begins: requests may be under way still
 	return nil
 }
 

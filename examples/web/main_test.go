@@ -1,15 +1,20 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -99,6 +104,38 @@ func TestRun(t *testing.T) {
 		said.Write(b[:n])
 	}
 	assert.Contains(t, said.String(), "password")
+
+	go func() { _, _ = io.Copy(io.Discard, out) }() // until the pipe is closed
+	defer out.Close()
+
+	// A request that is under way is answered before.
+	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(said.String())
+	visitor, err := net.Dial("tcp", address)
+	require.NoError(t, err)
+	defer visitor.Close()
+	fmt.Fprintf(visitor, "POST /signin/start HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n", address)
+	answer := bufio.NewReader(visitor)
+	line, err := answer.ReadString('\n')
+	require.NoError(t, err)
+	require.Contains(t, line, "100 Continue", "it is in the handler")
 	stop()
+	for err == nil { // until nobody listens any more
+		var late net.Conn
+		if late, err = net.Dial("tcp", address); err == nil {
+			late.Close()
+		}
+	}
+	select {
+	case <-done:
+		require.Fail(t, "the app has ended, and left a visitor without an answer")
+	case <-time.After(100 * time.Millisecond):
+	}
+	fmt.Fprint(visitor, "return=%2F")
+	_, err = answer.ReadString('\n') // the line that ends the interim answer
+	require.NoError(t, err)
+	line, err = answer.ReadString('\n')
+	require.NoError(t, err)
+	assert.Contains(t, line, "303 See Other")
+	visitor.Close()
 	assert.NoError(t, <-done)
 }
