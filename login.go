@@ -62,7 +62,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 			return nil, err
 		}
 	} else if found.answers(clientID, p.options.DeviceKey, o) {
-		l, _ := p.begin(p.newPin(*found), true)
+		l, _ := p.begin(p.newPin(*found), justMade)
 		return l, nil
 	}
 	p.learn(ctx, unknown)
@@ -86,7 +86,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
-	l, _ := p.begin(pin, true)
+	l, _ := p.begin(pin, justMade)
 	return l, nil
 }
 
@@ -278,6 +278,10 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 // instead. Its errors are those of the store, and [ErrUnavailable] where an
 // approved login cannot be finished now.
 func (p *PlexAuth) Cancel(ctx context.Context) error {
+	// Taken up, so that nobody else does while it is being cancelled.
+	if _, err := p.resume(ctx); err != nil && !errors.Is(err, ErrNoPendingPin) {
+		return err
+	}
 	done, err := p.stopLooking(ctx)
 	if err != nil {
 		return err

@@ -317,3 +317,88 @@ func (brokenStore) Load(context.Context, string) (jsonRaw, error) { return nil, 
 func (brokenStore) Update(context.Context, string, func(jsonRaw) (jsonRaw, error)) error {
 	return errBroken
 }
+
+// betweenStore lets something happen right after a Load.
+type betweenStore struct {
+	plexauth.ConfigStore
+	after func()
+}
+
+func (s *betweenStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	raw, err := s.ConfigStore.Load(ctx, ns)
+	if after := s.after; after != nil {
+		s.after = nil
+		after()
+	}
+	return raw, err
+}
+
+// G6, G9: a login that has ended while the store was being read is not taken up
+// again: no look is made at its PIN, and who waits for it hears at once.
+func TestEndedWhileBeingRead(t *testing.T) {
+	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
+		"Cancel": (*plexauth.PlexAuth).Cancel,
+		"Disconnect": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			_, err := p.Disconnect(ctx)
+			return err
+		},
+		"Finish": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			_, err := p.Finish(ctx)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				looks := 0
+				if name == "Finish" {
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+					looks = 1
+				}
+				store := &betweenStore{ConfigStore: w.store}
+				p := w.open(t, func(o *plexauth.Options) { o.Store = store }) // after a restart
+				store.after = func() { assert.NoError(t, end(p, t.Context())) }
+				began := time.Now()
+				_, err = p.Wait(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+				assert.Zero(t, time.Since(began))
+				time.Sleep(time.Minute)
+				assert.Len(t, w.looks(began), looks)
+			})
+		})
+	}
+}
+
+// A read that is old does not end the login that has begun since.
+func TestBegunWhileBeingRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.replicas = true
+		store := &betweenStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		_, err = w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true}) // a replica
+		require.NoError(t, err)
+		var code string
+		result := make(chan error, 1)
+		store.after = func() {
+			shown := make(chan bool)
+			go func() {
+				_, err := p.Login(t.Context(), plexauth.PinOptions{Strong: true}, func(pin *plexauth.Pin) error {
+					code = pin.Code
+					close(shown)
+					return nil
+				})
+				result <- err
+			}()
+			<-shown
+		}
+		_, err = p.Finish(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(code, w.alice))
+		assert.NoError(t, <-result)
+	})
+}

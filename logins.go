@@ -16,6 +16,7 @@ type logins struct {
 	starting   turns                    // whose turn it is to Start
 	webStarts  map[string]time.Time     // when the next one may be made from the web
 	begun      map[string]chan struct{} // closed when the next one begins; made for whoever waits for it
+	changes    map[string]int           // how often one has begun or ended
 }
 
 // login is what all who wait for one PIN in this process share: they look in
@@ -75,18 +76,41 @@ func (s *logins) noteWebStart(instance string, pause time.Duration) {
 	s.webStarts[instance] = time.Now().Add(pause)
 }
 
-// begin takes up a PIN: first look after one interval. It takes the place of
-// another one only where that is known to be older.
-func (p *PlexAuth) begin(pin *Pin, newest bool) (l *login, ok bool) {
+func (s *logins) changed(instance string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes[instance]
+}
+
+// findOrChange is find for whoever ends a login: where none is found, one that is
+// being taken up at this moment is not, without reading the store again.
+func (s *logins) findOrChange(instance string) *login {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.of(instance)
+	if l == nil {
+		s.changes[instance]++
+	}
+	return l
+}
+
+// justMade is for begin: the PIN has been put into the store just now.
+const justMade = -1
+
+// begin takes up a PIN that was found in the store when so many logins had begun
+// or ended here: first look after one interval. Another one's place it takes, since
+// the store was read later; but where there have been more since, it may be the
+// read that is old, and ok is false.
+func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 	p.logins.mu.Lock()
 	defer p.logins.mu.Unlock()
-	if l := p.logins.of(p.instance); l != nil {
-		if l.pin.ID == pin.ID {
-			return l, true
-		}
-		if !newest {
-			return nil, false
-		}
+	l = p.logins.of(p.instance)
+	switch {
+	case l != nil && l.pin.ID == pin.ID:
+		return l, true
+	case changes != justMade && changes != p.logins.changes[p.instance]:
+		return nil, false
+	case l != nil:
 		l.close(ErrPinSuperseded)
 	}
 	now := time.Now().Round(0)
@@ -103,6 +127,7 @@ func (p *PlexAuth) begin(pin *Pin, newest bool) (l *login, ok bool) {
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
 	p.logins.byInstance[p.instance] = hide(l)
+	p.logins.changes[p.instance]++
 	if c := p.logins.begun[p.instance]; c != nil {
 		close(c)
 		delete(p.logins.begun, p.instance)
@@ -127,7 +152,8 @@ func (s *logins) nextBegin(instance string) <-chan struct{} {
 
 // resume returns the login that is pending in the store.
 func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
-	for again := false; ; again = true {
+	for {
+		changes := p.logins.changed(p.instance)
 		raw, err := p.loadRaw(ctx)
 		if err != nil {
 			return nil, err
@@ -140,8 +166,8 @@ func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
 		if v == nil {
 			return nil, ErrNoPendingPin
 		}
-		l, ok := p.begin(p.newPin(*v), again)
-		if !ok { // begun here while the store was being read, or by another replica: the store tells
+		l, ok := p.begin(p.newPin(*v), changes)
+		if !ok {
 			continue
 		}
 		if v.token.IsZero() {
@@ -185,6 +211,7 @@ func (p *PlexAuth) ended(l *login, err error) (bool, error) {
 	l.close(err)
 	if p.logins.of(p.instance) == l {
 		delete(p.logins.byInstance, p.instance)
+		p.logins.changes[p.instance]++
 	}
 	return true, l.end
 }
@@ -227,7 +254,7 @@ func (p *PlexAuth) stopLooking(ctx context.Context) (done func(error), err error
 	if p.invalid != nil {
 		return nil, p.invalid
 	}
-	l := p.logins.find(p.instance)
+	l := p.logins.findOrChange(p.instance)
 	if l == nil {
 		return func(error) {}, nil
 	}

@@ -85,7 +85,7 @@ func New(o Options) (*PlexAuth, error) {
 	if s.store == nil {
 		s.store = NewMemoryStore()
 	}
-	s.logins.byInstance, s.logins.webStarts = map[string]func() *login{}, map[string]time.Time{}
+	s.logins.byInstance, s.logins.webStarts, s.logins.changes = map[string]func() *login{}, map[string]time.Time{}, map[string]int{}
 	return &PlexAuth{shared: s, instance: normalizeInstance(o.Instance)}, nil
 }
 
