@@ -35,10 +35,8 @@ func (a *Account) name() string {
 // [ErrRateLimited].
 func (p *PlexAuth) Account(ctx context.Context) (a *Account, err error) {
 	err = p.ask(ctx, func(t Token, clientID string) error {
-		if a, err = p.client.readAccount(ctx, t, clientID, false); err != nil {
-			return err
-		}
-		return p.adopt(ctx, t, a)
+		a, err = p.adoptToken(ctx, t, clientID, false)
+		return err
 	})
 	if err != nil {
 		return nil, err
@@ -67,14 +65,56 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 	return p.statusNow(ctx, err)
 }
 
-// adopt notes whose token t is, if it is still the one.
-func (p *PlexAuth) adopt(ctx context.Context, t Token, a *Account) error {
-	return p.update(ctx, func(b *profile) error {
-		if b.token("account_token").Equal(t) {
-			b.adopt(a)
+// adoptToken asks whose the token t is, and notes it if t is still the one.
+// Somebody may sign in meanwhile and retire t by that: where another profile has
+// got a token since, it asks again, and where t is dead then, the profile gets that
+// one.
+func (p *PlexAuth) adoptToken(ctx context.Context, t Token, clientID string, once bool) (*Account, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	siblings := b.siblings()
+	var a *Account
+	for {
+		told, err := p.client.readAccount(ctx, t, clientID, once)
+		retired := a != nil && errors.Is(err, ErrTokenRejected)
+		if err != nil && !retired {
+			return nil, err
 		}
-		return nil
-	}, t)
+		if !retired {
+			a = told
+		}
+		var now uint64
+		again, dead := false, false
+		err = p.update(ctx, func(b *profile) error {
+			again, dead, now = false, false, b.siblings()
+			switch {
+			case !b.token("account_token").Equal(t):
+				return nil
+			case retired:
+				next := b.successor(a.ID, clientID, t)
+				if dead = next.IsZero(); dead {
+					return nil
+				}
+				b.succeed(next)
+			case now != siblings:
+				again = true
+				return nil
+			}
+			b.adopt(a)
+			return nil
+		}, t)
+		switch {
+		case err != nil:
+			return nil, err
+		case dead:
+			return nil, &Error{Op: "read account", where: "plex.tv", StatusCode: http.StatusUnauthorized, is: ErrTokenRejected, Message: "the token was retired meanwhile"}
+		case !again:
+			return a, nil
+		}
+		siblings = now
+	}
 }
 
 // learn finds out whose some stored tokens are, before a login that may retire
@@ -83,11 +123,8 @@ func (p *PlexAuth) adopt(ctx context.Context, t Token, a *Account) error {
 func (p *PlexAuth) learn(ctx context.Context, unknown []unknownLogin) {
 	for _, u := range unknown {
 		q := p.Instance(u.instance)
-		a, err := p.client.readAccount(ctx, u.token, u.clientID, true)
-		switch {
-		case err == nil:
-			err = q.adopt(ctx, u.token, a)
-		case errors.Is(err, ErrTokenRejected):
+		_, err := q.adoptToken(ctx, u.token, u.clientID, true)
+		if errors.Is(err, ErrTokenRejected) {
 			_, err = q.reject(ctx, u.token)
 		}
 		if err != nil {

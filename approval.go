@@ -21,10 +21,9 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 		case v == nil:
 			known = b.cloudID() != 0
 			return nil
-		case b.cloudID() != 0 && !v.options.SwitchAccount, v.device != nil:
+		case b.linked() && !v.options.SwitchAccount, v.device != nil:
 			b.park(t) // until it is known whose it is, or that it is genuine
-			v.token = t
-			parked = v
+			parked = b.pending()
 			return nil
 		}
 		b.setAside() // whose token this is, the account will tell
@@ -42,10 +41,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 	p.logf(ctx, LevelSuccess, "token stored")
 	reading, done := l.abortable(ctx)
 	defer done()
-	a, err := p.client.readAccount(reading, t, l.pin.clientID, false)
-	if err == nil {
-		err = p.adopt(ctx, t, a)
-	}
+	_, err = p.adoptToken(reading, t, l.pin.clientID, false)
 	switch {
 	case errors.Is(err, ErrTokenRejected): // signed out again already
 		_, rejectErr := p.reject(ctx, t)
@@ -113,28 +109,85 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 			p.endedPIN(v.id, err)
 		}
 	}()
-	var a *Account
+	for again := true; again; { // somebody may sign in meanwhile, and retire the token by that
+		b, err := p.load(ctx)
+		if err != nil {
+			return err
+		}
+		t, a, err := p.whose(ctx, v, once)
+		if errors.Is(err, ErrTokenRejected) {
+			return p.dropRejected(ctx, v, err)
+		}
+		if err == nil && !v.options.SwitchAccount && b.linked() && b.cloudID() == 0 {
+			err = p.whoseBefore(ctx, b, once)
+		}
+		if err == nil {
+			again, err = p.promote(ctx, v, t, a, b.siblings())
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// whose asks for the account of a parked token. t is that token, or the next one
+// where it was a JWT and has expired.
+func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t Token, a *Account, err error) {
 	t, told, err := p.prove(ctx, v)
 	if err == nil {
 		a, err = p.client.readAccount(ctx, t, v.clientID, once)
 	}
-	if errors.Is(err, ErrTokenRejected) { // revoked before it was ever used
-		return errors.Join(err, p.dropPending(ctx, v.id))
-	}
-	if err != nil && told != nil && told.ID > 0 {
+	if err != nil && !errors.Is(err, ErrTokenRejected) && told != nil && told.ID > 0 {
 		p.warn(ctx, "the account could not be read, only what the token says", err)
 		a, err = told, nil
 	}
-	if err != nil {
+	return t, a, err
+}
+
+// whoseBefore finds out whose the login is that a parked token would replace, so
+// that another's is refused. One that plex.tv does not take any more is in
+// nobody's way.
+func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) error {
+	t := b.token("account_token")
+	_, err := p.adoptToken(ctx, t, b.clientID(), once)
+	if errors.Is(err, ErrTokenRejected) {
+		_, err = p.reject(ctx, t)
+	}
+	return err
+}
+
+// dropRejected drops a parked token that plex.tv does not take: it was revoked
+// before it was ever used. But where the login after it has brought the profile
+// the next one, that is a success.
+func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected error) error {
+	succeeded := false
+	err := p.update(ctx, func(b *profile) error {
+		now := fingerprint(b.token("account_token"))
+		succeeded = v.before != "" && now != "" && now != v.before && !b.rejected()
+		b.dropPending(v.id)
+		return nil
+	})
+	if succeeded {
 		return err
 	}
+	return errors.Join(rejected, err)
+}
+
+// promote makes a parked token the profile's, or drops it as another account's.
+// Where the tokens of the other profiles are not what they were when the account
+// was asked for, it does nothing and again is true.
+func (p *PlexAuth) promote(ctx context.Context, v *pendingPIN, t Token, a *Account, siblings uint64) (again bool, err error) {
 	mismatch, inherited := false, false
 	var replaced *revocation
 	err = p.saveToken(ctx, p.loginOf(v.id), v.token, func(b *profile) error {
-		mismatch, inherited, replaced = false, false, nil
+		again, mismatch, inherited, replaced = false, false, false, nil
 		now, err := b.stillPending(v.id, t, v.device, v.created)
 		if now == nil {
 			return err
+		}
+		if again = v.device == nil && b.siblings() != siblings; again {
+			return nil
 		}
 		if linked := b.cloudID(); linked != 0 && linked != a.ID && !now.options.SwitchAccount {
 			mismatch = true
@@ -150,6 +203,9 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		if old := b.life(); v.device != nil && old.renewable() && b.cloudID() == a.ID && old.device.clientID != v.clientID {
 			replaced = &revocation{old.token, old.device.clientID, old.device}
 		}
+		if b.cloudID() == 0 {
+			b.setAside()
+		}
 		if v.device != nil {
 			b.signInDevice(t, v.device, p.options.Scopes, p.client.clock.skew())
 		} else {
@@ -161,8 +217,8 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		b.adopt(a)
 		return nil
 	})
-	if err != nil {
-		return err
+	if err != nil || again {
+		return again, err
 	}
 	if mismatch {
 		if inherited {
@@ -171,7 +227,7 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 			p.warn(ctx, "the other account's token was dropped, but not revoked", err)
 		}
 		p.info(ctx, "login refused: another account than the one linked")
-		return fmt.Errorf("%w: %s; use SwitchAccount to accept it", ErrAccountMismatch, oneLine(a.name()))
+		return false, fmt.Errorf("%w: %s; use SwitchAccount to accept it", ErrAccountMismatch, oneLine(a.name()))
 	}
 	p.logf(ctx, LevelSuccess, "token stored")
 	if replaced != nil { // it must not stay in the person's list
@@ -179,7 +235,7 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 			p.warn(ctx, "the device that this login replaces was not signed out", err)
 		}
 	}
-	return nil
+	return false, nil
 }
 
 // decides reports whether settleParked has settled the token, one way or the

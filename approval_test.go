@@ -468,3 +468,178 @@ func TestVerifyKeepsWhatIsKnown(t *testing.T) {
 		assert.Equal(t, want, got)
 	})
 }
+
+// G8, G22: two profiles of one account are approved while plex.tv takes its time to
+// say whose the first token is. The second approval has retired that by then; it
+// takes nobody's place, and both profiles live on the second.
+func TestRetiredWhileItsAccountIsRead(t *testing.T) {
+	for _, linked := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			second := w.Instance("second")
+			if linked {
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.signIn(t, second, w.alice, plexauth.PinOptions{})
+			}
+			var codes []string
+			results := make(chan error, 2)
+			for _, p := range []*plexauth.PlexAuth{w.PlexAuth, second} {
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				codes = append(codes, pin.Code)
+				go func() {
+					_, err := p.Wait(t.Context())
+					results <- err
+				}()
+			}
+			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Drip: 3 * time.Millisecond})
+			require.NoError(t, w.plex.Approve(codes[0], w.alice))
+			time.Sleep(1500 * time.Millisecond)
+			require.NoError(t, w.plex.Approve(codes[1], w.alice))
+			assert.NoError(t, <-results)
+			assert.NoError(t, <-results)
+			for _, p := range []*plexauth.PlexAuth{w.PlexAuth, second} {
+				s, err := p.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			}
+		})
+	}
+}
+
+// G22: where Start could not find out whose the stored login is, the approval does,
+// before anything is replaced.
+func TestMismatchFoundOutLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.withoutCloud(t, nil)
+		old := mustSettings(t, w.PlexAuth).AccountToken
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503}) // once, at Start
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		assert.True(t, old.Equal(mustSettings(t, w.PlexAuth).AccountToken))
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+
+		// The same account's approval has retired the old token: nobody can be asked.
+		w.withoutCloud(t, nil)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// G10: a rejection is that of the token: all who live on it hear of it, and plex.tv
+// is left alone, also where the caller has gone when it comes.
+func TestRejectionIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		slow := &lazyStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = slow })
+		second := p.Instance("second")
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		w.signIn(t, second, w.alice, plexauth.PinOptions{})
+		w.plex.Revoke(w.alice)
+		slow.update = 200 * time.Millisecond
+		asked := w.count("GET", "/api/v2/user")
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			_, err := p.Verify(ctx)
+			cancel()
+			require.Error(t, err)
+			time.Sleep(time.Second)
+		}
+		assert.Equal(t, asked+1, w.count("GET", "/api/v2/user"))
+		s, err := second.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.NeedsLogin)
+		_, err = second.Verify(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		assert.Equal(t, asked+1, w.count("GET", "/api/v2/user"))
+	})
+}
+
+// lazyStore takes its time, or hangs.
+type lazyStore struct {
+	plexauth.ConfigStore
+	load, update time.Duration
+	hangs        func() bool
+}
+
+func (s *lazyStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	time.Sleep(s.load)
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	return s.ConfigStore.Load(ctx, ns)
+}
+
+func (s *lazyStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+	if s.hangs != nil && s.hangs() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	select {
+	case <-time.After(s.update):
+		return s.ConfigStore.Update(ctx, ns, edit)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// A store that is slow is waited for as long as the caller waits: what has
+// succeeded is not told to have failed.
+func TestSlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.open(t, func(o *plexauth.Options) { o.Store = &lazyStore{ConfigStore: w.store, load: 1200 * time.Millisecond} })
+		s, err := p.Login(t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, w.alice) })
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		s, err = p.Disconnect(t.Context())
+		require.NoError(t, err)
+		assert.False(t, s.Connected)
+	})
+}
+
+// What ends a Wait while a save hangs is the caller's context, by its own error.
+func TestContextEndsWhileSaving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		updates := 0
+		p := w.open(t, func(o *plexauth.Options) {
+			o.Store = &lazyStore{ConfigStore: w.store, hangs: func() bool { updates++; return updates == 3 }}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		_, err := p.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, w.alice) })
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.NotErrorIs(t, err, context.Canceled)
+	})
+}
+
+// A login that another process has cancelled has not succeeded, though the profile
+// has got another token since, by the login of another one.
+func TestCancelledElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.open(t, func(o *plexauth.Options) { o.PollInterval = 10 * time.Second })
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		result := make(chan error, 1)
+		go func() {
+			_, err := p.Wait(t.Context())
+			result <- err
+		}()
+		time.Sleep(11 * time.Second) // one look
+		require.NoError(t, w.Cancel(t.Context()))
+		w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
+		assert.ErrorIs(t, <-result, plexauth.ErrNoPendingPin)
+	})
+}

@@ -3,6 +3,7 @@ package plexauth
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"hash/maphash"
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/ordered"
@@ -83,6 +84,37 @@ func (b *profile) setCloudID(id int64) {
 	}
 	cloud.Set("account_id", ordered.Int(id))
 	b.set("_cloud", cloud.Bytes())
+}
+
+// linked reports whether an account is linked: a login that works, as far as known,
+// or the number of one.
+func (b *profile) linked() bool {
+	return b.cloudID() != 0 || b.text("account_token") != "" && !b.rejected()
+}
+
+// siblings is a hash of the other profiles' tokens. It changes when somebody signs
+// in.
+func (b *profile) siblings() uint64 {
+	var h maphash.Hash
+	h.SetSeed(processSeed)
+	for _, other := range b.others() {
+		h.WriteString(other.id)
+		h.WriteString(" ")
+		h.WriteString(other.text("account_token"))
+		h.WriteString(" ")
+	}
+	return h.Sum64()
+}
+
+// successor is the token of another profile that lives on the account and
+// identifier, zero where none has another one than t.
+func (b *profile) successor(accountID int64, clientID string, t Token) Token {
+	for _, other := range b.others() {
+		if next := other.token("account_token"); other.sameCredential(accountID, clientID) && !next.Equal(t) && !other.rejected() {
+			return next
+		}
+	}
+	return Token{}
 }
 
 // unknownLogin is a stored token of which it is not known whose it is: the account

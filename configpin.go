@@ -18,6 +18,7 @@ type pendingPIN struct {
 	options       PinOptions
 	device        *device // of a login with a device key
 	token         Token   // approved, and parked until its account is known
+	before        string  // the fingerprint of the profile's token when it was parked
 }
 
 // pending returns the PIN that waits, nil where there is none.
@@ -34,6 +35,7 @@ func (b *profile) pending() *pendingPIN {
 		code:     text(o.Get("code")),
 		clientID: text(o.Get("client_id")),
 		token:    NewToken(text(o.Get("account_token"))),
+		before:   text(o.Get("replaces")),
 	}
 	if v.id <= 0 {
 		return nil
@@ -117,11 +119,15 @@ func (b *profile) setPendingExpiry(t time.Time) {
 
 // park keeps an approved token beside the PIN until its account is known. The
 // name is one that CrossWatch encrypts.
-func (b *profile) park(t Token) { b.changePending("account_token", ordered.String(t.Secret())) }
+func (b *profile) park(t Token) {
+	b.changePending("account_token", ordered.String(t.Secret()))
+	b.changePending("replaces", ordered.String(fingerprint(b.token("account_token"))))
+}
 
 // unpark drops a parked token that turned out to be none.
 func (b *profile) unpark() {
 	if o, err := ordered.Parse(b.block.Get("_pending_pin")); err == nil && o.Delete("account_token") {
+		o.Delete("replaces")
 		b.set("_pending_pin", o.Bytes())
 	}
 }

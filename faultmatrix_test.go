@@ -69,6 +69,7 @@ func (s holding) check(t *testing.T, before, after map[string]any) {
 		require.NotEmpty(t, pin["account_token"])
 		assert.NotEqual(t, before["account_token"], pin["account_token"])
 		delete(pin, "account_token")
+		delete(pin, "replaces")
 	case marked:
 		added("_rejected")
 	case connected, renewed, renewedMarked:
