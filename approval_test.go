@@ -3,8 +3,11 @@ package plexauth_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -628,6 +631,7 @@ func TestContextEndsWhileSaving(t *testing.T) {
 func TestCancelledElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
+		w.replicas = true
 		p := w.open(t, func(o *plexauth.Options) { o.PollInterval = 10 * time.Second })
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		_, err := p.Start(t.Context(), plexauth.PinOptions{})
@@ -641,5 +645,83 @@ func TestCancelledElsewhere(t *testing.T) {
 		require.NoError(t, w.Cancel(t.Context()))
 		w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
 		assert.ErrorIs(t, <-result, plexauth.ErrNoPendingPin)
+	})
+}
+
+// G8: an approval that nobody has seen yet has retired the token that the profile
+// lives on. Who cancels the login, or begins another, does not lose it.
+func TestGivenUpAfterTheApproval(t *testing.T) {
+	for name, giveUp := range map[string]func(t *testing.T, w *world) error{
+		"Cancel": func(t *testing.T, w *world) error { return w.Cancel(t.Context()) },
+		"Start": func(t *testing.T, w *world) error {
+			_, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+			return err
+		},
+		"another process": func(t *testing.T, w *world) error { return w.open(t).Cancel(t.Context()) },
+		"the panel": func(t *testing.T, w *world) error {
+			rec := httptest.NewRecorder()
+			w.Handler(t.Context()).ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/cancel", nil))
+			assert.Equal(t, http.StatusOK, rec.Code)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				old := mustSettings(t, w.PlexAuth).AccountToken
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				require.NoError(t, giveUp(t, w))
+				s, err := w.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.False(t, old.Equal(mustSettings(t, w.PlexAuth).AccountToken))
+			})
+		})
+	}
+}
+
+// Where there is nothing to lose, or plex.tv does not answer, a login is cancelled
+// all the same.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		_, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		asked, began := len(w.plex.Requests()), time.Now()
+		require.NoError(t, w.Cancel(t.Context()))
+		assert.Len(t, w.plex.Requests(), asked)
+		assert.Zero(t, time.Since(began))
+
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		for _, f := range []plextest.Fault{{Hang: true}, {Reset: true}, {Status: 503}, {Code: 1003}} {
+			_, err = w.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			w.plex.Inject(f)
+			began = time.Now()
+			require.NoError(t, w.Cancel(t.Context()))
+			assert.LessOrEqual(t, time.Since(began), 4*time.Second)
+			s, err := w.Status(t.Context())
+			require.NoError(t, err)
+			assert.True(t, s.Connected)
+			assert.Nil(t, s.Pending)
+			time.Sleep(time.Minute)
+		}
+
+		// Login cancels when its PIN cannot be shown, and has little time for that.
+		for _, after := range []time.Duration{0, 5 * time.Second} {
+			w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Hang: true})
+			_, err = w.Login(t.Context(), plexauth.PinOptions{}, func(*plexauth.Pin) error {
+				time.Sleep(after)
+				return errors.New("no screen")
+			})
+			require.ErrorContains(t, err, "no screen")
+			s, err := w.Status(t.Context())
+			require.NoError(t, err)
+			assert.Nil(t, s.Pending)
+			w.plex.ResetFaults()
+		}
 	})
 }

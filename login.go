@@ -57,6 +57,17 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
+	if found != nil && !found.answers(clientID, p.options.DeviceKey, o) {
+		done, err := p.stopLooking(ctx)
+		if err != nil {
+			return nil, err
+		}
+		found, err = p.lastLook(ctx, found)
+		done(nil)
+		if err != nil {
+			return nil, err
+		}
+	}
 	if found != nil && !found.token.IsZero() { // approved: it must not be lost to the new one
 		if err := p.makeWay(ctx, found, false); err != nil {
 			return nil, err
@@ -275,8 +286,10 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 // Cancel ends the pending login, if there is one: when it returns, no request
 // about its PIN is made any more, and everyone who waits for it gets
 // [ErrNoPendingPin]. A login that has been approved already is finished
-// instead. Its errors are those of the store, and [ErrUnavailable] where an
-// approved login cannot be finished now.
+// instead; where it replaces an older one, whose token an approval would have
+// ended, plex.tv is asked once more, which takes four seconds at most. Its errors
+// are those of the store, and [ErrUnavailable] where an approved login cannot be
+// finished now.
 func (p *PlexAuth) Cancel(ctx context.Context) error {
 	// Taken up, so that nobody else does while it is being cancelled.
 	if _, err := p.resume(ctx); err != nil && !errors.Is(err, ErrNoPendingPin) {
@@ -296,6 +309,9 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 	if v == nil {
 		how = ErrNoPendingPin
 		return nil
+	}
+	if v, err = p.lastLook(ctx, v); err != nil {
+		return err
 	}
 	if !v.token.IsZero() {
 		err := p.settleParked(ctx, v, true)

@@ -12,6 +12,8 @@ const (
 	slowestPoll = 10 * time.Second // in bad weather
 	fresh       = time.Second      // how long a look answers for those who come after it
 	rounding    = 2 * time.Second  // what an expiresIn in whole seconds may be off
+
+	lastLookLimit = 3 * time.Second // for a look that somebody waits for who wants something else
 )
 
 // nextLook is when the next look is due: not before the others' pace allows,
@@ -169,6 +171,57 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 		return p.giveUp(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, inner{err}))
 	}
 	return false, err
+}
+
+// lastLook looks at a PIN that is about to be given up, if the approval would have
+// retired the token that the profile lives on: that must not be lost. It parks the
+// token and returns the PIN as it is then. The caller has the turn, and waits for a
+// second at most; where plex.tv does not answer, the PIN is given up all the same.
+func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !v.token.IsZero() || v.device != nil || b.text("account_token") == "" || b.rejected() ||
+		!time.Now().Before(v.expires) || p.client.guard.clear().After(time.Now()) {
+		return v, nil
+	}
+	last := v.created
+	if l := p.loginOf(v.id); l != nil {
+		l.mu.Lock()
+		if l.looked.After(last) {
+			last = l.looked
+		}
+		l.mu.Unlock()
+	}
+	wait, limit := max(0, min(time.Until(last.Add(fresh)), fresh)), lastLookLimit
+	if end, ok := ctx.Deadline(); ok { // what comes after the look needs time, too
+		limit = min(limit, time.Until(end)/2-wait)
+	}
+	if limit <= 0 {
+		return v, nil
+	}
+	if err := sleep(ctx, wait); err != nil {
+		return nil, fmt.Errorf("plexauth: %w", err)
+	}
+	attempt, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	reply, _, err := p.checkPIN(ctx, attempt, p.newPin(*v))
+	if err != nil || reply.token.IsZero() {
+		return v, nil
+	}
+	err = p.saveToken(ctx, p.loginOf(v.id), reply.token, func(b *profile) error {
+		now := b.pending()
+		if now == nil || now.id != v.id { // somebody else has dealt with it
+			return nil
+		}
+		if now.token.IsZero() {
+			b.park(reply.token)
+		}
+		v = b.pending()
+		return nil
+	})
+	return v, err
 }
 
 // endedElsewhere ends a login whose PIN another process has taken out of the
