@@ -79,7 +79,8 @@ func (w *watch) expect(u written) {
 	}
 	for key, unit := range union(old, now) {
 		from, to := old[key].value, now[key].value
-		if equal(from, to) {
+		made := madeUnder(unit.path, old, now)
+		if equal(from, to) && !made {
 			continue
 		}
 		c := w.changes[id(u.namespace, unit.path)]
@@ -88,6 +89,9 @@ func (w *watch) expect(u written) {
 			w.changes[id(u.namespace, unit.path)] = c
 		}
 		c.old = latest(append(c.old, from))
+		if made {
+			c.old = latest(append(c.old, nil, json.RawMessage(`""`)))
+		}
 		for _, name := range slices.Backward(u.found) {
 			if !slices.Contains(c.before, name) {
 				c.before = latest(append(c.before, name))
@@ -103,6 +107,17 @@ func (w *watch) expect(u written) {
 		w.running = true
 		w.done.Go(w.run)
 	}
+}
+
+// madeUnder reports whether a member is the identifier of a token that an Update has
+// changed. They belong together: where CrossWatch empties both, both are repeated.
+func madeUnder(path []string, old, now map[string]unit) bool {
+	last := len(path) - 1
+	if path[last] != "client_id" {
+		return false
+	}
+	token := place(append(slices.Clone(path[:last]), "account_token"))
+	return !equal(old[token].value, now[token].value)
 }
 
 func latest[T any](list []T) []T { return list[max(0, len(list)-most):] }

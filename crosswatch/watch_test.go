@@ -178,6 +178,30 @@ func TestDeliberateChange(t *testing.T) {
 	})
 }
 
+// G1: where a reset is taken for an old copy, the token comes back with the
+// identifier that it was made under, or not at all.
+func TestTokenWithItsIdentifier(t *testing.T) {
+	const reset = `{"account_token":"","client_id":"","instances":{"P":{"account_token":"","client_id":""}}}`
+	const config = `{"plex":{"account_token":"","client_id":"a","instances":{"P":{"account_token":"","client_id":"b"}}}}`
+	dir := directory(t, config, k1)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		login := `{"account_token":"TEST_a","client_id":"a","instances":{"P":{"account_token":"TEST_b","client_id":"b"}}}`
+		require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(login), nil }))
+		theirs := &running{dir: dir}
+		m := theirs.read(t)
+		var plex map[string]any
+		require.NoError(t, json.Unmarshal([]byte(reset), &plex))
+		m["plex"] = plex
+		theirs.write(t, m)
+		assert.JSONEq(t, login, load(t, s))
+		time.Sleep(2 * time.Minute)
+		assert.JSONEq(t, login, load(t, s))
+	})
+}
+
 // Two processes of ours: what the other one takes back stays taken back.
 func TestOtherStore(t *testing.T) {
 	dir := directory(t, `{"plex":{"account_token":""}}`, k1)
