@@ -26,7 +26,9 @@ var ErrStore = errors.New("plexauth: config store")
 var ErrCorruptConfig = errors.New("plexauth: config is corrupt")
 
 // A ConfigStore keeps one JSON object for each namespace. Implementations are
-// safe for concurrent use. The package storetest checks every rule below.
+// safe for concurrent use. The package storetest checks every rule below that
+// shows between two handles; what other programs may have left there is its own
+// test's.
 //
 // What a store holds is a credential, in clear: it belongs in no log and in
 // no error.

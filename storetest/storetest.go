@@ -71,6 +71,7 @@ var cases = []storeCase{
 	{"ctx ends after the commit", "a ctx that ends after the commit is no error", checkCancelledAfter},
 	{"first write", "handles that write a new namespace at once lose nothing", checkFirstWrite},
 	{"concurrent edits", "an Update is atomic against every other one, on this handle or another", checkConcurrent},
+	{"whole reads", "a Load beside an Update sees the object before it or after it, never part of one and never none", checkWholeReads},
 	{"Check", "Check, where there is one, finds a working store good, heeds ctx and changes nothing", checkCheck},
 }
 

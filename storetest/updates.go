@@ -347,6 +347,42 @@ func checkConcurrent(ctx context.Context, a, b plexauth.ConfigStore) error {
 	return together(ctx, []plexauth.ConfigStore{a, b, a, b, a, b, a, b}, namespace, 10, 1)
 }
 
+// checkWholeReads reads with one handle while the other writes.
+func checkWholeReads(ctx context.Context, a, b plexauth.ConfigStore) error {
+	const rounds, size = 100, 50_000
+	values := [2]string{`{"v":"` + strings.Repeat("a", size) + `"}`, `{"v":"` + strings.Repeat("b", size/2) + `"}`}
+	if err := put(ctx, a, namespace, values[0]); err != nil {
+		return err
+	}
+	written := make(chan struct{})
+	return atOnce(2, func(i int) error {
+		if i == 0 {
+			defer close(written)
+			for n := range rounds {
+				if err := put(ctx, a, namespace, values[n%2]); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+		for {
+			select {
+			case <-written:
+				return nil
+			case <-time.After(100 * time.Microsecond):
+			}
+			v, err := b.Load(ctx, namespace)
+			if err != nil {
+				return fmt.Errorf("beside an Update: %w", err)
+			}
+			whole := string(v) == values[0] || string(v) == values[1] // mostly, and then it is not decoded
+			if !whole && !same(v, raw(values[0])) && !same(v, raw(values[1])) {
+				return fmt.Errorf("beside an Update there is %s", brief(v))
+			}
+		}
+	})
+}
+
 func checkCheck(ctx context.Context, a, b plexauth.ConfigStore) error {
 	type checker interface {
 		Check(context.Context) error

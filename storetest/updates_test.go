@@ -75,6 +75,8 @@ var brokenUpdates = []brokenStore{
 			return err
 		}
 	})},
+	{"writes in two steps", "whole reads", one(inTwoSteps(json.RawMessage(`{"v":""}`)))},
+	{"removes before it writes", "whole reads", one(inTwoSteps(nil))},
 	{"lends current", "current is edit's own", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			var lent json.RawMessage
@@ -215,4 +217,34 @@ func racy(when func(current json.RawMessage) bool) func() (first, second plexaut
 			return good.Update(ctx, namespace, func(json.RawMessage) (json.RawMessage, error) { return next, nil })
 		}
 	})
+}
+
+// inTwoSteps is a store in which something else stands for a moment, of long values
+// only: other cases would meet it, too.
+func inTwoSteps(first json.RawMessage) func(b *broken, good *plexauth.MemoryStore) {
+	return func(b *broken, good *plexauth.MemoryStore) {
+		turn := make(chan struct{}, 1)
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			select {
+			case turn <- struct{}{}:
+				defer func() { <-turn }()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			var whole json.RawMessage
+			err := good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+				next, err := edit(current)
+				if whole = bytes.Clone(next); err != nil || len(next) < 10_000 || bytes.Equal(current, next) {
+					whole = nil
+					return next, err
+				}
+				return bytes.Clone(first), nil
+			})
+			if err != nil || whole == nil {
+				return err
+			}
+			time.Sleep(time.Millisecond)
+			return good.Update(ctx, namespace, func(json.RawMessage) (json.RawMessage, error) { return whole, nil })
+		}
+	}
 }
