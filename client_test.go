@@ -481,3 +481,41 @@ func TestContextError(t *testing.T) {
 		assert.NotErrorIs(t, err, plexauth.ErrStore, op)
 	}
 }
+
+// An answer is read up to a mebibyte, and no further.
+func TestBodyLimit(t *testing.T) {
+	for size, want := range map[int]error{1<<20 - 1: nil, 1<<20 + 1: plexauth.ErrUnavailable} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+			body := fmt.Sprintf(`{"id":%d,"username":"alice","x":"`, w.alice.ID)
+			body += strings.Repeat("x", size-len(body)-2) + `"}`
+			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Body: body, ContentType: "application/json", Times: -1})
+			_, err := w.Account(t.Context())
+			assert.ErrorIs(t, err, want)
+		})
+	}
+}
+
+// The client that was passed in may have less patience than plexauth.
+func TestTimeoutOfTheClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.plex.Client()
+		client.Timeout = 2 * time.Second
+		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient, o.MaxRetries = client, -1 })
+		w.plex.Inject(plextest.Fault{Hang: true, Times: -1})
+		began := time.Now()
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Equal(t, 2*time.Second, time.Since(began))
+		w.plex.ResetFaults()
+		_, err = p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		w.plex.Inject(plextest.Fault{Hang: true, Times: -1})
+		began = time.Now()
+		_, err = p.Finish(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Equal(t, 2*time.Second, time.Since(began))
+	})
+}

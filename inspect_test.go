@@ -1003,3 +1003,22 @@ func TestAccountNumberOfAnotherUser(t *testing.T) {
 		assert.Equal(t, "1", s.AccountID)
 	})
 }
+
+// G14, G23: a token of which it is not noted which server it is for does not go to
+// the next server that is chosen.
+func TestServerTokenStaysWithItsServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t) // so that plex.tv gives no other one
+		one := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "one", Connections: []plextest.Connection{lan}})
+		two := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "two", Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		_, err := w.UseServer(t.Context(), one.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		w.edit(t, map[string]any{"pms_token": "TEST_of_one"})
+		require.Equal(t, "TEST_of_one", mustSettings(t, w.PlexAuth).ServerToken.Secret())
+		s, err := w.UseServer(t.Context(), two.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		require.Equal(t, two.MachineID, s.MachineID)
+		assert.True(t, s.ServerToken.IsZero())
+		assert.NotContains(t, w.doc(t), "TEST_of_one")
+	})
+}

@@ -276,3 +276,43 @@ func TestRefusedInVain(t *testing.T) {
 		tokenOf(t, w.PlexAuth)
 	})
 }
+
+// G22: a login that is made while a Transport reads the store is not missed: what
+// was read before it is good for that one request only.
+func TestRelinkWhileBeingRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &betweenStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		wire := &seen{}
+		c := &http.Client{Transport: p.Transport(wire)}
+		get := func() string {
+			resp, err := c.Get("https://plex.tv/api/v2/user")
+			require.NoError(t, err)
+			resp.Body.Close()
+			return wire.last().Header.Get("X-Plex-Token")
+		}
+		store.after = func() { w.signIn(t, p, w.alice, plexauth.PinOptions{}) }
+		get()
+		assert.Equal(t, mustSettings(t, p).AccountToken.Secret(), get())
+	})
+}
+
+// The account token goes to plex.tv's API, not to the page for people.
+func TestTransportLeavesThePageAlone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		for host, goes := range map[string]bool{
+			"plex.tv": true, "clients.plex.tv": true, "metadata.provider.plex.tv": true,
+			"app.plex.tv": false, "notplex.tv": false, "plex.tv.example": false, "plex.tv:8443": false,
+		} {
+			wire := &seen{}
+			resp, err := (&http.Client{Transport: w.Transport(wire)}).Get("https://" + host + "/x")
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, goes, wire.last().Header.Get("X-Plex-Token") != "", host)
+		}
+	})
+}

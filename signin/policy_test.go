@@ -33,7 +33,12 @@ func TestPolicies(t *testing.T) {
 		// Her friend has one such, too, and shares it with her.
 		w.plex.AddMediaServer(w.plex.AddUser(plextest.User{}), plextest.MediaServer{MachineID: w.box.MachineID, SharedWith: []*plextest.User{w.eve, dave}})
 
-		everybody := map[string]*plextest.User{"alice": w.alice, "bob": w.bob, "carol": carol, "kid": kid, "eve": w.eve, "dave": dave}
+		// Frank owns a server, and uses alice's.
+		frank := w.plex.AddUser(plextest.User{Username: "frank"})
+		w.plex.AddMediaServer(frank, plextest.MediaServer{Name: "Frank's"})
+		w.plex.ChangeMediaServer(w.box, func(m *plextest.MediaServer) { m.SharedWith = append(m.SharedWith, frank) })
+
+		everybody := map[string]*plextest.User{"alice": w.alice, "bob": w.bob, "carol": carol, "kid": kid, "eve": w.eve, "dave": dave, "frank": frank}
 		for name, c := range map[string]struct {
 			policy signin.Policy
 			plex   *plexauth.PlexAuth
@@ -43,11 +48,12 @@ func TestPolicies(t *testing.T) {
 			"none, no server chosen":            {nil, w.link(w.alice, ""), []string{"alice"}},
 			"none, linked account owns nothing": {nil, w.link(w.bob, ""), nil},
 			"none, another's server chosen":     {nil, w.link(w.bob, w.box.MachineID), nil},
+			"none, beside one's own":            {nil, w.link(frank, w.box.MachineID), nil},
 			"none, not linked":                  {nil, unlinked(t, w), nil},
 			"none, no login of the app":         {nil, nil, nil},
 			"home":                              {signin.Home, w.app, []string{"alice", "carol", "kid"}},
 			"home, linked account owns nothing": {signin.Home, w.link(w.bob, ""), nil},
-			"shared":                            {signin.Shared, w.app, []string{"alice", "bob", "carol", "kid"}},
+			"shared":                            {signin.Shared, w.app, []string{"alice", "bob", "carol", "kid", "frank"}},
 			"shared, no server chosen":          {signin.Shared, w.link(w.alice, ""), []string{"alice"}},
 			"shared, no login of the app":       {signin.Shared, nil, nil},
 			"accounts":                          {signin.Accounts(dave.ID, w.bob.ID), nil, []string{"bob", "dave"}},
