@@ -92,6 +92,7 @@ var wireFaults = []wireFault{
 	{name: "hang", Fault: plextest.Fault{Hang: true}, slow: true, isMatched: asTimeout},
 	{name: "a byte a second", Fault: plextest.Fault{Drip: time.Second}, slow: true, truth: true, isMatched: asTimeout},
 	{name: "cut in the middle", Fault: plextest.Fault{Truncate: true}, truth: true},
+	{name: "reset in the middle", Fault: plextest.Fault{ResetBody: true}, truth: true, isMatched: asOp("read")},
 	{name: "no name (DNS)", Fault: dialError(&net.DNSError{Err: "no such host", Name: "plex.tv", IsNotFound: true}), unsent: true, isMatched: asDNS},
 	{name: "refused", Fault: dialError(os.NewSyscallError("connect", syscall.ECONNREFUSED)), unsent: true, isMatched: asOp("dial")},
 	{name: "TLS", Fault: plextest.Fault{Err: &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}}, isMatched: asCertificate},

@@ -57,7 +57,7 @@ func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 	answer, f, err := s.exchange(c)
 	if err != nil {
 		if errors.Is(err, errReset) {
-			err = &net.OpError{Op: "read", Net: "tcp", Addr: tcpAddr(r.URL), Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+			err = brokenOff(r.URL)
 		} else if errors.Is(err, errClosed) {
 			err = refused(r.URL)
 		}
@@ -124,11 +124,11 @@ func (r reply) response(s *Server, req *http.Request, f *Fault) *http.Response {
 		ContentLength: int64(len(r.body)),
 		Request:       req,
 	}
-	b := &body{s: s, ctx: req.Context(), fault: f, rest: r.body}
+	b := &body{s: s, ctx: req.Context(), url: req.URL, fault: f, rest: r.body}
 	switch {
 	case f.Endless:
 		resp.ContentLength = -1
-	case f.Truncate:
+	case f.Truncate, f.ResetBody:
 		b.rest = r.body[:len(r.body)/2]
 	default:
 		if f.Drip == 0 {
@@ -148,6 +148,7 @@ func (r reply) response(s *Server, req *http.Request, f *Fault) *http.Response {
 type body struct {
 	s     *Server
 	ctx   context.Context
+	url   *url.URL
 	fault *Fault
 	rest  []byte
 }
@@ -174,6 +175,8 @@ func (b *body) Read(p []byte) (int, error) {
 			return len(p), nil
 		case b.fault.Truncate:
 			return 0, io.ErrUnexpectedEOF
+		case b.fault.ResetBody:
+			return 0, brokenOff(b.url)
 		}
 		return 0, io.EOF
 	}
@@ -183,6 +186,10 @@ func (b *body) Read(p []byte) (int, error) {
 }
 
 func (b *body) Close() error { return nil }
+
+func brokenOff(u *url.URL) error {
+	return &net.OpError{Op: "read", Net: "tcp", Addr: tcpAddr(u), Err: os.NewSyscallError("read", syscall.ECONNRESET)}
+}
 
 func refused(u *url.URL) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: tcpAddr(u), Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}

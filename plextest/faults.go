@@ -37,6 +37,7 @@ type Fault struct {
 	Reset      bool          // the connection breaks before anything is handled
 	ResetAfter bool          // the request takes effect, then the connection breaks
 	Truncate   bool          // the body ends in the middle, with an unexpected EOF
+	ResetBody  bool          // the connection breaks in the middle of the body
 	Drip       time.Duration // waits this long before each byte of the body
 	Endless    bool          // the body never ends
 

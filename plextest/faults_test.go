@@ -133,6 +133,7 @@ func TestBrokenConnections(t *testing.T) {
 			{plextest.Fault{Reset: true}, false, syscall.ECONNRESET, syscall.ECONNRESET},
 			{plextest.Fault{ResetAfter: true}, true, syscall.ECONNRESET, syscall.ECONNRESET},
 			{plextest.Fault{Truncate: true}, true, io.ErrUnexpectedEOF, io.ErrUnexpectedEOF},
+			{plextest.Fault{ResetBody: true}, true, syscall.ECONNRESET, syscall.ECONNRESET},
 			{plextest.Fault{Err: dns}, false, dns, io.EOF},
 		} {
 			srv.Inject(test.fault)

@@ -66,7 +66,7 @@ func (s *Server) serve(w http.ResponseWriter, c *call) {
 	if c.method == http.MethodHead {
 		return
 	}
-	if f.Truncate {
+	if f.Truncate || f.ResetBody {
 		body = body[:len(body)/2]
 	}
 	step := max(len(body), 1)
@@ -94,8 +94,11 @@ func (s *Server) serve(w http.ResponseWriter, c *call) {
 			return
 		}
 	}
-	if f.Truncate {
+	if f.Truncate || f.ResetBody {
 		_ = http.NewResponseController(w).Flush()
+		if f.ResetBody {
+			reset(w)
+		}
 		panic(http.ErrAbortHandler)
 	}
 }
