@@ -9,6 +9,7 @@ import (
 	"log"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 
@@ -108,6 +109,53 @@ func ExamplePlexAuth_Start_web() {
 	}
 	fmt.Println(pin.URL() == pin.AuthURL(), len(pin.Code))
 	// Output: true 25
+}
+
+// A panel in a page of one's own: two lines mount it, behind the program's own
+// login. What the browser does here by hand is panel.js.
+func ExamplePlexAuth_Handler() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	mux := http.NewServeMux()
+	mux.Handle("/settings/plex/", http.StripPrefix("/settings/plex", auth.Handler(ctx)))
+	app := httptest.NewServer(mux)
+	defer app.Close()
+
+	resp, err := http.Post(app.URL+"/settings/plex/start", "application/json", nil)
+	if err != nil {
+		log.Fatal(err)
+	}
+	resp.Body.Close()
+	if err := plex.Approve(plex.PendingCodes()[0], alice); err != nil { // as a person does
+		log.Fatal(err)
+	}
+	for { // the panel waits for it by itself, and answers when there is news
+		resp, err := http.Get(app.URL + "/settings/plex/status?wait=25")
+		if err != nil {
+			log.Fatal(err)
+		}
+		var status struct {
+			Connected bool
+			User      string
+		}
+		err = json.NewDecoder(resp.Body).Decode(&status)
+		resp.Body.Close()
+		if err != nil {
+			log.Fatal(err)
+		}
+		if status.Connected {
+			fmt.Println("Signed in as", status.User)
+			break
+		}
+	}
+	// Output: Signed in as alice
 }
 
 // A code to scan from a screen. It leads to the page, with the code filled in.

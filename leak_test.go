@@ -279,6 +279,12 @@ func (l *leaky) everything(fault int) {
 		l.keep(of(p.Probe(ctx, "192.168.1.5")))
 		l.keep(of(p.Inspect(ctx)))
 		l.keep(of(p.UseServer(ctx, "no such server")))
+		if len(servers) > 0 {
+			l.keep(of(p.UseServer(ctx, servers[0].MachineID)))
+		}
+		short, stop = context.WithTimeout(ctx, 5*time.Second)
+		l.keep(of(p.Login(short, plexauth.PinOptions{SwitchAccount: true}, func(pin *plexauth.Pin) error { l.keep(pin, nil); return nil })))
+		stop()
 		l.keep(of(p.Refresh(ctx)))
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://plex.tv/api/v2/user", nil)
 		require.NoError(l.t, err)
@@ -333,6 +339,7 @@ func (l *leaky) goodbye() {
 		for _, p := range []*plexauth.PlexAuth{l.PlexAuth, l.device, l.relink} {
 			ctx, cancel := context.WithTimeout(l.t.Context(), 20*time.Second)
 			l.keep(of(p.Start(ctx, plexauth.PinOptions{SwitchAccount: fail})))
+			l.keep(of(p.UseDeviceKey(ctx)))
 			l.keep(of(p.Refresh(ctx)))
 			l.keep(of(p.SignOut(ctx)))
 			l.keep(of(p.Disconnect(ctx)))
