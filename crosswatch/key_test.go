@@ -3,6 +3,7 @@ package crosswatch_test
 import (
 	"encoding/json"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -15,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/crosswatch"
 )
 
 // CrossWatch's reading of a key: what decodes to 32 bytes is a key, anything
@@ -119,6 +121,17 @@ func TestKeyIsMadeOnce(t *testing.T) {
 	names, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(t, err)
 	assert.Len(t, names, 3, "config.json, its lock and the key: no litter")
+}
+
+// G16: a key that CrossWatch makes in the same moment is not written over: all that
+// it has encrypted would be lost.
+func TestKeyOfAnotherIsKept(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, os.WriteFile(path, []byte("CrossWatch's"), 0o600))
+	require.ErrorIs(t, crosswatch.WriteNew(path, []byte("ours")), fs.ErrExist)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "CrossWatch's", string(b))
 }
 
 // As in CrossWatch, reading the key gives its file back mode 0600. What only

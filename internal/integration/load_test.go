@@ -237,6 +237,7 @@ func checkLoad(t *testing.T, out []byte) {
 	t.Logf("a login: %.1f kB in use, %.1f kB resident, %.2f goroutines, %.2f looks a second, none closer than %v; all ended %v after their approval",
 		r.InUse/1000, r.Resident/1000, r.Goroutines, r.Pace, r.Closest, r.Finished.Round(time.Millisecond))
 	assert.LessOrEqual(t, r.Pace, 1.0, "looks a second and login")
+	assert.Greater(t, r.Pace, 0.5, "looks a second and login")
 	assert.GreaterOrEqual(t, r.Closest, time.Second, "between two looks at one PIN")
 	assert.Empty(t, r.Leaks)
 	if raceDetector {
