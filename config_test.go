@@ -3,10 +3,11 @@ package plexauth_test
 import (
 	"context"
 	"encoding/json"
-	"github.com/plexauth/plexauth/plextest"
 	"os"
 	"strings"
 	"testing"
+
+	"github.com/plexauth/plexauth/plextest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"

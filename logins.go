@@ -9,14 +9,20 @@ import (
 	"time"
 )
 
-// logins are the logins that this process looks after, one a profile.
+// logins are the logins that this process looks after, one a profile. The zero
+// value is ready.
 type logins struct {
-	mu         sync.Mutex               // guards the maps, never held while waiting
-	byInstance map[string]func() *login // hidden
-	starting   turns                    // whose turn it is to Start
-	webStarts  map[string]time.Time     // when the next one may be made from the web
-	begun      map[string]chan struct{} // closed when the next one begins; made for whoever waits for it
-	changes    map[string]int           // how often one has begun or ended
+	mu         sync.Mutex // guards the places, never held while waiting
+	byInstance map[string]*place
+	starting   turns // whose turn it is to Start
+}
+
+// place is a profile's among the logins.
+type place struct {
+	login    func() *login // hidden; nil: there is none
+	changes  int           // how often one has begun or ended
+	begun    chan struct{} // closed when the next one begins; made for whoever waits for it
+	webStart time.Time     // when the next one may be made from the web
 }
 
 // login is what all who wait for one PIN in this process share: they look in
@@ -49,37 +55,64 @@ type login struct {
 	saving   time.Time          // since when an approved token is being saved; zero: none is
 }
 
-// of returns a profile's login, nil where there is none. The caller holds mu.
-func (s *logins) of(instance string) *login {
-	if l := s.byInstance[instance]; l != nil {
-		return l()
+// place returns a profile's. The caller holds mu.
+func (s *logins) place(instance string) *place {
+	v := s.byInstance[instance]
+	if v == nil {
+		if s.byInstance == nil {
+			s.byInstance = map[string]*place{}
+		}
+		v = &place{}
+		s.byInstance[instance] = v
 	}
-	return nil
+	return v
 }
 
-// find is of for those who do not hold mu.
+// now returns the login that is there, nil where there is none. The caller holds
+// logins.mu, as for put.
+func (v *place) now() *login {
+	if v.login == nil {
+		return nil
+	}
+	return v.login()
+}
+
+// put lets l be the login that is there, or none.
+func (v *place) put(l *login) {
+	v.changes++
+	if v.login = nil; l == nil {
+		return
+	}
+	v.login = hide(l)
+	if v.begun != nil {
+		close(v.begun)
+		v.begun = nil
+	}
+}
+
+// find returns a profile's login, nil where there is none.
 func (s *logins) find(instance string) *login {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.of(instance)
+	return s.place(instance).now()
 }
 
 func (s *logins) nextWebStart(instance string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.webStarts[instance]
+	return s.place(instance).webStart
 }
 
 func (s *logins) noteWebStart(instance string, pause time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.webStarts[instance] = time.Now().Add(pause)
+	s.place(instance).webStart = time.Now().Add(pause)
 }
 
 func (s *logins) changed(instance string) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.changes[instance]
+	return s.place(instance).changes
 }
 
 // findOrChange is find for whoever ends a login: where none is found, one that is
@@ -87,9 +120,10 @@ func (s *logins) changed(instance string) int {
 func (s *logins) findOrChange(instance string) *login {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	l := s.of(instance)
+	v := s.place(instance)
+	l := v.now()
 	if l == nil {
-		s.changes[instance]++
+		v.put(nil)
 	}
 	return l
 }
@@ -104,11 +138,12 @@ const justMade = -1
 func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 	p.logins.mu.Lock()
 	defer p.logins.mu.Unlock()
-	l = p.logins.of(p.instance)
+	at := p.logins.place(p.instance)
+	l = at.now()
 	switch {
 	case l != nil && l.pin.ID == pin.ID:
 		return l, true
-	case changes != justMade && changes != p.logins.changes[p.instance]:
+	case changes != justMade && changes != at.changes:
 		return nil, false
 	case l != nil:
 		l.close(ErrPinSuperseded)
@@ -126,12 +161,7 @@ func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 	l.latest = now.Add(longestLifetime)
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
-	p.logins.byInstance[p.instance] = hide(l)
-	p.logins.changes[p.instance]++
-	if c := p.logins.begun[p.instance]; c != nil {
-		close(c)
-		delete(p.logins.begun, p.instance)
-	}
+	at.put(l)
 	return l, true
 }
 
@@ -139,15 +169,11 @@ func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 func (s *logins) nextBegin(instance string) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.begun[instance]
-	if c == nil {
-		if s.begun == nil {
-			s.begun = map[string]chan struct{}{}
-		}
-		c = make(chan struct{})
-		s.begun[instance] = c
+	v := s.place(instance)
+	if v.begun == nil {
+		v.begun = make(chan struct{})
 	}
-	return c
+	return v.begun
 }
 
 // resume returns the login that is pending in the store.
@@ -209,9 +235,8 @@ func (p *PlexAuth) ended(l *login, err error) (bool, error) {
 	p.logins.mu.Lock()
 	defer p.logins.mu.Unlock()
 	l.close(err)
-	if p.logins.of(p.instance) == l {
-		delete(p.logins.byInstance, p.instance)
-		p.logins.changes[p.instance]++
+	if v := p.logins.place(p.instance); v.now() == l {
+		v.put(nil)
 	}
 	return true, l.end
 }

@@ -50,7 +50,6 @@ import (
 	"log/slog"
 	"regexp"
 	"strings"
-	"time"
 	"unicode"
 	"unicode/utf8"
 )
@@ -85,7 +84,6 @@ func New(o Options) (*PlexAuth, error) {
 	if s.store == nil {
 		s.store = NewMemoryStore()
 	}
-	s.logins.byInstance, s.logins.webStarts, s.logins.changes = map[string]func() *login{}, map[string]time.Time{}, map[string]int{}
 	return &PlexAuth{shared: s, instance: normalizeInstance(o.Instance)}, nil
 }
 
