@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"unicode/utf8"
 
+	"github.com/plexauth/plexauth/internal/confdir"
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
@@ -293,7 +294,7 @@ func (f *configFile) replace(ctx context.Context, dir *os.File, doc []byte) erro
 		os.Remove(temp)
 		return explain(f.path, err)
 	}
-	if err := syncDir(dir); err != nil {
+	if err := confdir.Sync(dir); err != nil {
 		return fmt.Errorf("%w: %s is saved, but may not outlive a power cut: sync its directory: %w", ErrStore, f.path, err)
 	}
 	return nil

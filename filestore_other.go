@@ -34,8 +34,6 @@ func replaceFile(temp, path string) error {
 	return patiently(func() error { return os.Rename(temp, path) })
 }
 
-func syncDir(*os.File) error { return nil }
-
 func keepOwner(*os.File, string, fs.FileInfo) error { return nil }
 
 func shareLock(*os.File, string) {}

@@ -19,14 +19,6 @@ func openFile(path string) (*os.File, error) { return os.Open(path) }
 
 func replaceFile(temp, path string) error { return os.Rename(temp, path) }
 
-func syncDir(dir *os.File) error {
-	err := dir.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
-		return nil // a file system that has no such thing
-	}
-	return err
-}
-
 // keepOwner gives f the owner and the mode that path has or shall have.
 func keepOwner(f *os.File, path string, old fs.FileInfo) error {
 	now, err := f.Stat()

@@ -78,7 +78,7 @@ func makeDir(dir string) (made bool, err error) {
 		return true, nil // not ours to read: it was there before
 	}
 	defer f.Close()
-	return true, syncDir(f)
+	return true, confdir.Sync(f)
 }
 
 // openDir opens the directory of path, to list and to sync it.

@@ -82,6 +82,9 @@ func findOrMakeKey(dir string) (*fernet.Key, error) {
 		return nil, fmt.Errorf("%w: the key: %w", plexauth.ErrStore, err)
 	}
 	err = writeNew(filepath.Join(dir, keyName), []byte(key.Encode()))
+	if err == nil {
+		err = syncNames(dir) // before anything that needs the key is on the disk
+	}
 	if errors.Is(err, fs.ErrExist) {
 		key, err = findKey(dir)
 		if err == nil && key == nil {
@@ -119,6 +122,15 @@ func writeNew(path string, content []byte) error {
 		return err
 	}
 	return nil
+}
+
+func syncNames(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return confdir.Sync(f)
 }
 
 // fill writes, syncs and closes f, and gives it to the owner of its directory.

@@ -2,8 +2,11 @@ package integration_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
+	"regexp"
+	"runtime"
 	"syscall"
 	"testing"
 	"time"
@@ -101,4 +104,34 @@ func TestCrossWatchClosedKey(t *testing.T) {
 	case <-time.After(5 * time.Second):
 		t.Error("waits for a key to come through a pipe")
 	}
+}
+
+func init() {
+	children["crosswatch update"] = func(args []string) error {
+		runtime.LockOSThread()
+		store, err := crosswatch.Open(args[0])
+		if err != nil {
+			return err
+		}
+		return errors.Join(store.Update(context.Background(), "plex", becomes(`{"account_token":"TEST_TOKEN_new"}`)), store.Close())
+	}
+}
+
+// G15: no power cut leaves a config that is encrypted with a key that is not on
+// the disk: the key is, with its name, before the config is there.
+func TestCrossWatchOrderOfWriting(t *testing.T) {
+	noKeyVariables(t)
+	top := t.TempDir()
+	trace, stderr, ok := straced(t, "crosswatch update", top, "-e", "trace=write,fsync,link,linkat,rename,renameat,renameat2")
+	require.True(t, ok, stderr)
+	dir := regexp.QuoteMeta(top)
+	temp := dir + `/\.config\.json\.plexauth-[0-9a-f]{16}\.tmp`
+	inOrder(t, trace, top, []string{
+		`write\(\d+<` + temp + `>, `,
+		`fsync\(\d+<` + temp + `>\) += 0`,
+		`link\w*\(.*"` + temp + `".*/\.cw_master_key".* = 0`,
+		`fsync\(\d+<` + dir + `>\) += 0`,
+		`rename\w*\(.*/config\.json".* = 0`,
+		`fsync\(\d+<` + dir + `>\) += 0`,
+	})
 }

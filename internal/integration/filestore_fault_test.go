@@ -101,9 +101,19 @@ func TestFileStoreOrderOfWriting(t *testing.T) {
 		`fsync\(\d+<` + dir + `>\) += 0`,
 		`flock\(\d+<` + dir + `/config\.json\.lock>, LOCK_UN\) += 0`,
 	}
-	var seen []string
+	seen := inOrder(t, trace, filepath.Dir(path), steps)
+	for _, line := range seen {
+		assert.NotRegexp(t, `openat\(.*/config\.json", O_(WRONLY|RDWR)`, line, "nothing is written in place")
+		assert.NotContains(t, line, "O_TRUNC")
+	}
+}
+
+// inOrder requires that the lines of a trace that speak of dir match these
+// expressions in this order, others in between, and returns those lines.
+func inOrder(t *testing.T, trace []string, dir string, steps []string) (seen []string) {
+	t.Helper()
 	for _, line := range trace {
-		if strings.Contains(line, filepath.Dir(path)) {
+		if strings.Contains(line, dir) {
 			seen = append(seen, line)
 		}
 	}
@@ -115,10 +125,25 @@ func TestFileStoreOrderOfWriting(t *testing.T) {
 		}
 		require.Less(t, at, len(seen), "no %s, in this order, in\n%s", step, strings.Join(seen, "\n"))
 	}
-	for _, line := range seen {
-		assert.NotRegexp(t, `openat\(.*/config\.json", O_(WRONLY|RDWR)`, line, "nothing is written in place")
-		assert.NotContains(t, line, "O_TRUNC")
-	}
+	return seen
+}
+
+// G15: a config in directories that are made for it is found again after a
+// power cut only if what names them is on the disk, too.
+func TestFileStoreOrderOfMadeDirectories(t *testing.T) {
+	top := t.TempDir()
+	path := filepath.Join(top, "made", "deeper", "config.json")
+	trace, stderr, ok := straced(t, "filestore update", path, "-e", "trace=mkdir,mkdirat,fsync,rename,renameat,renameat2")
+	require.True(t, ok, stderr)
+	dir := regexp.QuoteMeta(top)
+	inOrder(t, trace, top, []string{
+		`mkdir\w*\(.*"` + dir + `/made", 0700\) += 0`,
+		`fsync\(\d+<` + dir + `>\) += 0`,
+		`mkdir\w*\(.*"` + dir + `/made/deeper", 0700\) += 0`,
+		`fsync\(\d+<` + dir + `/made>\) += 0`,
+		`rename\w*\(.*/made/deeper/config\.json".* = 0`,
+		`fsync\(\d+<` + dir + `/made/deeper>\) += 0`,
+	})
 }
 
 // G15: an error in any step leaves the old file and no litter; in the last one
