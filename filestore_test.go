@@ -185,19 +185,20 @@ func TestFileStoreNamespaceNotUTF8(t *testing.T) {
 func TestFileStoreCorrupt(t *testing.T) {
 	const secret = "TEST_SECRET_corrupt"
 	for name, row := range map[string]struct{ doc, place string }{
-		"empty":           {"", "line 1, column 1"},
-		"blank":           {"\n\n", "line 2, column 1"},
-		"truncated":       {"{\n  \"plex\": {\"account_token\": \"" + secret, "line 2, column"},
-		"array":           {"\n [{\"plex\": {\"account_token\": \"" + secret + "\"}}]", "line 2, column 2"},
-		"null":            {"null", "line 1, column 1"},
-		"NULs":            {strings.Repeat("\x00", 64), "line 1, column 1"},
-		"NULs behind":     {"{\"plex\":{}}\n\x00\x00", "line 2, column 1"},
-		"BOM":             {"\xef\xbb\xbf{\"plex\":{\"account_token\":\"" + secret + "\"}}", "byte order mark"},
-		"two documents":   {"{\"plex\":{}}\n{\"" + secret + "\":1}", "line 2, column 1"},
-		"comment":         {"{\n// " + secret + "\n}", "line 2, column 1"},
-		"plex is a list":  {"{\n  \"plex\": [\"" + secret + "\"]\n}", "line 2, column 11"},
-		"plex is text":    {`{"plex": "` + secret + `"}`, "line 1, column 10"},
-		"plex is a truth": {`{"plex":true}`, "line 1, column 9"},
+		"empty":            {"", "line 1, column 1"},
+		"blank":            {"\n\n", "line 2, column 1"},
+		"truncated":        {"{\n  \"plex\": {\"account_token\": \"" + secret, "line 2, column"},
+		"array":            {"\n [{\"plex\": {\"account_token\": \"" + secret + "\"}}]", "line 2, column 2"},
+		"null":             {"null", "line 1, column 1"},
+		"NULs":             {strings.Repeat("\x00", 64), "line 1, column 1"},
+		"NULs behind":      {"{\"plex\":{}}\n\x00\x00", "line 2, column 1"},
+		"BOM":              {"\xef\xbb\xbf{\"plex\":{\"account_token\":\"" + secret + "\"}}", "byte order mark"},
+		"two documents":    {"{\"plex\":{}}\n{\"" + secret + "\":1}", "line 2, column 1"},
+		"comment":          {"{\n// " + secret + "\n}", "line 2, column 1"},
+		"NaN, of Python's": {"{\"ratio\": NaN, \"plex\": {}}", "line 1, column 11"},
+		"plex is a list":   {"{\n  \"plex\": [\"" + secret + "\"]\n}", "line 2, column 11"},
+		"plex is text":     {`{"plex": "` + secret + `"}`, "line 1, column 10"},
+		"plex is a truth":  {`{"plex":true}`, "line 1, column 9"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := fileWith(t, row.doc)
