@@ -276,7 +276,9 @@ func (s *Server) answerMedia(c *call) reply {
 		accounts := s.localAccounts(m)
 		return c.container(accounts, is("size", len(accounts)), is("identifier", "com.plexapp.system.accounts"))
 	case "/":
-		return c.container(nil, is("size", 0), is("friendlyName", m.Name), is("machineIdentifier", id), is("myPlex", true), is("version", m.Version))
+		return c.container(nil, is("size", 0), is("friendlyName", m.Name), is("machineIdentifier", id), is("multiuser", true), is("myPlex", true),
+			is("myPlexSigninState", "ok"), is("myPlexSubscription", false), is("myPlexUsername", m.owner.Username), is("ownerFeatures", ""),
+			is("platform", "Linux"), is("platformVersion", "6.8.0"), is("version", m.Version))
 	case "/library/sections":
 		sections := []object{{"Directory", []field{is("key", "1"), is("type", "movie"), is("title", "Films")}}}
 		return c.container(sections, is("size", len(sections)), is("allowSync", false), is("title1", "Plex Library"))

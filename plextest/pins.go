@@ -3,6 +3,7 @@ package plextest
 import (
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -128,18 +129,22 @@ func (s *Server) approve(p *pin, u *User) {
 // createPin answers POST pins.
 func (s *Server) createPin(c *call) reply {
 	var body struct {
-		Strong bool `json:"strong"`
-		JWK    *jwk `json:"jwk"`
+		Strong json.RawMessage `json:"strong"`
+		JWK    *jwk            `json:"jwk"`
 	}
 	if c.content == "application/json" && len(c.body) > 0 {
-		if err := json.Unmarshal(c.body, &body); err != nil {
+		err := json.Unmarshal(c.body, &body)
+		if not := (*json.UnmarshalTypeError)(nil); errors.As(err, &not) && not.Field == "" {
+			err = nil // no object, so nothing is said: clients in use send ""
+		}
+		if err != nil {
 			return c.fail(1004)
 		}
 		if body.JWK != nil && body.JWK.key() == nil {
 			return c.fail(1004)
 		}
 	}
-	strong := body.Strong || isTrue(c.query.Get("strong")) || isTrue(c.form.Get("strong"))
+	strong := isTrue(strings.Trim(string(body.Strong), `"`)) || isTrue(c.query.Get("strong")) || isTrue(c.form.Get("strong"))
 
 	s.mu.Lock()
 	defer s.mu.Unlock()

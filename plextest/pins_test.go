@@ -86,6 +86,36 @@ func TestStrongPins(t *testing.T) {
 	}
 }
 
+// Clients in use say strong in several ways, and one sends "" for no body.
+func TestPinBodies(t *testing.T) {
+	srv := plextest.NewServer()
+	defer srv.Close()
+	a := newAPI(srv)
+	for body, want := range map[string]struct {
+		status int
+		strong bool
+	}{
+		`{"strong":true}`:   {201, true},
+		`{"strong":"true"}`: {201, true},
+		`{"strong":"1"}`:    {201, true},
+		`{"strong":false}`:  {201, false},
+		`{}`:                {201, false},
+		`""`:                {201, false},
+		`[]`:                {201, false},
+		`null`:              {201, false},
+		`{"strong":`:        {400, false},
+		`{"jwk":"a key"}`:   {400, false},
+	} {
+		r := a.new(t, "POST", "/api/v2/pins", body)
+		r.Header.Set("Content-Type", "application/json")
+		resp, answer := a.send(t, r)
+		require.Equal(t, want.status, resp.StatusCode, "%s: %s", body, answer)
+		if want.status == 201 {
+			assert.Equal(t, want.strong, len(decode[pin](t, answer).Code) > 4, body)
+		}
+	}
+}
+
 func TestPinInXML(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := plextest.NewServer()

@@ -4,5 +4,6 @@
 // dependency of the library.
 //
 // A test that needs something which is not here (root, strace, a database)
-// says so and is skipped; with PLEXAUTH_CI=1 it fails instead.
+// says so and is skipped; with PLEXAUTH_CI=1 it fails instead. None fetches
+// anything: what others have written for Node.js comes by npm ci in node.
 package integration

@@ -1,13 +1,9 @@
 package integration_test
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -448,49 +444,14 @@ func (p *tab) accessible(name string) {
 	assert.Empty(p.t, found, "axe: %s", name)
 }
 
-// axeSource is axe-core, from npm, which must be there where all must be.
-var axeSource = func() func(testing.TB) string {
-	fetch := sync.OnceValues(func() (string, error) {
-		if _, err := exec.LookPath("npm"); err != nil {
-			return "", err
-		}
-		dir, err := os.MkdirTemp("", "axe")
-		if err != nil {
-			return "", err
-		}
-		defer os.RemoveAll(dir)
-		pack := exec.Command("npm", "pack", "--silent", "axe-core@4.14.1")
-		pack.Dir = dir
-		if out, err := pack.CombinedOutput(); err != nil {
-			return "", fmt.Errorf("npm pack axe-core: %w: %s", err, out)
-		}
-		b, err := os.ReadFile(filepath.Join(dir, "axe-core-4.14.1.tgz"))
-		if err != nil {
-			return "", err
-		}
-		z, err := gzip.NewReader(bytes.NewReader(b))
-		if err != nil {
-			return "", err
-		}
-		for files := tar.NewReader(z); ; {
-			f, err := files.Next()
-			if err != nil {
-				return "", err
-			}
-			if f.Name == "package/axe.min.js" {
-				b, err := io.ReadAll(files)
-				return string(b), err
-			}
-		}
-	})
-	return func(t testing.TB) string {
-		source, err := fetch()
-		if err != nil && os.Getenv("PLEXAUTH_CI") == "1" {
-			t.Fatalf("needs axe-core from npm: %v", err)
-		}
-		if err != nil {
-			t.Logf("not looked at by axe: %v", err)
-		}
-		return source
+// axeSource is axe-core, which must be there where all must be.
+func axeSource(t testing.TB) string {
+	b, err := os.ReadFile(filepath.Join(nodeDir, "node_modules", "axe-core", "axe.min.js"))
+	if err != nil && os.Getenv("PLEXAUTH_CI") == "1" {
+		t.Fatalf("needs axe-core (npm ci in internal/integration/node): %v", err)
 	}
-}()
+	if err != nil {
+		t.Logf("not looked at by axe: %v", err)
+	}
+	return string(b)
+}
