@@ -276,7 +276,7 @@ func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
 
 func newStoreError(err error, s ...string) error {
 	text := quotedFields.ReplaceAllString(err.Error(), "${1}"+redacted)
-	return &storeError{"plexauth: config store: " + strings.TrimPrefix(redact(text, s...), ErrStore.Error()+": "), hide(err)}
+	return &storeError{"plexauth: config store: " + strings.TrimPrefix(line(without(text, s...), longLine), ErrStore.Error()+": "), hide(err)}
 }
 
 // load reads this profile.

@@ -105,20 +105,27 @@ func levelName(l slog.Level) string {
 }
 
 // redact takes secrets out of a text that comes from elsewhere: an error of a
-// transport or of a store, a message of a server. What is left is one line.
-func redact(text string, secrets ...string) string {
+// transport, a message of a server. What is left is one line.
+func redact(text string, secrets ...string) string { return oneLine(without(text, secrets...)) }
+
+func without(text string, secrets ...string) string {
 	for _, s := range secrets {
 		if s != "" {
 			text = strings.ReplaceAll(text, s, redacted)
 		}
 	}
-	return oneLine(text)
+	return text
 }
 
+// longLine is how long a line may be that this machine has written. An error of a
+// store names paths, owners and what to do, and all of it is to be read.
+const longLine = 4000
+
 // oneLine makes foreign text fit for a log: no control characters, valid
-// UTF-8, not endless.
-func oneLine(text string) string {
-	const most = 300
+// UTF-8, not long.
+func oneLine(text string) string { return line(text, 300) }
+
+func line(text string, most int) string {
 	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, "?"), func(r rune) bool {
 		return r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029
 	}), " ")

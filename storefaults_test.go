@@ -5,6 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -420,4 +423,24 @@ func TestStoreThatQuotes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// G17: what is to be done about a store that fails stands at the end of a text
+// that names the path several times. It reaches whoever starts a login, and the
+// panel, also where the path is as long as on many a NAS.
+func TestStoreRemedyReachesThePerson(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "volume1", "docker", "appdata", "plex-companion", "config")
+	require.NoError(t, os.MkdirAll(filepath.Dir(dir), 0o700))
+	require.NoError(t, os.WriteFile(dir, nil, 0o600))
+	store := plexauth.NewFileStore(filepath.Join(dir, "a-rather-long-name-of-a-config.json"))
+	want := store.Check(t.Context()).Error()
+	require.Greater(t, len(want), 400)
+	require.Contains(t, want, "see that "+dir+" is a directory")
+
+	w := newWorld(t, func(o *plexauth.Options) { o.Store = store })
+	_, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.Contains(t, err.Error(), strings.TrimPrefix(want, plexauth.ErrStore.Error()))
+	rec := openPanel(t, w.PlexAuth).do(http.MethodPost, "/start", "{}")
+	assert.Contains(t, rec.Body.String(), "see that "+dir+" is a directory")
 }
