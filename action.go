@@ -176,6 +176,11 @@ func (h *panel) user(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &body) {
 		return
 	}
+	before, err := h.load(r.Context())
+	if err != nil {
+		fail(w, problemOf(err))
+		return
+	}
 	users, err := h.HomeUsers(r.Context())
 	if err != nil {
 		fail(w, problemOf(err))
@@ -199,8 +204,11 @@ func (h *panel) user(w http.ResponseWriter, r *http.Request) {
 	}
 	own := false
 	err = h.update(r.Context(), func(b *profile) error {
-		if b.text("account_token") == "" {
+		switch account := before.cloudID(); {
+		case b.text("account_token") == "":
 			return ErrNotConnected
+		case !b.token("account_token").Equal(before.token("account_token")) && (account == 0 || b.cloudID() != account):
+			return errChangedMeanwhile // the user is of another account's Home
 		}
 		b.setText("username", user.Title)
 		if own = b.cloudID() == user.ID; own {

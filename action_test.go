@@ -331,3 +331,31 @@ func TestPanelUsers(t *testing.T) {
 		assert.NoError(t, err, "the login is still alice's")
 	})
 }
+
+// G23: a Home user chosen under one account is not written into the login of
+// another that is linked meanwhile.
+func TestPanelUserOfAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		choose := func() <-chan *httptest.ResponseRecorder {
+			w.plex.Inject(plextest.Fault{Path: "/api/v2/home/users", Delay: 8 * time.Second})
+			answer := make(chan *httptest.ResponseRecorder, 1)
+			go func() { answer <- f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q}`, kid.UUID)) }()
+			time.Sleep(time.Second)
+			return answer
+		}
+		answer := choose()
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{}) // with another token
+		assert.Equal(t, "Kid", f.state(<-answer).Settings.Username, "it is the same account's")
+
+		answer = choose()
+		w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
+		f.refused(<-answer, http.StatusConflict, "changed")
+		s := f.get("/status")
+		assert.Equal(t, "bob", s.Settings.Username)
+		assert.Empty(t, s.Settings.AccountID)
+	})
+}
