@@ -128,7 +128,7 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case h.protect.Check(r) != nil || !h.knowsOrigin(r):
 		fail(w, &problem{status: http.StatusForbidden, Word: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."})
 	case r.URL.Path == "" && !strings.HasSuffix(seenPath(r), "/"): // without its slash relative links would miss
-		http.Redirect(w, r, path.Base(seenPath(r))+"/", http.StatusPermanentRedirect)
+		addSlash(w, r)
 	case !known:
 		fail(w, &problem{status: http.StatusNotFound, Word: "not_found", Message: "There is nothing here."})
 	case r.Method != route.method && (r.Method != http.MethodHead || route.method != http.MethodGet):
@@ -137,6 +137,17 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		route.serve(w, r)
 	}
+}
+
+// addSlash sends the browser to the same place with a slash. http.Redirect would
+// make the address absolute, by a path of which StripPrefix has left nothing.
+func addSlash(w http.ResponseWriter, r *http.Request) {
+	to := "./" + path.Base(seenPath(r)) + "/" // without the dot "a:b/" would have a scheme
+	if r.URL.RawQuery != "" {
+		to += "?" + r.URL.RawQuery
+	}
+	w.Header().Set("Location", to)
+	w.WriteHeader(http.StatusPermanentRedirect)
 }
 
 // seenPath is the path that was asked for, escaped, before any StripPrefix.

@@ -50,7 +50,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"path"
 	"strings"
 	"time"
 
@@ -192,7 +191,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 	name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
 	if r.URL.Path == "" && !strings.HasSuffix(seenPath(r), "/") { // mounted without the slash: relative links would miss
-		http.Redirect(w, r, path.Base(seenPath(r))+"/", http.StatusPermanentRedirect)
+		addSlash(w, r)
 		return
 	}
 	route, ok := h.routes[name]
