@@ -72,7 +72,8 @@ func (f *flow) keep(s plexauth.ConfigStore, pin *plexauth.Pin) (err error) {
 }
 
 // sealer makes of a flow a text that only holders of the key can read or make.
-type sealer struct{ cipher.AEAD }
+// It is a function because a dump shows everything else: here the key.
+type sealer func() cipher.AEAD
 
 func newSealer(key []byte) sealer {
 	derived, err := hkdf.Key(sha256.New, key, nil, "plexauth signin cookie 1", 32)
@@ -87,7 +88,7 @@ func newSealer(key []byte) sealer {
 	if err != nil {
 		panic(err) // only for another block size
 	}
-	return sealer{aead}
+	return func() cipher.AEAD { return aead }
 }
 
 const cookieName = "plexauth_signin"
@@ -117,7 +118,7 @@ func (h *Handler) unseal(c *http.Cookie) *flow {
 	if err != nil {
 		return nil
 	}
-	b, err := h.seal.Open(nil, nil, sealed, []byte(c.Name))
+	b, err := h.seal().Open(nil, nil, sealed, []byte(c.Name))
 	if err != nil {
 		return nil
 	}
@@ -140,7 +141,7 @@ func (h *Handler) save(w http.ResponseWriter, r *http.Request, f *flow) {
 		name = secureName
 	}
 	http.SetCookie(w, &http.Cookie{
-		Name: name, Value: base64.RawURLEncoding.EncodeToString(h.seal.Seal(nil, nil, b, []byte(name))),
+		Name: name, Value: base64.RawURLEncoding.EncodeToString(h.seal().Seal(nil, nil, b, []byte(name))),
 		Path: "/", MaxAge: int(lifetime / time.Second),
 		HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode,
 	})

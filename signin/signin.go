@@ -73,7 +73,8 @@ type Options struct {
 	// wanted to go. The request is a POST of this site.
 	OnSignIn func(http.ResponseWriter, *http.Request, plexauth.Account)
 	// Key seals the cookie: at least 32 bytes that nobody can guess, the same
-	// in every process that serves the app.
+	// in every process that serves the app. Whoever prints an Options prints
+	// it; a Handler does not show it.
 	Key []byte
 	// ReturnTo lists where a visitor may be sent afterwards, by the form field
 	// or query "return": paths of this site ("/app") or absolute URLs. One
@@ -106,7 +107,7 @@ type Options struct {
 // The POSTs must come from the site itself. Handler is safe for concurrent
 // use.
 type Handler struct {
-	o        Options
+	o        Options  // without Key
 	external *url.URL // Options.URL
 	returns  []destination
 	seal     sealer
@@ -168,6 +169,7 @@ func New(o Options) (*Handler, error) {
 		h.counter.most = 100
 	}
 	h.seal = newSealer(o.Key)
+	h.o.Key = nil // whoever prints h prints its options
 	h.routes = map[string]route{
 		"":           {http.MethodGet, h.page},
 		"callback":   {http.MethodGet, h.callback},
