@@ -27,7 +27,9 @@
 // one gives itself away. A [Store] looks at its changes again one, two, four and so
 // on up to some sixty seconds later, and repeats what an older copy has
 // overwritten, five times at most. What somebody changes in the present file
-// stays, and so does a third value in an old copy. [Store.Close] ends that.
+// stays, and so does a third value in an old copy. But where there was no client
+// identifier before the first change of all, a reset of the default profile in the
+// next three minutes looks like an old copy. [Store.Close] ends that.
 //
 // The layout is the one of CrossWatch 0.11.
 package crosswatch
@@ -118,7 +120,7 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 		if err != nil {
 			return nil, err
 		}
-		u.found = v.revision
+		u.found, u.plain = v.revision, plain
 		u.repeated = s.watch.fallen(namespace, plain, u.found)
 		if u.before, err = apply(plain, u.repeated); err != nil {
 			return nil, err
@@ -133,7 +135,7 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 		case len(next) > 0 && bytes.Equal(next, plain):
 			return current, nil
 		}
-		u.after, u.made = bytes.Clone(next), u.found.next()
+		u.after, u.made = bytes.Clone(next), u.found.next(plain)
 		return v.seal(next, u.made)
 	})
 	switch {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"strconv"
@@ -20,7 +21,8 @@ import (
 const revisionKey = "_plexauth_revision"
 
 // A revision is the names of the latest Updates that a document has been through,
-// the newest first. A name is a Unix time and a random number, in hex.
+// the newest first. A name is a Unix time and a random number, in hex; that of the
+// first Update of all has the mark of what stood before, too.
 type revision []string
 
 const (
@@ -31,10 +33,45 @@ const (
 	youth = 2 * time.Minute
 )
 
-// next is the revision after another Update.
-func (r revision) next() revision {
-	r = append(revision{fmt.Sprintf("%x-%04x", time.Now().Unix(), rand.N(1<<16))}, r...)
+// next is the revision after another Update, of a document that was raw.
+func (r revision) next(raw json.RawMessage) revision {
+	name := fmt.Sprintf("%x-%04x", time.Now().Unix(), rand.N(1<<16))
+	if len(r) == 0 {
+		name = strings.TrimSuffix(name+"-"+mark(raw), "-")
+	}
+	r = append(revision{name}, r...)
 	return r[:min(len(r), longest)]
+}
+
+// origin is the mark of what stood before the first of all revisions; raw is what
+// stands there now.
+func (r revision) origin(raw json.RawMessage) string {
+	if len(r) == 0 {
+		return mark(raw)
+	}
+	_, rest, _ := strings.Cut(r[len(r)-1], "-")
+	_, m, _ := strings.Cut(rest, "-")
+	return m
+}
+
+// mark tells a copy without a revision from a reset, which takes the revision, too,
+// but empties the client identifier, as no old copy does. "": there is none.
+func mark(raw json.RawMessage) string {
+	o, err := ordered.Parse(raw)
+	if err != nil {
+		return ""
+	}
+	value := o.Get("client_id")
+	text := string(value)
+	if json.Unmarshal(value, &text) == nil { // null leaves it as it is
+		text = strings.TrimSpace(text)
+	}
+	if text == "" || text == "null" {
+		return ""
+	}
+	h := fnv.New32a()
+	h.Write([]byte(text))
+	return fmt.Sprintf("%08x", h.Sum32())
 }
 
 // young reports whether there may be copies from before the first of all

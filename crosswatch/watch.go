@@ -42,7 +42,7 @@ type change struct {
 	turn      int64             // of the Update that made it
 	name      string            // of that Update
 	before    revision          // of what an old copy can be
-	bare      bool              // an old copy can be one without a revision
+	bare      []string          // origins that an old copy without a revision can have
 	looks     int               // made so far
 	repeated  int
 	due       time.Time
@@ -51,9 +51,10 @@ type change struct {
 // written is what an Update has found and left.
 type written struct {
 	namespace     string
-	turn          int64    // by which it comes before or after others
-	found, made   revision // made is nil where nothing was changed
-	before, after json.RawMessage
+	turn          int64           // by which it comes before or after others
+	found, made   revision        // made is nil where nothing was changed
+	plain         json.RawMessage // what stood there
+	before, after json.RawMessage // and with what had to be repeated; then
 	repeated      []change
 }
 
@@ -79,8 +80,8 @@ func (w *watch) expect(u written) {
 	}
 	for key, unit := range union(old, now) {
 		from, to := old[key].value, now[key].value
-		made := madeUnder(unit.path, old, now)
-		if equal(from, to) && !made {
+		token := tokenUnder(unit.path)
+		if equal(from, to) && (token == nil || equal(old[place(token)].value, now[place(token)].value)) {
 			continue
 		}
 		c := w.changes[id(u.namespace, unit.path)]
@@ -89,15 +90,14 @@ func (w *watch) expect(u written) {
 			w.changes[id(u.namespace, unit.path)] = c
 		}
 		c.old = latest(append(c.old, from))
-		if made {
-			c.old = latest(append(c.old, nil, json.RawMessage(`""`)))
-		}
 		for _, name := range slices.Backward(u.found) {
 			if !slices.Contains(c.before, name) {
 				c.before = latest(append(c.before, name))
 			}
 		}
-		c.bare = c.bare || u.found.young()
+		if origin := u.found.origin(u.plain); u.found.young() && !slices.Contains(c.bare, origin) {
+			c.bare = latest(append(c.bare, origin))
+		}
 		if u.turn > c.turn {
 			c.turn, c.value, c.name = u.turn, to, u.made[0]
 		}
@@ -109,15 +109,15 @@ func (w *watch) expect(u written) {
 	}
 }
 
-// madeUnder reports whether a member is the identifier of a token that an Update has
-// changed. They belong together: where CrossWatch empties both, both are repeated.
-func madeUnder(path []string, old, now map[string]unit) bool {
+// tokenUnder is the path of the token that is made under the identifier at path, nil
+// where that is something else. The two belong together: an Update that changes the
+// token is one of the identifier, too, and where the token is repeated, both are.
+func tokenUnder(path []string) []string {
 	last := len(path) - 1
 	if path[last] != "client_id" {
-		return false
+		return nil
 	}
-	token := place(append(slices.Clone(path[:last]), "account_token"))
-	return !equal(old[token].value, now[token].value)
+	return append(slices.Clone(path[:last]), "account_token")
 }
 
 func latest[T any](list []T) []T { return list[max(0, len(list)-most):] }
@@ -195,11 +195,19 @@ func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) []
 		return nil
 	}
 	var list []change
-	now := units(raw)
-	for _, c := range w.changes {
+	now, origin := units(raw), found.origin(raw)
+	overwritten := func(c *change) bool {
 		v := now[place(c.path)].value
-		if c.namespace == namespace && c.unseen(found) && c.repeated < repeats && !equal(v, c.value) &&
-			slices.ContainsFunc(c.old, func(old json.RawMessage) bool { return equal(old, v) }) {
+		return c.unseen(found, origin) && c.repeated < repeats && !equal(v, c.value) &&
+			slices.ContainsFunc(c.old, func(old json.RawMessage) bool { return equal(old, v) })
+	}
+	for _, c := range w.changes {
+		if c.namespace != namespace {
+			continue
+		}
+		token := w.changes[id(namespace, tokenUnder(c.path))]
+		with := token != nil && overwritten(token) && !equal(now[place(c.path)].value, c.value)
+		if with || overwritten(c) {
 			list = append(list, *c)
 		}
 	}
@@ -208,13 +216,13 @@ func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) []
 }
 
 // unseen reports whether a document goes back to a copy from before the change.
-// One that has lost its revision was reset: that is a disconnect in CrossWatch.
-// One that has been through very many Updates since may have seen it.
-func (c *change) unseen(found revision) bool {
+// One that has lost its revision and its identifier was reset: that is a disconnect
+// in CrossWatch. One that has been through very many Updates since may have seen it.
+func (c *change) unseen(found revision, origin string) bool {
 	if slices.Contains(found, c.name) {
 		return false
 	}
-	return found.shares(c.before) || c.bare && len(found) < longest
+	return found.shares(c.before) || len(found) < longest && slices.Contains(c.bare, origin)
 }
 
 // settle decides when each change is looked at again, and drops what is done.

@@ -178,28 +178,108 @@ func TestDeliberateChange(t *testing.T) {
 	})
 }
 
-// G1: where a reset is taken for an old copy, the token comes back with the
-// identifier that it was made under, or not at all.
+// resetDefault is what CrossWatch's disconnect makes of the default profile.
+func resetDefault(plex map[string]any) {
+	instances := plex["instances"]
+	clear(plex)
+	for _, key := range []string{"server_url", "account_token", "pms_token", "client_id", "machine_id", "username", "account_id", "home_pin"} {
+		plex[key] = ""
+	}
+	plex["timeout"] = json.Number("10.0")
+	if instances != nil {
+		plex["instances"] = instances
+	}
+}
+
+// G22: a disconnect in CrossWatch stays also right after the first login from
+// here. It takes the revision with it, as if it were an old copy; but an old copy
+// has the client identifier, and a reset has not.
+func TestDisconnectAfterFirstLogin(t *testing.T) {
+	for name, config := range map[string]string{
+		"an identifier": `{"plex":{"server_url":"","account_token":"","client_id":"0123456789abcdef01234567","timeout":25.0}}`,
+		"a number":      `{"plex":{"account_token":"","client_id":1234567}}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := directory(t, config, k1)
+			synctest.Test(t, func(t *testing.T) {
+				s, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				defer s.Close()
+				plex := plextest.NewServer()
+				defer plex.Close()
+				alice := plex.AddUser(plextest.User{Username: "alice"})
+				auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: s, HTTPClient: plex.Client()})
+				require.NoError(t, err)
+				theirs := &running{dir: dir}
+				old := theirs.read(t)
+				_, err = auth.Login(t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) })
+				require.NoError(t, err)
+				connected := func() bool {
+					status, err := auth.Status(t.Context())
+					require.NoError(t, err)
+					return status.Connected
+				}
+				theirs.write(t, old)
+				assert.True(t, connected(), "an old copy")
+
+				time.Sleep(30 * time.Second)
+				assert.True(t, connected(), "an old copy")
+				present := theirs.read(t)
+				require.Contains(t, present["plex"], "_plexauth_revision")
+				resetDefault(present["plex"].(map[string]any))
+				theirs.write(t, present)
+				assert.False(t, connected(), "right after")
+				other, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				defer other.Close()
+				replace(t, other, `"username": ""`, `"username": "bob"`) // which gives it a revision again
+				time.Sleep(2 * time.Minute)
+				assert.False(t, connected(), "two minutes later")
+				assert.NotContains(t, file(t, dir), "enc:v1:")
+			})
+		})
+	}
+}
+
+// G1: a token that is repeated is so with the identifier that it was made under,
+// also where that had been there for long.
 func TestTokenWithItsIdentifier(t *testing.T) {
-	const reset = `{"account_token":"","client_id":"","instances":{"P":{"account_token":"","client_id":""}}}`
-	const config = `{"plex":{"account_token":"","client_id":"a","instances":{"P":{"account_token":"","client_id":"b"}}}}`
-	dir := directory(t, config, k1)
-	synctest.Test(t, func(t *testing.T) {
-		s, err := crosswatch.Open(dir)
-		require.NoError(t, err)
-		defer s.Close()
-		login := `{"account_token":"TEST_a","client_id":"a","instances":{"P":{"account_token":"TEST_b","client_id":"b"}}}`
-		require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(login), nil }))
-		theirs := &running{dir: dir}
-		m := theirs.read(t)
-		var plex map[string]any
-		require.NoError(t, json.Unmarshal([]byte(reset), &plex))
-		m["plex"] = plex
-		theirs.write(t, m)
-		assert.JSONEq(t, login, load(t, s))
-		time.Sleep(2 * time.Minute)
-		assert.JSONEq(t, login, load(t, s))
-	})
+	const profile = `{"account_token":"TEST_b","client_id":"b"}`
+	for name, reset := range map[string]func(plex map[string]any){
+		"both emptied":        resetDefault, // taken for an old copy: there was no identifier before
+		"an older identifier": func(plex map[string]any) {},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := ""
+			if name == "an older identifier" {
+				before = "before"
+			}
+			dir := directory(t, `{"plex":{"account_token":"","client_id":"`+before+`","instances":{"P":`+profile+`}}}`, k1)
+			synctest.Test(t, func(t *testing.T) {
+				s, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				defer s.Close()
+				theirs := &running{dir: dir}
+				old := theirs.read(t)
+				set := func(value string) {
+					require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(value), nil }))
+				}
+				set(`{"account_token":"","client_id":"a","instances":{"P":` + profile + `}}`)
+				time.Sleep(70 * time.Second) // this one is not looked at any more
+				set(`{"account_token":"TEST_a","client_id":"a","instances":{"P":` + profile + `}}`)
+				reset(old["plex"].(map[string]any))
+				theirs.write(t, old)
+				for range 2 {
+					var now map[string]any
+					require.NoError(t, json.Unmarshal([]byte(load(t, s)), &now))
+					assert.Equal(t, "TEST_a", now["account_token"])
+					assert.Equal(t, "a", now["client_id"])
+					assert.Equal(t, map[string]any{"account_token": "TEST_b", "client_id": "b"}, now["instances"].(map[string]any)["P"])
+					time.Sleep(2 * time.Minute)
+				}
+			})
+		})
+	}
 }
 
 // Two processes of ours: what the other one takes back stays taken back.
