@@ -26,8 +26,8 @@ type watch struct {
 	done  sync.WaitGroup
 	turns atomic.Int64 // of Updates, in the order of their writes
 
-	mu      sync.Mutex // guards the rest, never held while waiting
-	changes map[string]*change
+	mu      sync.Mutex                // guards the rest, never held while waiting
+	changes func() map[string]*change // hidden from dumps by reflection: nothing calls a function
 	running bool
 	closed  bool
 }
@@ -61,7 +61,8 @@ type written struct {
 func (w *watch) init(s *Store) {
 	w.store = s
 	w.ctx, w.stop = context.WithCancel(context.Background())
-	w.changes = map[string]*change{}
+	changes := map[string]*change{}
+	w.changes = func() map[string]*change { return changes }
 }
 
 // expect notes what an Update has changed and what it has repeated. A later one
@@ -71,7 +72,7 @@ func (w *watch) expect(u written) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, r := range u.repeated {
-		if c := w.changes[id(u.namespace, r.path)]; c != nil {
+		if c := w.changes()[id(u.namespace, r.path)]; c != nil {
 			c.repeated++
 		}
 	}
@@ -84,10 +85,10 @@ func (w *watch) expect(u written) {
 		if equal(from, to) && (token == nil || equal(old[place(token)].value, now[place(token)].value)) {
 			continue
 		}
-		c := w.changes[id(u.namespace, unit.path)]
+		c := w.changes()[id(u.namespace, unit.path)]
 		if c == nil {
 			c = &change{namespace: u.namespace, path: unit.path}
-			w.changes[id(u.namespace, unit.path)] = c
+			w.changes()[id(u.namespace, unit.path)] = c
 		}
 		c.old = latest(append(c.old, from))
 		for _, name := range slices.Backward(u.found) {
@@ -103,7 +104,7 @@ func (w *watch) expect(u written) {
 		}
 		c.looks, c.repeated, c.due = 0, 0, time.Now().Add(firstLook)
 	}
-	if len(w.changes) > 0 && !w.running {
+	if len(w.changes()) > 0 && !w.running {
 		w.running = true
 		w.done.Go(w.run)
 	}
@@ -126,9 +127,9 @@ func latest[T any](list []T) []T { return list[max(0, len(list)-most):] }
 func (w *watch) forget(u written) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for key, c := range w.changes {
+	for key, c := range w.changes() {
 		if c.namespace == u.namespace && c.turn < u.turn {
-			delete(w.changes, key)
+			delete(w.changes(), key)
 		}
 	}
 }
@@ -156,12 +157,12 @@ func (w *watch) run() {
 func (w *watch) next() (due time.Time, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, c := range w.changes {
+	for _, c := range w.changes() {
 		if due.IsZero() || c.due.Before(due) {
 			due = c.due
 		}
 	}
-	w.running = len(w.changes) > 0
+	w.running = len(w.changes()) > 0
 	return due, w.running
 }
 
@@ -171,7 +172,7 @@ func (w *watch) look(ctx context.Context, all bool) {
 	now := time.Now()
 	w.mu.Lock()
 	due := map[string][]*change{}
-	for _, c := range w.changes {
+	for _, c := range w.changes() {
 		if all || !c.due.After(now) {
 			due[c.namespace] = append(due[c.namespace], c)
 		}
@@ -191,7 +192,7 @@ func (w *watch) look(ctx context.Context, all bool) {
 func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) []change {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if len(w.changes) == 0 || raw == nil {
+	if len(w.changes()) == 0 || raw == nil {
 		return nil
 	}
 	var list []change
@@ -201,11 +202,11 @@ func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) []
 		return c.unseen(found, origin) && c.repeated < repeats && !equal(v, c.value) &&
 			slices.ContainsFunc(c.old, func(old json.RawMessage) bool { return equal(old, v) })
 	}
-	for _, c := range w.changes {
+	for _, c := range w.changes() {
 		if c.namespace != namespace {
 			continue
 		}
-		token := w.changes[id(namespace, tokenUnder(c.path))]
+		token := w.changes()[id(namespace, tokenUnder(c.path))]
 		with := token != nil && overwritten(token) && !equal(now[place(c.path)].value, c.value)
 		if with || overwritten(c) {
 			list = append(list, *c)
@@ -231,8 +232,8 @@ func (w *watch) settle(list []*change) {
 	defer w.mu.Unlock()
 	for _, c := range list {
 		if c.looks++; c.looks >= looks || c.repeated >= repeats {
-			if key := id(c.namespace, c.path); w.changes[key] == c {
-				delete(w.changes, key)
+			if key := id(c.namespace, c.path); w.changes()[key] == c {
+				delete(w.changes(), key)
 			}
 			continue
 		}
@@ -251,6 +252,6 @@ func (w *watch) close() error {
 	w.look(ctx, true)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	clear(w.changes)
+	clear(w.changes())
 	return nil
 }

@@ -105,7 +105,9 @@ const rememberedReplicas = 32
 // which may contain the document. errors.As still finds the driver's own
 // error, and errors.Is an error of the context.
 type Store struct {
-	db                           *sql.DB
+	// A func, which nothing calls that dumps by reflection: what a driver keeps
+	// of statements and of its own login is not for a failing test to print.
+	db                           func() *sql.DB
 	create, read, insert, update string
 
 	name string        // of this replica, in the column writes
@@ -124,7 +126,7 @@ func Open(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 		return nil, fmt.Errorf("%w: sqlstore: no database given", plexauth.ErrStore)
 	}
 	s := &Store{
-		db:     db,
+		db:     func() *sql.DB { return db },
 		name:   randomName(),
 		turn:   make(chan struct{}, 1),
 		read:   `SELECT document, version, writes FROM plexauth_config WHERE namespace = $1`,
@@ -169,7 +171,7 @@ const createSQLite = `CREATE TABLE IF NOT EXISTS plexauth_config (
 // at once with an error.
 func (s *Store) ensureTable(ctx context.Context) error {
 	look := func() error {
-		rows, err := s.db.QueryContext(ctx, `SELECT namespace, document, version, writes, updated_at FROM plexauth_config WHERE 1 = 0`)
+		rows, err := s.db().QueryContext(ctx, `SELECT namespace, document, version, writes, updated_at FROM plexauth_config WHERE 1 = 0`)
 		if err != nil {
 			return err
 		}
@@ -178,7 +180,7 @@ func (s *Store) ensureTable(ctx context.Context) error {
 	if look() == nil {
 		return nil
 	}
-	_, createErr := s.db.ExecContext(ctx, s.create)
+	_, createErr := s.db().ExecContext(ctx, s.create)
 	lookErr := look()
 	switch {
 	case lookErr == nil:
@@ -254,7 +256,7 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 // own and takes it back. Errors are as those of Update.
 func (s *Store) Check(ctx context.Context) error {
 	return s.retry(ctx, func() error {
-		tx, err := s.db.BeginTx(ctx, nil)
+		tx, err := s.db().BeginTx(ctx, nil)
 		if err != nil {
 			return failed("beginning a transaction", err)
 		}
@@ -294,7 +296,7 @@ func (r row) marked(mark string) string {
 func (s *Store) row(ctx context.Context, namespace string) (row, error) {
 	var r row
 	var doc []byte
-	err := s.db.QueryRowContext(ctx, s.read, namespace).Scan(&doc, &r.version, &r.writes)
+	err := s.db().QueryRowContext(ctx, s.read, namespace).Scan(&doc, &r.version, &r.writes)
 	if errors.Is(err, sql.ErrNoRows) {
 		return row{}, nil
 	}
@@ -322,9 +324,9 @@ func (s *Store) write(ctx context.Context, namespace string, old row, next json.
 	var res sql.Result
 	var err error
 	if old.version == 0 {
-		res, err = s.db.ExecContext(ctx, s.insert, namespace, document, writes)
+		res, err = s.db().ExecContext(ctx, s.insert, namespace, document, writes)
 	} else {
-		res, err = s.db.ExecContext(ctx, s.update, document, writes, namespace, old.version)
+		res, err = s.db().ExecContext(ctx, s.update, document, writes, namespace, old.version)
 	}
 	if err != nil {
 		return 0, failed("writing plexauth_config", err)
