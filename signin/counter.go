@@ -64,8 +64,17 @@ func (c *counter) failed(err error) {
 		if errors.As(err, &e) {
 			pause = min(max(pause, e.RetryAfter), longestPause)
 		}
-		c.until = time.Now().Add(pause)
+		if until := time.Now().Add(pause); until.After(c.until) {
+			c.until = until
+		}
 	}
+}
+
+// pause is how long plex.tv still wants to be left alone.
+func (c *counter) pause() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return max(0, time.Until(c.until))
 }
 
 // takeBack forgets the last sign-in that was counted.

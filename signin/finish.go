@@ -45,13 +45,17 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 	}
 	done := false
 	defer func() { h.counter.release(f, done) }()
+	if wait := h.counter.pause(); wait > 0 {
+		h.slowDown(w, wait, page{Finish: true, Return: f.Return})
+		return
+	}
 	store := f.store()
 	p, err := h.visitor(store)
 	if err != nil {
-		h.showError(w, err, f.Return)
+		h.showError(w, err, page{Return: f.Return})
 		return
 	}
-	status, err := approval(r.Context(), p)
+	status, err := h.approval(r.Context(), p)
 	if !status.Connected {
 		h.unapproved(w, r, f, err)
 		return
@@ -59,10 +63,11 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 	done = true // a token came of it: this sign-in is used up, whatever follows
 	h.save(w, r, f.used())
 	account, allowed, err := h.decide(r.Context(), p)
+	h.counter.failed(err)
 	switch {
 	case err != nil:
 		h.log.WarnContext(r.Context(), "visitor refused: nobody could say whether they may come in", "error", err)
-		h.showError(w, err, f.Return)
+		h.showError(w, err, page{Return: f.Return})
 	case !allowed:
 		h.log.InfoContext(r.Context(), "visitor refused", "account", account.ID)
 		h.show(w, http.StatusForbidden, page{
@@ -79,19 +84,34 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// approval looks for the approval, and waits out a short race.
-func approval(ctx context.Context, p *plexauth.PlexAuth) (plexauth.Status, error) {
+// approval looks for the approval, and waits out a short race. It looks by
+// itself: Wait would tell nobody of a 429 that concerns all visitors.
+func (h *Handler) approval(ctx context.Context, p *plexauth.PlexAuth) (plexauth.Status, error) {
 	ctx, cancel := context.WithTimeout(ctx, race)
 	defer cancel()
-	status, err := p.Finish(ctx)
-	if err != nil && !unsettled(err) || status.Connected {
-		return status, err
+	for gap := time.Second; ; {
+		status, err := p.Finish(ctx)
+		h.counter.failed(err)
+		switch {
+		case status.Connected, err != nil && !unsettled(err):
+			return status, err
+		case err != nil:
+			gap *= 2
+		}
+		pause := max(gap, h.counter.pause())
+		if end, _ := ctx.Deadline(); err != nil && time.Until(end) <= pause {
+			return status, err
+		}
+		next := time.NewTimer(pause)
+		select {
+		case <-next.C:
+		case <-ctx.Done():
+		}
+		next.Stop()
+		if ctx.Err() != nil {
+			return status, err
+		}
 	}
-	status, waitErr := p.Wait(ctx)
-	if errors.Is(waitErr, context.DeadlineExceeded) && err != nil {
-		waitErr = err // why it could not be seen
-	}
-	return status, waitErr
 }
 
 // unsettled tells that the next look may succeed.
@@ -111,7 +131,7 @@ func (h *Handler) unapproved(w http.ResponseWriter, r *http.Request, f *flow, er
 		})
 	default:
 		h.log.WarnContext(r.Context(), "sign-in not finished", "error", err)
-		h.showError(w, err, f.Return)
+		h.showError(w, err, page{Finish: unsettled(err), Return: f.Return})
 	}
 }
 
@@ -134,6 +154,7 @@ func (h *Handler) revoke(ctx context.Context, p *plexauth.PlexAuth) {
 	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
 	defer cancel()
 	if _, err := p.SignOut(ctx); err != nil {
+		h.counter.failed(err)
 		h.log.WarnContext(ctx, "a visitor's token was dropped, but not revoked", "error", err)
 	}
 }

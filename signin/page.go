@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"embed"
 	"errors"
+	"fmt"
 	"html/template"
+	"math"
 	"net/http"
 	"strconv"
 	"time"
@@ -41,27 +43,31 @@ func (h *Handler) show(w http.ResponseWriter, status int, p page) {
 }
 
 // showError says what to do about a failure, and no more: visitors are
-// strangers. The log says the rest. to is where the visitor wants to go.
-func (h *Handler) showError(w http.ResponseWriter, err error, to string) {
+// strangers. The log says the rest. p tells how the visitor may go on.
+func (h *Handler) showError(w http.ResponseWriter, err error, p page) {
+	p.Start, p.Again = true, true
 	switch {
 	case errors.Is(err, plexauth.ErrRateLimited):
-		h.slowDown(w, time.Minute, to)
+		h.slowDown(w, h.counter.pause(), p)
 	case errors.Is(err, plexauth.ErrUnavailable):
-		h.show(w, http.StatusBadGateway, page{Title: "Plex does not answer", Text: "Plex cannot be reached just now. Nothing is wrong with your account. Try again in a little while.", Start: true, Again: true, Return: to})
+		p.Title, p.Text = "Plex does not answer", "Plex cannot be reached just now. Nothing is wrong with your account. Try again in a little while."
+		h.show(w, http.StatusBadGateway, p)
 	default:
-		h.show(w, http.StatusServiceUnavailable, page{Title: "Not possible now", Text: "You could not be signed in, for a reason that is not yours. Try again in a little while; if it stays so, tell whoever runs this app.", Start: true, Again: true, Return: to})
+		p.Title, p.Text = "Not possible now", "You could not be signed in, for a reason that is not yours. Try again in a little while; if it stays so, tell whoever runs this app."
+		h.show(w, http.StatusServiceUnavailable, p)
 	}
 }
 
 // slowDown refuses a sign-in for now.
-func (h *Handler) slowDown(w http.ResponseWriter, wait time.Duration, to string) {
-	seconds := int(wait/time.Second) + 1
+func (h *Handler) slowDown(w http.ResponseWriter, wait time.Duration, p page) {
+	seconds := max(1, int(math.Ceil(wait.Seconds())))
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	text := "There were too many sign-ins in a short time. Try again in a few minutes."
-	if seconds <= 90 {
-		text = "There were too many sign-ins in a short time. Try again in a minute."
+	in := fmt.Sprintf("%d s", seconds)
+	if seconds > 90 {
+		in = fmt.Sprintf("%d min", (seconds+59)/60)
 	}
-	h.show(w, http.StatusTooManyRequests, page{Title: "One moment", Text: text, Start: true, Again: true, Return: to})
+	p.Title, p.Text, p.Start, p.Again = "One moment", "There were too many sign-ins in a short time. Try again in "+in+".", true, true
+	h.show(w, http.StatusTooManyRequests, p)
 }
 
 // asset serves one of the embedded files.

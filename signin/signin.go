@@ -256,7 +256,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	f := before
 	if !f.reusable() || f.Callback != callback || h.counter.finished(f) {
 		if wait := h.counter.begin(f); wait > 0 {
-			h.slowDown(w, wait, to)
+			h.slowDown(w, wait, page{Return: to})
 			return
 		}
 		f = f.again(callback)
@@ -274,7 +274,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 			h.save(w, r, before)
 		}
 		h.log.WarnContext(r.Context(), "sign-in not begun", "error", err)
-		h.showError(w, err, to)
+		h.showError(w, err, page{Return: to})
 		return
 	}
 	h.save(w, r, f)

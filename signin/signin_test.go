@@ -650,6 +650,84 @@ func TestRateLimited(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.browser(w).start(nil)
 	})
+	synctest.Test(t, func(t *testing.T) { // a shorter one does not end a longer one
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 429, Header: http.Header{"Retry-After": {"35"}}, Delay: time.Second})
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 429, Header: http.Header{"Retry-After": {"50"}}})
+		var first sync.WaitGroup
+		first.Go(func() { w.browser(w).post("/signin/start") })
+		synctest.Wait()
+		w.browser(w).post("/signin/start")
+		first.Wait()
+		assert.Equal(t, "49", w.browser(w).post("/signin/start").Header().Get("Retry-After"))
+	})
+}
+
+// G12: so does one on the way back, at any of its requests, and nobody is asked in
+// the pause. The sign-in stays good where its approval was not seen yet.
+func TestRateLimitedOnTheWayBack(t *testing.T) {
+	for name, c := range map[string]struct {
+		path string
+		used bool          // the sign-in, by then
+		late time.Duration // the approval, and the 429
+	}{
+		"look":        {path: "/api/v2/pins/*"},
+		"later look":  {path: "/api/v2/pins/*", late: 2500 * time.Millisecond},
+		"account":     {path: "/api/v2/user", used: true},
+		"policy":      {path: "/api/v2/resources", used: true},
+		"revoking it": {path: "/api/v2/users/signout", used: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				b, other := w.browser(w), w.browser(w)
+				q := b.start(url.Values{"return": {"/"}})
+				other.start(nil)
+				go func() {
+					time.Sleep(c.late)
+					w.plex.Inject(plextest.Fault{Path: c.path, Status: 429, Header: http.Header{"Retry-After": {"30"}}})
+					assert.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+				}()
+				synctest.Wait()
+				rec := b.post("/signin/finish")
+				began := time.Now()
+				if name != "revoking it" { // which is no affair of the visitor's
+					assert.Equal(t, http.StatusTooManyRequests, rec.Code)
+					assert.Equal(t, "30", rec.Header().Get("Retry-After"))
+					assert.Contains(t, rec.Body.String(), "in 30 s")
+					assert.Equal(t, !c.used, strings.Contains(rec.Body.String(), `action="finish"`))
+				}
+				asked := len(w.plex.Requests())
+				time.Sleep(20 * time.Second)
+				for _, b := range []*browser{b, other} {
+					rec := b.post("/signin/finish")
+					if c.used && b != other {
+						assert.Equal(t, http.StatusGone, rec.Code)
+						continue
+					}
+					assert.Equal(t, http.StatusTooManyRequests, rec.Code)
+					assert.Equal(t, "10", rec.Header().Get("Retry-After"))
+				}
+				assert.Equal(t, http.StatusTooManyRequests, w.browser(w).post("/signin/start").Code)
+				assert.Len(t, w.plex.Requests(), asked)
+				time.Sleep(10 * time.Second)
+				assert.Equal(t, 30*time.Second, time.Since(began))
+				assert.Equal(t, http.StatusAccepted, other.post("/signin/finish").Code)
+				if !c.used {
+					assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+					assert.Len(t, w.came, 1)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // a short pause is waited out
+		w := newWorld(t)
+		b, _ := w.approved(w, w.alice)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Status: 429, Header: http.Header{"Retry-After": {"7"}}})
+		began := time.Now()
+		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+		assert.Equal(t, 7*time.Second, time.Since(began))
+	})
 }
 
 // G10: unreachable is not refused: the sign-in stays good.
@@ -663,7 +741,11 @@ func TestUnreachable(t *testing.T) {
 		q := b.start(nil)
 		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Status: 503, Times: -1})
-		assert.Equal(t, http.StatusBadGateway, b.post("/signin/finish").Code)
+		asked := len(w.plex.Requests())
+		rec := b.post("/signin/finish")
+		assert.Equal(t, http.StatusBadGateway, rec.Code)
+		assert.Contains(t, rec.Body.String(), `action="finish"`)
+		assert.Less(t, len(w.plex.Requests()), asked+5, "wider in bad weather")
 		w.plex.ResetFaults()
 		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
 
