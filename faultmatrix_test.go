@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/canary"
 )
 
 // kinds are the failures that a caller tells apart with errors.Is.
@@ -411,8 +412,8 @@ func (o operation) meets(t *testing.T, f wireFault) {
 	x := o.expect(f)
 	w, run := o.begin(t)
 	w.replicas = f.follows > 0 // a look that is redirected makes two requests
-	c := newCanaries()
-	c.learn([]byte(w.doc(t)))
+	c := canary.New()
+	c.Learn([]byte(w.doc(t)))
 	before := w.stored(t)
 	asked := len(w.plex.Requests())
 	f.strike(w, o.hits)

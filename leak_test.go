@@ -32,12 +32,13 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/canary"
 	"github.com/plexauth/plexauth/plextest"
 )
 
 // A witness keeps everything that can be seen from outside, each line once.
 type witness struct {
-	*canaries
+	*canary.Set
 	mu    sync.Mutex
 	lines map[[2]string]string // sink and line, and the fault under which it came first
 	under string               // the fault
@@ -75,7 +76,7 @@ func (w *witness) form(sink string, v any) {
 	w.seen[key] = true
 	w.mu.Unlock()
 	if !known {
-		w.see(sink+" "+reflect.TypeOf(v).String(), everyForm(v))
+		w.see(sink+" "+reflect.TypeOf(v).String(), canary.Forms(v))
 	}
 	if !isError {
 		return
@@ -92,9 +93,9 @@ func (w *witness) form(sink string, v any) {
 
 // found is what of all this shows a secret.
 func (w *witness) found() (found []string) {
-	s := w.search()
+	s := w.Search()
 	for key, under := range w.lines {
-		for _, what := range s.in(key[1], key[0] == "log") {
+		for _, what := range s.In(key[1], key[0] == "log") {
 			found = append(found, fmt.Sprintf("%s under %s: %s", key[0], under, what))
 		}
 	}
@@ -102,7 +103,8 @@ func (w *witness) found() (found []string) {
 	return found
 }
 
-// A leaky is a world full of canaries, before the eyes of a witness.
+// A leaky is a world full of canaries, before the eyes of a witness. What it
+// gives to the library it gives as functions, which no dump walks into.
 type leaky struct {
 	*world
 	*witness
@@ -112,18 +114,22 @@ type leaky struct {
 	carol  plexauth.HomeUser
 }
 
-// Write is the log.
-func (l *leaky) Write(b []byte) (int, error) {
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+// write is the log.
+func (l *leaky) write(b []byte) (int, error) {
 	l.see("log", string(b))
 	return len(b), nil
 }
 
-// RoundTrip is the wire. It keeps the URLs, without the secrets that the wire
+// roundTrip is the wire. It keeps the URLs, without the secrets that the wire
 // wants in them.
-func (l *leaky) RoundTrip(r *http.Request) (*http.Response, error) {
+func (l *leaky) roundTrip(r *http.Request) (*http.Response, error) {
 	u := *r.URL
 	q := u.Query()
-	l.add("device JWT", q.Get("deviceJWT"))
+	l.Add("device JWT", q.Get("deviceJWT"))
 	q.Del("deviceJWT")
 	if strings.HasSuffix(u.Path, "/switch") {
 		q.Del("pin")
@@ -133,14 +139,14 @@ func (l *leaky) RoundTrip(r *http.Request) (*http.Response, error) {
 		u.Path = "/api/v2/pins/{id}"
 	}
 	l.see("url", u.String())
-	l.add("sent token", r.Header.Get("X-Plex-Token"))
+	l.Add("sent token", r.Header.Get("X-Plex-Token"))
 	quote := fmt.Sprintf("%s %s?%s %v", r.Method, r.URL.Path, r.URL.RawQuery, r.Header["X-Plex-Token"])
 	if r.GetBody != nil {
 		var sent struct {
 			JWT string `json:"jwt"`
 		}
 		if body, err := r.GetBody(); err == nil && json.NewDecoder(body).Decode(&sent) == nil {
-			l.add("device JWT", sent.JWT)
+			l.Add("device JWT", sent.JWT)
 			quote += " " + sent.JWT
 		}
 	}
@@ -163,16 +169,16 @@ func (l *leaky) RoundTrip(r *http.Request) (*http.Response, error) {
 // known as a secret.
 type careless struct {
 	plexauth.ConfigStore
-	c    *canaries
-	fail bool
+	learn func(doc []byte)
+	fail  bool
 }
 
 func (s *careless) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
 	var last jsonRaw
 	err := s.ConfigStore.Update(ctx, ns, func(current jsonRaw) (jsonRaw, error) {
-		s.c.learn(current)
+		s.learn(current)
 		next, err := edit(current)
-		s.c.learn(next)
+		s.learn(next)
 		if last = next; err == nil && s.fail {
 			err = errors.New("disk full")
 		}
@@ -193,13 +199,13 @@ func newLeaky(t *testing.T, wit *witness, store plexauth.ConfigStore) *leaky {
 	l := &leaky{world: newWorld(t), witness: wit, t: t}
 	l.replicas = true                       // several PlexAuths look at one PIN
 	l.forgive = "after plex.tv rejected it" // which nobody hears where the answer is damaged, or the key cannot be tried
-	l.add("home PIN", homePIN)
-	l.store = &careless{ConfigStore: store, c: l.canaries}
+	l.Add("home PIN", homePIN)
+	l.store = &careless{ConfigStore: store, learn: l.Learn}
 	open := func(change ...func(*plexauth.Options)) *plexauth.PlexAuth {
 		return l.open(t, append(change, func(o *plexauth.Options) {
-			o.HTTPClient, o.MaxRetries = &http.Client{Transport: l}, -1
-			debug := &slog.HandlerOptions{Level: slog.LevelDebug}
-			o.Logger = slog.New(slog.NewMultiHandler(slog.NewTextHandler(l, debug), slog.NewJSONHandler(l, debug),
+			o.HTTPClient, o.MaxRetries = &http.Client{Transport: roundTripFunc(l.roundTrip)}, -1
+			log, debug := writerFunc(l.write), &slog.HandlerOptions{Level: slog.LevelDebug}
+			o.Logger = slog.New(slog.NewMultiHandler(slog.NewTextHandler(log, debug), slog.NewJSONHandler(log, debug),
 				plexauth.NewLogHandler(func(level, module, m string) { l.see("log", level+module+m) })))
 		})...)
 	}
@@ -353,7 +359,7 @@ func (l *leaky) plantLeaks() {
 	token := mustSettings(l.t, l.PlexAuth).AccountToken.Secret()
 	require.NotEmpty(l.t, token)
 	l.see("log", "<"+token+">")
-	for code := range l.codes {
+	for _, code := range l.Codes() {
 		l.see("log", "confirm "+code)
 	}
 	l.see("panel", `{"token":"`+token+`"}`)
@@ -387,7 +393,7 @@ func TestLeakHarness(t *testing.T) {
 	if path == "" {
 		t.Skip("is run by TestNothingLeaks")
 	}
-	wit := &witness{canaries: newCanaries(), lines: map[[2]string]string{}, forms: map[string]bool{}, seen: map[string]bool{}}
+	wit := &witness{Set: canary.New(), lines: map[[2]string]string{}, forms: map[string]bool{}, seen: map[string]bool{}}
 	faults := append([]wireFault{{name: "none"}}, wireFaults...)
 	if plant {
 		faults = faults[:1]
@@ -413,7 +419,7 @@ func TestLeakHarness(t *testing.T) {
 			})
 		})
 	}
-	report := leakReport{Secrets: wit.names, Found: wit.found(), Forms: slices.Sorted(maps.Keys(wit.forms)), Faults: len(faults)}
+	report := leakReport{Secrets: wit.Names(), Found: wit.found(), Forms: slices.Sorted(maps.Keys(wit.forms)), Faults: len(faults)}
 	b, err := json.Marshal(report)
 	require.NoError(t, err)
 	require.NoError(t, os.WriteFile(path, b, 0o600))
@@ -438,11 +444,13 @@ func watch(t *testing.T, plant string) leakReport {
 	require.NoError(t, err)
 	var report leakReport
 	require.NoError(t, json.Unmarshal(b, &report))
-	c := newCanaries()
-	c.names = report.Secrets
-	s := c.search()
+	c := canary.New()
+	for secret, name := range report.Secrets {
+		c.Add(name, secret)
+	}
+	s := c.Search()
 	look := func(sink, text string) {
-		for _, found := range s.in(text, false) {
+		for _, found := range s.In(text, false) {
 			report.Found = append(report.Found, sink+": "+found)
 		}
 	}
@@ -504,6 +512,18 @@ func TestNoArguments(t *testing.T) {
 	assert.NotContains(t, strings.Fields(string(out)), "os/exec")
 }
 
+// hides asserts that neither the log nor an error shows what the store holds or
+// held.
+func (w *world) hides(t *testing.T, held *canary.Set, err error) {
+	t.Helper()
+	held.Learn([]byte(w.doc(t)))
+	shown := w.log.String()
+	if err != nil {
+		shown += canary.Forms(err)
+	}
+	assert.Empty(t, held.Search().In(shown, true))
+}
+
 // G13: a PlexAuth in other people's structs, with a login behind it and another
 // one under way, tells nothing to a failing test.
 func TestDumpOfPlexAuth(t *testing.T) {
@@ -513,7 +533,7 @@ func TestDumpOfPlexAuth(t *testing.T) {
 	httpmock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
 	httpmock.RegisterResponder("GET", pinsURL+"/373040866", jsonAnswer(200, payload(t, "pin-approved.json")))
 	httpmock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, payload(t, "user.json")))
-	c := newCanaries()
+	c := canary.New()
 	for _, answer := range []string{"pin-approved.json", "pin-pending.json"} {
 		_, err = p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
@@ -524,9 +544,9 @@ func TestDumpOfPlexAuth(t *testing.T) {
 	resp, err := p.Transport(nil).RoundTrip(request(t, "GET", "https://plex.tv/api/v2/user", nil))
 	require.NoError(t, err)
 	resp.Body.Close()
-	c.add("account token", mustSettings(t, p).AccountToken.Secret())
-	c.add("PIN id", "373040866")
-	require.Len(t, c.names, 2)
+	c.Add("account token", mustSettings(t, p).AccountToken.Secret())
+	c.Add("PIN id", "373040866")
+	require.Len(t, c.Names(), 2)
 
 	type app struct {
 		name string
@@ -537,5 +557,5 @@ func TestDumpOfPlexAuth(t *testing.T) {
 	assert.ElementsMatch(rec, []any{p}, []any{1})
 	assert.Equal(rec, []any{p}, []any{nil})
 	require.Contains(t, rec.text, "plexauth.shared")
-	assert.Empty(t, c.search().in(rec.text, false))
+	assert.Empty(t, c.Search().In(rec.text, false))
 }

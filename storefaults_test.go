@@ -19,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/canary"
 	"github.com/plexauth/plexauth/plextest"
 )
 
@@ -257,8 +258,8 @@ func TestStoreFaults(t *testing.T) {
 func (s saving) meets(t *testing.T, f storeFault) {
 	x := s.expect(f)
 	w, run := s.begin(t)
-	c := newCanaries()
-	c.learn([]byte(w.doc(t)))
+	c := canary.New()
+	c.Learn([]byte(w.doc(t)))
 	before := w.stored(t)
 	asked := len(w.plex.Requests())
 	store := &failing{ConfigStore: w.store}
