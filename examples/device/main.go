@@ -28,6 +28,10 @@ func main() {
 	offline := flag.Bool("offline", false, "use the fake plex.tv of cmd/fakeplex at 127.0.0.1:32500")
 	server := flag.String("server", "", "`machine id` of the media server, where there are several")
 	flag.Parse()
+	if flag.NArg() > 0 { // and all flags behind it
+		fmt.Fprintf(os.Stderr, "unexpected argument %q; see -h\n", flag.Arg(0))
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	options := plexauth.Options{Store: plexauth.NewFileStore(*config)}

@@ -12,8 +12,18 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/examples/internal/programtest"
 	"github.com/plexauth/plexauth/plextest"
 )
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
+
+// Behind a word that means nothing, flags would mean nothing either.
+func TestArguments(t *testing.T) {
+	said, code := programtest.Run(t, nil, "foo", "-offline")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, said, `unexpected argument "foo"`)
+}
 
 // world is a fake plex.tv with alice and her media servers, in place of the
 // network.

@@ -28,6 +28,10 @@ func main() {
 	offline := flag.Bool("offline", false, "sign in at a fake plex.tv on this machine: no account, no network")
 	switchAccount := flag.Bool("switch", false, "accept another account than the one in the file")
 	flag.Parse()
+	if flag.NArg() > 0 { // and all flags behind it
+		fmt.Fprintf(os.Stderr, "unexpected argument %q; see -h\n", flag.Arg(0))
+		os.Exit(2)
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

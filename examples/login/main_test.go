@@ -13,7 +13,18 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/examples/internal/programtest"
 )
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
+
+// Behind a word that means nothing, flags would mean nothing either.
+func TestArguments(t *testing.T) {
+	said, code := programtest.Run(t, nil, "foo", "-offline")
+	assert.Equal(t, 2, code)
+	assert.Contains(t, said, `unexpected argument "foo"`)
+}
 
 var (
 	link = regexp.MustCompile(`Open (http://\S+/link/)\?pin=(\w+)`)

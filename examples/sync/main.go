@@ -9,8 +9,8 @@
 //	go run ./examples/sync status
 //	go run ./examples/sync disconnect [profile]
 //
-// With -offline nothing leaves the machine: run "go run ./cmd/fakeplex -addr
-// 127.0.0.1:32500" in another terminal first.
+// Flags go before the command. With -offline nothing leaves the machine: run
+// "go run ./cmd/fakeplex -addr 127.0.0.1:32500" in another terminal first.
 package main
 
 import (
@@ -22,6 +22,8 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 
 	"github.com/plexauth/plexauth"
 )
@@ -44,6 +46,10 @@ func main() {
 		flag.PrintDefaults()
 	}
 	flag.Parse()
+	if !understood(flag.Args()) {
+		fmt.Fprintln(os.Stderr, errUsage)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	options := plexauth.Options{
@@ -67,7 +73,27 @@ func main() {
 	}
 }
 
-var errUsage = errors.New("usage: sync [-config file] [-offline] manifest | status | start [profile] | finish [profile] | inspect [profile [machine id]] | disconnect [profile]")
+var errUsage = errors.New(`usage: sync [flags] command
+
+The commands:
+  manifest
+  status
+  start [profile]
+  finish [profile]
+  inspect [profile [machine id]]
+  disconnect [profile]
+
+Flags go before the command, as in
+  sync -offline start
+Their list: sync -h`)
+
+// understood refuses what would be ignored otherwise, and a flag behind the
+// command, which would be the name of a profile.
+func understood(args []string) bool {
+	most := map[string]int{"manifest": 1, "status": 1, "start": 2, "finish": 2, "inspect": 3, "disconnect": 2}
+	isFlag := func(arg string) bool { return strings.HasPrefix(arg, "-") }
+	return len(args) > 0 && len(args) <= most[args[0]] && !slices.ContainsFunc(args, isFlag)
+}
 
 func run(ctx context.Context, auth *plexauth.PlexAuth, command, profile, machineID string) error {
 	var p provider = auth.Instance(profile)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,8 +10,11 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/examples/internal/programtest"
 	"github.com/plexauth/plexauth/plextest"
 )
+
+func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 // Each command is a process of its own, so each has a client of its own.
 func TestCommands(t *testing.T) { synctest.Test(t, testCommands) }
@@ -60,4 +64,16 @@ func testCommands(t *testing.T) {
 	_, err = sync("nonsense", "", "")
 	assert.ErrorIs(t, err, errUsage)
 	assert.Empty(t, fake.Violations())
+}
+
+// A flag behind the command is not the name of a profile.
+func TestArguments(t *testing.T) {
+	for _, args := range []string{"", "nonsense", "start -offline", "start kids -offline", "inspect kids box -offline", "start kids more", "status kids", "-offline"} {
+		said, code := programtest.Run(t, nil, strings.Fields(args)...)
+		assert.Equal(t, 2, code, args)
+		assert.Contains(t, said, "usage: sync", args)
+		assert.Contains(t, said, "Flags go before the command", args)
+	}
+	said, code := programtest.Run(t, nil, "manifest")
+	assert.Zero(t, code, said)
 }

@@ -37,6 +37,10 @@ func main() {
 	config := flag.String("config", "plexauth.json", "`file` that keeps the login")
 	offline := flag.Bool("offline", false, "use a fake plex.tv on this machine: no account, no network, nothing kept")
 	flag.Parse()
+	if flag.NArg() > 0 { // and all flags behind it
+		fmt.Fprintf(os.Stderr, "unexpected argument %q; see -h\n", flag.Arg(0))
+		os.Exit(2)
+	}
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
