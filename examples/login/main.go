@@ -159,7 +159,8 @@ func terminalQR(text string) (string, error) {
 	return b.String(), nil
 }
 
-// countdown keeps one line up to date, where out is a terminal.
+// countdown keeps one line up to date, where out is a terminal. It is short: a
+// narrow terminal would break it into a new line each second.
 func countdown(out io.Writer, pin *plexauth.Pin, ended <-chan struct{}) {
 	if f, ok := out.(*os.File); ok {
 		if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
@@ -171,7 +172,7 @@ func countdown(out io.Writer, pin *plexauth.Pin, ended <-chan struct{}) {
 	defer tick.Stop()
 	for {
 		left := max(0, time.Until(pin.ExpiresAt)).Round(time.Second)
-		fmt.Fprintf(out, "\r  Waiting for your approval ... %d:%02d left ", int(left.Minutes()), int(left.Seconds())%60)
+		fmt.Fprintf(out, "\r  Waiting ... %d:%02d left ", int(left.Minutes()), int(left.Seconds())%60)
 		select {
 		case <-tick.C:
 		case <-ended:

@@ -68,6 +68,9 @@ func TestOffline(t *testing.T) {
 		assert.Regexp(t, `Media server \w{8} at http://127\.0\.0\.1:\d+; there the account has the number 1\.`, said.String())
 		assert.Regexp(t, `\* http://127\.0\.0\.1:\d+ +answers`, said.String())
 		assert.NotContains(t, said.String(), "FAKE_", "a token")
+		countdown := regexp.MustCompile(`\r(  Waiting .*?)\r`).FindStringSubmatch(said.String())
+		require.NotNil(t, countdown, said.String())
+		assert.Less(t, len(countdown[1]), 30, "it fits a narrow terminal")
 	}
 }
 
