@@ -18,6 +18,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"syscall"
 	"time"
 
 	"github.com/plexauth/plexauth"
@@ -32,13 +33,18 @@ func main() {
 		fmt.Fprintf(os.Stderr, "unexpected argument %q; see -h\n", flag.Arg(0))
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	options := plexauth.Options{Store: plexauth.NewFileStore(*config)}
 	if *offline {
 		options.BaseURL = "http://127.0.0.1:32500"
 	}
-	if err := run(ctx, os.Stdout, options, *server); err != nil {
+	err := run(ctx, os.Stdout, options, *server)
+	if errors.Is(err, context.Canceled) {
+		fmt.Println("\nStopped. Run this again to go on: a code not yet confirmed stays good.")
+		os.Exit(130)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		if *offline && errors.Is(err, plexauth.ErrUnavailable) {
 			fmt.Fprintln(os.Stderr, "The fake plex.tv runs with: go run ./cmd/fakeplex -addr 127.0.0.1:32500")

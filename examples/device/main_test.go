@@ -18,6 +18,8 @@ import (
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
 
+func TestStops(t *testing.T) { programtest.Stops(t) }
+
 // Behind a word that means nothing, flags would mean nothing either.
 func TestArguments(t *testing.T) {
 	said, code := programtest.Run(t, nil, "foo", "-offline")

@@ -41,7 +41,7 @@ func main() {
 		fmt.Println("Stopped.")
 		os.Exit(130)
 	case errors.Is(err, context.Canceled):
-		fmt.Println("Stopped. The code stays good until it expires: run this again to go on.")
+		fmt.Println("Stopped. Run this again to go on: a code not yet confirmed stays good.")
 		os.Exit(130)
 	case errors.Is(err, plexauth.ErrUnavailable) && !*offline:
 		fmt.Fprintf(os.Stderr, "%v\nTo see the whole flow without a network: go run ./examples/login -offline\n", err)

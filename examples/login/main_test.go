@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"io"
 	"net/http"
 	"net/url"
@@ -14,10 +15,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/examples/internal/programtest"
 )
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
+
+func TestStops(t *testing.T) { programtest.Stops(t) }
 
 // Behind a word that means nothing, flags would mean nothing either.
 func TestArguments(t *testing.T) {
@@ -82,4 +86,23 @@ func TestOfflineSparesARealLogin(t *testing.T) {
 	after, err := os.ReadFile(config)
 	require.NoError(t, err)
 	assert.Equal(t, before, string(after))
+}
+
+// Who ends the input or the program in the middle of a line reads on in the next.
+func TestAskEndsItsLine(t *testing.T) {
+	servers := []plexauth.Server{{Name: "Attic"}}
+	var out strings.Builder
+	server, err := ask(t.Context(), strings.NewReader(""), &out, servers)
+	assert.NoError(t, err)
+	assert.Nil(t, server)
+	assert.Contains(t, out.String(), "later: \nNot chosen.")
+
+	out.Reset()
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	in, w := io.Pipe()
+	defer w.Close()
+	_, err = ask(ctx, in, &out, servers)
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Regexp(t, `later: \n$`, out.String())
 }

@@ -83,8 +83,12 @@ func ask(ctx context.Context, in io.Reader, out io.Writer, servers []plexauth.Se
 		fmt.Fprintf(out, "1 to %d, or nothing to decide later: ", len(servers))
 		select {
 		case <-ctx.Done():
+			fmt.Fprintln(out)
 			return nil, ctx.Err()
-		case line := <-lines:
+		case line, more := <-lines:
+			if !more {
+				fmt.Fprintln(out)
+			}
 			if line == "" {
 				fmt.Fprintln(out, "Not chosen. Run this again to choose.")
 				return nil, nil

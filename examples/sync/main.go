@@ -24,6 +24,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/plexauth/plexauth"
 )
@@ -50,7 +51,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, errUsage)
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	options := plexauth.Options{
 		Product: "plexauth sync example",
@@ -63,6 +64,10 @@ func main() {
 	auth, err := plexauth.New(options)
 	if err == nil {
 		err = run(ctx, auth, flag.Arg(0), flag.Arg(1), flag.Arg(2))
+	}
+	if errors.Is(err, context.Canceled) {
+		fmt.Fprintln(os.Stderr, "\nStopped.")
+		os.Exit(130)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

@@ -16,6 +16,8 @@ import (
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
 
+func TestStops(t *testing.T) { programtest.Stops(t, "start") }
+
 // Each command is a process of its own, so each has a client of its own.
 func TestCommands(t *testing.T) { synctest.Test(t, testCommands) }
 

@@ -7,9 +7,12 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -61,4 +64,19 @@ func Run(t *testing.T, signal os.Signal, args ...string) (said string, code int)
 	_ = program.Wait() // how it ended is in its code
 	close(ended)
 	return out.String(), program.ProcessState.ExitCode()
+}
+
+// Stops expects the program to end by itself on Ctrl-C and on a polite kill,
+// and to say so.
+func Stops(t *testing.T, args ...string) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("sends no signals")
+	}
+	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
+		said, code := Run(t, signal, args...)
+		assert.Equal(t, 130, code, signal)
+		assert.Contains(t, said, "Stopped.", signal)
+		assert.NotContains(t, said, "context canceled", signal)
+	}
 }
