@@ -73,7 +73,7 @@ func run(ctx context.Context, out io.Writer, addr, config string, offline bool) 
 	if err != nil {
 		return err
 	}
-	base := "http://" + listener.Addr().String()
+	base := baseURL(*listener.Addr().(*net.TCPAddr))
 	fmt.Fprintf(out, "The app:   %s/\nThe panel: %s/plex/  (user admin, password %s)\n", base, base, password)
 	if offline {
 		fmt.Fprintf(out, "The fake plex.tv: %s/  (alice owns a server, bob shares it, eve knows nobody)\n", o.BaseURL)
@@ -91,6 +91,14 @@ func run(ctx context.Context, out io.Writer, addr, config string, offline bool) 
 	}
 	<-down // Serve returns when Shutdown begins: requests may be under way still
 	return nil
+}
+
+// baseURL is where a browser on this machine finds what listens at an address.
+func baseURL(at net.TCPAddr) string {
+	if at.IP.IsUnspecified() { // the machine's every address is none to open
+		at.IP = net.IPv4(127, 0, 0, 1)
+	}
+	return "http://" + at.String()
 }
 
 // populate gives the fake plex.tv people and a server.

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"regexp"
 	"strings"
@@ -148,4 +149,16 @@ func TestRun(t *testing.T) {
 	assert.Contains(t, line, "303 See Other")
 	visitor.Close()
 	assert.NoError(t, <-done)
+}
+
+func TestBaseURL(t *testing.T) {
+	for at, want := range map[string]string{
+		"127.0.0.1:8080":   "http://127.0.0.1:8080",
+		"192.168.1.5:8080": "http://192.168.1.5:8080",
+		"[::1]:8080":       "http://[::1]:8080",
+		"0.0.0.0:8080":     "http://127.0.0.1:8080",
+		"[::]:8080":        "http://127.0.0.1:8080",
+	} {
+		assert.Equal(t, want, baseURL(*net.TCPAddrFromAddrPort(netip.MustParseAddrPort(at))), at)
+	}
 }
