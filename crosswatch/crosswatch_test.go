@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -153,48 +152,4 @@ func TestContext(t *testing.T) {
 	cancel()
 	err := s.Update(ctx, "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(`{}`), nil })
 	require.ErrorIs(t, err, context.Canceled)
-}
-
-// printed is all that prints a value and what it points to: formats, JSON, and a
-// failing test.
-func printed(v any) string {
-	var diff comparison
-	assert.Equal(&diff, []any{v}, []any{nil})
-	encoded, _ := json.Marshal(v)
-	return fmt.Sprintf("%v %+v %#v %s %s", v, v, v, encoded, diff)
-}
-
-// comparison is a testing.T that keeps what testify says.
-type comparison string
-
-func (c *comparison) Errorf(format string, args ...any) {
-	*c += comparison(fmt.Sprintf(format, args...))
-}
-
-// secret shows in whatever way it is printed, also by lines of 16 bytes.
-var secret = strings.Repeat("TEST_", 8)
-
-func tellsNothing(t *testing.T, text string) {
-	t.Helper()
-	for _, way := range []string{"%s", "% x", "%d", "%#v"} {
-		sign := strings.Trim(strings.TrimPrefix(fmt.Sprintf(way, []byte("TEST_")), "[]byte"), "[]{}")
-		assert.NotContains(t, text, sign)
-	}
-}
-
-// G13: a Store that looks after a login tells nothing of it.
-func TestPrintedStore(t *testing.T) {
-	dir := directory(t, "{}", k1)
-	synctest.Test(t, func(t *testing.T) {
-		s := open(t, dir)
-		for _, token := range []string{"", secret, secret + "2"} {
-			require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
-				return fmt.Appendf(nil, `{"account_token":%q}`, token), nil
-			}))
-		}
-		synctest.Wait() // until nothing but the clock moves
-		text := printed(s)
-		require.Contains(t, text, "FileStore")
-		tellsNothing(t, text)
-	})
 }

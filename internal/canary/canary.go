@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"maps"
+	"net/http"
 	"net/url"
 	"regexp"
 	"slices"
@@ -94,6 +95,22 @@ func (c *Set) Learn(doc []byte) {
 		c.Learn(b)
 	}
 }
+
+// Client returns next as a client into which no dump walks. It adds the tokens
+// and the ids of PINs that it sends.
+func (c *Set) Client(next *http.Client) *http.Client {
+	return &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+		c.Add("sent token", r.Header.Get("X-Plex-Token"))
+		if id, ok := strings.CutPrefix(r.URL.Path, "/api/v2/pins/"); ok {
+			c.Add("PIN id", id)
+		}
+		return next.Transport.RoundTrip(r)
+	})}
+}
+
+type transport func(*http.Request) (*http.Response, error)
+
+func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 // spellings are the ways in which a secret may show.
 func spellings(secret string) []string {
