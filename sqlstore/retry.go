@@ -34,22 +34,22 @@ type final struct{ error }
 // failure is an error of the database. Its text says no more than is known to
 // be safe: drivers quote parameters, and a parameter is the document. Is and As
 // reach the cause; Unwrap does not, so that nobody prints it by walking the
-// chain.
+// chain. It is a function, so that nobody dumps it.
 type failure struct {
 	op    string
-	cause error
+	cause func() error
 }
 
-func failed(op string, cause error) error { return &failure{op, cause} }
+func failed(op string, cause error) error { return &failure{op, func() error { return cause }} }
 
 func (e *failure) Error() string {
-	return fmt.Sprintf("%v: sqlstore: %s: %s", plexauth.ErrStore, e.op, describe(e.cause))
+	return fmt.Sprintf("%v: sqlstore: %s: %s", plexauth.ErrStore, e.op, describe(e.cause()))
 }
 
 func (e *failure) GoString() string     { return e.Error() }
 func (e *failure) Unwrap() error        { return plexauth.ErrStore }
-func (e *failure) Is(target error) bool { return errors.Is(e.cause, target) }
-func (e *failure) As(target any) bool   { return errors.As(e.cause, target) }
+func (e *failure) Is(target error) bool { return errors.Is(e.cause(), target) }
+func (e *failure) As(target any) bool   { return errors.As(e.cause(), target) }
 
 // ended is the error for a ctx that is over.
 func ended(ctx context.Context) error {
@@ -119,7 +119,7 @@ func classify(err error) class {
 	if !errors.As(err, &f) {
 		return forGood
 	}
-	if state := sqlState(f.cause); state != "" {
+	if state := sqlState(f.cause()); state != "" {
 		switch state {
 		case "40001", "40P01", "55P03", // serialization failure, deadlock, lock not available
 			"23505", "42P07": // two replicas made the table at once
@@ -133,7 +133,7 @@ func classify(err error) class {
 		}
 		return forGood
 	}
-	if code, ok := sqliteCode(f.cause); ok {
+	if code, ok := sqliteCode(f.cause()); ok {
 		switch code {
 		case 5, 6: // busy, locked
 			return busy
@@ -143,7 +143,7 @@ func classify(err error) class {
 		return forGood
 	}
 	// Not every SQLite driver tells its code without being imported.
-	if strings.Contains(f.cause.Error(), "is locked") {
+	if strings.Contains(f.cause().Error(), "is locked") {
 		return busy
 	}
 	return broken

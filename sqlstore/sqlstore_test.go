@@ -348,39 +348,3 @@ func TestRowStaysSmall(t *testing.T) {
 	assert.Equal(t, `{"n":300}`, f.row("plex").document)
 	assert.Len(t, strings.Fields(f.row("plex").writes), 32)
 }
-
-// printed is all that prints a value and what it points to: formats, JSON, and a
-// failing test.
-func printed(v any) string {
-	var diff comparison
-	assert.Equal(&diff, []any{v}, []any{nil})
-	encoded, _ := json.Marshal(v)
-	return fmt.Sprintf("%v %+v %#v %s %s", v, v, v, encoded, diff)
-}
-
-// comparison is a testing.T that keeps what testify says.
-type comparison string
-
-func (c *comparison) Errorf(format string, args ...any) {
-	*c += comparison(fmt.Sprintf(format, args...))
-}
-
-// secret shows in whatever way it is printed, also by lines of 16 bytes.
-var secret = strings.Repeat("TEST_", 8)
-
-func tellsNothing(t *testing.T, text string) {
-	t.Helper()
-	for _, way := range []string{"%s", "% x", "%d", "%#v"} {
-		sign := strings.Trim(strings.TrimPrefix(fmt.Sprintf(way, []byte("TEST_")), "[]byte"), "[]{}")
-		assert.NotContains(t, text, sign)
-	}
-}
-
-// G13: a Store tells nothing of what its database keeps in memory.
-func TestPrintedStore(t *testing.T) {
-	s := open(t, newFakeDB())
-	require.NoError(t, s.Update(t.Context(), "plex", becomes(`{"account_token":"`+secret+`"}`)))
-	text := printed(s)
-	require.Contains(t, text, "plexauth_config")
-	tellsNothing(t, text)
-}
