@@ -73,12 +73,14 @@ const biggestBody = 64 << 10
 // proxy, tls, timeout, status, content. No answer holds a token, and none
 // speaks of a first run while the store cannot be read.
 //
-// POSTs must come from the same origin or from one of TrustedOrigins; a body
-// is a JSON object of 64 KiB at most, or nothing.
+// POSTs, and GETs of status, servers and users, must come from the same origin
+// or from one of TrustedOrigins. The body of a POST is a JSON object of 64 KiB at
+// most, or nothing. What servers and users list is kept for 15 seconds.
 func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 	h := &panel{
 		PlexAuth: p, ctx: ctx,
-		wake: make(chan struct{}, 1), starting: make(chan struct{}, 1), reading: make(chan struct{}, 1), listing: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), starting: make(chan struct{}, 1), reading: make(chan struct{}, 1),
+		serverList: list[Server]{asking: make(chan struct{}, 1)}, userList: list[HomeUser]{asking: make(chan struct{}, 1)},
 		changed: make(chan struct{}),
 	}
 	for _, o := range p.options.TrustedOrigins {
@@ -90,9 +92,9 @@ func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 		"view.js":    {http.MethodGet, panelAsset("view.js", "text/javascript; charset=utf-8")},
 		"panel.css":  {http.MethodGet, panelAsset("panel.css", "text/css; charset=utf-8")},
 		"qr.svg":     {http.MethodGet, h.qr},
-		"status":     {http.MethodGet, h.status},
-		"servers":    {http.MethodGet, h.servers},
-		"users":      {http.MethodGet, h.users},
+		"status":     {http.MethodGet, h.own(h.status)},
+		"servers":    {http.MethodGet, h.own(h.servers)},
+		"users":      {http.MethodGet, h.own(h.users)},
 		"start":      {http.MethodPost, h.start},
 		"cancel":     {http.MethodPost, h.cancel},
 		"disconnect": {http.MethodPost, h.disconnect},
@@ -126,7 +128,7 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !h.knowsHost(r):
 		fail(w, &problem{status: http.StatusForbidden, Word: "host", Message: "This program does not go by this name. Open it by one of its own, or add this one to TrustedOrigins."})
 	case h.protect.Check(r) != nil || !h.knowsOrigin(r):
-		fail(w, &problem{status: http.StatusForbidden, Word: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."})
+		fail(w, crossOrigin)
 	case r.URL.Path == "" && !strings.HasSuffix(seenPath(r), "/"): // without its slash relative links would miss
 		addSlash(w, r)
 	case !known:
@@ -157,6 +159,22 @@ func seenPath(r *http.Request) string {
 	}
 	return "/"
 }
+
+// own serves a GET to pages of the same origin only. Anybody's page may have an
+// image from here, and plex.tv would be asked for it.
+func (h *panel) own(serve http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		post := r.WithContext(r.Context())
+		post.Method = http.MethodPost // CrossOriginProtection lets every GET pass
+		if h.protect.Check(post) != nil {
+			fail(w, crossOrigin)
+			return
+		}
+		serve(w, r)
+	}
+}
+
+var crossOrigin = &problem{status: http.StatusForbidden, Word: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."}
 
 var stopping = &problem{status: http.StatusServiceUnavailable, Word: "stopped", Message: "The program is stopping. Reload this page when it runs again."}
 

@@ -184,6 +184,41 @@ func TestPanelBadRequests(t *testing.T) {
 	})
 }
 
+// G12: what plex.tv is asked for is not to be had by an image on somebody's page; a
+// link to the panel's own page works from everywhere.
+func TestPanelOtherSite(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.TrustedOrigins = []string{"https://app.example"} }))
+		asked := len(w.plex.Requests())
+		ask := func(path, site, origin string) *httptest.ResponseRecorder {
+			return f.do(http.MethodGet, path, "", func(r *http.Request) {
+				r.Host = "app.example"
+				for k, v := range map[string]string{"Sec-Fetch-Site": site, "Origin": origin} {
+					if v != "" {
+						r.Header.Set(k, v)
+					}
+				}
+			})
+		}
+		for _, path := range []string{"/status", "/servers", "/users"} {
+			f.refused(ask(path, "cross-site", ""), http.StatusForbidden, "cross_origin")
+			f.refused(ask(path, "same-site", ""), http.StatusForbidden, "cross_origin")
+			f.refused(ask(path, "cross-site", "https://evil.example"), http.StatusForbidden, "cross_origin")
+			f.refused(ask(path, "", "http://evil.example"), http.StatusForbidden, "cross_origin")
+		}
+		assert.Equal(t, http.StatusOK, ask("/", "cross-site", "").Code)
+		assert.Len(t, w.plex.Requests(), asked)
+		for _, path := range []string{"/status", "/servers", "/users"} {
+			for _, site := range []string{"", "none", "same-origin"} {
+				assert.Equal(t, http.StatusOK, ask(path, site, "").Code, "%s %q", path, site)
+			}
+			assert.Equal(t, http.StatusOK, ask(path, "cross-site", "https://app.example").Code)
+		}
+	})
+}
+
 // Behind a proxy that rewrites Host.
 func TestPanelTrustedOrigins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

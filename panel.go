@@ -20,7 +20,7 @@ const (
 	refresh      = time.Second // how old what a long poll goes by may be
 	longestWait  = 30 * time.Second
 	inspectAfter = 45 * time.Second
-	keepServers  = 15 * time.Second // for other tabs
+	keepList     = 15 * time.Second // for other tabs
 	verdict      = 15 * time.Second // after a PIN's expiry: until then it is known how the login ended
 	saveAlarm    = 2 * time.Second  // how long a save may take before somebody is told
 )
@@ -28,14 +28,14 @@ const (
 // panel is the HTTP side of one profile.
 type panel struct {
 	*PlexAuth
-	ctx      context.Context
-	protect  http.CrossOriginProtection
-	routes   map[string]panelRoute
-	wake     chan struct{} // tells the waiter that there may be a PIN
-	starting chan struct{} // holds whoever starts
-	listing  chan struct{} // holds whoever asks for the servers, and guards listed
-	listed   serverList
-	reading  chan struct{} // holds whoever reads the store for all
+	ctx        context.Context
+	protect    http.CrossOriginProtection
+	routes     map[string]panelRoute
+	wake       chan struct{} // tells the waiter that there may be a PIN
+	starting   chan struct{} // holds whoever starts
+	serverList list[Server]
+	userList   list[HomeUser]
+	reading    chan struct{} // holds whoever reads the store for all
 
 	mu      sync.Mutex    // guards the rest, never held while waiting
 	waiting bool          // the waiter looks after a login
@@ -352,18 +352,19 @@ func (h *panel) qr(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(svg)
 }
 
-// serverList is what plex.tv listed last, and for which token.
-type serverList struct {
-	at      time.Time
-	token   string // its fingerprint
-	servers []Server
+// list is what plex.tv listed last, and for which token.
+type list[T any] struct {
+	asking chan struct{} // holds whoever asks plex.tv, and guards the rest
+	at     time.Time
+	token  string // its fingerprint
+	kept   []T
 }
 
-// listServers asks plex.tv once for all tabs.
-func (h *panel) listServers(ctx context.Context) ([]Server, error) {
+// get asks plex.tv once for all tabs.
+func (l *list[T]) get(ctx context.Context, h *panel, ask func(context.Context) ([]T, error)) ([]T, error) {
 	select {
-	case h.listing <- struct{}{}:
-		defer func() { <-h.listing }()
+	case l.asking <- struct{}{}:
+		defer func() { <-l.asking }()
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
@@ -371,23 +372,23 @@ func (h *panel) listServers(ctx context.Context) ([]Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if l := h.listed; l.token == fingerprint(t) && time.Since(l.at) < keepServers {
-		return l.servers, nil
+	if l.token == fingerprint(t) && time.Since(l.at) < keepList {
+		return l.kept, nil
 	}
-	servers, err := h.Servers(ctx)
+	found, err := ask(ctx)
 	if err != nil {
 		return nil, err
 	}
-	h.listed = serverList{time.Now(), fingerprint(t), servers}
-	return servers, nil
+	l.at, l.token, l.kept = time.Now(), fingerprint(t), append([]T{}, found...)
+	return l.kept, nil
 }
 
 func (h *panel) servers(w http.ResponseWriter, r *http.Request) {
-	servers, err := h.listServers(r.Context())
-	respond(w, map[string]any{"servers": append([]Server{}, servers...)}, err)
+	servers, err := h.serverList.get(r.Context(), h, h.Servers)
+	respond(w, map[string]any{"servers": servers}, err)
 }
 
 func (h *panel) users(w http.ResponseWriter, r *http.Request) {
-	users, err := h.HomeUsers(r.Context())
-	respond(w, map[string]any{"users": append([]HomeUser{}, users...)}, err)
+	users, err := h.userList.get(r.Context(), h, h.HomeUsers)
+	respond(w, map[string]any{"users": users}, err)
 }

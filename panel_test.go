@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -252,20 +253,39 @@ func (s *tallyStore) Load(ctx context.Context, namespace string) (json.RawMessag
 	return s.ConfigStore.Load(ctx, namespace)
 }
 
-// Nor for its list of servers.
+// G12: nor for its lists, each of which is asked for once, and anew for another
+// account.
 func TestPanelManyLists(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		f := openPanel(t, w.PlexAuth)
-		asked := len(w.plex.Requests())
-		var tabs sync.WaitGroup
-		for range 100 {
-			tabs.Go(func() { assert.Equal(t, http.StatusOK, f.do(http.MethodGet, "/servers", "").Code) })
-		}
-		tabs.Wait()
-		assert.Len(t, w.plex.Requests(), asked+1)
-	})
+	for _, path := range []string{"/servers", "/users"} {
+		t.Run(path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Alice's", Offline: true})
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				f := openPanel(t, w.PlexAuth)
+				asked := len(w.plex.Requests())
+				var tabs sync.WaitGroup
+				for range 100 {
+					tabs.Go(func() {
+						rec := f.do(http.MethodGet, path, "")
+						assert.Equal(t, http.StatusOK, rec.Code)
+						assert.Contains(t, strings.ToLower(rec.Body.String()), "alice")
+					})
+				}
+				tabs.Wait()
+				assert.Len(t, w.plex.Requests(), asked+1)
+
+				w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
+				rec := f.do(http.MethodGet, path, "")
+				assert.Equal(t, http.StatusOK, rec.Code)
+				assert.NotContains(t, strings.ToLower(rec.Body.String()), "alice")
+				time.Sleep(15 * time.Second)
+				asked = len(w.plex.Requests())
+				f.do(http.MethodGet, path, "")
+				assert.Len(t, w.plex.Requests(), asked+1, "it is not kept for long")
+			})
+		})
+	}
 }
 
 // Each kind of trouble has its word, while a login waits and when it begins.
