@@ -25,8 +25,8 @@ import (
 // order, the spelling of numbers, a line ending of Windows stay as they are.
 // Of duplicate members the last counts. A file that is missing is a first run
 // and is made with mode 0600, in a directory made with mode 0700 if need be. A
-// file that is empty, cut short or not a JSON object is [ErrCorruptConfig] with
-// line and column; it is left alone. Every error but that of an edit matches
+// file that is empty, cut short, not UTF-8 or not a JSON object is
+// [ErrCorruptConfig] with line and column; it is left alone. Every error but that of an edit matches
 // [ErrStore], none quotes what is in the file.
 //
 // # Writing

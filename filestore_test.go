@@ -193,6 +193,7 @@ func TestFileStoreCorrupt(t *testing.T) {
 		"NULs":             {strings.Repeat("\x00", 64), "line 1, column 1"},
 		"NULs behind":      {"{\"plex\":{}}\n\x00\x00", "line 2, column 1"},
 		"BOM":              {"\xef\xbb\xbf{\"plex\":{\"account_token\":\"" + secret + "\"}}", "byte order mark"},
+		"Latin-1":          {"{\"plex\":{},\n\"label\":\"" + secret + " caf\xe9\"}", "line 2, column 33: not UTF-8"},
 		"two documents":    {"{\"plex\":{}}\n{\"" + secret + "\":1}", "line 2, column 1"},
 		"comment":          {"{\n// " + secret + "\n}", "line 2, column 1"},
 		"NaN, of Python's": {"{\"ratio\": NaN, \"plex\": {}}", "line 1, column 11"},
@@ -344,9 +345,15 @@ func TestFileStoreFailingEdit(t *testing.T) {
 	mine := errors.New("no")
 	err := store.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(`{}`), mine })
 	require.ErrorIs(t, err, mine)
-	for _, bad := range []string{"[]", "null", "{", "7", `{"a":1}{}`, " "} {
+	for _, bad := range []string{"[]", "null", "{", "7", `{"a":1}{}`, " ", "{\"a\":\"\xff\"}", "{\"\xff\":1}"} {
 		err = store.Update(t.Context(), "plex", becomes(bad))
 		require.ErrorIs(t, err, plexauth.ErrStore, bad)
+	}
+	const deepest = 10_000                         // that encoding/json reads, the file's own object included
+	for _, name := range []string{"plex", "new"} { // G18: what is written can be read
+		err = store.Update(t.Context(), name, becomes(strings.Repeat(`{"a":`, deepest-1)+"{}"+strings.Repeat("}", deepest-1)))
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		require.ErrorContains(t, err, "nested too deep")
 	}
 	err = store.Update(t.Context(), "new", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage{}, nil })
 	require.ErrorIs(t, err, plexauth.ErrStore, "empty but not nil")

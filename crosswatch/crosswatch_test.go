@@ -135,7 +135,7 @@ func TestEditedNoObject(t *testing.T) {
 	const config = `{"plex":{"a":1}}`
 	dir := directory(t, config, "")
 	s := open(t, dir)
-	for _, bad := range []string{`{"account_token":"TEST_a"}}`, `{"account_token":"TEST_a"`, `["TEST_a"]`, "null", ""} {
+	for _, bad := range []string{`{"account_token":"TEST_a"}}`, `{"account_token":"TEST_a"`, `["TEST_a"]`, "null", "", "{\"account_token\":\"TEST_\xff\"}"} {
 		err := s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(bad), nil })
 		require.ErrorIs(t, err, plexauth.ErrStore, bad)
 		assert.NotErrorIs(t, err, plexauth.ErrCorruptConfig, bad)

@@ -79,7 +79,6 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/internal/ordered"
@@ -352,17 +351,13 @@ func (s *Store) landed(ctx context.Context, namespace string, old row, mark stri
 	return err == nil && r.has(mark)
 }
 
-// checkEdited refuses what an edit must not return, and what the databases
-// would not keep byte for byte.
+// checkEdited refuses what an edit must not return.
 func checkEdited(next json.RawMessage) error {
 	if next == nil {
 		return nil
 	}
 	if err := ordered.Check(next); err != nil {
 		return fmt.Errorf("%w: sqlstore: the edit returned no JSON object: %w", plexauth.ErrStore, err)
-	}
-	if !utf8.Valid(next) {
-		return fmt.Errorf("%w: sqlstore: the edit returned a document that is not UTF-8", plexauth.ErrStore)
 	}
 	return nil
 }

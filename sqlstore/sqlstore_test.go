@@ -297,7 +297,7 @@ func TestUpdateCancelledAfterLostAnswer(t *testing.T) {
 
 // G18: what is no object is an error and is left alone.
 func TestCorrupt(t *testing.T) {
-	for _, doc := range []string{"", " ", "[]", `"TEST_STORED_SECRET"`, `{"account_token":"TEST_STORED_SECRET`, "7"} {
+	for _, doc := range []string{"", " ", "[]", `"TEST_STORED_SECRET"`, `{"account_token":"TEST_STORED_SECRET`, "7", "{\"account_token\":\"TEST_STORED_SECRET\xff\"}"} {
 		f := newFakeDB()
 		s := open(t, f)
 		f.rows["plex"] = fakeRow{doc, 3, ""}
@@ -320,6 +320,7 @@ func TestNotUTF8(t *testing.T) {
 	f := newFakeDB()
 	err := open(t, f).Update(t.Context(), "plex", becomes("{\"a\":\"\xff\"}"))
 	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "not UTF-8")
 	assert.Empty(t, f.rows)
 }
 

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -153,7 +154,7 @@ func Check(data []byte) error {
 	switch {
 	case len(data) == 0:
 		return errEmpty
-	case !json.Valid(data):
+	case !json.Valid(data), !utf8.Valid(data): // which encoding/json lets pass, and Python does not
 		return locate(data)
 	case data[skipSpace(data, 0)] != '{':
 		return ErrNotObject
@@ -165,20 +166,34 @@ func Check(data []byte) error {
 func locate(data []byte) error {
 	var v json.RawMessage
 	err := json.Unmarshal(data, &v)
-	offset, reason := len(data), "the document ends too early"
 	var syntax *json.SyntaxError
-	if errors.As(err, &syntax) && int(syntax.Offset) < len(data) {
-		offset, reason = int(syntax.Offset), "not valid JSON"
-	} else if len(bytes.TrimSpace(data)) == 0 {
-		reason = "the document is empty"
-	} else if syntax != nil && syntax.Error() != "unexpected end of JSON input" {
-		offset, reason = int(syntax.Offset), "not valid JSON"
-	}
-	if bytes.HasPrefix(data, []byte("\xef\xbb\xbf")) {
+	errors.As(err, &syntax)
+	offset, reason := len(data), "the document ends too early"
+	switch {
+	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
 		offset, reason = 1, "the document begins with a byte order mark"
+	case len(bytes.TrimSpace(data)) == 0:
+		reason = "the document is empty"
+	case err == nil:
+		offset, reason = 1+validUTF8(data), "not UTF-8"
+	case syntax != nil && strings.HasSuffix(syntax.Error(), "exceeded max depth"):
+		offset, reason = int(syntax.Offset), "nested too deep"
+	case syntax != nil && syntax.Error() != "unexpected end of JSON input":
+		offset, reason = int(syntax.Offset), "not valid JSON"
 	}
 	line, column := Position(data, min(max(offset-1, 0), len(data)))
 	return &SyntaxError{Line: line, Column: column, Reason: reason}
+}
+
+// validUTF8 is how much of data is UTF-8.
+func validUTF8(data []byte) int {
+	for i := 0; ; {
+		r, n := utf8.DecodeRune(data[i:])
+		if r == utf8.RuneError && n < 2 {
+			return i
+		}
+		i += n
+	}
 }
 
 // Position is the line and the column of data[offset], both from 1; the column

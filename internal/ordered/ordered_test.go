@@ -1,6 +1,7 @@
 package ordered_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -32,11 +33,14 @@ func TestMemberRange(t *testing.T) {
 
 func TestParseErrors(t *testing.T) {
 	for doc, want := range map[string]string{
-		"":                        "line 1, column 1: the document is empty",
-		"{\n  \"a\": 1,\n  oops}": "line 3, column 3: not valid JSON",
-		"{\"a\":":                 "line 1, column 5: the document ends too early",
-		"\xef\xbb\xbf{}":          "line 1, column 1: the document begins with a byte order mark",
-		"{} {}":                   "line 1, column 4: not valid JSON",
+		"":                          "line 1, column 1: the document is empty",
+		"{\n  \"a\": 1,\n  oops}":   "line 3, column 3: not valid JSON",
+		"{\"a\":":                   "line 1, column 5: the document ends too early",
+		"\xef\xbb\xbf{}":            "line 1, column 1: the document begins with a byte order mark",
+		"{} {}":                     "line 1, column 4: not valid JSON",
+		"{\"é\":\n\"a\xffb\xff\"}":  "line 2, column 3: not UTF-8",
+		"{\"\ufffd\":\"\xe2\x82\"}": "line 1, column 9: not UTF-8", // a character cut short
+		strings.Repeat(`{"a":`, 10_001) + "1" + strings.Repeat("}", 10_001): "line 1, column 50001: nested too deep",
 	} {
 		_, err := ordered.Parse([]byte(doc))
 		var syntax *ordered.SyntaxError

@@ -3,6 +3,7 @@ package ordered
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 )
 
 // Replace returns the document doc with value as its member key, and every
@@ -23,6 +24,9 @@ func Replace(doc []byte, key string, value json.RawMessage) ([]byte, error) {
 		return o.cut(doc, key), nil
 	}
 	if err := Check(value); err != nil {
+		return nil, err
+	}
+	if err := Check(slices.Concat([]byte(`{"":`), value, []byte("}"))); err != nil { // a level deeper
 		return nil, err
 	}
 	var pretty bytes.Buffer
