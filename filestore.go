@@ -32,8 +32,8 @@ import (
 // # Writing
 //
 // An Update takes a lock, reads, edits, writes a new file beside the old one,
-// syncs it to the disk, gives it the old one's mode and owner, puts it in the
-// old one's place and syncs the directory. At any moment, also after a power
+// syncs it to the disk, gives it the old one's mode, owner and POSIX ACL, puts it
+// in the old one's place and syncs the directory. At any moment, also after a power
 // cut, the file is entirely the old one or entirely the new one. Nothing is
 // ever written in place, so the directory must be writable and a single file
 // mounted into a container cannot be updated: mount its directory. Run by root
@@ -62,8 +62,9 @@ import (
 //
 // # Operating systems
 //
-// Linux and macOS do all of this; on macOS Check cannot tell a single file
-// that is mounted. Windows has no owner and mode to keep (a new file inherits
+// Linux and macOS do all of this, but on macOS no ACL is kept and Check cannot
+// tell a single file that is mounted. On Linux an ACL that cannot be copied (that
+// needs /proc) leaves the group nothing. Windows has no owner and mode to keep (a new file inherits
 // the directory's permissions) and no way to sync a directory; a file that
 // another program has open cannot be replaced there, so that is tried for two
 // seconds.

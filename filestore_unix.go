@@ -34,10 +34,17 @@ func keepOwner(f *os.File, path string, old fs.FileInfo) error {
 			return err
 		}
 	}
-	if old != nil && old.Mode().Perm() != now.Mode().Perm() {
-		return f.Chmod(old.Mode().Perm())
+	if old == nil {
+		return nil
 	}
-	return nil
+	mode := old.Mode().Perm()
+	if !copyACL(f, path) {
+		mode &^= 0o070 // the most that an ACL gives to anybody: what the group has is not known
+	}
+	if now, err = f.Stat(); err != nil || now.Mode().Perm() == mode {
+		return err
+	}
+	return f.Chmod(mode)
 }
 
 // shareLock gives a new lock file to all who may replace path, as far as
