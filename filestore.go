@@ -132,13 +132,18 @@ func (s *FileStore) Update(ctx context.Context, namespace string, edit func(curr
 // step: it takes the lock, reads the file, and writes, syncs and removes a file
 // as large as the next one would be. Its errors name the path, the user and the
 // mode, and say what to do, for: a read-only mount, a wrong owner or mode, a
-// single file that is mounted (on Linux), a file system without locks, a full
-// disk or quota, a corrupt file. It leaves nothing behind but the lock file
-// and, on a first run, the directory.
+// single file that is mounted (on Linux), an immutable file or directory, a
+// file system without locks, a full disk or quota, a corrupt file. It leaves
+// nothing behind but the lock file and, on a first run, the directory.
 func (s *FileStore) Check(ctx context.Context) error {
 	return s.locked(ctx, func(_ *os.File, f *configFile) error {
 		if isMountPoint(f.path) {
 			return explain(f.path, errMounted)
+		}
+		if f.info != nil {
+			if err := findImmutable(f.path); err != nil {
+				return explain(f.path, err)
+			}
 		}
 		const room = 4096 // for what the next Update adds
 		temp, err := writeTemp(f.path, append(f.data, make([]byte, room)...), f.info)

@@ -40,6 +40,8 @@ func shareLock(*os.File, string) {}
 
 func shareDir(string) {}
 
+func findImmutable(string) error { return nil }
+
 func isMountPoint(string) bool { return false }
 
 func lockHolder(string) string { return "" }

@@ -87,9 +87,12 @@ func diagnose(path string, err error) (facts, remedy string) {
 			break
 		}
 	}
-	lockSeen := ""
-	if failed := (*fs.PathError)(nil); errors.As(err, &failed) && failed.Path == lock {
-		lockSeen = describe(lock)
+	lockSeen, op := "", ""
+	if failed := (*fs.PathError)(nil); errors.As(err, &failed) {
+		op = failed.Op
+		if failed.Path == lock {
+			lockSeen = describe(lock)
+		}
 	}
 	facts = fmt.Sprintf("run by uid %d gid %d%s%s%s", os.Geteuid(), os.Getegid(), seen, describe(path), lockSeen)
 	is := func(errnos ...syscall.Errno) bool {
@@ -113,12 +116,28 @@ func diagnose(path string, err error) (facts, remedy string) {
 		remedy = "the file system of " + dir + " has no working locks, use a local disk or mount it with locks"
 	case is(syscall.EACCES) && lockSeen != "":
 		remedy = fmt.Sprintf("let uid %d open the lock file: give it to the owner and group of the file, with mode 0660", os.Geteuid())
+	case is(syscall.EPERM) && (op == "open" || os.Geteuid() == 0 && op != "chown" && op != "chmod"):
+		remedy = "it or its directory is immutable, see lsattr: undo it with chattr -i -a, on macOS with chflags nouchg"
 	case is(syscall.EACCES, syscall.EPERM):
 		remedy = fmt.Sprintf("let uid %d read the file, write to its directory and keep its owner and group: chown both to that user, or run as the owner", os.Geteuid())
 	case is(syscall.ENOTDIR, syscall.ENOENT):
 		remedy = "see that " + dir + " is a directory"
 	}
 	return facts, remedy
+}
+
+// findImmutable is what the system says of a file that not even its owner may
+// replace, be it by chattr +i or +a; nil for any other. Whether its mode lets it be
+// written (EACCES) says nothing: a rename asks the directory.
+func findImmutable(path string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	switch {
+	case err == nil:
+		return f.Close()
+	case errors.Is(err, syscall.EPERM):
+		return err
+	}
+	return nil
 }
 
 // isMountPoint reports whether path itself is mounted, which only Linux tells.

@@ -1,0 +1,79 @@
+package integration_test
+
+import (
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+const immutable, appendOnly = 0x10, 0x20 // chattr +i, +a
+
+// flag is chattr: it gives a file this flag alone, 0 for none.
+func flag(path string, value int) error {
+	const set = 0x40086602 // FS_IOC_SETFLAGS
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, f.Fd(), set, uintptr(unsafe.Pointer(&value))); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+// flaggedDir is a directory whose files take these flags.
+func flaggedDir(t *testing.T) string {
+	t.Helper()
+	var reason error
+	for _, parent := range []string{"", "/dev/shm"} {
+		dir, err := os.MkdirTemp(parent, "plexauth")
+		if reason = err; err != nil {
+			continue
+		}
+		t.Cleanup(func() { _ = os.RemoveAll(dir) })
+		if reason = flag(dir, immutable); reason == nil {
+			require.NoError(t, flag(dir, 0))
+			return dir
+		}
+	}
+	lacks(t, "root, and a file system with immutable files: "+reason.Error())
+	return ""
+}
+
+// G17: what not even root may replace, as its mode does not say.
+func TestFileStoreImmutable(t *testing.T) {
+	dir := flaggedDir(t)
+	path := filepath.Join(dir, "config.json")
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
+	works(t, path)
+	for name, row := range map[string]struct {
+		path  string
+		value int
+	}{
+		"file":             {path, immutable},
+		"append-only file": {path, appendOnly},
+		"directory":        {dir, immutable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.NoError(t, flag(row.path, row.value))
+			defer func() { require.NoError(t, flag(row.path, 0)) }()
+			refuses(t, path, "operation not permitted", "chattr -i -a")
+		})
+		works(t, path)
+	}
+	require.NoError(t, flag(dir, appendOnly))
+	err := plexauth.NewFileStore(path).Check(t.Context())
+	require.NoError(t, flag(dir, 0))
+	require.ErrorContains(t, err, "chattr -i -a")
+	works(t, path) // and what Check could not take away is gone
+	entries, err := os.ReadDir(dir)
+	require.NoError(t, err)
+	require.Len(t, entries, 2)
+}
