@@ -40,7 +40,7 @@ type change struct {
 	old       []json.RawMessage // what an old copy can bring back; nil: absent
 	value     json.RawMessage   // what it shall be; nil: absent
 	turn      int64             // of the Update that made it
-	name      string            // of that Update
+	names     []string          // of that Update, and of those that repeated it
 	before    revision          // of what an old copy can be
 	bare      []string          // origins that an old copy without a revision can have
 	looks     int               // made so far
@@ -74,6 +74,9 @@ func (w *watch) expect(u written) {
 	for _, r := range u.repeated {
 		if c := w.changes()[id(u.namespace, r.path)]; c != nil {
 			c.repeated++
+			if c.turn == r.turn {
+				c.names = append(c.names, u.made[0])
+			}
 		}
 	}
 	if w.closed {
@@ -100,7 +103,7 @@ func (w *watch) expect(u written) {
 			c.bare = latest(append(c.bare, origin))
 		}
 		if u.turn > c.turn {
-			c.turn, c.value, c.name = u.turn, to, u.made[0]
+			c.turn, c.value, c.names = u.turn, to, u.made[:1:1]
 		}
 		c.looks, c.repeated, c.due = 0, 0, time.Now().Add(firstLook)
 	}
@@ -220,7 +223,7 @@ func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) []
 // One that has lost its revision and its identifier was reset: that is a disconnect
 // in CrossWatch. One that has been through very many Updates since may have seen it.
 func (c *change) unseen(found revision, origin string) bool {
-	if slices.Contains(found, c.name) {
+	if found.shares(c.names) {
 		return false
 	}
 	return found.shares(c.before) || len(found) < longest && slices.Contains(c.bare, origin)

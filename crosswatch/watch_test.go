@@ -145,37 +145,47 @@ func TestSettingsSavedInBrowser(t *testing.T) {
 // What somebody changes in the present file is not fought, whatever it is:
 // only an old copy gives itself away.
 func TestDeliberateChange(t *testing.T) {
-	dir := directory(t, `{"plex":{"account_token":"","client_id":"c","instances":{"P":{"account_token":""}},"_plexauth_revision":"386d0000-a1b2"}}`, k1)
-	synctest.Test(t, func(t *testing.T) {
-		s, err := crosswatch.Open(dir)
-		require.NoError(t, err)
-		defer s.Close()
-		assert.NotContains(t, load(t, s), "revision", "callers do not see it")
-		theirs := &running{dir: dir}
-		for name, take := range map[string]func(plex map[string]any){
-			"a disconnected profile": func(plex map[string]any) {
-				plex["instances"].(map[string]any)["P"] = map[string]any{"account_token": ""}
-			},
-			"a reset": func(plex map[string]any) {
-				clear(plex)
-				plex["account_token"] = ""
-				plex["instances"] = map[string]any{"P": map[string]any{"account_token": ""}}
-			},
-			"a third value": func(plex map[string]any) {
-				plex["instances"].(map[string]any)["P"] = map[string]any{"account_token": "TEST_third"}
-			},
-		} {
-			require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
-				return json.RawMessage(`{"account_token":"","client_id":"c","instances":{"P":{"account_token":"TEST_a"}}}`), nil
-			}))
-			m := theirs.read(t)
-			take(m["plex"].(map[string]any))
-			theirs.write(t, m)
-			assert.NotContains(t, load(t, s), "TEST_a", name)
-			time.Sleep(2 * time.Minute)
-			assert.NotContains(t, load(t, s), "TEST_a", name)
+	for name, take := range map[string]func(plex map[string]any){
+		"a disconnected profile": func(plex map[string]any) {
+			plex["instances"].(map[string]any)["P"] = map[string]any{"account_token": ""}
+		},
+		"a reset": func(plex map[string]any) {
+			clear(plex)
+			plex["account_token"] = ""
+			plex["instances"] = map[string]any{"P": map[string]any{"account_token": ""}}
+		},
+		"a third value": func(plex map[string]any) {
+			plex["instances"].(map[string]any)["P"] = map[string]any{"account_token": "TEST_third"}
+		},
+	} {
+		for _, repeated := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s, repeated %v", name, repeated), func(t *testing.T) {
+				dir := directory(t, `{"plex":{"account_token":"","client_id":"c","instances":{"P":{"account_token":""}},"_plexauth_revision":"386d0000-a1b2"}}`, k1)
+				synctest.Test(t, func(t *testing.T) {
+					s, err := crosswatch.Open(dir)
+					require.NoError(t, err)
+					defer s.Close()
+					assert.NotContains(t, load(t, s), "revision", "callers do not see it")
+					theirs := &running{dir: dir}
+					old := theirs.read(t)
+					require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+						return json.RawMessage(`{"account_token":"","client_id":"c","instances":{"P":{"account_token":"TEST_a"}}}`), nil
+					}))
+					if repeated {
+						theirs.write(t, old)
+						time.Sleep(2 * time.Second)
+						require.Contains(t, file(t, dir), "enc:v1:")
+					}
+					present := theirs.read(t)
+					take(present["plex"].(map[string]any))
+					theirs.write(t, present)
+					assert.NotContains(t, load(t, s), "TEST_a")
+					time.Sleep(2 * time.Minute)
+					assert.NotContains(t, load(t, s), "TEST_a")
+				})
+			})
 		}
-	})
+	}
 }
 
 // resetDefault is what CrossWatch's disconnect makes of the default profile.
