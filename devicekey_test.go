@@ -20,6 +20,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/corpus"
 	"github.com/plexauth/plexauth/plextest"
 )
 
@@ -980,15 +981,7 @@ func TestCarelessStoreQuotesNoKey(t *testing.T) {
 // Whatever stands in a JWT or in the stored key: no panic, an error with a type,
 // and what is saved is the token that plex.tv's key has signed for this device.
 func FuzzJWT(f *testing.F) {
-	now := time.Now().Unix()
-	const device = `{"client_id":"my-device","kid":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","secret":"nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A"}`
-	good := fmt.Sprintf(`{"iss":"plex.tv","aud":["plex.tv","my-device"],"thumbprint":"kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k","iat":%d,"exp":%d,"user":{"id":7,"uuid":"a"}}`, now, now+7*24*3600)
-	f.Add([]byte(`{"kid":"k","alg":"EdDSA","typ":"JWT"}`), []byte(good), []byte(device))
-	f.Add([]byte(`{"alg":"none"}`), []byte(good), []byte(device))
-	f.Add([]byte(`{"kid":"k","alg":"EdDSA"}`), []byte(strings.Replace(good, `["plex.tv","my-device"]`, `"my-device"`, 1)), []byte(device))
-	f.Add([]byte(`{"kid":"k","alg":"EdDSA"}`), []byte(`{"exp":1e300,"iat":"x","aud":{},"user":[]}`), []byte(device))
-	f.Add([]byte(`{"kid":"k","alg":"EdDSA"}`), []byte(good), []byte(strings.Replace(device, "nWGx", "", 1)))
-	f.Add([]byte(`not JSON`), []byte(good), []byte(`[7]`))
+	corpus.Require(f) // of the year 2000, in which a bubble begins
 	plexs := ed25519.NewKeyFromSeed(make([]byte, 32))
 	keys := fmt.Sprintf(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":%q}]}`, base64.RawURLEncoding.EncodeToString(plexs.Public().(ed25519.PublicKey)))
 	f.Fuzz(func(t *testing.T, header, payload, device []byte) {
@@ -996,34 +989,36 @@ func FuzzJWT(f *testing.F) {
 		if !json.Valid(doc) {
 			return
 		}
-		signed := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
-		jwt := signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(plexs, []byte(signed)))
-		store := plexauth.NewMemoryStore()
-		put(t, store, string(doc))
-		p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
-			body := `{"id":7}`
+		synctest.Test(t, func(t *testing.T) {
+			signed := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
+			jwt := signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(plexs, []byte(signed)))
+			store := plexauth.NewMemoryStore()
+			put(t, store, string(doc))
+			p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+				body := `{"id":7}`
+				switch {
+				case r.URL.Path == keysPath:
+					body = keys
+				case r.Method == http.MethodPost:
+					body = `{"id":4711,"code":"ABCD"}`
+				case strings.HasPrefix(r.URL.Path, "/api/v2/pins/"):
+					body = fmt.Sprintf(`{"id":4711,"code":"ABCD","authToken":%q}`, jwt)
+				}
+				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: r}, nil
+			}), deviceKey, func(o *plexauth.Options) { o.Store = store })
+			_, err := p.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			s, err := p.Finish(t.Context())
+			saved := mustSettings(t, p).AccountToken.Secret()
 			switch {
-			case r.URL.Path == keysPath:
-				body = keys
-			case r.Method == http.MethodPost:
-				body = `{"id":4711,"code":"ABCD"}`
-			case strings.HasPrefix(r.URL.Path, "/api/v2/pins/"):
-				body = fmt.Sprintf(`{"id":4711,"code":"ABCD","authToken":%q}`, jwt)
+			case err != nil && saved != "":
+				t.Fatalf("an error, and a token: %v", err)
+			case err != nil && !errors.Is(err, plexauth.ErrUnavailable):
+				t.Fatalf("not typed: %v", err)
+			case err == nil && (saved != jwt || !s.Connected || s.ExpiresAt.IsZero()):
+				t.Fatalf("not the JWT, or no good: %+v %v", s, saved == jwt)
 			}
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: r}, nil
-		}), deviceKey, func(o *plexauth.Options) { o.Store = store })
-		_, err := p.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		s, err := p.Finish(t.Context())
-		saved := mustSettings(t, p).AccountToken.Secret()
-		switch {
-		case err != nil && saved != "":
-			t.Fatalf("an error, and a token: %v", err)
-		case err != nil && !errors.Is(err, plexauth.ErrUnavailable):
-			t.Fatalf("not typed: %v", err)
-		case err == nil && (saved != jwt || !s.Connected || s.ExpiresAt.IsZero()):
-			t.Fatalf("not the JWT, or no good: %+v %v", s, saved == jwt)
-		}
+		})
 	})
 }
 

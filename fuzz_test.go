@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -13,12 +14,15 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/canary"
+	"github.com/plexauth/plexauth/internal/corpus"
 )
 
 // seed adds the recorded payloads that match, and fails where there are none.
@@ -137,21 +141,11 @@ func FuzzServers(f *testing.F) {
 // Whatever the namespace holds, reading it gives no panic, and a login leaves
 // valid JSON that keeps the members that are not ours.
 func FuzzConfig(f *testing.F) {
-	n := 0
-	for _, name := range []string{"crosswatch-config.json"} {
-		b, err := os.ReadFile("testdata/" + name)
-		require.NoError(f, err)
-		var m map[string]json.RawMessage
-		require.NoError(f, json.Unmarshal(b, &m))
-		f.Add([]byte(m["plex"]))
-		n++
-	}
-	if n == 0 {
-		f.Fatal("no seeds")
-	}
-	for _, doc := range []string{`{}`, `{"instances":{"P":{}}}`, `{"_pending_pin":{"id":1,"code":"ABCD"}}`, `{"a":1,"a":2}`, `[]`, `null`, `{"instances":null,"_cloud":[]}`} {
-		f.Add([]byte(doc))
-	}
+	corpus.Require(f)
+	var config map[string]json.RawMessage
+	require.NoError(f, json.Unmarshal([]byte(payload(f, "crosswatch-config.json")), &config))
+	require.NotEmpty(f, config["plex"])
+	f.Add([]byte(config["plex"]))
 	created, err := os.ReadFile("testdata/pin-created.json")
 	require.NoError(f, err)
 	approved, err := os.ReadFile("testdata/pin-approved.json")
@@ -202,9 +196,7 @@ func (s *looseStore) Update(_ ctx, _ string, edit func(jsonRaw) (jsonRaw, error)
 
 // No Retry-After parks anybody, and none is negative.
 func FuzzRetryAfter(f *testing.F) {
-	for _, v := range []string{"", "0", "7", "-1", "1e9", "999999", "NaN", "Inf", "0x10", " 5 ", "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "soon"} {
-		f.Add(v)
-	}
+	corpus.Require(f)
 	f.Fuzz(func(t *testing.T, value string) {
 		rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {value}}, Body: http.NoBody, Request: r}, nil
@@ -219,9 +211,7 @@ func FuzzRetryAfter(f *testing.F) {
 
 // Any id names one profile, and names it again; or every call says why not.
 func FuzzInstance(f *testing.F) {
-	for _, id := range []string{"", "default", " DEFAULT ", "PLEX-P01", "a:1:2", ":5", "x :1", "a\x00", "\xff", "x:٣", "a\nb"} {
-		f.Add(id)
-	}
+	corpus.Require(f)
 	f.Fuzz(func(t *testing.T, id string) {
 		p := fuzzed(t, bodies(nil))
 		s, err := p.Instance(id).Status(t.Context())
@@ -237,30 +227,78 @@ func FuzzInstance(f *testing.F) {
 	})
 }
 
-// Whatever a browser posts: an answer in JSON with a status that says so, no
-// panic, no token, and nothing sent to where it should not go.
+// G13, G14: whatever a browser posts to a panel that is signed in: an answer in
+// JSON with a status that says so, no panic, no secret, and nothing sent to where
+// it should not go.
 func FuzzPanel(f *testing.F) {
-	for _, body := range []string{`{}`, ``, `{"strong":true}`, `{"machine_id":"m"}`, `{"server_url":"http://10.0.0.2:32400"}`, `{"url":"https://plex.tv"}`, `{"uuid":"9a1b2c3d4e5f6071","pin":"1234"}`, `[1]`, `null`, `{"a":`, "{\"a\":1}{}", "\x00"} {
-		for _, route := range []string{"start", "cancel", "disconnect", "inspect", "server", "user", "probe"} {
-			f.Add(route, body)
-		}
+	corpus.Require(f)
+	const box = "172-18-0-3.0123456789abcdef0123456789abcdef.plex.direct:32400"
+	const doc = `{"client_id":"my-app-1","account_token":"TEST_account-token02","pms_token":"TEST_server-token-01","server_url":"https://` + box +
+		`","machine_id":"5f1c0e6f2a8c4b1fae53f2bb3c1d9a7e0b6c8d42","cloud_account_id":"12345"}`
+	c := canary.New()
+	c.Learn([]byte(doc))
+	c.Add("PIN id", "373040866")
+	c.Add("account token", "TEST_account-token01")
+	secrets := c.Search()
+	listed := payload(f, "resources.json")
+	answers := map[string]string{
+		"/api/v2/pins": payload(f, "pin-created.json"), "/api/v2/pins/373040866": payload(f, "pin-approved.json"),
+		"/api/v2/user": payload(f, "user.json"), "/api/v2/home/users": payload(f, "home-users.json"), "/api/v2/resources": listed,
 	}
 	f.Fuzz(func(t *testing.T, route, body string) {
 		if strings.ContainsAny(route, "/?#%") || url.PathEscape(route) != route {
 			return
 		}
-		p := fuzzed(t, bodies([]byte(`{"id":1,"code":"ABCD","expiresIn":900}`)))
-		c, cancel := context.WithCancel(t.Context())
-		defer cancel()
-		rec := httptest.NewRecorder()
-		req := httptest.NewRequest("POST", "http://app.example/"+route, strings.NewReader(body))
-		req.Header.Set("Content-Type", "application/json")
-		p.Handler(c).ServeHTTP(rec, req)
-		if rec.Code >= 400 {
-			var e struct{ Error, Message string }
-			if json.Unmarshal(rec.Body.Bytes(), &e) != nil || e.Error == "" || e.Message == "" {
-				t.Fatalf("POST %s %q: %d %s", route, body, rec.Code, rec.Body)
-			}
+		var typed struct {
+			MachineID string `json:"machine_id"`
+			URL       string
 		}
+		_ = json.Unmarshal([]byte(body), &typed) // what the panel cannot read either names no place
+		place, _, _ := strings.Cut(typed.MachineID+" "+typed.URL, "#")
+		unescaped, _ := url.PathUnescape(place)
+		rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			answer, plexTV := "", r.URL.Scheme == "https" && (r.URL.Host == "plex.tv" || r.URL.Host == "clients.plex.tv")
+			sent := r.URL.String()
+			switch {
+			case plexTV:
+				answer = answers[r.URL.Path]
+				sent = strings.Replace(sent, "/api/v2/pins/373040866", "", 1)
+			case strings.Contains(listed, r.URL.Scheme+"://"+r.URL.Host+`"`):
+				answer = payload(t, "pms-identity.json")
+				if r.Header.Get("X-Plex-Token") != "TEST_server-token-01" { // which is the server's own
+					sent += fmt.Sprint(r.Header)
+				}
+			default:
+				answer = `{"MediaContainer":{"machineIdentifier":"another"}}`
+				sent += fmt.Sprint(r.Header)
+				// plex.tv lists the addresses of http by number alone.
+				if !strings.Contains(listed+place+unescaped, r.URL.Hostname()) {
+					t.Errorf("POST %s %q asks %s", route, body, r.URL.Host)
+				}
+			}
+			if found := secrets.In(sent, false); found != nil {
+				t.Errorf("POST %s %q sends %s %s", route, body, r.URL.Host, found)
+			}
+			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answer)), ContentLength: -1, Request: r}, nil
+		})
+		synctest.Test(t, func(t *testing.T) {
+			store := plexauth.NewMemoryStore()
+			put(t, store, doc)
+			p := fuzzed(t, rt, func(o *plexauth.Options) { o.Store = store })
+			ctx, cancel := context.WithCancel(t.Context())
+			h := p.Handler(ctx)
+			for _, ask := range [][2]string{{"POST", route}, {"GET", "status"}, {"GET", "servers"}} {
+				rec := httptest.NewRecorder()
+				req := httptest.NewRequest(ask[0], "http://app.example/"+ask[1], strings.NewReader(body))
+				req.Header.Set("Content-Type", "application/json")
+				h.ServeHTTP(rec, req)
+				var e struct{ Error, Message string }
+				err := json.Unmarshal(rec.Body.Bytes(), &e)
+				if err != nil || rec.Code >= 400 != (e.Error != "" && e.Message != "") || secrets.In(fmt.Sprint(rec.Header(), rec.Body), false) != nil {
+					t.Errorf("after POST %s %q, %s: %d %s", route, body, ask, rec.Code, rec.Body)
+				}
+			}
+			cancel()
+		})
 	})
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/crosswatch"
+	"github.com/plexauth/plexauth/internal/corpus"
 )
 
 // The vectors of CrossWatch's own encryption, with each source of the key.
@@ -138,10 +139,7 @@ func TestUndecryptable(t *testing.T) {
 
 // No text makes a panic, or anything but a typed error.
 func FuzzSecret(f *testing.F) {
-	for _, v := range []string{ourToken, utfToken, byPhrase, "enc:v1:", "enc:v1:gAAAAA==", "plain", ""} {
-		f.Add(v, k1)
-		f.Add(v, phrase)
-	}
+	corpus.Require(f)
 	f.Fuzz(func(t *testing.T, stored, key string) {
 		text, err := json.Marshal(stored)
 		require.NoError(t, err)
