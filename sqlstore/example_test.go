@@ -3,28 +3,59 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
+	"fmt"
 	"log"
 	"os"
 
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
 	"github.com/plexauth/plexauth/sqlstore"
 )
 
-// Several replicas of a program share one login. The program imports the
-// driver that it likes, here github.com/jackc/pgx/v5/stdlib.
+// Two replicas of a program share one login: one begins it, the other finishes
+// it. The program brings the driver that it likes; this one says
+//
+//	import _ "github.com/jackc/pgx/v5/stdlib"
+//
+// A fake stands for the database here, as another does for plex.tv.
 func ExampleOpen() {
 	ctx := context.Background()
-	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
-	if err != nil {
-		log.Fatal(err)
-	}
-	defer db.Close()
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
 
-	store, err := sqlstore.Open(ctx, db, sqlstore.PostgreSQL)
+	replica := func() *plexauth.PlexAuth {
+		db, err := sql.Open("pgx", os.Getenv("DATABASE_URL")) // closed with the program
+		if err != nil {
+			log.Fatal(err)
+		}
+		store, err := sqlstore.Open(ctx, db, sqlstore.PostgreSQL)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := store.Check(ctx); err != nil { // before anyone is sent to plex.tv
+			log.Fatal(err)
+		}
+		auth, err := plexauth.New(plexauth.Options{
+			Product:    "My App",
+			Store:      store,
+			HTTPClient: plex.Client(), // leave this out to talk to Plex
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		return auth
+	}
+
+	pin, err := replica().Start(ctx, plexauth.PinOptions{})
 	if err != nil {
 		log.Fatal(err)
 	}
-	if err := store.Check(ctx); err != nil { // before anyone is sent to plex.tv
+	_ = plex.Approve(pin.Code, alice) // what Alice does at plex.tv/link
+	status, err := replica().Finish(ctx)
+	if err != nil {
 		log.Fatal(err)
 	}
-	// plexauth.New(plexauth.Options{Product: "My App", Store: store})
+	fmt.Println("Signed in as", status.User)
+	// Output: Signed in as alice
 }

@@ -47,7 +47,12 @@ func (f *fakeDB) open(t *testing.T) *sql.DB {
 }
 
 func (f *fakeDB) Connect(context.Context) (driver.Conn, error) { return &fakeConn{db: f}, nil }
-func (f *fakeDB) Driver() driver.Driver                        { return nil }
+func (f *fakeDB) Driver() driver.Driver                        { return f }
+func (f *fakeDB) Open(string) (driver.Conn, error)             { return f.Connect(context.Background()) }
+
+// The example's database, under the name of PostgreSQL's driver: that one is
+// not among the modules that users of this one download.
+func init() { sql.Register("pgx", &fakeDB{rows: map[string]fakeRow{}}) }
 
 // failsAt is a fault: an operation that is not done.
 func failsAt(op string, err error) func(op string) (before, after error) {
