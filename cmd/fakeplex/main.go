@@ -49,7 +49,7 @@ type options struct {
 
 func parse(args []string, out io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("fakeplex", flag.ContinueOnError)
-	flags.SetOutput(out)
+	flags.SetOutput(io.Discard) // an error is told once, and not ahead of the long help
 	flags.StringVar(&o.addr, "addr", "127.0.0.1:0", "listen on this loopback `address`; port 0 is any free one")
 	flags.StringVar(&o.user, "user", "alice", "the `name` that -approve-after signs in; such a user is made if it is not alice, bob or Kids")
 	flags.DurationVar(&o.after, "approve-after", 0, "approve every new code by itself after this `time`, for example 3s; 0 is never")
@@ -58,15 +58,16 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	flags.BoolVar(&o.cors, "cors", false, "let scripts of any web page call the API, as plex.tv does")
 	flags.BoolVar(&o.jwt, "server-takes-jwt", false, "the media server accepts an account's JWT; real ones do not")
 	flags.BoolVar(&o.quiet, "q", false, "print the base URL and nothing else")
-	flags.Usage = func() {
-		var b strings.Builder
-		flags.SetOutput(&b)
+	err = flags.Parse(args)
+	if errors.Is(err, flag.ErrHelp) {
+		var defaults strings.Builder
+		flags.SetOutput(&defaults)
 		flags.PrintDefaults()
-		flags.SetOutput(out)
-		fmt.Fprintf(out, help, b.String())
-	}
-	if err := flags.Parse(args); err != nil {
+		fmt.Fprintf(out, help, defaults.String())
 		return o, err
+	}
+	if err != nil {
+		return o, fmt.Errorf("%w; see -h", err)
 	}
 	if flags.NArg() > 0 {
 		return o, fmt.Errorf("unexpected argument %q; see -h", flags.Arg(0))
@@ -132,7 +133,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "fake plex.tv: %s\n", base)
 	fmt.Fprintf(out, "media server: %s\n", mediaURL)
-	fmt.Fprintf(out, "type codes at %s/link; ctrl-C ends it; -h shows how to use it\n", base)
+	fmt.Fprintf(out, "enter a code: %s/link\n", base)
+	fmt.Fprintln(out, "ctrl-C ends it; -h shows how to use it")
 
 	servers := []*http.Server{
 		{Handler: proxy{fake, base, fake.Handler()}, ReadHeaderTimeout: 10 * time.Second},
@@ -160,7 +162,10 @@ func watch(ctx context.Context, fake *plextest.Server, after time.Duration, who 
 		case err := <-served:
 			return err
 		case <-ctx.Done():
-			for _, v := range fake.Violations() {
+			for i, v := range fake.Violations() {
+				if i == 0 {
+					fmt.Fprintln(out) // behind the terminal's ^C
+				}
 				fmt.Fprintln(out, "violation:", v)
 			}
 			return nil

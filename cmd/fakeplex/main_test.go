@@ -58,7 +58,9 @@ func TestApprovesByItselfAndEnds(t *testing.T) {
 	require.True(t, out.Scan())
 	assert.Contains(t, out.Text(), "media server: http://127.0.0.1:")
 	require.True(t, out.Scan())
-	assert.Contains(t, out.Text(), "/link")
+	assert.Equal(t, "enter a code: "+base+"/link", out.Text())
+	require.True(t, out.Scan())
+	assert.Contains(t, out.Text(), "ctrl-C")
 
 	pin := ask(t, "POST", base+"/api/v2/pins")
 	require.True(t, out.Scan())
@@ -67,6 +69,8 @@ func TestApprovesByItselfAndEnds(t *testing.T) {
 	assert.NotNil(t, pin.AuthToken)
 
 	stop()
+	require.True(t, out.Scan())
+	assert.Empty(t, out.Text(), "the line of ^C")
 	require.True(t, out.Scan())
 	assert.Equal(t, "violation: POST "+strings.TrimPrefix(base, "http://")+"/api/v2/pins: X-Plex-Product is missing", out.Text())
 	for out.Scan() {
@@ -100,6 +104,8 @@ func TestArguments(t *testing.T) {
 		assert.Contains(t, out.String(), word)
 	}
 	for _, args := range [][]string{{"-addr", "0.0.0.0:0"}, {"-addr", "192.168.1.1:80"}, {"-addr", "nonsense"}, {"-nope"}, {"extra"}, {"-tls"}, {"-ca", "/nowhere/ca.pem"}} {
-		assert.Error(t, run(t.Context(), args, io.Discard), args)
+		out.Reset()
+		assert.Error(t, run(t.Context(), args, &out), args)
+		assert.Empty(t, out.String(), "the error says it all")
 	}
 }
