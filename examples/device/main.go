@@ -82,7 +82,7 @@ func signIn(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth, what st
 	_, err := auth.Verify(ctx)
 	if errors.Is(err, plexauth.ErrNotConnected) || errors.Is(err, plexauth.ErrTokenRejected) {
 		_, err = auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error {
-			_, err := fmt.Fprintf(out, "For %s:\n  open %s and confirm the code %s\n", what, pin.URL(), pin.Code)
+			_, err := fmt.Fprintf(out, "For %s:\n  open %s\n  and confirm the code %s\n", what, pin.URL(), pin.Code)
 			return err
 		})
 	}

@@ -63,8 +63,8 @@ func TestRun(t *testing.T) {
 		fake, alice, options := world(t, "Box")
 		out, err := runApproved(t, fake, options, "", alice, alice)
 		require.NoError(t, err)
-		assert.Contains(t, out, "For the device key, for plex.tv:\n  open https://plex.tv/link/?pin=")
-		assert.Contains(t, out, "For the long-lived login, for the media server:\n  open https://plex.tv/link/?pin=")
+		assert.Regexp(t, `(?m)^For the device key, for plex\.tv:\n  open https://plex\.tv/link/\?pin=\w+\n  and confirm the code \w+$`, out)
+		assert.Regexp(t, `(?m)^For the long-lived login, for the media server:\n  open https://plex\.tv/link/\?pin=\w+\n  and confirm the code \w+$`, out)
 
 		out, err = runApproved(t, fake, options, "")
 		require.NoError(t, err)

@@ -65,7 +65,6 @@ func run(ctx context.Context, in io.Reader, out io.Writer, config string, offlin
 		defer addServer(fake, alice, "Living room").Close()
 		defer addServer(fake, alice, "Attic").Close()
 		options.BaseURL = fake.URL()
-		fmt.Fprintf(out, "Offline: a fake plex.tv runs at %s until this program ends.\n", fake.URL())
 	}
 	auth, err := plexauth.New(options)
 	if err != nil {
@@ -73,6 +72,9 @@ func run(ctx context.Context, in io.Reader, out io.Writer, config string, offlin
 	}
 	if err := forgetFake(ctx, auth, config, offline); err != nil {
 		return err
+	}
+	if offline {
+		fmt.Fprintln(out, "Offline: a fake plex.tv runs until this program ends.")
 	}
 
 	ended := make(chan struct{})
@@ -127,7 +129,7 @@ func show(out io.Writer, pin *plexauth.Pin) error {
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(out, "\n%s\n  Open %s\n  or go to %s and enter %s\n\n", code, pin.URL(), pin.VerificationURI(), pin.Code)
+	_, err = fmt.Fprintf(out, "\n%s\n  Open %s\n  or enter %s at %s\n\n", code, pin.URL(), pin.Code, pin.VerificationURI())
 	return err
 }
 

@@ -45,7 +45,7 @@ func findServer(ctx context.Context, in io.Reader, out io.Writer, auth *plexauth
 	if settings.ServerURL == "" {
 		return nil
 	}
-	fmt.Fprintf(out, "Media server %s at %s; there the account has the number %s.\n\n", short(settings.MachineID), settings.ServerURL, settings.AccountID)
+	fmt.Fprintf(out, "Media server %s at %s\nThere the account has the number %s.\n\n", short(settings.MachineID), settings.ServerURL, settings.AccountID)
 	probe, err := auth.Probe(ctx, "")
 	table := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
 	for _, a := range probe.Addresses {
@@ -53,7 +53,7 @@ func findServer(ctx context.Context, in io.Reader, out io.Writer, auth *plexauth
 		if a.URL == probe.URL {
 			mark = "*"
 		}
-		fmt.Fprintf(table, "%s %s\t%s\t%v\n", mark, a.URL, a.Finding, a.Took.Round(100*time.Microsecond))
+		fmt.Fprintf(table, "%s %s\t%v\t%s\n", mark, a.URL, a.Took.Round(100*time.Microsecond), a.Finding)
 	}
 	return errors.Join(table.Flush(), err)
 }

@@ -71,13 +71,14 @@ func run(ctx context.Context, out io.Writer, addr, config string, offline bool) 
 
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: choose another address with -addr", err)
 	}
 	base := baseURL(*listener.Addr().(*net.TCPAddr))
-	fmt.Fprintf(out, "The app:   %s/\nThe panel: %s/plex/  (user admin, password %s)\n", base, base, password)
+	fmt.Fprintf(out, "The app:   %s/\nThe panel: %s/plex/\n  user admin, password %s\n", base, base, password)
 	if offline {
-		fmt.Fprintf(out, "The fake plex.tv: %s/  (alice owns a server, bob shares it, eve knows nobody)\n", o.BaseURL)
+		fmt.Fprintf(out, "The fake plex.tv: %s/\n  alice owns a server, bob shares it, eve knows nobody\n", o.BaseURL)
 	}
+	fmt.Fprintln(out, "Ctrl-C ends it.")
 	server := &http.Server{Handler: app, ReadHeaderTimeout: 10 * time.Second}
 	down := make(chan struct{})
 	context.AfterFunc(ctx, func() {

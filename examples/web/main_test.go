@@ -151,6 +151,13 @@ func TestRun(t *testing.T) {
 	assert.NoError(t, <-done)
 }
 
+func TestAddressTaken(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	assert.ErrorContains(t, run(t.Context(), io.Discard, taken.Addr().String(), "", true), "choose another address with -addr")
+}
+
 func TestBaseURL(t *testing.T) {
 	for at, want := range map[string]string{
 		"127.0.0.1:8080":   "http://127.0.0.1:8080",
