@@ -2,7 +2,6 @@ package plextest
 
 import (
 	"crypto/ed25519"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -104,8 +103,7 @@ func (s *Server) giveNonce(c *call) reply {
 		return c.fail(1003)
 	}
 	s.nonceTimes[c.clientID] = append(recent, now)
-	b := hex.EncodeToString(s.next("nonce")[:16])
-	nonce := b[:8] + "-" + b[8:12] + "-4" + b[13:16] + "-a" + b[17:20] + "-" + b[20:32]
+	nonce := uuid(s.next("nonce"))
 	s.nonces[nonce] = now
 	return c.write(http.StatusOK, object{"auth", []field{is("nonce", nonce)}})
 }
@@ -146,8 +144,10 @@ func (s *Server) exchangeJWT(c *call) reply {
 	return c.write(http.StatusOK, object{"auth", []field{is("auth_token", s.issueJWT(d, claims).value)}})
 }
 
-// showKeys answers GET auth/keys.
+// showKeys answers GET auth/keys, which was seen to be JSON without being asked
+// for it.
 func (s *Server) showKeys(c *call) reply {
+	c.wantsJSON = !c.quirks.XMLAlways
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.signing()

@@ -1,7 +1,9 @@
 package plextest
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"net/http"
 	"time"
 )
@@ -37,6 +39,9 @@ func (s *Server) exchange(c *call) (reply, *Fault, error) {
 
 	s.mu.Lock()
 	s.end(c, entry, r, err)
+	if err == nil && c.isAPI() && c.site != siteMedia && !f.replaces() {
+		s.adorn(c, &r)
+	}
 	date := time.Now().Add(s.offset)
 	s.mu.Unlock()
 	if err != nil {
@@ -87,4 +92,20 @@ func (s *Server) act(c *call, f *Fault) (reply, error) {
 		return reply{status: r.status}, errReset
 	}
 	return r, nil
+}
+
+// adorn adds the headers that plex.tv's API was seen to send (2020). No client
+// needs them, and If-None-Match is not looked at. An answer that a fault has made may
+// be anybody's, and goes without.
+// s.mu is held.
+func (s *Server) adorn(c *call, r *reply) {
+	s.answers++
+	id := sha256.Sum256(fmt.Appendf(nil, "%srequest %d", s.seed, s.answers))
+	r.header.Set("X-Request-Id", uuid(id[:]))
+	r.header.Set("X-Runtime", fmt.Sprintf("%.6f", time.Since(c.start).Seconds()))
+	r.header.Set("Vary", "Origin")
+	if r.status == http.StatusOK || r.status == http.StatusCreated {
+		r.header.Set("Cache-Control", "max-age=0, private, must-revalidate")
+		r.header.Set("ETag", fmt.Sprintf(`W/"%.16x"`, sha256.Sum256(r.body)))
+	}
 }

@@ -77,6 +77,7 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"maps"
 	"net"
@@ -98,6 +99,7 @@ type Server struct {
 	quirks  Quirks
 	seed    []byte
 	serial  uint64
+	answers uint64 // of the API, for X-Request-Id
 
 	faults []*fault
 	users  []*User
@@ -266,6 +268,12 @@ func (s *Server) nextText(what, alphabet string, n int) string {
 		}
 	}
 	return string(text)
+}
+
+// uuid writes sixteen bytes or more as a UUID.
+func uuid(b []byte) string {
+	h := hex.EncodeToString(b[:16])
+	return h[:8] + "-" + h[8:12] + "-4" + h[13:16] + "-a" + h[17:20] + "-" + h[20:]
 }
 
 // canary makes a secret that is recognizable wherever it turns up, in the
