@@ -21,11 +21,24 @@ const refusals = new Set(["pin_expired", "account_mismatch", "no_login", "supers
 
 /** Failure is an answer that says what is wrong. */
 class Failure extends Error {
-  constructor(problem, status) {
+  constructor(problem) {
     super(problem.message);
     this.problem = problem;
-    this.status = status;
   }
+}
+
+// What the program's own answers have in them. A login in front of it that has run
+// out answers in its place, in JSON as well.
+const shapes = {
+  servers: (answer) => Array.isArray(answer.servers),
+  users: (answer) => Array.isArray(answer.users),
+  probe: (answer) => !!answer.result || !!answer.account && !!answer.server,
+};
+const statusShape = (answer) => typeof answer.seen === "string" && !!answer.extra && !!answer.settings;
+const errorShape = (answer) => typeof answer.error === "string" && typeof answer.message === "string";
+
+function isOurs(answer, path, ok) {
+  return typeof answer === "object" && answer !== null && (ok ? shapes[path] ?? statusShape : errorShape)(answer);
 }
 
 async function ask(path, options) {
@@ -38,6 +51,8 @@ async function ask(path, options) {
     if (error.name === "AbortError") {
       throw error;
     }
+  }
+  if (!isOurs(answer, path, response?.ok)) {
     throw new Failure({
       error: "network",
       message: response
@@ -45,8 +60,8 @@ async function ask(path, options) {
         : "The connection to this program is broken, or it has stopped. This page looks again by itself.",
     });
   }
-  if (!response.ok || answer.extra === undefined && answer.error) {
-    throw new Failure(answer.error ? answer : { error: "status", message: "The program answered with an error. Reload the page." }, response.status);
+  if (!response.ok) {
+    throw new Failure(answer);
   }
   return answer;
 }
@@ -111,16 +126,19 @@ class Panel extends View {
 
   // follow keeps up with what the server says, for as long as there is a page.
   async follow() {
-    for (let pause = 1000; !this.over.signal.aborted; ) {
+    for (let pause = 0; !this.over.signal.aborted; ) {
       try {
-        const path = this.doc ? `status?wait=25&seen=${encodeURIComponent(this.doc.seen)}` : "status";
+        // After trouble at once: that it is over is news to the page alone.
+        const path = this.doc && !pause ? `status?wait=25&seen=${encodeURIComponent(this.doc.seen)}` : "status";
         this.take(await ask(path, { signal: this.attention() }));
-        pause = 1000;
+        pause = 0;
       } catch (error) {
-        if (error instanceof Failure) {
-          this.fail(error, null, true);
+        if (error.name !== "AbortError") {
+          if (error instanceof Failure) {
+            this.fail(error, null, true);
+          }
+          pause = Math.min(2 * pause || 1000, 15000);
           await sleep(pause + Math.random() * 500);
-          pause = Math.min(2 * pause, 15000);
         }
       }
       while (document.hidden && !this.expects() && !this.over.signal.aborted) {

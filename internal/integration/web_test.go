@@ -495,6 +495,68 @@ func TestWebStoreTrouble(t *testing.T) {
 	})
 }
 
+// The program's own login, in front of the panel, runs out while its tab is open,
+// and answers in the panel's place: that is said, and asked again at a slow pace
+// until the panel answers.
+func TestWebLoginInFrontRunsOut(t *testing.T) {
+	b := newBrowser(t)
+	for name, gate := range map[string]struct {
+		status int
+		body   string
+	}{
+		"an error of its own": {http.StatusUnauthorized, `{"ok":false,"error":"Unauthorized"}`},
+		"an error object":     {http.StatusUnauthorized, `{"error":{"code":401,"message":"login required"}}`},
+		"an error of both":    {http.StatusUnauthorized, `{"error":"Unauthorized","message":"Sign in again."}`},
+		"JSON with 200":       {http.StatusOK, `{"login":"required"}`},
+		"an error with 200":   {http.StatusOK, `{"error":"login","message":"Sign in again."}`},
+		"nothing":             {http.StatusUnauthorized, `null`},
+		"a page":              {http.StatusOK, `<!doctype html><title>Sign in</title>`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newSite(t)
+			s.link(s.alice)
+			var out atomic.Bool
+			var asked atomic.Int32
+			at := s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !out.Load() || strings.HasSuffix(r.URL.Path, "/") {
+					s.panel.ServeHTTP(w, r)
+					return
+				}
+				asked.Add(1)
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(gate.status)
+				_, _ = io.WriteString(w, gate.body)
+			}))
+			p := b.open(at + "/plex/")
+			p.t = t
+			p.state("connected")
+			out.Store(true)
+			_, err := s.auth.Disconnect(t.Context()) // ends the long poll
+			require.NoError(t, err)
+			said := func() {
+				t.Helper()
+				p.sees(`[data-part="problem"]`)
+				assert.Contains(t, strings.ToLower(p.text(`[data-part="problem-text"]`)), "sign in")
+			}
+			said()
+			time.Sleep(2 * time.Second)
+			assert.LessOrEqual(t, asked.Load(), int32(3))
+			out.Store(false)
+			p.until(`!document.querySelector('[data-part="problem"]').checkVisibility()`) // by itself
+			p.state("idle")
+
+			out.Store(true)
+			p.click("#btn-connect-plex")
+			said()
+			out.Store(false)
+			p.click("#btn-connect-plex")
+			p.state("pending")
+			p.calm()
+			p.close()
+		})
+	}
+}
+
 // filled is a store whose disk can be full.
 type filled struct {
 	plexauth.ConfigStore
