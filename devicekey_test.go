@@ -196,7 +196,7 @@ func TestTwoProfiles(t *testing.T) {
 	})
 }
 
-// A plain login is what it was with DeviceKey off, and is not upgraded by
+// G23: a plain login is what it was with DeviceKey off, and is not upgraded by
 // turning it on.
 func TestPlainLoginIsNotUpgraded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -5,9 +5,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,6 +19,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // holdLock takes the lock as another program would.
@@ -137,4 +140,36 @@ func withMember(current json.RawMessage, name string) (json.RawMessage, error) {
 	}
 	all[name] = true
 	return json.Marshal(all)
+}
+
+// G16: while plex.tv or a server is asked, the lock is free.
+func TestNoLockAcrossTheNetwork(t *testing.T) {
+	for name, byKey := range map[string]bool{"long-lived": false, "device key": true} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.json")
+			var asked atomic.Int64
+			w := newWorld(t)
+			w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "203.0.113.7"}}})
+			w.PlexAuth = w.open(t, func(o *plexauth.Options) {
+				o.Store, o.DeviceKey = plexauth.NewFileStore(path), byKey
+				o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+					asked.Add(1)
+					lock := flock.New(path + ".lock")
+					free, err := lock.TryLock()
+					assert.NoError(t, err)
+					assert.True(t, free, "%s %s", r.Method, r.URL.Path)
+					assert.NoError(t, lock.Close())
+					return w.plex.Transport().RoundTrip(r)
+				})}
+			})
+			w.signInNow(t)
+			if !byKey { // its JWT is not for a media server
+				assert.NoError(t, second(w.Inspect(t.Context())))
+			}
+			for _, call := range []func(context.Context) (plexauth.Status, error){w.Verify, w.Refresh, w.UseDeviceKey, w.SignOut} {
+				assert.NoError(t, second(call(t.Context())))
+			}
+			assert.Greater(t, asked.Load(), int64(6))
+		})
+	}
 }

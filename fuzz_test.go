@@ -194,7 +194,7 @@ func (s *looseStore) Update(_ ctx, _ string, edit func(jsonRaw) (jsonRaw, error)
 	return err
 }
 
-// No Retry-After parks anybody, and none is negative.
+// G12: no Retry-After parks anybody, and none is negative.
 func FuzzRetryAfter(f *testing.F) {
 	corpus.Require(f)
 	f.Fuzz(func(t *testing.T, value string) {

@@ -230,6 +230,7 @@ func TestMovedServer(t *testing.T) {
 	})
 }
 
+// G25: an address that a person typed is a choice, and stays one.
 func TestTypedAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)

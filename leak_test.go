@@ -502,7 +502,7 @@ func TestLeaksAreFound(t *testing.T) {
 	assert.Equal(t, 2, strings.Count(all, "\nfile "), "the temporary one as well")
 }
 
-// No command is run by the library, so that no secret can be an argument.
+// G13: no command is run by the library, so that no secret can be an argument.
 func TestNoArguments(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	require.NoError(t, err)

@@ -285,7 +285,7 @@ func TestCleanStop(t *testing.T) {
 	}
 }
 
-// A store that cannot be written is found before a PIN is made.
+// G17: a store that cannot be written is found before a PIN is made.
 func TestStoreFailsBeforeThePIN(t *testing.T) {
 	for name, store := range map[string]plexauth.ConfigStore{
 		"Check":  &checkedStore{plexauth.NewMemoryStore(), errors.New("read-only file system")},

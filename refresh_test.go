@@ -310,7 +310,7 @@ func TestDateFromACache(t *testing.T) {
 	})
 }
 
-// plex.tv's keys rotate; they are fetched once, and once more on a miss.
+// G24: plex.tv's keys rotate; they are fetched once, and once more on a miss.
 func TestKeyRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)

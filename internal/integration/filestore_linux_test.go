@@ -147,6 +147,7 @@ var mountedFile = scenario("filestore on a mounted file", func(t *childT, dir st
 	works(t, path)
 })
 
+// G17: a single file that is mounted.
 func TestFileStoreMountedFile(t *testing.T) { mounted(t, mountedFile) }
 
 // G17: a read-only mount, with a lock file in it and without.
@@ -169,6 +170,7 @@ var readOnly = scenario("filestore on a read-only mount", func(t *childT, dir st
 	refuses(t, path, "read-only", "mount "+dir+" writable")
 })
 
+// G17: a mount that is read-only.
 func TestFileStoreReadOnlyMount(t *testing.T) { mounted(t, readOnly) }
 
 // G15, G17: a disk that is too full for a second copy.
@@ -211,6 +213,7 @@ var fullDisk = scenario("filestore on a full disk", func(t *childT, dir string) 
 	works(t, path)
 })
 
+// G15, G17.
 func TestFileStoreFullDisk(t *testing.T) { mounted(t, fullDisk) }
 
 // G15: a limit at every byte of the new file; the old one stays.
@@ -262,6 +265,7 @@ var wrongOwner = scenario("filestore of somebody else", func(t *childT, dir stri
 	works(t, in("open", "group.json"))
 })
 
+// G17: files and directories of somebody else's.
 func TestFileStoreWrongOwner(t *testing.T) {
 	if os.Geteuid() != 0 {
 		lacks(t, "root")

@@ -35,6 +35,7 @@ func init() {
 	})
 }
 
+// G16, over a real server.
 func TestPostgres(t *testing.T) {
 	server := startPostgres(t)
 	for _, test := range []struct {

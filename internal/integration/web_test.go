@@ -71,7 +71,7 @@ func TestWebLogin(t *testing.T) {
 	assert.Empty(t, s.plex.Violations())
 }
 
-// G19: it needs no popup, and no opener.
+// G19, G8: it needs no popup, and no opener.
 func TestWebPopupsBlocked(t *testing.T) {
 	s := newSite(t)
 	p := newBrowser(t).tab()
@@ -204,7 +204,7 @@ func isolated(h http.Handler) http.Handler {
 	})
 }
 
-// The same behind one that rewrites Host, which TrustedOrigins is for.
+// G19: the same behind one that rewrites Host, which TrustedOrigins is for.
 func TestWebProxyRewritesHost(t *testing.T) {
 	var s *site
 	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -242,7 +242,7 @@ func TestWebPlainHTTP(t *testing.T) {
 	p.quiet()
 }
 
-// The fragment in a host's own page, put there late, under a policy that
+// G19: the fragment in a host's own page, put there late, under a policy that
 // allows nothing else, in the host's theme.
 func TestWebHostPage(t *testing.T) {
 	s := newSite(t)
