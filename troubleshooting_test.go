@@ -1,0 +1,89 @@
+package plexauth_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+var sentinelOrComment = regexp.MustCompile(`^\s*(//|(var )?Err\w+ += )`)
+
+// Every text that docs/troubleshooting.md shows is one that somebody sees: an
+// error's, which are made here, or one that stands in a source. A sentinel does
+// not count as such, since most stand behind another text.
+func TestTroubleshootingTexts(t *testing.T) {
+	seen := errorTexts(t)
+	for _, pattern := range []string{"*.go", "panel/*.js", "panel/*.html", "signin/*.go"} {
+		files, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		for _, name := range files {
+			b, err := os.ReadFile(name)
+			require.NoError(t, err)
+			if strings.HasSuffix(name, "_test.go") && name != "probe_test.go" { // there each finding is compared
+				continue
+			}
+			for line := range strings.Lines(string(b)) {
+				if !sentinelOrComment.MatchString(line) {
+					seen = append(seen, line)
+				}
+			}
+		}
+	}
+	changes := regexp.MustCompile(`%[a-z]|\d+`) // from case to case
+	all := changes.ReplaceAllString(strings.Join(seen, "\n"), "#")
+
+	page, err := os.ReadFile("docs/troubleshooting.md")
+	require.NoError(t, err)
+	n := 0
+	for _, row := range regexp.MustCompile(`(?m)^\| (.*?) \| `).FindAllStringSubmatch(string(page), -1) {
+		for _, text := range regexp.MustCompile("`(.+?)`").FindAllStringSubmatch(row[1], -1) {
+			var parts []string
+			for part := range strings.SplitSeq(changes.ReplaceAllString(text[1], "#"), "…") {
+				parts = append(parts, regexp.QuoteMeta(strings.TrimSpace(part)))
+			}
+			n++
+			assert.True(t, regexp.MustCompile(strings.Join(parts, ".*")).MatchString(all), "nobody sees %q", text[1])
+		}
+	}
+	assert.Greater(t, n, 60)
+}
+
+// errorTexts are errors as they come.
+func errorTexts(t *testing.T) (texts []string) {
+	add := func(err error) {
+		t.Helper()
+		require.Error(t, err)
+		texts = append(texts, err.Error())
+	}
+	for _, f := range wireFaults {
+		if f.says == harmless {
+			continue
+		}
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+			f.strike(w, on("GET", "/api/v2/user"))
+			add(second(w.Verify(t.Context())))
+		})
+	}
+	w := newWorld(t)
+	w.signInNow(t)
+	w.plex.Revoke(w.alice)
+	add(second(w.Verify(t.Context())))
+	add(second(w.Verify(t.Context())))
+	corrupt := fileWith(t, "{\n\"plex\": {\n  \"a\":}")
+	add(second(w.open(t, func(o *plexauth.Options) { o.Store = plexauth.NewFileStore(corrupt) }).Status(t.Context())))
+	add(&plexauth.ServerChoiceError{Servers: []plexauth.Server{{Name: "Box"}}})
+	for _, err := range []error{plexauth.ErrPinExpired, plexauth.ErrPinSuperseded, plexauth.ErrNoPendingPin, plexauth.ErrAccountMismatch} { // these come as they are
+		add(err)
+	}
+	return texts
+}
