@@ -2,7 +2,6 @@ package plexauth_test
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -211,49 +210,7 @@ func TestPanelLongPoll(t *testing.T) {
 	})
 }
 
-// However many tabs wait for a login, plex.tv is asked once an interval.
-func TestPanelManyTabs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		store := &tallyStore{ConfigStore: w.store}
-		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
-		code := f.post("/start", "").Extra.Pending.Code
-		var tabs sync.WaitGroup
-		for range 1000 {
-			tabs.Go(func() {
-				for s := (state{}); !s.Connected; {
-					s = f.get("/status?wait=25")
-				}
-			})
-		}
-		time.Sleep(30 * time.Second)
-		require.NoError(t, w.plex.Approve(code, w.alice))
-		tabs.Wait()
-		looks := 0
-		for _, r := range w.plex.Requests() {
-			if r.Path == "/api/v2/pins/{id}" {
-				looks++
-			}
-		}
-		assert.LessOrEqual(t, looks, 31)
-		assert.Less(t, store.loads, 31*4, "nor is the store")
-	})
-}
-
-type tallyStore struct {
-	plexauth.ConfigStore
-	mu    sync.Mutex
-	loads int
-}
-
-func (s *tallyStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	s.mu.Lock()
-	s.loads++
-	s.mu.Unlock()
-	return s.ConfigStore.Load(ctx, namespace)
-}
-
-// G12: nor for its lists, each of which is asked for once, and anew for another
+// G12: each list is asked for once, for all tabs, and anew for another
 // account.
 func TestPanelManyLists(t *testing.T) {
 	for _, path := range []string{"/servers", "/users"} {
