@@ -16,8 +16,9 @@ func faultsDocument() string {
 Every operation under every fault, on one request of it. This page is written by a test (` + "`go test -run TestFaultMatrix -update .`" + `) from
 the same rules that the test holds the library to, each cell of it in a world of its own: what kind of error comes back
 (errors.Is finds that kind and no other), what the store holds, how many requests were made in all, and how long it took.
-Where the call fails, the test then lets the weather pass and calls once more: nothing was lost, and where plex.tv has
-said no, it is not asked again.
+Neither the error, however it is printed, nor the log shows a token, a key or the number of a PIN, which each cell is
+searched for. Where the call fails, the test then lets the weather pass and calls once more: nothing was lost, and where
+plex.tv has said no, it is not asked again.
 
 - A fault lasts until the call returns. "Redirect on plex.tv" is the exception: it leads to the true answer.
 - "200 XML" and the like: status and body; "401/1001": status and plex.tv's code; "422 on the token": its older words.
