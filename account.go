@@ -47,10 +47,9 @@ func (p *PlexAuth) Account(ctx context.Context) (a *Account, err error) {
 // Verify asks plex.tv whether the token holds, and completes what a login
 // could not read of its account. Only plex.tv's own rejection changes the
 // status: it returns [ErrTokenRejected] then, sets NeedsLogin, and later calls
-// answer so without asking again. With [ErrUnavailable] or [ErrRateLimited]
-// the status stays as it was. Without a token it returns [ErrNotConnected]. A
-// login whose token waits for its account is finished first, with the errors of
-// [PlexAuth.Finish] where that fails.
+// answer so without asking again. With any other error of [PlexAuth.Account] the
+// status stays as it was. A login whose token waits for its account is finished
+// first, with the errors of [PlexAuth.Finish] where that fails.
 func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 	b, err := p.load(ctx)
 	if err != nil {

@@ -13,8 +13,8 @@ type CapabilitiesDocument struct {
 	EntityTypes []string `json:"entity_types"`
 }
 
-// Feature says whether one feature can be read and written, and, for ratings,
-// on which scale.
+// Feature says of one feature in a [CapabilitiesDocument] whether a sync tool can
+// read and write it at Plex, and, for ratings, on which scale.
 type Feature struct {
 	Read  bool   `json:"read"`
 	Write bool   `json:"write"`

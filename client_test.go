@@ -465,20 +465,49 @@ func TestEndlessBody(t *testing.T) {
 	require.ErrorIs(t, err, plexauth.ErrUnavailable)
 }
 
-// The end of ctx is ctx's error, not plex.tv's.
+// The end of ctx is ctx's error, not plex.tv's or the store's; nor is a bad id.
 func TestContextError(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
+	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	w := newWorld(t)
-	for op, err := range map[string]error{
-		"Start":  second(w.Start(ctx, plexauth.PinOptions{})),
-		"Status": second(w.Status(ctx)),
-		"Verify": second(w.Verify(ctx)),
-		"Wait":   second(w.Wait(ctx)),
-	} {
-		assert.ErrorIs(t, err, context.Canceled, op)
-		assert.NotErrorIs(t, err, plexauth.ErrUnavailable, op)
-		assert.NotErrorIs(t, err, plexauth.ErrStore, op)
+	for name, c := range map[string]struct {
+		ctx context.Context
+		p   *plexauth.PlexAuth
+	}{"context": {over, w.PlexAuth}, "id": {t.Context(), w.Instance("a\nb")}} {
+		ctx, p := c.ctx, c.p
+		for op, err := range map[string]error{
+			"Start":          second(p.Start(ctx, plexauth.PinOptions{})),
+			"Finish":         second(p.Finish(ctx)),
+			"Wait":           second(p.Wait(ctx)),
+			"Login":          second(p.Login(ctx, plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })),
+			"Cancel":         p.Cancel(ctx),
+			"Status":         second(p.Status(ctx)),
+			"Settings":       second(p.Settings(ctx)),
+			"Instances":      second(p.Instances(ctx)),
+			"Token":          second(p.Token(ctx)),
+			"Verify":         second(p.Verify(ctx)),
+			"Refresh":        second(p.Refresh(ctx)),
+			"UseDeviceKey":   second(p.UseDeviceKey(ctx)),
+			"Disconnect":     second(p.Disconnect(ctx)),
+			"SignOut":        second(p.SignOut(ctx)),
+			"Account":        second(p.Account(ctx)),
+			"HomeUsers":      second(p.HomeUsers(ctx)),
+			"SwitchHomeUser": second(p.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, "")),
+			"Servers":        second(p.Servers(ctx)),
+			"Inspect":        second(p.Inspect(ctx)),
+			"UseServer":      second(p.UseServer(ctx, "m1")),
+			"Probe":          second(p.Probe(ctx, "http://192.168.1.5:32400")),
+		} {
+			require.Error(t, err, "%s: %s", name, op)
+			if name == "id" {
+				assert.ErrorContains(t, err, `Instance "a\nb"`, op)
+			} else {
+				assert.ErrorIs(t, err, context.Canceled, op)
+			}
+			for _, k := range kinds {
+				assert.NotErrorIs(t, err, k.is, "%s: %s", name, op)
+			}
+		}
 	}
 }
 

@@ -19,16 +19,17 @@ const statusJWTExpired = 498
 
 // What stands behind an [Error]; errors.Is finds it.
 var (
-	// ErrUnavailable: plex.tv (or a media server) could not be reached, or
-	// what answered was not its API. It says nothing about the token: try
-	// again later.
+	// ErrUnavailable: plex.tv (or a media server) could not be reached, what
+	// answered was not its API, or it refuses for a reason that is not the
+	// token. It says nothing about the token: try again later.
 	ErrUnavailable = errors.New("plexauth: plex.tv is unavailable")
 	// ErrRateLimited: plex.tv asks to slow down; see [Error.RetryAfter].
 	ErrRateLimited = errors.New("plexauth: rate-limited by plex.tv")
 	// ErrTokenRejected: plex.tv itself says that the token is no longer good.
 	// Only a new sign-in helps.
 	ErrTokenRejected = errors.New("plexauth: plex.tv rejected the token, sign in again")
-	// ErrTokenExpired: the token was a JWT past its life; it can be renewed.
+	// ErrTokenExpired: the token was a JWT past its life. With its device key
+	// it can be renewed, later; the error says if there is none.
 	ErrTokenExpired = errors.New("plexauth: the token has expired")
 )
 

@@ -37,7 +37,8 @@ const inspectLimit = 30 * time.Second
 // ones, Plex's relay comes last, and https before http; see [PlexAuth.Probe].
 //
 // Other errors are those of [PlexAuth.Servers], [ErrUnavailable] where no
-// address answers, and [ErrServerToken]. Inspect takes half a minute at most.
+// address answers, [ErrServerToken], and one that asks to call again where login
+// or server were changed meanwhile. Inspect takes half a minute at most.
 func (p *PlexAuth) Inspect(ctx context.Context) (Settings, error) { return p.inspect(ctx, "") }
 
 // UseServer chooses the media server and then does what [PlexAuth.Inspect]

@@ -8,7 +8,8 @@ import (
 )
 
 // LevelSuccess is the level of the two good news of a login, "PIN issued" and
-// "token stored". It lies between Info and Warn.
+// "token stored". It lies between Info and Warn: a [LogFunc] hears of "SUCCESS",
+// and a handler of slog's shows "INFO+2" unless its ReplaceAttr knows better.
 const LevelSuccess slog.Level = slog.LevelInfo + 2
 
 // LogFunc is a host's own log function. level is "DEBUG", "INFO", "SUCCESS",

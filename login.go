@@ -28,8 +28,9 @@ var (
 // already if it was made with the same options and has a minute left; any
 // other is superseded by the new one.
 //
-// Its errors match [ErrStore], or are an [*Error] ([ErrUnavailable],
-// [ErrRateLimited]); nothing is pending then that was not before.
+// Its errors say what is wrong with o, match [ErrStore], or are an [*Error]
+// ([ErrUnavailable], [ErrRateLimited]); nothing is pending then that was not
+// before.
 func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 	l, err := p.start(ctx, o)
 	if err != nil {
@@ -196,9 +197,9 @@ func (v *pendingPIN) answers(clientID string, byKey bool, o PinOptions) bool {
 //
 // It returns [ErrPinExpired], [ErrPinSuperseded], [ErrNoPendingPin],
 // [ErrAccountMismatch] and [ErrTokenRejected] when the login has ended so, an
-// [*Error] that matches [ErrUnavailable] or [ErrRateLimited] when plex.tv could
-// not be asked, in which case the login goes on, any other [*Error] when plex.tv
-// refuses for good, and errors of the store.
+// [*Error] that matches [ErrUnavailable], [ErrRateLimited] or [ErrTokenExpired]
+// when plex.tv could not be asked, in which case the login goes on, any other
+// [*Error] when plex.tv refuses for good, and errors that match [ErrStore].
 func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 	l, err := p.resume(ctx)
 	if errors.Is(err, ErrNoPendingPin) {
@@ -219,12 +220,12 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 // the token is saved, or the login has ended otherwise: [ErrPinExpired],
 // [ErrPinSuperseded], [ErrNoPendingPin] where there is none or it was
 // cancelled, [ErrAccountMismatch], [ErrTokenRejected] where the token was dead
-// at once, an [*Error] where plex.tv refuses for good, [ErrStore] where the token
-// could not be saved for five minutes, or ctx's error. After the last two the
-// login can be taken up again. A network that is down does not end it; where the
-// PIN is approved and only the account cannot be read, [ErrUnavailable] at the
-// PIN's end leaves that to a later Verify. It need not be the process that called
-// Start.
+// at once, an [*Error] where plex.tv refuses for good, [ErrStore] where the store
+// cannot be read to begin with or the token not be saved for five minutes, or
+// ctx's error. After the last two the login can be taken up again. A network that
+// is down does not end it; where the PIN is approved and only the account cannot
+// be read, [ErrUnavailable] at the PIN's end leaves that to a later Verify. It
+// need not be the process that called Start.
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 	l, err := p.resume(ctx)
 	if err == nil {
@@ -288,8 +289,8 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 // [ErrNoPendingPin]. A login that has been approved already is finished
 // instead; where it replaces an older one, whose token an approval would have
 // ended, plex.tv is asked once more, which takes four seconds at most. Its errors
-// are those of the store, and [ErrUnavailable] where an approved login cannot be
-// finished now.
+// match [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) where
+// an approved login cannot be finished now.
 func (p *PlexAuth) Cancel(ctx context.Context) error {
 	// Taken up, so that nobody else does while it is being cancelled.
 	if _, err := p.resume(ctx); err != nil && !errors.Is(err, ErrNoPendingPin) {

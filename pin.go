@@ -82,7 +82,8 @@ func (p *Pin) VerificationURI() string {
 }
 
 // VerificationURIComplete is that page with the code filled in,
-// https://plex.tv/link/?pin=ABCD. It is empty for a strong PIN.
+// https://plex.tv/link/?pin=ABCD: for a button or a QR code, where the other is to
+// be read and typed. It is empty for a strong PIN.
 func (p *Pin) VerificationURIComplete() string {
 	if p.Strong {
 		return ""

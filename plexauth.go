@@ -16,10 +16,17 @@
 // For a terminal or a daemon, [PlexAuth.Login] with the zero [PinOptions] does
 // it all. A program that cannot wait (a web request, a CrossWatch-style
 // provider) calls [PlexAuth.Start] and later [PlexAuth.Finish], which looks
-// once. Afterwards [PlexAuth.Transport] puts the token on requests, and
+// once. For a settings page, [PlexAuth.Handler] is a panel with all of it, and
+// [HTML] its fragment for a page of your own. The package signin is "Sign in
+// with Plex" for a web app's visitors.
+//
+// Afterwards [PlexAuth.Transport] puts the token on requests, and
 // [PlexAuth.Token] gives it to those who need it in hand. [PlexAuth.Verify]
-// asks plex.tv whether it still holds. [PlexAuth.Instance] is another profile
-// in the same store.
+// asks plex.tv whether it still holds. [PlexAuth.Inspect] finds the media
+// server, its address and its token; [PlexAuth.UseServer] chooses one of several.
+// [PlexAuth.HomeUsers] and [PlexAuth.SwitchHomeUser] serve Plex Home.
+// [PlexAuth.Disconnect] forgets the login here, [PlexAuth.SignOut] ends it at
+// plex.tv, too. [PlexAuth.Instance] is another profile in the same store.
 //
 // With [Options].DeviceKey the token is not a long-lived one but a JWT of seven
 // days, which is renewed on the way: for a program that talks to plex.tv, since
@@ -30,18 +37,29 @@
 // All state lives in the store, under the one key "plex": a login begun before
 // a restart, or on another replica, is finished by any PlexAuth over the same
 // store. [NewFileStore] shares one JSON file with other programs;
-// [NewMemoryStore] is for tests and for logins that need not last.
+// [NewMemoryStore] is for tests and for logins that need not last. The package
+// crosswatch opens the config of a running CrossWatch, sqlstore keeps a login in
+// PostgreSQL or SQLite, and storetest checks a store of your own. For tests of a
+// program there is plextest, a fake plex.tv.
 //
 // # Errors
 //
 // Failures are told apart with errors.Is and errors.As: see [Error] and the
-// Err variables. A network that is down never ends a login or a session: only
-// plex.tv's own rejection of the token sets [Status].NeedsLogin.
+// Err variables. Beside the errors that a method names it may return that of a
+// context that has ended, or of an id that [PlexAuth.Instance] does not take;
+// they match no Err variable.
+//
+// A network that is down never ends a login or a session. What sets
+// [Status].NeedsLogin is plex.tv's own rejection of the token or, in the store, a
+// damaged device key or a JWT past its life that nothing here can renew.
 //
 // # What it does not do
 //
-// It reads no library and plays nothing, opens no browser, starts no goroutine
-// that outlives the call or the context it was given, and prints nothing.
+// It takes no password: people sign in at Plex. Its panel authenticates nobody:
+// that is for the program it is part of. It reads no library and plays nothing,
+// opens no browser, starts no goroutine that outlives the call or the context it
+// was given, and prints nothing but the log, for who gives it [NewLogHandler]
+// without a function.
 package plexauth
 
 import (
@@ -90,12 +108,13 @@ func New(o Options) (*PlexAuth, error) {
 // Instance returns the same client on another profile of the store. Ids are
 // normalized as CrossWatch's: space around them and an appended ":3" do not
 // count, and "" is "default". The profile need not exist; Start creates it.
-// With a control character in id, every method returns an error that says so.
+// With a control character in id, every method that can fail says so.
 func (p *PlexAuth) Instance(id string) *PlexAuth {
 	return &PlexAuth{shared: p.shared, instance: normalizeInstance(id), invalid: checkInstance(id)}
 }
 
 // Instances lists the profiles that the store has, "default" always and first.
+// Its errors match [ErrStore].
 func (p *PlexAuth) Instances(ctx context.Context) ([]string, error) {
 	b, err := p.load(ctx)
 	if err != nil {

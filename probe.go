@@ -68,10 +68,11 @@ type ProbedAddress struct {
 // it refused.
 //
 // The error is nil if the expected server answers, and takes the token if that
-// was tried. Otherwise it matches [ErrUnavailable] or [ErrServerToken], and the
-// result says for each address what happened and what to do about it.
-// [ErrNotConnected] and the errors of [PlexAuth.Servers] are possible for the
-// empty serverURL.
+// was tried. If none does it matches [ErrUnavailable] or [ErrServerToken], and the
+// result says for each address what happened and what to do about it. Other
+// errors match [ErrStore], or say that serverURL is no address; for an empty one
+// they are those of [PlexAuth.Servers], where no address is saved, and
+// [ErrServerChoice] where no server is.
 func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, error) {
 	b, err := p.load(ctx)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 // pending login. It asks nobody and so works offline; the token stays valid at
 // plex.tv (see [PlexAuth.SignOut]). The client identifier, the server choice
 // and all that is not plexauth's stay. A profile that does not exist is not
-// created.
+// created. Its errors match [ErrStore].
 func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 	err := p.update(ctx, func(b *profile) error {
 		b.disconnect()
@@ -38,7 +38,7 @@ func (p *PlexAuth) endWaiting(ctx context.Context) error {
 // SignOut is Disconnect for every profile that lives on the same token, and
 // then revokes the token at plex.tv. If plex.tv cannot be told, everything is
 // forgotten here all the same and the error says so ([ErrUnavailable],
-// [ErrRateLimited]).
+// [ErrRateLimited]); with one that matches [ErrStore] nothing is.
 func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	var gone []revocation
 	err := p.update(ctx, func(b *profile) error {

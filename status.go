@@ -9,7 +9,7 @@ import (
 
 // Status says how a profile stands. Its JSON has CrossWatch's fields.
 type Status struct {
-	Connected  bool      // a token is stored, and plex.tv has not rejected it as far as known
+	Connected  bool      // a token is stored, plex.tv has not rejected it as far as known, and it is not over for good
 	Label      string    // "Plex", "Plex (id)"
 	User       string    // the account's name, for display
 	Instance   string    // the profile

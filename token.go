@@ -41,7 +41,8 @@ func mask(b []byte) []byte {
 // test prints of other people's structs: nothing calls a function.
 func hide[T any](v T) func() T { return func() T { return v } }
 
-// NewToken wraps a secret. NewToken("") is the zero Token.
+// NewToken wraps a secret: a token that comes from elsewhere, to carry it about or
+// compare it with another. NewToken("") is the zero Token.
 func NewToken(secret string) Token {
 	if secret == "" {
 		return Token{}
