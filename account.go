@@ -128,7 +128,9 @@ func (p *PlexAuth) learn(ctx context.Context, unknown []unknownLogin) {
 		}
 		if err != nil {
 			q.warn(ctx, "whose login is stored could not be found out", err)
-			return
+			if e := (*Error)(nil); !errors.As(err, &e) || !e.lasting() {
+				return // the others would fare no better
+			}
 		}
 	}
 }

@@ -89,7 +89,8 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 		return false, nil // somebody wants the turn
 	}
 	var e *Error
-	if errors.As(err, &e) && e.is != ErrTokenRejected && time.Now().Before(l.deadline) {
+	waits := errors.As(err, &e) && e.is != ErrTokenRejected || errors.As(err, new(unread))
+	if waits && time.Now().Before(l.deadline) {
 		p.disturbed(ctx, l, e, err)
 		l.postpone(sent, e, err)
 		return false, err
@@ -112,7 +113,7 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 	for again := true; again; { // somebody may sign in meanwhile, and retire the token by that
 		b, err := p.load(ctx)
 		if err != nil {
-			return err
+			return unread{err}
 		}
 		t, a, err := p.whose(ctx, v, once)
 		if errors.Is(err, ErrTokenRejected) {
@@ -131,6 +132,11 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 	return nil
 }
 
+// unread is the error of a store that has failed before anything was decided.
+type unread struct{ error }
+
+func (e unread) Unwrap() error { return e.error }
+
 // whose asks for the account of a parked token. t is that token, or the next one
 // where it was a JWT and has expired.
 func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t Token, a *Account, err error) {
@@ -146,13 +152,26 @@ func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t Token
 }
 
 // whoseBefore finds out whose the login is that a parked token would replace, so
-// that another's is refused. One that plex.tv does not take any more is in
-// nobody's way.
+// that another's is refused. One that plex.tv does not take, or has nothing to say
+// about, is in nobody's way, unless it tells itself whose it was.
 func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) error {
 	t := b.token("account_token")
 	_, err := p.adoptToken(ctx, t, b.clientID(), once)
-	if errors.Is(err, ErrTokenRejected) {
+	var e *Error
+	switch {
+	case errors.Is(err, ErrTokenRejected):
 		_, err = p.reject(ctx, t)
+	case errors.As(err, &e) && e.lasting():
+		claims, _ := readClaims(t)
+		err = p.update(ctx, func(b *profile) error {
+			if claims.account.ID > 0 && b.token("account_token").Equal(t) {
+				b.setCloudID(claims.account.ID)
+			}
+			return nil
+		}, t)
+	}
+	if errors.Is(err, ErrStore) {
+		return unread{err}
 	}
 	return err
 }
@@ -162,13 +181,15 @@ func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) error
 // the next one, that is a success.
 func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected error) error {
 	succeeded := false
-	err := p.update(ctx, func(b *profile) error {
+	late, cancel := lasting(ctx, saveGrace) // whoever wants the turn has it soon enough
+	defer cancel()
+	err := p.update(late, func(b *profile) error {
 		now := fingerprint(b.token("account_token"))
 		succeeded = v.before != "" && now != "" && now != v.before && !b.rejected()
 		b.dropPending(v.id)
 		return nil
 	})
-	if succeeded {
+	if succeeded || err != nil && late.Err() != nil { // it stays, for whoever comes next
 		return err
 	}
 	return errors.Join(rejected, err)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
@@ -724,4 +725,226 @@ func TestGivenUp(t *testing.T) {
 			w.plex.ResetFaults()
 		}
 	})
+}
+
+// G22, G23: a login that plex.tv will say nothing more about is in no new one's way,
+// though nobody has noted whose it was; a JWT tells that itself.
+func TestRelinkOverAJWTThatIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.open(t, deviceKey), w.alice, plexauth.PinOptions{})
+		old := mustSettings(t, w.PlexAuth)
+		put(t, w.store, fmt.Sprintf(`{"client_id":%q,"account_token":%q}`, old.ClientID, old.AccountToken.Secret()))
+		time.Sleep(8 * 24 * time.Hour)
+		s, err := w.Status(t.Context())
+		require.NoError(t, err)
+		require.True(t, s.NeedsLogin)
+		before := w.doc(t)
+
+		login := func(u *plextest.User, o plexauth.PinOptions) error {
+			_, err := w.Login(t.Context(), o, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, u) })
+			return err
+		}
+		require.NoError(t, login(w.alice, plexauth.PinOptions{}))
+		put(t, w.store, before)
+		require.ErrorIs(t, login(w.bob, plexauth.PinOptions{}), plexauth.ErrAccountMismatch)
+		require.NoError(t, login(w.bob, plexauth.PinOptions{SwitchAccount: true}))
+		s, err = w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "bob", s.User)
+	})
+}
+
+// verdict answers what is asked with one token.
+type verdict struct {
+	http.RoundTripper
+	token  string
+	status int
+	body   string
+}
+
+func (v *verdict) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header.Get("X-Plex-Token") != v.token {
+		return v.RoundTripper.RoundTrip(r)
+	}
+	return &http.Response{StatusCode: v.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(v.body)), Request: r}, nil
+}
+
+// G22: the same with verdicts that are no rejection of the token; but what will pass
+// is waited for, since it may be another's login.
+func TestRelinkOverARefusal(t *testing.T) {
+	for _, row := range []struct {
+		status int
+		body   string
+		lasts  bool
+	}{
+		{403, `{"errors":[{"code":1009,"message":"Managed users may not do this","status":403}]}`, true},
+		{401, `{"errors":[{"code":1029,"message":"Please enter the verification code","status":401}]}`, true},
+		{422, `{"errors":[{"code":1008,"message":"Unprocessable request","status":422}]}`, true},
+		{503, `{"errors":[{"code":1007,"message":"Internal server error","status":503}]}`, false},
+		{403, `<html>blocked</html>`, false},
+	} {
+		t.Run(fmt.Sprint(row.status, row.lasts), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				old := mustSettings(t, w.PlexAuth)
+				put(t, w.store, fmt.Sprintf(`{"client_id":%q,"account_token":%q}`, old.ClientID, old.AccountToken.Secret()))
+				v := &verdict{w.plex.Client().Transport, old.AccountToken.Secret(), row.status, row.body}
+				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				s, err := p.Finish(t.Context())
+				if row.lasts {
+					require.NoError(t, err)
+					assert.True(t, s.Connected)
+					return
+				}
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				v.token = "" // it is over, and the old token has ended meanwhile
+				s, err = p.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}
+
+// G8, G22: an approval ends the token of every profile on that account, so it is not
+// given up where this profile has none, either.
+func TestGivenUpBesideASibling(t *testing.T) {
+	for name, giveUp := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
+		"Cancel": (*plexauth.PlexAuth).Cancel,
+		"Start": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			return second(p.Start(ctx, plexauth.PinOptions{Strong: true}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				other := w.Instance("second")
+				pin, err := other.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				require.NoError(t, giveUp(other, t.Context()))
+				s, err := w.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}
+
+// failingLoads fails a read when it is told to.
+type failingLoads struct {
+	plexauth.ConfigStore
+	fails func() bool
+}
+
+func (s *failingLoads) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	if s.fails() {
+		return nil, errDisk
+	}
+	return s.ConfigStore.Load(ctx, ns)
+}
+
+// G8: a store that cannot be read for a moment makes no failure of an approval,
+// whichever read it is, in a first login or over another one.
+func TestStoreUnreadForAMoment(t *testing.T) {
+	for _, relink := range []bool{false, true} {
+		for nth := 2; nth <= 8; nth++ { // the first is Wait's own
+			t.Run(fmt.Sprint(relink, nth), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					if relink {
+						w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					}
+					loads, counts := 0, false
+					p := w.open(t, func(o *plexauth.Options) {
+						o.Store = &failingLoads{w.store, func() bool {
+							if counts {
+								loads++
+							}
+							return loads == nth
+						}}
+					})
+					pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+					counts = true
+					s, err := p.Wait(t.Context())
+					require.NoError(t, err)
+					assert.True(t, s.Connected)
+				})
+			})
+		}
+	}
+}
+
+// A Start that comes while a verdict is being noted takes nothing away from those who
+// wait: they hear the verdict, and no end of a context that is not theirs.
+func TestRejectedWhileStartComes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &lazyStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: time.Second})
+		result := make(chan error, 1)
+		go func() {
+			_, err := p.Wait(t.Context())
+			result <- err
+		}()
+		time.Sleep(1500 * time.Millisecond) // it has the token, and asks whose it is
+		w.plex.Revoke(w.alice)
+		store.update = 200 * time.Millisecond
+		time.Sleep(700 * time.Millisecond) // the answer is there, and is being noted
+		_, err = p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+		require.NoError(t, err)
+		err = <-result
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		assert.NotErrorIs(t, err, context.Canceled)
+	})
+}
+
+// G22: Start finds out whose the logins are that its approval may end: those under
+// the identifier of its PIN, which may be the program's own, and also where one of
+// them cannot be asked about.
+func TestFindsOutWhoseLoginsThereAre(t *testing.T) {
+	for name, prepare := range map[string]func(t *testing.T, w *world) *plexauth.PlexAuth{
+		"the program's identifier": func(t *testing.T, w *world) *plexauth.PlexAuth {
+			put(t, w.store, `{"client_id":"0123456789abcdef01234567"}`)
+			return w.open(t, func(o *plexauth.Options) { o.ClientID = "my-own-client-id" })
+		},
+		"one that cannot be asked about": func(t *testing.T, w *world) *plexauth.PlexAuth {
+			dead := w.open(t, deviceKey)
+			w.signIn(t, dead, w.bob, plexauth.PinOptions{})
+			jwt := mustSettings(t, dead).AccountToken.Secret()
+			require.NoError(t, second(dead.Disconnect(t.Context())))
+			put(t, w.store, strings.Replace(w.doc(t), "{", fmt.Sprintf(`{"instances":{"first":{"account_token":%q}},`, jwt), 1))
+			time.Sleep(8 * 24 * time.Hour)
+			w.forgive = "another client identifier"
+			return w.PlexAuth
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := prepare(t, w)
+				other := p.Instance("second")
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+				w.signIn(t, other, w.alice, plexauth.PinOptions{})
+				w.plex.ResetFaults()
+				w.signIn(t, p.Instance("third"), w.alice, plexauth.PinOptions{})
+				s, err := other.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
 }

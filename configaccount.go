@@ -125,10 +125,9 @@ type unknownLogin struct {
 	clientID string
 }
 
-// unknownLogins lists what of that a new login of this profile replaces, here or at
-// plex.tv.
-func (b *profile) unknownLogins() (unknown []unknownLogin) {
-	retires := b.longLivedID()
+// unknownLogins lists what of that a new login of this profile under that identifier
+// replaces, here or at plex.tv.
+func (b *profile) unknownLogins(retires string) (unknown []unknownLogin) {
 	for _, other := range append([]*profile{b}, b.others()...) {
 		u := unknownLogin{other.id, other.token("account_token"), other.clientID()}
 		if !u.token.IsZero() && u.clientID != "" && other.cloudID() == 0 && !other.rejected() && (other == b || u.clientID == retires) {
@@ -136,6 +135,17 @@ func (b *profile) unknownLogins() (unknown []unknownLogin) {
 		}
 	}
 	return unknown
+}
+
+// retires reports whether an approval under that identifier may end a token that this
+// profile or another one lives on.
+func (b *profile) retires(clientID string) bool {
+	for _, other := range append(b.others(), b) {
+		if other.text("account_token") != "" && !other.rejected() && (other == b || !other.life().renewable() && other.clientID() == clientID) {
+			return true
+		}
+	}
+	return false
 }
 
 // rejected reports whether plex.tv is known to have rejected the very token

@@ -34,7 +34,8 @@ const (
 //
 // The key takes over the token's client identifier, and other profiles of the
 // store get another one for their next login. Where another profile lives on the
-// same token, nothing is done and the error says so.
+// same token, or is about to get one under the identifier, nothing is done and the
+// error says so.
 //
 // If it fails on the way, calling it again goes on from there. If only plex.tv's
 // last answer was lost, the old token may have ended by then: whatever asks for a
@@ -76,6 +77,9 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 			for _, other := range b.others() {
 				if other.token("account_token").Equal(t) {
 					return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
+				}
+				if v := other.pending(); v != nil && v.device == nil && v.clientID == clientID { // its token would be the device's
+					return fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.id)
 				}
 			}
 			// A key that is there was made by a call that failed: it may be registered.

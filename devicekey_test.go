@@ -618,6 +618,15 @@ func TestUseDeviceKeyRefusals(t *testing.T) {
 		_, err = w.Instance("PLEX-P01").Disconnect(t.Context())
 		require.NoError(t, err)
 
+		// What that login brings would live under the identifier of the device.
+		_, err = w.Instance("PLEX-P01").Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		before = w.doc(t)
+		_, err = w.UseDeviceKey(t.Context())
+		require.ErrorContains(t, err, `"PLEX-P01" has a login pending`)
+		assert.Equal(t, before, w.doc(t))
+		require.NoError(t, w.Instance("PLEX-P01").Cancel(t.Context()))
+
 		old := tokenOf(t, w.PlexAuth)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/auth/jwk", Status: 502})
 		_, err = w.UseDeviceKey(t.Context())

@@ -3,6 +3,7 @@ package plexauth
 import (
 	"context"
 	"net/http"
+	"time"
 )
 
 // HTTPClientOf gives tests the client that they handed in.
@@ -22,3 +23,15 @@ func Looker(ctx context.Context, p *PlexAuth) (look func() error, err error) {
 		return err
 	}, nil
 }
+
+// SetClock makes the pending login see the wall clock set by d: the deadline that it
+// remembers by that clock is as far off.
+func SetClock(p *PlexAuth, d time.Duration) {
+	l := p.logins.find(p.instance)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.deadline = l.deadline.Add(-d)
+}
+
+// Places is how many profiles are remembered for their logins.
+func Places(p *PlexAuth) int { return len(p.logins.byInstance) }

@@ -54,6 +54,8 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err := p.checkStore(ctx); err != nil {
 		return nil, err
 	}
+	changes, done := p.logins.read(p.instance)
+	defer done()
 	found, clientID, key, unknown, err := p.prepare(ctx)
 	if err != nil {
 		return nil, err
@@ -74,8 +76,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 			return nil, err
 		}
 	} else if found.answers(clientID, p.options.DeviceKey, o) {
-		l, _ := p.begin(p.newPin(*found), justMade)
-		return l, nil
+		return p.takeOver(ctx, p.newPin(*found), changes)
 	}
 	p.learn(ctx, unknown)
 	p.info(ctx, "request PIN")
@@ -94,12 +95,22 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
+	changes, done = p.logins.read(p.instance)
+	defer done()
 	pin, err = p.remember(ctx, pin, found)
 	if err != nil {
 		return nil, err
 	}
-	l, _ := p.begin(pin, justMade)
-	return l, nil
+	return p.takeOver(ctx, pin, changes)
+}
+
+// takeOver takes up the PIN that Start has put into the store or found there; or
+// what is there now, where somebody has cancelled that one in the same moment.
+func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int) (*login, error) {
+	if l, ok := p.begin(pin, changes); ok {
+		return l, nil
+	}
+	return p.resume(ctx)
 }
 
 // checkStore asks the store whether it could take the result, if it can tell.
@@ -129,7 +140,7 @@ func (p *PlexAuth) prepare(ctx context.Context) (found *pendingPIN, clientID str
 		} else if key, err = b.ensureDevice(); err == nil {
 			clientID = key.clientID
 		}
-		unknown = b.unknownLogins()
+		unknown = b.unknownLogins(clientID)
 		return err
 	})
 	return found, clientID, key, unknown, err
@@ -287,10 +298,10 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 // Cancel ends the pending login, if there is one: when it returns, no request
 // about its PIN is made any more, and everyone who waits for it gets
 // [ErrNoPendingPin]. A login that has been approved already is finished
-// instead; where it replaces an older one, whose token an approval would have
-// ended, plex.tv is asked once more, which takes four seconds at most. Its errors
-// match [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) where
-// an approved login cannot be finished now.
+// instead; where its approval would have ended the token of an older one, plex.tv
+// is asked once more, which takes four seconds at most. Its errors match
+// [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) where an
+// approved login cannot be finished now.
 func (p *PlexAuth) Cancel(ctx context.Context) error {
 	// Taken up, so that nobody else does while it is being cancelled.
 	if _, err := p.resume(ctx); err != nil && !errors.Is(err, ErrNoPendingPin) {
@@ -313,6 +324,10 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 	}
 	if v, err = p.lastLook(ctx, v); err != nil {
 		return err
+	}
+	if v == nil {
+		how = ErrNoPendingPin
+		return nil
 	}
 	if !v.token.IsZero() {
 		err := p.settleParked(ctx, v, true)

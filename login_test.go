@@ -3,6 +3,7 @@ package plexauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -401,4 +402,69 @@ func TestBegunWhileBeingRead(t *testing.T) {
 		require.NoError(t, w.plex.Approve(code, w.alice))
 		assert.NoError(t, <-result)
 	})
+}
+
+// afterStore lets something happen right after an Update.
+type afterStore struct {
+	plexauth.ConfigStore
+	after func()
+}
+
+func (s *afterStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+	err := s.ConfigStore.Update(ctx, ns, edit)
+	if s.after != nil {
+		s.after()
+	}
+	return err
+}
+
+// G6: a login that is cancelled in the moment in which its PIN has been saved is not
+// taken up any more.
+func TestCancelledWhileBeingSaved(t *testing.T) {
+	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
+		"Cancel": (*plexauth.PlexAuth).Cancel,
+		"Disconnect": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			return second(p.Disconnect(ctx))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				store := &afterStore{ConfigStore: w.store}
+				p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+				updates := 0
+				store.after = func() {
+					if updates++; updates == 2 { // the PIN is there
+						store.after = nil
+						assert.NoError(t, end(p, t.Context()))
+					}
+				}
+				began := time.Now()
+				_, err := p.Login(t.Context(), plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })
+				require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+				assert.Empty(t, w.looks(began))
+			})
+		})
+	}
+}
+
+// Names that somebody makes up leave nothing behind, nor do logins that have ended.
+func TestNoPlaceIsLeft(t *testing.T) {
+	w := newWorld(t)
+	for i := range 50 {
+		p := w.Instance(fmt.Sprint("nobody-", i))
+		_, err := p.Finish(t.Context())
+		require.NoError(t, err)
+		_, err = p.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+		require.NoError(t, p.Cancel(t.Context()))
+		_, err = p.Disconnect(t.Context())
+		require.NoError(t, err)
+		_, err = w.Instance(fmt.Sprint("a\nb", i)).Finish(t.Context())
+		require.Error(t, err)
+		_, err = p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, p.Cancel(t.Context()))
+	}
+	assert.Zero(t, plexauth.Places(w.PlexAuth))
 }

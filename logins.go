@@ -17,10 +17,11 @@ type logins struct {
 	starting   turns // whose turn it is to Start
 }
 
-// place is a profile's among the logins.
+// place is a profile's among the logins. It is there while something is.
 type place struct {
 	login    func() *login // hidden; nil: there is none
-	changes  int           // how often one has begun or ended
+	readers  int           // how many read the store to take one up
+	changes  int           // how often one has begun or ended meanwhile
 	begun    chan struct{} // closed when the next one begins; made for whoever waits for it
 	webStart time.Time     // when the next one may be made from the web
 }
@@ -32,6 +33,8 @@ type login struct {
 	turn chan struct{} // holds whoever looks, saves or cancels
 	over chan struct{} // closed when the login has ended
 	end  error         // how; read it once over is closed
+
+	began time.Time // to be looked after here
 
 	// Only whoever has the turn touches these.
 	trouble      string // the kind of failure last logged
@@ -48,7 +51,6 @@ type login struct {
 	gap      time.Duration      // between looks
 	interval time.Duration      // the least gap
 	deadline time.Time          // of the PIN, by the wall clock
-	latest   time.Time          // no answer moves the deadline beyond
 	known    bool               // plex.tv said how long the PIN lives
 	seen     uint64             // the hash of the namespace when it was last found to hold this PIN, waiting; 0: not yet
 	before   Token              // that the profile had then
@@ -68,10 +70,17 @@ func (s *logins) place(instance string) *place {
 	return v
 }
 
+// leave removes a profile's place if there is nothing in it. The caller holds mu.
+func (s *logins) leave(instance string) {
+	if v := s.byInstance[instance]; v.login == nil && v.readers == 0 && v.begun == nil && !time.Now().Before(v.webStart) {
+		delete(s.byInstance, instance)
+	}
+}
+
 // now returns the login that is there, nil where there is none. The caller holds
 // logins.mu, as for put.
 func (v *place) now() *login {
-	if v.login == nil {
+	if v == nil || v.login == nil {
 		return nil
 	}
 	return v.login()
@@ -94,13 +103,16 @@ func (v *place) put(l *login) {
 func (s *logins) find(instance string) *login {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.place(instance).now()
+	return s.byInstance[instance].now()
 }
 
 func (s *logins) nextWebStart(instance string) time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.place(instance).webStart
+	if v := s.byInstance[instance]; v != nil {
+		return v.webStart
+	}
+	return time.Time{}
 }
 
 func (s *logins) noteWebStart(instance string, pause time.Duration) {
@@ -109,10 +121,19 @@ func (s *logins) noteWebStart(instance string, pause time.Duration) {
 	s.place(instance).webStart = time.Now().Add(pause)
 }
 
-func (s *logins) changed(instance string) int {
+// read is called before the store is read for a login to take up, and done after
+// that. changes is for begin.
+func (s *logins) read(instance string) (changes int, done func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.place(instance).changes
+	v := s.place(instance)
+	v.readers++
+	return v.changes, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		v.readers--
+		s.leave(instance)
+	}
 }
 
 // findOrChange is find for whoever ends a login: where none is found, one that is
@@ -120,21 +141,18 @@ func (s *logins) changed(instance string) int {
 func (s *logins) findOrChange(instance string) *login {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	v := s.place(instance)
+	v := s.byInstance[instance]
 	l := v.now()
-	if l == nil {
+	if v != nil && l == nil {
 		v.put(nil)
 	}
 	return l
 }
 
-// justMade is for begin: the PIN has been put into the store just now.
-const justMade = -1
-
-// begin takes up a PIN that was found in the store when so many logins had begun
-// or ended here: first look after one interval. Another one's place it takes, since
-// the store was read later; but where there have been more since, it may be the
-// read that is old, and ok is false.
+// begin takes up a PIN that was found in the store, or put there, when so many
+// logins had begun or ended here: first look after one interval. Another one's
+// place it takes; but where there have been more since, it may be the PIN that is
+// old, and ok is false.
 func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 	p.logins.mu.Lock()
 	defer p.logins.mu.Unlock()
@@ -143,22 +161,21 @@ func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 	switch {
 	case l != nil && l.pin.ID == pin.ID:
 		return l, true
-	case changes != justMade && changes != at.changes:
+	case changes != at.changes:
 		return nil, false
 	case l != nil:
 		l.close(ErrPinSuperseded)
 	}
-	now := time.Now().Round(0)
+	now := time.Now()
 	l = &login{
-		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}),
+		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), began: now,
 		interval: max(p.options.PollInterval, time.Second),
 		deadline: pin.ExpiresAt.Round(0), known: pin.lifetimeKnown,
 	}
-	if most := now.Add(longestLifetime); l.deadline.After(most) { // a clock was set
+	if most := now.Round(0).Add(longestLifetime); l.deadline.After(most) { // a clock was set
 		l.deadline = most
 	}
 	l.unsure = !l.deadline.After(now)
-	l.latest = now.Add(longestLifetime)
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
 	at.put(l)
@@ -179,28 +196,35 @@ func (s *logins) nextBegin(instance string) <-chan struct{} {
 // resume returns the login that is pending in the store.
 func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
 	for {
-		changes := p.logins.changed(p.instance)
-		raw, err := p.loadRaw(ctx)
-		if err != nil {
-			return nil, err
+		changes, done := p.logins.read(p.instance)
+		l, err := p.takeUp(ctx, changes)
+		done()
+		if l != nil || err != nil {
+			return l, err
 		}
-		b, err := p.parse(raw)
-		if err != nil {
-			return nil, err
-		}
-		v := b.pending()
-		if v == nil {
-			return nil, ErrNoPendingPin
-		}
-		l, ok := p.begin(p.newPin(*v), changes)
-		if !ok {
-			continue
-		}
-		if v.token.IsZero() {
-			l.saw(raw, b)
-		}
-		return l, nil
 	}
+}
+
+// takeUp is resume where no login has begun or ended since there had been so many;
+// else it returns nothing.
+func (p *PlexAuth) takeUp(ctx context.Context, changes int) (*login, error) {
+	raw, err := p.loadRaw(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := p.parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	v := b.pending()
+	if v == nil {
+		return nil, ErrNoPendingPin
+	}
+	l, ok := p.begin(p.newPin(*v), changes)
+	if ok && v.token.IsZero() {
+		l.saw(raw, b)
+	}
+	return l, nil
 }
 
 // saw remembers a namespace that holds the PIN, waiting, so that looks at the
@@ -235,8 +259,9 @@ func (p *PlexAuth) ended(l *login, err error) (bool, error) {
 	p.logins.mu.Lock()
 	defer p.logins.mu.Unlock()
 	l.close(err)
-	if v := p.logins.place(p.instance); v.now() == l {
+	if v := p.logins.byInstance[p.instance]; v.now() == l {
 		v.put(nil)
+		p.logins.leave(p.instance)
 	}
 	return true, l.end
 }

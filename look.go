@@ -174,20 +174,26 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 }
 
 // lastLook looks at a PIN that is about to be given up, if the approval would have
-// retired the token that the profile lives on: that must not be lost. It parks the
-// token and returns the PIN as it is then. The caller has the turn, and waits for a
-// second at most; where plex.tv does not answer, the PIN is given up all the same.
+// retired a token that a profile lives on: that must not be lost. It parks the
+// token and returns the PIN as it is then, nil where it is not pending any more. The
+// caller has the turn, and waits for a second at most; where plex.tv does not
+// answer, the PIN is given up all the same.
 func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, error) {
 	b, err := p.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if !v.token.IsZero() || v.device != nil || b.text("account_token") == "" || b.rejected() ||
+	now := b.pending()
+	if now == nil || now.id != v.id { // settled while the turn was waited for
+		return nil, nil
+	}
+	v = now
+	if !v.token.IsZero() || v.device != nil || !b.retires(v.clientID) ||
 		!time.Now().Before(v.expires) || p.client.guard.clear().After(time.Now()) {
 		return v, nil
 	}
-	last := v.created
-	if l := p.loginOf(v.id); l != nil {
+	last, l := v.created, p.loginOf(v.id)
+	if l != nil {
 		l.mu.Lock()
 		if l.looked.After(last) {
 			last = l.looked
@@ -206,22 +212,44 @@ func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, er
 	}
 	attempt, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	reply, _, err := p.checkPIN(ctx, attempt, p.newPin(*v))
+	reply, sent, err := p.checkPIN(ctx, attempt, p.newPin(*v))
+	if l != nil {
+		p.noteLook(ctx, l, reply, sent, err)
+	}
 	if err != nil || reply.token.IsZero() {
 		return v, nil
 	}
-	err = p.saveToken(ctx, p.loginOf(v.id), reply.token, func(b *profile) error {
-		now := b.pending()
-		if now == nil || now.id != v.id { // somebody else has dealt with it
+	err = p.saveToken(ctx, l, reply.token, func(b *profile) error {
+		if now = b.pending(); now == nil || now.id != v.id { // somebody else has dealt with it
+			now = nil
 			return nil
 		}
 		if now.token.IsZero() {
 			b.park(reply.token)
 		}
-		v = b.pending()
+		now = b.pending()
 		return nil
 	})
-	return v, err
+	return now, err
+}
+
+// noteLook takes a look in that was not made for the login, but at its PIN: those
+// who wait keep their pace, and look no more where there is nothing to look at.
+func (p *PlexAuth) noteLook(ctx context.Context, l *login, r pinReply, sent time.Time, err error) {
+	var e *Error
+	switch {
+	case ctx.Err() != nil:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.looked = sent
+	case errors.Is(err, ErrPinExpired):
+		_, _ = p.giveUp(ctx, l, err)
+	case err == nil:
+		l.notYet(r, sent, false)
+	default:
+		errors.As(err, &e)
+		l.postpone(sent, e, err)
+	}
 }
 
 // endedElsewhere ends a login whose PIN another process has taken out of the
@@ -264,8 +292,8 @@ func (l *login) notYet(r pinReply, sent time.Time, final bool) (moved, expired b
 		l.known = true
 		r.expiresIn = max(r.expiresIn, fresh) // 0 is less than a second
 		at := sent.Round(0).Add(r.expiresIn)
-		if at.After(l.latest) {
-			at = l.latest
+		if latest := sent.Round(0).Add(longestLifetime - time.Since(l.began)); at.After(latest) { // whatever the clock was set to
+			at = latest
 		}
 		if off := at.Sub(l.deadline); off > rounding || off < -rounding {
 			l.deadline, moved = at, true

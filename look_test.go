@@ -385,3 +385,85 @@ func TestHandMadeAnswers(t *testing.T) {
 		assert.ErrorIs(t, err, plexauth.ErrUnavailable)
 	}
 }
+
+// G6: a look that a Start makes before it gives a PIN up counts for those who wait
+// for that PIN: none within a second of it, and none after plex.tv has told the end.
+func TestPaceAfterTheLastLook(t *testing.T) {
+	for _, after := range []time.Duration{1500 * time.Millisecond, 2500 * time.Millisecond, 3900 * time.Millisecond} {
+		for _, expired := range []bool{false, true} {
+			t.Run(fmt.Sprint(after, expired), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t) // which tells of looks that must not be
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					result := make(chan error, 1)
+					go func() {
+						_, err := w.Wait(t.Context())
+						result <- err
+					}()
+					time.Sleep(after)
+					want := plexauth.ErrPinSuperseded
+					if expired {
+						require.NoError(t, w.plex.Expire(pin.Code))
+						want = plexauth.ErrPinExpired
+					}
+					w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Delay: 2 * time.Second})
+					_, err = w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+					require.NoError(t, err)
+					assert.ErrorIs(t, <-result, want)
+				})
+			})
+		}
+	}
+}
+
+// Whoever gives up a Start in the middle of such a look ends nobody else's wait, and
+// leaves nobody their own context's error.
+func TestStartGivenUpInTheLastLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		time.Sleep(1500 * time.Millisecond)
+		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Hang: true})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second/2, cancel)
+		_, err = w.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = w.Finish(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		s, err := w.Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// G7: a clock that is set two hours ahead while a login waits, as on a machine
+// without one that finds its time server, does not end it: plex.tv tells anew how
+// long the PIN lives. Set back by a day, it makes nobody wait for longer, either.
+func TestClockIsSet(t *testing.T) {
+	for _, by := range []time.Duration{2 * time.Hour, -24 * time.Hour} {
+		t.Run(by.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				plexauth.SetClock(w.PlexAuth, by)
+				result := make(chan error, 1)
+				go func() {
+					_, err := w.Wait(t.Context())
+					result <- err
+				}()
+				time.Sleep(time.Minute)
+				require.Empty(t, result)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				time.Sleep(2 * time.Second)
+				require.Len(t, result, 1)
+				assert.NoError(t, <-result)
+			})
+		})
+	}
+}

@@ -11,9 +11,10 @@ import (
 
 // Disconnect forgets the profile's credentials and whose they were, and ends a
 // pending login. It asks nobody and so works offline; the token stays valid at
-// plex.tv (see [PlexAuth.SignOut]). The client identifier, the server choice
-// and all that is not plexauth's stay. A profile that does not exist is not
-// created. Its errors match [ErrStore].
+// plex.tv (see [PlexAuth.SignOut]). An approval that nobody has looked at is lost,
+// with the older tokens that it has ended: [PlexAuth.Cancel] looks first. The
+// client identifier, the server choice and all that is not plexauth's stay. A
+// profile that does not exist is not created. Its errors match [ErrStore].
 func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 	err := p.update(ctx, func(b *profile) error {
 		b.disconnect()

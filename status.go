@@ -3,6 +3,7 @@ package plexauth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"time"
 )
@@ -107,15 +108,19 @@ func (p *PlexAuth) status(b *profile) Status {
 }
 
 // statusNow is Status for a call that ends with err, also when its context has
-// ended. It does not wait for a store that hangs.
+// ended. It does not wait for a store that hangs; but where all is well, one that
+// fails for a moment makes no failure of that.
 func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
 	ctx, cancel := lasting(ctx, 150*time.Millisecond)
 	defer cancel()
 	s, loadErr := p.Status(ctx)
-	if err == nil {
-		err = loadErr
+	if err != nil {
+		return s, err
 	}
-	return s, err
+	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && sleep(ctx, pause) == nil; pause *= 2 {
+		s, loadErr = p.Status(ctx)
+	}
+	return s, loadErr
 }
 
 // Settings returns what the store says about the profile. Its errors match
