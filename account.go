@@ -89,7 +89,7 @@ func (p *PlexAuth) adoptToken(ctx context.Context, t Token, clientID string, onc
 		err = p.update(ctx, func(b *profile) error {
 			again, dead, now = false, false, b.siblings()
 			switch {
-			case !b.token("account_token").Equal(t):
+			case !b.accountToken().Equal(t):
 				return nil
 			case retired:
 				next := b.successor(a.ID, clientID, t)

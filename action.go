@@ -205,17 +205,12 @@ func (h *panel) user(w http.ResponseWriter, r *http.Request) {
 	own := false
 	err = h.update(r.Context(), func(b *profile) error {
 		switch account := before.cloudID(); {
-		case b.text("account_token") == "":
+		case b.accountToken().IsZero():
 			return ErrNotConnected
-		case !b.token("account_token").Equal(before.token("account_token")) && (account == 0 || b.cloudID() != account):
+		case !b.accountToken().Equal(before.accountToken()) && (account == 0 || b.cloudID() != account):
 			return errChangedMeanwhile // the user is of another account's Home
 		}
-		b.setText("username", user.Title)
-		if own = b.cloudID() == user.ID; own {
-			b.setText("account_id", "")
-		} else {
-			b.setAccountNumber(user.ID)
-		}
+		own = b.useHomeUser(user)
 		return nil
 	})
 	h.news(h.outcome())

@@ -155,7 +155,7 @@ func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t Token
 // that another's is refused. One that plex.tv does not take, or has nothing to say
 // about, is in nobody's way, unless it tells itself whose it was.
 func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) error {
-	t := b.token("account_token")
+	t := b.accountToken()
 	_, err := p.adoptToken(ctx, t, b.clientID(), once)
 	var e *Error
 	switch {
@@ -164,7 +164,7 @@ func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) error
 	case errors.As(err, &e) && e.lasting():
 		claims, _ := readClaims(t)
 		err = p.update(ctx, func(b *profile) error {
-			if claims.account.ID > 0 && b.token("account_token").Equal(t) {
+			if claims.account.ID > 0 && b.accountToken().Equal(t) {
 				b.setCloudID(claims.account.ID)
 			}
 			return nil
@@ -184,7 +184,7 @@ func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected err
 	late, cancel := lasting(ctx, saveGrace) // whoever wants the turn has it soon enough
 	defer cancel()
 	err := p.update(late, func(b *profile) error {
-		now := fingerprint(b.token("account_token"))
+		now := fingerprint(b.accountToken())
 		succeeded = v.before != "" && now != "" && now != v.before && !b.rejected()
 		b.dropPending(v.id)
 		return nil
@@ -212,7 +212,7 @@ func (p *PlexAuth) promote(ctx context.Context, v *pendingPIN, t Token, a *Accou
 		}
 		if linked := b.cloudID(); linked != 0 && linked != a.ID && !now.options.SwitchAccount {
 			mismatch = true
-			b.remove("_pending_pin")
+			b.dropPending(v.id)
 			for _, other := range b.others() { // whose token this approval has retired
 				if v.device == nil && other.sameCredential(a.ID, v.clientID) {
 					other.succeed(t)

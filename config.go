@@ -258,7 +258,7 @@ func (b *profile) settings() Settings {
 	if id := b.cloudID(); id != 0 {
 		s.CloudAccountID = strconv.FormatInt(id, 10)
 	}
-	s.AccountToken = b.token("account_token")
+	s.AccountToken = b.accountToken()
 	return s
 }
 

@@ -9,6 +9,12 @@ import (
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
+// accountToken is the token for plex.tv, zero where there is none.
+func (b *profile) accountToken() Token { return b.token("account_token") }
+
+// username is the name to show, "" where none is known.
+func (b *profile) username() string { return b.text("username") }
+
 // clientID is the identifier that the profile's token was made under: the
 // device's own, if it is a device's token.
 func (b *profile) clientID() string {
@@ -56,7 +62,7 @@ func (b *profile) setClientID(id string) {
 	if b.id == defaultInstance {
 		old := b.text("client_id")
 		for _, other := range b.others() {
-			if old != id && usableID(old) && other.text("client_id") == "" && other.text("account_token") != "" {
+			if old != id && usableID(old) && other.text("client_id") == "" && !other.accountToken().IsZero() {
 				other.setText("client_id", old)
 			}
 		}
@@ -89,7 +95,7 @@ func (b *profile) setCloudID(id int64) {
 // linked reports whether an account is linked: a login that works, as far as known,
 // or the number of one.
 func (b *profile) linked() bool {
-	return b.cloudID() != 0 || b.text("account_token") != "" && !b.rejected()
+	return b.cloudID() != 0 || !b.accountToken().IsZero() && !b.rejected()
 }
 
 // siblings is a hash of the other profiles' tokens. It changes when somebody signs
@@ -110,7 +116,7 @@ func (b *profile) siblings() uint64 {
 // identifier, zero where none has another one than t.
 func (b *profile) successor(accountID int64, clientID string, t Token) Token {
 	for _, other := range b.others() {
-		if next := other.token("account_token"); other.sameCredential(accountID, clientID) && !next.Equal(t) && !other.rejected() {
+		if next := other.accountToken(); other.sameCredential(accountID, clientID) && !next.Equal(t) && !other.rejected() {
 			return next
 		}
 	}
@@ -129,7 +135,7 @@ type unknownLogin struct {
 // replaces, here or at plex.tv.
 func (b *profile) unknownLogins(retires string) (unknown []unknownLogin) {
 	for _, other := range append([]*profile{b}, b.others()...) {
-		u := unknownLogin{other.id, other.token("account_token"), other.clientID()}
+		u := unknownLogin{other.id, other.accountToken(), other.clientID()}
 		if !u.token.IsZero() && u.clientID != "" && other.cloudID() == 0 && !other.rejected() && (other == b || u.clientID == retires) {
 			unknown = append(unknown, u)
 		}
@@ -141,7 +147,7 @@ func (b *profile) unknownLogins(retires string) (unknown []unknownLogin) {
 // profile or another one lives on.
 func (b *profile) retires(clientID string) bool {
 	for _, other := range append(b.others(), b) {
-		if other.text("account_token") != "" && !other.rejected() && (other == b || !other.life().renewable() && other.clientID() == clientID) {
+		if !other.accountToken().IsZero() && !other.rejected() && (other == b || !other.life().renewable() && other.clientID() == clientID) {
 			return true
 		}
 	}
@@ -152,10 +158,10 @@ func (b *profile) retires(clientID string) bool {
 // that is stored now.
 func (b *profile) rejected() bool {
 	mark := b.text("_rejected")
-	return mark != "" && mark == fingerprint(b.token("account_token"))
+	return mark != "" && mark == fingerprint(b.accountToken())
 }
 
-func (b *profile) setRejected() { b.setText("_rejected", fingerprint(b.token("account_token"))) }
+func (b *profile) setRejected() { b.setText("_rejected", fingerprint(b.accountToken())) }
 
 // fingerprint recognizes a token without giving it away.
 func fingerprint(t Token) string {
@@ -187,13 +193,13 @@ func (b *profile) forgetAccount() {
 // setAside puts what belongs to the account away before a new token is saved of
 // which it is not known yet whose it is. adopt takes it out again, or drops it.
 func (b *profile) setAside() {
-	if b.text("account_token") == "" {
+	if b.accountToken().IsZero() {
 		return
 	}
 	was := &ordered.Object{}
 	was.Set("cloud_account_id", ordered.Int(b.cloudID()))
 	was.Set("pms_token_server", ordered.String(b.text("pms_token_server")))
-	was.Set("retired", ordered.Bool(b.token("pms_token").Equal(b.token("account_token"))))
+	was.Set("retired", ordered.Bool(b.serverToken().Equal(b.accountToken())))
 	for _, key := range accountFields {
 		if b.text(key) != "" {
 			was.Set(key, b.block.Get(key))
@@ -267,7 +273,7 @@ func (b *profile) adopt(a *Account) {
 	}
 	for _, other := range b.others() {
 		if other.sameCredential(a.ID, b.clientID()) {
-			other.succeed(b.token("account_token"))
+			other.succeed(b.accountToken())
 		}
 	}
 }
@@ -275,11 +281,23 @@ func (b *profile) adopt(a *Account) {
 // succeed puts the successor of the account's token in its place, also where it
 // serves as the server's: plex.tv may give it for a server of one's own.
 func (b *profile) succeed(t Token) {
-	if b.token("pms_token").Equal(b.token("account_token")) {
+	if b.serverToken().Equal(b.accountToken()) {
 		b.setText("pms_token", t.Secret())
 	}
 	b.setText("account_token", t.Secret())
 	b.remove("_rejected")
+}
+
+// useHomeUser lets a user of the account's Plex Home be the one that is meant. own
+// tells that it is the account's own, whose number on the server is another one.
+func (b *profile) useHomeUser(u *HomeUser) (own bool) {
+	b.setText("username", u.Title)
+	if own = b.cloudID() == u.ID; own {
+		b.forgetAccountNumber()
+	} else {
+		b.setAccountNumber(u.ID)
+	}
+	return own
 }
 
 // sameCredential reports whether the profile lives on the account's token
@@ -288,5 +306,5 @@ func (b *profile) sameCredential(accountID int64, clientID string) bool {
 	if b.life().renewable() {
 		return false
 	}
-	return accountID != 0 && b.cloudID() == accountID && b.clientID() == clientID && b.text("account_token") != ""
+	return accountID != 0 && b.cloudID() == accountID && b.clientID() == clientID && !b.accountToken().IsZero()
 }

@@ -29,7 +29,7 @@ func (b *profile) deviceBlock() *ordered.Object {
 
 func (b *profile) bound(device *ordered.Object) bool {
 	mark := text(device.Get("bound_to"))
-	return mark != "" && mark == fingerprint(b.token("account_token"))
+	return mark != "" && mark == fingerprint(b.accountToken())
 }
 
 // device returns the profile's device key, nil where there is none.
@@ -198,7 +198,7 @@ func (b *profile) setLease(until time.Time) {
 
 // life reads how long the account token is good and what renews it.
 func (b *profile) life() *life {
-	l := &life{token: b.token("account_token")}
+	l := &life{token: b.accountToken()}
 	if c, ok := readClaims(l.token); ok {
 		l.issued, l.expires = c.issued, c.expires
 	}

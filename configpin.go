@@ -121,7 +121,7 @@ func (b *profile) setPendingExpiry(t time.Time) {
 // name is one that CrossWatch encrypts.
 func (b *profile) park(t Token) {
 	b.changePending("account_token", ordered.String(t.Secret()))
-	b.changePending("replaces", ordered.String(fingerprint(b.token("account_token"))))
+	b.changePending("replaces", ordered.String(fingerprint(b.accountToken())))
 }
 
 // unpark drops a parked token that turned out to be none.

@@ -35,7 +35,7 @@ func (b *profile) server() savedServer {
 	if s.bound || at == "" { // of a token without this note CrossWatch takes it to be the server's, too
 		s.token = t
 	}
-	if account := b.token("account_token"); s.token.IsZero() && b.takesJWT(s.machineID, s.url) && isJWT(account.Secret()) {
+	if account := b.accountToken(); s.token.IsZero() && b.takesJWT(s.machineID, s.url) && isJWT(account.Secret()) {
 		s.token = account
 	}
 	if at == "" || sameServer(at, s.url) { // else it is new, and a choice
@@ -59,13 +59,23 @@ func (b *profile) setServer(address, machineID string) {
 	}
 	switch {
 	case before.machineID != "" && before.machineID != machineID:
-		b.setText("account_id", "") // another server numbers otherwise
-		b.setText("pms_token", "")
-		b.remove("pms_token_server")
+		b.forgetAccountNumber() // another server numbers otherwise
+		b.forgetServerToken()
 	case before.bound: // it has moved
 		b.bindToken()
 	}
-	b.setText("machine_id", machineID)
+	b.setMachine(machineID)
+}
+
+// setMachine notes which server it is, whatever its address.
+func (b *profile) setMachine(id string) { b.setText("machine_id", id) }
+
+// serverToken is the token for the server, zero where there is none.
+func (b *profile) serverToken() Token { return b.token("pms_token") }
+
+func (b *profile) forgetServerToken() {
+	b.setText("pms_token", "")
+	b.remove("pms_token_server")
 }
 
 // setServerToken replaces the token for the server at server_url.
@@ -110,10 +120,10 @@ func (b *profile) forgetServer() {
 		b.setText("server_url", "")
 		b.remove("server_url_found")
 	}
-	for _, key := range []string{"machine_id", "pms_token", "account_id"} {
-		b.setText(key, "")
-	}
-	b.remove("pms_token_server", "_jwt_server", "_server_account")
+	b.setMachine("")
+	b.forgetServerToken()
+	b.forgetAccountNumber()
+	b.remove("_jwt_server", "_server_account")
 }
 
 // accountNumber is the media server's number of the account, 0 where unknown.
@@ -123,5 +133,10 @@ func (b *profile) accountNumber() int64 {
 	}
 	return integer(b.block.Get("account_id"))
 }
+
+// numbered is that number as it stands, be it one or not.
+func (b *profile) numbered() string { return b.text("account_id") }
+
+func (b *profile) forgetAccountNumber() { b.setText("account_id", "") }
 
 func (b *profile) setAccountNumber(n int64) { b.set("account_id", ordered.Int(n)) }

@@ -30,7 +30,7 @@ func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 	if err != nil {
 		return Token{}, "", err
 	}
-	t := b.token("account_token")
+	t := b.accountToken()
 	switch {
 	case t.IsZero():
 		return Token{}, "", ErrNotConnected
@@ -45,7 +45,7 @@ func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 		if b, err = p.load(ctx); err != nil {
 			return Token{}, "", err
 		}
-		if t = b.token("account_token"); t.IsZero() {
+		if t = b.accountToken(); t.IsZero() {
 			return Token{}, "", ErrNotConnected
 		}
 	}
@@ -113,9 +113,9 @@ func (p *PlexAuth) reject(ctx context.Context, t Token) (current bool, err error
 	late, cancel := lasting(ctx, saveGrace)
 	defer cancel()
 	err = p.update(late, func(b *profile) error {
-		current = b.token("account_token").Equal(t)
+		current = b.accountToken().Equal(t)
 		for _, b := range append(b.others(), b) {
-			if b.token("account_token").Equal(t) {
+			if b.accountToken().Equal(t) {
 				b.setRejected()
 			}
 		}

@@ -64,7 +64,7 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 		var d *device
 		err := p.update(ctx, func(b *profile) (err error) {
 			d = nil
-			now := b.token("account_token")
+			now := b.accountToken()
 			switch {
 			case isJWT(now.Secret()) && b.life().renewable(): // another call got it
 				return nil
@@ -75,7 +75,7 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 				return errors.New("plexauth: the token is a JWT already, and its device key is not here")
 			}
 			for _, other := range b.others() {
-				if other.token("account_token").Equal(t) {
+				if other.accountToken().Equal(t) {
 					return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
 				}
 				if v := other.pending(); v != nil && v.device == nil && v.clientID == clientID { // its token would be the device's
@@ -101,7 +101,7 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 		}
 		bind := func(yes bool) error {
 			return p.update(ctx, func(b *profile) error {
-				if b.token("account_token").Equal(t) {
+				if b.accountToken().Equal(t) {
 					b.bindMoved(t, yes, p.client.clock.skew())
 				}
 				return nil

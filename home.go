@@ -119,7 +119,7 @@ func (p *PlexAuth) SwitchHomeUser(ctx context.Context, u HomeUser, pin string) (
 func (p *PlexAuth) passOn(ctx context.Context, account int64, t Token, clientID string) error {
 	retired := func(b *profile) []*profile {
 		return slices.DeleteFunc(append(b.others(), b), func(b *profile) bool {
-			return !b.sameCredential(account, clientID) || b.token("account_token").Equal(t)
+			return !b.sameCredential(account, clientID) || b.accountToken().Equal(t)
 		})
 	}
 	b, err := p.load(ctx)

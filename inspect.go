@@ -89,7 +89,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		errs = append(errs, fmt.Errorf("plexauth: %s: %w", fields, inner{err}))
 		return errors.Join(errs...)
 	}
-	if b.text("username") == "" || b.cloudID() == 0 {
+	if b.username() == "" || b.cloudID() == 0 {
 		if err := within(ctx, attemptLimit, "read account", func(ctx context.Context) error {
 			_, err := p.Account(ctx)
 			return err
@@ -108,7 +108,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		return missing("server_url, machine_id, server token, account_id", err)
 	}
 
-	f := &finding{saved: b.server(), token: b.token("account_token"), account: b.cloudID(), numbered: b.text("account_id"), servers: servers}
+	f := &finding{saved: b.server(), token: b.accountToken(), account: b.cloudID(), numbered: b.numbered(), servers: servers}
 	if err := f.aim(choice); err != nil {
 		if f.drop {
 			err = errors.Join(err, p.keep(ctx, f))
@@ -359,7 +359,7 @@ func (p *PlexAuth) keep(ctx context.Context, f *finding) error {
 	err := p.update(ctx, func(b *profile) error {
 		now := b.server()
 		changed = now.machineID != f.saved.machineID
-		sameAccount := b.token("account_token").Equal(f.token) || f.account != 0 && b.cloudID() == f.account
+		sameAccount := b.accountToken().Equal(f.token) || f.account != 0 && b.cloudID() == f.account
 		if !sameAccount || now.url != f.saved.url && !f.at(now.url) || changed && now.machineID != f.machineID {
 			return errChangedMeanwhile
 		}
@@ -388,14 +388,14 @@ func (f *finding) write(b *profile) {
 	case f.address != nil:
 		b.setServer(f.address.URL, f.machineID)
 	case b.server().url == "" && f.machineID != "":
-		b.setText("machine_id", f.machineID)
+		b.setMachine(f.machineID)
 	}
 	if f.server != nil && f.account != 0 {
 		b.setServerAccount(f.account)
 	}
 	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID && !f.strange
 	// A token that was the account's own has been retired with it.
-	retired := f.server != nil && f.server.Token.Equal(f.token) && !b.token("account_token").Equal(f.token)
+	retired := f.server != nil && f.server.Token.Equal(f.token) && !b.accountToken().Equal(f.token)
 	if f.server != nil && !f.server.Token.IsZero() && verified && !retired {
 		b.setServerToken(f.server.Token)
 	}
@@ -403,11 +403,11 @@ func (f *finding) write(b *profile) {
 		theirs := f.typed || f.address.class < classLocal && !f.saved.found
 		b.setFound(!theirs)
 	}
-	switch now := b.text("account_id"); {
+	switch now := b.numbered(); {
 	case now != "" && now != f.numbered: // somebody has changed it meanwhile
 	case f.number != 0:
 		b.setAccountNumber(f.number)
 	case f.server != nil && !f.server.Owned && b.accountNumber() == 1: // that is its owner
-		b.setText("account_id", "")
+		b.forgetAccountNumber()
 	}
 }

@@ -230,7 +230,7 @@ func (p *PlexAuth) takeUp(ctx context.Context, changes int) (*login, error) {
 // saw remembers a namespace that holds the PIN, waiting, so that looks at the
 // same one need not read it again. It is hashed: a store can be large.
 func (l *login) saw(raw json.RawMessage, b *profile) {
-	hash, token := maphash.Bytes(processSeed, raw), b.token("account_token")
+	hash, token := maphash.Bytes(processSeed, raw), b.accountToken()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen, l.before = hash, token

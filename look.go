@@ -262,7 +262,7 @@ func (p *PlexAuth) endedElsewhere(ctx context.Context, l *login) (bool, error) {
 	l.mu.Lock()
 	known, before := l.seen != 0, l.before
 	l.mu.Unlock()
-	if t := b.token("account_token"); known && !t.IsZero() && !t.Equal(before) && b.mayComeFrom(l.pin) {
+	if t := b.accountToken(); known && !t.IsZero() && !t.Equal(before) && b.mayComeFrom(l.pin) {
 		return p.ended(l, nil)
 	}
 	return p.ended(l, ErrNoPendingPin)

@@ -168,7 +168,7 @@ func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *ProbedAddr
 	err = run.try(ctx, server, t, clientID)
 	if err == nil || errors.Is(err, ErrServerToken) {
 		err = errors.Join(err, p.update(ctx, func(b *profile) error {
-			if b.server().machineID == server.MachineID && isJWT(b.text("account_token")) {
+			if b.server().machineID == server.MachineID && isJWT(b.accountToken().Secret()) {
 				b.setTakesJWT(server.MachineID, server.URL, err == nil)
 			}
 			return nil

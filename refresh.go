@@ -179,7 +179,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 	if err != nil {
 		return err
 	}
-	if now := b.token("account_token"); !now.Equal(t) { // another process was faster
+	if now := b.accountToken(); !now.Equal(t) { // another process was faster
 		p.sources.forget()
 		return nil
 	}
@@ -201,7 +201,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 		return err
 	}
 	if err != nil {
-		if b, loadErr := p.load(ctx); loadErr == nil && !b.token("account_token").Equal(t) {
+		if b, loadErr := p.load(ctx); loadErr == nil && !b.accountToken().Equal(t) {
 			return nil // somebody has signed in meanwhile, or out
 		}
 	}
@@ -291,7 +291,7 @@ func (p *PlexAuth) endLease(ctx context.Context, l *life, err error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
 	updateErr := p.update(late, func(b *profile) error {
-		if b.text("account_token") != "" && b.token("account_token").Equal(l.token) {
+		if !b.accountToken().IsZero() && b.accountToken().Equal(l.token) {
 			b.setLease(time.Time{})
 			if errors.Is(err, ErrTokenRejected) {
 				b.setRejected()
@@ -325,9 +325,8 @@ func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t Token) error {
 				return nil
 			}
 		}
-		if !isJWT(l.token.Secret()) && b.token("pms_token").Equal(l.token) { // it has ended
-			b.setText("pms_token", "")
-			b.remove("pms_token_server")
+		if !isJWT(l.token.Secret()) && b.serverToken().Equal(l.token) { // it has ended
+			b.forgetServerToken()
 		}
 		b.bind(t, p.scopes(l), p.client.clock.skew())
 		return nil

@@ -78,13 +78,13 @@ func (b *profile) signOut() (gone []revocation) {
 			gone = append(gone, revocation{v.token, v.clientID, v.device})
 		}
 	}
-	t, clientID, account := b.token("account_token"), b.clientID(), b.cloudID()
+	t, clientID, account := b.accountToken(), b.clientID(), b.cloudID()
 	parked(b)
 	if !t.IsZero() && !b.rejected() {
 		gone = append(gone, revocation{t, clientID, b.life().device})
 	}
 	for _, other := range b.others() {
-		if other.sameCredential(account, clientID) || other.token("account_token").Equal(t) {
+		if other.sameCredential(account, clientID) || other.accountToken().Equal(t) {
 			parked(other)
 			other.disconnect()
 		}
@@ -98,13 +98,13 @@ func (b *profile) signOut() (gone []revocation) {
 // nobody but the caller can revoke the tokens.
 func (p *PlexAuth) forgotten(ctx context.Context, gone []revocation) bool {
 	b, err := p.load(ctx)
-	if err != nil || len(gone) == 0 || b.text("account_token") != "" || b.pending() != nil {
+	if err != nil || len(gone) == 0 || !b.accountToken().IsZero() || b.pending() != nil {
 		return false
 	}
 	for _, other := range b.others() {
 		v := other.pending()
 		for _, r := range gone {
-			if other.token("account_token").Equal(r.token) || v != nil && v.token.Equal(r.token) {
+			if other.accountToken().Equal(r.token) || v != nil && v.token.Equal(r.token) {
 				return false
 			}
 		}

@@ -96,7 +96,7 @@ func (p *PlexAuth) blank() Status {
 
 func (p *PlexAuth) status(b *profile) Status {
 	s := p.blank()
-	s.User = b.text("username")
+	s.User = b.username()
 	l, now := p.lifeOf(b), p.client.clock.now()
 	s.ExpiresAt, s.Scopes = l.expires, l.scopes
 	s.NeedsLogin = b.rejected() || l.lost(now)

@@ -338,7 +338,7 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 			s.due = s.life.over()
 		}
 	}
-	stray := v.ServerToken.IsZero() && isJWT(b.text("pms_token"))
+	stray := v.ServerToken.IsZero() && isJWT(b.serverToken().Secret())
 	if u, err := url.Parse(v.ServerURL); err == nil && u.Host != "" && (stray || !v.ServerToken.IsZero()) {
 		s.serverOrigin = origin(u)
 		s.server = []string{v.ServerToken.Secret()}[:1:1]
