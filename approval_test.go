@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -888,8 +889,15 @@ func TestStoreUnreadForAMoment(t *testing.T) {
 func TestRejectedWhileStartComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		store := &lazyStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		var slow atomic.Bool
+		p := w.open(t, func(o *plexauth.Options) {
+			o.Store = &lazyStore{ConfigStore: w.store, hangs: func() bool {
+				if slow.Load() {
+					time.Sleep(200 * time.Millisecond)
+				}
+				return false
+			}}
+		})
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
@@ -902,7 +910,7 @@ func TestRejectedWhileStartComes(t *testing.T) {
 		}()
 		time.Sleep(1500 * time.Millisecond) // it has the token, and asks whose it is
 		w.plex.Revoke(w.alice)
-		store.update = 200 * time.Millisecond
+		slow.Store(true)
 		time.Sleep(700 * time.Millisecond) // the answer is there, and is being noted
 		_, err = p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
 		require.NoError(t, err)
