@@ -84,6 +84,7 @@ var withACL = scenario("filestore with ACLs", func(t *childT, dir string) {
 	assert.Equal(t, os.FileMode(0o640), mode, "nothing to copy")
 })
 
+// G15.
 func TestFileStoreACL(t *testing.T) {
 	probe, err := os.CreateTemp("/dev/shm", "plexauth")
 	if err == nil {
