@@ -9,10 +9,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/plexauth/plexauth/internal/mount"
 )
 
 const biggestBody = 64 << 10
@@ -129,8 +130,8 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, &problem{status: http.StatusForbidden, Word: "host", Message: "This program does not go by this name. Open it by one of its own, or add this one to TrustedOrigins."})
 	case h.protect.Check(r) != nil || !h.knowsOrigin(r):
 		fail(w, crossOrigin)
-	case r.URL.Path == "" && !strings.HasSuffix(seenPath(r), "/"): // without its slash relative links would miss
-		addSlash(w, r)
+	case r.URL.Path == "" && !strings.HasSuffix(mount.Path(r), "/"): // without its slash relative links would miss
+		mount.AddSlash(w, r)
 	case !known:
 		fail(w, &problem{status: http.StatusNotFound, Word: "not_found", Message: "There is nothing here."})
 	case r.Method != route.method && (r.Method != http.MethodHead || route.method != http.MethodGet):
@@ -139,25 +140,6 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		route.serve(w, r)
 	}
-}
-
-// addSlash sends the browser to the same place with a slash. http.Redirect would
-// make the address absolute, by a path of which StripPrefix has left nothing.
-func addSlash(w http.ResponseWriter, r *http.Request) {
-	to := "./" + path.Base(seenPath(r)) + "/" // without the dot "a:b/" would have a scheme
-	if r.URL.RawQuery != "" {
-		to += "?" + r.URL.RawQuery
-	}
-	w.Header().Set("Location", to)
-	w.WriteHeader(http.StatusPermanentRedirect)
-}
-
-// seenPath is the path that was asked for, escaped, before any StripPrefix.
-func seenPath(r *http.Request) string {
-	if u, err := url.ParseRequestURI(r.RequestURI); err == nil && u.Path != "" {
-		return u.EscapedPath()
-	}
-	return "/"
 }
 
 // own serves a GET to pages of the same origin only. Anybody's page may have an

@@ -3,8 +3,9 @@ package signin
 import (
 	"net/http"
 	"net/url"
-	"path"
 	"strings"
+
+	"github.com/plexauth/plexauth/internal/mount"
 )
 
 // callbackURL is where Plex is to send the browser.
@@ -12,7 +13,7 @@ func (h *Handler) callbackURL(r *http.Request) string {
 	if h.external != nil {
 		return h.external.JoinPath("callback").String()
 	}
-	at := seenPath(r)
+	at := mount.Path(r)
 	return (&url.URL{Scheme: h.scheme(r), Host: r.Host, Path: "/"}).JoinPath(at[:strings.LastIndex(at, "/")+1], "callback").String()
 }
 
@@ -26,28 +27,6 @@ func (h *Handler) scheme(r *http.Request) string {
 		return "https"
 	}
 	return "http"
-}
-
-// addSlash sends the browser to the same place with a slash. http.Redirect would
-// make the address absolute, by a path of which StripPrefix has left nothing.
-func addSlash(w http.ResponseWriter, r *http.Request) {
-	to := "./" + path.Base(seenPath(r)) + "/" // without the dot "a:b/" would have a scheme
-	if r.URL.RawQuery != "" {
-		to += "?" + r.URL.RawQuery
-	}
-	w.Header().Set("Location", to)
-	w.WriteHeader(http.StatusPermanentRedirect)
-}
-
-// seenPath is the path that was asked for, escaped, before any StripPrefix.
-func seenPath(r *http.Request) string {
-	if u, err := url.ParseRequestURI(r.RequestURI); err == nil && u.Path != "" {
-		return u.EscapedPath()
-	}
-	if r.URL.Path == "" {
-		return "/"
-	}
-	return r.URL.EscapedPath()
 }
 
 // answer notes whether OnSignIn has written one.

@@ -54,6 +54,7 @@ import (
 	"time"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/mount"
 )
 
 const lifetime = 10 * time.Minute // of one sign-in, from start to end
@@ -192,8 +193,8 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Cache-Control", "no-store")
 
 	name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-	if r.URL.Path == "" && !strings.HasSuffix(seenPath(r), "/") { // mounted without the slash: relative links would miss
-		addSlash(w, r)
+	if r.URL.Path == "" && !strings.HasSuffix(mount.Path(r), "/") { // mounted without the slash: relative links would miss
+		mount.AddSlash(w, r)
 		return
 	}
 	route, ok := h.routes[name]
