@@ -75,7 +75,8 @@ const biggestBody = 64 << 10
 // speaks of a first run while the store cannot be read.
 //
 // POSTs, and GETs of status, servers and users, must come from the same origin
-// or from one of TrustedOrigins. The body of a POST is a JSON object of 64 KiB at
+// or from one of TrustedOrigins, as far as the browser tells: by plain http it does
+// so for a POST only. The body of a POST is a JSON object of 64 KiB at
 // most, or nothing. What servers and users list is kept for 15 seconds.
 func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 	h := &panel{

@@ -29,7 +29,8 @@
 // overwritten, five times at most. What somebody changes in the present file
 // stays, and so does a third value in an old copy. But where there was no client
 // identifier before the first change of all, a reset of the default profile in the
-// next three minutes looks like an old copy. [Store.Close] ends that.
+// next three minutes looks like an old copy; and a copy from before there was one
+// looks like a reset. [Store.Close] ends that.
 //
 // The layout is the one of CrossWatch 0.11.
 package crosswatch
@@ -94,7 +95,8 @@ func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, er
 	if err != nil {
 		return nil, err
 	}
-	return apply(raw, s.watch.fallen(namespace, raw, found))
+	fallen, _ := s.watch.fallen(namespace, raw, found)
+	return apply(raw, fallen)
 }
 
 // load reads what is there.
@@ -121,7 +123,7 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 			return nil, err
 		}
 		u.found, u.plain = v.revision, plain
-		u.repeated = s.watch.fallen(namespace, plain, u.found)
+		u.repeated, u.judged = s.watch.fallen(namespace, plain, u.found)
 		if u.before, err = apply(plain, u.repeated); err != nil {
 			return nil, err
 		}

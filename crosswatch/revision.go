@@ -37,7 +37,7 @@ const (
 func (r revision) next(raw json.RawMessage) revision {
 	name := fmt.Sprintf("%x-%04x", time.Now().Unix(), rand.N(1<<16))
 	if len(r) == 0 {
-		name = strings.TrimSuffix(name+"-"+mark(raw), "-")
+		name += "-" + mark(raw)
 	}
 	r = append(revision{name}, r...)
 	return r[:min(len(r), longest)]
@@ -50,16 +50,22 @@ func (r revision) origin(raw json.RawMessage) string {
 		return mark(raw)
 	}
 	_, rest, _ := strings.Cut(r[len(r)-1], "-")
-	_, m, _ := strings.Cut(rest, "-")
-	return m
+	if _, m, ok := strings.Cut(rest, "-"); ok {
+		return m
+	}
+	return mark(raw) // an older build has made it
 }
 
+// noMark is the mark of what has no client identifier.
+const noMark = "0"
+
 // mark tells a copy without a revision from a reset, which takes the revision, too,
-// but empties the client identifier, as no old copy does. "": there is none.
+// but empties the client identifier, as no copy does that was made since there is
+// one.
 func mark(raw json.RawMessage) string {
 	o, err := ordered.Parse(raw)
 	if err != nil {
-		return ""
+		return noMark
 	}
 	value := o.Get("client_id")
 	text := string(value)
@@ -67,7 +73,7 @@ func mark(raw json.RawMessage) string {
 		text = strings.TrimSpace(text)
 	}
 	if text == "" || text == "null" {
-		return ""
+		return noMark
 	}
 	h := fnv.New32a()
 	h.Write([]byte(text))

@@ -40,7 +40,7 @@ type change struct {
 	old       []json.RawMessage // what an old copy can bring back; nil: absent
 	value     json.RawMessage   // what it shall be; nil: absent
 	turn      int64             // of the Update that made it
-	names     []string          // of that Update, and of those that repeated it
+	names     []string          // of that Update, and of those that found it or repeated it
 	before    revision          // of what an old copy can be
 	bare      []string          // origins that an old copy without a revision can have
 	looks     int               // made so far
@@ -56,6 +56,7 @@ type written struct {
 	plain         json.RawMessage // what stood there
 	before, after json.RawMessage // and with what had to be repeated; then
 	repeated      []change
+	judged        int64 // the latest turn of the changes that were judged for that
 }
 
 func (w *watch) init(s *Store) {
@@ -74,9 +75,11 @@ func (w *watch) expect(u written) {
 	for _, r := range u.repeated {
 		if c := w.changes()[id(u.namespace, r.path)]; c != nil {
 			c.repeated++
-			if c.turn == r.turn {
-				c.names = append(c.names, u.made[0])
-			}
+		}
+	}
+	for _, c := range w.changes() { // what was not to be repeated is in the document, too
+		if c.namespace == u.namespace && c.turn <= u.judged && !u.found.shares(c.names) {
+			c.names = latest(append(c.names, u.made[0]))
 		}
 	}
 	if w.closed {
@@ -183,7 +186,11 @@ func (w *watch) look(ctx context.Context, all bool) {
 	w.mu.Unlock()
 	for namespace, list := range due {
 		raw, found, err := w.store.load(ctx, namespace)
-		if err == nil && len(w.fallen(namespace, raw, found)) > 0 {
+		var fallen []change
+		if err == nil {
+			fallen, _ = w.fallen(namespace, raw, found)
+		}
+		if len(fallen) > 0 {
 			// An Update judges again under the lock, and repeats by itself.
 			_ = w.store.Update(ctx, namespace, func(repaired json.RawMessage) (json.RawMessage, error) { return repaired, nil })
 		}
@@ -191,14 +198,14 @@ func (w *watch) look(ctx context.Context, all bool) {
 	}
 }
 
-// fallen are the changes that an older copy than theirs has overwritten.
-func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) []change {
+// fallen are the changes that an older copy than theirs has overwritten. judged is
+// the latest turn of all that were looked at for that.
+func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) (list []change, judged int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.changes()) == 0 || raw == nil {
-		return nil
+		return nil, 0
 	}
-	var list []change
 	now, origin := units(raw), found.origin(raw)
 	overwritten := func(c *change) bool {
 		v := now[place(c.path)].value
@@ -209,6 +216,7 @@ func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) []
 		if c.namespace != namespace {
 			continue
 		}
+		judged = max(judged, c.turn)
 		token := w.changes()[id(namespace, tokenUnder(c.path))]
 		with := token != nil && overwritten(token) && !equal(now[place(c.path)].value, c.value)
 		if with || overwritten(c) {
@@ -216,7 +224,7 @@ func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) []
 		}
 	}
 	slices.SortFunc(list, func(a, b change) int { return slices.Compare(a.path, b.path) })
-	return list
+	return list, judged
 }
 
 // unseen reports whether a document goes back to a copy from before the change.

@@ -251,6 +251,92 @@ func TestDisconnectAfterFirstLogin(t *testing.T) {
 	}
 }
 
+// set writes what a namespace shall be.
+func set(t *testing.T, s plexauth.ConfigStore, doc string) {
+	t.Helper()
+	require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(doc), nil }))
+}
+
+// G22: a disconnect stays also where an old copy had taken only a part away before,
+// which was repeated: a browser's old form, which leaves secrets alone, or what waits
+// in CrossWatch for the same PIN and saves the same token.
+func TestDisconnectAfterARepeatedPart(t *testing.T) {
+	const config = `{"plex":{"client_id":"c","instances":{"P":{"client_id":"c","account_token":"","username":""}},"_plexauth_revision":"386d0000-a1b2"}}`
+	profile := func(config map[string]any) map[string]any {
+		return config["plex"].(map[string]any)["instances"].(map[string]any)["P"].(map[string]any)
+	}
+	for name, overwrite := range map[string]func(old, present map[string]any) map[string]any{
+		"form": func(old, present map[string]any) map[string]any {
+			present["plex"].(map[string]any)["_plexauth_revision"] = old["plex"].(map[string]any)["_plexauth_revision"]
+			profile(present)["username"] = ""
+			return present
+		},
+		"waiter": func(old, present map[string]any) map[string]any {
+			profile(old)["account_token"] = "TEST_a"
+			return old
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := directory(t, config, k1)
+			synctest.Test(t, func(t *testing.T) {
+				s, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				defer s.Close()
+				theirs := &running{dir: dir}
+				old := theirs.read(t)
+				set(t, s, `{"client_id":"c","instances":{"P":{"client_id":"c","account_token":"TEST_a","username":""}}}`)
+				set(t, s, `{"client_id":"c","instances":{"P":{"client_id":"c","account_token":"TEST_a","username":"alice"}}}`)
+				theirs.write(t, overwrite(old, theirs.read(t)))
+				time.Sleep(2 * time.Second)
+				require.Contains(t, file(t, dir), "alice", "repeated")
+
+				present := theirs.read(t)
+				clear(profile(present))
+				profile(present)["account_token"] = ""
+				theirs.write(t, present)
+				assert.NotContains(t, load(t, s), "TEST_a", "right after")
+				time.Sleep(2 * time.Minute)
+				assert.NotContains(t, load(t, s), "TEST_a", "two minutes later")
+			})
+		})
+	}
+}
+
+// G16: a login is not lost beside an older build, whose revisions bear no mark.
+func TestOlderBuild(t *testing.T) {
+	for name, first := range map[string]bool{"it was first": true, "it writes upon an old copy": false} {
+		t.Run(name, func(t *testing.T) {
+			dir := directory(t, `{"plex":{"account_token":"","client_id":"0123456789abcdef01234567","username":""}}`, k1)
+			synctest.Test(t, func(t *testing.T) {
+				theirs := &running{dir: dir}
+				old := theirs.read(t)
+				older := func() {
+					config := theirs.read(t)
+					plex := config["plex"].(map[string]any)
+					plex["server_url"] = "http://10.0.0.1:32400"
+					plex["_plexauth_revision"] = fmt.Sprintf("%x-%04x", time.Now().Unix(), 7)
+					theirs.write(t, config)
+				}
+				if first {
+					older()
+				}
+				s, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				defer s.Close()
+				set(t, s, `{"account_token":"TEST_a","client_id":"0123456789abcdef01234567","username":"alice"}`)
+				time.Sleep(500 * time.Millisecond)
+				theirs.write(t, old)
+				if !first {
+					older()
+				}
+				assert.Contains(t, load(t, s), "TEST_a")
+				time.Sleep(2 * time.Minute)
+				assert.Contains(t, load(t, s), "TEST_a")
+			})
+		})
+	}
+}
+
 // G1: a token that is repeated is so with the identifier that it was made under,
 // also where that had been there for long.
 func TestTokenWithItsIdentifier(t *testing.T) {
