@@ -128,7 +128,7 @@ func (p *PlexAuth) learn(ctx context.Context, unknown []unknownLogin) {
 		}
 		if err != nil {
 			q.warn(ctx, "whose login is stored could not be found out", err)
-			if e := (*Error)(nil); !errors.As(err, &e) || !e.lasting() {
+			if !lasts(err) {
 				return // the others would fare no better
 			}
 		}

@@ -89,6 +89,9 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 		return false, nil // somebody wants the turn
 	}
 	var e *Error
+	if ctx.Err() != nil && err != nil && !errors.As(err, &e) { // nobody else's affair
+		return false, err
+	}
 	waits := errors.As(err, &e) && e.is != ErrTokenRejected || errors.As(err, new(unread))
 	if waits && time.Now().Before(l.deadline) {
 		p.disturbed(ctx, l, e, err)
@@ -119,11 +122,14 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		if errors.Is(err, ErrTokenRejected) {
 			return p.dropRejected(ctx, v, err)
 		}
+		unasked := false
 		if err == nil && !v.options.SwitchAccount && b.linked() && b.cloudID() == 0 {
-			err = p.whoseBefore(ctx, b, once)
+			if err = p.whoseBefore(ctx, b, once); lasts(err) && !time.Now().Before(v.expires) {
+				unasked, err = true, nil
+			}
 		}
 		if err == nil {
-			again, err = p.promote(ctx, v, t, a, b.siblings())
+			again, err = p.promote(ctx, v, t, a, b.siblings(), unasked)
 		}
 		if err != nil {
 			return err
@@ -152,16 +158,18 @@ func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t Token
 }
 
 // whoseBefore finds out whose the login is that a parked token would replace, so
-// that another's is refused. One that plex.tv does not take, or has nothing to say
-// about, is in nobody's way, unless it tells itself whose it was.
+// that another's is refused. One that plex.tv does not take any more is in nobody's
+// way; a JWT past its life tells by itself whose it was.
 func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) error {
 	t := b.accountToken()
 	_, err := p.adoptToken(ctx, t, b.clientID(), once)
-	var e *Error
 	switch {
 	case errors.Is(err, ErrTokenRejected):
-		_, err = p.reject(ctx, t)
-	case errors.As(err, &e) && e.lasting():
+		if _, err = p.reject(ctx, t); errors.Is(err, ErrStore) { // it is not asked about again for that
+			p.warn(ctx, "the verdict on the token before was not saved", err)
+			return nil
+		}
+	case errors.Is(err, ErrTokenExpired):
 		claims, _ := readClaims(t)
 		err = p.update(ctx, func(b *profile) error {
 			if claims.account.ID > 0 && b.accountToken().Equal(t) {
@@ -174,6 +182,12 @@ func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) error
 		return unread{err}
 	}
 	return err
+}
+
+// lasts reports whether plex.tv would answer the same again.
+func lasts(err error) bool {
+	var e *Error
+	return errors.As(err, &e) && !e.transient && e.is != ErrRateLimited
 }
 
 // dropRejected drops a parked token that plex.tv does not take: it was revoked
@@ -195,10 +209,11 @@ func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected err
 	return errors.Join(rejected, err)
 }
 
-// promote makes a parked token the profile's, or drops it as another account's.
-// Where the tokens of the other profiles are not what they were when the account
+// promote makes a parked token the profile's, or drops it as another account's, which
+// it is taken for where plex.tv would not say whose the login before is: had the
+// same person approved, that token would have ended. Where the tokens of the other profiles are not what they were when the account
 // was asked for, it does nothing and again is true.
-func (p *PlexAuth) promote(ctx context.Context, v *pendingPIN, t Token, a *Account, siblings uint64) (again bool, err error) {
+func (p *PlexAuth) promote(ctx context.Context, v *pendingPIN, t Token, a *Account, siblings uint64, unasked bool) (again bool, err error) {
 	mismatch, inherited := false, false
 	var replaced *revocation
 	err = p.saveToken(ctx, p.loginOf(v.id), v.token, func(b *profile) error {
@@ -210,7 +225,8 @@ func (p *PlexAuth) promote(ctx context.Context, v *pendingPIN, t Token, a *Accou
 		if again = v.device == nil && b.siblings() != siblings; again {
 			return nil
 		}
-		if linked := b.cloudID(); linked != 0 && linked != a.ID && !now.options.SwitchAccount {
+		linked := b.cloudID()
+		if another := linked != 0 && linked != a.ID || linked == 0 && unasked; another && !now.options.SwitchAccount {
 			mismatch = true
 			b.dropPending(v.id)
 			for _, other := range b.others() { // whose token this approval has retired

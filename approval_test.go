@@ -771,8 +771,9 @@ func (v *verdict) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: v.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(v.body)), Request: r}, nil
 }
 
-// G22: the same with verdicts that are no rejection of the token; but what will pass
-// is waited for, since it may be another's login.
+// G22, G23: what plex.tv says of the token before, and is no rejection, gives nobody
+// the place of whoever that may be: the same person's approval would have ended it.
+// The login waits, and is refused at its end; whoever says so gets in.
 func TestRelinkOverARefusal(t *testing.T) {
 	for _, row := range []struct {
 		status int
@@ -782,6 +783,7 @@ func TestRelinkOverARefusal(t *testing.T) {
 		{403, `{"errors":[{"code":1009,"message":"Managed users may not do this","status":403}]}`, true},
 		{401, `{"errors":[{"code":1029,"message":"Please enter the verification code","status":401}]}`, true},
 		{422, `{"errors":[{"code":1008,"message":"Unprocessable request","status":422}]}`, true},
+		{404, `{"errors":[{"code":1002,"message":"Not found","status":404}]}`, false},
 		{503, `{"errors":[{"code":1007,"message":"Internal server error","status":503}]}`, false},
 		{403, `<html>blocked</html>`, false},
 	} {
@@ -789,24 +791,26 @@ func TestRelinkOverARefusal(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				old := mustSettings(t, w.PlexAuth)
-				put(t, w.store, fmt.Sprintf(`{"client_id":%q,"account_token":%q}`, old.ClientID, old.AccountToken.Secret()))
-				v := &verdict{w.plex.Client().Transport, old.AccountToken.Secret(), row.status, row.body}
+				w.withoutCloud(t, nil)
+				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), row.status, row.body}
 				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
-				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
 				s, err := p.Finish(t.Context())
-				if row.lasts {
-					require.NoError(t, err)
-					assert.True(t, s.Connected)
-					return
+				require.Error(t, err)
+				assert.False(t, s.Connected)
+				if !row.lasts {
+					v.token = "nobody's"
 				}
-				require.ErrorIs(t, err, plexauth.ErrUnavailable)
-				v.token = "" // it is over, and the old token has ended meanwhile
-				s, err = p.Wait(t.Context())
+				_, err = p.Wait(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+				s, err = p.Status(t.Context())
 				require.NoError(t, err)
-				assert.True(t, s.Connected)
+				assert.Equal(t, "alice", s.User)
+				assert.Nil(t, s.Pending)
+
+				w.signIn(t, p, w.bob, plexauth.PinOptions{SwitchAccount: true})
 			})
 		})
 	}
@@ -954,5 +958,101 @@ func TestFindsOutWhoseLoginsThereAre(t *testing.T) {
 				assert.True(t, s.Connected)
 			})
 		})
+	}
+}
+
+// G10: a token that is known to be rejected is not sent with every look where that
+// cannot be written down.
+func TestRejectedBeforeAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.withoutCloud(t, nil)
+		full := false
+		p := w.open(t, func(o *plexauth.Options) {
+			o.Store = &failingUpdates{w.store, func() bool { return full }}
+		})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		_, err = p.Finish(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable) // the token is parked
+		w.plex.ResetFaults()
+		full = true
+		asked := w.count("GET", "/api/v2/user")
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+		defer cancel()
+		_, err = p.Wait(ctx)
+		require.Error(t, err)
+		assert.Equal(t, asked+2, w.count("GET", "/api/v2/user"), "about the new one and the old one")
+		full = false
+		w.forgive = "used again" // once more: nobody could remember
+		s, err := p.Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// failingUpdates writes nothing when it is told to.
+type failingUpdates struct {
+	plexauth.ConfigStore
+	fails func() bool
+}
+
+func (s *failingUpdates) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+	if s.fails() {
+		return errDisk
+	}
+	return s.ConfigStore.Update(ctx, ns, edit)
+}
+
+// G9: those who leave while an approved token waits for its account are no trouble to
+// the others: neither by their error nor by the pace.
+func TestCallersThatLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &hurriedStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+		_, err = p.Finish(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable) // the token is parked
+		w.plex.ResetFaults()
+		time.Sleep(5 * time.Second)
+
+		store.load = 50 * time.Millisecond
+		for range 4 {
+			ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond) // in the third read
+			_, err = p.Finish(ctx)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			cancel()
+			time.Sleep(1100 * time.Millisecond)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond)
+		defer cancel()
+		_, err = p.Finish(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		s, err := p.Finish(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// hurriedStore takes its time for a read, unless the caller leaves before.
+type hurriedStore struct {
+	plexauth.ConfigStore
+	load time.Duration
+}
+
+func (s *hurriedStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	select {
+	case <-time.After(s.load):
+		return s.ConfigStore.Load(ctx, ns)
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
 }

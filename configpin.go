@@ -66,6 +66,11 @@ func (b *profile) pending() *pendingPIN {
 	return v
 }
 
+// lives reports whether there is a PIN that can still bring a token, or has.
+func (v *pendingPIN) lives() bool {
+	return v != nil && (!v.token.IsZero() || time.Now().Before(v.expires))
+}
+
 // setPending remembers a new PIN, CrossWatch's three fields first.
 func (b *profile) setPending(v *pendingPIN) {
 	o := &ordered.Object{}

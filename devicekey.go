@@ -78,7 +78,7 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 				if other.accountToken().Equal(t) {
 					return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
 				}
-				if v := other.pending(); v != nil && v.device == nil && v.clientID == clientID { // its token would be the device's
+				if v := other.pending(); v.lives() && v.device == nil && v.clientID == clientID { // its token would be the device's
 					return fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.id)
 				}
 			}

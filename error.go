@@ -99,9 +99,6 @@ func (e *Error) Error() string {
 	return b.String()
 }
 
-// lasting reports whether plex.tv would answer the same again.
-func (e *Error) lasting() bool { return !e.transient && e.is != ErrRateLimited }
-
 // Format prints the text of [Error.Error] for every verb.
 func (e *Error) Format(f fmt.State, _ rune) { io.WriteString(f, e.Error()) }
 

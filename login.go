@@ -56,10 +56,11 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	}
 	changes, done := p.logins.read(p.instance)
 	defer done()
-	found, clientID, key, unknown, err := p.prepare(ctx)
+	at, err := p.prepare(ctx)
 	if err != nil {
 		return nil, err
 	}
+	found, clientID, key := at.pending, at.clientID, at.key
 	if found != nil && !found.answers(clientID, p.options.DeviceKey, o) {
 		done, err := p.stopLooking(ctx)
 		if err != nil {
@@ -76,9 +77,9 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 			return nil, err
 		}
 	} else if found.answers(clientID, p.options.DeviceKey, o) {
-		return p.takeOver(ctx, p.newPin(*found), changes)
+		return p.takeOver(ctx, p.newPin(*found), changes, at.token)
 	}
-	p.learn(ctx, unknown)
+	p.learn(ctx, at.unknown)
 	p.info(ctx, "request PIN")
 	pin, err := p.createPIN(ctx, clientID, key, o)
 	if key != nil && isTaken(err) { // by another device, as when a store was copied: one new key
@@ -101,16 +102,39 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
-	return p.takeOver(ctx, pin, changes)
+	return p.takeOver(ctx, pin, changes, at.token)
 }
 
-// takeOver takes up the PIN that Start has put into the store or found there; or
-// what is there now, where somebody has cancelled that one in the same moment.
-func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int) (*login, error) {
-	if l, ok := p.begin(pin, changes); ok {
+// takeOver takes up the PIN that Start has put into the store or found there. Where
+// somebody has ended that login in the same moment, it is what is there now, or one
+// that is over: with success where the profile has another token than before.
+func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int, before Token) (*login, error) {
+	l, ok := p.begin(pin, changes)
+	if ok {
 		return l, nil
 	}
-	return p.resume(ctx)
+	l, err := p.resume(ctx)
+	switch {
+	case errors.Is(err, ErrNoPendingPin):
+		b, err := p.load(ctx)
+		if err != nil {
+			return nil, err
+		}
+		l = &login{pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), end: ErrNoPendingPin}
+		if t := b.accountToken(); !t.IsZero() && !t.Equal(before) && b.mayComeFrom(pin) {
+			l.end = nil
+		}
+		close(l.over)
+		return l, nil
+	case errors.Is(err, ErrStore): // the PIN is there all the same
+		for !ok {
+			now, done := p.logins.read(p.instance)
+			l, ok = p.begin(pin, now)
+			done()
+		}
+		return l, nil
+	}
+	return l, err
 }
 
 // checkStore asks the store whether it could take the result, if it can tell.
@@ -129,21 +153,28 @@ func (p *PlexAuth) checkStore(ctx context.Context) error {
 	return newStoreError(err)
 }
 
-// prepare returns the PIN that is pending and what the next one is made under,
-// saved before the first request: an identifier, and with [Options].DeviceKey a
-// key; and the logins that it may end of which it is not known whose they are.
-func (p *PlexAuth) prepare(ctx context.Context) (found *pendingPIN, clientID string, key *device, unknown []unknownLogin, err error) {
+// outset is what a Start begins with.
+type outset struct {
+	pending  *pendingPIN
+	token    Token  // that the profile has
+	clientID string // of the next PIN, and with Options.DeviceKey its key
+	key      *device
+	unknown  []unknownLogin // that it may end
+}
+
+// prepare finds that, and saves identifier and key before the first request.
+func (p *PlexAuth) prepare(ctx context.Context) (at outset, err error) {
 	err = p.update(ctx, func(b *profile) (err error) {
-		found = b.pending()
+		at = outset{pending: b.pending(), token: b.accountToken()}
 		if !p.options.DeviceKey {
-			clientID = b.ensureClientID(p.options.ClientID)
-		} else if key, err = b.ensureDevice(); err == nil {
-			clientID = key.clientID
+			at.clientID = b.ensureClientID(p.options.ClientID)
+		} else if at.key, err = b.ensureDevice(); err == nil {
+			at.clientID = at.key.clientID
 		}
-		unknown = b.unknownLogins(clientID)
+		at.unknown = b.unknownLogins(at.clientID)
 		return err
 	})
-	return found, clientID, key, unknown, err
+	return at, err
 }
 
 // makeWay settles an approved PIN, so that it is not lost to a new one. Somebody

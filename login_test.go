@@ -468,3 +468,61 @@ func TestNoPlaceIsLeft(t *testing.T) {
 	}
 	assert.Zero(t, plexauth.Places(w.PlexAuth))
 }
+
+// A second click beside the approval: the login that it finds pending has succeeded
+// in the same moment, and so it says.
+func TestStartBesideTheApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &afterStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		store.after = func() {
+			store.after = nil
+			time.Sleep(time.Second)
+			s, err := p.Finish(t.Context())
+			require.NoError(t, err)
+			require.True(t, s.Connected)
+		}
+		s, err := p.Login(t.Context(), plexauth.PinOptions{}, func(again *plexauth.Pin) error {
+			assert.Equal(t, pin.Code, again.Code)
+			return nil
+		})
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// Start does not fail once its PIN is stored, whatever a read says then.
+func TestStoreUnreadAfterThePIN(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		fails := false
+		after := &afterStore{ConfigStore: &failingLoads{w.store, func() bool { failed := fails; fails = false; return failed }}}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = after })
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		result := make(chan error, 1)
+		go func() {
+			_, err := p.Wait(t.Context())
+			result <- err
+		}()
+		time.Sleep(1500 * time.Millisecond)
+		updates := 0
+		after.after = func() {
+			if updates++; updates == 2 { // the next PIN is there, which ends the waiting for the first
+				assert.ErrorIs(t, <-result, plexauth.ErrPinSuperseded)
+				fails = true
+			}
+		}
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		s, err := p.Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}

@@ -245,7 +245,9 @@ func (p *PlexAuth) noteLook(ctx context.Context, l *login, r pinReply, sent time
 	case errors.Is(err, ErrPinExpired):
 		_, _ = p.giveUp(ctx, l, err)
 	case err == nil:
-		l.notYet(r, sent, false)
+		if moved, _ := l.notYet(r, sent, false); moved && r.token.IsZero() {
+			p.noteExpiry(ctx, l)
+		}
 	default:
 		errors.As(err, &e)
 		l.postpone(sent, e, err)

@@ -467,3 +467,28 @@ func TestClockIsSet(t *testing.T) {
 		})
 	}
 }
+
+// G7: how long the PIN lives is told to all where a last look has found it out, and
+// the PIN goes on after all.
+func TestLastLookMovesTheExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{Strong: true})
+		require.NoError(t, err)
+		began := time.Now()
+		put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(began.Add(5*time.Minute).UnixMilli()), 1))
+		p := w.open(t)
+		_, err = p.Finish(t.Context()) // which takes it up
+		require.NoError(t, err)
+		put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(began.Add(5*time.Minute).UnixMilli()), 1))
+		plexauth.SetClock(p, -5*time.Minute) // it does not know better, either
+		time.Sleep(2 * time.Second)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 503, Times: -1})
+		_, err = p.Start(t.Context(), plexauth.PinOptions{})
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		s, err := p.Status(t.Context())
+		require.NoError(t, err)
+		assert.InDelta(t, 30*time.Minute, s.Pending.ExpiresAt.Sub(began), float64(2*time.Second))
+	})
+}

@@ -101,7 +101,7 @@ func (p *PlexAuth) status(b *profile) Status {
 	s.ExpiresAt, s.Scopes = l.expires, l.scopes
 	s.NeedsLogin = b.rejected() || l.lost(now)
 	s.Connected = !l.token.IsZero() && !b.rejected() && !(l.lost(now) && past(l.over(), now))
-	if v := b.pending(); v != nil && v.code != "" && (!v.token.IsZero() || time.Now().Before(v.expires)) {
+	if v := b.pending(); v.lives() && v.code != "" {
 		s.Pending = p.newPin(*v)
 	}
 	return s
