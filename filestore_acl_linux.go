@@ -27,8 +27,11 @@ func copyACL(f *os.File, path string) bool {
 
 // readXattr returns an attribute, nil where there is none or can be none.
 func readXattr(path, name string) (value []byte, ok bool) {
-	value = make([]byte, 1<<16) // as long as one can be
-	n, err := syscall.Getxattr(path, name, value)
+	n, err := syscall.Getxattr(path, name, nil) // how long it is
+	if err == nil {
+		value = make([]byte, n)
+		n, err = syscall.Getxattr(path, name, value)
+	}
 	switch err {
 	case nil:
 		return value[:n], true
