@@ -56,7 +56,7 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 		return p.blank(), err
 	}
 	if v := b.pending(); v != nil && !v.token.IsZero() {
-		if err := p.settleParked(ctx, v, false); err != nil && !errors.Is(err, ErrTokenRejected) {
+		if err := p.settleParked(ctx, v, patient); err != nil && !errors.Is(err, ErrTokenRejected) {
 			return p.statusNow(ctx, err)
 		}
 	}

@@ -84,7 +84,7 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 	sent := time.Now()
 	settling, done := l.abortable(ctx)
 	defer done()
-	err := p.settleParked(settling, v, false)
+	err := p.settleParked(settling, v, patient)
 	if settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 		return false, nil // somebody wants the turn
 	}
@@ -104,10 +104,19 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 	return p.ended(l, err)
 }
 
+// haste says how long an approved token may wait for what plex.tv does not tell yet.
+type haste int
+
+const (
+	patient haste = iota // until the PIN's end
+	wanted               // its place is wanted: what cannot be known counts against it
+	hurried              // and one attempt will do
+)
+
 // settleParked reads the account of a parked token and promotes the token, or
 // drops it with [ErrAccountMismatch] or [ErrTokenRejected], which ends the login
-// for all who wait. Any other error leaves it parked. once: one attempt will do.
-func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (err error) {
+// for all who wait. Any other error leaves it parked.
+func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, h haste) (err error) {
 	defer func() {
 		if decides(err) {
 			p.endedPIN(v.id, err)
@@ -118,13 +127,18 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, once bool) (
 		if err != nil {
 			return unread{err}
 		}
-		t, a, err := p.whose(ctx, v, once)
+		t, a, err := p.whose(ctx, v, h == hurried)
 		if errors.Is(err, ErrTokenRejected) {
 			return p.dropRejected(ctx, v, err)
 		}
 		unasked := false
 		if err == nil && !v.options.SwitchAccount && b.linked() && b.cloudID() == 0 {
-			if err = p.whoseBefore(ctx, b, once); lasts(err) && !time.Now().Before(v.expires) {
+			err = p.whoseBefore(ctx, b, h == hurried)
+			switch {
+			case !lasts(err):
+			case a.wasMeant(0, b.username()):
+				err = nil
+			case h != patient || !time.Now().Before(v.expires):
 				unasked, err = true, nil
 			}
 		}
@@ -158,25 +172,28 @@ func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t Token
 }
 
 // whoseBefore finds out whose the login is that a parked token would replace, so
-// that another's is refused. One that plex.tv does not take any more is in nobody's
-// way; a JWT past its life tells by itself whose it was.
+// that another's is refused. A JWT tells it by itself where plex.tv does not. One
+// that plex.tv does not take any more is in nobody's way.
 func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) error {
 	t := b.accountToken()
 	_, err := p.adoptToken(ctx, t, b.clientID(), once)
+	claims, _ := readClaims(t)
+	var e *Error
 	switch {
 	case errors.Is(err, ErrTokenRejected):
 		if _, err = p.reject(ctx, t); errors.Is(err, ErrStore) { // it is not asked about again for that
 			p.warn(ctx, "the verdict on the token before was not saved", err)
 			return nil
 		}
-	case errors.Is(err, ErrTokenExpired):
-		claims, _ := readClaims(t)
+	case lasts(err) && claims.account.ID > 0:
 		err = p.update(ctx, func(b *profile) error {
-			if claims.account.ID > 0 && b.accountToken().Equal(t) {
+			if b.accountToken().Equal(t) {
 				b.setCloudID(claims.account.ID)
 			}
 			return nil
 		}, t)
+	case errors.Is(err, ErrTokenExpired), lasts(err) && errors.As(err, &e) && namesToken(e.Message):
+		return nil
 	}
 	if errors.Is(err, ErrStore) {
 		return unread{err}
@@ -210,8 +227,7 @@ func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected err
 }
 
 // promote makes a parked token the profile's, or drops it as another account's, which
-// it is taken for where plex.tv would not say whose the login before is: had the
-// same person approved, that token would have ended. Where the tokens of the other profiles are not what they were when the account
+// it is taken for where nobody can say whose the login before is (unasked). Where the tokens of the other profiles are not what they were when the account
 // was asked for, it does nothing and again is true.
 func (p *PlexAuth) promote(ctx context.Context, v *pendingPIN, t Token, a *Account, siblings uint64, unasked bool) (again bool, err error) {
 	mismatch, inherited := false, false
@@ -264,7 +280,11 @@ func (p *PlexAuth) promote(ctx context.Context, v *pendingPIN, t Token, a *Accou
 			p.warn(ctx, "the other account's token was dropped, but not revoked", err)
 		}
 		p.info(ctx, "login refused: another account than the one linked")
-		return false, fmt.Errorf("%w: %s; use SwitchAccount to accept it", ErrAccountMismatch, oneLine(a.name()))
+		why := ""
+		if unasked {
+			why = " (plex.tv does not say whose the linked login is)"
+		}
+		return false, fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", ErrAccountMismatch, oneLine(a.name()), why)
 	}
 	p.logf(ctx, LevelSuccess, "token stored")
 	if replaced != nil { // it must not stay in the person's list

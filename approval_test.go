@@ -816,6 +816,92 @@ func TestRelinkOverARefusal(t *testing.T) {
 	}
 }
 
+// G8, G22: who has approved is the person that is linked, also where plex.tv says of
+// the token before, which the approval has ended, what is no rejection: by the name
+// that is stored, by the words that plex.tv uses for a dead token, or by what a JWT
+// says of itself. Nobody waits for that, and the new token stays.
+func TestRelinkBySamePerson(t *testing.T) {
+	const (
+		xml     = `<?xml version="1.0" encoding="UTF-8"?><errors><error>Invalid authentication token.</error></errors>`
+		managed = `{"errors":[{"code":1009,"message":"Managed users may not do this","status":403}]}`
+	)
+	byKey := func(o *plexauth.Options) { o.DeviceKey, o.Scopes = true, []string{"username"} }
+	plain := func(*plexauth.Options) {}
+	for name, row := range map[string]struct {
+		before, then func(*plexauth.Options)
+		more         map[string]any
+		status       int
+		body         string
+	}{
+		"404 by words":      {plain, plain, map[string]any{"username": ""}, 404, xml},
+		"403 by words":      {plain, plain, map[string]any{"username": ""}, 403, xml},
+		"422 by name":       {plain, plain, nil, 422, `{"errors":[{"code":1008,"message":"Unprocessable","status":422}]}`},
+		"404 by name":       {plain, plain, nil, 404, `{"errors":[{"code":1002,"message":"Not found","status":404}]}`},
+		"403 by e-mail":     {plain, plain, map[string]any{"username": "Alice@Example.com"}, 403, managed},
+		"to a key, by name": {plain, byKey, nil, 403, managed},
+		"of a key":          {byKey, byKey, map[string]any{"username": ""}, 403, managed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.open(t, row.before), w.alice, plexauth.PinOptions{})
+				w.withoutCloud(t, row.more)
+				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), row.status, row.body}
+				p := w.open(t, row.then, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				s, err := p.Finish(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				s, err = p.Verify(t.Context())
+				require.NoError(t, err)
+				assert.Contains(t, strings.ToLower(s.User), "alice")
+			})
+		})
+	}
+}
+
+// G22: a login that waits so blocks no other one and no Cancel, whatever date its PIN
+// was stored with; and what ends it says what nobody knows.
+func TestRefusalBlocksNobody(t *testing.T) {
+	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
+		"Cancel": (*plexauth.PlexAuth).Cancel,
+		"Start": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			return second(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.withoutCloud(t, nil)
+				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), 403, `{"errors":[{"code":1009,"message":"no","status":403}]}`}
+				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+				_, err = p.Finish(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(pin.ExpiresAt.AddDate(1, 0, 0).UnixMilli()), 1))
+				result := make(chan error, 1)
+				go func() {
+					_, err := p.Wait(t.Context())
+					result <- err
+				}()
+				time.Sleep(time.Second)
+				require.NoError(t, end(p, t.Context()))
+				err = <-result
+				require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+				assert.ErrorContains(t, err, "bob (plex.tv does not say whose the linked login is)")
+				s, err := p.Status(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, "alice", s.User)
+			})
+		})
+	}
+}
+
 // G8, G22: an approval ends the token of every profile on that account, so it is not
 // given up where this profile has none, either.
 func TestGivenUpBesideASibling(t *testing.T) {

@@ -73,7 +73,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 		}
 	}
 	if found != nil && !found.token.IsZero() { // approved: it must not be lost to the new one
-		if err := p.makeWay(ctx, found, false); err != nil {
+		if err := p.makeWay(ctx, found, wanted); err != nil {
 			return nil, err
 		}
 	} else if found.answers(clientID, p.options.DeviceKey, o) {
@@ -98,16 +98,17 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	}
 	changes, done = p.logins.read(p.instance)
 	defer done()
-	pin, err = p.remember(ctx, pin, found)
+	pin, before, err := p.remember(ctx, pin, found)
 	if err != nil {
 		return nil, err
 	}
-	return p.takeOver(ctx, pin, changes, at.token)
+	return p.takeOver(ctx, pin, changes, before)
 }
 
 // takeOver takes up the PIN that Start has put into the store or found there. Where
 // somebody has ended that login in the same moment, it is what is there now, or one
-// that is over: with success where the profile has another token than before.
+// that is over: with success where the profile has another token than when the PIN
+// was put or found.
 func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int, before Token) (*login, error) {
 	l, ok := p.begin(pin, changes)
 	if ok {
@@ -128,6 +129,9 @@ func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int, before T
 		return l, nil
 	case errors.Is(err, ErrStore): // the PIN is there all the same
 		for !ok {
+			if now := p.logins.find(p.instance); now != nil && now.pin.ID != pin.ID { // another one has its place since
+				return nil, err
+			}
 			now, done := p.logins.read(p.instance)
 			l, ok = p.begin(pin, now)
 			done()
@@ -179,8 +183,8 @@ func (p *PlexAuth) prepare(ctx context.Context) (at outset, err error) {
 
 // makeWay settles an approved PIN, so that it is not lost to a new one. Somebody
 // else may do so at the same time.
-func (p *PlexAuth) makeWay(ctx context.Context, v *pendingPIN, once bool) error {
-	err := p.settleParked(ctx, v, once)
+func (p *PlexAuth) makeWay(ctx context.Context, v *pendingPIN, h haste) error {
+	err := p.settleParked(ctx, v, h)
 	if decides(err) || isNotGenuine(err) || errors.Is(err, ErrNoPendingPin) || errors.Is(err, ErrPinSuperseded) {
 		return nil
 	}
@@ -189,13 +193,12 @@ func (p *PlexAuth) makeWay(ctx context.Context, v *pendingPIN, once bool) error 
 
 // remember makes a new PIN the one that is pending, in the place of found, and
 // returns it; or another replica's that was faster, so that there is one PIN for
-// both.
-func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (*Pin, error) {
+// both. before is the token that the profile had then.
+func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (kept *Pin, before Token, err error) {
 	for {
 		var parked *pendingPIN
-		kept := pin
 		err := p.update(ctx, func(b *profile) error {
-			parked, kept = nil, pin
+			parked, kept, before = nil, pin, b.accountToken()
 			switch v := b.pending(); {
 			case v != nil && !v.token.IsZero(): // approved just now
 				parked = v
@@ -213,16 +216,16 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (*
 		})
 		switch {
 		case err != nil:
-			return nil, err
+			return nil, Token{}, err
 		case parked != nil:
-			if err := p.makeWay(ctx, parked, true); err != nil {
-				return nil, err
+			if err := p.makeWay(ctx, parked, hurried); err != nil {
+				return nil, Token{}, err
 			}
 			continue
 		case kept == pin:
 			p.logf(ctx, LevelSuccess, "PIN issued")
 		}
-		return kept, nil
+		return kept, before, nil
 	}
 }
 
@@ -361,7 +364,7 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 		return nil
 	}
 	if !v.token.IsZero() {
-		err := p.settleParked(ctx, v, true)
+		err := p.settleParked(ctx, v, hurried)
 		if decides(err) || errors.Is(err, ErrNoPendingPin) { // the latter where somebody else has just dropped it
 			return nil
 		}

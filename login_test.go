@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -524,5 +525,61 @@ func TestStoreUnreadAfterThePIN(t *testing.T) {
 		s, err := p.Wait(t.Context())
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
+	})
+}
+
+// What an earlier login has brought in the same Start is no success of the one that
+// is cancelled in the moment it begins.
+func TestEarlierLoginDoesNotCount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &afterStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice)) // nobody looks
+		time.Sleep(2 * time.Second)
+		store.after = func() {
+			if s, err := p.Status(t.Context()); err == nil && s.Pending != nil && s.Pending.Code != pin.Code {
+				store.after = nil
+				assert.NoError(t, p.Cancel(t.Context()))
+			}
+		}
+		_, err = p.Login(t.Context(), plexauth.PinOptions{SwitchAccount: true}, func(*plexauth.Pin) error { return nil })
+		require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+	})
+}
+
+// G8: nor does a read that fails then take the place of a login that another replica
+// has begun since, and for which somebody waits here.
+func TestNewerLoginKeepsItsPlace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var fails atomic.Bool
+		store := &afterStore{ConfigStore: &failingLoads{w.store, func() bool { return fails.Swap(false) }}}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		other := w.open(t)
+		result := make(chan error, 1)
+		var newer *plexauth.Pin
+		store.after = func() {
+			if s, err := p.Status(t.Context()); err != nil || s.Pending == nil {
+				return
+			}
+			store.after = nil
+			var err error
+			newer, err = other.Start(t.Context(), plexauth.PinOptions{Strong: true})
+			assert.NoError(t, err)
+			go func() {
+				_, err := p.Wait(t.Context())
+				result <- err
+			}()
+			time.Sleep(100 * time.Millisecond)
+			fails.Store(true)
+		}
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		require.NoError(t, w.plex.Approve(newer.Code, w.alice))
+		assert.NoError(t, <-result)
 	})
 }
