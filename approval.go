@@ -227,8 +227,9 @@ func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected err
 }
 
 // promote makes a parked token the profile's, or drops it as another account's, which
-// it is taken for where nobody can say whose the login before is (unasked). Where the tokens of the other profiles are not what they were when the account
-// was asked for, it does nothing and again is true.
+// it is taken for where nobody can say whose the login before is (unasked). Where the
+// tokens of the other profiles are not what they were when the account was asked for,
+// it does nothing and again is true.
 func (p *PlexAuth) promote(ctx context.Context, v *pendingPIN, t Token, a *Account, siblings uint64, unasked bool) (again bool, err error) {
 	mismatch, inherited := false, false
 	var replaced *revocation

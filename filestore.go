@@ -26,8 +26,8 @@ import (
 // Of duplicate members the last counts. A file that is missing is a first run
 // and is made with mode 0600, in a directory made with mode 0700 if need be. A
 // file that is empty, cut short, not UTF-8 or not a JSON object is
-// [ErrCorruptConfig] with line and column; it is left alone. Every error but that of an edit matches
-// [ErrStore], none quotes what is in the file.
+// [ErrCorruptConfig] with line and column; it is left alone. Every error but that
+// of an edit matches [ErrStore], none quotes what is in the file.
 //
 // # Writing
 //
@@ -64,10 +64,10 @@ import (
 //
 // Linux and macOS do all of this, but on macOS no ACL is kept and Check cannot
 // tell a single file that is mounted. On Linux an ACL that cannot be copied (that
-// needs /proc) leaves the group nothing. Windows has no owner and mode to keep (a new file inherits
-// the directory's permissions) and no way to sync a directory; a file that
-// another program has open cannot be replaced there, so that is tried for two
-// seconds.
+// needs /proc) leaves the group nothing. Windows has no owner and mode to keep (a
+// new file inherits the directory's permissions) and no way to sync a directory; a
+// file that another program has open cannot be replaced there, so that is tried for
+// two seconds.
 type FileStore struct {
 	path string
 }
