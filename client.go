@@ -119,7 +119,7 @@ func (c *client) do(ctx context.Context, q *call) error {
 		if err != nil {
 			return fmt.Errorf("plexauth: %s: %w", q.op, err)
 		}
-		hc.Transport, hc.Jar, hc.CheckRedirect = roundTripper{route}, nil, refuseRedirect
+		hc.Transport, hc.CheckRedirect = roundTripper{route}, refuseRedirect
 	}
 	retries := c.retries
 	if q.once {
@@ -232,13 +232,15 @@ func (c *client) header(q *call) http.Header {
 // retryablehttp closes idle connections, and these are the caller's.
 type roundTripper struct{ http.RoundTripper }
 
-// copyOfClient takes the caller's client as it is now, with our limits.
+// copyOfClient takes the caller's client as it is now, with our limits. Its
+// cookie jar is left out: plex.tv needs no cookies, and one jar would show each
+// account those of the others (G23).
 func (c *client) copyOfClient(limit time.Duration) *http.Client {
 	hc := &http.Client{}
 	if c.httpClient != nil {
 		*hc = *c.httpClient
 	}
-	hc.Transport = roundTripper{c.transport()}
+	hc.Transport, hc.Jar = roundTripper{c.transport()}, nil
 	hc.Timeout = c.attemptLimit(limit)
 	hc.CheckRedirect = c.checkRedirect
 	return hc

@@ -24,7 +24,7 @@ func (p *PlexAuth) Token(ctx context.Context) (Token, error) {
 	return t, err
 }
 
-// credential returns the token and the identifier it was made under.
+// credential returns the token and the identifier that it was made under.
 func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 	b, err := p.load(ctx)
 	if err != nil {
@@ -45,24 +45,29 @@ func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 		if b, err = p.load(ctx); err != nil {
 			return Token{}, "", err
 		}
-		if t = b.accountToken(); t.IsZero() {
-			return Token{}, "", ErrNotConnected
+	}
+	if b.clientID() == "" { // a token that was put there by hand
+		if b, err = p.ensureClientID(ctx); err != nil {
+			return Token{}, "", err
 		}
 	}
-	clientID := b.clientID()
-	if clientID == "" { // a token that somebody put there by hand
-		clientID, err = p.ensureClientID(ctx)
+	if t = b.accountToken(); t.IsZero() {
+		return Token{}, "", ErrNotConnected
 	}
-	return t, clientID, err
+	return t, b.clientID(), nil
 }
 
-// ensureClientID makes the store's identifier if it has none.
-func (p *PlexAuth) ensureClientID(ctx context.Context) (id string, err error) {
-	err = p.update(ctx, func(b *profile) error {
-		id = b.ensureClientID(p.options.ClientID)
+// ensureClientID makes the store's identifier if it has none, and returns the
+// profile as it is then: its token and identifier belong together.
+func (p *PlexAuth) ensureClientID(ctx context.Context) (*profile, error) {
+	err := p.update(ctx, func(b *profile) error {
+		b.ensureClientID(p.options.ClientID)
 		return nil
 	})
-	return id, err
+	if err != nil {
+		return nil, err
+	}
+	return p.load(ctx)
 }
 
 // newClientID makes 24 hex digits, the form that CrossWatch uses.
@@ -73,8 +78,8 @@ func newClientID() string {
 }
 
 // ask makes a request in the account's name. Where plex.tv rejects the token,
-// that verdict is kept, unless somebody has signed in anew meanwhile or a device
-// key gets another token: then the request is made once more.
+// that verdict is kept. Where there has been another login since, or a device key
+// gets another token, the request is made once more.
 func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID string) error) error {
 	for again := true; ; again = false {
 		t, clientID, err := p.credential(ctx)

@@ -30,9 +30,9 @@ type Options struct {
 	// Store keeps the login; nil: a new [MemoryStore].
 	Store ConfigStore
 	// HTTPClient sends the requests. It is read at each request, never
-	// written to, and its idle connections are never closed. nil:
-	// [http.DefaultTransport], as it is at each request. Each attempt has a
-	// limit of ten seconds of its own.
+	// written to, and its idle connections are never closed. Its cookie jar is
+	// not used. nil: [http.DefaultTransport], as it is at each request. Each
+	// attempt has a limit of ten seconds of its own.
 	HTTPClient *http.Client
 	// Logger hears of logins and of trouble, never of a secret; nil: silent.
 	Logger *slog.Logger

@@ -18,11 +18,16 @@ const readAgain = 2 * time.Second
 
 // Transport returns a RoundTripper for a program's own requests. A request to
 // plex.tv or one of its subdomains (or to BaseURL) over https gets the account
-// token and the X-Plex-* identity, one to the exact origin of the saved server
-// its server token; every other request passes untouched, so that a token
-// never follows a redirect elsewhere. A header that the program has set itself
-// stays. A stored pms_token that names no pms_token_server, as other programs
-// may leave it, is taken for the saved server's, as CrossWatch does.
+// token and the X-Plex-* identity. One to the exact origin of the saved server
+// gets its server token. Both ask for JSON unless they have an Accept of their
+// own. Every other request passes untouched. A header that the program has set
+// itself stays. A stored pms_token that names no pms_token_server, as other
+// programs may leave it, is taken for the saved server's, as CrossWatch does.
+//
+// A redirect is followed without credentials, so that no other host decides what
+// they are used for. Redirects within one origin, and between plex.tv and
+// clients.plex.tv, keep them. The Request of an answer is the caller's own, in
+// which there is no token.
 //
 // Over plain http the server token goes to a loopback, link-local or private
 // address only, whatever name it has: the address that is dialled counts. A
@@ -37,16 +42,17 @@ const readAgain = 2 * time.Second
 // plex.tv without a login fails with [ErrNotConnected], and with
 // [ErrTokenRejected] once plex.tv has rejected the token.
 //
-// A JWT is renewed on the way: where it is due, by one request every five days
-// or so, which waits for that for 800 ms at most and then leaves it to go on for
-// as long as its context lasts; all others go on with the old one. Where plex.tv
-// answers 498, because the JWT has expired after all, or rejects it by a 401 of its
-// own, it is renewed and the request made once more, if its body can be sent again
-// (it has none, or GetBody). Where that does not help it is not done again for a
-// minute. An expired JWT that cannot be renewed is [ErrTokenExpired].
+// The request that notices a JWT is due renews it (about every five days). It
+// waits at most 800 ms; renewal then continues in the background until its context
+// ends, and all other requests go on with the old JWT. Where plex.tv answers 498,
+// because the JWT has expired after all, or rejects it by a 401 of its own, it is
+// renewed and the request made once more, if its body can be sent again (it has
+// none, or GetBody). Where that does not help it is not done again for a minute.
+// An expired JWT that cannot be renewed is [ErrTokenExpired].
 //
-// base does the sending; nil is http.DefaultTransport. The result is safe for
-// concurrent use.
+// base does the sending; nil is the transport of [Options].HTTPClient, or
+// http.DefaultTransport where that has none, as they are at each request. The
+// result is safe for concurrent use.
 func (p *PlexAuth) Transport(base http.RoundTripper) http.RoundTripper {
 	return &transport{p: p, base: base}
 }
@@ -72,11 +78,16 @@ func (t *transport) CloseIdleConnections() {
 	}
 }
 
+// sender returns what requests are sent with.
 func (t *transport) sender() http.RoundTripper {
-	if t.base == nil {
+	if t.base != nil {
+		return t.base
+	}
+	rt := t.p.client.transport()
+	if own, ok := rt.(*transport); ok && own.base == nil && own.p.client == t.p.client { // it would lead back here
 		return http.DefaultTransport
 	}
-	return t.base
+	return rt
 }
 
 // toServer is the way of a request with the server token.
@@ -97,7 +108,18 @@ func (t *transport) toServer(base http.RoundTripper, u *url.URL, insecure bool) 
 
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := t.roundTrip(req)
+	if resp != nil {
+		resp.Request = req // not one of ours, which has a token in it
+	}
+	return resp, err
+}
+
+func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	base := t.sender()
+	if t.p.ledElsewhere(req) {
+		return base.RoundTrip(req)
+	}
 	s, err := t.p.source(req.Context())
 	var token []string
 	if err == nil {
@@ -131,24 +153,14 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 		}
 		return nil, err
 	}
-	// A RoundTripper must not change the caller's request.
-	r := *req
-	r.Header = make(http.Header, len(req.Header)+len(s.identity)+1)
-	s.identity.putOn(r.Header)
-	if token != nil {
-		r.Header["X-Plex-Token"] = token
-	}
-	for k, v := range req.Header {
-		r.Header[k] = v
-	}
-	resp, err := base.RoundTrip(&r)
+	resp, err := base.RoundTrip(s.sign(req, token))
 	if err != nil || resp == nil || resp.Body == nil || s.due.IsZero() || !isRefusal(resp) {
 		return resp, err
 	}
 	if _, own := req.Header["X-Plex-Token"]; own || !t.p.isPlexTV(req.URL) {
 		return resp, nil
 	}
-	next, renewed := t.again(&r, s, resp)
+	next, renewed := t.again(req, s, resp)
 	if next == nil {
 		return resp, nil
 	}
@@ -161,19 +173,52 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// ledElsewhere reports whether another origin has redirected to req. All hops
+// before count: what plex.tv does on a foreign host's behalf is that host's doing.
+func (p *PlexAuth) ledElsewhere(req *http.Request) bool {
+	for req.Response != nil {
+		before := req.Response.Request
+		if before == nil || before.URL == nil || // a careless transport does not tell
+			origin(before.URL) != origin(req.URL) && !(p.client.isAPI(before.URL) && p.client.isAPI(req.URL)) {
+			return true
+		}
+		req = before
+	}
+	return false
+}
+
+// sign returns a copy of req with token and the identity that token was made
+// under. A RoundTripper must not change the caller's request.
+func (s *source) sign(req *http.Request, token []string) *http.Request {
+	r := *req
+	r.Header = make(http.Header, len(req.Header)+len(s.identity)+2)
+	s.identity.putOn(r.Header)
+	if token != nil {
+		r.Header["X-Plex-Token"] = token
+	}
+	for k, v := range req.Header {
+		r.Header[k] = v
+	}
+	if len(r.Header["Accept"]) == 0 {
+		r.Header["Accept"] = jsonOnly
+	}
+	return &r
+}
+
 // isRefusal reports whether an answer may speak of the token.
 func isRefusal(resp *http.Response) bool {
 	return resp.StatusCode == statusJWTExpired || resp.StatusCode == http.StatusUnauthorized
 }
 
-// again is a request once more with the successor of the device's token that it
-// was made with; nil where there is none, or the body is gone. renewed tells that
-// plex.tv was asked for one, as it is where the token has expired or is rejected in
-// plex.tv's own words. A 401 can mean many things: else it must be another process
-// that has renewed.
-func (t *transport) again(sent *http.Request, s *source, resp *http.Response) (next *http.Request, renewed bool) {
-	ctx := sent.Context()
-	once := sent.Body != nil && sent.Body != http.NoBody && sent.GetBody == nil
+// again returns req once more, signed with the successor of the credential in s;
+// nil where there is no successor, or the body is gone. renewed tells that plex.tv
+// was asked for one, as it is where the token has expired or is rejected in
+// plex.tv's own words. A 401 can mean many things: else another process must have
+// renewed.
+func (t *transport) again(req *http.Request, s *source, resp *http.Response) (next *http.Request, renewed bool) {
+	ctx := req.Context()
+	hasBody := req.Body != nil && req.Body != http.NoBody
+	once := hasBody && req.GetBody == nil
 	cure := resp.StatusCode == statusJWTExpired || !once && isVerdict(resp)
 	if cure && s.life.renewable() && !t.p.renewals.of(t.p.instance).vain() {
 		if t.p.renew(ctx, s.life.token, needed) != nil {
@@ -187,15 +232,13 @@ func (t *transport) again(sent *http.Request, s *source, resp *http.Response) (n
 	if err != nil || once || len(now.account) == 0 || now.account[0] == s.account[0] {
 		return nil, renewed
 	}
-	r := *sent
-	if sent.Body != nil && sent.Body != http.NoBody {
-		if r.Body, err = sent.GetBody(); err != nil {
+	next = now.sign(req, now.account)
+	if hasBody {
+		if next.Body, err = req.GetBody(); err != nil {
 			return nil, renewed
 		}
 	}
-	r.Header = sent.Header.Clone()
-	r.Header["X-Plex-Token"] = now.account
-	return &r, renewed
+	return next, renewed
 }
 
 // isVerdict reports whether a 401 is plex.tv's own on the token. What it reads of
@@ -315,11 +358,11 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 		return nil, err
 	}
 	v := b.settings()
-	if v.ClientID == "" && !v.AccountToken.IsZero() { // a token that somebody put there by hand
-		if v.ClientID, err = p.ensureClientID(ctx); err != nil {
+	if v.ClientID == "" && !v.AccountToken.IsZero() { // a token that was put there by hand
+		if b, err = p.ensureClientID(ctx); err != nil {
 			return nil, err
 		}
-		_, generation = p.sources.get(p.instance)
+		v = b.settings()
 	}
 	s = &source{read: read, identity: p.client.identity}
 	if v.ClientID != "" {

@@ -81,7 +81,7 @@ func TestTransport(t *testing.T) {
 	assert.Equal(t, "TEST_own", wire.last().Header.Get("X-Plex-Token"), "the program's own header stays")
 }
 
-// G14: each hop of a redirect is judged by its own URL.
+// G14: the token does not follow a redirect elsewhere.
 func TestTransportRedirect(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
