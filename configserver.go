@@ -1,7 +1,10 @@
 package plexauth
 
 import (
+	"errors"
+	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/ordered"
@@ -45,6 +48,24 @@ func (b *profile) server() savedServer {
 		s.verify = verify
 	}
 	return s
+}
+
+// errAnotherServer matches the error of a round of probing that found a different
+// media server at the saved address.
+var errAnotherServer = errors.New("plexauth: another media server answers at the saved address")
+
+// strange reports whether a server other than the expected one answers at s.url.
+func (s savedServer) strange(found []ProbedAddress) bool {
+	return slices.ContainsFunc(found, func(a ProbedAddress) bool { return !a.OK && a.MachineID != "" && sameServer(a.URL, s.url) })
+}
+
+// unreachable returns the error for found, none of which is the expected server.
+func (s savedServer) unreachable(found []ProbedAddress) error {
+	err := unreachable(found)
+	if s.strange(found) {
+		return fmt.Errorf("%w: %w", errAnotherServer, inner{err})
+	}
+	return err
 }
 
 // setServer notes the server that answers at an address. A token for another

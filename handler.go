@@ -69,7 +69,7 @@ const biggestBody = 64 << 10
 // error is one of bad_request, not_found, method_not_allowed, too_large,
 // cross_origin, host, too_soon, stopped, store, store_corrupt, not_connected,
 // rejected, expired, account_mismatch, pin_expired, superseded, no_login,
-// server_choice, server_token, server_unreachable, home_pin, rate_limited,
+// server_choice, server_token, server_unreachable, other_server, home_pin, rate_limited,
 // changed, not_revoked, internal, and, where plex.tv could not be asked, dns, connect,
 // proxy, tls, timeout, status, content. No answer holds a token, and none
 // speaks of a first run while the store cannot be read.

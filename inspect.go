@@ -1,25 +1,22 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"strings"
 	"time"
 )
 
-// inspectLimit is for all of an Inspect: plex.tv twice, a round of probing,
-// the server's list of accounts.
+// inspectLimit bounds all of an Inspect: two requests to plex.tv and a round of
+// probing.
 const inspectLimit = 30 * time.Second
 
 // Inspect completes what a program needs beside the account token, and saves
 // it: the account's name and number, the media server with its address and
-// token, and the number by which that server knows the account. It returns
+// token, and the number by which that server knows the account: 1 for its owner,
+// plex.tv's number for everybody else. It returns
 // the settings as they are then, with all that could not be found out in one
 // error: what is known already is kept.
 //
@@ -122,14 +119,14 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		return missing("server_url", err)
 	}
 	f.address = bestOf(found)
-	f.strange = slices.ContainsFunc(found, func(a ProbedAddress) bool { return !a.OK && a.MachineID != "" && sameServer(a.URL, f.saved.url) })
+	f.strange = f.saved.strange(found)
 	if f.address != nil {
 		f.machineID = f.address.MachineID
 	}
 	f.server = findServer(servers, f.machineID)
 	switch {
 	case f.address == nil:
-		missing("server_url", unreachable(found))
+		missing("server_url", f.saved.unreachable(found))
 		if f.noMachine != nil {
 			return missing("machine_id", f.noMachine)
 		}
@@ -143,9 +140,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		missing("server token", err)
 	}
 	if f.server != nil && f.wantsNumber(b.accountNumber()) {
-		if f.number, err = f.findNumber(ctx, run, b.clientID()); err != nil {
-			missing("account_id", err)
-		}
+		f.number = f.findNumber()
 	}
 	if err := p.keep(ctx, f); err != nil {
 		errs = append(errs, err)
@@ -260,7 +255,7 @@ func (f *finding) checkToken() error {
 	case f.server.onlyJWT && isJWT(f.saved.token.Secret()) && f.machineID == f.saved.machineID: // it has accepted one
 		return nil
 	case f.server.onlyJWT:
-		return fmt.Errorf("%w: plex.tv gives only a JWT for %q, which media servers do not take", ErrServerToken, oneLine(f.server.Name))
+		return deviceKeyError{fmt.Errorf("%w: plex.tv gives only a JWT for %q, which media servers do not take", ErrServerToken, oneLine(f.server.Name))}
 	case f.server.Token.IsZero():
 		return fmt.Errorf("%w: plex.tv gives none for %q", ErrServerToken, oneLine(f.server.Name))
 	}
@@ -275,72 +270,14 @@ func (f *finding) wantsNumber(have int64) bool {
 	return have == 0 || have == 1 || moved || f.server.Owned && have == f.account
 }
 
-// findNumber finds out how the server numbers the account: its owner is 1,
-// everybody else has the number that plex.tv gave them.
-func (f *finding) findNumber(ctx context.Context, run *probeRun, clientID string) (int64, error) {
-	switch {
-	case f.server.Owned:
-		return 1, nil
-	case f.account == 0 || f.address == nil || f.server.Token.IsZero():
-		return 0, errors.New("the server cannot be asked for it")
+// findNumber returns what the server calls the account: its owner is 1, and
+// everybody else has their number at plex.tv. The server itself is not asked,
+// since it shows its accounts to its owner only.
+func (f *finding) findNumber() int64 {
+	if f.server.Owned {
+		return 1
 	}
-	ids, err := run.accounts(ctx, f.address, f.server.Token, clientID)
-	switch {
-	case errors.Is(err, ErrServerToken): // of /accounts that says nothing about the token
-		return 0, errors.New("the server does not show its accounts with this token: most show them to their owner only")
-	case err != nil:
-		return 0, err
-	case !slices.Contains(ids, f.account):
-		return 0, errors.New("the server does not list the account")
-	}
-	return f.account, nil
-}
-
-// accounts asks the server at an address for the accounts that it knows.
-func (r *probeRun) accounts(ctx context.Context, at *ProbedAddress, t Token, clientID string) (ids []int64, err error) {
-	err = r.p.client.do(ctx, &call{
-		op: "list the server's accounts", method: http.MethodGet, url: at.URL + "/accounts", once: true, limit: probeLimit,
-		server: r.routes, insecure: at.insecure, token: t, clientID: clientID,
-		decode: func(body []byte) (err error) {
-			ids, err = decodeAccounts(body)
-			return err
-		},
-	})
-	return ids, err
-}
-
-// decodeAccounts reads /accounts, in JSON or in the XML that some servers
-// answer whatever was asked for.
-func decodeAccounts(body []byte) (ids []int64, err error) {
-	if b := bytes.TrimSpace(body); len(b) > 0 && b[0] == '<' {
-		var x struct {
-			XMLName  xml.Name
-			Accounts []struct {
-				ID string `xml:"id,attr"`
-			} `xml:"Account"`
-		}
-		if xml.Unmarshal(b, &x) != nil || x.XMLName.Local != "MediaContainer" {
-			return nil, errors.New("no list where accounts were asked for")
-		}
-		for _, a := range x.Accounts {
-			ids = append(ids, integer(json.RawMessage(fmt.Sprintf("%q", a.ID))))
-		}
-		return ids, nil
-	}
-	var j struct {
-		MediaContainer struct {
-			Account []struct {
-				ID laxInt `json:"id"`
-			}
-		}
-	}
-	if err := unmarshal(body, &j); err != nil {
-		return nil, err
-	}
-	for _, a := range j.MediaContainer.Account {
-		ids = append(ids, int64(a.ID))
-	}
-	return ids, nil
+	return f.account
 }
 
 var errChangedMeanwhile = errors.New("plexauth: the login or the server was changed meanwhile, nothing was saved: call again")

@@ -127,7 +127,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 				break
 			}
 		}
-		return r, unreachable(found)
+		return r, saved.unreachable(found)
 	}
 	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.version, best.Local, best.Relay
 	if slices.ContainsFunc(found, func(a ProbedAddress) bool { return a.OK && !a.Relay }) {
@@ -166,6 +166,9 @@ func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *ProbedAddr
 		return nil
 	}
 	err = run.try(ctx, server, t, clientID)
+	if errors.Is(err, ErrServerToken) {
+		err = deviceKeyError{err}
+	}
 	if err == nil || errors.Is(err, ErrServerToken) {
 		err = errors.Join(err, p.update(ctx, func(b *profile) error {
 			if b.server().machineID == server.MachineID && isJWT(b.accountToken().Secret()) {

@@ -41,6 +41,8 @@ var problems = []struct {
 	{ErrTokenExpired, http.StatusConflict, "expired", "The sign-in has run out and could not be renewed yet. Try again."},
 	{ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected. Connect it first."},
 	{ErrServerChoice, http.StatusConflict, "server_choice", "Choose which media server to use."},
+	{errAnotherServer, http.StatusConflict, "other_server", "Another media server answers at the saved address. If yours was installed again or replaced, choose it again; otherwise correct the address."},
+	{errNeedsLongLived, http.StatusConflict, "server_token", "The media server does not accept the token of a device key, which is how this program is signed in. Let the program sign in without a device key to use this server."},
 	{ErrServerToken, http.StatusConflict, "server_token", "The media server gives no access to this account. If it is shared with you, ask its owner; else choose another one."},
 	{errChangedMeanwhile, http.StatusConflict, "changed", "The sign-in or the server was changed in the meantime. See how things stand now, then try again."},
 	{ErrRateLimited, http.StatusTooManyRequests, "rate_limited", "Plex asks to slow down." + tryLater},

@@ -22,6 +22,15 @@ var (
 	ErrServerToken = errors.New("plexauth: no token for the media server")
 )
 
+// errNeedsLongLived matches an [ErrServerToken] that only another kind of login ends.
+var errNeedsLongLived = errors.New("plexauth: media servers do not accept the token of a device key")
+
+// deviceKeyError is an [ErrServerToken] that matches [errNeedsLongLived] too.
+type deviceKeyError struct{ error }
+
+func (e deviceKeyError) Is(target error) bool { return target == errNeedsLongLived }
+func (e deviceKeyError) Unwrap() error        { return e.error }
+
 // Server is a media server that the account may use, as plex.tv lists it.
 type Server struct {
 	Name      string `json:"name"`

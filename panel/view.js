@@ -17,6 +17,7 @@ const titles = {
   store: "The settings cannot be read or saved",
   store_corrupt: "The settings cannot be read",
   server_unreachable: "The server does not answer",
+  other_server: "Another server answers",
   server_token: "The server gives no access",
   server_choice: "Choose a server",
   home_pin: "Wrong PIN",
