@@ -10,14 +10,20 @@
 // # What it does as CrossWatch does
 //
 // It takes CrossWatch's lock, keeps its style, and encrypts what CrossWatch
-// encrypts: secrets are stored as "enc:v1:" and a Fernet token, under the key
-// in the environment variable CW_CONFIG_KEY or CROSSWATCH_CONFIG_KEY, or in
-// the file .cw_master_key, which is made when there is none and something must
-// be encrypted, and is given back mode 0600 and its owner when it is read.
+// encrypts: secrets are stored as "enc:v1:" and a Fernet token. The key is the one
+// in the environment variable CW_CONFIG_KEY or CROSSWATCH_CONFIG_KEY, else in the
+// file .cw_master_key, which is given back mode 0600 and its owner when it is read.
+// Where there is no key and something must be encrypted for the first time, that
+// file is made; an empty one, which a killed process has left, is replaced.
+//
 // Secrets in clear are read, and encrypted with the next change. Only the
 // namespace that is asked for is read or written: the other settings, and
-// their ciphertext, stay byte for byte. A secret of the namespace that cannot
-// be decrypted is a [*SecretError] that names it, and nothing is written.
+// their ciphertext, stay byte for byte.
+//
+// A secret of the namespace that cannot be decrypted is a [*SecretError] that names
+// it, and nothing is written. So is the first secret of the whole file where the key
+// decrypts none of them, or there is none: this program runs without CrossWatch's
+// key, and CrossWatch could not read what it encrypts.
 //
 // # What a running CrossWatch does
 //
@@ -151,8 +157,8 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 }
 
 // Check answers "would an Update succeed now?": [plexauth.FileStore.Check],
-// whether the secrets of Plex can be decrypted, and whether the key, if there is
-// one, can be used for the next.
+// whether the secrets of Plex can be decrypted, and whether the key is the one
+// that the rest of the config is encrypted with.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.file.Check(ctx); err != nil {
 		return err
@@ -161,6 +167,9 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	_, err := findKey(s.dir)
+	if errors.Is(err, errEmptyKey) && abandoned(filepath.Join(s.dir, keyName)) {
+		return nil // the next Update makes a key in its place
+	}
 	return err
 }
 

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
+	"unicode/utf8"
 
 	"github.com/fernet/fernet-go"
 
@@ -20,12 +22,23 @@ import (
 // keyVariables are looked at before the file, in this order.
 var keyVariables = []string{"CW_CONFIG_KEY", "CROSSWATCH_CONFIG_KEY"}
 
+// masterKey is CrossWatch's key and where it was found.
+type masterKey struct {
+	key    *fernet.Key
+	source string // the variable's name, or the file's path
+	onDisk bool   // a power cut does not take it; always so for a variable
+}
+
 // findKey returns the key in use, nil where there is none. As in CrossWatch,
 // reading the file gives it back its mode and owner.
-func findKey(dir string) (*fernet.Key, error) {
+func findKey(dir string) (*masterKey, error) {
 	for _, name := range keyVariables {
 		if text := strings.TrimSpace(os.Getenv(name)); text != "" {
-			return normalizeKey(text)
+			key, err := normalizeKey(text)
+			if err != nil {
+				return nil, fmt.Errorf("%w: the key in %s: %w", plexauth.ErrStore, name, err)
+			}
+			return &masterKey{key, name, true}, nil
 		}
 	}
 	path := filepath.Join(dir, keyName)
@@ -38,7 +51,7 @@ func findKey(dir string) (*fernet.Key, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: the key: %w", plexauth.ErrStore, err)
 	}
-	return key, nil
+	return &masterKey{key, path, false}, nil
 }
 
 func readKey(path string) (*fernet.Key, error) {
@@ -70,49 +83,114 @@ func readKey(path string) (*fernet.Key, error) {
 }
 
 // findOrMakeKey makes the key file where there is no key at all. The caller
-// holds the lock. CrossWatch makes its file without it, so whoever comes first
-// wins: the file appears whole, and never in the place of another.
-func findOrMakeKey(dir string) (*fernet.Key, error) {
+// holds the lock and knows that nothing in the config is encrypted. CrossWatch
+// makes its file without the lock, so the file appears whole, and never in the
+// place of another.
+func findOrMakeKey(dir string) (*masterKey, error) {
+	path := filepath.Join(dir, keyName)
 	key, err := findKey(dir)
-	if key != nil || err != nil {
+	write := writeNew
+	if errors.Is(err, errEmptyKey) && abandoned(path) {
+		write = writeOver
+	} else if key != nil || err != nil {
 		return key, err
 	}
-	key = new(fernet.Key)
-	if err := key.Generate(); err != nil {
+	made := new(fernet.Key)
+	if err := made.Generate(); err != nil {
 		return nil, fmt.Errorf("%w: the key: %w", plexauth.ErrStore, err)
 	}
-	err = writeNew(filepath.Join(dir, keyName), []byte(key.Encode()))
+	err = write(path, []byte(made.Encode()))
 	if err == nil {
-		err = syncNames(dir) // before anything that needs the key is on the disk
+		err = syncFile(dir) // before anything that needs the key is on the disk
 	}
 	if errors.Is(err, fs.ErrExist) {
-		key, err = findKey(dir)
+		key, err := findKey(dir)
 		if err == nil && key == nil {
-			err = errors.New("it came and went")
+			err = fmt.Errorf("%w: the key: %s came and went while it was made: try again", plexauth.ErrStore, path)
 		}
+		return key, err
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: cannot make the key: %w", plexauth.ErrStore, err)
 	}
-	return key, nil
+	return &masterKey{made, path, true}, nil
 }
 
-// writeNew makes a file of mode 0600 that must not exist yet, all at once
-// where the file system has links.
-func writeNew(path string, content []byte) error {
+// keyWriting is longer than CrossWatch takes from making its key file to filling
+// it.
+const keyWriting = 10 * time.Second
+
+// abandoned reports whether the empty key file at path is what a killed process
+// has left: nobody is filling it, and it is no link to a file elsewhere.
+func abandoned(path string) bool {
+	info, err := os.Lstat(path)
+	return err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > keyWriting
+}
+
+// putOnDisk makes sure that a power cut cannot take a key file which another
+// program has just made. CrossWatch does not sync it.
+func (k *masterKey) putOnDisk() error {
+	if k.onDisk {
+		return nil
+	}
+	path, err := filepath.EvalSymlinks(k.source)
+	if err == nil {
+		err = syncFile(path)
+	}
+	if err == nil {
+		err = syncFile(filepath.Dir(path))
+	}
+	if err != nil {
+		return fmt.Errorf("%w: the key: cannot put %s on the disk: %w", plexauth.ErrStore, k.source, err)
+	}
+	k.onDisk = true
+	return nil
+}
+
+// writeTemp makes a file with the content beside path.
+func writeTemp(path string, content []byte) (name string, err error) {
 	// As a FileStore's, which clears away what a killed process leaves.
 	temp, err := confdir.CreateTemp(filepath.Join(filepath.Dir(path), configName))
 	if err != nil {
-		return err
+		return "", err
 	}
-	defer os.Remove(temp.Name())
 	if err := fill(temp, content); err != nil {
+		os.Remove(temp.Name())
+		return "", err
+	}
+	return temp.Name(), nil
+}
+
+// writeOver puts a file of mode 0600 in the place of the one at path.
+func writeOver(path string, content []byte) error {
+	temp, err := writeTemp(path, content)
+	if err != nil {
 		return err
 	}
-	err = os.Link(temp.Name(), path)
+	if err := os.Rename(temp, path); err != nil {
+		os.Remove(temp)
+		return err
+	}
+	return nil
+}
+
+// writeNew makes a file of mode 0600 that must not exist yet, all at once
+// where the file system has hard links.
+func writeNew(path string, content []byte) error {
+	temp, err := writeTemp(path, content)
+	if err != nil {
+		return err
+	}
+	defer os.Remove(temp)
+	err = os.Link(temp, path)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
+	return writeExclusive(path, content)
+}
+
+// writeExclusive is writeNew without hard links: for a moment the file is empty.
+func writeExclusive(path string, content []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
@@ -124,8 +202,9 @@ func writeNew(path string, content []byte) error {
 	return nil
 }
 
-func syncNames(dir string) error {
-	f, err := os.Open(dir)
+// syncFile puts a file on the disk, or the names of the files in a directory.
+func syncFile(path string) error {
+	f, err := os.Open(path)
 	if err != nil {
 		return err
 	}
@@ -146,7 +225,10 @@ func fill(f *os.File, content []byte) error {
 	return errors.Join(err, f.Close())
 }
 
-var errEmptyKey = errors.New("the key is empty")
+var (
+	errEmptyKey   = errors.New("the key is empty: CrossWatch may be writing it at this moment, so try again; else put the key back from a backup of CrossWatch, or remove the file where there is no backup")
+	errKeyNotText = errors.New("the key is not UTF-8 text, and CrossWatch cannot read it either: put it back from a backup of CrossWatch")
+)
 
 // normalizeKey makes a key of any text as CrossWatch does: a text that decodes
 // to 32 bytes is those bytes, any other is hashed.
@@ -154,6 +236,9 @@ func normalizeKey(text string) (*fernet.Key, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
 		return nil, errEmptyKey
+	}
+	if !utf8.ValidString(text) {
+		return nil, errKeyNotText
 	}
 	key := new(fernet.Key)
 	if b, ok := lenientBase64(text); ok && len(b) == len(key) {

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/fernet/fernet-go"
 	"github.com/stretchr/testify/assert"
@@ -132,6 +133,49 @@ func TestKeyOfAnotherIsKept(t *testing.T) {
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, "CrossWatch's", string(b))
+}
+
+// G16: nor is it where the file system has no hard links.
+func TestKeyOfAnotherIsKeptWithoutLinks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "key")
+	require.NoError(t, crosswatch.WriteExclusive(path, []byte("first")))
+	require.ErrorIs(t, crosswatch.WriteExclusive(path, []byte("second")), fs.ErrExist)
+	b, err := os.ReadFile(path)
+	require.NoError(t, err)
+	assert.Equal(t, "first", string(b))
+	info, err := os.Stat(path)
+	require.NoError(t, err)
+	if runtime.GOOS != "windows" {
+		assert.Equal(t, os.FileMode(0o600), info.Mode())
+	}
+}
+
+// G15: an empty key file that a killed process has left is no key of anything, and
+// is replaced. One that is just being written is not, nor is one behind a link.
+func TestEmptyKeyIsReplaced(t *testing.T) {
+	for _, content := range []string{"", "\n"} {
+		dir := directory(t, `{"plex":{"account_token":""}}`, "")
+		path := filepath.Join(dir, ".cw_master_key")
+		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+		s := open(t, dir)
+		require.ErrorContains(t, s.Check(t.Context()), "may be writing it at this moment")
+		require.NoError(t, os.Chtimes(path, time.Now(), time.Now().Add(-time.Minute)))
+		require.NoError(t, s.Check(t.Context()))
+		b, err := os.ReadFile(path)
+		require.NoError(t, err)
+		require.Equal(t, content, string(b), "Check changes nothing")
+		set(t, s, `{"account_token":"TEST_a"}`)
+		b, err = os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Len(t, b, 44)
+		assert.Contains(t, load(t, open(t, dir)), "TEST_a")
+	}
+	dir := directory(t, "{}", "")
+	other := filepath.Join(t.TempDir(), "other")
+	require.NoError(t, os.WriteFile(other, nil, 0o600))
+	require.NoError(t, os.Chtimes(other, time.Now(), time.Now().Add(-time.Minute)))
+	require.NoError(t, os.Symlink(other, filepath.Join(dir, ".cw_master_key")))
+	assert.ErrorContains(t, open(t, dir).Check(t.Context()), "the key is empty")
 }
 
 // As in CrossWatch, reading the key gives its file back mode 0600. What only

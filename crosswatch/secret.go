@@ -7,6 +7,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -21,16 +25,17 @@ import (
 const prefix = "enc:v1:"
 
 // SecretError is a stored secret that cannot be decrypted: the key is another
-// one, or missing. It matches [plexauth.ErrStore] and
+// one, or missing. It need not be a secret of Plex: a key that decrypts nothing
+// of config.json is not CrossWatch's. It matches [plexauth.ErrStore] and
 // [plexauth.ErrCorruptConfig]. It holds the secret's place, not the secret.
 type SecretError struct {
-	Field string // "plex.account_token"
+	Field string // "plex.account_token", "trakt.access_token"
 	err   error
 }
 
 // Error names the field and what to do.
 func (e *SecretError) Error() string {
-	return fmt.Sprintf("crosswatch: %s cannot be decrypted: %v; set CW_CONFIG_KEY, or restore %s beside config.json, as it was when the value was written", e.Field, e.err, keyName)
+	return fmt.Sprintf("crosswatch: %s cannot be decrypted: %v; nothing is written until this program has CrossWatch's key: set CW_CONFIG_KEY to the same value as for CrossWatch, or put CrossWatch's %s beside config.json", e.Field, e.err, keyName)
 }
 
 // Unwrap returns the sentinels and the cause.
@@ -43,34 +48,87 @@ type vault struct {
 	dir       string
 	namespace string
 	revision  revision          // of what was opened; nil where there is none
-	key       *fernet.Key       // nil until it is needed
+	key       *masterKey        // nil until it is needed
 	sealed    map[string]secret // what was opened, by place
 }
 
 type secret struct{ plain, stored string }
 
 // open decrypts the secrets in raw and takes the revision out. A raw of nil
-// stays nil.
+// stays nil. A key that is not the one of the config is an error, whether raw
+// has secrets or not.
 func (v *vault) open(raw json.RawMessage) (json.RawMessage, error) {
 	v.sealed = map[string]secret{}
-	if raw == nil {
-		return nil, nil
+	var err error
+	if raw != nil {
+		raw, v.revision = takeRevision(raw)
+		raw, err = v.walk(raw, v.openSecret)
 	}
-	raw, v.revision = takeRevision(raw)
-	return v.walk(raw, func(path []string, stored string) (string, error) {
-		if !strings.HasPrefix(stored, prefix) {
-			return stored, nil // in clear: as it was before CrossWatch encrypted
+	if err == nil && len(v.sealed) == 0 {
+		err = v.checkRest()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return raw, nil
+}
+
+func (v *vault) openSecret(path []string, stored string) (string, error) {
+	if !strings.HasPrefix(stored, prefix) {
+		return stored, nil // in clear: as it was before CrossWatch encrypted
+	}
+	plain, err := v.decrypt(stored)
+	switch {
+	case errors.Is(err, plexauth.ErrStore): // of the key, which says nothing of the secret
+		return "", err
+	case err != nil:
+		return "", &SecretError{strings.Join(path, "."), err}
+	}
+	v.sealed[place(path)] = secret{plain, stored}
+	return plain, nil
+}
+
+// errFits ends checkRest's search.
+var errFits = errors.New("the key fits")
+
+// checkRest refuses a key that decrypts nothing of the whole config, and a missing
+// one, where anything in it is encrypted. What was then written with the key would
+// stop CrossWatch at every load.
+func (v *vault) checkRest() error {
+	data, err := os.ReadFile(filepath.Join(v.dir, configName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("%w: %w", plexauth.ErrStore, err)
+	}
+	var unread *SecretError // the first
+	_, err = walkTexts(data, nil, func(path []string, text string) (string, error) {
+		if !strings.HasPrefix(text, prefix) {
+			return text, nil
 		}
-		plain, err := v.decrypt(stored)
+		_, err := v.decrypt(text)
 		switch {
-		case errors.Is(err, plexauth.ErrStore): // of the key, which says nothing of the secret
+		case err == nil || errors.Is(err, errNotUTF8):
+			return "", errFits
+		case errors.Is(err, plexauth.ErrStore):
 			return "", err
-		case err != nil:
-			return "", &SecretError{strings.Join(path, "."), err}
 		}
-		v.sealed[place(path)] = secret{plain, stored}
-		return plain, nil
+		if unread == nil {
+			unread = &SecretError{strings.Join(path, "."), err}
+		}
+		if errors.Is(err, errNoKey) {
+			return "", unread
+		}
+		return text, nil
 	})
+	switch {
+	case errors.Is(err, errFits):
+		return nil
+	case err == nil && unread != nil:
+		return unread
+	}
+	return err
 }
 
 // seal encrypts the secrets in plain, with the ciphertext of before for those
@@ -101,7 +159,7 @@ func place(path []string) string { return strings.Join(path, "\x00") }
 
 var (
 	errNoKey   = errors.New("there is no key")
-	errWrong   = errors.New("it was not encrypted with this key, or is damaged")
+	errWrong   = errors.New("it was not encrypted with the key")
 	errNotUTF8 = errors.New("it is not text")
 )
 
@@ -119,17 +177,20 @@ func (v *vault) decrypt(stored string) (string, error) {
 	token := strings.TrimSpace(strings.TrimPrefix(stored, prefix))
 	const shortest = 1 + 8 + 16 + 16 + 32 // version, time, IV, one block, MAC
 	if base64.URLEncoding.DecodedLen(len(token)) < shortest {
-		return "", errWrong // a signed one makes fernet-go panic
+		return "", v.wrong() // a signed one makes fernet-go panic
 	}
-	plain := fernet.VerifyAndDecrypt([]byte(token), 0, []*fernet.Key{v.key})
+	plain := fernet.VerifyAndDecrypt([]byte(token), 0, []*fernet.Key{v.key.key})
 	switch {
 	case plain == nil:
-		return "", errWrong
+		return "", v.wrong()
 	case !utf8.Valid(plain):
 		return "", errNotUTF8
 	}
 	return string(plain), nil
 }
+
+// wrong is errWrong with where the key came from.
+func (v *vault) wrong() error { return fmt.Errorf("%w in %s, or is damaged", errWrong, v.key.source) }
 
 func (v *vault) encrypt(plain string) (string, error) {
 	if v.key == nil {
@@ -139,7 +200,10 @@ func (v *vault) encrypt(plain string) (string, error) {
 		}
 		v.key = key
 	}
-	token, err := fernet.EncryptAndSign([]byte(plain), v.key)
+	if err := v.key.putOnDisk(); err != nil {
+		return "", err
+	}
+	token, err := fernet.EncryptAndSign([]byte(plain), v.key.key)
 	if err != nil {
 		return "", fmt.Errorf("%w: cannot encrypt: %w", plexauth.ErrStore, err)
 	}
@@ -150,8 +214,19 @@ func (v *vault) encrypt(plain string) (string, error) {
 // and returns the document with what change made of it. Everything else stays
 // byte for byte.
 func (v *vault) walk(raw json.RawMessage, change func(path []string, text string) (string, error)) (json.RawMessage, error) {
+	return walkTexts(raw, []string{v.namespace}, func(path []string, text string) (string, error) {
+		if !sensitive(path) {
+			return text, nil
+		}
+		return change(path, text)
+	})
+}
+
+// walkTexts calls change with every text below the place root, names of members
+// aside, and returns the document with what change made of it.
+func walkTexts(raw json.RawMessage, root []string, change func(path []string, text string) (string, error)) (json.RawMessage, error) {
 	corrupt := func(err error) error {
-		return fmt.Errorf("%w: %w: %s: %w", plexauth.ErrStore, plexauth.ErrCorruptConfig, v.namespace, err)
+		return fmt.Errorf("%w: %w: %s: %w", plexauth.ErrStore, plexauth.ErrCorruptConfig, strings.Join(root, "."), err)
 	}
 	type level struct {
 		list  bool
@@ -160,7 +235,7 @@ func (v *vault) walk(raw json.RawMessage, change func(path []string, text string
 	}
 	var out []byte
 	copied := 0
-	path := []string{v.namespace}
+	path := slices.Clone(root)
 	var levels []level
 	ended := func() { // a value has ended
 		if len(levels) == 0 {
@@ -202,9 +277,6 @@ func (v *vault) walk(raw json.RawMessage, change func(path []string, text string
 			levels = append(levels, level{list: t == '[', key: t == '{'})
 			continue
 		case string:
-			if !sensitive(path) {
-				break
-			}
 			value, err := change(path, t)
 			if err != nil {
 				return nil, err

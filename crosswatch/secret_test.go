@@ -5,8 +5,12 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fernet/fernet-go"
 	"github.com/stretchr/testify/assert"
@@ -15,6 +19,7 @@ import (
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/crosswatch"
 	"github.com/plexauth/plexauth/internal/corpus"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // The vectors of CrossWatch's own encryption, with each source of the key.
@@ -135,6 +140,123 @@ func TestUndecryptable(t *testing.T) {
 			assert.Equal(t, config, file(t, dir))
 		})
 	}
+}
+
+// encrypted is a value as CrossWatch stores it under a key.
+func encrypted(t *testing.T, key, plain string) string {
+	t.Helper()
+	k, err := fernet.DecodeKey(key)
+	require.NoError(t, err)
+	token, err := fernet.EncryptAndSign([]byte(plain), k)
+	require.NoError(t, err)
+	return "enc:v1:" + string(token)
+}
+
+// G17, G18: a key that decrypts nothing of the whole file is not CrossWatch's, nor
+// is one that would be made now: with what they encrypt CrossWatch could not read its
+// config any more. So there is an error before a PIN is made, and nothing is written.
+func TestKeyOfAnotherConfig(t *testing.T) {
+	const k2 = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+	secret := encrypted(t, k1, "TEST_theirs")
+	for place, config := range map[string]string{
+		"trakt.access_token":             `{"plex":{"client_id":""},"trakt":{"access_token":"SECRET"}}`,
+		"app_auth.users.7.totp.secret":   `{"app_auth":{"users":{"7":{"totp":{"secret":"SECRET"}}}}}`,
+		"webhooks.1":                     `{"webhooks":["", "SECRET", "SECRET"],"plex":null}`,
+		"plex.note":                      `{"plex":{"note":"SECRET","client_id":"c"}}`,
+		"plex.instances.P.label":         `{"plex":{"instances":{"P":{"label":"SECRET"}}}}`,
+		"a.b":                            `{"a":{"b":"\u0065nc:v1:` + secret[7:] + `"},"plex":{}}`,
+		"jellyfin.garbage":               `{"plex":{"account_token":""},"jellyfin":{"garbage":"enc:v1:not a token"}}`,
+		"plex.instances.P.account_token": `{"plex":{"instances":{"P":{"account_token":"SECRET"}}}}`,
+	} {
+		config = strings.ReplaceAll(config, "SECRET", secret)
+		for name, key := range map[string]struct{ variable, second, file, says string }{
+			"no key":           {says: "there is no key"},
+			"mistyped":         {variable: "k" + k1, says: "the key in CW_CONFIG_KEY"},
+			"second variable":  {second: k2, says: "the key in CROSSWATCH_CONFIG_KEY"},
+			"of another":       {file: k2, says: ".cw_master_key"},
+			"cut":              {file: k1[:20], says: ".cw_master_key"},
+			"empty":            {file: "\n", says: "the key is empty"},
+			"no text":          {file: "\xff" + k1, says: "not UTF-8 text"},
+			"variable no text": {variable: "\xff" + k1, says: "CW_CONFIG_KEY: the key is not UTF-8 text"},
+			"before the file":  {variable: k2, file: k1, says: "the key in CW_CONFIG_KEY"},
+		} {
+			t.Run(place+", "+name, func(t *testing.T) {
+				dir := directory(t, config, key.file)
+				t.Setenv("CW_CONFIG_KEY", key.variable)
+				t.Setenv("CROSSWATCH_CONFIG_KEY", key.second)
+				path := filepath.Join(dir, ".cw_master_key")
+				if key.file != "" { // no write is under way
+					require.NoError(t, os.Chtimes(path, time.Now(), time.Now().Add(-time.Hour)))
+				}
+				s := open(t, dir)
+				plex := plextest.NewServer()
+				defer plex.Close()
+				auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: s, HTTPClient: plex.Client()})
+				require.NoError(t, err)
+				_, startErr := auth.Start(t.Context(), plexauth.PinOptions{})
+				_, loadErr := s.Load(t.Context(), "plex")
+				for what, err := range map[string]error{
+					"Start": startErr,
+					"Load":  loadErr,
+					"Check": s.Check(t.Context()),
+					"Update": s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
+						return json.RawMessage(`{"account_token":"TEST_a"}`), nil
+					}),
+					"remove": s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return nil, nil }),
+				} {
+					require.ErrorIs(t, err, plexauth.ErrStore, what)
+					assert.ErrorContains(t, err, key.says, what)
+					var secret *crosswatch.SecretError
+					if errors.As(err, &secret) {
+						assert.Equal(t, place, secret.Field, what)
+						assert.ErrorContains(t, err, "CW_CONFIG_KEY", what)
+					}
+				}
+				assert.Empty(t, plex.Requests(), "no PIN was made")
+				assert.Equal(t, config, file(t, dir))
+				now, err := os.ReadFile(path)
+				if key.file == "" {
+					assert.ErrorIs(t, err, os.ErrNotExist)
+				} else {
+					assert.Equal(t, key.file, string(now))
+				}
+
+				if place == "jellyfin.garbage" {
+					return // which no key decrypts
+				}
+				t.Setenv("CW_CONFIG_KEY", k1)
+				set(t, s, `{"account_token":"TEST_a"}`)
+				require.NoError(t, s.Check(t.Context()))
+			})
+		}
+	}
+}
+
+// One value of many that the key decrypts is enough: it is the key, and CrossWatch
+// tells of the others.
+func TestKeyOfPartOfTheConfig(t *testing.T) {
+	dir := directory(t, `{"a":{"b":"enc:v1:damaged"},"c":["`+byPhrase+`",{"d":"`+ourToken+`"}],"plex":{}}`, k1)
+	s := open(t, dir)
+	require.NoError(t, s.Check(t.Context()))
+	set(t, s, `{"account_token":"TEST_a"}`)
+	assert.Contains(t, load(t, s), "TEST_a")
+}
+
+// A key file that appears later, and the values that go with it, count from then on.
+func TestKeyAppearsLater(t *testing.T) {
+	dir := directory(t, `{"plex":{"client_id":"c"}}`, "")
+	s := open(t, dir)
+	require.NoError(t, s.Check(t.Context()))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, ".cw_master_key"), []byte(k1), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "config.json"), []byte(`{"plex":{"client_id":"c"},"trakt":{"access_token":"`+ourToken+`"}}`), 0o600))
+	set(t, s, `{"account_token":"TEST_a"}`)
+	key, err := os.ReadFile(filepath.Join(dir, ".cw_master_key"))
+	require.NoError(t, err)
+	assert.Equal(t, k1, string(key))
+	assert.Contains(t, load(t, s), "TEST_a")
+	require.NoError(t, os.Remove(filepath.Join(dir, ".cw_master_key")))
+	var secret *crosswatch.SecretError
+	require.ErrorAs(t, s.Check(t.Context()), &secret)
 }
 
 // No text makes a panic, or anything but a typed error.

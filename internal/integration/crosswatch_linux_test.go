@@ -135,3 +135,48 @@ func TestCrossWatchOrderOfWriting(t *testing.T) {
 		`fsync\(\d+<` + dir + `>\) += 0`,
 	})
 }
+
+// G15: the same where CrossWatch has made the key: it does not sync it.
+func TestCrossWatchFoundKeyIsSynced(t *testing.T) {
+	noKeyVariables(t)
+	top := t.TempDir()
+	key := filepath.Join(top, ".cw_master_key")
+	require.NoError(t, os.WriteFile(key, []byte("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="), 0o600))
+	trace, stderr, ok := straced(t, "crosswatch update", top, "-e", "trace=fsync,rename,renameat,renameat2")
+	require.True(t, ok, stderr)
+	dir := regexp.QuoteMeta(top)
+	inOrder(t, trace, top, []string{
+		`fsync\(\d+<` + regexp.QuoteMeta(key) + `>\) += 0`,
+		`fsync\(\d+<` + dir + `>\) += 0`,
+		`rename\w*\(.*/config\.json".* = 0`,
+	})
+	_, stderr, ok = straced(t, "crosswatch update", top, "-P", key, "-e", "trace=fsync", "-e", "inject=fsync:error=EIO")
+	assert.True(t, ok, "nothing new is encrypted: %s", stderr)
+	require.NoError(t, os.Remove(filepath.Join(top, "config.json")))
+	_, stderr, ok = straced(t, "crosswatch update", top, "-P", key, "-e", "trace=fsync", "-e", "inject=fsync:error=EIO")
+	assert.False(t, ok)
+	assert.Contains(t, stderr, "cannot put "+key+" on the disk")
+	assert.NoFileExists(t, filepath.Join(top, "config.json"))
+}
+
+// G15: the key is made, private and whole, also where the file system has no hard
+// links; then it never takes the place of another.
+func TestCrossWatchKeyWithoutLinks(t *testing.T) {
+	noKeyVariables(t)
+	for _, errno := range []string{"EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"} {
+		top := t.TempDir()
+		trace, stderr, ok := straced(t, "crosswatch update", top, "-e", "trace=openat,write,fsync,link,linkat,rename,renameat,renameat2", "-e", "inject=link,linkat:error="+errno)
+		require.True(t, ok, stderr)
+		dir := regexp.QuoteMeta(top)
+		inOrder(t, trace, top, []string{
+			`link\w*\(.*/\.cw_master_key".* = -1 ` + errno,
+			`openat\(.*/\.cw_master_key", O_WRONLY\|O_CREAT\|O_EXCL\|O_CLOEXEC, 0600\) += \d`,
+			`write\(\d+<` + dir + `/\.cw_master_key>, `,
+			`fsync\(\d+<` + dir + `/\.cw_master_key>\) += 0`,
+			`fsync\(\d+<` + dir + `>\) += 0`,
+			`rename\w*\(.*/config\.json".* = 0`,
+		})
+		assert.Equal(t, "TEST_TOKEN_new", plexSecrets(t, top)["account_token"])
+		checkNames(t, top, "config.json", "config.json.lock", ".cw_master_key")
+	}
+}
