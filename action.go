@@ -213,9 +213,12 @@ func (h *panel) user(w http.ResponseWriter, r *http.Request) {
 		own = b.useHomeUser(user)
 		return nil
 	})
-	h.news(h.outcome())
 	if err == nil && own {
-		go h.complete() // finds the server's own number of the account
+		h.mu.Lock()
+		h.search() // finds the server's own number of the account
+		h.mu.Unlock()
+	} else {
+		h.news(h.outcome())
 	}
 	h.answer(w, r, err)
 }

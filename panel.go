@@ -37,24 +37,32 @@ type panel struct {
 	userList   list[HomeUser]
 	reading    chan struct{} // holds whoever reads the store for all
 
-	mu      sync.Mutex    // guards the rest, never held while waiting
-	waiting bool          // the waiter looks after a login
-	finding bool          // a new login's server is being looked for
-	ended   *problem      // how the last login ended, or that search; nil: well, or not yet
-	changed chan struct{} // closed when there is news
-	view    *view         // what was read last, nil: read again
+	mu       sync.Mutex    // guards the rest, never held while waiting
+	waiter   waiterState   // what the waiter is doing
+	searches int           // for a new login's server, under way
+	ended    *problem      // how the last login ended, or that search; nil: well, or not yet
+	changed  chan struct{} // closed when there is news
+	view     *view         // what was read last, nil: read again
 }
+
+// waiterState is what the panel's waiter is doing.
+type waiterState int
+
+const (
+	idle      waiterState = iota // no login is known to be pending
+	reading                      // the store, for a login to look after
+	attending                    // a login, whose server it finds when it ends well
+)
 
 // wait finishes the profile's logins until ctx ends.
 func (h *panel) wait() {
 	pause := refresh
 	for h.ctx.Err() == nil {
-		h.mu.Lock()
-		h.waiting = true
-		h.mu.Unlock()
+		h.setWaiter(reading)
 		begun := h.logins.nextBegin(h.instance) // before the store is read, so that none is missed
 		l, err := h.resume(h.ctx)
 		if err == nil {
+			h.setWaiter(attending)
 			err = h.await(h.ctx, l)
 		}
 		switch {
@@ -62,8 +70,10 @@ func (h *panel) wait() {
 			return
 		case err == nil:
 			pause = refresh
-			h.over(nil)
-			go h.complete()
+			h.mu.Lock()
+			h.waiter = idle
+			h.search() // in one announcement with the end of the login
+			h.mu.Unlock()
 		case errors.Is(err, ErrPinSuperseded):
 			h.over(nil)
 		case errors.Is(err, ErrPinExpired):
@@ -94,37 +104,44 @@ func (h *panel) bury(pin *Pin) {
 	}
 }
 
-// complete finds the server of a new login, as far as nobody need be asked.
+// search begins a search for the server in the background and announces it. mu must
+// be held.
+func (h *panel) search() {
+	h.searches++
+	h.announce(nil)
+	go h.complete()
+}
+
+// complete finds the server of a new login, as far as no choice is needed, and
+// announces the result.
 func (h *panel) complete() {
-	h.setFinding(true)
 	ctx, cancel := context.WithTimeout(h.ctx, inspectAfter)
 	defer cancel()
 	_, err := h.Inspect(ctx)
-	h.setFinding(false)
-	if err == nil || h.ctx.Err() != nil {
-		h.news(nil)
-		return
-	}
-	h.info(ctx, "connected; not all is known yet: "+oneLine(err.Error()))
 	var p *problem
-	if !errors.Is(err, ErrServerChoice) { // no trouble: somebody is to choose
-		p = problemOf(err)
+	if err != nil && h.ctx.Err() == nil {
+		h.info(ctx, "connected; not all is known yet: "+oneLine(err.Error()))
+		if !errors.Is(err, ErrServerChoice) { // no trouble: a person is to choose
+			p = problemOf(err)
+		}
 	}
-	h.news(p)
-}
-
-func (h *panel) setFinding(on bool) {
 	h.mu.Lock()
-	h.finding = on
-	h.mu.Unlock()
-	h.news(nil)
+	defer h.mu.Unlock()
+	h.searches--
+	h.announce(p)
 }
 
-// over says that the login that was waited for has ended, and how.
+func (h *panel) setWaiter(to waiterState) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.waiter = to
+}
+
+// over announces that the login that was waited for has ended, and how.
 func (h *panel) over(ended *problem) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.waiting = false
+	h.waiter = idle
 	h.announce(ended)
 }
 
@@ -166,7 +183,7 @@ func (h *panel) look(ctx context.Context) (*view, <-chan struct{}, error) {
 		return nil, nil, ctx.Err()
 	}
 	h.mu.Lock()
-	v, changed, waiting := h.view, h.changed, h.waiting
+	v, changed, waiting := h.view, h.changed, h.waiter != idle
 	h.mu.Unlock()
 	if v != nil && time.Since(v.at) < refresh {
 		return v, changed, nil
@@ -205,8 +222,12 @@ func (h *panel) read(ctx context.Context) (*view, error) {
 	}
 	v := &view{at: at, status: h.PlexAuth.status(b), settings: b.settings()}
 	h.mu.Lock()
-	v.finding, v.problem = h.finding, h.ended
+	v.finding, v.problem = h.searches > 0, h.ended
+	attended := h.waiter == attending
 	h.mu.Unlock()
+	if attended && v.status.Connected && (v.settings.ServerURL == "" || v.settings.MachineID == "") && b.pending() == nil {
+		v.finding = true // the login has ended, and its search begins in a moment
+	}
 	if p := b.pending(); p != nil {
 		trouble := h.hindrance(p.id)
 		if trouble == notSaved || time.Since(p.expires) < verdict { // the last look at it decides

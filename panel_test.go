@@ -2,11 +2,13 @@ package plexauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -119,6 +121,69 @@ func TestPanelStartedElsewhere(t *testing.T) {
 			require.NoError(t, err)
 		}
 	})
+}
+
+// A login and the search for its server are announced together: no answer between
+// says that there is no server and nothing looks for one. So it is where another
+// process has finished the login, and this one has not noticed yet.
+func TestPanelLoginAndSearch(t *testing.T) {
+	for _, replica := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.replicas = true
+			w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+			slow := &dawdlingStore{ConfigStore: w.store}
+			f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = slow }))
+			s := f.post("/start", "")
+			synctest.Wait() // the login is looked after
+			require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
+			if slow.pause.Store(int64(3 * time.Second)); replica {
+				require.NoError(t, second(w.Finish(t.Context())))
+			}
+			searched := false
+			for range 600 {
+				time.Sleep(50 * time.Millisecond)
+				if s = f.state(f.do(http.MethodGet, "/status", "", fromBrowser)); s.Connected && s.Extra.Pending == nil {
+					searched = searched || s.Finding
+					require.True(t, s.Finding || s.Settings.MachineID != "", "%+v", s)
+				}
+			}
+			assert.True(t, searched)
+			assert.NotEmpty(t, s.Settings.MachineID)
+		})
+	}
+}
+
+// fromBrowser marks a request as the browser's.
+func fromBrowser(r *http.Request) {
+	*r = *r.WithContext(context.WithValue(r.Context(), byBrowser{}, true))
+}
+
+type byBrowser struct{}
+
+// dawdlingStore takes its time for what no browser has asked for, once it has
+// carried that out.
+type dawdlingStore struct {
+	plexauth.ConfigStore
+	pause atomic.Int64
+}
+
+func (s *dawdlingStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
+	raw, err := s.ConfigStore.Load(ctx, namespace)
+	s.dawdle(ctx)
+	return raw, err
+}
+
+func (s *dawdlingStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	err := s.ConfigStore.Update(ctx, namespace, edit)
+	s.dawdle(ctx)
+	return err
+}
+
+func (s *dawdlingStore) dawdle(ctx context.Context) {
+	if ctx.Value(byBrowser{}) == nil {
+		time.Sleep(time.Duration(s.pause.Load()))
+	}
 }
 
 // A login begun on one replica is waited for by another whose panel is open.
