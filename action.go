@@ -1,6 +1,7 @@
 package plexauth
 
 import (
+	"context"
 	"errors"
 	"net"
 	"net/http"
@@ -61,9 +62,26 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 		h.logins.noteWebStart(h.instance, startPause)
 	}
 	if err == nil {
+		if pending == nil || pin.ID != pending.id {
+			h.notePanelPIN(r.Context(), pin)
+		}
 		h.news(nil)
 	}
 	h.answer(w, r, err)
+}
+
+// notePanelPIN tells the other replicas of a PIN, also for when it is no longer in
+// the store. Without the note the pace holds in this process alone.
+func (h *panel) notePanelPIN(ctx context.Context, pin *Pin) {
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace) // the PIN is made, whether the browser waits or not
+	defer cancel()
+	err := h.update(late, func(b *profile) error {
+		b.notePanelPIN(pin.CreatedAt)
+		return nil
+	})
+	if err != nil {
+		h.warn(ctx, "the date of the PIN was not saved", err)
+	}
 }
 
 // madeNoPIN reports whether plex.tv certainly made no PIN for a Start that has
@@ -80,12 +98,16 @@ func madeNoPIN(err error) bool {
 	return errors.Is(err, ErrRateLimited) || e.StatusCode == http.StatusServiceUnavailable || e.StatusCode/100 == 4 && !errors.Is(err, ErrUnavailable)
 }
 
-// nextStart is when the web may have another PIN made, as far as this process
-// and, of other replicas, the store know.
+// nextStart returns when the panel may have another PIN made. This process knows of
+// its own starts, b of those of all replicas.
 func (h *panel) nextStart(b *profile) time.Time {
 	next := h.logins.nextWebStart(h.instance)
-	made := b.lastPIN()
-	if after := made.Add(startPause); after.After(next) && made.Before(time.Now()) { // else a clock was set
+	wait := time.Until(b.lastPIN().Add(startPause))
+	if wait > 2*startPause { // a clock was set
+		return next
+	}
+	wait = min(wait, startPause) // a replica's clock may be ahead
+	if after := time.Now().Add(wait); after.After(next) {
 		return after
 	}
 	return next
@@ -95,13 +117,7 @@ func (h *panel) cancel(w http.ResponseWriter, r *http.Request) {
 	if !decode(w, r, &struct{}{}) {
 		return
 	}
-	err := h.update(r.Context(), func(b *profile) error {
-		b.noteCancelled()
-		return nil
-	})
-	if err == nil {
-		err = h.Cancel(r.Context())
-	}
+	err := h.Cancel(r.Context())
 	if err == nil {
 		h.news(nil)
 	}

@@ -76,6 +76,73 @@ func TestPanelStartsPerStore(t *testing.T) {
 	})
 }
 
+// G12: and however the login of the last one has ended, wherever that was.
+func TestPanelStartsAfterAnyEnd(t *testing.T) {
+	approve := func(u *plextest.User) func(*world, *front, *plexauth.PlexAuth) {
+		return func(w *world, f *front, _ *plexauth.PlexAuth) {
+			require.NoError(w.t, w.plex.Approve(w.plex.PendingCodes()[0], u))
+			time.Sleep(2 * time.Second)
+			f.post("/disconnect", "")
+		}
+	}
+	for name, end := range map[string]func(w *world, f *front, other *plexauth.PlexAuth){
+		"cancelled":              func(_ *world, f *front, _ *plexauth.PlexAuth) { f.post("/cancel", "") },
+		"disconnected":           func(_ *world, f *front, _ *plexauth.PlexAuth) { f.post("/disconnect", "") },
+		"signed out":             func(_ *world, f *front, _ *plexauth.PlexAuth) { f.post("/disconnect", `{"revoke":true}`) },
+		"cancelled by a program": func(w *world, _ *front, other *plexauth.PlexAuth) { require.NoError(w.t, other.Cancel(w.t.Context())) },
+		"disconnected by a program": func(w *world, _ *front, other *plexauth.PlexAuth) {
+			require.NoError(w.t, second(other.Disconnect(w.t.Context())))
+		},
+		"approved and disconnected": func(w *world, f *front, other *plexauth.PlexAuth) { approve(w.alice)(w, f, other) },
+		"approved by another":       func(w *world, f *front, other *plexauth.PlexAuth) { approve(w.bob)(w, f, other) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				for _, c := range []struct {
+					keys    bool
+					profile string
+				}{{}, {keys: true}, {profile: "PLEX-P01"}} {
+					w := newWorld(t, func(o *plexauth.Options) { o.DeviceKey, o.Instance = c.keys, c.profile })
+					open := func() *plexauth.PlexAuth {
+						return w.open(t, func(o *plexauth.Options) { o.DeviceKey, o.Instance = c.keys, c.profile })
+					}
+					if name == "approved by another" {
+						w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+						time.Sleep(10 * time.Second)
+					}
+					before := w.count(http.MethodPost, "/api/v2/pins")
+					f := openPanel(t, w.PlexAuth)
+					f.post("/start", "")
+					end(w, f, open())
+					other := openPanel(t, open())
+					other.refused(other.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
+					assert.Equal(t, before+1, w.count(http.MethodPost, "/api/v2/pins"))
+					time.Sleep(10 * time.Second)
+					other.post("/start", "")
+				}
+			})
+		})
+	}
+}
+
+// A start counts on a replica whose clock is behind, too.
+func TestPanelStartsWithAnotherClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.PlexAuth)
+		for ahead, soon := range map[time.Duration]bool{5 * time.Second: true, time.Hour: false} {
+			put(t, w.store, fmt.Sprintf(`{"_cancelled_pin":%d}`, time.Now().Add(ahead).Unix()))
+			rec := f.do(http.MethodPost, "/start", "")
+			if soon {
+				assert.Equal(t, 10, f.refused(rec, http.StatusTooManyRequests, "too_soon").RetryAfter)
+			} else {
+				f.state(rec)
+				time.Sleep(time.Minute)
+			}
+		}
+	})
+}
+
 // G12: a start counts when it is made: plex.tv may have made the PIN of an answer
 // that never came.
 func TestPanelStartLost(t *testing.T) {

@@ -243,7 +243,8 @@ func (b *profile) disconnect() {
 	b.setText("account_token", "")
 	b.forgetAccount()
 	b.keepDeviceID()
-	b.remove("_pending_pin", "_cancelled_pin", "_rejected", "_device", "_server_account")
+	b.endPending()
+	b.remove("_rejected", "_device", "_server_account")
 }
 
 func (b *profile) settings() Settings {

@@ -176,7 +176,8 @@ func fingerprint(t Token) string {
 func (b *profile) signIn(t Token, clientID string) {
 	b.setClientID(clientID)
 	b.setText("account_token", t.Secret())
-	b.remove("_pending_pin", "_cancelled_pin", "_rejected")
+	b.endPending()
+	b.remove("_rejected")
 }
 
 // accountFields are those that belong to the account, and not to the profile.

@@ -137,7 +137,7 @@ func (b *profile) bindMoved(t Token, yes bool, skew time.Duration) {
 func (b *profile) signInDevice(t Token, d *device, scopes []string, skew time.Duration) {
 	b.setDevice(d)
 	b.bind(t, scopes, skew)
-	b.remove("_pending_pin", "_cancelled_pin")
+	b.endPending()
 }
 
 // holds reports whether the profile's token is t, or came from the same approval

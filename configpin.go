@@ -114,7 +114,7 @@ func (b *profile) changePending(key string, value json.RawMessage) {
 // dropPending removes the PIN that waits, if it is still this one.
 func (b *profile) dropPending(id int64) {
 	if v := b.pending(); v != nil && v.id == id {
-		b.remove("_pending_pin")
+		b.endPending()
 	}
 }
 

@@ -6,30 +6,43 @@ import (
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
-// noteCancelled keeps the date of the PIN that is about to be cancelled, for the
-// pace at which the web, here and on other replicas, may start the next one.
-func (b *profile) noteCancelled() {
-	v := b.pending()
-	switch {
-	case v == nil:
-	case time.Since(v.created) < startPause:
-		b.set("_cancelled_pin", ordered.Int(v.created.Unix()))
-	default:
-		b.remove("_cancelled_pin")
+// panelPIN is the field with the date of the PIN that a panel had made last. Its
+// name dates from when only a cancelled login left one.
+const panelPIN = "_cancelled_pin"
+
+// notePanelPIN keeps the date of a PIN that the panel had made. It stays however
+// the login ends, so that all replicas keep the pace of starts (G12).
+func (b *profile) notePanelPIN(made time.Time) {
+	if b.exists() {
+		b.set(panelPIN, ordered.Int(made.Unix()))
 	}
 }
 
-// lastPIN is when the last PIN was made that the store knows of, pending or
-// cancelled.
-func (b *profile) lastPIN() (made time.Time) {
+// endPending removes the PIN that waits, however its login ended, and with it a
+// date that paces no start any more.
+func (b *profile) endPending() {
+	if time.Since(b.panelPIN()) >= startPause {
+		b.remove(panelPIN)
+	}
+	b.remove("_pending_pin")
+}
+
+// panelPIN returns the date that notePanelPIN keeps, or zero.
+func (b *profile) panelPIN() time.Time {
 	if b.block == nil {
-		return made
+		return time.Time{}
 	}
-	if s := integer(b.block.Get("_cancelled_pin")); s > 0 {
-		made = time.Unix(s, 0)
+	if s := integer(b.block.Get(panelPIN)); s > 0 {
+		return time.Unix(s, 0)
 	}
+	return time.Time{}
+}
+
+// lastPIN returns when the last PIN was made that the store knows of.
+func (b *profile) lastPIN() time.Time {
+	made := b.panelPIN()
 	if v := b.pending(); v != nil && v.created.After(made) {
-		made = v.created
+		return v.created
 	}
 	return made
 }

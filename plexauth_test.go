@@ -18,6 +18,7 @@ import (
 // world is a program, its store and a fake plex.tv.
 type world struct {
 	*plexauth.PlexAuth
+	t     *testing.T
 	plex  *plextest.Server
 	alice *plextest.User
 	bob   *plextest.User
@@ -48,7 +49,7 @@ func (l *logText) String() string {
 
 func newWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
 	t.Helper()
-	w := &world{plex: plextest.NewServer(), store: plexauth.NewMemoryStore(), log: &logText{}}
+	w := &world{t: t, plex: plextest.NewServer(), store: plexauth.NewMemoryStore(), log: &logText{}}
 	w.alice = w.plex.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
 	w.bob = w.plex.AddUser(plextest.User{Username: "bob", Email: "bob@example.com"})
 	w.PlexAuth = w.open(t, change...)
