@@ -25,7 +25,10 @@ const biggestBody = 64 << 10
 //	mux.Handle("/plex/", requireAdmin(http.StripPrefix("/plex", auth.Handler(ctx))))
 //
 // It works under any prefix, stripped or not, and behind a proxy; see
-// [Options].TrustedOrigins for one that rewrites Host. A login begun in the
+// [Options].TrustedOrigins for one that rewrites Host. docs/web.md shows how to
+// mount it in chi, gin and echo. The mount point without its slash leads to the
+// page; where the router does not say what the mount point is, as echo, it
+// does so in browsers only. A login begun in the
 // panel is waited for in the background, by one waiter, until its PIN or ctx
 // ends, tab open or not; one that is pending already is taken up at once.
 // After ctx every request is answered with 503.
@@ -123,7 +126,7 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("X-Content-Type-Options", "nosniff")
 	head.Set("Referrer-Policy", "no-referrer")
 	head.Set("Cache-Control", "no-store")
-	route, known := h.routes[r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]]
+	route, known := h.routes[mount.Name(r)]
 	switch {
 	case h.ctx.Err() != nil:
 		fail(w, stopping)
@@ -131,7 +134,7 @@ func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fail(w, &problem{status: http.StatusForbidden, Word: "host", Message: "This program does not go by this name. Open it by one of its own, or add this one to TrustedOrigins."})
 	case h.protect.Check(r) != nil || !h.knowsOrigin(r):
 		fail(w, crossOrigin)
-	case r.URL.Path == "" && !strings.HasSuffix(mount.Path(r), "/"): // without its slash relative links would miss
+	case mount.LacksSlash(r, known):
 		mount.AddSlash(w, r)
 	case !known:
 		fail(w, &problem{status: http.StatusNotFound, Word: "not_found", Message: "There is nothing here."})

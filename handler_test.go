@@ -133,6 +133,19 @@ func TestPanelMount(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, to, landed.String())
 		}
+		for _, at := range []string{"/plex", "/admin/plex"} { // nothing of it is
+			mux := http.NewServeMux()
+			mux.Handle(at, h)
+			f := &front{t, mux}
+			for _, method := range []string{http.MethodGet, http.MethodHead} {
+				rec := f.do(method, at+"?x=1", "")
+				assert.Equal(t, http.StatusPermanentRedirect, rec.Code)
+				assert.Equal(t, "./plex/?x=1", rec.Header().Get("Location"))
+			}
+			f.refused(f.do(http.MethodPost, at, ""), http.StatusNotFound, "not_found")
+		}
+		person := func(r *http.Request) { r.Header.Set("Accept", "text/html") } // by a router that does not say where
+		assert.Equal(t, http.StatusPermanentRedirect, (&front{t, h}).do(http.MethodGet, "/plex", "", person).Code)
 		for prefix, path := range map[string]string{"/": "/", "/e/": "/e/?x=1"} { // all of the path is stripped
 			f := &front{t, http.StripPrefix(prefix, h)}
 			assert.Equal(t, http.StatusOK, f.do(http.MethodGet, path, "").Code)

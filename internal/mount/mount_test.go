@@ -1,0 +1,52 @@
+package mount_test
+
+import (
+	"net/http"
+	"net/http/httptest"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/plexauth/plexauth/internal/mount"
+)
+
+// Which requests are for the page without its slash. path is what a router has
+// left of the address; "panel.js" is a name that the handler serves.
+func TestLacksSlash(t *testing.T) {
+	for _, c := range []struct {
+		name, asked, path, pattern string
+		accept, method             string
+		want                       bool
+	}{
+		{name: "stripped", asked: "/plex", path: "", pattern: "/plex", want: true},
+		{name: "stripped, no pattern", asked: "/plex", path: "", want: true},
+		{name: "stripped, with the slash", asked: "/plex/", path: "", pattern: "/plex/"},
+		{name: "stripped, a name", asked: "/plex/panel.js", path: "/panel.js", pattern: "/plex/"},
+		{name: "stripped, an unknown name", asked: "/plex/nothing", path: "/nothing", pattern: "/plex/"},
+		{name: "whole", asked: "/plex", path: "/plex", pattern: "/plex", want: true},
+		{name: "whole, in a group", asked: "/admin/plex", path: "/admin/plex", pattern: "/admin/plex", want: true},
+		{name: "whole, with a method and a host", asked: "/plex", path: "/plex", pattern: "GET app.example/plex", want: true},
+		{name: "whole, by a wildcard", asked: "/plex", path: "/plex", pattern: "/plex/*", want: true},
+		{name: "whole, by a prefix", asked: "/plex", path: "/plex", pattern: "/plex*", want: true},
+		{name: "whole, by HEAD", asked: "/plex", path: "/plex", pattern: "/plex", method: http.MethodHead, want: true},
+		{name: "whole, below a stripped prefix", asked: "/base/plex", path: "/plex", pattern: "/plex", want: true},
+		{name: "whole, a person, no pattern", asked: "/plex", path: "/plex", accept: "text/html,*/*;q=0.8", want: true},
+		{name: "whole, a person, another pattern", asked: "/plex", path: "/plex", pattern: "/", accept: "text/html,*/*;q=0.8", want: true},
+		{name: "whole, a program, no pattern", asked: "/plex", path: "/plex", accept: "*/*"},
+		{name: "whole, with the slash", asked: "/plex/", path: "/plex/", pattern: "/plex", accept: "text/html"},
+		{name: "whole, a name", asked: "/plex/panel.js", path: "/plex/panel.js", pattern: "/plex/*", accept: "text/html"},
+		{name: "whole, an unknown name", asked: "/plex/nothing", path: "/plex/nothing", pattern: "/plex/*"},
+		{name: "whole, a POST", asked: "/plex", path: "/plex", pattern: "/plex", method: http.MethodPost},
+		{name: "the root", asked: "/", path: "/", pattern: "/", accept: "text/html"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if c.method == "" {
+				c.method = http.MethodGet
+			}
+			r := httptest.NewRequest(c.method, c.asked, nil)
+			r.URL.Path, r.Pattern = c.path, c.pattern
+			r.Header.Set("Accept", c.accept)
+			assert.Equal(t, c.want, mount.LacksSlash(r, mount.Name(r) == "" || mount.Name(r) == "panel.js"))
+		})
+	}
+}
