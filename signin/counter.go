@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -22,35 +23,53 @@ const (
 type counter struct {
 	most int // sign-ins in one lifetime
 
-	mu     sync.Mutex // guards the rest, never held while waiting
-	starts []int64
+	mu     sync.Mutex      // guards the rest, never held while waiting
+	starts []start         // oldest first
 	until  time.Time       // plex.tv asked for a pause until then
 	flows  map[string]*use // by flow.ID
+}
+
+// start is a sign-in that was begun in this process.
+type start struct {
+	at     int64 // Unix seconds
+	client string
 }
 
 // use is how a sign-in is being finished, or was.
 type use struct {
 	expires  time.Time
 	next     time.Time     // no further look at the PIN before
-	over     chan struct{} // closed when whoever finishes it lets go; nil: nobody does
+	over     chan struct{} // closed when the request that finishes it lets go; nil: none does
 	finished bool
 }
 
-// begin counts a new sign-in of f's browser, or says how long it must wait.
-func (c *counter) begin(f *flow) time.Duration {
+// begin counts a new sign-in of f's browser at client, or says how long it must
+// wait. One client gets half of what all may begin, so that it alone cannot
+// close the app to the others.
+func (c *counter) begin(f *flow, client string) time.Duration {
 	now := time.Now()
 	if mine := recent(f.Starts, now); len(mine) >= mostPerBrowser {
-		return time.Unix(mine[0], 0).Add(lifetime).Sub(now)
+		return untilForgotten(mine[0], now)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if now.Before(c.until) {
 		return c.until.Sub(now)
 	}
-	if c.starts = recent(c.starts, now); len(c.starts) >= c.most {
-		return time.Unix(c.starts[0], 0).Add(lifetime).Sub(now)
+	c.starts = slices.DeleteFunc(c.starts, func(s start) bool { return untilForgotten(s.at, now) <= 0 })
+	var mine []int64
+	for _, s := range c.starts {
+		if s.client == client {
+			mine = append(mine, s.at)
+		}
 	}
-	c.starts = append(c.starts, now.Unix())
+	switch {
+	case len(c.starts) >= c.most:
+		return untilForgotten(c.starts[0].at, now)
+	case len(mine) >= (c.most+1)/2:
+		return untilForgotten(mine[0], now)
+	}
+	c.starts = append(c.starts, start{now.Unix(), client})
 	return 0
 }
 
@@ -77,18 +96,21 @@ func (c *counter) pause() time.Duration {
 	return max(0, time.Until(c.until))
 }
 
-// takeBack forgets the last sign-in that was counted.
-func (c *counter) takeBack() {
+// takeBack forgets the last sign-in that was counted for client.
+func (c *counter) takeBack(client string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if n := len(c.starts); n > 0 {
-		c.starts = c.starts[:n-1]
+	for i, s := range slices.Backward(c.starts) {
+		if s.client == client {
+			c.starts = slices.Delete(c.starts, i, i+1)
+			return
+		}
 	}
 }
 
 // notBegun reports whether plex.tv certainly made no PIN for a start that has
-// failed: no connection came about, or plex.tv itself refused. Of any other the
-// answer may only have been lost.
+// failed: there was no connection, or plex.tv itself refused. The answer to any
+// other may only have been lost.
 func notBegun(err error) bool {
 	var e *plexauth.Error
 	if !errors.As(err, &e) {
@@ -101,9 +123,12 @@ func notBegun(err error) bool {
 	return errors.Is(err, plexauth.ErrRateLimited) || e.StatusCode == http.StatusServiceUnavailable || e.StatusCode/100 == 4 && !errors.Is(err, plexauth.ErrUnavailable)
 }
 
-// claim makes the caller the only one who finishes f, after whoever does so
-// now, and at the pace at which a PIN may be looked at. False: it is finished.
+// claim makes the caller the only one to finish f, after the request that does
+// so now, and at the pace at which a PIN may be looked at. It returns false when
+// f has been finished, and when ctx or f itself has ended.
 func (c *counter) claim(ctx context.Context, f *flow) bool {
+	ctx, cancel := context.WithDeadline(ctx, f.end())
+	defer cancel()
 	for {
 		u, mine := c.take(f)
 		if mine || u.finished {
@@ -126,6 +151,7 @@ func (c *counter) claim(ctx context.Context, f *flow) bool {
 	}
 }
 
+// take claims f at once if it may be claimed, and returns how it stands.
 func (c *counter) take(f *flow) (use, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -137,7 +163,7 @@ func (c *counter) take(f *flow) (use, bool) {
 	}
 	u := c.flows[f.ID]
 	if u == nil {
-		u = &use{expires: time.Unix(f.Expires, 0).Add(lifetime)}
+		u = &use{expires: f.end().Add(lifetime)}
 		c.flows[f.ID] = u
 	}
 	if u.finished || u.over != nil || now.Before(u.next) {

@@ -6,9 +6,10 @@ import (
 	"net/url"
 	"path"
 	"strings"
+	"unicode/utf8"
 )
 
-const longestReturn = 1000 // bytes; it travels in a cookie
+const longestReturn = 1000 // bytes as they stand in the cookie
 
 // destination is a place that visitors may be sent to: a path of this site, or
 // an absolute URL.
@@ -21,8 +22,10 @@ type destination struct {
 func parseDestination(s string) (d destination, err error) {
 	u, err := url.Parse(s)
 	switch {
-	case err != nil, len(s) > longestReturn, strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c == '\\' || c == 0x7f }):
-		return d, fmt.Errorf("%q is no path or URL", s)
+	case err != nil, !utf8.ValidString(s), strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c == '\\' || c == 0x7f }):
+		return d, fmt.Errorf("%q is not a path or URL", s)
+	case tooLong(s):
+		return d, fmt.Errorf("a path or URL must not be longer than %d bytes", longestReturn)
 	case u.User != nil || u.Opaque != "":
 		return d, fmt.Errorf("%q must be a path or an http or https URL", s)
 	case u.Scheme == "" && u.Host == "" && strings.HasPrefix(s, "/") && !strings.HasPrefix(s, "//"):
@@ -41,13 +44,22 @@ func parseDestination(s string) (d destination, err error) {
 	return d, nil
 }
 
+// tooLong reports whether s would take more of the cookie than it may.
+func tooLong(s string) bool {
+	if len(s) > longestReturn {
+		return true
+	}
+	b, err := compact(s)
+	return err != nil || len(b) > longestReturn+len(`""`)
+}
+
 // allows reports whether a visitor who may be sent to d may be sent to other.
 func (d destination) allows(other destination) bool {
 	return d.origin == other.origin && (d.path == other.path || strings.HasSuffix(d.path, "/") && strings.HasPrefix(other.path, d.path))
 }
 
-// destination returns where a visitor who asks for s is to be sent; false is
-// nowhere.
+// destination returns where a visitor who asks for s is to be sent, and false
+// if that is not allowed.
 func (h *Handler) destination(s string) (string, bool) {
 	if s == "" {
 		if len(h.returns) > 0 {

@@ -28,7 +28,7 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 	h.show(w, http.StatusOK, page{Title: "Signing in", Text: "One moment: asking Plex who you are.", Finish: true, Auto: true})
 }
 
-// over answers who comes back to a sign-in that is no more.
+// over answers a visitor whose sign-in can no longer be finished.
 func (h *Handler) over(w http.ResponseWriter, f *flow) {
 	h.show(w, http.StatusGone, page{
 		Title: "Start again", Start: true, Return: f.Return,
@@ -55,7 +55,7 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 		h.showError(w, err, page{Return: f.Return})
 		return
 	}
-	status, err := h.approval(r.Context(), p)
+	status, err := h.approval(r.Context(), f, p)
 	if !status.Connected {
 		h.unapproved(w, r, f, err)
 		return
@@ -84,10 +84,11 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// approval looks for the approval, and waits out a short race. It looks by
-// itself: Wait would tell nobody of a 429 that concerns all visitors.
-func (h *Handler) approval(ctx context.Context, p *plexauth.PlexAuth) (plexauth.Status, error) {
-	ctx, cancel := context.WithTimeout(ctx, race)
+// approval looks for the approval of f, and waits out a short race, but not
+// beyond the end of f. It looks by itself, because Wait would hide a 429 that
+// concerns all visitors.
+func (h *Handler) approval(ctx context.Context, f *flow, p *plexauth.PlexAuth) (plexauth.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(race, f.left()))
 	defer cancel()
 	for gap := time.Second; ; {
 		status, err := p.Finish(ctx)
@@ -121,8 +122,8 @@ func unsettled(err error) bool {
 
 func (h *Handler) unapproved(w http.ResponseWriter, r *http.Request, f *flow, err error) {
 	switch {
-	case r.Context().Err() != nil: // nobody is there any more; the sign-in stays
-	case errors.Is(err, plexauth.ErrPinExpired), errors.Is(err, plexauth.ErrNoPendingPin):
+	case r.Context().Err() != nil: // the visitor has left; the sign-in stays
+	case !f.live(), errors.Is(err, plexauth.ErrPinExpired), errors.Is(err, plexauth.ErrNoPendingPin):
 		h.over(w, f)
 	case err == nil, errors.Is(err, context.DeadlineExceeded):
 		h.show(w, http.StatusAccepted, page{

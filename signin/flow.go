@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"bytes"
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
@@ -8,8 +9,10 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth"
@@ -25,7 +28,10 @@ type flow struct {
 	Starts   []int64         `json:"starts,omitempty"`  // when this browser began sign-ins lately
 }
 
-func (f *flow) left() time.Duration { return time.Until(time.Unix(f.Expires, 0)) }
+// end is when the sign-in is over, approved or not.
+func (f *flow) end() time.Time { return time.Unix(f.Expires, 0) }
+
+func (f *flow) left() time.Duration { return time.Until(f.end()) }
 
 // live reports whether there is a sign-in to finish.
 func (f *flow) live() bool { return f.Doc != nil && f.left() > 0 }
@@ -49,11 +55,16 @@ func (f *flow) used() *flow { return &flow{Starts: f.Starts} }
 func recent(starts []int64, now time.Time) []int64 {
 	var kept []int64
 	for _, s := range starts {
-		if now.Sub(time.Unix(s, 0)) < lifetime {
+		if untilForgotten(s, now) > 0 {
 			kept = append(kept, s)
 		}
 	}
 	return kept
+}
+
+// untilForgotten returns for how long a start at a time still counts.
+func untilForgotten(at int64, now time.Time) time.Duration {
+	return time.Unix(at, 0).Add(lifetime).Sub(now)
 }
 
 // store is a store that holds what the flow has so far.
@@ -71,16 +82,23 @@ func (f *flow) keep(s plexauth.ConfigStore, pin *plexauth.Pin) (err error) {
 	return err
 }
 
-// sealer makes of a flow a text that only holders of the key can read or make.
-// It is a function because a dump shows everything else: here the key.
+// A sealer makes a text of a flow that only holders of the key can read or
+// make. It is a function because a dump shows everything else: here the key.
 type sealer func() cipher.AEAD
 
-func newSealer(key []byte) sealer {
-	derived, err := hkdf.Key(sha256.New, key, nil, "plexauth signin cookie 1", 32)
+// A namer makes the name of the cookie that a place of the app has.
+type namer func(place string) string
+
+func derive(key []byte, purpose string, size int) []byte {
+	derived, err := hkdf.Key(sha256.New, key, nil, purpose, size)
 	if err != nil {
 		panic(err) // only for a length that no hash can give
 	}
-	block, err := aes.NewCipher(derived)
+	return derived
+}
+
+func newSealer(key []byte) sealer {
+	block, err := aes.NewCipher(derive(key, "plexauth signin cookie 1", 32))
 	if err != nil {
 		panic(err) // only for another key length
 	}
@@ -91,17 +109,36 @@ func newSealer(key []byte) sealer {
 	return func() cipher.AEAD { return aead }
 }
 
-const cookieName = "plexauth_signin"
+// newNamer keeps apps of one host apart: a browser sends a cookie to every port
+// and every path of a host, and two cookies of one name overwrite each other.
+func newNamer(key []byte) namer {
+	named := derive(key, "plexauth signin cookie name 1", 32)
+	return func(place string) string {
+		return cookiePrefix + hex.EncodeToString(derive(named, place, 6))
+	}
+}
 
-// secureName has the prefix that keeps sites of neighbouring names, and
-// whoever sits in the network, from planting one.
-const secureName = "__Host-" + cookieName
+const cookiePrefix = "plexauth_signin_"
 
-// open reads the browser's cookie. What is not ours is an empty flow.
+// securePrefix keeps neighbouring sites, and others in the network, from
+// planting a cookie.
+const securePrefix = "__Host-"
+
+// cookieName returns the name of this app's cookie, without securePrefix.
+func (h *Handler) cookieName(r *http.Request) string {
+	if h.external != nil {
+		return h.name(h.external.String())
+	}
+	return h.name(strings.ToLower(r.Host) + directory(r))
+}
+
+// open reads the browser's cookie. It returns an empty flow for a cookie that
+// was not made here.
 func (h *Handler) open(r *http.Request) *flow {
-	names := []string{secureName}
+	plain := h.cookieName(r)
+	names := []string{securePrefix + plain}
 	if h.scheme(r) != "https" { // as far as this request shows: a proxy may say nothing of TLS
-		names = append(names, cookieName)
+		names = append(names, plain)
 	}
 	for _, name := range names {
 		if c, err := r.Cookie(name); err == nil {
@@ -129,20 +166,32 @@ func (h *Handler) unseal(c *http.Cookie) *flow {
 	return f
 }
 
-// save gives the flow to the browser.
+// save gives the flow to the browser. The cookie stays below the 4,096 bytes
+// that a browser takes, because longestReturn and longestCallback bound what a
+// request puts into it.
 func (h *Handler) save(w http.ResponseWriter, r *http.Request, f *flow) {
-	b, err := json.Marshal(f)
+	b, err := compact(f)
 	if err != nil {
 		return // never: plain fields, and a document that is JSON
 	}
 	secure := h.scheme(r) == "https"
-	name := cookieName
+	name := h.cookieName(r)
 	if secure {
-		name = secureName
+		name = securePrefix + name
 	}
 	http.SetCookie(w, &http.Cookie{
 		Name: name, Value: base64.RawURLEncoding.EncodeToString(h.seal().Seal(nil, nil, b, []byte(name))),
 		Path: "/", MaxAge: int(lifetime / time.Second),
 		HttpOnly: true, Secure: secure, SameSite: http.SameSiteLaxMode,
 	})
+}
+
+// compact is json.Marshal without the escapes for HTML, which make six bytes of
+// each "&" of a query.
+func compact(v any) ([]byte, error) {
+	var b bytes.Buffer
+	e := json.NewEncoder(&b)
+	e.SetEscapeHTML(false)
+	err := e.Encode(v)
+	return bytes.TrimSpace(b.Bytes()), err
 }

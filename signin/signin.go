@@ -50,7 +50,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth"
@@ -83,13 +82,20 @@ type Options struct {
 	// Who asks for nothing is sent to the first; empty: "/".
 	ReturnTo []string
 	// URL is where the handler is mounted as browsers see it,
-	// "https://app.example/signin/". Empty: as each request shows, which is
-	// wrong behind a proxy that rewrites Host or takes a prefix off the path.
+	// "https://app.example/signin/". Under any other name the handler signs
+	// no visitor in. Empty: the handler takes name and path from each request,
+	// which is wrong behind a proxy that rewrites Host or takes a prefix off
+	// the path, and lets others point a name of theirs at the app.
 	URL string
 	// MaxStarts is how many sign-ins may begin in ten minutes in this process,
-	// those of all visitors together; 0: 100. One browser may begin five. One
-	// of which plex.tv's answer was lost counts too.
+	// those of all visitors together; 0: 100. One client may begin half of
+	// them, one browser five. A sign-in counts also if plex.tv's answer to its
+	// start was lost.
 	MaxStarts int
+	// ClientKey tells clients apart for MaxStarts; nil: by the remote address,
+	// of IPv6 by its /64 network. Behind a proxy all visitors have the proxy's
+	// address: return the one that it vouches for.
+	ClientKey func(*http.Request) string
 	// HTTPClient and BaseURL are as in [plexauth.Options].
 	HTTPClient *http.Client
 	BaseURL    string
@@ -97,8 +103,8 @@ type Options struct {
 	Logger *slog.Logger
 }
 
-// Handler signs visitors in. It serves one mount point, with or without
-// http.StripPrefix:
+// Handler signs visitors in. It serves one mount point, whether or not the
+// router takes the prefix off; see docs/web.md for chi, gin and echo:
 //
 //	GET  ./        the page with the button; ?return= says where to go afterwards
 //	POST start     to Plex; form field "return"
@@ -112,6 +118,7 @@ type Handler struct {
 	external *url.URL // Options.URL
 	returns  []destination
 	seal     sealer
+	name     namer
 	counter  counter
 	protect  http.CrossOriginProtection
 	log      *slog.Logger
@@ -154,8 +161,9 @@ func New(o Options) (*Handler, error) {
 			bad("URL must be absolute, such as https://app.example/signin/")
 		} else if err := h.protect.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
 			bad("URL: %w", err)
+		} else if h.external = u; len(h.callbackURL(nil)) > longestCallback {
+			bad("URL is too long")
 		}
-		h.external = u
 	}
 	if o.MaxStarts < 0 {
 		bad("MaxStarts is negative")
@@ -169,7 +177,10 @@ func New(o Options) (*Handler, error) {
 	if h.counter.most == 0 {
 		h.counter.most = 100
 	}
-	h.seal = newSealer(o.Key)
+	if h.o.ClientKey == nil {
+		h.o.ClientKey = remoteAddress
+	}
+	h.seal, h.name = newSealer(o.Key), newNamer(o.Key)
 	h.o.Key = nil // whoever prints h prints its options
 	h.routes = map[string]route{
 		"":           {http.MethodGet, h.page},
@@ -192,12 +203,15 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Referrer-Policy", "same-origin")
 	head.Set("Cache-Control", "no-store")
 
-	name := r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
-	if r.URL.Path == "" && !strings.HasSuffix(mount.Path(r), "/") { // mounted without the slash: relative links would miss
+	if !h.knowsName(r) {
+		h.show(w, http.StatusForbidden, page{Title: "Not by this name", Text: h.o.Product + " is known by another name. Sign in at " + h.external.String() + "."})
+		return
+	}
+	route, ok := h.routes[mount.Name(r)]
+	if mount.LacksSlash(r, ok) {
 		mount.AddSlash(w, r)
 		return
 	}
-	route, ok := h.routes[name]
 	if !ok {
 		h.show(w, http.StatusNotFound, page{Title: "Not found", Text: "There is nothing here."})
 		return
@@ -253,10 +267,14 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	callback := h.callbackURL(r)
+	if len(callback) > longestCallback {
+		h.show(w, http.StatusBadRequest, page{Title: "Not understood", Text: "The address of this page is too long."})
+		return
+	}
 	before := h.open(r)
-	f := before
+	f, client := before, h.o.ClientKey(r)
 	if !f.reusable() || f.Callback != callback || h.counter.finished(f) {
-		if wait := h.counter.begin(f); wait > 0 {
+		if wait := h.counter.begin(f, client); wait > 0 {
 			h.slowDown(w, wait, page{Return: to})
 			return
 		}
@@ -269,7 +287,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case f == before: // it was counted when it began
 		case notBegun(err):
-			h.counter.takeBack()
+			h.counter.takeBack(client)
 		default:
 			before.Starts = f.Starts
 			h.save(w, r, before)

@@ -1,0 +1,312 @@
+package signin_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/plextest"
+	"github.com/plexauth/plexauth/signin"
+)
+
+// G6, G20: a request that waits for its turn ends with its sign-in, whatever
+// the request before it is waiting for. plex.tv is not asked afterwards.
+func TestWaitingEndsWithTheSignIn(t *testing.T) {
+	for name, fault := range map[string]*plextest.Fault{
+		"not approved":         nil,
+		"plex.tv hangs":        {Path: "/api/v2/pins/*", Hang: true, Times: -1},
+		"plex.tv fails":        {Path: "/api/v2/pins/*", Status: http.StatusBadGateway, Times: -1},
+		"plex.tv wants a rest": {Path: "/api/v2/pins/*", Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"8"}}, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				b := w.browser(w)
+				q := b.start(nil)
+				end := time.Now().Add(10 * time.Minute)
+				if fault != nil {
+					w.plex.Inject(*fault)
+				}
+				time.Sleep(8 * time.Minute)
+				var waiting sync.WaitGroup
+				for range 60 {
+					tab := *b
+					tab.cookies = map[string]*http.Cookie{"": b.cookie()}
+					waiting.Go(func() {
+						tab.post("/signin/finish")
+						assert.False(t, time.Now().After(end), "answered %v after the end", time.Since(end))
+					})
+				}
+				waiting.Wait()
+				time.Sleep(time.Until(end))
+				w.plex.ResetFaults()
+				_ = w.plex.Approve(q.Get("code"), w.alice)
+				assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
+				for _, r := range w.plex.Requests() {
+					assert.False(t, r.Time.After(end), "%s %v after the end", r.Path, r.Time.Sub(end))
+				}
+				assert.Empty(t, w.came)
+			})
+		})
+	}
+}
+
+// Whatever stands in a request, the cookie that comes of it is one that
+// browsers keep; else the request is refused, and no PIN is made for it.
+func TestCookieSize(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) { o.ReturnTo = []string{"/", "https://other.example/"} })
+		fill := func(prefix, with string, size int) string {
+			return prefix + strings.Repeat(with, (size-len(prefix))/len(with))
+		}
+		accepted := 0
+		for _, c := range []struct{ host, path, to string }{
+			{to: fill("/?", "&", 1000)},
+			{to: fill("/?", `"`, 1000)},
+			{to: fill("/?", "é", 1000)},
+			{to: fill("/?", "\u2028", 1000)},
+			{to: fill("/?", "<%2F>", 1000)},
+			{to: fill("https://other.example/?", "a", 1000)},
+			{to: fill("/", "a", 1001)},
+			{to: "/\xff"},
+			{path: fill("/", "p", 460) + "/"},
+			{path: fill("/", "p", 460) + "/", to: fill("/?", "&", 1000)},
+			{path: fill("/", "%26", 460) + "/", to: fill("/?", "&", 1000)},
+			{path: fill("/", "p", 3000) + "/"},
+			{host: fill("a", ".a", 250), to: fill("/?", "&", 1000)},
+			{host: fill("a", ".a", 3000)},
+		} {
+			b := w.browser(w)
+			if c.host != "" {
+				b.host = c.host
+			}
+			for n := range 5 { // its earlier starts are in the cookie
+				rec := b.do(http.MethodPost, c.path+"/start", url.Values{"return": {c.to}})
+				for _, line := range rec.Header().Values("Set-Cookie") {
+					assert.LessOrEqual(t, len(line), 4096, "%.40s %.40s %.40q", c.host, c.path, c.to)
+				}
+				if rec.Code != http.StatusSeeOther {
+					assert.Equal(t, http.StatusBadRequest, rec.Code)
+					assert.Empty(t, rec.Header().Values("Set-Cookie"))
+					assert.Empty(t, w.plex.PendingCodes())
+					break
+				}
+				require.NoError(t, w.plex.Approve(w.plex.PendingCodes()[0], w.alice))
+				rec = b.post(c.path + "/finish")
+				require.Equal(t, http.StatusSeeOther, rec.Code)
+				if n == 0 {
+					accepted++
+				}
+			}
+		}
+		assert.Equal(t, 8, accepted)
+	})
+}
+
+// Apps of one host share all cookies of a browser, and a person may sign in to
+// two of them at once.
+func TestNeighbours(t *testing.T) {
+	const at, key = "http://nas.lan:8080/signin", testKey
+	for name, c := range map[string]struct{ at, key string }{
+		"another port and key":  {"http://nas.lan:9090/signin", "another key of at least 32 bytes"},
+		"another port":          {"http://nas.lan:9090/signin", key},
+		"another path and key":  {"http://nas.lan:8080/two/signin", "another key of at least 32 bytes"},
+		"another path":          {"http://nas.lan:8080/two/signin", key},
+		"another key":           {at, "another key of at least 32 bytes"},
+		"another URL, same key": {"https://nas.lan/signin", key},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				open := func(at, key string) (*browser, string) {
+					u, err := url.Parse(at)
+					require.NoError(t, err)
+					b := w.browser(w.handler(func(_ *world, o *signin.Options) {
+						o.Key = []byte(key)
+						if u.Scheme == "https" {
+							o.URL = at
+						}
+					}))
+					b.host = u.Host
+					return b, u.Path
+				}
+				one, oneAt := open(at, key)
+				two, twoAt := open(c.at, c.key)
+				two.cookies = one.cookies
+				scheme := func(r *http.Request) {
+					if strings.HasPrefix(c.at, "https:") {
+						r.Header.Set("Origin", "https://nas.lan")
+					}
+				}
+				require.Equal(t, http.StatusSeeOther, one.post(oneAt+"/start").Code)
+				require.Equal(t, http.StatusSeeOther, two.post(twoAt+"/start", scheme).Code)
+				for _, code := range w.plex.PendingCodes() {
+					require.NoError(t, w.plex.Approve(code, w.alice))
+				}
+				assert.Equal(t, http.StatusSeeOther, one.post(oneAt+"/finish").Code)
+				assert.Equal(t, http.StatusSeeOther, two.post(twoAt+"/finish", scheme).Code)
+				assert.Len(t, w.came, 2)
+			})
+		})
+	}
+}
+
+// G12: one client, from however many ports and addresses of its own, leaves
+// others half of the starts.
+func TestCapsOfOneClient(t *testing.T) {
+	forwarded := func(r *http.Request) string { return r.Header.Get("X-Forwarded-For") }
+	for name, c := range map[string]struct {
+		from func(n int) string
+		key  func(*http.Request) string
+		all  bool // these are many clients
+	}{
+		"one address":            {from: func(int) string { return "198.51.100.66:40000" }},
+		"ports":                  {from: func(n int) string { return fmt.Sprintf("198.51.100.66:%d", 40000+n) }},
+		"a network of IPv6":      {from: func(n int) string { return fmt.Sprintf("[2001:db8:1:2:%x::%x]:443", n, n) }},
+		"in two notations":       {from: func(n int) string { return []string{"198.51.100.66:1", "[::ffff:198.51.100.66]:1"}[n%2] }},
+		"with zones":             {from: func(n int) string { return fmt.Sprintf("[fe80::1%%eth%d]:1", n) }},
+		"without a port":         {from: func(n int) string { return []string{"2001:db8::1", "2001:db8::2"}[n%2] }},
+		"no address":             {from: func(int) string { return "@" }},
+		"by its key":             {from: func(n int) string { return fmt.Sprintf("10.0.0.%d:1", n) }, key: func(*http.Request) string { return "x" }},
+		"addresses":              {from: func(n int) string { return fmt.Sprintf("198.51.100.%d:1", n) }, all: true},
+		"networks of IPv6":       {from: func(n int) string { return fmt.Sprintf("[2001:db8:1:%x::1]:443", n) }, all: true},
+		"forwarded, not vouched": {from: func(int) string { return "10.0.0.1:1" }},
+		"forwarded, vouched":     {from: func(int) string { return "10.0.0.1:1" }, key: forwarded, all: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts, o.ClientKey = 20, c.key })
+				start := func(from string, n int) *httptest.ResponseRecorder {
+					b := w.browser(w)
+					b.address = from
+					return b.post("/signin/start", func(r *http.Request) { r.Header.Set("X-Forwarded-For", fmt.Sprint(n)) })
+				}
+				begun := 0
+				for n := range 30 {
+					if start(c.from(n), n).Code == http.StatusSeeOther {
+						begun++
+					}
+					time.Sleep(time.Second)
+				}
+				if c.all {
+					assert.Equal(t, 20, begun, "the total stays")
+					return
+				}
+				assert.Equal(t, 10, begun)
+				rec := start(c.from(0), 0)
+				assert.Equal(t, http.StatusTooManyRequests, rec.Code)
+				assert.Equal(t, "570", rec.Header().Get("Retry-After"))
+				if c.key == nil {
+					assert.Equal(t, http.StatusSeeOther, start("203.0.113.9:1", 99).Code)
+				}
+				time.Sleep(570 * time.Second)
+				assert.Equal(t, http.StatusSeeOther, start(c.from(0), 0).Code)
+			})
+		})
+	}
+}
+
+// A start that certainly made no PIN is given back to its own client, also if
+// another has begun since.
+func TestCapsGivenBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts = 4 })
+		start := func(address string) int {
+			b := w.browser(w)
+			b.address = address
+			return b.post("/signin/start").Code
+		}
+		w.plex.Inject(plextest.Fault{Method: http.MethodPost, Path: "/api/v2/pins", Status: http.StatusForbidden, Code: 1009, Delay: time.Second})
+		var refused sync.WaitGroup
+		refused.Go(func() { start("198.51.100.1:1") })
+		synctest.Wait()
+		require.Equal(t, http.StatusSeeOther, start("198.51.100.2:1"))
+		refused.Wait()
+		assert.Equal(t, http.StatusSeeOther, start("198.51.100.2:1"))
+		assert.Equal(t, http.StatusTooManyRequests, start("198.51.100.2:1"))
+		assert.Equal(t, http.StatusSeeOther, start("198.51.100.1:1"))
+		assert.Equal(t, http.StatusSeeOther, start("198.51.100.1:1"))
+	})
+}
+
+// G20: with a URL, no visitor is signed in under a name that others have pointed at
+// the app. A proxy may call the app by a name of its own.
+func TestOtherNames(t *testing.T) {
+	for _, c := range []struct {
+		name, host, origin string
+		known              bool
+		header             string // X-Forwarded-Host
+	}{
+		{name: "its own", host: "app.example", origin: "https://app.example", known: true},
+		{name: "in capitals, with a port", host: "APP.example:443", origin: "https://app.example", known: true},
+		{name: "a stranger's", host: "evil.example", origin: "https://evil.example"},
+		{name: "a stranger's, by http", host: "evil.example", origin: "http://evil.example"},
+		{name: "a stranger's, by a careless client", host: "evil.example"},
+		{name: "a stranger's, that a proxy rewrites", host: "10.0.0.3:8080", origin: "https://evil.example"},
+		{name: "a stranger's that looks like it", host: "app.example.evil.example", origin: "https://app.example.evil.example"},
+		{name: "one above", host: "example", origin: "https://example"},
+		{name: "one below", host: "x.app.example", origin: "https://x.app.example"},
+		{name: "an address", host: "198.51.100.7", origin: "http://198.51.100.7"},
+		{name: "a hidden one", host: "evil.example", origin: "null"},
+		{name: "a proxy's address", host: "10.0.0.3:8080", origin: "https://app.example", known: true},
+		{name: "a proxy's IPv6 address", host: "[fd00::3]:8080", origin: "https://app.example", known: true},
+		{name: "a proxy's name", host: "backend:8080", origin: "https://app.example", known: true},
+		{name: "a proxy's long name", host: "backend.internal:8080", origin: "https://app.example", known: true, header: "app.example"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(_ *world, o *signin.Options) { o.URL = "https://app.example/signin/" })
+				b := w.browser(w)
+				b.host = c.host
+				as := func(r *http.Request) {
+					r.Header.Set("Origin", c.origin)
+					if c.origin == "" {
+						r.Header.Del("Origin")
+					}
+					if c.header != "" {
+						r.Header.Set("X-Forwarded-Host", c.header)
+					}
+				}
+				rec := b.post("/signin/start", as)
+				if !c.known {
+					assert.Equal(t, http.StatusForbidden, rec.Code)
+					assert.Empty(t, w.plex.PendingCodes())
+					assert.Empty(t, b.cookies)
+
+					b.host = "app.example" // begun under the right one
+					q := b.start(nil, func(r *http.Request) { r.Header.Set("Origin", "https://app.example") })
+					require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+					b.host = c.host
+					assert.Equal(t, http.StatusForbidden, b.post("/signin/finish", as).Code)
+					assert.Empty(t, w.came)
+					return
+				}
+				require.Equal(t, http.StatusSeeOther, rec.Code)
+				require.NoError(t, w.plex.Approve(w.plex.PendingCodes()[0], w.alice))
+				get := func(r *http.Request) { as(r); r.Header.Del("Origin") }
+				assert.Equal(t, http.StatusOK, b.get("/signin/", get).Code)
+				assert.Equal(t, http.StatusOK, b.get("/signin/callback", get).Code)
+				assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish", as).Code)
+				assert.Len(t, w.came, 1)
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // a page under another name tells the right one
+		w := newWorld(t, func(_ *world, o *signin.Options) { o.URL = "https://app.example/signin/" })
+		b := w.browser(w)
+		b.host = "evil.example"
+		rec := b.get("/signin/")
+		assert.Equal(t, http.StatusForbidden, rec.Code)
+		assert.Contains(t, rec.Body.String(), "https://app.example/signin/")
+		assert.NotContains(t, rec.Body.String(), "<form")
+	})
+}
