@@ -19,8 +19,14 @@ import (
 const biggestBody = 64 << 10
 
 // Handler returns this profile's panel: the page, its assets and the HTTP API
-// behind them. It authenticates nobody: WHOEVER REACHES IT CAN LINK AND UNLINK
-// THE ACCOUNT. Mount it behind the program's own login.
+// behind them. It has no login of its own: EVERYONE WHO REACHES IT CAN LINK AND
+// UNLINK THE ACCOUNT, AND CAN HAVE THE MEDIA SERVER'S TOKEN SENT TO A SERVER OF
+// THEIR OWN. Mount it behind the program's own login.
+//
+// If the program has no login, a page on the internet can reach the panel
+// through a browser in the same network, by a name that it points at the
+// program (DNS rebinding). [Options].TrustedOrigins is the defence: other names
+// are refused then. Set it to the origins that the panel really has.
 //
 //	mux.Handle("/plex/", requireAdmin(http.StripPrefix("/plex", auth.Handler(ctx))))
 //

@@ -62,17 +62,23 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 	}
 	done = true // a token came of it: this sign-in is used up, whatever follows
 	h.save(w, r, f.used())
-	account, allowed, err := h.decide(r.Context(), p)
+	account, allowed, lacks, err := h.decide(r.Context(), p)
 	h.counter.failed(err)
 	switch {
 	case err != nil:
-		h.log.WarnContext(r.Context(), "visitor refused: nobody could say whether they may come in", "error", err)
+		h.log.WarnContext(r.Context(), "visitor refused: the policy failed", "error", err)
 		h.showError(w, err, page{Return: f.Return})
+	case !allowed && lacks != "":
+		h.log.WarnContext(r.Context(), "visitor refused: the app is not set up", "account", account.ID, "because", string(lacks))
+		h.show(w, http.StatusServiceUnavailable, page{
+			Title: "Not set up yet", Start: true, Again: true, Return: f.Return,
+			Text: h.o.Product + " cannot let you in: " + string(lacks) + ". Your Plex account is not the reason. Ask the person who runs this app to set it up, then sign in again.",
+		})
 	case !allowed:
 		h.log.InfoContext(r.Context(), "visitor refused", "account", account.ID)
 		h.show(w, http.StatusForbidden, page{
 			Title: "No access", Start: true, Again: true, Return: f.Return, Name: name(account),
-			Text: "This Plex account may not sign in to " + h.o.Product + ". Ask whoever runs it, or sign in at Plex with another account.",
+			Text: "This Plex account may not sign in to " + h.o.Product + ". Ask the person who runs it, or sign in at Plex with another account.",
 		})
 	default:
 		h.log.InfoContext(r.Context(), "visitor signed in", "account", account.ID)
@@ -137,17 +143,18 @@ func (h *Handler) unapproved(w http.ResponseWriter, r *http.Request, f *flow, er
 }
 
 // decide reads the account of a token in hand, asks the policy, and revokes
-// the token: also if the visitor has left meanwhile, and if the policy panics.
-func (h *Handler) decide(ctx context.Context, p *plexauth.PlexAuth) (account *plexauth.Account, allowed bool, err error) {
+// the token, also if the visitor has left or the policy panics. lacks is what
+// the app itself lacks, if that is why the policy refuses.
+func (h *Handler) decide(ctx context.Context, p *plexauth.PlexAuth) (account *plexauth.Account, allowed bool, lacks setup, err error) {
 	ctx = context.WithoutCancel(ctx)
 	defer h.revoke(ctx, p) // in its own time, however long the rest has taken
 	ctx, cancel := context.WithTimeout(ctx, afterward)
 	defer cancel()
 	if account, err = p.Account(ctx); err != nil {
-		return nil, false, err
+		return nil, false, "", err
 	}
-	allowed, err = h.o.Policy(ctx, Visitor{Account: *account, visitor: p, plex: h.o.Plex})
-	return account, allowed, err
+	allowed, err = h.o.Policy(ctx, Visitor{Account: *account, visitor: p, plex: h.o.Plex, lacks: &lacks})
+	return account, allowed, lacks, err
 }
 
 // revoke ends a visitor's token, here and at plex.tv.

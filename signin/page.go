@@ -53,7 +53,7 @@ func (h *Handler) showError(w http.ResponseWriter, err error, p page) {
 		p.Title, p.Text = "Plex does not answer", "Plex cannot be reached just now. Nothing is wrong with your account. Try again in a little while."
 		h.show(w, http.StatusBadGateway, p)
 	default:
-		p.Title, p.Text = "Not possible now", "You could not be signed in, for a reason that is not yours. Try again in a little while; if it stays so, tell whoever runs this app."
+		p.Title, p.Text = "Not possible now", "Something is wrong with this app, not with your account. Try again in a little while. If it goes on, tell the person who runs this app."
 		h.show(w, http.StatusServiceUnavailable, p)
 	}
 }

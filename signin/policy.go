@@ -21,6 +21,7 @@ type Visitor struct {
 
 	visitor *plexauth.PlexAuth
 	plex    *plexauth.PlexAuth // the app's own login
+	lacks   *setup             // told to the Handler beside the policy's answer
 }
 
 // Servers asks plex.tv for the media servers that the visitor may use. Its
@@ -57,6 +58,7 @@ func Shared(ctx context.Context, v Visitor) (bool, error) {
 		return owner != 0 && err == nil, err
 	}
 	if machineID == "" {
+		v.refuse(serverChoice)
 		return false, nil
 	}
 	servers, err := v.Servers(ctx)
@@ -77,11 +79,16 @@ func Accounts(ids ...int64) Policy {
 // where that account does not own it.
 func (v Visitor) owner(ctx context.Context) (owner int64, machineID string, err error) {
 	if v.plex == nil {
+		v.refuse(connection)
 		return 0, "", nil
 	}
 	s, err := v.plex.Settings(ctx)
-	if err != nil || s.CloudAccountID == "" {
+	if err != nil {
 		return 0, "", err
+	}
+	if s.CloudAccountID == "" {
+		v.refuse(connection)
+		return 0, "", nil
 	}
 	servers, err := v.plex.Servers(ctx)
 	if err != nil {
@@ -91,6 +98,7 @@ func (v Visitor) owner(ctx context.Context) (owner int64, machineID string, err 
 		return o.Owned && (s.MachineID == "" || o.MachineID == s.MachineID)
 	})
 	if !owns {
+		v.refuse(ownership)
 		return 0, "", nil
 	}
 	owner, err = strconv.ParseInt(s.CloudAccountID, 10, 64)
