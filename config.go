@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
@@ -18,12 +19,12 @@ import (
 const Namespace = "plex"
 
 // ErrStore is matched by every error that comes from a [ConfigStore].
-var ErrStore = errors.New("plexauth: config store")
+var ErrStore = fault.ErrStore
 
 // ErrCorruptConfig is matched when what is stored cannot be read: an empty or
 // truncated file, a namespace that is not a JSON object. Nothing is written
 // over it. It always comes with [ErrStore].
-var ErrCorruptConfig = errors.New("plexauth: config is corrupt")
+var ErrCorruptConfig = fault.ErrCorruptConfig
 
 // A ConfigStore keeps one JSON object for each namespace. Implementations are
 // safe for concurrent use. The package storetest checks every rule below that

@@ -42,7 +42,7 @@ const (
 // token next goes on, too. With a device key already it is [PlexAuth.Refresh].
 // Its errors are those of [PlexAuth.Account] and of Refresh.
 func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
-	leave, err := p.logins.starting.take(ctx, p.instance)
+	leave, err := p.logins.starting.Enter(ctx, p.instance)
 	if err != nil {
 		return p.statusNow(ctx, fmt.Errorf("plexauth: %w", err))
 	}

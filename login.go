@@ -46,7 +46,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	leave, err := p.logins.starting.take(ctx, p.instance)
+	leave, err := p.logins.starting.Enter(ctx, p.instance)
 	if err != nil {
 		return nil, fmt.Errorf("plexauth: %w", err)
 	}
@@ -150,11 +150,22 @@ func (p *PlexAuth) checkStore(ctx context.Context) error {
 	err := s.Check(ctx)
 	switch {
 	case err == nil:
+		p.warnIfExposed()
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("plexauth: %w", ctx.Err())
 	}
 	return newStoreError(err)
+}
+
+// warnIfExposed logs if the config cannot be kept from other users of this
+// machine, because its file system gives every file the same mode.
+func (p *PlexAuth) warnIfExposed() {
+	if s, ok := p.store.(*FileStore); ok {
+		if why := s.file.Exposed(); why != "" {
+			p.log.Warn("plexauth: other users of this machine can read the config", "reason", why)
+		}
+	}
 }
 
 // outset is what a Start begins with.

@@ -7,6 +7,8 @@ import (
 	"hash/maphash"
 	"sync"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/gate"
 )
 
 // logins are the logins that this process looks after, one a profile. The zero
@@ -14,7 +16,7 @@ import (
 type logins struct {
 	mu         sync.Mutex // guards the places, never held while waiting
 	byInstance map[string]*place
-	starting   turns // whose turn it is to Start
+	starting   gate.Map // whose turn it is to Start
 }
 
 // place is a profile's among the logins. It is there while something is.

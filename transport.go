@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/gate"
 )
 
 // readAgain is how old the settings may be that a Transport goes by.
@@ -286,7 +288,7 @@ type sources struct {
 	generation int                       // counts what forget has thrown away
 	byInstance map[string]func() *source // hidden
 	servers    map[string]string         // the last known origin of each profile's server
-	reading    turns                     // who reads the store for a profile
+	reading    gate.Map                  // who reads the store for a profile
 }
 
 // knows reports whether the profile's server was last at this origin.
@@ -343,7 +345,7 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 	if s, _ := p.sources.get(p.instance); s != nil && time.Since(s.read) < readAgain {
 		return s, nil
 	}
-	leave, err := p.sources.reading.take(ctx, p.instance) // one reads for all
+	leave, err := p.sources.reading.Enter(ctx, p.instance) // one reads for all
 	if err != nil {
 		return nil, fmt.Errorf("plexauth: %w", err)
 	}

@@ -21,15 +21,24 @@ const (
 
 // CreateTemp makes a new file of mode 0600 beside config, open for writing.
 func CreateTemp(config string) (*os.File, error) {
+	return os.OpenFile(tempName(config), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// MkdirTemp makes a new directory of mode 0700 beside dir, and returns its name.
+func MkdirTemp(dir string) (name string, err error) {
+	name = tempName(dir)
+	return name, os.Mkdir(name, 0o700)
+}
+
+func tempName(config string) string {
 	var b [random]byte
 	rand.Read(b[:]) // never fails
 	dir, base := filepath.Split(config)
-	name := filepath.Join(dir, "."+base+mark+hex.EncodeToString(b[:])+suffix)
-	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	return filepath.Join(dir, "."+base+mark+hex.EncodeToString(b[:])+suffix)
 }
 
 // IsTemp reports whether name, that of a file in config's directory, is one
-// that CreateTemp gives.
+// that CreateTemp or MkdirTemp gives.
 func IsTemp(config, name string) bool {
 	middle, ok := strings.CutPrefix(name, "."+filepath.Base(config)+mark)
 	if !ok {

@@ -1,4 +1,4 @@
-package plexauth
+package jsonfile
 
 import (
 	"errors"
@@ -6,16 +6,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/plexauth/plexauth/internal/confdir"
+	"github.com/plexauth/plexauth/internal/fault"
 )
 
 // errMounted stands for the errors of a rename over a mount point.
 var errMounted = errors.New("it is mounted as a single file, so it cannot be replaced")
 
-// writeTemp writes data to a new file beside path, with the mode and owner
-// that path has (old, nil where there is none) or shall have, synced to the
-// disk. After an error there is no such file.
+// writeTemp writes data to a new file beside path, synced to the disk, with
+// the mode and owner of path, or those that a new one gets if old is nil. After
+// an error there is no such file.
 func writeTemp(path string, data []byte, old fs.FileInfo) (name string, err error) {
 	f, err := confdir.CreateTemp(path)
 	if err != nil {
@@ -38,24 +40,31 @@ func writeTemp(path string, data []byte, old fs.FileInfo) (name string, err erro
 	return f.Name(), nil
 }
 
+// litterAge is how old a temporary file must be on a file system that other
+// machines may share, where a writer need not have our lock.
+const litterAge = 10 * time.Minute
+
 // removeLitter removes what processes killed in an Update of path have left.
-// Whoever calls it holds the lock, so none of it is in use.
+// The lock must be held, so that none of it is in use.
 func removeLitter(dir *os.File, path string) {
+	age := time.Duration(0)
+	if mayBeShared(path) {
+		age = litterAge
+	}
 	names, _ := dir.Readdirnames(-1) // a directory that cannot be listed keeps its litter
 	for _, name := range names {
 		if !confdir.IsTemp(path, name) {
 			continue
 		}
 		full := filepath.Join(filepath.Dir(path), name)
-		if info, err := os.Lstat(full); err == nil && info.Mode().IsRegular() {
+		if info, err := os.Lstat(full); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) >= age {
 			os.Remove(full)
 		}
 	}
 }
 
-// makeDir makes a directory and those above it, for the owner of the one that
-// is there if root makes it, and syncs what names them. It reports whether
-// there was something to make.
+// makeDir makes a directory and those above it, and syncs what names them. It
+// reports whether there was something to make.
 func makeDir(dir string) (made bool, err error) {
 	if _, err := os.Stat(dir); err == nil {
 		return false, nil
@@ -67,10 +76,7 @@ func makeDir(dir string) (made bool, err error) {
 	if _, err := makeDir(parent); err != nil {
 		return false, err
 	}
-	switch err := os.Mkdir(dir, 0o700); {
-	case err == nil:
-		shareDir(dir)
-	case !errors.Is(err, fs.ErrExist):
+	if err := mkdir(dir); err != nil && !errors.Is(err, fs.ErrExist) {
 		return false, err
 	}
 	f, err := os.Open(parent)
@@ -99,5 +105,5 @@ func explain(path string, err error) error {
 	if remedy != "" {
 		remedy = ": " + remedy
 	}
-	return fmt.Errorf("%w: %s: %w%s%s", ErrStore, path, err, facts, remedy)
+	return fmt.Errorf("%w: %s: %w%s%s", fault.ErrStore, path, err, facts, remedy)
 }

@@ -1,0 +1,60 @@
+// Package gate lets callers pass one after the other.
+package gate
+
+import (
+	"context"
+	"sync"
+)
+
+// Map is a set of gates by name. Each lets one caller in at a time. Waiting
+// costs a channel, not a thread, and ends with a context. A gate exists only
+// while a caller is inside or waits. The zero Map is ready to use.
+type Map struct {
+	mu     sync.Mutex // never held while waiting
+	byName map[string]*gate
+}
+
+type gate struct {
+	inside chan struct{}
+	users  int
+}
+
+// Enter waits until the gate of that name is free. leave frees it. The error is
+// ctx's.
+func (m *Map) Enter(ctx context.Context, name string) (leave func(), err error) {
+	g := m.join(name)
+	select {
+	case g.inside <- struct{}{}:
+		return func() { <-g.inside; m.part(name) }, nil
+	case <-ctx.Done():
+		m.part(name)
+		return nil, ctx.Err()
+	}
+}
+
+func (m *Map) join(name string) *gate {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := m.byName[name]
+	if g == nil {
+		if m.byName == nil {
+			m.byName = map[string]*gate{}
+		}
+		g = &gate{inside: make(chan struct{}, 1)}
+		m.byName[name] = g
+	}
+	g.users++
+	return g
+}
+
+func (m *Map) part(name string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	g := m.byName[name]
+	if g.users--; g.users > 0 {
+		return
+	}
+	if delete(m.byName, name); len(m.byName) == 0 {
+		m.byName = nil
+	}
+}
