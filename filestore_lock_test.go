@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -172,4 +173,97 @@ func TestNoLockAcrossTheNetwork(t *testing.T) {
 			assert.Greater(t, asked.Load(), int64(6))
 		})
 	}
+}
+
+// G16: a program that knows the config by a symbolic link locks beside the
+// link. An Update waits for it, at whichever of several links it stands, and for
+// those who know the file itself.
+func TestFileStoreWaitsBesideLinks(t *testing.T) {
+	dir := t.TempDir()
+	file, near, far := filepath.Join(dir, "data", "real.json"), filepath.Join(dir, "near.json"), filepath.Join(dir, "far", "config.json")
+	for _, d := range []string{filepath.Dir(file), filepath.Dir(far)} {
+		require.NoError(t, os.Mkdir(d, 0o700))
+	}
+	require.NoError(t, os.WriteFile(file, []byte("{}"), 0o600))
+	require.NoError(t, os.Symlink(filepath.Join("data", "real.json"), near))
+	require.NoError(t, os.Symlink(filepath.Join("..", "near.json"), far))
+	store := plexauth.NewFileStore(far)
+	for _, path := range []string{far, near, file} {
+		release := holdLock(t, path)
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		err := store.Update(ctx, "plex", becomes(`{"a":1}`))
+		cancel()
+		require.ErrorIs(t, err, context.DeadlineExceeded, path)
+		assert.Equal(t, "{}", content(t, file))
+		release()
+	}
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"a":1}`)))
+	assert.Contains(t, content(t, file), `"a": 1`)
+}
+
+// G16: a link that is changed while an Update waits for the lock is followed
+// again: what is reported as saved is found there.
+func TestFileStoreFollowsAChangedLink(t *testing.T) {
+	for name, link := range map[string]string{"a directory": "current", "the file": "config.json"} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			path, to := filepath.Join(dir, "current", "config.json"), "v"
+			if link == "config.json" {
+				path, to = filepath.Join(dir, link), filepath.Join("v", "config.json")
+			}
+			target := func(n string) string { return strings.Replace(to, "v", "v"+n, 1) }
+			for _, n := range []string{"1", "2"} {
+				require.NoError(t, os.Mkdir(filepath.Join(dir, "v"+n), 0o700))
+				require.NoError(t, os.WriteFile(filepath.Join(dir, "v"+n, "config.json"), []byte("{}"), 0o600))
+			}
+			require.NoError(t, os.Symlink(target("1"), filepath.Join(dir, link)))
+			release := holdLock(t, filepath.Join(dir, "v1", "config.json"))
+			store := plexauth.NewFileStore(path)
+			done := make(chan error, 1)
+			go func() { done <- store.Update(t.Context(), "plex", becomes(`{"a":1}`)) }()
+			select {
+			case err := <-done:
+				t.Fatal("did not wait", err)
+			case <-time.After(30 * time.Millisecond):
+			}
+			require.NoError(t, os.Symlink(target("2"), filepath.Join(dir, "new")))
+			require.NoError(t, os.Rename(filepath.Join(dir, "new"), filepath.Join(dir, link)))
+			release()
+			require.NoError(t, <-done)
+			raw, err := store.Load(t.Context(), "plex")
+			require.NoError(t, err)
+			assert.JSONEq(t, `{"a":1}`, string(raw))
+			assert.Equal(t, "{}", content(t, filepath.Join(dir, "v1", "config.json")))
+		})
+	}
+}
+
+// G16: a program that takes the lock again as soon as it has given it back does
+// not keep others out.
+func TestFileStoreBesideABusyProgram(t *testing.T) {
+	path := fileWith(t, "{}")
+	store := plexauth.NewFileStore(path)
+	require.NoError(t, store.Check(t.Context())) // makes the lock file
+	l := flock.New(path + ".lock")
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(stopped)
+		for l.Lock() == nil {
+			time.Sleep(20 * time.Millisecond)
+			_ = l.Unlock()
+			select {
+			case <-stop:
+				return
+			case <-time.After(100 * time.Microsecond):
+			}
+		}
+	}()
+	for range 5 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		assert.NoError(t, store.Update(ctx, "plex", becomes(`{"a":1}`)))
+		assert.NoError(t, store.Update(ctx, "plex", becomes(`{}`)))
+		cancel()
+	}
+	close(stop)
+	<-stopped
 }

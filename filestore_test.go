@@ -2,6 +2,7 @@ package plexauth_test
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode/utf16"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -389,4 +391,81 @@ func TestFileStoreContext(t *testing.T) {
 	require.ErrorIs(t, err, context.Canceled)
 	assert.Equal(t, `{"plex":{"a":1}}`, content(t, path))
 	checkNoLitter(t, path, "config.json", "config.json.lock")
+}
+
+// A config that an editor or a shell has saved in another encoding is told by
+// its name, with what to do, and is left alone.
+func TestFileStoreEncoding(t *testing.T) {
+	little := func(text string) (b []byte) {
+		for _, u := range utf16.Encode([]rune(text)) {
+			b = binary.LittleEndian.AppendUint16(b, u)
+		}
+		return b
+	}
+	big := func(text string) (b []byte) {
+		for _, u := range utf16.Encode([]rune(text)) {
+			b = binary.BigEndian.AppendUint16(b, u)
+		}
+		return b
+	}
+	wide := func(text string) (b []byte) {
+		for _, r := range text {
+			b = binary.LittleEndian.AppendUint32(b, uint32(r))
+		}
+		return b
+	}
+	const doc, mark = "{\r\n  \"plex\": {\"é\": 1}\r\n}", "\ufeff"
+	for name, row := range map[string]struct {
+		content []byte
+		says    string
+	}{
+		"UTF-16 of PowerShell":      {little(mark + doc), "UTF-16"},
+		"UTF-16, big-endian":        {big(mark + doc), "UTF-16"},
+		"UTF-16 without a mark":     {little(doc), "UTF-16"},
+		"UTF-16 BE without a mark":  {big(doc), "UTF-16"},
+		"UTF-32":                    {wide(mark + doc), "UTF-32"},
+		"UTF-32 without a mark":     {wide(doc), "UTF-32"},
+		"UTF-8 of Notepad":          {[]byte(mark + doc), "UTF-8 with a byte order mark"},
+		"a mark and nothing behind": {[]byte(mark), "UTF-8 with a byte order mark"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := fileWith(t, string(row.content))
+			store := plexauth.NewFileStore(path)
+			_, loaded := store.Load(t.Context(), "plex")
+			for _, err := range []error{loaded, store.Check(t.Context()), store.Update(t.Context(), "plex", becomes(`{}`))} {
+				require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
+				require.ErrorIs(t, err, plexauth.ErrStore)
+				assert.Contains(t, err.Error(), path+" is "+row.says)
+				assert.Contains(t, err.Error(), "save it as UTF-8 without a byte order mark")
+			}
+			assert.Equal(t, string(row.content), content(t, path))
+		})
+	}
+}
+
+// G17: what Kubernetes mounts from a Secret or a ConfigMap can be read, and is
+// never written: the next change of the Secret would undo that.
+func TestFileStoreFromKubernetes(t *testing.T) {
+	dir := t.TempDir()
+	versioned := filepath.Join(dir, "..2026_11_29_10_00_00.123")
+	require.NoError(t, os.Mkdir(versioned, 0o755))
+	require.NoError(t, os.WriteFile(filepath.Join(versioned, "config.json"), []byte(`{"plex":{"a":1}}`), 0o644))
+	require.NoError(t, os.Symlink(filepath.Base(versioned), filepath.Join(dir, "..data")))
+	require.NoError(t, os.Symlink(filepath.Join("..data", "config.json"), filepath.Join(dir, "config.json")))
+	for _, path := range []string{
+		filepath.Join(dir, "config.json"),
+		filepath.Join(dir, "..data", "config.json"),
+		filepath.Join(dir, "not-yet.json"),
+	} {
+		store := plexauth.NewFileStore(path)
+		_, err := store.Load(t.Context(), "plex")
+		require.NoError(t, err)
+		for _, err := range []error{store.Check(t.Context()), store.Update(t.Context(), "plex", becomes(`{}`))} {
+			require.ErrorIs(t, err, plexauth.ErrStore, path)
+			assert.Contains(t, err.Error(), "Kubernetes Secret or ConfigMap")
+			assert.Contains(t, err.Error(), "copy it into a volume")
+		}
+	}
+	checkNoLitter(t, filepath.Join(dir, "x"), "config.json", "..data", filepath.Base(versioned))
+	checkNoLitter(t, filepath.Join(versioned, "x"), "config.json")
 }

@@ -74,6 +74,10 @@ func TestFileStoreRemovesLitter(t *testing.T) {
 	for _, name := range others {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
 	}
+	// What has such a name and is no file is not ours.
+	require.NoError(t, os.Mkdir(filepath.Join(dir, ".config.json.plexauth-00000000000000d1.tmp"), 0o700))
+	require.NoError(t, os.Symlink("config.json", filepath.Join(dir, ".config.json.plexauth-0000000000000001.tmp")))
+	others = append(others, ".config.json.plexauth-00000000000000d1.tmp", ".config.json.plexauth-0000000000000001.tmp")
 	litter := filepath.Join(dir, ".config.json.plexauth-0123456789abcdef.tmp")
 	for _, call := range []func(*plexauth.FileStore) error{
 		func(s *plexauth.FileStore) error { return s.Update(t.Context(), "plex", becomes(`{"a":1}`)) },

@@ -4,6 +4,7 @@ package integration_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -35,11 +37,32 @@ func init() {
 		var wg sync.WaitGroup
 		for i := range errs {
 			wg.Go(func() {
-				errs[i] = addKeys(io.Discard, plexauth.NewFileStore(args[0]), fmt.Sprint("s", i), 10)
+				path := args[0]
+				if i%2 == 1 { // by another name, if there is one
+					path = strings.Replace(path, "/real/", "/link/", 1)
+				}
+				errs[i] = addKeys(io.Discard, plexauth.NewFileStore(path), fmt.Sprint("s", i), 10)
 			})
 		}
 		wg.Wait()
 		return errors.Join(errs...)
+	}
+	children["filestore two updates"] = func(args []string) error {
+		runtime.LockOSThread()
+		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // which would close files that are not closed
+		store := plexauth.NewFileStore(args[0])
+		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+		defer cancel()
+		for _, value := range []string{`{"n":1}`, `{"n":2}`} {
+			if err := store.Update(ctx, "plex", becomes(value)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	children["filestore same"] = func(args []string) error {
+		runtime.LockOSThread()
+		return plexauth.NewFileStore(args[0]).Update(context.Background(), "plex", func(current json.RawMessage) (json.RawMessage, error) { return current, nil })
 	}
 	children["filestore check"] = func(args []string) error {
 		runtime.LockOSThread()
@@ -158,9 +181,11 @@ func TestFileStoreErrorInEachStep(t *testing.T) {
 		{"sync", "fsync:error=EIO:when=1", "input/output error", false, true},
 		{"sync, full disk", "fsync:error=ENOSPC:when=1", "disk is full", false, true},
 		{"sync, quota", "fsync:error=EDQUOT:when=1", "quota", false, true},
-		{"rename", "rename,renameat,renameat2:error=EIO", "input/output error", false, false},
-		{"rename, mounted file", "rename,renameat,renameat2:error=EBUSY", "mount its directory", false, false},
-		{"rename, other device", "rename,renameat,renameat2:error=EXDEV", "mount its directory", false, false},
+		{"ACL", "getxattr:error=EACCES", "permission denied", false, true},
+		{"rename", "rename,renameat,renameat2:error=EIO", "input/output error", false, true},
+		{"rename, mounted file", "rename,renameat,renameat2:error=EBUSY", "mount its directory", false, true},
+		{"rename, other device", "rename,renameat,renameat2:error=EXDEV", "mount its directory", false, true},
+		{"rename that replaces nothing", "rename,renameat,renameat2:error=EEXIST", "cannot replace a file in one step", false, true},
 		{"sync of the directory", "fsync:error=EIO:when=2", "is saved, but", true, false},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -222,6 +247,11 @@ func TestFileStoreNoLocks(t *testing.T) {
 			})
 		}
 	}
+	t.Run("a signal is no error", func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "config.json")
+		_, stderr, ok := straced(t, "filestore update", path, "-e", "trace=flock", "-e", "inject=flock:error=EINTR:when=1")
+		assert.True(t, ok, stderr)
+	})
 	t.Run("NFS wants the lock file open for writing", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "config.json")
 		_, stderr, ok := straced(t, "filestore update", path, "-e", "trace=flock", "-e", "inject=flock:error=EBADF:when=1")
@@ -236,6 +266,15 @@ func TestFileStoreNoLocks(t *testing.T) {
 func TestFileStoreLockOfTheProcess(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "config.json")
 	_, stderr, ok := straced(t, "filestore two stores", path, "-e", "trace=flock", "-e", "inject=flock:retval=0")
+	require.True(t, ok, stderr)
+	assert.Len(t, keys(t, plexauth.NewFileStore(path)), 80)
+
+	// Also by two names of a directory that is yet to be made.
+	top := t.TempDir()
+	require.NoError(t, os.Mkdir(filepath.Join(top, "real"), 0o700))
+	require.NoError(t, os.Symlink("real", filepath.Join(top, "link")))
+	path = filepath.Join(top, "real", "new", "config.json")
+	_, stderr, ok = straced(t, "filestore two stores", path, "-e", "trace=flock", "-e", "inject=flock:retval=0")
 	require.True(t, ok, stderr)
 	assert.Len(t, keys(t, plexauth.NewFileStore(path)), 80)
 }
@@ -262,4 +301,90 @@ func TestFileStoreLockFileDeleted(t *testing.T) {
 	release()
 	assert.True(t, <-done)
 	assert.FileExists(t, path)
+}
+
+// G16: a lock that cannot be given back does not stay for the life of the process.
+func TestFileStoreUnlockFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	_, stderr, ok := straced(t, "filestore two updates", path, "-e", "trace=flock", "-e", "inject=flock:error=EIO:when=2")
+	assert.True(t, ok, stderr)
+	raw, err := plexauth.NewFileStore(path).Load(t.Context(), "plex")
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"n":2}`, string(raw))
+}
+
+// G15: an Update that finds what it wants makes sure of it. The process that
+// wrote it may have been killed before it synced the directory.
+func TestFileStoreSyncsWhatIsThere(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
+	trace, stderr, ok := straced(t, "filestore same", path, "-e", "trace=fsync")
+	require.True(t, ok, stderr)
+	dir := regexp.QuoteMeta(filepath.Dir(path))
+	inOrder(t, trace, filepath.Dir(path), []string{
+		`fsync\(\d+<` + dir + `/config\.json>\) += 0`,
+		`fsync\(\d+<` + dir + `>\) += 0`,
+	})
+	_, stderr, ok = straced(t, "filestore same", path, "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=2")
+	assert.False(t, ok)
+	assert.Contains(t, stderr, "may not outlive a power cut")
+}
+
+// G16: the lock file has its owner and its mode before it has its name, so that
+// a process killed on the way leaves none that others cannot open.
+func TestFileStoreOrderOfMakingTheLock(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o600))
+	require.NoError(t, os.Chown(path, 1234, 1235))
+	dir := regexp.QuoteMeta(filepath.Dir(path))
+	temp := dir + `/\.config\.json\.plexauth-[0-9a-f]{16}\.tmp`
+	trace, stderr, ok := straced(t, "filestore check", path, "-e", "trace=openat,fchown,fchmod,link,linkat,unlink,unlinkat,flock")
+	require.True(t, ok, stderr)
+	inOrder(t, trace, filepath.Dir(path), []string{
+		`openat\(.*"` + temp + `", O_WRONLY\|O_CREAT\|O_EXCL\|O_CLOEXEC, 0600\) += \d`,
+		`fchown\(\d+<` + temp + `>, 1234, 1235\) += 0`,
+		`fchmod\(\d+<` + temp + `>, 0660\) += 0`,
+		`link\w*\(.*"` + temp + `".*/config\.json\.lock".* = 0`,
+		`unlink\w*\(.*"` + temp + `".* = 0`,
+		`openat\(.*/config\.json\.lock", O_RDONLY\|O_NONBLOCK\|O_NOFOLLOW\|O_CLOEXEC\) += \d`,
+		`flock\(\d+<` + dir + `/config\.json\.lock>, LOCK_EX\|LOCK_NB\) += 0`,
+	})
+
+	// On a file system without hard links it is made where it is, but never
+	// in the place of another.
+	require.NoError(t, os.Remove(path+".lock"))
+	trace, stderr, ok = straced(t, "filestore check", path, "-e", "trace=openat,fchown,fchmod,link,linkat,flock", "-e", "inject=link,linkat:error=EPERM")
+	require.True(t, ok, stderr)
+	inOrder(t, trace, filepath.Dir(path), []string{
+		`openat\(.*/config\.json\.lock", O_RDWR\|O_CREAT\|O_EXCL\|O_NOFOLLOW\|O_CLOEXEC, 0660\) += \d`,
+		`fchown\(\d+<` + dir + `/config\.json\.lock>, 1234, 1235\) += 0`,
+		`fchmod\(\d+<` + dir + `/config\.json\.lock>, 0660\) += 0`,
+		`flock\(\d+<` + dir + `/config\.json\.lock>, LOCK_EX\|LOCK_NB\) += 0`,
+	})
+	info, err := os.Stat(path + ".lock")
+	require.NoError(t, err)
+	assert.Equal(t, os.FileMode(0o660), info.Mode().Perm())
+}
+
+// G15: a directory that root makes in another user's has its owner before it has
+// its name.
+func TestFileStoreOrderOfMadeDirectoriesOfOthers(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	top := t.TempDir()
+	require.NoError(t, os.Chown(top, 1234, 1235))
+	// A process killed on the way has left this.
+	litter := filepath.Join(top, ".made.plexauth-0123456789abcdef.tmp")
+	require.NoError(t, os.Mkdir(litter, 0o700))
+	trace, stderr, ok := straced(t, "filestore update", filepath.Join(top, "made", "config.json"), "-e", "trace=mkdir,mkdirat,chown,lchown,fchownat,rename,renameat,renameat2")
+	require.True(t, ok, stderr)
+	dir := regexp.QuoteMeta(top)
+	temp := dir + `/\.made\.plexauth-[0-9a-f]{16}\.tmp`
+	inOrder(t, trace, top, []string{
+		`mkdir\w*\(.*"` + temp + `", 0700\) += 0`,
+		`l?f?chown\w*\(.*"` + temp + `", 1234, 1235.* = 0`,
+		`rename\w*\(.*"` + temp + `".*/made".*RENAME_NOREPLACE\) += 0`,
+	})
+	checkNames(t, top, "made")
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -335,4 +336,122 @@ func TestFileStoreRootAsGuest(t *testing.T) {
 	info, err := os.Stat(own)
 	require.NoError(t, err)
 	assert.Zero(t, info.Sys().(*syscall.Stat_t).Uid)
+}
+
+// owned makes a file with an owner, a group and a mode.
+func owned(t *testing.T, path, content string, uid, gid int, mode os.FileMode) {
+	t.Helper()
+	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
+	require.NoError(t, os.Chown(path, uid, gid))
+	require.NoError(t, os.Chmod(path, mode))
+}
+
+// G16: a lock file that the config's owner or group could not open is put right
+// by root. CrossWatch, which cannot open it, would go on without a lock.
+func TestFileStoreRepairsTheLock(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	for name, row := range map[string]struct {
+		config, mode os.FileMode // of the config, which is 1234:1235, and of the lock
+		uid, gid     int         // of the lock
+		kept         bool
+	}{
+		"root's":                      {0o600, 0o640, 0, 0, false},
+		"root's, of a killed process": {0o600, 0o600, 0, 0, false},
+		"the group may only read":     {0o600, 0o640, 0, 1235, false},
+		"the owner may only read":     {0o600, 0o400, 1234, 1235, false},
+		"another user's":              {0o600, 0o660, 1236, 1236, false},
+		"the group writes the config": {0o660, 0o600, 1234, 1234, false},
+		"CrossWatch's":                {0o600, 0o660, 1234, 1235, true},
+		"by the group":                {0o660, 0o660, 0, 1235, true},
+		"the owner's alone":           {0o600, 0o600, 1234, 1234, true},
+		"for all":                     {0o660, 0o666, 0, 0, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "config.json")
+			owned(t, path, before, 1234, 1235, row.config)
+			owned(t, path+".lock", "", row.uid, row.gid, row.mode)
+			works(t, path)
+			info, err := os.Stat(path + ".lock")
+			require.NoError(t, err)
+			st := info.Sys().(*syscall.Stat_t)
+			if row.kept {
+				assert.Equal(t, []any{row.mode, uint32(row.uid), uint32(row.gid)}, []any{info.Mode().Perm(), st.Uid, st.Gid})
+			} else {
+				assert.Equal(t, []any{os.FileMode(0o660), uint32(1234), uint32(1235)}, []any{info.Mode().Perm(), st.Uid, st.Gid})
+			}
+		})
+	}
+	t.Run("one that may be another's file is left alone", func(t *testing.T) { // G17
+		dir := t.TempDir()
+		path, other := filepath.Join(dir, "config.json"), filepath.Join(dir, "shadow")
+		owned(t, path, before, 1234, 1235, 0o600)
+		owned(t, other, "root's secret", 0, 0, 0o600)
+		require.NoError(t, os.Link(other, path+".lock"))
+		refuses(t, path, "could not open the lock file", "0660")
+		info, err := os.Stat(other)
+		require.NoError(t, err)
+		assert.Zero(t, info.Sys().(*syscall.Stat_t).Uid)
+		assert.Equal(t, os.FileMode(0o600), info.Mode().Perm())
+	})
+}
+
+// A guest may write to the directory, but the config is another user's. The
+// files are made by TestFileStoreGuestLeavesNoLock.
+var guest = scenario("filestore of a guest", func(t *childT, dir string) {
+	path := filepath.Join(dir, "config.json")
+	refuses(t, path, "uid 1234, who owns the config, could not open the lock file", "with mode 0660", "is -rw-r--r-- of 1234:1235")
+	_, err := os.Lstat(path + ".lock")
+	assert.ErrorIs(t, err, fs.ErrNotExist)
+})
+
+// G16, G17: a Check that refuses leaves no lock file that the owner cannot open.
+func TestFileStoreGuestLeavesNoLock(t *testing.T) {
+	if os.Geteuid() != 0 {
+		lacks(t, "root")
+	}
+	dir := openDir(t)
+	require.NoError(t, os.Chmod(dir, 0o777))
+	owned(t, filepath.Join(dir, "config.json"), before, 1234, 1235, 0o644)
+	as(t, nobody, guest, dir)
+}
+
+// setpriv runs a scenario as root without the right to give files away.
+func withoutChown(t *testing.T, name, dir string, groups ...string) {
+	t.Helper()
+	setpriv, err := exec.LookPath("setpriv")
+	if os.Geteuid() != 0 || err != nil {
+		lacks(t, "root, and setpriv of util-linux")
+	}
+	c := child(t, name, dir)
+	c.Args = append(append([]string{setpriv, "--bounding-set=-chown", "--inh-caps=-all"}, groups...), append([]string{c.Path}, c.Args[1:]...)...)
+	c.Path = setpriv
+	assert.NoError(t, c.Run())
+}
+
+// G15: a group that can read the config is not lost where root may give nothing
+// away. The files are made by TestFileStoreKeepsTheGroup.
+var groupLost = scenario("filestore that cannot keep a group", func(t *childT, dir string) {
+	refuses(t, filepath.Join(dir, "read.json"), "operation not permitted", "keep its owner and group", "is -rw-r----- of 0:1235")
+	works(t, filepath.Join(dir, "private.json")) // the group has no right to lose
+})
+
+var groupKept = scenario("filestore in the config's group", func(t *childT, dir string) {
+	works(t, filepath.Join(dir, "read.json"))
+})
+
+// G15: see groupLost.
+func TestFileStoreKeepsTheGroup(t *testing.T) {
+	dir := t.TempDir()
+	require.NoError(t, os.Chown(dir, 1234, 1235))
+	read := filepath.Join(dir, "read.json")
+	owned(t, read, before, 0, 1235, 0o640)
+	owned(t, filepath.Join(dir, "private.json"), before, 0, 1235, 0o600)
+	withoutChown(t, groupLost, dir)
+	withoutChown(t, groupKept, dir, "--groups=1235")
+	info, err := os.Stat(read)
+	require.NoError(t, err)
+	assert.EqualValues(t, 1235, info.Sys().(*syscall.Stat_t).Gid)
+	assert.Equal(t, os.FileMode(0o640), info.Mode().Perm())
 }

@@ -109,7 +109,7 @@ func repairLock(name, path string, info fs.FileInfo) error {
 	}
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if err != nil {
-		return trouble
+		return err
 	}
 	defer f.Close()
 	held, err := f.Stat()

@@ -134,6 +134,9 @@ func diagnose(path string, err error) (facts, remedy string) {
 			lock = describe(failed.Path)
 		}
 	}
+	if failed := (*os.LinkError)(nil); errors.As(err, &failed) {
+		op = failed.Op
+	}
 	facts = fmt.Sprintf("run by uid %d gid %d%s%s%s", os.Geteuid(), os.Getegid(), describeNearest(filepath.Dir(path)), describe(path), lock)
 	return facts, remedyFor(path, err, op, lock != "")
 }
@@ -182,7 +185,7 @@ func remedyFor(path string, err error, op string, ofLock bool) string {
 		return "the disk is full or a quota is used up, make room on the file system of " + dir
 	case is(syscall.EFBIG):
 		return "a limit on the size of files is too low, see ulimit -f"
-	case op == "rename" && is(syscall.EEXIST):
+	case op == "rename" && errors.Is(err, fs.ErrExist):
 		return "the file system of " + dir + " cannot replace a file in one step, use another one"
 	case op != "getxattr" && is(syscall.EBADF, syscall.ENOLCK, syscall.EOPNOTSUPP, syscall.ENOTSUP, syscall.ENOSYS):
 		return "the file system of " + dir + " has no working locks, use a local disk or mount it with locks"
