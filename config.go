@@ -75,7 +75,7 @@ type Settings struct {
 	Username       string `json:"username"`         // of the account, for display
 	CloudAccountID string `json:"cloud_account_id"` // plex.tv's number of the account: what identifies a person
 	AccountID      string `json:"account_id"`       // the media server's own number of the account
-	VerifySSL      bool   `json:"verify_ssl"`       // whether the media server's certificate is checked; true where nothing is stored
+	VerifySSL      bool   `json:"verify_ssl"`       // whether the certificate at ServerURL is checked. It is false only where a person typed that address and stored verify_ssl as false
 	AccountToken   Token  `json:"-"`                // for plex.tv
 	ServerToken    Token  `json:"-"`                // for the media server at ServerURL, and no other
 }

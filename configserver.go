@@ -1,6 +1,7 @@
 package plexauth
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/url"
@@ -13,12 +14,16 @@ import (
 // savedServer is what a profile says about its media server.
 type savedServer struct {
 	url, machineID string
-	token          Token // for the server at url; zero where the stored one is for another
-	held           bool  // some token is stored
-	bound          bool  // it was got for the server at url
-	found          bool  // url was found, not typed: it may be replaced when the server moves
-	verify         bool  // check its certificate
-	account        int64 // plex.tv's number of the account that it was chosen for, 0 where unknown
+	owner          int64  // plex.tv's number of its owner, 0 where unknown
+	token          Token  // for the server at url; zero where the stored one may be for another
+	held           bool   // some token is stored
+	bound          bool   // it was got for the server at url
+	confirmed      bool   // machineID has answered at url
+	found          bool   // url was found, not typed: it may be replaced when the server moves
+	verify         bool   // check the certificate at url
+	off            bool   // verify_ssl is false
+	offFor         string // the address that off counts for; empty: for one that a person types next
+	account        int64  // plex.tv's number of the account that it was chosen for, 0 where unknown
 }
 
 func (b *profile) server() savedServer {
@@ -28,26 +33,106 @@ func (b *profile) server() savedServer {
 	}
 	s.url = strings.TrimSpace(b.text("server_url"))
 	s.machineID = b.text("machine_id")
-	s.account = integer(b.block.Get("_server_account"))
+	answered := b.knownServer()
+	s.account = answered.account
+	if answered.machineID == s.machineID {
+		s.owner = answered.owner
+		s.confirmed = s.machineID != "" && sameServer(answered.url, s.url)
+	}
 	t, at := b.token("pms_token"), b.text("pms_token_server")
 	if isJWT(t.Secret()) { // some program took it for the server's
 		t = Token{}
 	}
 	s.held = !t.IsZero()
 	s.bound = s.held && s.url != "" && sameServer(at, s.url)
-	if s.bound || at == "" { // of a token without this note CrossWatch takes it to be the server's, too
+	if s.bound || at == "" && s.confirmed {
 		s.token = t
 	}
 	if account := b.accountToken(); s.token.IsZero() && b.takesJWT(s.machineID, s.url) && isJWT(account.Secret()) {
 		s.token = account
 	}
-	if at == "" || sameServer(at, s.url) { // else it is new, and a choice
-		s.found = sameServer(b.text("server_url_found"), s.url) || b.block.Get("server_url_found") == nil && plexDirect(s.url)
-	}
-	if verify, known := truth(b.block.Get("verify_ssl")); known {
-		s.verify = verify
-	}
+	at = cmp.Or(at, answered.url)
+	edited := at != "" && !sameServer(at, s.url) // then it is new, and a choice
+	s.found = !edited && (sameServer(b.text("server_url_found"), s.url) || b.block.Get("server_url_found") == nil && plexDirect(s.url))
+	b.readVerify(&s, edited)
 	return s
+}
+
+// readVerify sets what s says about certificates. verify_ssl: false counts for
+// the one address that a person typed: the saved one, or the one that
+// verify_ssl_server keeps after another was chosen.
+func (b *profile) readVerify(s *savedServer, edited bool) {
+	verify, known := truth(b.block.Get("verify_ssl"))
+	s.off = known && !verify
+	s.offFor = b.text("verify_ssl_server")
+	if (edited || s.offFor == "") && !s.found && !plexDirect(s.url) {
+		s.offFor = s.url
+	}
+	s.verify = !s.off || s.url != "" && (s.found || !s.unverified(s.url))
+}
+
+// unverified reports whether the certificate at an address that a person typed is
+// not checked. A plex.direct name always has a good one.
+func (s savedServer) unverified(address string) bool {
+	switch {
+	case !s.off || plexDirect(address):
+		return false
+	case s.offFor == "" || s.offFor == address:
+		return true
+	}
+	return slices.ContainsFunc(typed(s.offFor, true), func(c candidate) bool { return sameServer(c.url, address) })
+}
+
+// typed makes candidates of an address that a person has just entered.
+func (s savedServer) typed(address string) []candidate {
+	all := typed(address, true)
+	for i := range all {
+		all[i].insecure = s.unverified(all[i].url)
+	}
+	return all
+}
+
+// listed returns the saved server out of servers. The same machine of another
+// owner is another server, since anybody can claim a machine's identifier.
+func (s savedServer) listed(servers []Server, account int64) *Server {
+	for i := range servers {
+		if v := &servers[i]; s.machineID != "" && v.MachineID == s.machineID && s.belongsTo(v.owner(account)) {
+			return v
+		}
+	}
+	return nil
+}
+
+// belongsTo reports whether the server may be one of that owner's.
+func (s savedServer) belongsTo(owner int64) bool {
+	return s.owner == 0 || owner == 0 || s.owner == owner
+}
+
+// knownServer is what "_server_account" holds: for which account the server was
+// chosen, which machine has answered at which address, and who owns it. It was the
+// account's number alone once.
+type knownServer struct {
+	account        int64
+	url, machineID string
+	owner          int64
+}
+
+func (b *profile) knownServer() knownServer {
+	raw := b.block.Get("_server_account")
+	o, err := ordered.Parse(raw)
+	if err != nil {
+		return knownServer{account: integer(raw)}
+	}
+	return knownServer{integer(o.Get("account")), text(o.Get("url")), text(o.Get("machine_id")), integer(o.Get("owner"))}
+}
+
+func (b *profile) setKnownServer(k knownServer) {
+	o := &ordered.Object{}
+	o.Set("account", ordered.Int(k.account))
+	o.Set("url", ordered.String(k.url))
+	o.Set("machine_id", ordered.String(k.machineID))
+	o.Set("owner", ordered.Int(k.owner))
+	b.set("_server_account", o.Bytes())
 }
 
 // errAnotherServer matches the error of a round of probing that found a different
@@ -68,24 +153,48 @@ func (s savedServer) unreachable(found []ProbedAddress) error {
 	return err
 }
 
-// setServer notes the server that answers at an address. A token for another
-// server goes.
-func (b *profile) setServer(address, machineID string) {
-	before := b.server()
-	if b.takesJWT(machineID, before.url) { // it answers as the same machine, at another address perhaps
-		b.setTakesJWT(machineID, address, true)
+// setServer notes that v, a server of account's list, answers at an address. A
+// token for another server goes, and so does one of which it is not certain that
+// it was v's.
+func (b *profile) setServer(address string, v *Server, account int64) {
+	before, owner := b.server(), v.owner(account)
+	another := before.machineID != "" && before.machineID != v.MachineID || !before.belongsTo(owner)
+	if owner == 0 && !another {
+		owner = before.owner // plex.tv did not say this time
 	}
-	if !sameServer(address, before.url) {
+	certain := !another && (v.Owned || owner != 0 && owner == before.owner)
+	moved := !sameServer(address, before.url)
+	if certain && b.takesJWT(v.MachineID, before.url) { // it answers as the same machine, at another address perhaps
+		b.setTakesJWT(v.MachineID, address, true)
+	}
+	if moved {
 		b.setText("server_url", address)
 	}
 	switch {
-	case before.machineID != "" && before.machineID != machineID:
+	case another:
 		b.forgetAccountNumber() // another server numbers otherwise
 		b.forgetServerToken()
-	case before.bound: // it has moved
+	case before.bound && moved && !certain:
+		b.forgetServerToken()
+	case before.bound:
 		b.bindToken()
 	}
-	b.setMachine(machineID)
+	b.setMachine(v.MachineID)
+	b.setKnownServer(knownServer{b.knownServer().account, b.text("server_url"), v.MachineID, owner})
+}
+
+// bindVerify keeps verify_ssl: false to the address that it was typed for, which
+// before tells, or else to the one that is saved now if a person typed it.
+func (b *profile) bindVerify(before savedServer, isTyped bool) {
+	meant := before.offFor
+	if at := b.text("server_url"); meant == "" && isTyped && !plexDirect(at) {
+		meant = at
+	}
+	if !before.off || meant == "" {
+		b.remove("verify_ssl_server")
+		return
+	}
+	b.setText("verify_ssl_server", meant)
 }
 
 // setMachine notes which server it is, whatever its address.
@@ -132,7 +241,11 @@ func plexDirect(address string) bool {
 }
 
 // setServerAccount notes for which account the server was chosen.
-func (b *profile) setServerAccount(id int64) { b.set("_server_account", ordered.Int(id)) }
+func (b *profile) setServerAccount(id int64) {
+	k := b.knownServer()
+	k.account = id
+	b.setKnownServer(k)
+}
 
 // forgetServer drops a choice that another account made, with its credentials. An
 // address that was typed stays.

@@ -1,6 +1,7 @@
 package plexauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -115,15 +116,25 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	run := p.newProbe()
 	defer run.close()
 	found := run.probe(ctx, f.candidates, f.expected)
+	if f.instead != nil && bestOf(found) == nil {
+		f.look(f.instead, nil)
+		found = append(found, run.probe(ctx, f.candidates, f.expected)...)
+	}
 	if err := ctx.Err(); err != nil {
 		return missing("server_url", err)
 	}
 	f.address = bestOf(found)
 	f.strange = f.saved.strange(found)
-	if f.address != nil {
-		f.machineID = f.address.MachineID
+	if f.address != nil && f.address.MachineID != f.machineID {
+		f.machineID, f.server = f.address.MachineID, nil
 	}
-	f.server = findServer(servers, f.machineID)
+	switch {
+	case f.server != nil:
+	case choice == "" && f.machineID == f.saved.machineID:
+		f.server = f.saved.listed(servers, f.account)
+	default:
+		f.server = f.named(f.machineID)
+	}
 	switch {
 	case f.address == nil:
 		missing("server_url", f.saved.unreachable(found))
@@ -158,9 +169,10 @@ type finding struct {
 
 	candidates []candidate
 	expected   func(machineID string) bool
-	typed      bool  // the address is a person's: keep it
-	noMachine  error // what was chosen is no machine, and an address perhaps
-	drop       bool  // the saved server was another account's
+	instead    *Server // where no server of the account answers at the candidates
+	typed      bool    // the address is a person's: keep it
+	noMachine  error   // what was chosen is no machine, and an address perhaps
+	drop       bool    // the saved server was another account's
 
 	machineID string         // of the server, "" where unknown
 	address   *ProbedAddress // where it answers; nil: nowhere
@@ -171,32 +183,11 @@ type finding struct {
 
 // aim decides which server is wanted, and where to look for it.
 func (f *finding) aim(choice string) error {
-	anybody := func(string) bool { return true }
 	switch saved := f.saved; {
-	case looksTyped(choice) && findServer(f.servers, choice) == nil: // no machine is called so
-		if f.candidates = typed(choice, f.saved.verify); f.candidates == nil {
-			return errNoAddress
-		}
-		f.expected, f.typed = anybody, true
-		return nil
 	case choice != "":
-		s := findServer(f.servers, choice)
-		if s == nil { // a machine that is not there, or the name of a host
-			f.noMachine = fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), inner{&ServerChoiceError{f.servers}})
-			if f.candidates = typed(choice, f.saved.verify); f.candidates == nil {
-				return f.noMachine
-			}
-			f.expected, f.typed = anybody, true
-			return nil
-		}
-		var own []candidate
-		if !saved.found {
-			own = saved.candidates()
-		}
-		f.look(s, own)
-		return nil
+		return f.aimAt(choice)
 	case saved.url != "" && (!saved.found || saved.machineID == ""):
-		f.candidates, f.expected, f.typed = saved.candidates(), anybody, !saved.found
+		f.candidates, f.expected, f.typed = saved.candidates(), anyServer, !saved.found
 		if saved.bound && saved.machineID != "" {
 			f.machineID = saved.machineID
 			f.expected = func(id string) bool { return id == saved.machineID }
@@ -206,8 +197,7 @@ func (f *finding) aim(choice string) error {
 		}
 		return nil
 	case saved.machineID != "":
-		if s := findServer(f.servers, saved.machineID); s != nil {
-			f.look(s, saved.candidates())
+		if s := saved.listed(f.servers, f.account); f.aimAtSaved(s) {
 			return nil
 		}
 		// Once missing from a list is not gone: only another account's is dropped.
@@ -230,12 +220,83 @@ func (f *finding) aim(choice string) error {
 	return nil
 }
 
+func anyServer(string) bool { return true }
+
+// aimAt aims at what a person has chosen: a machine, or an address.
+func (f *finding) aimAt(choice string) error {
+	s := f.named(choice)
+	if s != nil {
+		var own []candidate
+		if !f.saved.found && (f.saved.machineID == "" || f.saved.machineID == choice && f.saved.belongsTo(s.owner(f.account))) {
+			own = f.saved.candidates()
+		}
+		f.look(s, own)
+		return nil
+	}
+	f.candidates, f.expected, f.typed = f.saved.typed(choice), anyServer, true
+	if !looksTyped(choice) { // a machine that is not there, or the name of a host
+		f.noMachine = fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), inner{&ServerChoiceError{f.servers}})
+	}
+	if f.candidates == nil {
+		return cmp.Or(f.noMachine, errNoAddress)
+	}
+	return nil
+}
+
+// aimAtSaved aims at the saved server, which is s in plex.tv's list, and reports
+// whether there is anything to aim at. Where another program has written address
+// and machine, nothing says that they belong together: a person may have changed
+// the address since, so the server there comes first.
+func (f *finding) aimAtSaved(s *Server) bool {
+	unsure := f.saved.url != "" && !f.saved.bound && !f.saved.confirmed
+	if unsure {
+		if there := f.listedAt(f.saved.url); there != nil {
+			s, unsure = there, false
+		}
+	}
+	if s == nil {
+		return false
+	}
+	f.look(s, f.saved.candidates())
+	if unsure {
+		f.candidates, f.instead, f.server, f.machineID = f.saved.candidates(), s, nil, ""
+		f.expected = func(id string) bool { return findServer(f.servers, id) != nil }
+	}
+	return true
+}
+
+// listedAt returns the one server that plex.tv lists at an address, nil if there
+// is none or more than one.
+func (f *finding) listedAt(address string) (there *Server) {
+	for i := range f.servers {
+		s := &f.servers[i]
+		if slices.ContainsFunc(s.candidates(), func(c candidate) bool { return sameServer(c.url, address) }) {
+			if there != nil {
+				return nil
+			}
+			there = s
+		}
+	}
+	return there
+}
+
+// named returns the listed server with that identifier, nil if there is none. The
+// saved one is its owner's.
+func (f *finding) named(machineID string) *Server {
+	if machineID == f.saved.machineID {
+		if s := f.saved.listed(f.servers, f.account); s != nil {
+			return s
+		}
+	}
+	return findServer(f.servers, machineID)
+}
+
 // looksTyped reports whether a choice can be nothing but an address.
 func looksTyped(choice string) bool { return strings.ContainsAny(choice, ".:/") }
 
 // look aims at the addresses of one server, own before those that plex.tv lists.
 func (f *finding) look(s *Server, own []candidate) {
-	f.candidates, f.machineID = addresses(own, s), s.MachineID
+	f.candidates, f.machineID, f.server = addresses(own, s), s.MachineID, s
 	f.expected = func(id string) bool { return id == s.MachineID }
 }
 
@@ -323,7 +384,7 @@ func (f *finding) write(b *profile) {
 	}
 	switch {
 	case f.address != nil:
-		b.setServer(f.address.URL, f.machineID)
+		b.setServer(f.address.URL, f.server, f.account)
 	case b.server().url == "" && f.machineID != "":
 		b.setMachine(f.machineID)
 	}
@@ -339,6 +400,7 @@ func (f *finding) write(b *profile) {
 	if f.address != nil {
 		theirs := f.typed || f.address.class < classLocal && !f.saved.found
 		b.setFound(!theirs)
+		b.bindVerify(f.saved, theirs)
 	}
 	switch now := b.numbered(); {
 	case now != "" && now != f.numbered: // somebody has changed it meanwhile

@@ -99,13 +99,13 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 			if err != nil && saved.url == "" {
 				return ProbeResult{}, err
 			}
-			if s := findServer(servers, saved.machineID); s != nil {
+			if s := saved.listed(servers, b.cloudID()); s != nil {
 				all = addresses(all, s)
 				onlyJWT = s.onlyJWT && s.Owned && (saved.token.IsZero() || isJWT(saved.token.Secret()))
 			}
 		}
 	} else {
-		all = typed(serverURL, saved.verify)
+		all = saved.typed(serverURL)
 		if len(all) == 0 {
 			return ProbeResult{}, errNoAddress
 		}

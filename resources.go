@@ -134,6 +134,15 @@ func decodeServers(body []byte) ([]Server, error) {
 	return servers, nil
 }
 
+// owner returns plex.tv's number of the server's owner, 0 where unknown. account
+// is the one whose list the server is in.
+func (s *Server) owner(account int64) int64 {
+	if s.Owned {
+		return account
+	}
+	return s.OwnerID
+}
+
 // distance orders servers by whose they are.
 func (s Server) distance() int {
 	switch {

@@ -24,7 +24,8 @@ const readAgain = 2 * time.Second
 // gets its server token. Both ask for JSON unless they have an Accept of their
 // own. Every other request passes untouched. A header that the program has set
 // itself stays. A stored pms_token that names no pms_token_server, as other
-// programs may leave it, is taken for the saved server's, as CrossWatch does.
+// programs may leave it, is not used until Inspect has found out which server
+// answers at server_url.
 //
 // A redirect is followed without credentials, so that no other host decides what
 // they are used for. Redirects within one origin, and between plex.tv and
@@ -33,7 +34,8 @@ const readAgain = 2 * time.Second
 //
 // Over plain http the server token goes to a loopback, link-local or private
 // address only, whatever name it has: the address that is dialled counts. A
-// stored verify_ssl of false is honoured, for that server alone. Where the
+// stored verify_ssl of false is honoured for the one address that a person typed,
+// see [Settings].VerifySSL. Where the
 // resolver withholds the server's plex.direct name, the address in the name is
 // dialled, and TLS verified against the name. All this needs an
 // [*http.Transport] as base, of which a clone is made; over any other the
