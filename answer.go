@@ -46,7 +46,7 @@ func (q *call) failed(err error) *Error {
 		err = u.Err
 	}
 	secrets := append([]string{q.token.Secret(), q.url}, q.secrets...)
-	return &Error{Op: q.op, where: q.where(), is: ErrUnavailable, transient: true, cause: newCause(err, secrets...)}
+	return &Error{Op: q.op, where: q.where(), is: ErrUnavailable, transient: true, cause: newCause(q.misdirected(err), secrets...)}
 }
 
 func (q *call) where() string {
@@ -84,14 +84,14 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 			e.is, e.transient, e.Message = ErrServerToken, false, "it refuses the token"
 		}
 	case status == http.StatusTooManyRequests || env.code == 1003:
-		e.is, e.RetryAfter = ErrRateLimited, retryAfter(resp.Header.Get("Retry-After"))
+		e.is, e.RetryAfter = ErrRateLimited, retryAfter(resp.Header)
 	case q.account && status == statusJWTExpired:
 		e.is = ErrTokenExpired
 	case q.account && ours && status == http.StatusUnauthorized && (env.code == 0 || env.code == 1001),
 		q.account && ours && status == http.StatusUnprocessableEntity && namesToken(env.message):
 		e.is = ErrTokenRejected
 	case status == http.StatusServiceUnavailable:
-		e.is, e.transient, e.RetryAfter = ErrUnavailable, true, retryAfter(resp.Header.Get("Retry-After"))
+		e.is, e.transient, e.RetryAfter = ErrUnavailable, true, retryAfter(resp.Header)
 	case !ours || status >= 500 || status < 400 || status == http.StatusRequestTimeout || status == http.StatusTooEarly:
 		e.is, e.transient = ErrUnavailable, true
 	case q.account: // a verdict, but not on the token
@@ -144,21 +144,24 @@ func isPage(body []byte) bool {
 	return bytes.HasPrefix(b, []byte("<!doctype html")) || bytes.HasPrefix(b, []byte("<html"))
 }
 
-// retryAfter reads the header's two forms. What is no time at all is 0; what
-// is hostile is cut.
-func retryAfter(v string) time.Duration {
+// retryAfter reads the two forms of Retry-After: seconds, or a date by the clock
+// that Date was written by. It is 0 for what is no time, and an hour at most.
+func retryAfter(h http.Header) time.Duration {
 	const most = time.Hour
-	if v = strings.TrimSpace(v); v == "" {
-		return 0
-	}
+	v := strings.TrimSpace(h.Get("Retry-After"))
 	if s, err := strconv.ParseFloat(v, 64); err == nil {
 		if !(s > 0) {
 			return 0
 		}
 		return time.Duration(min(s, most.Seconds()) * float64(time.Second))
 	}
-	if t, err := http.ParseTime(v); err == nil {
-		return min(max(time.Until(t), 0), most)
+	until, err := http.ParseTime(v)
+	if err != nil {
+		return 0
 	}
-	return 0
+	now, err := http.ParseTime(h.Get("Date"))
+	if err != nil {
+		now = time.Now()
+	}
+	return min(max(until.Sub(now), 0), most)
 }

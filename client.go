@@ -1,6 +1,7 @@
 package plexauth
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,6 +19,7 @@ import (
 const (
 	attemptLimit   = 10 * time.Second // for one attempt, its body included
 	waitLimit      = 30 * time.Second // for all the waiting between the attempts of one call
+	askedWait      = 2 * time.Second  // of it, what plex.tv asks for: a person may be waiting for this call
 	defaultSlow    = 5 * time.Second  // after a 429 that names no time
 	maxBody        = 1 << 20
 	maxRedirects   = 3
@@ -35,6 +37,7 @@ type client struct {
 	sameOrigin bool   // all of them are one, Options.BaseURL
 	identity   identity
 	guard      rateGuard
+	way        wayOut
 	keys       keyset // plex.tv's, to verify JWTs with
 	clock      clock  // plex.tv's
 	log        *slog.Logger
@@ -85,7 +88,9 @@ type call struct {
 	// the answer that was asked for. nil: the body does not matter.
 	decode func(body []byte) error
 
-	sent    time.Time // when the last attempt left
+	sent    time.Time         // when the last attempt left
+	via     http.RoundTripper // what sent it; nil for a media server
+	dialled dialled
 	repeats int
 	waited  time.Duration // between attempts
 	pause   time.Duration // before the next one
@@ -108,12 +113,12 @@ func (c *client) do(ctx context.Context, q *call) error {
 	if q.body != nil {
 		body = q.body
 	}
-	req, err := retryablehttp.NewRequestWithContext(ctx, q.method, q.url, body)
+	req, err := retryablehttp.NewRequestWithContext(q.dialled.trace(ctx), q.method, q.url, body)
 	if err != nil {
 		return fmt.Errorf("plexauth: %s: the address could not be used", q.op)
 	}
 	req.Header = c.header(q)
-	hc := c.copyOfClient(q.limit)
+	hc := c.clientFor(q)
 	if q.server != nil {
 		route, err := q.server.to(req.URL, q.insecure, !q.token.IsZero())
 		if err != nil {
@@ -145,6 +150,9 @@ func (c *client) do(ctx context.Context, q *call) error {
 		return fmt.Errorf("plexauth: %s: %w", q.op, ctxErr)
 	}
 	if q.err != nil {
+		if q.err.is == ErrRateLimited && q.err.RetryAfter == 0 { // until then no other request is made either
+			q.err.RetryAfter = max(0, time.Until(c.guard.clear()))
+		}
 		return q.err
 	}
 	if err != nil { // retryablehttp's own, before any attempt
@@ -162,7 +170,7 @@ func (c *client) doOnce(ctx context.Context, q *call) error {
 	}
 	req.Header = c.header(q)
 	q.sent = time.Now()
-	resp, err := c.transport().RoundTrip(req)
+	resp, err := toPlexTV{q}.RoundTrip(req)
 	switch {
 	case err == nil && resp == nil: // as net/http tells careless transports
 		err = errors.New("the transport returned neither an answer nor an error")
@@ -174,7 +182,7 @@ func (c *client) doOnce(ctx context.Context, q *call) error {
 			resp.Body.Close()
 			req = req.Clone(q.attempt)
 			req.URL, req.Host = to, ""
-			resp, err = c.copyOfClient(0).Do(req)
+			resp, err = c.clientFor(q).Do(req)
 		}
 	}
 	_, _ = q.settle(ctx, resp, err)
@@ -187,10 +195,10 @@ func (c *client) doOnce(ctx context.Context, q *call) error {
 	return q.err
 }
 
-// attemptLimit is the time that one attempt may take: the least of limit (0 is
-// none), our own and that of the caller's client.
+// attemptLimit is the time that one attempt may take: limit (0: the usual), or what
+// the caller's client allows if that is less.
 func (c *client) attemptLimit(limit time.Duration) time.Duration {
-	if limit <= 0 || limit > attemptLimit {
+	if limit <= 0 {
 		limit = attemptLimit
 	}
 	if c.httpClient != nil && c.httpClient.Timeout > 0 {
@@ -228,21 +236,18 @@ func (c *client) header(q *call) http.Header {
 	return h
 }
 
-// roundTripper hides everything of a transport but RoundTrip, because
-// retryablehttp closes idle connections, and these are the caller's.
-type roundTripper struct{ http.RoundTripper }
-
-// copyOfClient takes the caller's client as it is now, with our limits. Its
-// cookie jar is left out: plex.tv needs no cookies, and one jar would show each
-// account those of the others (G23).
-func (c *client) copyOfClient(limit time.Duration) *http.Client {
+// clientFor takes the caller's client as it is now, with our limits. Its cookie
+// jar is left out: plex.tv needs no cookies, and one jar would show each account
+// those of the others (G23).
+func (c *client) clientFor(q *call) *http.Client {
 	hc := &http.Client{}
 	if c.httpClient != nil {
 		*hc = *c.httpClient
 	}
-	hc.Transport, hc.Jar = roundTripper{c.transport()}, nil
-	hc.Timeout = c.attemptLimit(limit)
-	hc.CheckRedirect = c.checkRedirect
+	hc.Transport, hc.Jar, hc.CheckRedirect = toPlexTV{q}, nil, c.checkRedirect
+	if hc.Timeout = 0; q.attempt == nil { // else that bounds it
+		hc.Timeout = c.attemptLimit(q.limit)
+	}
 	return hc
 }
 
@@ -295,11 +300,17 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 		q.err = &Error{Op: q.op, where: q.where(), StatusCode: resp.StatusCode, is: ErrUnavailable, transient: true, Message: err.Error()}
 	case err != nil:
 		q.err = q.failed(err)
+		if time.Since(q.sent) >= silence {
+			q.client.way.avoid(q.via)
+		}
 	default:
 		if q.where() == "plex.tv" {
 			q.client.clock.note(q.sent, resp.Header)
 		}
 		q.err = q.judge(resp, body)
+	}
+	if q.err == nil && q.server == nil {
+		q.client.guard.answered(q.sent)
 	}
 	if q.err == nil || ctx.Err() != nil {
 		return false, nil
@@ -312,12 +323,11 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 	}
 	q.pause = 500*time.Millisecond<<q.repeats + rand.N(250*time.Millisecond)
 	q.repeats++
-	if q.err.RetryAfter > 0 {
-		q.pause = q.err.RetryAfter
-	} else if q.err.is == ErrRateLimited {
-		q.pause = defaultSlow
+	most := waitLimit
+	if q.err.is == ErrRateLimited || q.err.RetryAfter > 0 {
+		q.pause, most = cmp.Or(q.err.RetryAfter, askedWait), askedWait
 	}
-	if q.waited += q.pause; q.waited > waitLimit {
+	if q.waited += q.pause; q.waited > most {
 		return false, nil
 	}
 	if end, ok := ctx.Deadline(); ok && time.Until(end) <= q.pause {
@@ -326,8 +336,8 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 	return true, nil
 }
 
-// mayRepeat tells whether a second attempt can help and do no harm: a GET on
-// weather; a write only where it certainly had no effect.
+// mayRepeat reports whether a second attempt can help and do no harm: of a GET
+// after a failure that passes, of a write only where it certainly had no effect.
 func (q *call) mayRepeat() bool {
 	if q.once {
 		return false

@@ -86,7 +86,7 @@ func (c *cause) words() string {
 		return "no answer"
 	}
 	text := c.text
-	for _, prefix := range []string{"tls: failed to verify certificate: ", "remote error: ", "tls: ", "x509: "} {
+	for _, prefix := range []string{"proxyconnect tcp: ", "the proxy refuses the connection: ", "tls: failed to verify certificate: ", "remote error: ", "tls: ", "x509: "} {
 		text = strings.TrimPrefix(text, prefix)
 	}
 	return text

@@ -42,7 +42,7 @@ type Error struct {
 	StatusCode int           // HTTP status; 0 where nothing came back
 	Code       int           // plex.tv's own code, 1020; 0 where it gave none
 	Message    string        // plex.tv's own words, one line; or what was wrong with the answer
-	RetryAfter time.Duration // how long plex.tv asked to wait, an hour at most; 0 where it did not
+	RetryAfter time.Duration // how long to wait, an hour at most: what plex.tv asked for, or with ErrRateLimited how long plexauth asks nothing; else 0
 
 	where     string // "plex.tv", or the media server
 	is        error  // the sentinel that this error is, or nil
@@ -138,9 +138,9 @@ func (e *Error) kind() string {
 	var alert tls.AlertError
 	var timeout net.Error
 	switch {
-	case errors.As(e.cause, &op) && op.Op == "proxyconnect", strings.Contains(e.cause.text, "Proxy Authentication Required"):
+	case errors.As(e.cause, &op) && op.Op == "proxyconnect", isReason(e.cause.text):
 		return "proxy"
-	case errors.As(e.cause, &dns):
+	case e.misdirected(), errors.As(e.cause, &dns):
 		return "dns"
 	case errors.As(e.cause, &cert), errors.As(e.cause, &record), errors.As(e.cause, &alert), strings.Contains(e.cause.text, "tls: "), strings.Contains(e.cause.text, "x509: "):
 		return "tls"
@@ -148,6 +148,11 @@ func (e *Error) kind() string {
 		return "timeout"
 	}
 	return "connect"
+}
+
+// misdirected reports whether plex.tv's name leads to another machine.
+func (e *Error) misdirected() bool {
+	return e.cause != nil && errors.As(e.cause, new(*misdirectedError))
 }
 
 func (e *Error) advice() string {
@@ -169,6 +174,9 @@ func (e *Error) advice() string {
 	case "proxy":
 		return "check the proxy settings"
 	case "dns":
+		if e.misdirected() {
+			return "check the DNS server, a DNS blocker and the hosts file of this machine, and whether the network has a sign-in page (captive portal)"
+		}
 		return "check this machine's DNS and its connection to the internet"
 	case "tls":
 		return "check the clock and the CA certificates; a proxy that inspects TLS needs its own root in HTTPClient"

@@ -128,14 +128,19 @@ type outcome struct {
 	others      bool          // the error speaks of a later request
 }
 
+// askedWait is how long a call waits at most where plex.tv asks for it.
+const askedWait = 2 * time.Second
+
 // attempts is how often the request is made that fails.
 func (o operation) attempts(f wireFault, says says) int {
-	const waits = 30 * time.Second // of a call, in all
-	passes := says == weather || says == slowDown
 	switch {
-	case o.kind == read && passes,
-		o.kind == write && passes && (says == slowDown || f.unsent || f.status == 503):
-		return 1 + min(3, int(waits/max(f.pause, time.Second)))
+	case says == slowDown && (o.kind == read || o.kind == write):
+		if f.pause > askedWait {
+			return 1
+		}
+		return 2
+	case says == weather && (o.kind == read || o.kind == write && (f.unsent || f.status == 503)):
+		return 4
 	case o.kind == exchange && (says == weather || f.status == 422):
 		return 2
 	}
@@ -243,8 +248,7 @@ func (x *outcome) waits(o operation, f wireFault, says says, n int) {
 	x.within = x.took
 	for i := 1; i < n && o.kind != exchange; i++ {
 		if says == slowDown {
-			pause := max(f.pause, 5*time.Second)
-			x.took, x.within = x.took+pause, x.within+pause
+			x.took, x.within = x.took+askedWait, x.within+askedWait
 			continue
 		}
 		pause := time.Second << i / 4
@@ -347,6 +351,9 @@ func (o operation) polls(f wireFault, says says) outcome {
 	last = max(last, o.pace(&fewest, f, says, 0.05))
 	x.least, x.within = fewest.least, max(x.within, fewest.within)+1100*time.Millisecond
 	if !toTheEnd && says != harmless { // when the outage ends is not when a look is due
+		if f.slow { // the look that is under way then
+			last += 30 * time.Second
+		}
 		x.took, x.within = outage, min(outage+last, pinLife+1100*time.Millisecond)
 	}
 	return x
@@ -355,7 +362,7 @@ func (o operation) polls(f wireFault, says says) outcome {
 // pace reckons the looks of a Wait with so much jitter. It returns the last gap
 // and the look after it.
 func (o operation) pace(x *outcome, f wireFault, says says, jitter float64) (last time.Duration) {
-	gap, at := time.Second, time.Duration(0)
+	gap, at, limit := time.Second, time.Duration(0), 10*time.Second
 	x.least, x.most = 0, 0
 	for {
 		last = time.Duration(float64(gap) * 1.05)
@@ -369,8 +376,9 @@ func (o operation) pace(x *outcome, f wireFault, says says, jitter float64) (las
 			x.most += f.follows + 1
 		}
 		if bad && f.slow {
-			at += 10 * time.Second
-			last += 10 * time.Second
+			at += limit
+			last += limit
+			limit = min(limit+10*time.Second, 30*time.Second)
 			if !final {
 				at = min(at, pinLife)
 			}

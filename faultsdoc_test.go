@@ -23,8 +23,9 @@ plex.tv has said no, it is not asked again.
 - A fault lasts until the call returns. "Redirect on plex.tv" is the exception: it leads to the true answer.
 - "200 XML" and the like: status and body; "401/1001": status and plex.tv's code; "422 on the token": its older words.
 - \*Error: an error without a kind of its own, with plex.tv's status, code and words.
-- An attempt takes ten seconds at most, four at a media server. A read is repeated three times on weather and a rate
-  limit, a write only where it certainly had no effect, the look at a PIN by the next look alone.
+- An attempt takes ten seconds at most, four at a media server. A read is repeated three times on weather, a write only
+  where it certainly had no effect, the look at a PIN by the next look alone, which may take ten seconds longer after
+  one that was too slow, thirty at most. A rate limit is waited for once, for two seconds at most.
 - The PIN of a Wait lives for five minutes here.
 
 `)

@@ -39,10 +39,11 @@ type login struct {
 	began time.Time // to be looked after here
 
 	// Only whoever has the turn touches these.
-	trouble      string // the kind of failure last logged
-	storeTrouble bool   // the store could not be read
-	missing      int    // looks that failed since the PIN is gone from the store
-	unsure       bool   // the stored expiry is past, by a clock that may have been set
+	trouble      string        // the kind of failure last logged
+	storeTrouble bool          // the store could not be read
+	missing      int           // looks that failed since the PIN is gone from the store
+	unsure       bool          // the stored expiry is past, by a clock that may have been set
+	patience     time.Duration // how long a look may take
 
 	mu       sync.Mutex         // guards the rest, never held while waiting; the deadline changes in one's turn only
 	cancel   context.CancelFunc // ends what is in flight
@@ -170,7 +171,7 @@ func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 	}
 	now := time.Now()
 	l = &login{
-		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), began: now,
+		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), began: now, patience: attemptLimit,
 		interval: max(p.options.PollInterval, time.Second),
 		deadline: pin.ExpiresAt.Round(0), known: pin.lifetimeKnown,
 	}

@@ -13,7 +13,8 @@ const (
 	fresh       = time.Second      // how long a look answers for those who come after it
 	rounding    = 2 * time.Second  // what an expiresIn in whole seconds may be off
 
-	lastLookLimit = 3 * time.Second // for a look that somebody waits for who wants something else
+	longestLook   = 3 * attemptLimit // a look has this long where shorter ones have timed out
+	lastLookLimit = 3 * time.Second  // for a look that somebody waits for who wants something else
 )
 
 // nextLook is when the next look is due: not before the others' pace allows,
@@ -105,9 +106,9 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	l.storeTrouble = err != nil
 
 	final := !time.Now().Before(l.deadline)
-	limit := time.Duration(0)
+	limit := l.patience
 	if !final {
-		limit = time.Until(l.deadline)
+		limit = min(limit, time.Until(l.deadline))
 	}
 	attempt, cancel := context.WithTimeout(ctx, p.client.attemptLimit(limit))
 	defer cancel()
@@ -157,6 +158,9 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 	}
 	p.disturbed(ctx, l, e, err)
 	l.postpone(sent, e, err)
+	if e != nil && e.kind() == "timeout" {
+		l.patience = min(l.patience+attemptLimit, longestLook)
+	}
 	switch {
 	case gone:
 		if l.missing++; l.missing > 2 || final {

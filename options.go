@@ -32,15 +32,21 @@ type Options struct {
 	// HTTPClient sends the requests. It is read at each request, never
 	// written to, and its idle connections are never closed. Its cookie jar is
 	// not used. nil: [http.DefaultTransport], as it is at each request. Each
-	// attempt has a limit of ten seconds of its own.
+	// attempt has a limit of ten seconds of its own, a look at a PIN after slow
+	// ones up to thirty. After an attempt without an answer over HTTP/2, requests
+	// to plex.tv go by a clone of an [*http.Transport], since that keeps the dead
+	// connection.
 	HTTPClient *http.Client
 	// Logger hears of logins and of trouble, never of a secret; nil: silent.
 	Logger *slog.Logger
 	// PollInterval is the pace at which Wait looks at a PIN. 0 is a second,
 	// which Plex documents; less is raised to that, negative is an error.
 	PollInterval time.Duration
-	// MaxRetries is the number of further attempts of one GET outside
-	// polling; 0: 3; negative: none.
+	// MaxRetries is the number of further attempts that one request may have,
+	// apart from the polling of a PIN. 0: 3; negative: none. A GET is repeated
+	// after a failure that passes by itself, a write only where it certainly had
+	// no effect: nothing was connected, or the answer was 429 or 503. Where
+	// plex.tv asks to wait, a call waits for two seconds at most.
 	MaxRetries int
 	// BaseURL is one origin that plays plex.tv, clients.plex.tv and
 	// app.plex.tv: https, or http on loopback. Empty: the real ones.

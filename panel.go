@@ -264,7 +264,8 @@ func (h *panel) hindrance(id int64) *problem {
 		return nil
 	}
 	v := *problemOf(l.result)
-	v.Message = strings.TrimSuffix(v.Message, tryLater) + " The code stays good meanwhile, and the program keeps trying."
+	v.Message, _, _ = strings.Cut(v.Message, " Try again in ")
+	v.Message += " The code stays good meanwhile, and the program keeps trying."
 	return &v
 }
 

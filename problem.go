@@ -3,6 +3,7 @@ package plexauth
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strings"
@@ -19,7 +20,8 @@ type problem struct {
 	Servers    []Server `json:"servers,omitempty"`     // to choose from
 }
 
-// tryLater is left out where the program itself tries again.
+// tryLater ends a message. It is left out where the program itself tries again,
+// and is more exact where it is known for how long to wait.
 const tryLater = " Try again in a little while."
 
 // problems are the failures that are recognized by a sentinel, the more
@@ -52,7 +54,7 @@ var problems = []struct {
 // about the login.
 var unavailable = map[string]string{
 	"dns":     "The name plex.tv could not be found. Check this machine's DNS and its connection to the internet.",
-	"connect": "No connection to plex.tv came about. Check the network, the firewall and the proxy of this machine.",
+	"connect": "Could not connect to plex.tv. Check the network, the firewall and the proxy of this machine.",
 	"proxy":   "The proxy did not let the request to plex.tv through. Check its settings.",
 	"tls":     "The connection to plex.tv is not trusted. Check this machine's clock and its CA certificates.",
 	"timeout": "plex.tv did not answer in time. The connection is slow or filtered, or Plex has trouble." + tryLater,
@@ -74,7 +76,7 @@ func problemOf(err error) *problem {
 	for _, p := range problems {
 		if errors.Is(err, p.is) {
 			v.status, v.Word, v.Message = p.status, p.word, p.message
-			return v
+			return v.timed()
 		}
 	}
 	var nowhere *unreachableError
@@ -83,13 +85,35 @@ func problemOf(err error) *problem {
 		v.status, v.Word, v.Message = http.StatusBadGateway, "server_unreachable", "The media server does not answer. Check that it runs and can be reached from here."
 	case e != nil:
 		v.status, v.Word, v.Message = http.StatusBadGateway, e.kind(), unavailable[e.kind()]
-		if v.Word == "status" && !e.transient { // a verdict
+		switch {
+		case v.Word == "status" && !e.transient: // a verdict
 			v.Message = "plex.tv refuses this. The details say why; trying again does not change it."
+		case e.misdirected():
+			v.Message = "The name plex.tv leads to another machine here. Check the DNS server, a DNS blocker and the hosts file of this machine, and whether the network has a sign-in page of its own."
 		}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		v.status, v.Word, v.Message = http.StatusServiceUnavailable, "stopped", "The request was broken off. Try again."
 	}
+	return v.timed()
+}
+
+// timed says for how long to wait, where that is known.
+func (v *problem) timed() *problem {
+	if message, ok := strings.CutSuffix(v.Message, tryLater); ok && v.RetryAfter > 0 {
+		v.Message = message + " Try again in " + forHowLong(v.RetryAfter) + "."
+	}
 	return v
+}
+
+// forHowLong is a time to wait in words: exact below two minutes, rounded up above.
+func forHowLong(seconds int) string {
+	switch {
+	case seconds == 1:
+		return "one second"
+	case seconds < 120:
+		return fmt.Sprintf("%d seconds", seconds)
+	}
+	return fmt.Sprintf("%d minutes", (seconds+59)/60)
 }
 
 func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }

@@ -10,21 +10,31 @@ import (
 
 // rateGuard slows every caller of one client after a 429.
 type rateGuard struct {
-	mu    sync.Mutex
-	until time.Time
+	mu      sync.Mutex
+	until   time.Time // as plex.tv has asked
+	guessed time.Time // where it named no time
+	since   time.Time // when it was guessed last
 }
 
-// slow holds requests back for d, half a minute at most, so that a hostile
-// header parks nobody.
+// slow holds requests back for d, for half a minute at most: a hostile header must
+// not stop the program. Where d is 0, plex.tv has named no time.
 func (g *rateGuard) slow(d time.Duration) {
-	if d <= 0 {
-		d = defaultSlow
-	}
-	until := time.Now().Add(min(d, waitLimit))
+	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if until.After(g.until) {
+	if d <= 0 {
+		g.since, g.guessed = now, now.Add(defaultSlow)
+	} else if until := now.Add(min(d, waitLimit)); until.After(g.until) {
 		g.until = until
+	}
+}
+
+// answered ends a guess: plex.tv has taken a request that was sent after it.
+func (g *rateGuard) answered(sent time.Time) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if sent.After(g.since) {
+		g.guessed = time.Time{}
 	}
 }
 
@@ -32,17 +42,20 @@ func (g *rateGuard) slow(d time.Duration) {
 func (g *rateGuard) clear() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	if g.guessed.After(g.until) {
+		return g.guessed
+	}
 	return g.until
 }
 
-// wait waits for that moment, as a part of the waiting that a call may do. If
-// ctx ends before, it says at once why.
+// wait waits until the guard lets q through. Where that takes longer than a call
+// may wait, or than ctx lasts, it says at once for how long.
 func (g *rateGuard) wait(ctx context.Context, q *call) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("plexauth: %s: %w", q.op, err)
 	}
 	d := time.Until(g.clear())
-	if end, ok := ctx.Deadline(); ok && d > 0 && time.Until(end) <= d {
+	if end, ok := ctx.Deadline(); d > askedWait || ok && d > 0 && time.Until(end) <= d {
 		return &Error{Op: q.op, where: "plex.tv", StatusCode: http.StatusTooManyRequests, Message: "it asked to slow down a moment ago", is: ErrRateLimited, RetryAfter: d}
 	}
 	q.waited += max(d, 0)

@@ -1,0 +1,245 @@
+package plexauth_test
+
+import (
+	"context"
+	"crypto/tls"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// http2Way leads to the fake by HTTP/2, over connections that can die in silence.
+type http2Way struct {
+	accept chan net.Conn
+	over   chan struct{}
+
+	mu    sync.Mutex
+	conns []*mortal
+}
+
+// mortal is a connection of which, once it is dead, nothing is heard any more.
+type mortal struct {
+	net.Conn
+	mu           sync.Mutex
+	dead, closed bool
+}
+
+func (c *mortal) state() (dead, closed bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.dead, c.closed
+}
+
+func (c *mortal) Write(b []byte) (int, error) {
+	if dead, _ := c.state(); dead {
+		return len(b), nil
+	}
+	return c.Conn.Write(b)
+}
+
+func (c *mortal) Close() error {
+	c.mu.Lock()
+	c.closed = true
+	c.mu.Unlock()
+	return c.Conn.Close()
+}
+
+func (w *http2Way) Accept() (net.Conn, error) {
+	select {
+	case c := <-w.accept:
+		return c, nil
+	case <-w.over:
+		return nil, net.ErrClosed
+	}
+}
+
+func (w *http2Way) Close() error   { return nil }
+func (w *http2Way) Addr() net.Addr { return &net.TCPAddr{} }
+
+func (w *http2Way) dial(context.Context, string, string) (net.Conn, error) {
+	near, far := net.Pipe()
+	c := &mortal{Conn: near}
+	w.mu.Lock()
+	w.conns = append(w.conns, c)
+	w.mu.Unlock()
+	w.accept <- far
+	return c, nil
+}
+
+// die silences all connections that there are.
+func (w *http2Way) die() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range w.conns {
+		c.mu.Lock()
+		c.dead = true
+		c.mu.Unlock()
+	}
+}
+
+func (w *http2Way) count() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return len(w.conns)
+}
+
+// overHTTP2 runs f in a bubble, with a transport that speaks HTTP/2 to the fake.
+func overHTTP2(t *testing.T, f func(t *testing.T, w *world, way *http2Way, rt *http.Transport)) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		way := &http2Way{accept: make(chan net.Conn), over: make(chan struct{})}
+		conf := w.plex.TLSConfig()
+		conf.NextProtos = []string{"h2"}
+		server := &http.Server{Handler: w.plex.Handler(), ErrorLog: log.New(io.Discard, "", 0)}
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = server.Serve(tls.NewListener(way, conf)) })
+		rt := w.plex.Transport()
+		rt.DialContext, rt.ForceAttemptHTTP2 = way.dial, true
+		defer func() {
+			close(way.over)
+			server.Close()
+			rt.CloseIdleConnections()
+			time.Sleep(2 * time.Minute) // in which what is idle is closed
+			for _, c := range way.conns {
+				c.Close()
+			}
+			serving.Wait()
+		}()
+		f(t, w, way, rt)
+	})
+}
+
+// A request that gets no answer over an HTTP/2 connection lets the next one leave by
+// another, no matter what limits the attempt. The caller's connection is left alone.
+func TestConnectionThatDied(t *testing.T) {
+	for name, ask := range map[string]func(ctx context.Context, p *plexauth.PlexAuth) error{
+		"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Verify(ctx)) },
+		"Verify in five seconds": func(ctx context.Context, p *plexauth.PlexAuth) error {
+			short, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			if _, err := p.Verify(short); err == nil {
+				return nil
+			}
+			return second(p.Verify(ctx))
+		},
+		"HomeUsers": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.HomeUsers(ctx)) },
+		"Start, and again": func(ctx context.Context, p *plexauth.PlexAuth) error {
+			if _, err := p.Start(ctx, plexauth.PinOptions{}); err == nil {
+				return nil
+			}
+			return second(p.Start(ctx, plexauth.PinOptions{}))
+		},
+		"SignOut": func(ctx context.Context, p *plexauth.PlexAuth) error {
+			_, _ = p.SignOut(ctx)
+			return second(p.Start(ctx, plexauth.PinOptions{}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			overHTTP2(t, func(t *testing.T, w *world, way *http2Way, rt *http.Transport) {
+				w.signInNow(t)
+				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: rt} })
+				require.NoError(t, second(p.Verify(t.Context())))
+				require.Equal(t, 1, way.count())
+				way.die()
+				began := time.Now()
+				require.NoError(t, ask(t.Context(), p))
+				assert.Less(t, time.Since(began), 12*time.Second)
+				for range 5 { // and the new one is kept
+					require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{Strong: true})))
+					require.NoError(t, p.Cancel(t.Context()))
+				}
+				assert.Equal(t, 2, way.count())
+				_, closed := way.conns[0].state()
+				assert.False(t, closed, "the caller's connection is the caller's")
+
+				way.die() // this one, too
+				_, _ = p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{})))
+				assert.Equal(t, 3, way.count())
+			})
+		})
+	}
+}
+
+// G5, G8: a login whose connection dies while it waits is finished over a new one.
+func TestWaitOverAConnectionThatDied(t *testing.T) {
+	overHTTP2(t, func(t *testing.T, w *world, way *http2Way, rt *http.Transport) {
+		w.replicas = true // the look that was lost may arrive
+		hc := &http.Client{Transport: rt}
+		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = hc })
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		began := time.Now()
+		for i := range 2 {
+			time.AfterFunc(time.Duration(i)*time.Minute+2500*time.Millisecond, way.die)
+		}
+		time.AfterFunc(61*time.Second+500*time.Millisecond, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
+		require.NoError(t, second(p.Wait(t.Context())))
+		assert.Less(t, time.Since(began), 80*time.Second)
+		assert.LessOrEqual(t, way.count(), 3)
+
+		// Another transport of the caller's is used as soon as it is there.
+		var by int
+		hc.Transport = roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			by++
+			return w.plex.Client().Transport.RoundTrip(r)
+		})
+		require.NoError(t, second(p.Verify(t.Context())))
+		assert.Equal(t, 1, by)
+	})
+}
+
+// G8: plex.tv answers every look late. Each look that was given up has the next one
+// wait longer, up to half a minute.
+func TestLateAnswersToLooks(t *testing.T) {
+	for delay, want := range map[time.Duration]time.Duration{
+		9 * time.Second:  15 * time.Second,
+		12 * time.Second: 30 * time.Second,
+		25 * time.Second: 70 * time.Second,
+	} {
+		for name, options := range map[string]func(*plexauth.Options){"long-lived": func(*plexauth.Options) {}, "device key": deviceKey} {
+			t.Run(name+" "+delay.String(), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t, options)
+					w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Times: -1, Delay: delay})
+					began := time.Now()
+					s, err := w.Login(t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, w.alice) })
+					require.NoError(t, err)
+					assert.True(t, s.Connected)
+					assert.LessOrEqual(t, time.Since(began), want)
+				})
+			})
+		}
+	}
+}
+
+// The caller's own limit stays one, also where looks are slow.
+func TestLateAnswersAndTheCallersLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		client := w.plex.Client()
+		client.Timeout = 4 * time.Second
+		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = client })
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		w.plex.Inject(plextest.Fault{Method: "GET", Hang: true, Times: -1})
+		for range 4 {
+			time.Sleep(time.Minute)
+			began := time.Now()
+			_, err = p.Finish(t.Context())
+			require.ErrorIs(t, err, plexauth.ErrUnavailable)
+			assert.Equal(t, 4*time.Second, time.Since(began))
+		}
+	})
+}
