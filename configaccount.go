@@ -154,11 +154,30 @@ func (b *profile) retires(clientID string) bool {
 	return false
 }
 
-// rejected reports whether plex.tv is known to have rejected the very token
-// that is stored now.
+// rejected reports whether the token that is stored now is known to be no good:
+// plex.tv has rejected it, or no request can carry it.
 func (b *profile) rejected() bool {
 	mark := b.text("_rejected")
-	return mark != "" && mark == fingerprint(b.accountToken())
+	return mark != "" && mark == fingerprint(b.accountToken()) || b.damaged()
+}
+
+// damaged reports whether no request can carry the token that is stored.
+func (b *profile) damaged() bool {
+	t := b.accountToken()
+	return !t.IsZero() && !usableToken(t.Secret())
+}
+
+// unusable returns why the profile's token is not to be sent, nil where it may be.
+func (b *profile) unusable() error {
+	switch {
+	case b.accountToken().IsZero():
+		return ErrNotConnected
+	case b.damaged():
+		return errDamagedToken
+	case b.rejected():
+		return ErrTokenRejected
+	}
+	return nil
 }
 
 func (b *profile) setRejected() { b.setText("_rejected", fingerprint(b.accountToken())) }

@@ -40,6 +40,9 @@ func (b *profile) pending() *pendingPIN {
 	if v.id <= 0 {
 		return nil
 	}
+	if !usableToken(v.token.Secret()) { // absent, or damaged: the next look brings it
+		v.token = Token{}
+	}
 	if !usableID(v.clientID) {
 		v.clientID = b.longLivedID()
 	}

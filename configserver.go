@@ -40,7 +40,7 @@ func (b *profile) server() savedServer {
 		s.confirmed = s.machineID != "" && sameServer(answered.url, s.url)
 	}
 	t, at := b.token("pms_token"), b.text("pms_token_server")
-	if isJWT(t.Secret()) { // some program took it for the server's
+	if isJWT(t.Secret()) || !usableToken(t.Secret()) { // a program took it for the server's, or has damaged it
 		t = Token{}
 	}
 	s.held = !t.IsZero()
@@ -48,7 +48,7 @@ func (b *profile) server() savedServer {
 	if s.bound || at == "" && s.confirmed {
 		s.token = t
 	}
-	if account := b.accountToken(); s.token.IsZero() && b.takesJWT(s.machineID, s.url) && isJWT(account.Secret()) {
+	if account := b.accountToken(); s.token.IsZero() && b.takesJWT(s.machineID, s.url) && isJWT(account.Secret()) && !b.damaged() {
 		s.token = account
 	}
 	at = cmp.Or(at, answered.url)

@@ -8,8 +8,12 @@ import (
 	"fmt"
 )
 
-// ErrNotConnected means that the profile holds no token.
+// ErrNotConnected means that the profile holds no token, or a damaged one that no
+// request can carry.
 var ErrNotConnected = errors.New("plexauth: not connected to Plex, sign in first")
+
+// errDamagedToken is ErrNotConnected for what stands in the place of a token.
+var errDamagedToken = fmt.Errorf("%w: the stored token is damaged and no request can carry it", ErrNotConnected)
 
 // Token returns the account token, good for a request to plex.tv now. A JWT is
 // renewed first if it is due: for 800 ms at most, where the old one
@@ -30,12 +34,8 @@ func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 	if err != nil {
 		return Token{}, "", err
 	}
-	t := b.accountToken()
-	switch {
-	case t.IsZero():
-		return Token{}, "", ErrNotConnected
-	case b.rejected():
-		return Token{}, "", ErrTokenRejected
+	if err := b.unusable(); err != nil {
+		return Token{}, "", err
 	}
 	renewed, err := p.freshen(ctx, p.lifeOf(b))
 	if err != nil {
@@ -51,10 +51,10 @@ func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
 			return Token{}, "", err
 		}
 	}
-	if t = b.accountToken(); t.IsZero() {
-		return Token{}, "", ErrNotConnected
+	if err := b.unusable(); err != nil { // it is another one now
+		return Token{}, "", err
 	}
-	return t, b.clientID(), nil
+	return b.accountToken(), b.clientID(), nil
 }
 
 // ensureClientID makes the store's identifier if it has none, and returns the

@@ -46,9 +46,9 @@ func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
 	if err != nil {
 		return p.blank(), err
 	}
+	err = b.unusable()
 	switch l := p.lifeOf(b); {
-	case b.rejected():
-		err = ErrTokenRejected
+	case err != nil:
 	case l.err != nil:
 		err = l.err
 	case l.renewable():
@@ -256,7 +256,7 @@ func (p *PlexAuth) lease(ctx context.Context, t Token, u urgency) (l *life, unti
 			case !found.token.Equal(t):
 				return nil
 			case b.rejected():
-				return ErrTokenRejected
+				return b.unusable()
 			case found.err != nil:
 				return found.err
 			case !found.renewable():

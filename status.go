@@ -17,7 +17,7 @@ type Status struct {
 	ExpiresAt  time.Time // when the token expires; zero: it does not say
 	Scopes     []string  // that were asked for with a JWT
 	Pending    *Pin      // the PIN that waits for approval, nil where there is none
-	NeedsLogin bool      // only a new login helps: plex.tv rejected the token, its device key is damaged, or it is over and nothing renews it
+	NeedsLogin bool      // only a new login helps: plex.tv rejected the token, it or its device key is damaged, or it is over and nothing renews it
 }
 
 // MarshalJSON writes connected, label, user, expires_at (epoch seconds),

@@ -362,7 +362,7 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 		return nil, err
 	}
 	v := b.settings()
-	if v.ClientID == "" && !v.AccountToken.IsZero() { // a token that was put there by hand
+	if v.ClientID == "" && b.unusable() == nil { // a token that was put there by hand
 		if b, err = p.ensureClientID(ctx); err != nil {
 			return nil, err
 		}
@@ -372,12 +372,7 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 	if v.ClientID != "" {
 		s.identity = append(slices.Clip(s.identity), identityHeader{"X-Plex-Client-Identifier", [1]string{v.ClientID}})
 	}
-	switch {
-	case v.AccountToken.IsZero():
-		s.accountErr = ErrNotConnected
-	case b.rejected():
-		s.accountErr = ErrTokenRejected
-	default:
+	if s.accountErr = b.unusable(); s.accountErr == nil {
 		s.account = []string{v.AccountToken.Secret()}[:1:1]
 		s.life = p.lifeOf(b)
 		s.due = s.life.due()
@@ -385,16 +380,32 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 			s.due = s.life.over()
 		}
 	}
-	stray := v.ServerToken.IsZero() && isJWT(b.serverToken().Secret())
-	if u, err := url.Parse(v.ServerURL); err == nil && u.Host != "" && (stray || !v.ServerToken.IsZero()) {
-		s.serverOrigin = origin(u)
-		s.server = []string{v.ServerToken.Secret()}[:1:1]
-		s.insecure = !v.VerifySSL
-		s.serverJWT = isJWT(v.ServerToken.Secret())
-		if stray { // from a program that took it for the server's token
-			s.serverErr = fmt.Errorf("%w: what is saved for it is a JWT, which media servers do not take", ErrServerToken)
-		}
-	}
+	s.addServer(b, v)
 	p.sources.put(p.instance, s, generation)
 	return s, nil
+}
+
+// addServer adds what requests to the saved server get: its token, or why it has
+// none that could be sent.
+func (s *source) addServer(b *profile, v Settings) {
+	u, err := url.Parse(v.ServerURL)
+	if err != nil || u.Host == "" {
+		return
+	}
+	if v.ServerToken.IsZero() {
+		switch held := b.serverToken(); {
+		case held.IsZero():
+			return
+		case !usableToken(held.Secret()):
+			s.serverErr = fmt.Errorf("%w: the one that is saved is damaged and no request can carry it, Inspect gets another", ErrServerToken)
+		case isJWT(held.Secret()): // from a program that took it for the server's token
+			s.serverErr = fmt.Errorf("%w: what is saved for it is a JWT, which media servers do not take", ErrServerToken)
+		default: // another server's
+			return
+		}
+	}
+	s.serverOrigin = origin(u)
+	s.server = []string{v.ServerToken.Secret()}[:1:1]
+	s.insecure = !v.VerifySSL
+	s.serverJWT = isJWT(v.ServerToken.Secret())
 }

@@ -1,0 +1,152 @@
+package plexauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// damagedTokens are what no header can carry, or plex.tv has never given.
+func damagedTokens() map[string]string {
+	return map[string]string{
+		"a NUL": "TEST_abc\x00def", "a line break": "TEST_abc\r\nX-Evil: 1", "a tab": "TEST_abc\tdef", "DEL": "TEST_abc\x7f", "a space": "TEST_abc def",
+		"not ASCII": "TEST_äbc", "not UTF-8 once": "TEST_\ufffd", "far too long": "TEST_" + strings.Repeat("x", 5000),
+		"a JWT": "eyJhbGciOiJFZERTQSJ9.eyJ1c2VyIjp7ImlkIjoxfX0.x\x01y",
+	}
+}
+
+func withToken(t *testing.T, s plexauth.ConfigStore, key, token string) {
+	t.Helper()
+	require.NoError(t, s.Update(t.Context(), plexauth.Namespace, func(current jsonRaw) (jsonRaw, error) {
+		var doc map[string]any
+		if err := json.Unmarshal(current, &doc); err != nil {
+			return nil, err
+		}
+		doc[key] = token
+		return json.Marshal(doc)
+	}))
+}
+
+// G10: a stored token that no request can carry asks for a new login, by whatever
+// call, without a request and without a word on the network. A new login ends it.
+func TestDamagedToken(t *testing.T) {
+	for name, token := range damagedTokens() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signInNow(t)
+				withToken(t, w.store, "account_token", token)
+				p, n := w.open(t), len(w.plex.Requests())
+				s, err := p.Status(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.NeedsLogin)
+				assert.False(t, s.Connected)
+				for call, do := range map[string]func(ctx context.Context) error{
+					"Verify":       func(ctx context.Context) error { return second(p.Verify(ctx)) },
+					"Account":      func(ctx context.Context) error { return second(p.Account(ctx)) },
+					"Token":        func(ctx context.Context) error { return second(p.Token(ctx)) },
+					"Refresh":      func(ctx context.Context) error { return second(p.Refresh(ctx)) },
+					"UseDeviceKey": func(ctx context.Context) error { return second(p.UseDeviceKey(ctx)) },
+					"Servers":      func(ctx context.Context) error { return second(p.Servers(ctx)) },
+					"Inspect":      func(ctx context.Context) error { return second(p.Inspect(ctx)) },
+					"UseServer":    func(ctx context.Context) error { return second(p.UseServer(ctx, "m")) },
+					"HomeUsers":    func(ctx context.Context) error { return second(p.HomeUsers(ctx)) },
+					"SwitchHomeUser": func(ctx context.Context) error {
+						return second(p.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, ""))
+					},
+					"Transport": func(ctx context.Context) error {
+						return second((&http.Client{Transport: p.Transport(nil)}).Get("https://plex.tv/api/v2/user"))
+					},
+				} {
+					err := do(t.Context())
+					require.ErrorIs(t, err, plexauth.ErrNotConnected, call)
+					assert.NotErrorIs(t, err, plexauth.ErrUnavailable, call)
+					assert.Contains(t, err.Error(), "the stored token is damaged", call)
+					assert.Contains(t, err.Error(), "sign in", call)
+				}
+				s, err = p.Finish(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.NeedsLogin)
+				f := openPanel(t, p)
+				f.refused(f.do(http.MethodGet, "/servers", ""), http.StatusConflict, "not_connected")
+				assert.True(t, f.get("/status").Extra.NeedsLogin)
+				f.refused(f.do(http.MethodPost, "/inspect", "{}"), http.StatusConflict, "not_connected")
+				assert.Len(t, w.plex.Requests(), n, "plex.tv is left alone")
+
+				w.signIn(t, p, w.alice, plexauth.PinOptions{})
+				s, err = p.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.False(t, s.NeedsLogin)
+
+				withToken(t, w.store, "account_token", token)
+				n = len(w.plex.Requests())
+				s, err = p.SignOut(t.Context()) // there is nothing to revoke
+				require.NoError(t, err)
+				assert.False(t, s.NeedsLogin)
+				assert.Len(t, w.plex.Requests(), n)
+			})
+		})
+	}
+}
+
+// A server token that no request can carry is not sent, and Inspect replaces it.
+func TestDamagedServerToken(t *testing.T) {
+	for name, token := range damagedTokens() {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+				good, err := w.Inspect(t.Context())
+				require.NoError(t, err)
+				withToken(t, w.store, "pms_token", token)
+				p := w.open(t)
+				assert.True(t, mustSettings(t, p).ServerToken.IsZero())
+				c := &http.Client{Transport: p.Transport(nil)}
+				_, err = c.Get(good.ServerURL + "/library/sections")
+				require.ErrorIs(t, err, plexauth.ErrServerToken)
+				assert.NotErrorIs(t, err, plexauth.ErrUnavailable)
+				s, err := p.Inspect(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.ServerToken.Equal(good.ServerToken))
+				resp, err := c.Get(good.ServerURL + "/library/sections")
+				require.NoError(t, err)
+				assert.Equal(t, http.StatusOK, resp.StatusCode)
+				resp.Body.Close()
+			})
+		})
+	}
+}
+
+// A parked token that was damaged in the store is fetched by the next look.
+func TestDamagedParkedToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 500, Times: -1})
+		_, err = w.Finish(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		w.plex.ResetFaults()
+		doc := w.doc(t)
+		i := strings.Index(doc, "_pending_pin")
+		j := i + strings.Index(doc[i:], `"account_token":"`) + len(`"account_token":"`)
+		put(t, w.store, doc[:j]+`\u0000`+doc[j:])
+		s, err := w.open(t).Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		assert.NotContains(t, w.doc(t), `\u0000`)
+	})
+}
