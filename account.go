@@ -86,7 +86,7 @@ func (p *PlexAuth) adoptToken(ctx context.Context, t Token, clientID string, onc
 		}
 		var now uint64
 		again, dead := false, false
-		err = p.update(ctx, func(b *profile) error {
+		err = p.updateIfNeeded(ctx, func(b *profile) error {
 			again, dead, now = false, false, b.siblings()
 			switch {
 			case !b.accountToken().Equal(t):

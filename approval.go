@@ -92,16 +92,30 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 	if ctx.Err() != nil && err != nil && !errors.As(err, &e) { // nobody else's affair
 		return false, err
 	}
-	waits := errors.As(err, &e) && e.is != ErrTokenRejected || errors.As(err, new(unread))
+	waits := !decides(err) && errors.As(err, &e) || errors.As(err, new(unread))
 	if waits && time.Now().Before(l.deadline) {
 		p.disturbed(ctx, l, e, err)
 		l.postpone(sent, e, err)
+		if lasts(err) {
+			l.rest(refusalPace)
+		}
 		return false, err
 	}
 	if ctx.Err() != nil && err != nil {
 		return false, err
 	}
 	return p.ended(l, err)
+}
+
+// refusalPace is how often plex.tv is asked again what it has refused to tell. It
+// would answer the same, unless a person does something about it.
+const refusalPace = time.Minute
+
+// rest makes no look before a pause is over.
+func (l *login) rest(pause time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.next = time.Now().Add(jitter(pause))
 }
 
 // haste says how long an approved token may wait for what plex.tv does not tell yet.
@@ -114,38 +128,38 @@ const (
 )
 
 // settleParked reads the account of a parked token and promotes the token, or
-// drops it with [ErrAccountMismatch] or [ErrTokenRejected], which ends the login
-// for all who wait. Any other error leaves it parked.
+// drops it with [ErrAccountMismatch], [ErrTokenRejected] or, once it need not wait
+// any longer, with plex.tv's refusal to tell the account. That ends the login for
+// all who wait. Any other error leaves it parked.
 func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, h haste) (err error) {
 	defer func() {
 		if decides(err) {
 			p.endedPIN(v.id, err)
 		}
 	}()
-	for again := true; again; { // somebody may sign in meanwhile, and retire the token by that
+	waits := func() bool { return h == patient && time.Now().Before(v.expires) }
+	for again := true; again; { // another login may retire the token while its account is asked for
 		b, err := p.load(ctx)
 		if err != nil {
 			return unread{err}
 		}
-		t, a, err := p.whose(ctx, v, h == hurried)
-		if errors.Is(err, ErrTokenRejected) {
+		a := approval{pin: v, over: b.accountToken(), siblings: b.siblings()}
+		a.token, a.account, err = p.whose(ctx, v, h == hurried)
+		switch {
+		case errors.Is(err, ErrTokenRejected):
 			return p.dropRejected(ctx, v, err)
+		case lasts(err) && !isNotGenuine(err) && !waits():
+			return p.dropRefused(ctx, v, err)
+		case err != nil:
+			return err
 		}
-		unasked := false
-		if err == nil && !v.options.SwitchAccount && b.linked() && b.cloudID() == 0 {
-			err = p.whoseBefore(ctx, b, h == hurried)
-			switch {
-			case !lasts(err):
-			case a.wasMeant(0, b.username()):
-				err = nil
-			case h != patient || !time.Now().Before(v.expires):
-				unasked, err = true, nil
+		if !v.options.SwitchAccount && b.linked() && b.cloudID() == 0 {
+			a.before, err = p.whoseBefore(ctx, b, h == hurried)
+			if err != nil && !(a.before == untold && (a.account.wasMeant(b.claimedID(), b.username()) || !waits())) {
+				return err
 			}
 		}
-		if err == nil {
-			again, err = p.promote(ctx, v, t, a, b.siblings(), unasked)
-		}
-		if err != nil {
+		if again, err = p.promote(ctx, a); err != nil {
 			return err
 		}
 	}
@@ -171,34 +185,50 @@ func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t Token
 	return t, a, err
 }
 
+// before is what plex.tv says of the login that a parked token would replace.
+type before int
+
+const (
+	unasked before = iota
+	told           // whose it is, which is stored now
+	dead           // its token is not taken any more
+	untold         // it refuses to say whose it is
+)
+
 // whoseBefore finds out whose the login is that a parked token would replace, so
-// that another's is refused. A JWT tells it by itself where plex.tv does not. One
-// that plex.tv does not take any more is in nobody's way.
-func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) error {
+// that another's is refused. A JWT tells it by itself where plex.tv does not. The
+// error with untold is plex.tv's refusal.
+func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) (before, error) {
 	t := b.accountToken()
 	_, err := p.adoptToken(ctx, t, b.clientID(), once)
 	claims, _ := readClaims(t)
 	var e *Error
+	said := unasked
 	switch {
+	case err == nil:
+		return told, nil
 	case errors.Is(err, ErrTokenRejected):
 		if _, err = p.reject(ctx, t); errors.Is(err, ErrStore) { // it is not asked about again for that
 			p.warn(ctx, "the verdict on the token before was not saved", err)
-			return nil
+			err = nil
 		}
+		return dead, err
 	case lasts(err) && claims.account.ID > 0:
-		err = p.update(ctx, func(b *profile) error {
+		said, err = told, p.update(ctx, func(b *profile) error {
 			if b.accountToken().Equal(t) {
-				b.setCloudID(claims.account.ID)
+				b.adopt(&claims.account)
 			}
 			return nil
 		}, t)
 	case errors.Is(err, ErrTokenExpired), lasts(err) && errors.As(err, &e) && namesToken(e.Message):
-		return nil
+		return dead, nil
+	case lasts(err):
+		return untold, err
 	}
 	if errors.Is(err, ErrStore) {
-		return unread{err}
+		err = unread{err}
 	}
-	return err
+	return said, err
 }
 
 // lasts reports whether plex.tv would answer the same again.
@@ -226,78 +256,162 @@ func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected err
 	return errors.Join(rejected, err)
 }
 
-// promote makes a parked token the profile's, or drops it as another account's, which
-// it is taken for where nobody can say whose the login before is (unasked). Where the
-// tokens of the other profiles are not what they were when the account was asked for,
-// it does nothing and again is true.
-func (p *PlexAuth) promote(ctx context.Context, v *pendingPIN, t Token, a *Account, siblings uint64, unasked bool) (again bool, err error) {
-	mismatch, inherited := false, false
-	var replaced *revocation
-	err = p.saveToken(ctx, p.loginOf(v.id), v.token, func(b *profile) error {
-		again, mismatch, inherited, replaced = false, false, false, nil
-		now, err := b.stillPending(v.id, t, v.device, v.created)
-		if now == nil {
-			return err
-		}
-		if again = v.device == nil && b.siblings() != siblings; again {
-			return nil
-		}
-		linked := b.cloudID()
-		if another := linked != 0 && linked != a.ID || linked == 0 && unasked; another && !now.options.SwitchAccount {
-			mismatch = true
+// dropRefused drops a parked token of which plex.tv does not say whose it is, and
+// ends it there. The login before goes on.
+func (p *PlexAuth) dropRefused(ctx context.Context, v *pendingPIN, refusal error) error {
+	late, cancel := lasting(ctx, saveGrace)
+	defer cancel()
+	dropped := false
+	err := p.update(late, func(b *profile) error {
+		now := b.pending()
+		dropped = now != nil && now.id == v.id && now.token.Equal(v.token)
+		if dropped {
 			b.dropPending(v.id)
-			for _, other := range b.others() { // whose token this approval has retired
-				if v.device == nil && other.sameCredential(a.ID, v.clientID) {
-					other.succeed(t)
-					inherited = true
-				}
-			}
-			return nil
 		}
-		if old := b.life(); v.device != nil && old.renewable() && b.cloudID() == a.ID && old.device.clientID != v.clientID {
-			replaced = &revocation{old.token, old.device.clientID, old.device}
-		}
-		if b.cloudID() == 0 {
-			b.setAside()
-		}
-		if v.device != nil {
-			b.signInDevice(t, v.device, p.options.Scopes, p.client.clock.skew())
-		} else {
-			if b.cloudID() == a.ID {
-				b.succeed(t)
-			}
-			b.signIn(t, v.clientID)
-		}
-		b.adopt(a)
 		return nil
 	})
-	if err != nil || again {
-		return again, err
+	if err != nil {
+		return err
 	}
-	if mismatch {
-		if inherited {
-			p.info(ctx, "the token went to the profile of that account")
-		} else if err := p.client.revoke(ctx, t, v.clientID); err != nil {
-			p.warn(ctx, "the other account's token was dropped, but not revoked", err)
+	if dropped {
+		if err := p.revoke(ctx, revocation{v.token, v.clientID, v.device}); err != nil {
+			p.warn(ctx, "the approved token was dropped, but not revoked", err)
 		}
-		p.info(ctx, "login refused: another account than the one linked")
-		why := ""
-		if unasked {
-			why = " (plex.tv does not say whose the linked login is)"
-		}
-		return false, fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", ErrAccountMismatch, oneLine(a.name()), why)
+		p.info(ctx, "login ended: plex.tv does not say whose the approved token is")
 	}
-	p.logf(ctx, LevelSuccess, "token stored")
-	if replaced != nil { // it must not stay in the person's list
-		if err := p.revoke(ctx, *replaced); err != nil {
+	return refused{refusal}
+}
+
+// refused is plex.tv's refusal to tell the account of an approved token, which was
+// dropped for that.
+type refused struct{ error }
+
+func (e refused) Unwrap() error { return e.error }
+
+// approval is a parked token whose account is known, and what the decision on it
+// goes by.
+type approval struct {
+	pin      *pendingPIN
+	token    Token // the PIN's, or the JWT after it
+	account  *Account
+	over     Token  // the profile's own when the account was asked for
+	siblings uint64 // a hash of the other profiles' then
+	before   before // what was found out about over
+}
+
+// settlement is what became of an approval.
+type settlement struct {
+	again     bool // nothing: the tokens that it went by are others now
+	mismatch  bool // it is dropped, as another account's
+	inherited bool // but it went to other profiles of that account
+	promoted  bool
+	replaced  *revocation // the device that it replaces
+}
+
+// promote makes a parked token the profile's, or drops it as another account's.
+// again is true where nothing was done, because other tokens have come meanwhile.
+func (p *PlexAuth) promote(ctx context.Context, a approval) (again bool, err error) {
+	var done settlement
+	err = p.saveToken(ctx, p.loginOf(a.pin.id), a.pin.token, func(b *profile) (err error) {
+		done, err = a.settle(b, p.options.Scopes, p.client.clock.skew())
+		return err
+	})
+	switch {
+	case err != nil || done.again:
+		return done.again, err
+	case done.mismatch:
+		return false, p.refuse(ctx, a, done.inherited)
+	case done.promoted:
+		p.logf(ctx, LevelSuccess, "token stored")
+	}
+	if done.replaced != nil { // it must not stay in the person's list
+		if err := p.revoke(ctx, *done.replaced); err != nil {
 			p.warn(ctx, "the device that this login replaces was not signed out", err)
 		}
 	}
 	return false, nil
 }
 
+// settle carries the decision on an approval out in the profile.
+func (a approval) settle(b *profile, scopes []string, skew time.Duration) (done settlement, err error) {
+	v := a.pin
+	now, err := b.stillPending(v.id, a.token, v.device, v.created)
+	switch {
+	case now == nil:
+		return settlement{}, err
+	case fingerprint(b.accountToken()) != fingerprint(a.over), v.device == nil && b.siblings() != a.siblings:
+		return settlement{again: true}, nil
+	case !now.options.SwitchAccount && a.isAnothers(b):
+		b.dropPending(v.id)
+		return settlement{mismatch: true, inherited: a.bequeath(b)}, nil
+	}
+	done.promoted = true
+	same := b.cloudID() == a.account.ID
+	if b.cloudID() == 0 {
+		b.setAside()
+	}
+	if v.device == nil {
+		if same {
+			b.succeed(a.token)
+		}
+		b.signIn(a.token, v.clientID)
+	} else {
+		if old := b.life(); same && old.renewable() && old.device.clientID != v.clientID {
+			done.replaced = &revocation{old.token, old.device.clientID, old.device}
+		}
+		b.signInDevice(a.token, v.device, scopes, skew)
+	}
+	b.adopt(a.account)
+	return done, nil
+}
+
+// isAnothers reports whether the approval counts as another account's than the one
+// that is linked. Where plex.tv cannot or will not say whose the login before is,
+// the stored number and name decide, and what cannot be known is another's.
+func (a approval) isAnothers(b *profile) bool {
+	linked := b.cloudID()
+	switch {
+	case linked != 0:
+	case a.before == untold:
+		return !a.account.wasMeant(b.claimedID(), b.username())
+	case a.before == dead:
+		linked = b.claimedID()
+	}
+	return linked != 0 && linked != a.account.ID
+}
+
+// bequeath gives the token to the other profiles whose own was retired by the
+// approval.
+func (a approval) bequeath(b *profile) (inherited bool) {
+	if a.pin.device != nil {
+		return false
+	}
+	for _, other := range b.others() {
+		if other.sameCredential(a.account.ID, a.pin.clientID) {
+			other.succeed(a.token)
+			inherited = true
+		}
+	}
+	return inherited
+}
+
+// refuse is the end of an approval that was dropped as another account's.
+func (p *PlexAuth) refuse(ctx context.Context, a approval, inherited bool) error {
+	if inherited {
+		p.info(ctx, "the token went to the profile of that account")
+	} else if err := p.client.revoke(ctx, a.token, a.pin.clientID); err != nil {
+		p.warn(ctx, "the other account's token was dropped, but not revoked", err)
+	}
+	p.info(ctx, "login refused: another account than the one linked")
+	why := ""
+	if a.before == untold {
+		why = " (plex.tv does not say whose the linked login is)"
+	}
+	return fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", ErrAccountMismatch, oneLine(a.account.name()), why)
+}
+
 // decides reports whether settleParked has settled the token, one way or the
 // other.
 func decides(err error) bool {
-	return err == nil || errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected)
+	return err == nil || errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected) || errors.As(err, new(refused))
 }

@@ -241,11 +241,11 @@ func (b *profile) disconnect() {
 	if !b.exists() {
 		return
 	}
-	b.setText("account_token", "")
+	b.putToken(Token{}, false)
 	b.forgetAccount()
 	b.keepDeviceID()
 	b.endPending()
-	b.remove("_rejected", "_device", "_server_account")
+	b.remove("_device", "_server_account")
 }
 
 func (b *profile) settings() Settings {
@@ -255,9 +255,10 @@ func (b *profile) settings() Settings {
 	}
 	server := b.server()
 	s.ServerURL, s.MachineID, s.VerifySSL, s.ServerToken = server.url, server.machineID, server.verify, server.token
-	s.Username = b.text("username")
-	s.AccountID = b.text("account_id")
-	if id := b.cloudID(); id != 0 {
+	if !b.disowned() {
+		s.Username, s.AccountID = b.username(), b.numbered()
+	}
+	if id := b.claimedID(); id != 0 {
 		s.CloudAccountID = strconv.FormatInt(id, 10)
 	}
 	s.AccountToken = b.accountToken()
@@ -356,6 +357,19 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 		quoted = append(quoted, string(m[1]))
 	}
 	return newStoreError(err, quoted...)
+}
+
+// updateIfNeeded is update that leaves the store alone where edit would change
+// nothing: it may be read-only, and another program may hold its lock.
+func (p *PlexAuth) updateIfNeeded(ctx context.Context, edit func(*profile) error, secrets ...Token) error {
+	b, err := p.load(ctx)
+	if err != nil {
+		return err
+	}
+	if err := edit(b); err != nil || !b.changed {
+		return err
+	}
+	return p.update(ctx, edit, secrets...)
 }
 
 // secretFields finds what an error must not quote of a document, quotedFields

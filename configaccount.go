@@ -12,8 +12,13 @@ import (
 // accountToken is the token for plex.tv, zero where there is none.
 func (b *profile) accountToken() Token { return b.token("account_token") }
 
-// username is the name to show, "" where none is known.
-func (b *profile) username() string { return b.text("username") }
+// username is the name to show, "" where none is known for the present token.
+func (b *profile) username() string {
+	if b.disowned() {
+		return ""
+	}
+	return b.text("username")
+}
 
 // clientID is the identifier that the profile's token was made under: the
 // device's own, if it is a device's token.
@@ -73,22 +78,72 @@ func (b *profile) setClientID(id string) {
 func usableID(id string) bool { return id != "" && headerSafe(id) == id }
 
 // cloudID is plex.tv's number of the linked account, 0 where none is known.
+//
+// The stored number names by a hash the token that it was found out for, so that
+// it is not believed of a token that another program has put in its place. A
+// number without this note, as CrossWatch and older versions write it, is to be
+// asked for again; it counts where nobody can be asked, because the token is gone
+// or dead.
 func (b *profile) cloudID() int64 {
-	if b.block == nil {
-		return 0
+	id, boundTo := b.notedAccount()
+	t := b.accountToken()
+	if id == 0 || t.IsZero() || boundTo == fingerprint(t) {
+		return id
 	}
-	if cloud, err := ordered.Parse(b.block.Get("_cloud")); err == nil {
-		return integer(cloud.Get("account_id"))
+	if c, _ := readClaims(t); c.account.ID != 0 { // a JWT names its account itself
+		if c.account.ID != id {
+			return 0
+		}
+		return id
+	}
+	if boundTo == "" && b.rejected() {
+		return id
 	}
 	return 0
 }
 
+// notedAccount returns the stored number as it is, and the fingerprint of the
+// token that it was found out for.
+func (b *profile) notedAccount() (id int64, boundTo string) {
+	if b.block == nil {
+		return 0, ""
+	}
+	cloud, err := ordered.Parse(b.block.Get("_cloud"))
+	if err != nil {
+		return 0, ""
+	}
+	return integer(cloud.Get("account_id")), text(cloud.Get("bound_to"))
+}
+
+// claimedID is the stored number where nothing speaks against it, 0 where it is
+// another token's.
+func (b *profile) claimedID() int64 {
+	if b.disowned() {
+		return 0
+	}
+	id, _ := b.notedAccount()
+	return id
+}
+
+// disowned reports whether what is stored of the account is about another token
+// than the one that is there now: another program has replaced it.
+func (b *profile) disowned() bool {
+	id, boundTo := b.notedAccount()
+	if id == 0 || b.cloudID() != 0 {
+		return false
+	}
+	c, _ := readClaims(b.accountToken())
+	return boundTo != "" || c.account.ID != 0
+}
+
+// setCloudID notes whose the profile's token is.
 func (b *profile) setCloudID(id int64) {
 	cloud, err := ordered.Parse(b.block.Get("_cloud"))
 	if err != nil {
 		cloud = &ordered.Object{}
 	}
 	cloud.Set("account_id", ordered.Int(id))
+	cloud.Set("bound_to", ordered.String(fingerprint(b.accountToken())))
 	b.set("_cloud", cloud.Bytes())
 }
 
@@ -191,12 +246,23 @@ func fingerprint(t Token) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// signIn replaces the profile's account token.
+// putToken is the only way in for an account token. What is known of the token
+// before ends with it, but for its account where t is a successor.
+func (b *profile) putToken(t Token, successor bool) {
+	account := b.cloudID() // by what is known of the token before
+	b.setText("account_token", t.Secret())
+	b.remove("_rejected")
+	if successor && account != 0 && b.cloudID() != account {
+		b.setCloudID(account)
+	}
+}
+
+// signIn replaces the profile's account token and its identifier by those of a
+// login that has just been approved.
 func (b *profile) signIn(t Token, clientID string) {
 	b.setClientID(clientID)
-	b.setText("account_token", t.Secret())
+	b.putToken(t, false)
 	b.endPending()
-	b.remove("_rejected")
 }
 
 // accountFields are those that belong to the account, and not to the profile.
@@ -213,11 +279,12 @@ func (b *profile) forgetAccount() {
 // setAside puts what belongs to the account away before a new token is saved of
 // which it is not known yet whose it is. adopt takes it out again, or drops it.
 func (b *profile) setAside() {
-	if b.accountToken().IsZero() {
+	account, _ := b.notedAccount() // whose what is put away is, whatever the token
+	if b.accountToken().IsZero() && account == 0 {
 		return
 	}
 	was := &ordered.Object{}
-	was.Set("cloud_account_id", ordered.Int(b.cloudID()))
+	was.Set("cloud_account_id", ordered.Int(account))
 	was.Set("pms_token_server", ordered.String(b.text("pms_token_server")))
 	was.Set("retired", ordered.Bool(b.serverToken().Equal(b.accountToken())))
 	for _, key := range accountFields {
@@ -274,7 +341,7 @@ func (a *Account) wasMeant(id int64, username string) bool {
 // adopt notes whose token the profile holds, and gives the token to every
 // other profile of that account and identifier: theirs was retired by it.
 func (b *profile) adopt(a *Account) {
-	if id := b.cloudID(); id != 0 && id != a.ID {
+	if id, _ := b.notedAccount(); id != 0 && id != a.ID {
 		b.forgetAccount()
 	}
 	if was := b.aside(); was != nil {
@@ -304,8 +371,7 @@ func (b *profile) succeed(t Token) {
 	if b.serverToken().Equal(b.accountToken()) {
 		b.setText("pms_token", t.Secret())
 	}
-	b.setText("account_token", t.Secret())
-	b.remove("_rejected")
+	b.putToken(t, true)
 }
 
 // useHomeUser lets a user of the account's Plex Home be the one that is meant. own

@@ -102,12 +102,14 @@ func (b *profile) dropDevice(clientID string) {
 	}
 }
 
-// bind makes t, which the device got with these scopes, the profile's token.
-func (b *profile) bind(t Token, scopes []string, skew time.Duration) {
-	o := b.deviceBlock()
-	if o == nil {
-		return
+// bind makes a device's key, identifier and token the profile's, all at once: none
+// of them is any use with another's. scopes are those that t was got with.
+// successor tells that t is of the account that the token before it was.
+func (b *profile) bind(t Token, d *device, scopes []string, skew time.Duration, successor bool) {
+	if o := b.deviceBlock(); o == nil || text(o.Get("kid")) != d.kid || text(o.Get("client_id")) != d.clientID {
+		b.setDevice(d)
 	}
+	o := b.deviceBlock()
 	o.Delete("scope")
 	o.Delete("clock_skew")
 	o.Delete("leased_until_ms")
@@ -119,24 +121,19 @@ func (b *profile) bind(t Token, scopes []string, skew time.Duration) {
 		o.Set("clock_skew", ordered.Int(int64(skew/time.Second)))
 	}
 	b.set("_device", o.Bytes())
-	b.setText("account_token", t.Secret())
-	b.remove("_rejected")
+	b.putToken(t, successor)
 }
 
-// bindMoved makes a long-lived token one that the device's key renews, or undoes
-// that.
-func (b *profile) bindMoved(t Token, yes bool, skew time.Duration) {
-	if yes {
-		b.bind(t, nil, skew)
-	} else if o := b.deviceBlock(); o != nil && o.Delete("bound_to") {
+// unbind undoes bind for a long-lived token that plex.tv has not exchanged.
+func (b *profile) unbind(d *device) {
+	if o := b.deviceBlock(); o != nil && text(o.Get("kid")) == d.kid && o.Delete("bound_to") {
 		b.set("_device", o.Bytes())
 	}
 }
 
 // signInDevice replaces the profile's account token by a device's.
 func (b *profile) signInDevice(t Token, d *device, scopes []string, skew time.Duration) {
-	b.setDevice(d)
-	b.bind(t, scopes, skew)
+	b.bind(t, d, scopes, skew, false)
 	b.endPending()
 }
 
@@ -165,7 +162,7 @@ func (b *profile) movedOver(clientID string) bool {
 // account's JWT as its token, at this very address.
 func (b *profile) takesJWT(machineID, address string) bool {
 	machine, at, ok := strings.Cut(b.text("_jwt_server"), " ")
-	return ok && machineID != "" && machine == machineID && address != "" && sameServer(at, address)
+	return ok && !b.disowned() && machineID != "" && machine == machineID && address != "" && sameServer(at, address)
 }
 
 func (b *profile) setTakesJWT(machineID, address string, takes bool) {

@@ -101,8 +101,12 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 		}
 		bind := func(yes bool) error {
 			return p.update(ctx, func(b *profile) error {
-				if b.accountToken().Equal(t) {
-					b.bindMoved(t, yes, p.client.clock.skew())
+				switch {
+				case !b.accountToken().Equal(t):
+				case yes:
+					b.bind(t, d, nil, p.client.clock.skew(), true)
+				default:
+					b.unbind(d)
 				}
 				return nil
 			}, t)

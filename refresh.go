@@ -328,7 +328,7 @@ func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t Token) error {
 		if !isJWT(l.token.Secret()) && b.serverToken().Equal(l.token) { // it has ended
 			b.forgetServerToken()
 		}
-		b.bind(t, p.scopes(l), p.client.clock.skew())
+		b.bind(t, l.device, p.scopes(l), p.client.clock.skew(), true)
 		return nil
 	})
 }

@@ -1,0 +1,192 @@
+package plexauth_test
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// clobber does what another program's login does to alice's profile: it writes u's
+// token, and nothing else. marked tells whether the number beside it names the
+// token that it was found out for, as an older version does not.
+func (w *world) clobber(t *testing.T, u *plextest.User, marked bool) (token string) {
+	t.Helper()
+	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+	doc := w.stored(t)
+	token = w.plex.IssueToken(u, mustSettings(t, w.PlexAuth).ClientID)
+	doc["account_token"] = token
+	if !marked {
+		doc["_cloud"] = map[string]any{"account_id": w.alice.ID}
+	}
+	raw, err := json.Marshal(doc)
+	require.NoError(t, err)
+	put(t, w.store, string(raw))
+	time.Sleep(time.Minute)
+	return token
+}
+
+// G22, G23: what was found out about one token is not believed of another that a
+// program has put in its place. The token is that of whoever plex.tv says.
+func TestFactsNameTheirToken(t *testing.T) {
+	for _, marked := range []bool{true, false} {
+		for name, f := range map[string]func(t *testing.T, w *world, bobs string){
+			"a sibling's login leaves it": func(t *testing.T, w *world, bobs string) {
+				w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
+				assert.Equal(t, bobs, mustSettings(t, w.PlexAuth).AccountToken.Secret())
+			},
+			"a sibling's sign-out leaves it": func(t *testing.T, w *world, bobs string) {
+				w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
+				_, err := w.Instance("second").SignOut(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, bobs, mustSettings(t, w.PlexAuth).AccountToken.Secret())
+			},
+			"its owner signs in again": func(t *testing.T, w *world, _ string) {
+				w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
+				assert.Equal(t, "bob", mustSettings(t, w.PlexAuth).Username)
+			},
+			"its owner gets a device key": func(t *testing.T, w *world, _ string) {
+				w.signIn(t, w.open(t, func(o *plexauth.Options) { o.DeviceKey = true }), w.bob, plexauth.PinOptions{})
+				assert.Equal(t, fmt.Sprint(w.bob.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
+			},
+			"the account before is another one": func(t *testing.T, w *world, bobs string) {
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				_, err = w.Wait(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+				assert.Equal(t, bobs, mustSettings(t, w.PlexAuth).AccountToken.Secret())
+			},
+			"Verify finds out": func(t *testing.T, w *world, _ string) {
+				s, err := w.Verify(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, "bob", s.User)
+				assert.Equal(t, fmt.Sprint(w.bob.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
+			},
+			"plex.tv does not answer before the login": func(t *testing.T, w *world, bobs string) {
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: http.StatusBadGateway, Times: 2})
+				w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
+				assert.Equal(t, bobs, mustSettings(t, w.PlexAuth).AccountToken.Secret())
+			},
+		} {
+			t.Run(fmt.Sprint(name, marked), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					bobs := w.clobber(t, w.bob, marked)
+					if marked { // and until then nothing is said about it
+						s, err := w.Status(t.Context())
+						require.NoError(t, err)
+						v := mustSettings(t, w.PlexAuth)
+						assert.Empty(t, s.User+v.Username+v.CloudAccountID+v.AccountID)
+					}
+					f(t, w, bobs)
+				})
+			})
+		}
+	}
+}
+
+// G22: an older version has not noted which token its number is about. Where that
+// token is dead, nobody can be asked, and the number counts.
+func TestNumberOfADeadToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.clobber(t, w.alice, false)
+		assert.Equal(t, fmt.Sprint(w.alice.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
+		w.plex.Revoke(w.alice)
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		assert.Equal(t, "alice", mustSettings(t, w.PlexAuth).Username)
+	})
+}
+
+// refusing answers by status and body whatever is asked about an account with a
+// token of its own list, and counts that.
+type refusing struct {
+	http.RoundTripper
+	tokens map[string]bool
+	status int
+	body   string
+	asked  int
+}
+
+func (s *refusing) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.URL.Path != "/api/v2/user" || !s.tokens[r.Header.Get("X-Plex-Token")] {
+		return s.RoundTripper.RoundTrip(r)
+	}
+	s.asked++
+	return &http.Response{
+		StatusCode: s.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(s.body)), Request: r,
+	}, nil
+}
+
+// G8, G22: an approved token of which plex.tv refuses to say whose it is waits for
+// the PIN's end, where it is asked about once a minute, and for nothing longer. It is
+// ended at plex.tv, and the login before goes on.
+func TestRefusedApproval(t *testing.T) {
+	for name, row := range map[string]struct {
+		status int
+		body   string
+		end    func(t *testing.T, w *world, p *plexauth.PlexAuth) error
+		most   int
+	}{
+		"Cancel": {403, `{"errors":[{"code":1009,"message":"no","status":403}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
+			return p.Cancel(t.Context())
+		}, 2},
+		"Start": {422, `{"errors":[{"code":1008,"message":"no","status":422}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
+			return second(p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true}))
+		}, 2},
+		"Wait": {401, `{"errors":[{"code":1029,"message":"no","status":401}]}`, func(t *testing.T, w *world, p *plexauth.PlexAuth) error {
+			_, err := p.Wait(t.Context())
+			var e *plexauth.Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, 1029, e.Code)
+			return nil
+		}, 17},
+		"Verify a day later": {404, `{"errors":[{"code":1002,"message":"no","status":404}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
+			time.Sleep(24 * time.Hour)
+			require.Error(t, second(p.Verify(t.Context())))
+			return nil
+		}, 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				time.Sleep(time.Minute)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+				id := mustSettings(t, w.PlexAuth).ClientID
+				bobs := w.plex.Token(w.bob, id)
+				s := &refusing{RoundTripper: w.plex.Client().Transport, tokens: map[string]bool{bobs: true}, status: row.status, body: row.body}
+				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: s} })
+				require.Error(t, second(p.Finish(t.Context())))
+				require.NoError(t, row.end(t, w, p))
+				assert.LessOrEqual(t, s.asked, row.most)
+				assert.Empty(t, w.plex.Token(w.bob, id), "it lives on at plex.tv")
+				st, err := p.Verify(t.Context())
+				if errors.Is(err, plexauth.ErrTokenRejected) {
+					t.Fatal("the login before is gone")
+				}
+				require.NoError(t, err)
+				assert.Equal(t, "alice", st.User)
+			})
+		})
+	}
+}
