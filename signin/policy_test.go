@@ -2,6 +2,7 @@ package signin_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http"
 	"testing"
@@ -83,6 +84,60 @@ func TestPolicies(t *testing.T) {
 		assert.Equal(t, http.StatusForbidden, w.signIn(h, w.bob).Code, "a friend no more")
 	})
 }
+
+// G21: whose the app's login is and what it owns are plex.tv's answers to one and the
+// same token, whatever number another program has left beside that, and also where
+// the token is replaced between the two questions. Where it never is the same, nobody
+// gets in.
+func TestPolicyAsksAboutOneToken(t *testing.T) {
+	for name, policy := range map[string]signin.Policy{"owner": signin.Owner, "home": signin.Home, "shared": signin.Shared} {
+		for _, how := range []string{"before", "meanwhile", "again and again"} {
+			t.Run(name+", "+how, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					eves := w.plex.IssueToken(w.eve, "app")
+					bobs := w.plex.IssueToken(w.bob, "app")
+					store := plexauth.NewMemoryStore()
+					write := func(token string) {
+						assert.NoError(t, store.Update(t.Context(), plexauth.Namespace, func(json.RawMessage) (json.RawMessage, error) {
+							return json.Marshal(map[string]any{"client_id": "app", "account_token": token, "username": "bob", "_cloud": map[string]any{"account_id": w.bob.ID}})
+						}))
+					}
+					write(bobs)
+					if how == "before" {
+						write(eves)
+					}
+					app, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: &http.Client{Transport: hook(func(r *http.Request) (*http.Response, error) {
+						old := r.Header.Get("X-Plex-Token")
+						switch {
+						case how == "before", r.URL.Path != "/api/v2/resources":
+						case old == bobs: // this question is about the new token already
+							write(eves)
+							r.Header.Set("X-Plex-Token", eves)
+						case how == "again and again":
+							write(bobs)
+						}
+						return w.plex.Client().Transport.RoundTrip(r)
+					})}})
+					require.NoError(t, err)
+					h := w.handler(func(_ *world, o *signin.Options) { o.Policy, o.Plex = policy, app })
+					w.signIn(h, w.bob) // who owns nothing
+					assert.Empty(t, w.came)
+					w.signIn(h, w.eve)
+					if how == "again and again" {
+						assert.Empty(t, w.came)
+					} else if assert.Len(t, w.came, 1) {
+						assert.Equal(t, w.eve.ID, w.came[0].ID)
+					}
+				})
+			})
+		}
+	}
+}
+
+type hook func(*http.Request) (*http.Response, error)
+
+func (f hook) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func unlinked(t *testing.T, w *world) *plexauth.PlexAuth {
 	t.Helper()
