@@ -356,7 +356,7 @@ func (a approval) settle(b *profile, scopes []string, skew time.Duration) (done 
 		}
 		b.signIn(a.token, v.clientID)
 	} else {
-		if old := b.life(); same && old.renewable() && old.device.clientID != v.clientID {
+		if old := b.life(); same && !b.rejected() && old.renewable() && old.device.clientID != v.clientID {
 			done.replaced = &revocation{old.token, old.device.clientID, old.device}
 		}
 		b.signInDevice(a.token, v.device, scopes, skew)

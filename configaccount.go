@@ -41,19 +41,30 @@ func (b *profile) longLivedID() string {
 }
 
 // ensureClientID returns the identifier for the next PIN, made and remembered
-// in the base block where there is none. want is the program's own, or "".
+// in the base block where there is none. want is the program's own, or "". An
+// identifier that another profile's device key has taken over is replaced; where the
+// default profile's own token lives under it, it stays there, and the next one stands
+// beside it.
 func (b *profile) ensureClientID(want string) string {
 	base := b.document.profile(defaultInstance)
 	id := base.text("client_id")
 	unfit := func(id string) bool { return !usableID(id) || b.movedOver(id) }
 	if unfit(id) {
-		if id = want; id == "" {
-			id = b.text("client_id")
+		next := want
+		for _, other := range []string{base.text("_next_client_id"), b.text("client_id"), newClientID()} {
+			if want == "" && unfit(next) {
+				next = other
+			}
 		}
-		if unfit(id) {
-			id = newClientID()
+		if unfit(next) {
+			next = newClientID()
 		}
-		base.setClientID(id)
+		if usableID(id) && !base.accountToken().IsZero() && !base.life().renewable() {
+			base.setText("_next_client_id", next)
+		} else {
+			base.setClientID(next)
+		}
+		id = next
 	}
 	if want != "" {
 		return want
@@ -73,6 +84,9 @@ func (b *profile) setClientID(id string) {
 		}
 	}
 	b.setText("client_id", id)
+	if b.id == defaultInstance {
+		b.remove("_next_client_id")
+	}
 }
 
 func usableID(id string) bool { return id != "" && headerSafe(id) == id }
@@ -199,10 +213,10 @@ func (b *profile) unknownLogins(retires string) (unknown []unknownLogin) {
 }
 
 // retires reports whether an approval under that identifier may end a token that this
-// profile or another one lives on.
+// profile or another one lives on, or has ended it: that may be why plex.tv rejects it.
 func (b *profile) retires(clientID string) bool {
 	for _, other := range append(b.others(), b) {
-		if !other.accountToken().IsZero() && !other.rejected() && (other == b || !other.life().renewable() && other.clientID() == clientID) {
+		if !other.accountToken().IsZero() && (other == b || !other.life().renewable() && other.clientID() == clientID) {
 			return true
 		}
 	}

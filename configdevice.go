@@ -41,37 +41,58 @@ func (b *profile) device() (*device, error) {
 	return readDevice(text(o.Get("client_id")), text(o.Get("kid")), NewToken(text(o.Get("secret"))))
 }
 
-// ensureDevice returns the device key for the next login, made and remembered
-// where there is none. The key of a login that works is not used for it, nor its
-// identifier: whoever approves the PIN would get the device. One that cannot be
-// read is left alone until that login has succeeded: the token beside it may
-// still work.
+// ensureDevice returns the device key for the next PIN, made and remembered where
+// there is none. Key and identifier are no other PIN's and no other token's:
+// whoever approves a PIN gets the device. Those of a dead login are used once more,
+// so that the person finds one device in the list. A key that cannot be read is left
+// alone until the login has succeeded, because the token beside it may still work.
 func (b *profile) ensureDevice() (*device, error) {
-	if v := b.pending(); v != nil && v.device != nil && v.token.IsZero() && time.Now().Before(v.expires) {
-		return v.device, nil
-	}
 	found, err := b.device()
 	o := b.deviceBlock()
-	works := found != nil && b.bound(o) && !b.rejected()
-	if found != nil && !works && (b.bound(o) || found.clientID != b.longLivedID()) {
-		return found, nil
-	}
-	var id string
+	bound := o != nil && b.bound(o)
 	switch {
 	case err != nil:
-		id = text(o.Get("client_id"))
-	case !works:
-		id = b.text("device_client_id")
+		id := text(o.Get("client_id"))
+		if v := b.pending(); !usableID(id) || v != nil && v.device != nil && v.clientID == id {
+			id = newClientID()
+		}
+		return newDevice(id)
+	case found != nil && bound && !b.rejected():
+		return newDevice(newClientID())
+	case found != nil && !b.asked(found.clientID) && (bound || found.clientID != b.longLivedID()):
+		return found, nil
 	}
-	if !usableID(id) || err == nil && id == b.longLivedID() {
+	id := b.text("device_client_id")
+	if found != nil || !usableID(id) || id == b.longLivedID() {
 		id = newClientID()
 	}
-	made, makeErr := newDevice(id)
-	if makeErr == nil && err == nil && !works {
+	made, err := newDevice(id)
+	if err == nil && !bound {
 		b.create()
 		b.setDevice(made)
 	}
-	return made, makeErr
+	return made, err
+}
+
+// asked reports whether a PIN was made under a device's identifier.
+func (b *profile) asked(clientID string) bool {
+	if v := b.pending(); v != nil && v.device != nil && v.clientID == clientID {
+		return true
+	}
+	o := b.deviceBlock()
+	if o == nil || text(o.Get("client_id")) != clientID {
+		return false
+	}
+	asked, _ := truth(o.Get("asked"))
+	return asked
+}
+
+// setAsked notes that a PIN was made with d.
+func (b *profile) setAsked(d *device) {
+	if o := b.deviceBlock(); o != nil && text(o.Get("client_id")) == d.clientID {
+		o.Set("asked", ordered.Bool(true))
+		b.set("_device", o.Bytes())
+	}
 }
 
 // setDevice gives the profile a key that has no token yet.
@@ -88,7 +109,7 @@ func (b *profile) setDevice(d *device) {
 // one is the same device's in the person's list.
 func (b *profile) keepDeviceID() {
 	if o := b.deviceBlock(); o != nil {
-		if id := text(o.Get("client_id")); usableID(id) && id != b.longLivedID() {
+		if id := text(o.Get("client_id")); usableID(id) && id != b.longLivedID() && !b.asked(id) {
 			b.setText("device_client_id", id)
 		}
 	}
@@ -110,6 +131,7 @@ func (b *profile) bind(t Token, d *device, scopes []string, skew time.Duration, 
 		b.setDevice(d)
 	}
 	o := b.deviceBlock()
+	o.Delete("asked")
 	o.Delete("scope")
 	o.Delete("clock_skew")
 	o.Delete("leased_until_ms")

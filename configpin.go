@@ -100,6 +100,7 @@ func (b *profile) setPending(v *pendingPIN) {
 	if v.device != nil {
 		o.Set("kid", ordered.String(v.device.kid))
 		o.Set("secret", ordered.String(v.device.secret.Secret()))
+		b.setAsked(v.device)
 	}
 	b.set("_pending_pin", o.Bytes())
 }

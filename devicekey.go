@@ -63,32 +63,7 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 	for again := true; ; again = false {
 		var d *device
 		err := p.update(ctx, func(b *profile) (err error) {
-			d = nil
-			now := b.accountToken()
-			switch {
-			case isJWT(now.Secret()) && b.life().renewable(): // another call got it
-				return nil
-			case !now.Equal(t):
-				return errors.New("plexauth: somebody has signed in anew meanwhile, nothing was changed")
-			}
-			if isJWT(t.Secret()) {
-				return errors.New("plexauth: the token is a JWT already, and its device key is not here")
-			}
-			for _, other := range b.others() {
-				if other.accountToken().Equal(t) {
-					return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
-				}
-				if v := other.pending(); v.lives() && v.device == nil && v.clientID == clientID { // its token would be the device's
-					return fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.id)
-				}
-			}
-			// A key that is there was made by a call that failed: it may be registered.
-			if d, err = b.device(); err == nil && d != nil && d.clientID == clientID && again {
-				return nil
-			}
-			if d, err = newDevice(clientID); err == nil {
-				b.setDevice(d)
-			}
+			d, err = b.keyFor(t, clientID, again)
 			return err
 		}, t)
 		if err != nil || d == nil {
@@ -101,12 +76,14 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 		}
 		bind := func(yes bool) error {
 			return p.update(ctx, func(b *profile) error {
-				switch {
-				case !b.accountToken().Equal(t):
-				case yes:
+				same := b.accountToken().Equal(t)
+				switch l := b.life(); {
+				case same && yes:
 					b.bind(t, d, nil, p.client.clock.skew(), true)
-				default:
+				case same:
 					b.unbind(d)
+				case yes && !(l.renewable() && l.device.kid == d.kid):
+					return errSignedInMeanwhile
 				}
 				return nil
 			}, t)
@@ -117,6 +94,13 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 		case err == nil:
 			if err := p.saveRenewed(ctx, &life{token: t, device: d}, renewed); err != nil {
 				return err
+			}
+			b, err := p.load(ctx)
+			if err != nil {
+				return err
+			}
+			if now := b.life(); !now.renewable() || now.device.kid != d.kid {
+				return errSignedInMeanwhile
 			}
 			p.info(ctx, "moved over to a device key")
 			return nil
@@ -134,6 +118,40 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 		}
 		return err
 	}
+}
+
+var errSignedInMeanwhile = errors.New("plexauth: another login was made during the move to a device key, and stands")
+
+// keyFor returns the key for the device of the long-lived token t, made and
+// remembered where there is none; nil where the profile has moved over already. A
+// key that is there was made by a call that failed, and may be registered: it is
+// taken where reuse allows it.
+func (b *profile) keyFor(t Token, clientID string, reuse bool) (*device, error) {
+	now := b.accountToken()
+	switch {
+	case isJWT(now.Secret()) && b.life().renewable():
+		return nil, nil
+	case !now.Equal(t):
+		return nil, errSignedInMeanwhile
+	case isJWT(t.Secret()):
+		return nil, errors.New("plexauth: the token is a JWT already, and its device key is not here")
+	}
+	for _, other := range b.others() {
+		if other.accountToken().Equal(t) {
+			return nil, fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
+		}
+		if v := other.pending(); v.lives() && v.device == nil && v.clientID == clientID { // its token would be the device's
+			return nil, fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.id)
+		}
+	}
+	if d, err := b.device(); reuse && err == nil && d != nil && d.clientID == clientID {
+		return d, nil
+	}
+	d, err := newDevice(clientID)
+	if err == nil {
+		b.setDevice(d)
+	}
+	return d, err
 }
 
 // register makes a device key known for the device that a long-lived token

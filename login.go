@@ -56,12 +56,12 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	}
 	changes, done := p.logins.read(p.instance)
 	defer done()
-	at, err := p.prepare(ctx)
+	at, err := p.prepare(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	found, clientID, key := at.pending, at.clientID, at.key
-	if found != nil && !found.answers(clientID, p.options.DeviceKey, o) {
+	if found != nil && !at.answers {
 		done, err := p.stopLooking(ctx)
 		if err != nil {
 			return nil, err
@@ -76,7 +76,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 		if err := p.makeWay(ctx, found, wanted); err != nil {
 			return nil, err
 		}
-	} else if found.answers(clientID, p.options.DeviceKey, o) {
+	} else if at.answers {
 		return p.takeOver(ctx, p.newPin(*found), changes, at.token)
 	}
 	p.learn(ctx, at.unknown)
@@ -99,6 +99,14 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	changes, done = p.logins.read(p.instance)
 	defer done()
 	pin, before, err := p.remember(ctx, pin, found)
+	if errors.Is(err, errKeyShared) {
+		if key, err = newDevice(newClientID()); err == nil {
+			pin, err = p.createPIN(ctx, key.clientID, key, o)
+		}
+		if err == nil {
+			pin, before, err = p.remember(ctx, pin, found)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -171,6 +179,7 @@ func (p *PlexAuth) warnIfExposed() {
 // outset is what a Start begins with.
 type outset struct {
 	pending  *pendingPIN
+	answers  bool   // pending is as good as the next PIN
 	token    Token  // that the profile has
 	clientID string // of the next PIN, and with Options.DeviceKey its key
 	key      *device
@@ -178,12 +187,19 @@ type outset struct {
 }
 
 // prepare finds that, and saves identifier and key before the first request.
-func (p *PlexAuth) prepare(ctx context.Context) (at outset, err error) {
+func (p *PlexAuth) prepare(ctx context.Context, o PinOptions) (at outset, err error) {
 	err = p.update(ctx, func(b *profile) (err error) {
 		at = outset{pending: b.pending(), token: b.accountToken()}
 		if !p.options.DeviceKey {
 			at.clientID = b.ensureClientID(p.options.ClientID)
-		} else if at.key, err = b.ensureDevice(); err == nil {
+		}
+		at.answers = at.pending.answers(at.clientID, p.options.DeviceKey, o)
+		if p.options.DeviceKey && at.answers {
+			at.clientID = at.pending.clientID
+		} else if p.options.DeviceKey {
+			if at.key, err = b.ensureDevice(); err != nil {
+				return err
+			}
 			at.clientID = at.key.clientID
 		}
 		at.unknown = b.unknownLogins(at.clientID)
@@ -217,6 +233,8 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (k
 			case v.answers(pin.clientID, pin.device != nil, pin.options) && (found == nil || v.id != found.id):
 				kept = p.newPin(*v)
 				return nil
+			case v != nil && v.device != nil && pin.device != nil && v.clientID == pin.clientID:
+				return errKeyShared
 			}
 			b.create()
 			b.setPending(&pendingPIN{
@@ -239,6 +257,9 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (k
 		return kept, before, nil
 	}
 }
+
+// errKeyShared says that another process has made a PIN with the same device key.
+var errKeyShared = errors.New("plexauth: another login has been begun with the same device key")
 
 // answers reports whether a pending PIN is as good as a new one. One that asks
 // for a JWT has a key and an identifier of its own.
@@ -376,10 +397,12 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 	}
 	if !v.token.IsZero() {
 		err := p.settleParked(ctx, v, hurried)
-		if decides(err) || errors.Is(err, ErrNoPendingPin) { // the latter where somebody else has just dropped it
+		if decides(err) || errors.Is(err, ErrNoPendingPin) { // the latter where another process has just dropped it
 			return nil
 		}
-		return err
+		if !isNotGenuine(err) {
+			return err
+		}
 	}
 	if err := p.dropPending(ctx, v.id); err != nil {
 		return err
