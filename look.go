@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/http"
 	"time"
 )
 
@@ -180,21 +181,31 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 // lastLook looks at a PIN that is about to be given up, if the approval would have
 // retired a token that a profile lives on: that must not be lost. It parks the
 // token and returns the PIN as it is then, nil where it is not pending any more. The
-// caller has the turn, and waits for a second at most; where plex.tv does not
-// answer, the PIN is given up all the same.
+// caller has the turn. Where plex.tv does not answer within four seconds, the PIN is
+// given up all the same.
 func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, error) {
 	b, err := p.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	now := b.pending()
-	if now == nil || now.id != v.id { // settled while the turn was waited for
+	switch {
+	case now == nil || now.id != v.id: // settled while the turn was waited for
 		return nil, nil
+	case !now.token.IsZero() || now.device != nil || !b.retires(now.clientID):
+		return now, nil
 	}
-	v = now
-	if !v.token.IsZero() || v.device != nil || !b.retires(v.clientID) ||
-		!time.Now().Before(v.expires) || p.client.guard.clear().After(time.Now()) {
-		return v, nil
+	now, _, err = p.fetchApproval(ctx, now)
+	return now, err
+}
+
+// fetchApproval looks at a PIN and parks the token of an approval that nobody has
+// looked at yet. It returns the PIN as it is then, nil where it is not pending any
+// more, and in unseen why plex.tv could not be asked. A look that fails is repeated
+// while there is time. The caller has the turn.
+func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendingPIN, unseen, err error) {
+	if !time.Now().Before(v.expires) {
+		return v, nil, nil
 	}
 	last, l := v.created, p.loginOf(v.id)
 	if l != nil {
@@ -208,28 +219,53 @@ func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, er
 	if end, ok := ctx.Deadline(); ok { // what comes after the look needs time, too
 		limit = min(limit, time.Until(end)/2-wait)
 	}
-	if limit <= 0 {
-		return v, nil
+	end := time.Now().Add(wait + limit)
+	unseen = tooLate("check PIN", "plex.tv", context.DeadlineExceeded)
+	for time.Now().Add(wait).Before(end) {
+		if pause := time.Until(p.client.guard.clear()); pause > 0 {
+			unseen = &Error{Op: "check PIN", where: "plex.tv", StatusCode: http.StatusTooManyRequests, is: ErrRateLimited, RetryAfter: pause}
+			break
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return nil, nil, fmt.Errorf("plexauth: %w", err)
+		}
+		reply, sent, err := p.lookUntil(ctx, end, v)
+		if l != nil {
+			p.noteLook(ctx, l, reply, sent, err)
+		}
+		var e *Error
+		switch {
+		case err == nil && reply.token.IsZero(), errors.Is(err, ErrPinExpired):
+			return v, nil, nil
+		case err == nil:
+			now, err = p.parkApproval(ctx, l, v.id, reply.token)
+			return now, nil, err
+		}
+		if unseen = err; !errors.As(err, &e) || !e.transient {
+			break
+		}
+		wait = max(0, time.Until(sent.Add(fresh)))
 	}
-	if err := sleep(ctx, wait); err != nil {
-		return nil, fmt.Errorf("plexauth: %w", err)
-	}
-	attempt, cancel := context.WithTimeout(ctx, limit)
+	return v, unseen, nil
+}
+
+// lookUntil makes one look, which ends at a time.
+func (p *PlexAuth) lookUntil(ctx context.Context, end time.Time, v *pendingPIN) (r pinReply, sent time.Time, err error) {
+	attempt, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	reply, sent, err := p.checkPIN(ctx, attempt, p.newPin(*v))
-	if l != nil {
-		p.noteLook(ctx, l, reply, sent, err)
-	}
-	if err != nil || reply.token.IsZero() {
-		return v, nil
-	}
-	err = p.saveToken(ctx, l, reply.token, func(b *profile) error {
-		if now = b.pending(); now == nil || now.id != v.id { // somebody else has dealt with it
+	return p.checkPIN(ctx, attempt, p.newPin(*v))
+}
+
+// parkApproval parks a token beside its PIN, and returns that as it is then; nil
+// where it is not pending any more. l may be nil.
+func (p *PlexAuth) parkApproval(ctx context.Context, l *login, id int64, t Token) (now *pendingPIN, err error) {
+	err = p.saveToken(ctx, l, t, func(b *profile) error {
+		if now = b.pending(); now == nil || now.id != id { // somebody else has dealt with it
 			now = nil
 			return nil
 		}
 		if now.token.IsZero() {
-			b.park(reply.token)
+			b.park(t)
 		}
 		now = b.pending()
 		return nil

@@ -324,6 +324,7 @@ func TestAddresses(t *testing.T) {
 		"GET https://plex.tv/api/v2/pins/{id}",
 		"GET https://plex.tv/api/v2/user",
 		"POST https://plex.tv/api/v2/pins?strong=true",
+		"GET https://plex.tv/api/v2/pins/{id}", // it may have been approved
 		"DELETE https://plex.tv/api/v2/users/signout",
 	}, got)
 }

@@ -39,9 +39,12 @@ func (p *PlexAuth) endWaiting(ctx context.Context) error {
 // SignOut is Disconnect for every profile that lives on the same token, and
 // then revokes the token at plex.tv. If plex.tv cannot be told, everything is
 // forgotten here all the same and the error says so ([ErrUnavailable],
-// [ErrRateLimited]); with one that matches [ErrStore] nothing is.
+// [ErrRateLimited]); with one that matches [ErrStore] nothing is. A login that is
+// pending may have been approved already: plex.tv is asked first, which takes four
+// seconds at most, and where it does not answer the error says so, too.
 func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	var gone []revocation
+	unseen := p.fetchApprovals(ctx)
 	err := p.update(ctx, func(b *profile) error {
 		gone = b.signOut()
 		return nil
@@ -54,12 +57,55 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	}
 	p.info(ctx, "signed out")
 	err = p.endWaiting(ctx)
+	if unseen != nil {
+		err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the login that was pending may have been approved, and its token live on at plex.tv: %w", inner{unseen}))
+	}
 	for _, r := range gone {
 		if revokeErr := p.revoke(ctx, r); revokeErr != nil {
 			err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the token may live on at plex.tv: %w", inner{revokeErr}))
 		}
 	}
 	return p.statusNow(ctx, err)
+}
+
+// fetchApprovals parks the tokens of approvals that nobody has looked at yet, for
+// SignOut to find and end them. It returns why plex.tv could not be asked.
+func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return nil // nothing is signed out then
+	}
+	for _, b := range append(b.signedOutWith(), b) {
+		v := b.pending()
+		if v == nil || !v.token.IsZero() {
+			continue
+		}
+		if err := p.Instance(b.id).fetchInTurn(ctx, v); err != nil {
+			unseen = err
+		}
+	}
+	return unseen
+}
+
+// fetchInTurn is fetchApproval for a caller who does not have the turn.
+func (p *PlexAuth) fetchInTurn(ctx context.Context, v *pendingPIN) (unseen error) {
+	done, err := p.stopLooking(ctx)
+	if err != nil {
+		return err
+	}
+	defer done(nil)
+	_, unseen, err = p.fetchApproval(ctx, v)
+	return errors.Join(unseen, err)
+}
+
+// signedOutWith are the other profiles that live on the same token.
+func (b *profile) signedOutWith() (others []*profile) {
+	for _, other := range b.others() {
+		if other.sameCredential(b.cloudID(), b.clientID()) || other.accountToken().Equal(b.accountToken()) {
+			others = append(others, other)
+		}
+	}
+	return others
 }
 
 // revocation is a token that is to be ended at plex.tv, and what it was made
@@ -78,16 +124,13 @@ func (b *profile) signOut() (gone []revocation) {
 			gone = append(gone, revocation{v.token, v.clientID, v.device})
 		}
 	}
-	t, clientID, account := b.accountToken(), b.clientID(), b.cloudID()
 	parked(b)
-	if !t.IsZero() && !b.rejected() {
-		gone = append(gone, revocation{t, clientID, b.life().device})
+	if t := b.accountToken(); !t.IsZero() && !b.rejected() {
+		gone = append(gone, revocation{t, b.clientID(), b.life().device})
 	}
-	for _, other := range b.others() {
-		if other.sameCredential(account, clientID) || other.accountToken().Equal(t) {
-			parked(other)
-			other.disconnect()
-		}
+	for _, other := range b.signedOutWith() {
+		parked(other)
+		other.disconnect()
 	}
 	b.disconnect()
 	return gone

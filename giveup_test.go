@@ -1,0 +1,107 @@
+package plexauth_test
+
+import (
+	"context"
+	"net/http"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// givingUp are the ways to end a login that waits.
+var givingUp = map[string]func(context.Context, *plexauth.PlexAuth) error{
+	"Cancel": func(ctx context.Context, p *plexauth.PlexAuth) error { return p.Cancel(ctx) },
+	"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
+		return second(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
+	},
+}
+
+// G8: an approval counts that comes to light when its login is given up, though
+// plex.tv was seen to reject the token before it, which it has ended, and though the
+// first looks fail.
+func TestGivenUpAfterARejection(t *testing.T) {
+	for name, giveUp := range givingUp {
+		for _, f := range []plextest.Fault{{}, {Reset: true}, {Status: 502, Body: "<html>", Times: 2}, {Status: 503}} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					time.Sleep(time.Minute)
+					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+					require.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrTokenRejected)
+					if f.Reset || f.Status != 0 {
+						f.Method, f.Path = http.MethodGet, "/api/v2/pins/*"
+						w.plex.Inject(f)
+					}
+					began := time.Now()
+					require.NoError(t, giveUp(t.Context(), w.PlexAuth))
+					assert.LessOrEqual(t, time.Since(began), 4*time.Second)
+					s, err := w.Verify(t.Context())
+					require.NoError(t, err)
+					assert.True(t, s.Connected)
+				})
+			})
+		}
+	}
+}
+
+// G8: SignOut ends also what was approved and never looked at, on this profile or on
+// one that lives on the same token, or says that it could not find out.
+func TestSignOutFetchesTheApproval(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		change  func(*plexauth.Options)
+		sibling bool
+		down    bool
+	}{
+		{name: "here"},
+		{name: "beside", sibling: true},
+		{name: "with a device key", change: deviceKey},
+		{name: "plex.tv is down", down: true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				id := mustSettings(t, w.PlexAuth).ClientID
+				p := w.PlexAuth
+				if row.change != nil {
+					p = w.open(t, row.change)
+				}
+				if row.sibling {
+					p = w.Instance("beside")
+					w.signIn(t, p, w.alice, plexauth.PinOptions{})
+				}
+				time.Sleep(time.Minute)
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				if row.down {
+					w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Status: 502, Times: -1})
+				}
+				began := time.Now()
+				s, err := w.SignOut(t.Context())
+				assert.LessOrEqual(t, time.Since(began), 4*time.Second)
+				assert.False(t, s.Connected)
+				if row.down {
+					require.ErrorIs(t, err, plexauth.ErrUnavailable)
+					assert.ErrorContains(t, err, "may have been approved")
+					return
+				}
+				require.NoError(t, err)
+				assert.Empty(t, w.plex.Token(w.alice, id))
+				if row.change != nil {
+					assert.Equal(t, 2, w.count("DELETE", "/api/v2/users/signout"))
+				}
+			})
+		})
+	}
+}
