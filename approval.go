@@ -84,7 +84,11 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 	sent := time.Now()
 	settling, done := l.abortable(ctx)
 	defer done()
-	err := p.settleParked(settling, v, patient)
+	h := patient
+	if !time.Now().Before(l.deadline) { // which need not be the stored one
+		h = wanted
+	}
+	err := p.settleParked(settling, v, h)
 	if settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 		return false, nil // somebody wants the turn
 	}

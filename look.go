@@ -221,10 +221,13 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendi
 	}
 	end := time.Now().Add(wait + limit)
 	unseen = tooLate("check PIN", "plex.tv", context.DeadlineExceeded)
-	for time.Now().Add(wait).Before(end) {
-		if pause := time.Until(p.client.guard.clear()); pause > 0 {
+	for {
+		if pause := time.Until(p.client.guard.clear()); pause > wait {
+			wait = pause
 			unseen = &Error{Op: "check PIN", where: "plex.tv", StatusCode: http.StatusTooManyRequests, is: ErrRateLimited, RetryAfter: pause}
-			break
+		}
+		if !time.Now().Add(wait).Before(end) {
+			return v, unseen, nil
 		}
 		if err := sleep(ctx, wait); err != nil {
 			return nil, nil, fmt.Errorf("plexauth: %w", err)
@@ -241,12 +244,11 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendi
 			now, err = p.parkApproval(ctx, l, v.id, reply.token)
 			return now, nil, err
 		}
-		if unseen = err; !errors.As(err, &e) || !e.transient {
-			break
+		if unseen = err; !errors.As(err, &e) || !e.transient && e.is != ErrRateLimited {
+			return v, unseen, nil
 		}
 		wait = max(0, time.Until(sent.Add(fresh)))
 	}
-	return v, unseen, nil
 }
 
 // lookUntil makes one look, which ends at a time.
