@@ -186,6 +186,8 @@ func (s *Server) answerAPI(c *call, parts []string) reply {
 		return s.readPin(c, parts[1])
 	case on("GET", "user"):
 		return s.readUser(c)
+	case on("GET", "user", "webhooks"):
+		return s.readWebhooks(c)
 	case on("GET", "ping"):
 		return s.ping(c)
 	case on("DELETE", "users", "signout"):

@@ -56,6 +56,16 @@ func (o object) without(names ...string) object {
 	return o
 }
 
+// writeDates replaces the dates of o's own fields by what text makes of them.
+// plex.tv's XML has several forms of dates.
+func (o object) writeDates(text func(time.Time) any) {
+	for i, f := range o.fields {
+		if at, ok := f.value.(time.Time); ok {
+			o.fields[i].value = text(at)
+		}
+	}
+}
+
 // A document is an object or a list at the top of an answer.
 type document interface {
 	appendJSON(b []byte, q Quirks) []byte

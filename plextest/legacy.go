@@ -10,9 +10,12 @@ import (
 // answerLegacy routes the calls of plex.tv's first API. They take a bare
 // token, and speak XML whatever Accept says.
 func (s *Server) answerLegacy(c *call) reply {
+	if r, ok := s.answerSharing(c); ok {
+		return r
+	}
 	parts := strings.Split(strings.Trim(c.route, "/"), "/")
 	switch {
-	case c.method == http.MethodGet && c.route == "/api/resources":
+	case c.method == http.MethodGet && (c.route == "/api/resources" || c.route == "/pms/resources"):
 		return s.legacyResources(c)
 	case c.method == http.MethodGet && c.route == "/api/home/users":
 		return s.legacyHomeUsers(c)
@@ -26,7 +29,12 @@ func (s *Server) answerLegacy(c *call) reply {
 
 // isLegacy reports whether the request is for the first API.
 func (c *call) isLegacy() bool {
-	return c.route == "/users/account" || strings.HasPrefix(c.route, "/api/") && !strings.HasPrefix(c.route, "/api/v2/")
+	for _, at := range []string{"/users/account", "/devices", "/pms/servers", "/pms/resources"} {
+		if c.route == at {
+			return true
+		}
+	}
+	return strings.HasPrefix(c.route, "/devices/") || strings.HasPrefix(c.route, "/api/") && !strings.HasPrefix(c.route, "/api/v2/")
 }
 
 // legacyAccount answers GET /users/account, and .json.
@@ -89,7 +97,7 @@ func (s *Server) legacySwitch(c *call, id string) reply {
 		}
 	}
 	if target == nil {
-		return newXML(http.StatusNotFound, object{"Response", []field{is("code", 404), is("status", "Not Found")}})
+		return notFound()
 	}
 	pin := c.query.Get("pin")
 	if pin == "" {
@@ -130,11 +138,7 @@ func (s *Server) legacyResources(c *call) reply {
 		if t.user != m.owner {
 			device.fields = append(device.fields, is("ownerId", m.owner.ID), is("sourceTitle", m.owner.Title), is("home", m.inHome(t.user)))
 		}
-		for i, f := range device.fields {
-			if at, ok := f.value.(time.Time); ok {
-				device.fields[i].value = at.Unix()
-			}
-		}
+		device.writeDates(func(at time.Time) any { return at.Unix() })
 		for _, conn := range m.live {
 			if o, ok := conn.document(c); ok {
 				o.tag = "Connection"

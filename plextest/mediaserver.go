@@ -1,6 +1,7 @@
 package plextest
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -14,9 +15,9 @@ import (
 // MediaServer is a fake Plex Media Server, or a player: what plex.tv lists as
 // a resource. Zero fields are filled in by [Server.AddMediaServer].
 //
-// A server answers /identity to everybody, /accounts to its owner, and / and
-// /library/sections to everybody who may use it. A wrong token is answered
-// with 401 and a page of HTML, as the real one does.
+// A server answers /identity to everyone, /accounts to its owner, and / and
+// /library/sections to everyone who may use it. A wrong token is answered with
+// 401 and a page of HTML, as by the real one.
 type MediaServer struct {
 	Name      string
 	MachineID string // 40 hex characters
@@ -32,6 +33,9 @@ type MediaServer struct {
 	AcceptsJWT           bool // takes an account's JWT; servers in the field do not
 	NoAccessToken        bool // plex.tv lists it with a null accessToken
 	PublicAddress        string
+
+	AccountsRefusal int  // the status by which /accounts refuses those who may use the server but do not own it; 0 is 401
+	PlexHeader      bool // its answers have X-Plex-Protocol, as real ones do; a proxy in front may take it away
 
 	Connections []Connection // may be empty: listed, but unreachable
 
@@ -256,6 +260,15 @@ func (s *Server) admits(c *call) *User {
 func (s *Server) answerMedia(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	r := s.mediaReply(c)
+	if c.media.PlexHeader {
+		r.header.Set("X-Plex-Protocol", "1.0")
+	}
+	return r
+}
+
+// mediaReply is answerMedia without PlexHeader. s.mu is held.
+func (s *Server) mediaReply(c *call) reply {
 	c.wantsJSON = strings.Contains(c.header.Get("Accept"), "application/json") && !c.quirks.XMLAlways
 	m, id := c.media, c.media.MachineID
 	if c.conn.Impostor {
@@ -268,8 +281,12 @@ func (s *Server) answerMedia(c *call) reply {
 		return c.container(nil, is("size", 0), is("claimed", true), is("machineIdentifier", id), is("version", m.Version))
 	}
 	who := s.admits(c)
-	if who == nil || c.path == "/accounts" && who != m.owner {
+	switch {
+	case who == nil:
 		return mediaPage(http.StatusUnauthorized, "Unauthorized")
+	case c.path == "/accounts" && who != m.owner:
+		status := cmp.Or(m.AccountsRefusal, http.StatusUnauthorized)
+		return mediaPage(status, http.StatusText(status))
 	}
 	switch c.path {
 	case "/accounts":
@@ -280,8 +297,11 @@ func (s *Server) answerMedia(c *call) reply {
 			is("myPlexSigninState", "ok"), is("myPlexSubscription", false), is("myPlexUsername", m.owner.Username), is("ownerFeatures", ""),
 			is("platform", "Linux"), is("platformVersion", "6.8.0"), is("version", m.Version))
 	case "/library/sections":
-		sections := []object{{"Directory", []field{is("key", "1"), is("type", "movie"), is("title", "Films")}}}
-		return c.container(sections, is("size", len(sections)), is("allowSync", false), is("title1", "Plex Library"))
+		var libraries []object
+		for _, l := range sections {
+			libraries = append(libraries, object{"Directory", []field{is("key", l.key), is("type", l.kind), is("title", l.title)}})
+		}
+		return c.container(libraries, is("size", len(libraries)), is("allowSync", false), is("title1", "Plex Library"))
 	}
 	return mediaPage(http.StatusNotFound, "Not Found")
 }

@@ -22,7 +22,10 @@ func (s *Server) readResources(c *call) reply {
 	all := list{tag: "resources"}
 	for _, m := range s.media {
 		if m.mayUse(t.user) {
-			all.items = append(all.items, s.resource(c, t, m))
+			r := s.resource(c, t, m)
+			// This list has RFC 3339 in XML too, other than PINs and accounts.
+			r.writeDates(func(at time.Time) any { return at.UTC().Format(time.RFC3339) })
+			all.items = append(all.items, r)
 		}
 	}
 	return c.write(http.StatusOK, all)
@@ -63,7 +66,7 @@ func (s *Server) resource(c *call, t *token, m *MediaServer) object {
 		maybe("device", device),
 		is("clientIdentifier", m.MachineID),
 		maybe("createdAt", m.owner.JoinedAt),
-		maybe("lastSeenAt", time.Now().Add(s.offset-time.Minute)),
+		maybe("lastSeenAt", s.lastSeen()),
 		is("provides", m.Provides),
 		maybe("ownerId", ownerID),
 		maybe("sourceTitle", sourceTitle),

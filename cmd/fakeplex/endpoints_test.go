@@ -185,6 +185,16 @@ func TestEndpoints(t *testing.T) {
 		{plain("-H", signed, "/api/resources?includeHttps=1"), 200, asXML, `<Device name="Box"`},
 		{as("/api/home/users"), 200, asXML, `<User id="`},
 		{plain("/api/home/users"), 401, asXML, "<errors><error>"},
+		{as("/api/users"), 200, asXML, `username="bob"`},
+		{plain("/api/users"), 401, asXML, "<errors><error>"},
+		{plain("-H", signed, "/devices.xml"), 200, asXML, `clientIdentifier="test-1"`},
+		{plain("/devices.xml"), 401, asXML, "<errors><error>"},
+		{as("-X", "DELETE", "/devices/1.xml"), 404, asXML, "Not Found"},
+		{as("/api/servers"), 200, asXML, `<Server accessToken="`},
+		{as("/api/servers/none"), 404, asXML, "Not Found"},
+		{as("/api/invites/requested"), 200, asXML, `size="0"`},
+		{plain("-H", signed, "/pms/resources.xml"), 200, asXML, `<Device name="Box"`},
+		{as("/api/v2/user/webhooks"), 200, asJSON, "[]"},
 
 		// what there is not; signing in by password is not played
 		{own("/api/v2/nothing"), 404, asJSON, `"code":1002`},

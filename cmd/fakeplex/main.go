@@ -45,6 +45,9 @@ type options struct {
 	addr, user, ca        string
 	after                 time.Duration
 	tls, cors, jwt, quiet bool
+	ownedTokens           bool
+	accounts              int
+	plexHeader            bool
 }
 
 func parse(args []string, out io.Writer) (o options, err error) {
@@ -57,6 +60,9 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	flags.BoolVar(&o.tls, "tls", false, "speak https; needs -ca")
 	flags.BoolVar(&o.cors, "cors", false, "let scripts of any web page call the API, as plex.tv does")
 	flags.BoolVar(&o.jwt, "server-takes-jwt", false, "the media server accepts an account's JWT; real ones do not")
+	flags.BoolVar(&o.ownedTokens, "owned-token-is-account-token", false, "plex.tv lists servers of one's own with the account's token, as it was seen to do")
+	flags.IntVar(&o.accounts, "accounts-refusal", http.StatusUnauthorized, "the `status` by which the media server refuses /accounts to all but its owner: 401, 403 or 404")
+	flags.BoolVar(&o.plexHeader, "plex-header", false, "the media server's answers have X-Plex-Protocol, as those of real ones without a proxy in front")
 	flags.BoolVar(&o.quiet, "q", false, "print the base URL and nothing else")
 	err = flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -74,6 +80,11 @@ func parse(args []string, out io.Writer) (o options, err error) {
 	}
 	if o.tls && o.ca == "" {
 		return o, errors.New("-tls needs -ca: clients must be told whom to trust")
+	}
+	switch o.accounts {
+	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
+	default:
+		return o, fmt.Errorf("-accounts-refusal %d: use 401, 403 or 404", o.accounts)
 	}
 	return o, onlyLoopback(o.addr)
 }
@@ -100,7 +111,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fake := plextest.NewServer()
 	defer fake.Close()
 	fake.Randomize() // clients keep tokens longer than one run
-	fake.SetQuirks(plextest.Quirks{CORS: o.cors})
+	fake.SetQuirks(plextest.Quirks{CORS: o.cors, OwnedTokenIsAccountToken: o.ownedTokens})
 	if o.ca != "" {
 		if err := os.WriteFile(o.ca, fake.CACertificate(), 0o644); err != nil {
 			return err
@@ -203,7 +214,7 @@ func populate(fake *plextest.Server, o options, mediaURL string) (who *plextest.
 	host, portText, _ := net.SplitHostPort(hostPort)
 	port, _ := net.LookupPort("tcp", portText)
 	box = fake.AddMediaServer(alice, plextest.MediaServer{
-		Name: "Box", SharedWith: []*plextest.User{bob}, AcceptsJWT: o.jwt,
+		Name: "Box", SharedWith: []*plextest.User{bob}, AcceptsJWT: o.jwt, AccountsRefusal: o.accounts, PlexHeader: o.plexHeader,
 		Connections: []plextest.Connection{{Address: host, Port: port, URI: mediaURL, Local: true}},
 	})
 	return who, box

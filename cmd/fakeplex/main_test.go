@@ -97,13 +97,55 @@ func TestQuietPrintsTheURLAlone(t *testing.T) {
 	assert.NoError(t, <-ended)
 }
 
+// The ways in which servers differ are flags: who gets which token, and how
+// /accounts is refused.
+func TestServerFlags(t *testing.T) {
+	needCurl(t)
+	out, stop, ended := start(t, "-q", "-owned-token-is-account-token", "-accounts-refusal", "404", "-plex-header")
+	require.True(t, out.Scan())
+	base := out.Text()
+	get := func(url, token string) (*http.Response, string) {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
+		require.NoError(t, err)
+		r.Header.Set("Accept", "application/json")
+		r.Header.Set("X-Plex-Client-Identifier", "test-1")
+		r.Header.Set("X-Plex-Token", token)
+		resp, err := http.DefaultClient.Do(r)
+		require.NoError(t, err)
+		defer resp.Body.Close()
+		body, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		return resp, string(body)
+	}
+	for _, c := range []struct {
+		who    string
+		same   bool
+		status int
+	}{{"alice", true, http.StatusOK}, {"bob", false, http.StatusNotFound}} {
+		token, _ := signIn(t, base, c.who)
+		var resources []struct {
+			AccessToken string
+			Connections []struct{ URI string }
+		}
+		_, body := get(base+"/api/v2/resources?includeHttps=1", token)
+		require.NoError(t, json.Unmarshal([]byte(body), &resources))
+		assert.Equal(t, c.same, resources[0].AccessToken == token, c.who)
+		resp, _ := get(resources[0].Connections[0].URI+"/accounts", resources[0].AccessToken)
+		assert.Equal(t, c.status, resp.StatusCode, c.who)
+		assert.Equal(t, "1.0", resp.Header.Get("X-Plex-Protocol"))
+	}
+	stop()
+	assert.NoError(t, <-ended)
+}
+
 func TestArguments(t *testing.T) {
 	var out bytes.Buffer
 	assert.ErrorIs(t, run(t.Context(), []string{"-h"}, &out), flag.ErrHelp)
 	for _, word := range []string{"curl", "-approve-after", "/link", "X-Plex-Client-Identifier"} {
 		assert.Contains(t, out.String(), word)
 	}
-	for _, args := range [][]string{{"-addr", "0.0.0.0:0"}, {"-addr", "192.168.1.1:80"}, {"-addr", "nonsense"}, {"-nope"}, {"extra"}, {"-tls"}, {"-ca", "/nowhere/ca.pem"}} {
+	for _, args := range [][]string{{"-addr", "0.0.0.0:0"}, {"-addr", "192.168.1.1:80"}, {"-addr", "nonsense"}, {"-nope"}, {"extra"}, {"-tls"}, {"-ca", "/nowhere/ca.pem"}, {"-accounts-refusal", "500"}} {
 		out.Reset()
 		assert.Error(t, run(t.Context(), args, &out), args)
 		assert.Empty(t, out.String(), "the error says it all")
