@@ -157,11 +157,9 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, h haste) (er
 		case err != nil:
 			return err
 		}
-		if !v.options.SwitchAccount && b.linked() && b.cloudID() == 0 {
-			a.before, err = p.whoseBefore(ctx, b, h == hurried)
-			if err != nil && !(a.before == untold && (a.account.wasMeant(b.claimedID(), b.username()) || !waits())) {
-				return err
-			}
+		a.before, err = p.askBefore(ctx, b, v, h)
+		if err != nil && (a.before != untold || waits() && !a.account.wasMeant(b.claimedID(), b.username())) {
+			return err
 		}
 		if again, err = p.promote(ctx, a); err != nil {
 			return err
@@ -198,6 +196,14 @@ const (
 	dead           // its token is not taken any more
 	untold         // it refuses to say whose it is
 )
+
+// askBefore is whoseBefore, where the decision on the approval needs that.
+func (p *PlexAuth) askBefore(ctx context.Context, b *profile, v *pendingPIN, h haste) (before, error) {
+	if v.options.SwitchAccount || !b.linked() || b.cloudID() != 0 {
+		return unasked, nil
+	}
+	return p.whoseBefore(ctx, b, h == hurried)
+}
 
 // whoseBefore finds out whose the login is that a parked token would replace, so
 // that another's is refused. A JWT tells it by itself where plex.tv does not. The
@@ -313,7 +319,7 @@ type settlement struct {
 }
 
 // promote makes a parked token the profile's, or drops it as another account's.
-// again is true where nothing was done, because other tokens have come meanwhile.
+// again is true where nothing was done, because there are other tokens now.
 func (p *PlexAuth) promote(ctx context.Context, a approval) (again bool, err error) {
 	var done settlement
 	err = p.saveToken(ctx, p.loginOf(a.pin.id), a.pin.token, func(b *profile) (err error) {

@@ -96,8 +96,8 @@ func usableID(id string) bool { return id != "" && headerSafe(id) == id }
 // The stored number names by a hash the token that it was found out for, so that
 // it is not believed of a token that another program has put in its place. A
 // number without this note, as CrossWatch and older versions write it, is to be
-// asked for again; it counts where nobody can be asked, because the token is gone
-// or dead.
+// asked for again; it counts where plex.tv cannot be asked, because the token is
+// gone or dead.
 func (b *profile) cloudID() int64 {
 	id, boundTo := b.notedAccount()
 	t := b.accountToken()

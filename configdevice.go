@@ -42,8 +42,8 @@ func (b *profile) device() (*device, error) {
 }
 
 // ensureDevice returns the device key for the next PIN, made and remembered where
-// there is none. Key and identifier are no other PIN's and no other token's:
-// whoever approves a PIN gets the device. Those of a dead login are used once more,
+// there is none. No other PIN and no other token has the same key or identifier,
+// because the device is given to the person who approves a PIN. Those of a dead login are used once more,
 // so that the person finds one device in the list. A key that cannot be read is left
 // alone until the login has succeeded, because the token beside it may still work.
 func (b *profile) ensureDevice() (*device, error) {
@@ -53,18 +53,18 @@ func (b *profile) ensureDevice() (*device, error) {
 	switch {
 	case err != nil:
 		id := text(o.Get("client_id"))
-		if v := b.pending(); !usableID(id) || v != nil && v.device != nil && v.clientID == id {
+		if !usableID(id) || b.awaits(id) {
 			id = newClientID()
 		}
 		return newDevice(id)
-	case found != nil && bound && !b.rejected():
+	case bound && !b.rejected():
 		return newDevice(newClientID())
-	case found != nil && !b.asked(found.clientID) && (bound || found.clientID != b.longLivedID()):
+	case found != nil && b.isFree(found, bound):
 		return found, nil
 	}
-	id := b.text("device_client_id")
-	if found != nil || !usableID(id) || id == b.longLivedID() {
-		id = newClientID()
+	id := newClientID()
+	if kept := b.text("device_client_id"); found == nil && usableID(kept) && kept != b.longLivedID() {
+		id = kept
 	}
 	made, err := newDevice(id)
 	if err == nil && !bound {
@@ -74,9 +74,15 @@ func (b *profile) ensureDevice() (*device, error) {
 	return made, err
 }
 
+// isFree reports whether a stored key may be used for a PIN. One with the identifier
+// of long-lived tokens that is not bound is being registered by UseDeviceKey.
+func (b *profile) isFree(d *device, bound bool) bool {
+	return !b.asked(d.clientID) && (bound || d.clientID != b.longLivedID())
+}
+
 // asked reports whether a PIN was made under a device's identifier.
 func (b *profile) asked(clientID string) bool {
-	if v := b.pending(); v != nil && v.device != nil && v.clientID == clientID {
+	if b.awaits(clientID) {
 		return true
 	}
 	o := b.deviceBlock()
@@ -85,6 +91,12 @@ func (b *profile) asked(clientID string) bool {
 	}
 	asked, _ := truth(o.Get("asked"))
 	return asked
+}
+
+// awaits reports whether the pending PIN is for a device with this identifier.
+func (b *profile) awaits(clientID string) bool {
+	v := b.pending()
+	return v != nil && v.device != nil && v.clientID == clientID
 }
 
 // setAsked notes that a PIN was made with d.

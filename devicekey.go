@@ -74,43 +74,24 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 		if err != nil && !taken {
 			return err
 		}
-		bind := func(yes bool) error {
-			return p.update(ctx, func(b *profile) error {
-				same := b.accountToken().Equal(t)
-				switch l := b.life(); {
-				case same && yes:
-					b.bind(t, d, nil, p.client.clock.skew(), true)
-				case same:
-					b.unbind(d)
-				case yes && !(l.renewable() && l.device.kid == d.kid):
-					return errSignedInMeanwhile
-				}
-				return nil
-			}, t)
-		}
-		renewed, err := p.exchange(ctx, d, p.options.Scopes, func() error { return bind(true) })
+		renewed, err := p.exchange(ctx, d, p.options.Scopes, func() error { return p.bindMoving(ctx, t, d) })
 		var e *Error
 		switch {
 		case err == nil:
-			if err := p.saveRenewed(ctx, &life{token: t, device: d}, renewed); err != nil {
-				return err
-			}
-			b, err := p.load(ctx)
-			if err != nil {
-				return err
-			}
-			if now := b.life(); !now.renewable() || now.device.kid != d.kid {
-				return errSignedInMeanwhile
-			}
-			p.info(ctx, "moved over to a device key")
-			return nil
-		case errors.As(err, &e) && e.Op == opRenew && !e.transient && e.StatusCode >= 400:
+			return p.endMove(ctx, t, d, renewed)
+		case errors.As(err, &e) && e.isRefusedExchange():
 			// A refusal: the long-lived token goes on as before. It speaks of the key.
 			if e.is == ErrTokenRejected {
 				e.is = ErrUnavailable
 			}
-			if bindErr := bind(false); bindErr != nil {
-				return errors.Join(err, bindErr)
+			unbindErr := p.update(ctx, func(b *profile) error {
+				if b.accountToken().Equal(t) {
+					b.unbind(d)
+				}
+				return nil
+			}, t)
+			if unbindErr != nil {
+				return errors.Join(err, unbindErr)
 			}
 			if taken && again && isTaken(err) { // another device's: one new key
 				continue
@@ -120,7 +101,48 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 	}
 }
 
-var errSignedInMeanwhile = errors.New("plexauth: another login was made during the move to a device key, and stands")
+// isRefusedExchange reports whether plex.tv has refused for good to give a JWT.
+func (e *Error) isRefusedExchange() bool {
+	return e.Op == opRenew && !e.transient && e.StatusCode >= 400
+}
+
+// bindMoving binds the long-lived token t to d, before the request that ends it: if
+// only the answer is lost, the key renews what it can.
+func (p *PlexAuth) bindMoving(ctx context.Context, t Token, d *device) error {
+	return p.update(ctx, func(b *profile) error {
+		switch {
+		case b.accountToken().Equal(t):
+			b.bind(t, d, nil, p.client.clock.skew(), true)
+		case !b.livesOn(d):
+			return errOtherLogin
+		}
+		return nil
+	}, t)
+}
+
+// endMove saves the JWT that d got in the place of t.
+func (p *PlexAuth) endMove(ctx context.Context, t Token, d *device, jwt Token) error {
+	if err := p.saveRenewed(ctx, &life{token: t, device: d}, jwt); err != nil {
+		return err
+	}
+	b, err := p.load(ctx)
+	switch {
+	case err != nil:
+		return err
+	case !b.livesOn(d):
+		return errOtherLogin
+	}
+	p.info(ctx, "moved over to a device key")
+	return nil
+}
+
+// livesOn reports whether the profile's token is d's.
+func (b *profile) livesOn(d *device) bool {
+	l := b.life()
+	return l.renewable() && l.device.kid == d.kid
+}
+
+var errOtherLogin = errors.New("plexauth: another login was made during the move to a device key, and stands")
 
 // keyFor returns the key for the device of the long-lived token t, made and
 // remembered where there is none; nil where the profile has moved over already. A
@@ -132,7 +154,7 @@ func (b *profile) keyFor(t Token, clientID string, reuse bool) (*device, error) 
 	case isJWT(now.Secret()) && b.life().renewable():
 		return nil, nil
 	case !now.Equal(t):
-		return nil, errSignedInMeanwhile
+		return nil, errOtherLogin
 	case isJWT(t.Secret()):
 		return nil, errors.New("plexauth: the token is a JWT already, and its device key is not here")
 	}

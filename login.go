@@ -60,7 +60,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
-	found, clientID, key := at.pending, at.clientID, at.key
+	found := at.pending
 	if found != nil && !at.answers {
 		done, err := p.stopLooking(ctx)
 		if err != nil {
@@ -81,18 +81,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	}
 	p.learn(ctx, at.unknown)
 	p.info(ctx, "request PIN")
-	pin, err := p.createPIN(ctx, clientID, key, o)
-	if key != nil && isTaken(err) { // by another device, as when a store was copied: one new key
-		if key, err = newDevice(clientID); err == nil {
-			pin, err = p.createPIN(ctx, clientID, key, o)
-		}
-		if isTaken(err) {
-			err = errors.Join(err, p.update(ctx, func(b *profile) error {
-				b.dropDevice(clientID)
-				return nil
-			}))
-		}
-	}
+	pin, err := p.requestPIN(ctx, at, o)
 	if err != nil {
 		return nil, err
 	}
@@ -100,10 +89,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	defer done()
 	pin, before, err := p.remember(ctx, pin, found)
 	if errors.Is(err, errKeyShared) {
-		if key, err = newDevice(newClientID()); err == nil {
-			pin, err = p.createPIN(ctx, key.clientID, key, o)
-		}
-		if err == nil {
+		if pin, err = p.createDevicePIN(ctx, newClientID(), o); err == nil {
 			pin, before, err = p.remember(ctx, pin, found)
 		}
 	}
@@ -111,6 +97,32 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 		return nil, err
 	}
 	return p.takeOver(ctx, pin, changes, before)
+}
+
+// requestPIN asks plex.tv for a PIN. A key that another device has, as when a store
+// was copied, is replaced once.
+func (p *PlexAuth) requestPIN(ctx context.Context, at outset, o PinOptions) (*Pin, error) {
+	pin, err := p.createPIN(ctx, at.clientID, at.key, o)
+	if at.key == nil || !isTaken(err) {
+		return pin, err
+	}
+	pin, err = p.createDevicePIN(ctx, at.clientID, o)
+	if isTaken(err) {
+		err = errors.Join(err, p.update(ctx, func(b *profile) error {
+			b.dropDevice(at.clientID)
+			return nil
+		}))
+	}
+	return pin, err
+}
+
+// createDevicePIN asks plex.tv for a PIN with a new key.
+func (p *PlexAuth) createDevicePIN(ctx context.Context, clientID string, o PinOptions) (*Pin, error) {
+	key, err := newDevice(clientID)
+	if err != nil {
+		return nil, err
+	}
+	return p.createPIN(ctx, clientID, key, o)
 }
 
 // takeOver takes up the PIN that Start has put into the store or found there. Where

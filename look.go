@@ -199,22 +199,16 @@ func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, er
 	return now, err
 }
 
-// fetchApproval looks at a PIN and parks the token of an approval that nobody has
-// looked at yet. It returns the PIN as it is then, nil where it is not pending any
+// fetchApproval looks at a PIN and parks the token of an approval that has not been
+// seen yet. It returns the PIN as it is then, nil where it is not pending any
 // more, and in unseen why plex.tv could not be asked. A look that fails is repeated
 // while there is time. The caller has the turn.
 func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendingPIN, unseen, err error) {
 	if !time.Now().Before(v.expires) {
 		return v, nil, nil
 	}
-	last, l := v.created, p.loginOf(v.id)
-	if l != nil {
-		l.mu.Lock()
-		if l.looked.After(last) {
-			last = l.looked
-		}
-		l.mu.Unlock()
-	}
+	l := p.loginOf(v.id)
+	last := l.lastLooked(v.created)
 	wait, limit := max(0, min(time.Until(last.Add(fresh)), fresh)), lastLookLimit
 	if end, ok := ctx.Deadline(); ok { // what comes after the look needs time, too
 		limit = min(limit, time.Until(end)/2-wait)
@@ -251,6 +245,20 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendi
 	}
 }
 
+// lastLooked returns when the last look left, or made where that is later. l may be
+// nil.
+func (l *login) lastLooked(made time.Time) time.Time {
+	if l == nil {
+		return made
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.looked.After(made) {
+		return l.looked
+	}
+	return made
+}
+
 // lookUntil makes one look, which ends at a time.
 func (p *PlexAuth) lookUntil(ctx context.Context, end time.Time, v *pendingPIN) (r pinReply, sent time.Time, err error) {
 	attempt, cancel := context.WithDeadline(ctx, end)
@@ -262,7 +270,7 @@ func (p *PlexAuth) lookUntil(ctx context.Context, end time.Time, v *pendingPIN) 
 // where it is not pending any more. l may be nil.
 func (p *PlexAuth) parkApproval(ctx context.Context, l *login, id int64, t Token) (now *pendingPIN, err error) {
 	err = p.saveToken(ctx, l, t, func(b *profile) error {
-		if now = b.pending(); now == nil || now.id != id { // somebody else has dealt with it
+		if now = b.pending(); now == nil || now.id != id { // it has been dealt with elsewhere
 			now = nil
 			return nil
 		}

@@ -38,7 +38,7 @@ func (w *world) clobber(t *testing.T, u *plextest.User, marked bool) (token stri
 }
 
 // G22, G23: what was found out about one token is not believed of another that a
-// program has put in its place. The token is that of whoever plex.tv says.
+// program has put in its place. plex.tv says whose the token is.
 func TestFactsNameTheirToken(t *testing.T) {
 	for _, marked := range []bool{true, false} {
 		for name, f := range map[string]func(t *testing.T, w *world, bobs string){
@@ -98,7 +98,7 @@ func TestFactsNameTheirToken(t *testing.T) {
 }
 
 // G22: an older version has not noted which token its number is about. Where that
-// token is dead, nobody can be asked, and the number counts.
+// token is dead, plex.tv cannot be asked, and the number counts.
 func TestNumberOfADeadToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -144,25 +144,30 @@ func TestRefusedApproval(t *testing.T) {
 		body   string
 		end    func(t *testing.T, w *world, p *plexauth.PlexAuth) error
 		most   int
+		far    bool
 	}{
 		"Cancel": {403, `{"errors":[{"code":1009,"message":"no","status":403}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
 			return p.Cancel(t.Context())
-		}, 2},
+		}, 2, false},
 		"Start": {422, `{"errors":[{"code":1008,"message":"no","status":422}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
 			return second(p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true}))
-		}, 2},
+		}, 2, false},
 		"Wait": {401, `{"errors":[{"code":1029,"message":"no","status":401}]}`, func(t *testing.T, w *world, p *plexauth.PlexAuth) error {
 			_, err := p.Wait(t.Context())
 			var e *plexauth.Error
 			require.ErrorAs(t, err, &e)
 			assert.Equal(t, 1029, e.Code)
 			return nil
-		}, 17},
+		}, 17, false},
+		"Wait, with a false date": {403, `{"errors":[{"code":1009,"message":"no","status":403}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
+			require.Error(t, second(p.Wait(t.Context())))
+			return nil
+		}, 70, true},
 		"Verify a day later": {404, `{"errors":[{"code":1002,"message":"no","status":404}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
 			time.Sleep(24 * time.Hour)
 			require.Error(t, second(p.Verify(t.Context())))
 			return nil
-		}, 2},
+		}, 2, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -177,6 +182,9 @@ func TestRefusedApproval(t *testing.T) {
 				s := &refusing{RoundTripper: w.plex.Client().Transport, tokens: map[string]bool{bobs: true}, status: row.status, body: row.body}
 				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: s} })
 				require.Error(t, second(p.Finish(t.Context())))
+				if row.far { // the clock was set, or a hand has edited it
+					put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(pin.ExpiresAt.AddDate(1, 0, 0).UnixMilli()), 1))
+				}
 				require.NoError(t, row.end(t, w, p))
 				assert.LessOrEqual(t, s.asked, row.most)
 				assert.Empty(t, w.plex.Token(w.bob, id), "it lives on at plex.tv")

@@ -68,7 +68,7 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	return p.statusNow(ctx, err)
 }
 
-// fetchApprovals parks the tokens of approvals that nobody has looked at yet, for
+// fetchApprovals parks the tokens of approvals that have not been seen yet, for
 // SignOut to find and end them. It returns why plex.tv could not be asked.
 func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 	b, err := p.load(ctx)

@@ -108,7 +108,7 @@ func (v Visitor) owner(ctx context.Context) (owner int64, machineID string, err 
 }
 
 // errRelinked keeps a visitor out while the app's own login changes.
-var errRelinked = errors.New("signin: the app's own login or server was changed meanwhile: sign in again")
+var errRelinked = errors.New("signin: the app's own login or server was changed at the same time: sign in again")
 
 // asOne asks about the app's login, and takes an answer only where that login and
 // its server were the same from the first question to the last.
