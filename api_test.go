@@ -92,3 +92,24 @@ func TestPackages(t *testing.T) {
 	slices.Sort(lines)
 	golden(t, "packages.txt", strings.Join(lines, "\n")+"\n")
 }
+
+// Packages import each other downwards only: this list is the map that
+// docs/architecture.md explains.
+func TestImports(t *testing.T) {
+	const module = "github.com/plexauth/plexauth"
+	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}}{{range .Imports}} {{.}}{{end}}`, "./...").Output()
+	require.NoError(t, err)
+	var lines []string
+	for line := range strings.Lines(string(out)) {
+		names := strings.Fields(line)
+		arrows := []string{strings.Replace(names[0], module, ".", 1), "->"}
+		for _, name := range names[1:] {
+			if name == module || strings.HasPrefix(name, module+"/") {
+				arrows = append(arrows, strings.Replace(name, module, ".", 1))
+			}
+		}
+		lines = append(lines, strings.Join(arrows, " "))
+	}
+	slices.Sort(lines)
+	golden(t, "imports.txt", strings.Join(lines, "\n")+"\n")
+}
