@@ -117,7 +117,7 @@ func (h *panel) search() {
 func (h *panel) complete() {
 	ctx, cancel := context.WithTimeout(h.ctx, inspectAfter)
 	defer cancel()
-	_, err := h.Inspect(ctx)
+	err := h.inspectWhileLimited(ctx)
 	var p *problem
 	if err != nil && h.ctx.Err() == nil {
 		h.info(ctx, "connected; not all is known yet: "+oneLine(err.Error()))
@@ -129,6 +129,22 @@ func (h *panel) complete() {
 	defer h.mu.Unlock()
 	h.searches--
 	h.announce(p)
+}
+
+// inspectWhileLimited is Inspect, again after a rate limit while ctx leaves the time:
+// no person waits for this call.
+func (h *panel) inspectWhileLimited(ctx context.Context) error {
+	for {
+		_, err := h.Inspect(ctx)
+		var e *Error
+		if !errors.Is(err, ErrRateLimited) || !errors.As(err, &e) {
+			return err
+		}
+		pause := max(e.RetryAfter, fresh)
+		if end, ok := ctx.Deadline(); ok && time.Until(end) <= pause || sleep(ctx, pause) != nil {
+			return err
+		}
+	}
 }
 
 func (h *panel) setWaiter(to waiterState) {

@@ -130,3 +130,22 @@ func TestPanelSaysForHowLong(t *testing.T) {
 		})
 	}
 }
+
+// G12: after a login in the panel a rate limit delays the search for the server, and
+// does not end it.
+func TestPanelSearchIsRateLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Times: 3, Status: http.StatusTooManyRequests})
+		f := openPanel(t, w.PlexAuth)
+		code := f.post("/start", "{}").Extra.Pending.Code
+		require.NoError(t, w.plex.Approve(code, w.alice))
+		time.Sleep(20 * time.Second)
+		s := f.get("/status")
+		assert.True(t, s.Connected)
+		assert.Nil(t, s.Problem)
+		assert.NotEmpty(t, s.Settings.ServerURL)
+		assert.Equal(t, 4, w.count("GET", "/api/v2/resources"))
+	})
+}
