@@ -77,6 +77,13 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 	if !ours && len(body) > 0 && status != http.StatusTooManyRequests {
 		e.Message = notTheAnswer(body, nil)
 	}
+	q.class(e, resp, body, env, ours)
+	return e
+}
+
+// class sets what kind of failure e is.
+func (q *call) class(e *Error, resp *http.Response, body []byte, env envelope, ours bool) {
+	status := resp.StatusCode
 	switch {
 	case q.server != nil:
 		e.is, e.transient = ErrUnavailable, true
@@ -87,17 +94,33 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 		e.is, e.RetryAfter = ErrRateLimited, retryAfter(resp.Header)
 	case q.account && status == statusJWTExpired:
 		e.is = ErrTokenExpired
-	case q.account && ours && status == http.StatusUnauthorized && (env.code == 0 || env.code == 1001),
-		q.account && ours && status == http.StatusUnprocessableEntity && namesToken(env.message):
+	case q.account && ours && rejectsToken(status, env):
 		e.is = ErrTokenRejected
-	case status == http.StatusServiceUnavailable:
-		e.is, e.transient, e.RetryAfter = ErrUnavailable, true, retryAfter(resp.Header)
-	case !ours || status >= 500 || status < 400 || status == http.StatusRequestTimeout || status == http.StatusTooEarly:
+	case !ours || passes(status):
 		e.is, e.transient = ErrUnavailable, true
 	case q.account: // a verdict, but not on the token
 		e.is = ErrUnavailable
 	}
-	return e
+	if q.server == nil && status == http.StatusServiceUnavailable {
+		e.RetryAfter = retryAfter(resp.Header)
+	}
+}
+
+// rejectsToken recognizes plex.tv's verdict on a token. Older parts of it answer
+// 422, which speaks of other things as well.
+func rejectsToken(status int, env envelope) bool {
+	switch status {
+	case http.StatusUnauthorized:
+		return env.code == 0 || env.code == 1001
+	case http.StatusUnprocessableEntity:
+		return namesToken(env.message)
+	}
+	return false
+}
+
+// passes reports whether a status says nothing but that now is not the time.
+func passes(status int) bool {
+	return status >= 500 || status < 400 || status == http.StatusRequestTimeout || status == http.StatusTooEarly
 }
 
 // refusesToken recognizes a media server's own verdict on a token, by the header

@@ -146,19 +146,23 @@ func (c *client) do(ctx context.Context, q *call) error {
 	if resp != nil {
 		resp.Body.Close()
 	}
-	if ctxErr := ctx.Err(); ctxErr != nil && (q.err != nil || err != nil) {
+	return q.outcome(ctx, err)
+}
+
+// outcome is how the attempts of a call have ended. err is retryablehttp's.
+func (q *call) outcome(ctx context.Context, err error) error {
+	switch ctxErr := ctx.Err(); {
+	case q.err == nil && err == nil:
+		return nil
+	case ctxErr != nil:
 		return fmt.Errorf("plexauth: %s: %w", q.op, ctxErr)
-	}
-	if q.err != nil {
-		if q.err.is == ErrRateLimited && q.err.RetryAfter == 0 { // until then no other request is made either
-			q.err.RetryAfter = max(0, time.Until(c.guard.clear()))
-		}
-		return q.err
-	}
-	if err != nil { // retryablehttp's own, before any attempt
+	case q.err == nil: // before any attempt
 		return q.failed(err)
 	}
-	return nil
+	if q.err.is == ErrRateLimited && q.err.RetryAfter == 0 { // until then no other request is made either
+		q.err.RetryAfter = max(0, time.Until(q.client.guard.clear()))
+	}
+	return q.err
 }
 
 // doOnce makes a look at a PIN, of which there are many, straight through the
@@ -284,9 +288,24 @@ func origin(u *url.URL) string {
 	return u.Scheme + "://" + host + ":" + port
 }
 
-// settle reads the answer of one attempt to its end, judges it, and decides
-// whether there is to be another. It is retryablehttp's CheckRetry.
+// settle takes in the outcome of one attempt, and decides whether there is to be
+// another. It is retryablehttp's CheckRetry.
 func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	q.err = q.receive(resp, err)
+	if q.err == nil && q.server == nil {
+		q.client.guard.answered(q.sent)
+	}
+	if q.err == nil || ctx.Err() != nil {
+		return false, nil
+	}
+	if q.err.is == ErrRateLimited {
+		q.client.guard.slow(q.err.RetryAfter)
+	}
+	return q.mayRepeat() && q.mayWait(ctx), nil
+}
+
+// receive reads the answer of one attempt to its end and judges it.
+func (q *call) receive(resp *http.Response, err error) *Error {
 	var body []byte
 	if err == nil {
 		if resp.StatusCode != http.StatusNoContent && (q.decode != nil || resp.StatusCode >= 300) { // else the status says it all
@@ -297,30 +316,22 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 	}
 	switch {
 	case err == errTooLong:
-		q.err = &Error{Op: q.op, where: q.where(), StatusCode: resp.StatusCode, is: ErrUnavailable, transient: true, Message: err.Error()}
+		return &Error{Op: q.op, where: q.where(), StatusCode: resp.StatusCode, is: ErrUnavailable, transient: true, Message: err.Error()}
 	case err != nil:
-		q.err = q.failed(err)
 		if time.Since(q.sent) >= silence {
 			q.client.way.avoid(q.via)
 		}
-	default:
-		if q.where() == "plex.tv" {
-			q.client.clock.note(q.sent, resp.Header)
-		}
-		q.err = q.judge(resp, body)
+		return q.failed(err)
 	}
-	if q.err == nil && q.server == nil {
-		q.client.guard.answered(q.sent)
+	if q.where() == "plex.tv" {
+		q.client.clock.note(q.sent, resp.Header)
 	}
-	if q.err == nil || ctx.Err() != nil {
-		return false, nil
-	}
-	if q.err.is == ErrRateLimited {
-		q.client.guard.slow(q.err.RetryAfter)
-	}
-	if !q.mayRepeat() {
-		return false, nil
-	}
+	return q.judge(resp, body)
+}
+
+// mayWait sets the pause before another attempt, and reports whether the call may
+// wait for so long.
+func (q *call) mayWait(ctx context.Context) bool {
 	q.pause = 500*time.Millisecond<<q.repeats + rand.N(250*time.Millisecond)
 	q.repeats++
 	most := waitLimit
@@ -328,12 +339,10 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 		q.pause, most = cmp.Or(q.err.RetryAfter, askedWait), askedWait
 	}
 	if q.waited += q.pause; q.waited > most {
-		return false, nil
+		return false
 	}
-	if end, ok := ctx.Deadline(); ok && time.Until(end) <= q.pause {
-		return false, nil // better this answer now than "deadline exceeded" later
-	}
-	return true, nil
+	end, ok := ctx.Deadline()
+	return !ok || time.Until(end) > q.pause // better this answer now than "deadline exceeded" later
 }
 
 // mayRepeat reports whether a second attempt can help and do no harm: of a GET

@@ -155,42 +155,34 @@ func (e *Error) misdirected() bool {
 	return e.cause != nil && errors.As(e.cause, new(*misdirectedError))
 }
 
+// advices are what to do about the kinds of failure.
+var advices = map[string]string{
+	"pin_expired":  "start again",
+	"rate_limited": "try again in a minute",
+	"rejected":     "sign in again",
+	"expired":      "renew it with Refresh",
+	"proxy":        "check the proxy settings",
+	"dns":          "check this machine's DNS and its connection to the internet",
+	"tls":          "check the clock and the CA certificates; a proxy that inspects TLS needs its own root in HTTPClient",
+	"timeout":      "the connection is slow or filtered; try again",
+	"connect":      "check the network, a firewall or a proxy",
+	"content":      "a proxy or a captive portal may stand in between; try again later",
+}
+
+// advice says what to do, "" where nothing helps.
 func (e *Error) advice() string {
-	if e.is == ErrUnavailable && e.cause == nil && !e.transient { // a verdict, which waiting does not change
+	kind := e.kind()
+	switch {
+	case e.is == ErrUnavailable && e.cause == nil && !e.transient: // a verdict, which waiting does not change
 		return ""
-	}
-	switch e.kind() {
-	case "pin_expired":
-		return "start again"
-	case "rate_limited":
-		if e.RetryAfter > 0 {
-			return fmt.Sprintf("try again in %s", e.RetryAfter.Round(time.Second))
-		}
-		return "try again in a minute"
-	case "rejected":
-		return "sign in again"
-	case "expired":
-		return "renew it with Refresh"
-	case "proxy":
-		return "check the proxy settings"
-	case "dns":
-		if e.misdirected() {
-			return "check the DNS server, a DNS blocker and the hosts file of this machine, and whether the network has a sign-in page (captive portal)"
-		}
-		return "check this machine's DNS and its connection to the internet"
-	case "tls":
-		return "check the clock and the CA certificates; a proxy that inspects TLS needs its own root in HTTPClient"
-	case "timeout":
-		return "the connection is slow or filtered; try again"
-	case "connect":
-		return "check the network, a firewall or a proxy"
-	case "content":
-		return "a proxy or a captive portal may stand in between; try again later"
-	}
-	if e.is == ErrUnavailable {
+	case e.misdirected():
+		return "check the DNS server, a DNS blocker and the hosts file of this machine, and whether the network has a sign-in page (captive portal)"
+	case kind == "rate_limited" && e.RetryAfter > 0:
+		return fmt.Sprintf("try again in %s", e.RetryAfter.Round(time.Second))
+	case advices[kind] == "" && e.is == ErrUnavailable:
 		return "try again later"
 	}
-	return ""
+	return advices[kind]
 }
 
 // envelope is plex.tv's own form of an error.

@@ -27,29 +27,39 @@ func (e *misdirectedError) Unwrap() error { return e.err }
 // met another machine than plex.tv's.
 func (q *call) misdirected(err error) error {
 	u, parseErr := url.Parse(q.url)
+	if parseErr != nil || q.client == nil || q.where() != "plex.tv" || u.Scheme != "https" {
+		return err
+	}
 	var op *net.OpError
 	isOp := errors.As(err, &op)
-	if parseErr != nil || q.client == nil || q.where() != "plex.tv" || u.Scheme != "https" || isOp && op.Op == "proxyconnect" {
+	if isOp && op.Op == "proxyconnect" {
 		return err
 	}
 	host := u.Hostname()
-	var cert *tls.CertificateVerificationError
-	switch {
-	case errors.As(err, &cert) && len(cert.UnverifiedCertificates) > 0 && cert.UnverifiedCertificates[0].VerifyHostname(host) != nil:
-		return &misdirectedError{"another machine answers for " + host + ", with a certificate for " + holder(cert.UnverifiedCertificates[0]), err}
-	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
-		return &misdirectedError{"another machine answers for " + host + ", without TLS", err}
-	case q.client.sameOrigin: // which may be anywhere
-		return err
+	if who := stranger(err, host); who != "" {
+		return &misdirectedError{"another machine answers for " + host + who, err}
 	}
 	at, ok := q.dialled.last()
 	if isOp && op.Op == "dial" && op.Addr != nil {
 		at, ok = parseAddrPort(op.Addr.String())
 	}
-	if ok && at.Port() == 443 && impossible(at.Addr()) {
+	if ok && !q.client.sameOrigin && at.Port() == 443 && impossible(at.Addr()) { // BaseURL may be anywhere
 		return &misdirectedError{"the name " + host + " leads to " + at.Addr().String() + " here, where Plex is not: " + err.Error(), err}
 	}
 	return err
+}
+
+// stranger says how a machine that is not host has shown itself in a handshake, ""
+// where it has not.
+func stranger(err error, host string) string {
+	var cert *tls.CertificateVerificationError
+	switch {
+	case errors.As(err, &cert) && len(cert.UnverifiedCertificates) > 0 && cert.UnverifiedCertificates[0].VerifyHostname(host) != nil:
+		return ", with a certificate for " + holder(cert.UnverifiedCertificates[0])
+	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
+		return ", without TLS"
+	}
+	return ""
 }
 
 // impossible reports whether plex.tv cannot have an address.

@@ -124,45 +124,19 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	if t.p.ledElsewhere(req) {
 		return base.RoundTrip(req)
 	}
-	s, err := t.p.source(req.Context())
-	var token []string
-	if err == nil {
-		switch {
-		case t.p.isPlexTV(req.URL):
-			if !s.due.IsZero() {
-				s, err = t.p.freshSource(req.Context(), s)
-			}
-			if err == nil {
-				token, err = s.account, s.accountErr
-			}
-		case s.serverOrigin != "" && origin(req.URL) == s.serverOrigin:
-			if s.serverJWT {
-				s, err = t.p.freshSource(req.Context(), s)
-			}
-			if err == nil {
-				token, err = s.server, s.serverErr
-			}
-			if err == nil {
-				base, err = t.toServer(base, req.URL, s.insecure)
-			}
-		default:
-			return base.RoundTrip(req)
-		}
-	} else if !t.p.isPlexTV(req.URL) && !t.p.sources.knows(t.p.instance, origin(req.URL)) {
-		return base.RoundTrip(req)
-	}
-	if err != nil {
+	s, token, rt, err := t.credential(req, base)
+	switch {
+	case err != nil:
 		if req.Body != nil {
 			req.Body.Close()
 		}
 		return nil, err
+	case s == nil:
+		return base.RoundTrip(req)
 	}
-	resp, err := base.RoundTrip(s.sign(req, token))
-	if err != nil || resp == nil || resp.Body == nil || s.due.IsZero() || !isRefusal(resp) {
+	resp, err := rt.RoundTrip(s.sign(req, token))
+	if err != nil || !t.isRefused(req, s, resp) {
 		return resp, err
-	}
-	if _, own := req.Header["X-Plex-Token"]; own || !t.p.isPlexTV(req.URL) {
-		return resp, nil
 	}
 	next, renewed := t.again(req, s, resp)
 	if next == nil {
@@ -170,11 +144,47 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, maxBody) // so that the connection is used again
 	resp.Body.Close()
-	resp, err = base.RoundTrip(next)
+	resp, err = rt.RoundTrip(next)
 	if renewed && err == nil && resp != nil && isRefusal(resp) {
 		t.p.renewals.of(t.p.instance).inVain()
 	}
 	return resp, err
+}
+
+// credential returns what req is signed with, and what it is sent with. The source
+// is nil where req gets nothing of what is stored.
+func (t *transport) credential(req *http.Request, base http.RoundTripper) (s *source, token []string, rt http.RoundTripper, err error) {
+	ctx, plexTV, at := req.Context(), t.p.isPlexTV(req.URL), origin(req.URL)
+	if s, err = t.p.source(ctx); err != nil {
+		if !plexTV && !t.p.sources.knows(t.p.instance, at) {
+			return nil, nil, nil, nil
+		}
+		return nil, nil, nil, err
+	}
+	toServer := !plexTV && s.serverOrigin != "" && at == s.serverOrigin
+	if !plexTV && !toServer {
+		return nil, nil, nil, nil
+	}
+	if plexTV && !s.due.IsZero() || toServer && s.serverJWT {
+		if s, err = t.p.freshSource(ctx, s); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	if plexTV {
+		return s, s.account, base, s.accountErr
+	}
+	if s.serverErr != nil {
+		return nil, nil, nil, s.serverErr
+	}
+	rt, err = t.toServer(base, req.URL, s.insecure)
+	return s, s.server, rt, err
+}
+
+// isRefused reports whether resp may be a refusal of the device's token that
+// Transport has put on req.
+func (t *transport) isRefused(req *http.Request, s *source, resp *http.Response) bool {
+	_, own := req.Header["X-Plex-Token"]
+	return resp != nil && resp.Body != nil && !s.due.IsZero() && isRefusal(resp) && !own && t.p.isPlexTV(req.URL)
 }
 
 // ledElsewhere reports whether another origin has redirected to req. All hops
