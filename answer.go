@@ -167,24 +167,32 @@ func isPage(body []byte) bool {
 	return bytes.HasPrefix(b, []byte("<!doctype html")) || bytes.HasPrefix(b, []byte("<html"))
 }
 
-// retryAfter reads the two forms of Retry-After: seconds, or a date by the clock
-// that Date was written by. It is 0 for what is no time, and an hour at most.
+// retryAfter returns the first pause in h's Retry-After headers that says one, an
+// hour at most, 0 where none does.
 func retryAfter(h http.Header) time.Duration {
-	const most = time.Hour
-	v := strings.TrimSpace(h.Get("Retry-After"))
+	for _, v := range h.Values("Retry-After") {
+		if d := pauseOf(strings.TrimSpace(v), h.Get("Date")); d > 0 {
+			return min(d, time.Hour)
+		}
+	}
+	return 0
+}
+
+// pauseOf reads one Retry-After, seconds or a date. A date counts from that of the
+// answer, since this machine's clock may be wrong.
+func pauseOf(v, answered string) time.Duration {
 	if s, err := strconv.ParseFloat(v, 64); err == nil {
-		if !(s > 0) {
+		if !(s > 0) { // also NaN
 			return 0
 		}
-		return time.Duration(min(s, most.Seconds()) * float64(time.Second))
+		return time.Duration(min(s, time.Hour.Seconds()) * float64(time.Second))
 	}
 	until, err := http.ParseTime(v)
 	if err != nil {
 		return 0
 	}
-	now, err := http.ParseTime(h.Get("Date"))
-	if err != nil {
-		now = time.Now()
+	if from, err := http.ParseTime(answered); err == nil {
+		return until.Sub(from)
 	}
-	return min(max(until.Sub(now), 0), most)
+	return time.Until(until)
 }

@@ -24,7 +24,7 @@ func (l *login) nextLook(guard time.Time) time.Time {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.next
-	if guard.After(t) {
+	if guard = l.bound(guard); guard.After(t) {
 		t = guard
 	}
 	if t.Add(fresh).After(l.deadline) { // rather at the deadline than just before it
@@ -75,7 +75,20 @@ func (l *login) recent(guard time.Time) (error, bool) {
 	case !now.Before(l.deadline):
 		return nil, false
 	}
-	return l.result, now.Before(guard)
+	return l.result, now.Before(l.bound(guard))
+}
+
+// bound returns guard, but never more than waitLimit after the last look: what
+// plex.tv tells other callers must not park this PIN (G12). mu must be held.
+func (l *login) bound(guard time.Time) time.Time {
+	last := l.looked
+	if last.IsZero() {
+		last = l.began
+	}
+	if most := last.Add(waitLimit); guard.After(most) {
+		return most
+	}
+	return guard
 }
 
 // look makes one look and does what the answer asks for. The caller has the
@@ -359,12 +372,13 @@ func (l *login) postpone(sent time.Time, e *Error, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.looked, l.result = sent, err
+	widest := max(waitLimit, l.interval)
 	if e != nil && e.is == ErrRateLimited {
-		l.gap = max(l.gap+defaultSlow, e.RetryAfter)
+		l.gap = min(max(l.gap+defaultSlow, e.RetryAfter), widest)
 	} else {
 		l.gap = max(l.gap, min(2*l.gap, slowestPoll))
 	}
-	l.next = time.Now().Add(jitter(l.gap))
+	l.next = time.Now().Add(min(jitter(l.gap), widest))
 }
 
 // disturbed logs trouble once, until its kind changes.
