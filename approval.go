@@ -31,7 +31,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 		return nil
 	})
 	switch {
-	case errors.Is(err, ErrNoPendingPin), errors.Is(err, ErrPinSuperseded), err == nil && known:
+	case errors.Is(err, ErrNoPendingPin), errors.Is(err, ErrPinSuperseded), errors.Is(err, ErrAccountMismatch), err == nil && known:
 		return p.ended(l, err)
 	case err != nil:
 		return true, err // given up, but the PIN is still pending and another look finds the token again
@@ -56,15 +56,17 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 // be nil.
 func (p *PlexAuth) saveToken(ctx context.Context, l *login, t Token, edit func(*profile) error) error {
 	l.saves(true)
+	again := false
+	defer func() { l.saves(again) }()
 	err := p.save(ctx, saveLimit, t, edit)
-	l.saves(errors.Is(err, ErrStore)) // it is tried again
+	again = errors.Is(err, ErrStore)
 	return err
 }
 
 // stillPending returns the PIN with this number if it is the one that is
 // pending. If it is not, somebody was faster: where the profile holds its token t
 // already, by another process or by an Update that said otherwise, there is no
-// error; else it is [ErrNoPendingPin] or [ErrPinSuperseded].
+// error; else it is [ErrAccountMismatch], [ErrNoPendingPin] or [ErrPinSuperseded].
 func (b *profile) stillPending(id int64, t Token, d *device, created time.Time) (*pendingPIN, error) {
 	v := b.pending()
 	switch {
@@ -72,6 +74,8 @@ func (b *profile) stillPending(id int64, t Token, d *device, created time.Time) 
 		return v, nil
 	case b.holds(t, d, created):
 		return nil, nil
+	case b.refused(id):
+		return nil, ErrAccountMismatch
 	case v == nil:
 		return nil, ErrNoPendingPin
 	}
@@ -249,19 +253,24 @@ func lasts(err error) bool {
 
 // dropRejected drops a parked token that plex.tv does not take: it was revoked
 // before it was ever used. But where the login after it has brought the profile
-// the next one, that is a success.
+// the next one, that is a success; where another caller or process has refused it as
+// another account's, and ended it by that, it is ErrAccountMismatch.
 func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected error) error {
-	succeeded := false
+	succeeded, mismatch := false, false
 	late, cancel := lasting(ctx, saveGrace) // whoever wants the turn has it soon enough
 	defer cancel()
 	err := p.update(late, func(b *profile) error {
 		now := fingerprint(b.accountToken())
 		succeeded = v.before != "" && now != "" && now != v.before && !b.rejected()
+		mismatch = b.refused(v.id)
 		b.dropPending(v.id)
 		return nil
 	})
-	if succeeded || err != nil && late.Err() != nil { // it stays, for whoever comes next
+	switch {
+	case succeeded, err != nil && late.Err() != nil: // it stays, for whoever comes next
 		return err
+	case mismatch:
+		return errors.Join(ErrAccountMismatch, err)
 	}
 	return errors.Join(rejected, err)
 }
@@ -352,7 +361,7 @@ func (a approval) settle(b *profile, scopes []string, skew time.Duration) (done 
 	case fingerprint(b.accountToken()) != fingerprint(a.over), v.device == nil && b.siblings() != a.siblings:
 		return settlement{again: true}, nil
 	case !now.options.SwitchAccount && a.isAnothers(b):
-		b.dropPending(v.id)
+		b.refusePending(v.id)
 		return settlement{mismatch: true, inherited: a.bequeath(b)}, nil
 	}
 	done.promoted = true

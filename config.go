@@ -9,6 +9,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/ordered"
@@ -33,6 +34,8 @@ var ErrCorruptConfig = fault.ErrCorruptConfig
 //
 // What a store holds is a credential, in clear: it belongs in no log and in
 // no error.
+//
+// A call that takes longer than half a minute is given up: its context ends.
 //
 // A store may also have a method Check(context.Context) error that answers
 // "would an Update succeed now?"; [PlexAuth.Start] asks it before it makes a
@@ -245,7 +248,7 @@ func (b *profile) disconnect() {
 	b.forgetAccount()
 	b.keepDeviceID()
 	b.endPending()
-	b.remove("_device", "_server_account")
+	b.remove("_refused_pin", "_device", "_server_account")
 }
 
 func (b *profile) settings() Settings {
@@ -301,17 +304,25 @@ func (p *PlexAuth) parse(raw json.RawMessage) (*profile, error) {
 }
 
 func (p *PlexAuth) loadRaw(ctx context.Context) (json.RawMessage, error) {
+	return p.loadWithin(ctx, storeLimit)
+}
+
+// loadWithin reads the namespace, or returns a store error once limit is over: a
+// store that hangs must not keep a login beyond its PIN.
+func (p *PlexAuth) loadWithin(ctx context.Context, limit time.Duration) (json.RawMessage, error) {
 	if p.invalid != nil {
 		return nil, p.invalid
 	}
-	raw, err := p.store.Load(ctx, Namespace)
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	raw, err := p.store.Load(limited, Namespace)
 	if err == nil {
 		return raw, nil
 	}
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
 	}
-	return nil, newStoreError(err)
+	return nil, newStoreError(hung(limited, limit, err))
 }
 
 // update edits this profile. edit may run more than once; its error is
@@ -323,7 +334,9 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 	}
 	var editErr error
 	var quotable []byte
-	err := p.store.Update(ctx, Namespace, func(current json.RawMessage) (json.RawMessage, error) {
+	limited, cancel := context.WithTimeout(ctx, storeLimit)
+	defer cancel()
+	err := p.store.Update(limited, Namespace, func(current json.RawMessage) (json.RawMessage, error) {
 		editErr, quotable = nil, bytes.Clone(current)
 		b, err := p.parse(current)
 		if err == nil {
@@ -356,7 +369,7 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 	for _, m := range secretFields.FindAllSubmatch(quotable, -1) {
 		quoted = append(quoted, string(m[1]))
 	}
-	return newStoreError(err, quoted...)
+	return newStoreError(hung(limited, storeLimit, err), quoted...)
 }
 
 // updateIfNeeded is update that leaves the store alone where edit would change

@@ -2,6 +2,7 @@ package plexauth
 
 import (
 	"encoding/json"
+	"strconv"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/ordered"
@@ -103,7 +104,22 @@ func (b *profile) setPending(v *pendingPIN) {
 		b.setAsked(v.device)
 	}
 	b.set("_pending_pin", o.Bytes())
+	b.remove("_refused_pin")
 }
+
+// refusePending removes the PIN that waits, approved by another account. Others who
+// have seen its token learn from what stays how the login has ended.
+func (b *profile) refusePending(id int64) {
+	b.dropPending(id)
+	b.setText("_refused_pin", pinFingerprint(id))
+}
+
+// refused reports whether the last login was that of this PIN, approved by another
+// account.
+func (b *profile) refused(id int64) bool { return b.text("_refused_pin") == pinFingerprint(id) }
+
+// pinFingerprint names a PIN without its number.
+func pinFingerprint(id int64) string { return fingerprint(NewToken(strconv.FormatInt(id, 10))) }
 
 // changePending sets one field of the PIN that waits.
 func (b *profile) changePending(key string, value json.RawMessage) {

@@ -362,14 +362,17 @@ func (o operation) polls(f wireFault, says says) outcome {
 	return x
 }
 
+// longestGap is the longest pause between two looks, whatever Retry-After says.
+const longestGap = 30 * time.Second
+
 // pace reckons the looks of a Wait with so much jitter. It returns the last gap
 // and the look after it.
 func (o operation) pace(x *outcome, f wireFault, says says, jitter float64) (last time.Duration) {
 	gap, at, limit := time.Second, time.Duration(0), 10*time.Second
 	x.least, x.most = 0, 0
 	for {
-		last = time.Duration(float64(gap) * 1.05)
-		at += time.Duration(float64(gap) * (1 + jitter))
+		last = min(time.Duration(float64(gap)*1.05), longestGap)
+		at += min(time.Duration(float64(gap)*(1+jitter)), longestGap)
 		if at > pinLife-time.Second {
 			at = pinLife
 		}
@@ -391,7 +394,7 @@ func (o operation) pace(x *outcome, f wireFault, says says, jitter float64) (las
 			x.most += o.after
 			final = true
 		case says == slowDown:
-			gap = max(gap+5*time.Second, f.pause)
+			gap = min(max(gap+5*time.Second, f.pause), longestGap)
 		case bad:
 			gap = min(2*gap, 10*time.Second)
 		}

@@ -40,8 +40,8 @@ plex.tv has said no, it is not asked again.
 	b.WriteString(`## When the store fails
 
 At the moment when an operation saves. What exists nowhere else by then, such as a token whose predecessor plex.tv has
-already retired, is tried again, for five minutes at most; all else is told at once. The caller of a store that hangs
-waits for ten minutes here. No error shows what could not be written.
+already retired, is tried again, for five minutes at most; all else is told at once. A call of a store that hangs
+is given up after half a minute. No error shows what could not be written.
 
 `)
 	b.WriteString(savesDocument())

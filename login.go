@@ -62,13 +62,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	}
 	found := at.pending
 	if found != nil && !at.answers {
-		done, err := p.stopLooking(ctx)
-		if err != nil {
-			return nil, err
-		}
-		found, err = p.lastLook(ctx, found)
-		done(nil)
-		if err != nil {
+		if found, err = p.lastLookInTurn(ctx, found); err != nil {
 			return nil, err
 		}
 	}
@@ -167,7 +161,9 @@ func (p *PlexAuth) checkStore(ctx context.Context) error {
 	if !ok {
 		return nil
 	}
-	err := s.Check(ctx)
+	limited, cancel := context.WithTimeout(ctx, storeLimit)
+	defer cancel()
+	err := s.Check(limited)
 	switch {
 	case err == nil:
 		p.warnIfExposed()
@@ -175,7 +171,7 @@ func (p *PlexAuth) checkStore(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("plexauth: %w", ctx.Err())
 	}
-	return newStoreError(err)
+	return newStoreError(hung(limited, storeLimit, err))
 }
 
 // warnIfExposed logs if the config cannot be kept from other users of this

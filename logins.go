@@ -199,18 +199,18 @@ func (s *logins) nextBegin(instance string) <-chan struct{} {
 // resume returns the login that is pending in the store.
 func (p *PlexAuth) resume(ctx context.Context) (*login, error) {
 	for {
-		changes, done := p.logins.read(p.instance)
-		l, err := p.takeUp(ctx, changes)
-		done()
+		l, err := p.takeUp(ctx)
 		if l != nil || err != nil {
 			return l, err
 		}
 	}
 }
 
-// takeUp is resume where no login has begun or ended since there had been so many;
-// else it returns nothing.
-func (p *PlexAuth) takeUp(ctx context.Context, changes int) (*login, error) {
+// takeUp is resume, once. It returns nothing where a login has begun or ended since
+// it came.
+func (p *PlexAuth) takeUp(ctx context.Context) (*login, error) {
+	changes, done := p.logins.read(p.instance)
+	defer done()
 	raw, err := p.loadRaw(ctx)
 	if err != nil {
 		return nil, err

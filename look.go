@@ -2,6 +2,7 @@ package plexauth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -95,7 +96,10 @@ func (l *login) bound(guard time.Time) time.Time {
 // turn.
 func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	gone := false
-	raw, err := p.loadRaw(ctx)
+	raw, err := p.loadForLook(ctx, l)
+	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
+		return false, nil // Cancel or another Start wants the turn
+	}
 	if err == nil && !l.hasSeen(raw) {
 		var b *profile
 		if b, err = p.parse(raw); err == nil {
@@ -144,6 +148,14 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	return p.judgeLook(ctx, l, reply, sent, err, final, gone)
 }
 
+// loadForLook reads the store for a look, as long as nothing else wants the turn. A
+// look has no longer for that than for asking plex.tv.
+func (p *PlexAuth) loadForLook(ctx context.Context, l *login) (json.RawMessage, error) {
+	reading, done := l.abortable(ctx)
+	defer done()
+	return p.loadWithin(reading, attemptLimit)
+}
+
 // judgeLook does what the answer to a look asks for. final tells that it was the
 // last one, gone that the PIN is in the store no more.
 func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent time.Time, err error, final, gone bool) (bool, error) {
@@ -189,6 +201,20 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 		return p.giveUp(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, inner{err}))
 	}
 	return false, err
+}
+
+// lastLookInTurn is lastLook at the PIN that a Start found. It takes the login up
+// first, so that all who come for the PIN have one turn to wait for.
+func (p *PlexAuth) lastLookInTurn(ctx context.Context, v *pendingPIN) (*pendingPIN, error) {
+	if _, err := p.resume(ctx); err != nil && !errors.Is(err, ErrNoPendingPin) {
+		return nil, err
+	}
+	done, err := p.stopLooking(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done(nil)
+	return p.lastLook(ctx, v)
 }
 
 // lastLook looks at a PIN that is about to be given up, if the approval would have
@@ -318,7 +344,8 @@ func (p *PlexAuth) noteLook(ctx context.Context, l *login, r pinReply, sent time
 }
 
 // endedElsewhere ends a login whose PIN another process has taken out of the
-// store: with success if another token is there since.
+// store: with success if another token is there since, with [ErrAccountMismatch] if
+// that process has refused the approval as another account's.
 func (p *PlexAuth) endedElsewhere(ctx context.Context, l *login) (bool, error) {
 	b, err := p.load(ctx)
 	if err != nil {
@@ -329,6 +356,9 @@ func (p *PlexAuth) endedElsewhere(ctx context.Context, l *login) (bool, error) {
 	l.mu.Unlock()
 	if t := b.accountToken(); known && !t.IsZero() && !t.Equal(before) && b.mayComeFrom(l.pin) {
 		return p.ended(l, nil)
+	}
+	if b.refused(l.pin.ID) {
+		return p.ended(l, ErrAccountMismatch)
 	}
 	return p.ended(l, ErrNoPendingPin)
 }

@@ -10,7 +10,18 @@ import (
 const (
 	saveGrace = 800 * time.Millisecond // for writing what must be written when its context has ended
 	saveLimit = 5 * time.Minute        // for a token that exists nowhere else
+
+	storeLimit = 30 * time.Second // for one call of the store
 )
+
+// hung returns err, or what it means where the store has not answered within limit.
+// No context of the caller's has ended then, so the error matches none.
+func hung(limited context.Context, limit time.Duration, err error) error {
+	if limited.Err() == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
+		return err
+	}
+	return fmt.Errorf("no answer in %s: %v", limit, err)
+}
 
 // save carries out an update that must not be lost: also past the end of ctx,
 // for saveGrace, and again while the store fails, until limit.

@@ -117,7 +117,8 @@ func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
 	if err != nil {
 		return s, err
 	}
-	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && sleep(ctx, pause) == nil; pause *= 2 {
+	began := time.Now()
+	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && time.Since(began) < storeLimit && sleep(ctx, pause) == nil; pause *= 2 {
 		s, loadErr = p.Status(ctx)
 	}
 	return s, loadErr

@@ -229,16 +229,8 @@ func (s saving) expect(f storeFault) outcome {
 	switch {
 	case s.held > 0:
 		x.took, x.within = s.held, s.held+x.within
-	case f.hangs: // it is the caller's patience that ends
-		x.is = append(x.is[:len(x.is)-1], context.DeadlineExceeded)
-		x.took, x.within = patience, patience
-		if s.done == marked { // a verdict is worth a moment more
-			x.within += 800 * time.Millisecond
-		}
-		if s.call == "Inspect" { // has less patience than the caller: the store is to blame
-			x.took, x.within = 30*time.Second, 30*time.Second
-			x.is = []error{plexauth.ErrStore}
-		}
+	case f.hangs: // the store has a limit of its own, whatever the caller's patience
+		x.took, x.within = 30*time.Second, 30*time.Second
 	}
 	return x
 }

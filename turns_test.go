@@ -1,0 +1,313 @@
+package plexauth_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// calls are the calls that may meet at one pending login.
+var calls = map[string]func(context.Context, *plexauth.PlexAuth) error{
+	"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
+		_, err := p.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
+		return err
+	},
+	"Finish": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Finish(ctx)) },
+	"Wait":   func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Wait(ctx)) },
+	"Cancel": func(ctx context.Context, p *plexauth.PlexAuth) error { return p.Cancel(ctx) },
+	"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Verify(ctx)) },
+}
+
+// G6: after a restart, too, a PIN is looked at by one caller at a time. The world
+// reports looks that meet.
+func TestOneLookAtATimeAfterARestart(t *testing.T) {
+	for _, first := range []string{"Start", "Cancel", "Finish"} {
+		for _, next := range []string{"Start", "Cancel", "Finish", "Wait"} {
+			t.Run(first+" and "+next, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					_, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					time.Sleep(5 * time.Second)
+					p := w.open(t)
+					w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Times: -1, Delay: 1900 * time.Millisecond})
+					ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
+					defer cancel()
+					var both sync.WaitGroup
+					both.Go(func() { _ = calls[first](ctx, p) })
+					synctest.Wait()
+					time.Sleep(time.Second)
+					both.Go(func() { _ = calls[next](ctx, p) })
+					both.Wait()
+				})
+			})
+		}
+	}
+}
+
+// stuckStore hangs while it is told to: each call returns when its context ends.
+type stuckStore struct {
+	plexauth.ConfigStore
+	load, update atomic.Bool
+}
+
+func (s *stuckStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	if s.load.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return s.ConfigStore.Load(ctx, ns)
+}
+
+func (s *stuckStore) Update(ctx context.Context, ns string, edit edit) error {
+	if s.update.Load() {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return s.ConfigStore.Update(ctx, ns, edit)
+}
+
+// G7: a store that hangs keeps no Wait beyond its PIN, and no other call beyond half a
+// minute. The store is to blame, not a context of the caller's.
+func TestStoreHangs(t *testing.T) {
+	for name, hang := range map[string]func(*stuckStore, bool){
+		"Load":   func(s *stuckStore, on bool) { s.load.Store(on) },
+		"Update": func(s *stuckStore, on bool) { s.update.Store(on) },
+		"both":   func(s *stuckStore, on bool) { s.load.Store(on); s.update.Store(on) },
+	} {
+		begin := func(t *testing.T) (*world, *plexauth.PlexAuth, *stuckStore, *plexauth.Pin) {
+			w := newWorld(t)
+			store := &stuckStore{ConfigStore: w.store}
+			p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+			pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			return w, p, store, pin
+		}
+		t.Run(name+", to the end", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, p, store, pin := begin(t)
+				time.AfterFunc(3500*time.Millisecond, func() { hang(store, true) })
+				_, err := p.Wait(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrPinExpired)
+				assert.Less(t, time.Since(pin.ExpiresAt), time.Minute)
+			})
+		})
+		t.Run(name+", for a while", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, p, store, pin := begin(t)
+				time.AfterFunc(3500*time.Millisecond, func() { hang(store, true) })
+				time.AfterFunc(10*time.Second, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
+				time.AfterFunc(40*time.Second, func() { hang(store, false) })
+				s, err := p.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.Less(t, time.Since(pin.CreatedAt), 2*time.Minute)
+			})
+		})
+		for call, do := range calls {
+			if call == "Wait" {
+				continue
+			}
+			t.Run(name+", "+call, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w, p, store, pin := begin(t)
+					time.Sleep(2 * time.Second)
+					hang(store, true)
+					began := time.Now()
+					err := do(t.Context(), p)
+					assert.LessOrEqual(t, time.Since(began), 31*time.Second)
+					if call == "Start" || call == "Cancel" || name == "both" {
+						require.ErrorIs(t, err, plexauth.ErrStore)
+					}
+					assert.NotErrorIs(t, err, context.DeadlineExceeded)
+					hang(store, false)
+					if call != "Cancel" && call != "Start" {
+						require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+						s, err := p.Wait(t.Context())
+						require.NoError(t, err)
+						assert.True(t, s.Connected)
+					}
+				})
+			})
+		}
+	}
+}
+
+// A look whose store hangs does not keep Cancel waiting.
+func TestCancelBesideAStoreThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &stuckStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		result := make(chan error, 1)
+		go func() { result <- second(p.Wait(t.Context())) }()
+		time.Sleep(500 * time.Millisecond)
+		store.load.Store(true)
+		time.Sleep(time.Second) // a look reads the store
+		store.load.Store(false)
+		began := time.Now()
+		require.NoError(t, p.Cancel(t.Context()))
+		assert.Less(t, time.Since(began), time.Second)
+		assert.ErrorIs(t, <-result, plexauth.ErrNoPendingPin)
+	})
+}
+
+// panicking is a transport and a store that panic at their nth use.
+type panicking struct {
+	http.RoundTripper
+	plexauth.ConfigStore
+	what string
+	left int
+}
+
+func (p *panicking) use(what string) {
+	if p.what != what {
+		return
+	}
+	if p.left--; p.left == 0 {
+		panic("a " + what + " of the program's")
+	}
+}
+
+func (p *panicking) RoundTrip(r *http.Request) (*http.Response, error) {
+	p.use("request")
+	return p.RoundTripper.RoundTrip(r)
+}
+
+func (p *panicking) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	p.use("load")
+	return p.ConfigStore.Load(ctx, ns)
+}
+
+func (p *panicking) Update(ctx context.Context, ns string, edit edit) error {
+	p.use("update")
+	return p.ConfigStore.Update(ctx, ns, func(current jsonRaw) (jsonRaw, error) {
+		p.use("edit")
+		return edit(current)
+	})
+}
+
+// G8: a panic in what the program hands in, which its HTTP server recovers, holds no
+// turn: the next login goes on.
+func TestPanicHoldsNoTurn(t *testing.T) {
+	for name, call := range calls {
+		for _, what := range []string{"request", "load", "update", "edit"} {
+			for n := 1; n <= 5; n++ {
+				for _, approved := range []bool{false, true} {
+					t.Run(fmt.Sprint(name, what, n, approved), func(t *testing.T) {
+						synctest.Test(t, func(t *testing.T) {
+							w := newWorld(t)
+							w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+							x := &panicking{ConfigStore: w.store}
+							p := w.open(t, func(o *plexauth.Options) {
+								x.RoundTripper, o.HTTPClient, o.Store = o.HTTPClient.Transport, &http.Client{Transport: x}, x
+							})
+							w.replicas = true // after a panic it is not known when the last look left
+							pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+							require.NoError(t, err)
+							if approved {
+								require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+							}
+							ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+							defer cancel()
+							x.what, x.left = what, n
+							func() {
+								defer func() { _ = recover() }()
+								_ = call(ctx, p)
+							}()
+							x.what = ""
+							ctx, cancel = context.WithTimeout(t.Context(), time.Minute)
+							defer cancel()
+							pin, err = p.Start(ctx, plexauth.PinOptions{Strong: true})
+							require.NoError(t, err)
+							require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+							s, err := p.Wait(ctx)
+							require.NoError(t, err)
+							assert.True(t, s.Connected)
+							time.Sleep(time.Minute) // net/http ends a request that panicked at its timeout
+						})
+					})
+				}
+			}
+		}
+	}
+}
+
+// G10: where two callers deal with one approval by another account, in one process or
+// in two, the slower one learns that too: the token that the faster one has ended is
+// not the profile's.
+func TestMismatchToldToAll(t *testing.T) {
+	for name, call := range calls {
+		for _, elsewhere := range []bool{false, true} {
+			for _, asked := range []bool{false, true} { // the slower one knows the account already
+				t.Run(fmt.Sprint(name, elsewhere, asked), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w := newWorld(t)
+						w.replicas = true
+						w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+						pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+						require.NoError(t, err)
+						require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+						w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502})
+						_, err = w.open(t, func(o *plexauth.Options) { o.MaxRetries = -1 }).Finish(t.Context())
+						require.ErrorIs(t, err, plexauth.ErrUnavailable) // the token is parked
+
+						var met atomic.Bool
+						var first *plexauth.PlexAuth
+						meet := func() {
+							if !met.Swap(true) {
+								assert.ErrorIs(t, second(first.Verify(t.Context())), plexauth.ErrAccountMismatch)
+							}
+						}
+						p := w.open(t, func(o *plexauth.Options) {
+							next := o.HTTPClient.Transport
+							o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+								if r.URL.Path != "/api/v2/user" {
+									return next.RoundTrip(r)
+								}
+								if !asked {
+									meet()
+								}
+								resp, err := next.RoundTrip(r)
+								if asked {
+									meet()
+								}
+								return resp, err
+							})}
+						})
+						if first = p; elsewhere {
+							first = w.open(t)
+						}
+						time.Sleep(2 * time.Second)
+						err = call(t.Context(), p)
+						if name == "Start" || name == "Cancel" { // which go on, as after any end of the login before
+							require.NoError(t, err)
+						} else {
+							require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+						}
+						assert.NotErrorIs(t, err, plexauth.ErrTokenRejected)
+						s, err := p.Status(t.Context())
+						require.NoError(t, err)
+						assert.True(t, s.Connected)
+						assert.False(t, s.NeedsLogin)
+						assert.Equal(t, "alice", s.User)
+					})
+				})
+			}
+		}
+	}
+}
