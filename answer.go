@@ -77,21 +77,23 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 	if !ours && len(body) > 0 && status != http.StatusTooManyRequests {
 		e.Message = notTheAnswer(body, nil)
 	}
-	q.class(e, resp, body, env, ours)
+	switch {
+	case q.server == nil:
+		q.classify(e, resp.Header, env, ours)
+	case !q.token.IsZero() && refusesToken(resp, body):
+		e.is, e.Message = ErrServerToken, "it refuses the token"
+	default:
+		e.is, e.transient = ErrUnavailable, true
+	}
 	return e
 }
 
-// class sets what kind of failure e is.
-func (q *call) class(e *Error, resp *http.Response, body []byte, env envelope, ours bool) {
-	status := resp.StatusCode
+// classify sets what kind of failure an answer of plex.tv is.
+func (q *call) classify(e *Error, h http.Header, env envelope, ours bool) {
+	status := e.StatusCode
 	switch {
-	case q.server != nil:
-		e.is, e.transient = ErrUnavailable, true
-		if !q.token.IsZero() && refusesToken(resp, body) {
-			e.is, e.transient, e.Message = ErrServerToken, false, "it refuses the token"
-		}
 	case status == http.StatusTooManyRequests || env.code == 1003:
-		e.is, e.RetryAfter = ErrRateLimited, retryAfter(resp.Header)
+		e.is, e.RetryAfter = ErrRateLimited, retryAfter(h)
 	case q.account && status == statusJWTExpired:
 		e.is = ErrTokenExpired
 	case q.account && ours && rejectsToken(status, env):
@@ -101,8 +103,8 @@ func (q *call) class(e *Error, resp *http.Response, body []byte, env envelope, o
 	case q.account: // a verdict, but not on the token
 		e.is = ErrUnavailable
 	}
-	if q.server == nil && status == http.StatusServiceUnavailable {
-		e.RetryAfter = retryAfter(resp.Header)
+	if status == http.StatusServiceUnavailable {
+		e.RetryAfter = retryAfter(h)
 	}
 }
 
