@@ -182,63 +182,6 @@ func (h *panel) server(w http.ResponseWriter, r *http.Request) {
 	h.answer(w, r, err)
 }
 
-// user notes for which member of the Plex Home the program is to work. Whoever
-// has a PIN must give it; it is checked, and kept nowhere.
-func (h *panel) user(w http.ResponseWriter, r *http.Request) {
-	var body struct {
-		UUID string `json:"uuid"`
-		PIN  string `json:"pin"`
-	}
-	if !decode(w, r, &body) {
-		return
-	}
-	before, err := h.load(r.Context())
-	if err != nil {
-		fail(w, problemOf(err))
-		return
-	}
-	users, err := h.HomeUsers(r.Context())
-	if err != nil {
-		fail(w, problemOf(err))
-		return
-	}
-	var user *HomeUser
-	for i := range users {
-		if users[i].UUID == body.UUID {
-			user = &users[i]
-		}
-	}
-	if user == nil {
-		fail(w, badRequest("There is no such user in this Plex Home."))
-		return
-	}
-	if user.Protected {
-		if _, err := h.SwitchHomeUser(r.Context(), *user, body.PIN); err != nil {
-			fail(w, problemOf(err))
-			return
-		}
-	}
-	own := false
-	err = h.update(r.Context(), func(b *profile) error {
-		switch account := before.cloudID(); {
-		case b.accountToken().IsZero():
-			return ErrNotConnected
-		case !b.accountToken().Equal(before.accountToken()) && (account == 0 || b.cloudID() != account):
-			return errChangedMeanwhile // the user is of another account's Home
-		}
-		own = b.useHomeUser(user)
-		return nil
-	})
-	if err == nil && own {
-		h.mu.Lock()
-		h.search() // finds the server's own number of the account
-		h.mu.Unlock()
-	} else {
-		h.news(h.outcome())
-	}
-	h.answer(w, r, err)
-}
-
 func (h *panel) probe(w http.ResponseWriter, r *http.Request) {
 	var body struct {
 		URL string `json:"url"`

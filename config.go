@@ -75,9 +75,9 @@ type Settings struct {
 	ClientID       string `json:"client_id"`        // X-Plex-Client-Identifier of the profile's credentials
 	ServerURL      string `json:"server_url"`       // the media server's address
 	MachineID      string `json:"machine_id"`       // the media server's machineIdentifier
-	Username       string `json:"username"`         // of the account, for display
+	Username       string `json:"username"`         // whom the program works for, for display: the account, or a member of its Plex Home
 	CloudAccountID string `json:"cloud_account_id"` // plex.tv's number of the account: what identifies a person
-	AccountID      string `json:"account_id"`       // the media server's own number of the account
+	AccountID      string `json:"account_id"`       // the media server's own number of that user
 	VerifySSL      bool   `json:"verify_ssl"`       // whether the certificate at ServerURL is checked. It is false only where a person typed that address and stored verify_ssl as false
 	AccountToken   Token  `json:"-"`                // for plex.tv
 	ServerToken    Token  `json:"-"`                // for the media server at ServerURL, and no other

@@ -287,7 +287,7 @@ func (b *profile) forgetAccount() {
 	for _, key := range accountFields {
 		b.setText(key, "")
 	}
-	b.remove("_cloud", "_was", "pms_token_server", "_jwt_server")
+	b.remove("_cloud", "_was", "_home_user", "pms_token_server", "_jwt_server")
 }
 
 // setAside puts what belongs to the account away before a new token is saved of
@@ -368,6 +368,7 @@ func (b *profile) adopt(a *Account) {
 		b.setText("username", a.name())
 	}
 	b.setCloudID(a.ID)
+	b.setAccountName(a.name())
 	b.remove("_rejected")
 	if b.life().renewable() { // a JWT retires nobody's token, and is nobody else's
 		return
@@ -386,18 +387,6 @@ func (b *profile) succeed(t Token) {
 		b.setText("pms_token", t.Secret())
 	}
 	b.putToken(t, true)
-}
-
-// useHomeUser lets a user of the account's Plex Home be the one that is meant. own
-// tells that it is the account's own, whose number on the server is another one.
-func (b *profile) useHomeUser(u *HomeUser) (own bool) {
-	b.setText("username", u.Title)
-	if own = b.cloudID() == u.ID; own {
-		b.forgetAccountNumber()
-	} else {
-		b.setAccountNumber(u.ID)
-	}
-	return own
 }
 
 // sameCredential reports whether the profile lives on the account's token

@@ -39,7 +39,19 @@ func (b *profile) server() savedServer {
 		s.owner = answered.owner
 		s.confirmed = s.machineID != "" && sameServer(answered.url, s.url)
 	}
-	t, at := b.token("pms_token"), b.text("pms_token_server")
+	at := b.text("pms_token_server")
+	b.readServerToken(&s, at)
+	at = cmp.Or(at, answered.url)
+	edited := at != "" && !sameServer(at, s.url) // then it is new, and a choice
+	s.found = !edited && (sameServer(b.text("server_url_found"), s.url) || b.block.Get("server_url_found") == nil && plexDirect(s.url))
+	b.readVerify(&s, edited)
+	return s
+}
+
+// readServerToken sets what s says about the server's token, which is stored for
+// the server at an address; "" where no program has noted that.
+func (b *profile) readServerToken(s *savedServer, at string) {
+	t := b.token("pms_token")
 	if isJWT(t.Secret()) || !usableToken(t.Secret()) { // a program took it for the server's, or has damaged it
 		t = Token{}
 	}
@@ -51,11 +63,6 @@ func (b *profile) server() savedServer {
 	if account := b.accountToken(); s.token.IsZero() && b.takesJWT(s.machineID, s.url) && isJWT(account.Secret()) && !b.damaged() {
 		s.token = account
 	}
-	at = cmp.Or(at, answered.url)
-	edited := at != "" && !sameServer(at, s.url) // then it is new, and a choice
-	s.found = !edited && (sameServer(b.text("server_url_found"), s.url) || b.block.Get("server_url_found") == nil && plexDirect(s.url))
-	b.readVerify(&s, edited)
-	return s
 }
 
 // readVerify sets what s says about certificates. verify_ssl: false counts for
@@ -101,6 +108,12 @@ func (s savedServer) listed(servers []Server, account int64) *Server {
 		}
 	}
 	return nil
+}
+
+// isAnother reports whether a machine of that owner is a server other than the
+// saved one.
+func (s savedServer) isAnother(machineID string, owner int64) bool {
+	return s.machineID != "" && s.machineID != machineID || !s.belongsTo(owner)
 }
 
 // belongsTo reports whether the server may be one of that owner's.
@@ -158,11 +171,11 @@ func (s savedServer) unreachable(found []ProbedAddress) error {
 // it was v's.
 func (b *profile) setServer(address string, v *Server, account int64) {
 	before, owner := b.server(), v.owner(account)
-	another := before.machineID != "" && before.machineID != v.MachineID || !before.belongsTo(owner)
-	if owner == 0 && !another {
-		owner = before.owner // plex.tv did not say this time
-	}
+	another := before.isAnother(v.MachineID, owner)
 	certain := !another && (v.Owned || owner != 0 && owner == before.owner)
+	if !another {
+		owner = cmp.Or(owner, before.owner) // plex.tv may not have said this time
+	}
 	moved := !sameServer(address, before.url)
 	if certain && b.takesJWT(v.MachineID, before.url) { // it answers as the same machine, at another address perhaps
 		b.setTakesJWT(v.MachineID, address, true)
@@ -170,13 +183,12 @@ func (b *profile) setServer(address string, v *Server, account int64) {
 	if moved {
 		b.setText("server_url", address)
 	}
-	switch {
-	case another:
+	if another {
 		b.forgetAccountNumber() // another server numbers otherwise
+	}
+	if another || before.bound && moved && !certain {
 		b.forgetServerToken()
-	case before.bound && moved && !certain:
-		b.forgetServerToken()
-	case before.bound:
+	} else if before.bound {
 		b.bindToken()
 	}
 	b.setMachine(v.MachineID)

@@ -56,7 +56,8 @@ const biggestBody = 64 << 10
 //	POST disconnect  [PlexAuth.Disconnect]; with {"revoke": true} [PlexAuth.SignOut]
 //	POST inspect     [PlexAuth.Inspect]
 //	POST server      {"machine_id": "..."} or {"url": "..."}: [PlexAuth.UseServer]
-//	POST user        {"uuid": "...", "pin": "..."}: the member of the Plex Home to work for
+//	POST user        {"uuid": "...", "pin": "..."}: the member of the Plex Home to work for;
+//	                 too_soon after a few wrong PINs
 //	POST probe       {}: tries the account and the saved server, {"account", "server"};
 //	                 {"url": "..."}: {"result": "ok", "wrong_server" or "unreachable"} and no more
 //
@@ -90,7 +91,7 @@ const biggestBody = 64 << 10
 func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 	h := &panel{
 		PlexAuth: p, ctx: ctx,
-		wake: make(chan struct{}, 1), starting: make(chan struct{}, 1), reading: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), starting: make(chan struct{}, 1), choosing: make(chan struct{}, 1), reading: make(chan struct{}, 1),
 		serverList: list[Server]{asking: make(chan struct{}, 1)}, userList: list[HomeUser]{asking: make(chan struct{}, 1)},
 		changed: make(chan struct{}),
 	}

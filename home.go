@@ -28,7 +28,7 @@ type HomeUser struct {
 	Protected  bool   `json:"protected"`  // has a Home PIN
 }
 
-// HomeUsers asks plex.tv for the members of the account's Plex Home; somebody
+// HomeUsers asks plex.tv for the members of the account's Plex Home. An account
 // without one is alone in it. Its errors are those of [PlexAuth.Account].
 func (p *PlexAuth) HomeUsers(ctx context.Context) (users []HomeUser, err error) {
 	err = p.ask(ctx, func(t Token, clientID string) error {
@@ -94,25 +94,30 @@ func decodeHomeUsers(body []byte) ([]HomeUser, error) {
 // Its errors are [ErrHomePin] where the PIN is missing or wrong, else those of
 // [PlexAuth.Account]. With one of the store the token is returned all the same.
 func (p *PlexAuth) SwitchHomeUser(ctx context.Context, u HomeUser, pin string) (Token, error) {
+	token, _, err := p.switchHomeUser(ctx, u, pin)
+	return token, err
+}
+
+// switchHomeUser is SwitchHomeUser. It also returns the client identifier that the
+// token was made under.
+func (p *PlexAuth) switchHomeUser(ctx context.Context, u HomeUser, pin string) (token Token, madeUnder string, err error) {
 	if u.UUID == "" {
-		return Token{}, errors.New("plexauth: switch Home user: a user without UUID; take one of HomeUsers")
+		return Token{}, "", errors.New("plexauth: switch Home user: a user without UUID; take one of HomeUsers")
 	}
 	if u.Protected && pin == "" {
 		// plex.tv does not always insist on the PIN. We do: it is a parent's word.
-		return Token{}, fmt.Errorf("%w, and it is missing", ErrHomePin)
+		return Token{}, "", fmt.Errorf("%w, and it is missing", ErrHomePin)
 	}
-	var token Token
 	var account int64
-	var madeUnder string
-	err := p.ask(ctx, func(t Token, clientID string) (err error) {
+	err = p.ask(ctx, func(t Token, clientID string) (err error) {
 		madeUnder = clientID
 		token, account, err = p.client.switchUser(ctx, t, clientID, u, pin)
 		return err
 	})
 	if err != nil {
-		return Token{}, err
+		return Token{}, "", err
 	}
-	return token, p.passOn(ctx, cmp.Or(account, u.ID), token, madeUnder)
+	return token, madeUnder, p.passOn(ctx, cmp.Or(account, u.ID), token, madeUnder)
 }
 
 // passOn gives a token of an account to the profiles whose own was retired by it.

@@ -78,41 +78,83 @@ func (p *PlexAuth) settingsNow(ctx context.Context) (Settings, error) {
 // find finds things out and saves them. Its errors are joined, one for each
 // field that is not known.
 func (p *PlexAuth) find(ctx context.Context, choice string) error {
-	b, err := p.load(ctx)
+	var errs missing
+	b, err := p.withAccount(ctx, &errs)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	missing := func(fields string, err error) error {
-		errs = append(errs, fmt.Errorf("plexauth: %s: %w", fields, inner{err}))
-		return errors.Join(errs...)
-	}
-	if b.username() == "" || b.cloudID() == 0 {
-		if err := within(ctx, attemptLimit, "read account", func(ctx context.Context) error {
-			_, err := p.Account(ctx)
-			return err
-		}); err != nil {
-			if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrRateLimited) {
-				return err
-			}
-			missing("username, cloud_account_id", err)
-		}
-		if b, err = p.load(ctx); err != nil {
-			return err
-		}
-	}
 	servers, err := p.Servers(ctx)
 	if err != nil {
-		return missing("server_url, machine_id, server token, account_id", err)
+		return errs.add("server_url, machine_id, server token, account_id", err)
 	}
-
-	f := &finding{saved: b.server(), token: b.accountToken(), account: b.cloudID(), numbered: b.numbered(), servers: servers}
+	f := &finding{saved: b.server(), token: b.accountToken(), account: b.cloudID(), user: cmp.Or(b.homeUser(), b.cloudID()), numbered: b.numbered(), servers: servers}
 	if err := f.aim(choice); err != nil {
 		if f.drop {
 			err = errors.Join(err, p.keep(ctx, f))
 		}
-		return missing("server_url, machine_id", err)
+		return errs.add("server_url, machine_id", err)
 	}
+	found, err := p.search(ctx, f, choice != "")
+	switch {
+	case err != nil:
+		return errs.add("server_url", err)
+	case f.address == nil:
+		err := errs.add("server_url", f.saved.unreachable(found))
+		if f.noMachine != nil {
+			return errs.add("machine_id", f.noMachine)
+		}
+		if f.wouldReplace(choice) {
+			return err
+		}
+	case f.server == nil:
+		return errs.add("machine_id, server token", fmt.Errorf("%w: plex.tv does not list the one at %s for the account", ErrServerToken, f.address.URL))
+	}
+	if err := f.checkToken(); err != nil {
+		errs.add("server token", err)
+	}
+	f.findNumber(b.accountNumber())
+	if err := p.keep(ctx, f); err != nil {
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// wouldReplace reports whether a choice that does not answer would take the place
+// of the saved server.
+func (f *finding) wouldReplace(choice string) bool {
+	return choice != "" && f.saved.url != "" && f.machineID != f.saved.machineID
+}
+
+// missing are the errors of one Inspect.
+type missing []error
+
+// add notes why fields are not known, and returns all errors so far as one.
+func (m *missing) add(fields string, err error) error {
+	*m = append(*m, fmt.Errorf("plexauth: %s: %w", fields, inner{err}))
+	return errors.Join(*m...)
+}
+
+// withAccount loads the profile, and first completes what is not known of its
+// account.
+func (p *PlexAuth) withAccount(ctx context.Context, errs *missing) (*profile, error) {
+	b, err := p.load(ctx)
+	if err != nil || b.accountName() != "" && b.username() != "" && b.cloudID() != 0 {
+		return b, err
+	}
+	if err := within(ctx, attemptLimit, "read account", func(ctx context.Context) error {
+		_, err := p.Account(ctx)
+		return err
+	}); err != nil {
+		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrRateLimited) {
+			return nil, err
+		}
+		errs.add("username, cloud_account_id", err)
+	}
+	return p.load(ctx)
+}
+
+// search probes where f aims, and notes which server answers at which address.
+func (p *PlexAuth) search(ctx context.Context, f *finding, chosen bool) ([]ProbedAddress, error) {
 	run := p.newProbe()
 	defer run.close()
 	found := run.probe(ctx, f.candidates, f.expected)
@@ -121,7 +163,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 		found = append(found, run.probe(ctx, f.candidates, f.expected)...)
 	}
 	if err := ctx.Err(); err != nil {
-		return missing("server_url", err)
+		return nil, err
 	}
 	f.address = bestOf(found)
 	f.strange = f.saved.strange(found)
@@ -130,33 +172,12 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	}
 	switch {
 	case f.server != nil:
-	case choice == "" && f.machineID == f.saved.machineID:
-		f.server = f.saved.listed(servers, f.account)
+	case !chosen && f.machineID == f.saved.machineID:
+		f.server = f.saved.listed(f.servers, f.account)
 	default:
 		f.server = f.named(f.machineID)
 	}
-	switch {
-	case f.address == nil:
-		missing("server_url", f.saved.unreachable(found))
-		if f.noMachine != nil {
-			return missing("machine_id", f.noMachine)
-		}
-		if choice != "" && f.saved.url != "" && f.machineID != f.saved.machineID {
-			return errors.Join(errs...)
-		}
-	case f.server == nil:
-		return missing("machine_id, server token", fmt.Errorf("%w: plex.tv does not list the one at %s for the account", ErrServerToken, f.address.URL))
-	}
-	if err := f.checkToken(); err != nil {
-		missing("server token", err)
-	}
-	if f.server != nil && f.wantsNumber(b.accountNumber()) {
-		f.number = f.findNumber()
-	}
-	if err := p.keep(ctx, f); err != nil {
-		errs = append(errs, err)
-	}
-	return errors.Join(errs...)
+	return found, nil
 }
 
 // finding is what one Inspect has found out so far.
@@ -164,6 +185,7 @@ type finding struct {
 	saved    savedServer // when it began
 	token    Token       // of the account
 	account  int64       // its number, 0 where unknown
+	user     int64       // plex.tv's number of whom the profile works for: account, or a Home user
 	numbered string      // account_id, when it began
 	servers  []Server
 
@@ -178,7 +200,8 @@ type finding struct {
 	address   *ProbedAddress // where it answers; nil: nowhere
 	strange   bool           // another server answers at the saved address
 	server    *Server        // as plex.tv lists it; nil: it does not
-	number    int64          // the server's own of the account, 0 where unknown
+	number    int64          // the server's own of user, 0 where unknown
+	reset     bool           // number takes the place of another one
 }
 
 // aim decides which server is wanted, and where to look for it.
@@ -207,6 +230,11 @@ func (f *finding) aim(choice string) error {
 		}
 		f.drop = true
 	}
+	return f.aimAtOwn()
+}
+
+// aimAtOwn aims at the only server that the account owns.
+func (f *finding) aimAtOwn() error {
 	var own []*Server
 	for i := range f.servers {
 		if f.servers[i].Owned {
@@ -323,22 +351,20 @@ func (f *finding) checkToken() error {
 	return nil
 }
 
-// wantsNumber tells whether the server's number of the account is to be found out,
-// where have is saved. One that the account itself would not have is somebody's
-// choice of another user. A number of another machine says nothing here.
-func (f *finding) wantsNumber(have int64) bool {
+// findNumber finds out what the server calls the user, where have is saved. The
+// server itself is not asked, since it shows its accounts to its owner only. A
+// number that plexauth would not have saved is another program's choice of a user,
+// and stays, unless it is of another machine.
+func (f *finding) findNumber(have int64) {
 	moved := f.saved.machineID != "" && f.machineID != f.saved.machineID
-	return have == 0 || have == 1 || moved || f.server.Owned && have == f.account
-}
-
-// findNumber returns what the server calls the account: its owner is 1, and
-// everybody else has their number at plex.tv. The server itself is not asked,
-// since it shows its accounts to its owner only.
-func (f *finding) findNumber() int64 {
-	if f.server.Owned {
-		return 1
+	if f.server == nil || have > 1 && have != f.user && !moved {
+		return
 	}
-	return f.account
+	f.number = numberOn(f.server.owner(f.account), f.user)
+	if f.server.Owned && f.user == f.account {
+		f.number = 1
+	}
+	f.reset = have != 0 && have != f.number && f.user == f.account
 }
 
 var errChangedMeanwhile = errors.New("plexauth: the login or the server was changed meanwhile, nothing was saved: call again")
@@ -388,23 +414,39 @@ func (f *finding) write(b *profile) {
 	case b.server().url == "" && f.machineID != "":
 		b.setMachine(f.machineID)
 	}
-	if f.server != nil && f.account != 0 {
-		b.setServerAccount(f.account)
-	}
-	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID && !f.strange
-	// A token that was the account's own has been retired with it.
-	retired := f.server != nil && f.server.Token.Equal(f.token) && !b.accountToken().Equal(f.token)
-	if f.server != nil && !f.server.Token.IsZero() && verified && !retired {
-		b.setServerToken(f.server.Token)
+	if f.server != nil {
+		f.writeServer(b)
 	}
 	if f.address != nil {
 		theirs := f.typed || f.address.class < classLocal && !f.saved.found
 		b.setFound(!theirs)
 		b.bindVerify(f.saved, theirs)
 	}
+	f.writeNumber(b)
+}
+
+// writeServer saves what plex.tv says of the server.
+func (f *finding) writeServer(b *profile) {
+	if f.account != 0 {
+		b.setServerAccount(f.account)
+	}
+	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID && !f.strange
+	// A token that was the account's own has been retired with it.
+	retired := f.server.Token.Equal(f.token) && !b.accountToken().Equal(f.token)
+	if !f.server.Token.IsZero() && verified && !retired {
+		b.setServerToken(f.server.Token)
+	}
+}
+
+// writeNumber saves the server's number of the user, unless user or number have
+// been changed in the meantime.
+func (f *finding) writeNumber(b *profile) {
 	switch now := b.numbered(); {
-	case now != "" && now != f.numbered: // somebody has changed it meanwhile
+	case now != "" && now != f.numbered || f.user != cmp.Or(b.homeUser(), f.account):
 	case f.number != 0:
+		if f.reset {
+			b.workForAccount()
+		}
 		b.setAccountNumber(f.number)
 	case f.server != nil && !f.server.Owned && b.accountNumber() == 1: // that is its owner
 		b.forgetAccountNumber()

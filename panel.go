@@ -33,6 +33,7 @@ type panel struct {
 	routes     map[string]panelRoute
 	wake       chan struct{} // tells the waiter that there may be a PIN
 	starting   chan struct{} // holds whoever starts
+	choosing   chan struct{} // held while a Home user is chosen
 	serverList list[Server]
 	userList   list[HomeUser]
 	reading    chan struct{} // holds whoever reads the store for all

@@ -12,7 +12,7 @@ import (
 type Status struct {
 	Connected  bool      // a token is stored, plex.tv has not rejected it as far as known, and it is not over for good
 	Label      string    // "Plex", "Plex (id)"
-	User       string    // the account's name, for display
+	User       string    // the name of the account that is signed in, for display; see [Settings].Username
 	Instance   string    // the profile
 	ExpiresAt  time.Time // when the token expires; zero: it does not say
 	Scopes     []string  // that were asked for with a JWT
@@ -96,7 +96,7 @@ func (p *PlexAuth) blank() Status {
 
 func (p *PlexAuth) status(b *profile) Status {
 	s := p.blank()
-	s.User = b.username()
+	s.User = b.accountName()
 	l, now := p.lifeOf(b), p.client.clock.now()
 	s.ExpiresAt, s.Scopes = l.expires, l.scopes
 	s.NeedsLogin = b.rejected() || l.lost(now)

@@ -1,0 +1,234 @@
+package plexauth_test
+
+import (
+	"fmt"
+	"net/http"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+func (f *front) chooses(u *plextest.User, pin string) state {
+	f.t.Helper()
+	return f.post("/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, u.UUID, pin))
+}
+
+// G23: the account that is signed in and the Home user whom the program works for
+// are told apart, whichever program has chosen the user and whatever comes after it.
+func TestAccountAndHomeUser(t *testing.T) {
+	apart := func(t *testing.T, w *world, user string) {
+		t.Helper()
+		st, err := w.Status(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "alice", st.User)
+		s := openPanel(t, w.PlexAuth).get("/status")
+		assert.Equal(t, "alice", s.User)
+		assert.Equal(t, user, s.Settings.Username)
+	}
+	setup := func(t *testing.T) (w *world, kid *plextest.User) {
+		w = linked(t, false)
+		kid = w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		return w, kid
+	}
+	t.Run("in the panel", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, kid := setup(t)
+			require.NoError(t, second(w.Inspect(t.Context())))
+			f := openPanel(t, w.PlexAuth)
+			f.chooses(kid, "")
+			apart(t, w, "Kid")
+			require.NoError(t, second(w.Verify(t.Context())))
+			require.NoError(t, second(w.Inspect(t.Context())))
+			apart(t, w, "Kid")
+			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+			apart(t, w, "Kid")
+			assert.Equal(t, fmt.Sprint(kid.ID), mustSettings(t, w.PlexAuth).AccountID)
+			w.relink(t, w.bob)
+			s := f.get("/status")
+			assert.Equal(t, "bob", s.User)
+			assert.Equal(t, "bob", s.Settings.Username)
+			w.relink(t, w.alice)
+			apart(t, w, "alice")
+		})
+	})
+	t.Run("before anything is known of the account", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, kid := setup(t)
+			w.edit(t, map[string]any{"_cloud": nil, "username": ""})
+			openPanel(t, w.PlexAuth).chooses(kid, "")
+			apart(t, w, "Kid")
+		})
+	})
+	t.Run("in CrossWatch", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, kid := setup(t)
+			require.NoError(t, second(w.Inspect(t.Context())))
+			w.edit(t, map[string]any{"username": "Kid", "account_id": kid.ID})
+			apart(t, w, "Kid")
+		})
+	})
+	t.Run("in CrossWatch, before there was plexauth", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			w, kid := setup(t)
+			w.edit(t, map[string]any{"username": "Kid", "account_id": kid.ID, "_cloud": map[string]any{"account_id": w.alice.ID}})
+			st, err := w.Status(t.Context())
+			require.NoError(t, err)
+			assert.NotEqual(t, "Kid", st.User)
+			require.NoError(t, second(w.Inspect(t.Context())))
+			apart(t, w, "Kid")
+		})
+	})
+}
+
+// G23: account_id is the server's number of whom the program works for: 1 for the
+// owner of the server, plex.tv's for everybody else, on each server that is chosen.
+func TestNumberOfAHomeUser(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		me := w.plex.AddUser(plextest.User{Username: "me", HomeAdmin: w.alice})
+		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		mine := w.plex.AddMediaServer(me, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		w.signIn(t, w.PlexAuth, me, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		id := func(u *plextest.User) string { return strconv.FormatInt(u.ID, 10) }
+		number := func(want, user string) {
+			t.Helper()
+			time.Sleep(5 * time.Second)
+			for range 2 {
+				s := mustSettings(t, w.PlexAuth)
+				assert.Equal(t, want, s.AccountID)
+				assert.Equal(t, user, s.Username)
+				require.NoError(t, second(w.Inspect(t.Context())))
+			}
+		}
+		require.NoError(t, second(w.UseServer(t.Context(), box.MachineID)))
+		number(id(me), "me")
+		assert.Equal(t, "1", f.chooses(w.alice, "").Settings.AccountID)
+		number("1", "alice")
+		assert.Equal(t, id(kid), f.chooses(kid, "").Settings.AccountID)
+		number(id(kid), "Kid")
+		require.NoError(t, second(w.UseServer(t.Context(), mine.MachineID)))
+		number(id(kid), "Kid")
+		f.chooses(w.alice, "")
+		number(id(w.alice), "alice")
+		require.NoError(t, second(w.UseServer(t.Context(), box.MachineID)))
+		number("1", "alice")
+		f.chooses(me, "")
+		number(id(me), "me")
+		require.NoError(t, second(w.UseServer(t.Context(), mine.MachineID)))
+		number("1", "me")
+
+		// A choice of the user that comes before the server, or in an older config.
+		require.NoError(t, second(w.Disconnect(t.Context())))
+		w.signIn(t, w.PlexAuth, me, plexauth.PinOptions{})
+		time.Sleep(time.Minute) // in which the panel finds a server by itself
+		w.edit(t, map[string]any{"machine_id": "", "server_url": "", "server_url_found": nil, "_server_account": nil})
+		f.chooses(w.alice, "")
+		require.NoError(t, second(w.UseServer(t.Context(), box.MachineID)))
+		number("1", "alice")
+		w.edit(t, map[string]any{"_server_account": me.ID})
+		f.chooses(kid, "")
+		assert.Equal(t, "1", f.chooses(w.alice, "").Settings.AccountID)
+	})
+}
+
+// G23: the check of a Home PIN leaves no token behind, and takes none from a
+// profile that lives on it.
+func TestHomePINCheckEndsItsToken(t *testing.T) {
+	for name, trouble := range map[string]plextest.Fault{
+		"at once":              {Host: "nobody"},
+		"plex.tv has trouble":  {Path: "/api/v2/users/signout", Status: 502, Times: 3},
+		"plex.tv is too slow":  {Path: "/api/v2/users/signout", Hang: true, Times: 2},
+		"plex.tv asks to wait": {Path: "/api/v2/users/signout", Code: 1003, Times: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, _, carol := home(t)
+				w.plex.Inject(trouble)
+				f := openPanel(t, w.PlexAuth)
+				f.chooses(carol, "4711")
+				f.post("/disconnect", `{"revoke":true}`)
+				time.Sleep(5 * time.Minute)
+				assert.Empty(t, w.plex.Token(carol, mustSettings(t, w.PlexAuth).ClientID))
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w, _, carol := home(t)
+		theirs := w.Instance("carol")
+		w.signIn(t, theirs, carol, plexauth.PinOptions{})
+		openPanel(t, w.PlexAuth).chooses(carol, "4711")
+		time.Sleep(time.Minute)
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, theirs} {
+			require.NoError(t, second(p.Verify(t.Context())))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // the account's own, with a device key
+		w := newDeviceWorld(t)
+		w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
+		w.plex.ChangeUser(w.alice, func(u *plextest.User) { u.HomePIN = "4711" })
+		openPanel(t, w.PlexAuth).chooses(w.alice, "4711")
+		time.Sleep(time.Minute)
+		assert.Empty(t, w.plex.Token(w.alice, mustSettings(t, w.PlexAuth).ClientID))
+		require.NoError(t, second(w.Verify(t.Context())))
+	})
+}
+
+// G12: a few wrong Home PINs of a user are followed by pauses that grow. Neither a
+// new sign-in, nor another profile, nor another replica ends them.
+func TestHomePINPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, kid, carol := home(t)
+		w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
+		fronts := []*front{openPanel(t, w.PlexAuth), openPanel(t, w.open(t)), openPanel(t, w.Instance("second"))}
+		path := "/api/v2/home/users/" + carol.UUID + "/switch"
+		try := func(i int, pin string) int {
+			return fronts[i%len(fronts)].do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, carol.UUID, pin)).Code
+		}
+		for i := range 40 {
+			try(i, fmt.Sprintf("%04d", i))
+		}
+		assert.Equal(t, 3, w.count("POST", path))
+		v := fronts[0].refused(fronts[0].do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":"4711"}`, carol.UUID)), http.StatusTooManyRequests, "too_soon")
+		assert.InDelta(t, 30, v.RetryAfter, 1)
+		assert.Contains(t, v.Message, "wrong PINs")
+		fronts[0].chooses(kid, "") // another user is no matter of that
+		for i := range 24 * 60 {
+			time.Sleep(time.Minute)
+			try(i, "0000")
+		}
+		assert.Less(t, w.count("POST", path), 110, "in a day")
+		time.Sleep(15 * time.Minute)
+		assert.Equal(t, http.StatusOK, try(0, "4711"))
+		assert.Equal(t, http.StatusForbidden, try(0, "0000"), "the right one has ended the count")
+		assert.NotContains(t, w.doc(t), "4711")
+	})
+	synctest.Test(t, func(t *testing.T) { // many at the same time
+		w, _, carol := home(t)
+		f := openPanel(t, w.PlexAuth)
+		for i := range 20 {
+			go f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":"%04d"}`, carol.UUID, i))
+		}
+		synctest.Wait()
+		time.Sleep(10 * time.Second)
+		assert.Equal(t, 3, w.count("POST", "/api/v2/home/users/"+carol.UUID+"/switch"))
+	})
+	synctest.Test(t, func(t *testing.T) { // neither a missing PIN nor trouble at plex.tv counts
+		w, _, carol := home(t)
+		f := openPanel(t, w.PlexAuth)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/home/users/*/switch", Status: 500, Times: 5})
+		for i := range 10 {
+			f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, carol.UUID, []string{"", "4711"}[i%2]))
+		}
+		f.chooses(carol, "4711")
+	})
+}
