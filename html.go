@@ -22,7 +22,9 @@ var panelFiles embed.FS
 //
 //	<script type="module" src="/plex/panel.js"></script>
 //
-// The fragment may also be put into the page later: the module waits for it.
+// The fragment may also be put into the page later: the module waits for it. A host
+// that brings it to life with a script of its own shows and hides what has an id by
+// the class "hidden".
 func HTML() string { return panelFile("panel.html") }
 
 func panelFile(name string) string {

@@ -45,6 +45,28 @@ func TestHTML(t *testing.T) {
 	balanced(t, fragment)
 }
 
+// What a host's script may show is hidden by the class alone, which is all that such
+// a script knows, and what it never shows is there from the start.
+func TestHTMLHidesInOneWay(t *testing.T) {
+	hidden := map[string]bool{}
+	for _, tag := range regexp.MustCompile(`<[a-z][^<>]*>`).FindAllString(plexauth.HTML(), -1) {
+		id := regexp.MustCompile(`\bid="([^"]*)"`).FindStringSubmatch(tag)
+		byClass := regexp.MustCompile(`\bclass="(|[^"]* )hidden[ "]`).MatchString(tag)
+		byAttribute := regexp.MustCompile(`\shidden[\s=>]`).MatchString(tag)
+		assert.False(t, byClass && byAttribute, tag)
+		if id != nil {
+			assert.False(t, byAttribute, tag)
+			hidden[id[1]] = byClass
+		}
+	}
+	for id, want := range map[string]bool{
+		"plex_qc_state": true, "btn-plex-cancel": true, "btn-plex-restart": true, "plex_msg": true, "plex_msg_detail": true,
+		"btn-connect-plex": false, "btn-delete-plex": false, "btn-plex-auto": false, "plex_server_url": false, "plex_user_pick_btn": false,
+	} {
+		assert.Equal(t, want, hidden[id], id)
+	}
+}
+
 // balanced asserts that every element is closed where it should be.
 func balanced(t *testing.T, fragment string) {
 	t.Helper()

@@ -149,7 +149,7 @@ export class View {
       document.title = mark + this.title;
     }
     this.tick();
-    if (held && (!held.isConnected || held.closest("[hidden]"))) {
+    if (held && (!held.isConnected || held.closest("[hidden], .hidden"))) {
       this.refocus(state);
     }
   }
@@ -279,10 +279,13 @@ export class View {
   }
 }
 
+// show shows or hides an element, in one way. Scripts of hosts know the elements with
+// an id, and show them by the class alone.
 function show(element, on) {
-  if (element) {
-    element.hidden = !on;
+  if (element?.id) {
     element.classList.toggle("hidden", !on);
+  } else if (element) {
+    element.hidden = !on;
   }
 }
 
