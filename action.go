@@ -16,7 +16,7 @@ func (h *panel) answer(w http.ResponseWriter, r *http.Request, err error) {
 	if err == nil {
 		var v *view
 		if v, _, err = h.look(r.Context()); err == nil {
-			v.write(w)
+			v.write(w, headerSafe(h.options.Product))
 			return
 		}
 	}

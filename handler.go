@@ -64,12 +64,12 @@ const biggestBody = 64 << 10
 // status, and every POST but probe, answer with the fields of [Status], and
 // settings (as [Settings]), finding (true while the server of a new login is
 // looked for), problem (below, or null: what hinders the pending login, how the
-// last one ended, or why no server was found) and seen. The problem store beside
-// a pending login means that Plex has approved it, and that the token cannot be
-// saved yet. GET status?wait=25 is
+// last one ended, or why no server was found), seen and product
+// ([Options].Product). The problem store beside a pending login means that Plex
+// has approved it, and that the token cannot be saved yet. GET status?wait=25 is
 // a long poll: it answers when the pending login has ended, or after 25
 // seconds. With &seen= and the value of an earlier answer it answers when
-// anything has changed since that one.
+// anything has changed since that one. A proxy may cut it short; ask again then.
 //
 // An error has a status of 400 and above and the body
 //

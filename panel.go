@@ -302,8 +302,8 @@ func (v *view) seen() string {
 	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:9])
 }
 
-// write answers with a view.
-func (v *view) write(w http.ResponseWriter) {
+// write answers with a view of the program of that name.
+func (v *view) write(w http.ResponseWriter, product string) {
 	raw, err := json.Marshal(v.status)
 	if err != nil {
 		fail(w, problemOf(err))
@@ -320,6 +320,7 @@ func (v *view) write(w http.ResponseWriter) {
 	o.Set("finding", ordered.Bool(v.finding))
 	o.Set("problem", trouble)
 	o.Set("seen", ordered.String(v.seen()))
+	o.Set("product", ordered.String(product))
 	reply(w, http.StatusOK, o.Bytes())
 }
 
@@ -347,7 +348,7 @@ func (h *panel) status(w http.ResponseWriter, r *http.Request) {
 			if h.ctx.Err() != nil {
 				fail(w, stopping)
 			} else {
-				v.write(w)
+				v.write(w, headerSafe(h.options.Product))
 			}
 			return
 		}

@@ -19,11 +19,21 @@ const base = new URL("./", import.meta.url);
 // How a login can end and leave an older one as it was.
 const refusals = new Set(["pin_expired", "account_mismatch", "no_login", "superseded", "rejected"]);
 
-/** Failure is an answer that says what is wrong. */
+// How long a request may take, in milliseconds. The program itself gives up on
+// Plex or a server sooner.
+const requestLimit = 40000;
+const statusLimit = 15000;
+
+const longestWait = 25; // seconds that a long poll asks for
+const shortestWait = 3; // below this the page asks now and then instead
+const nowAndThen = 5000; // between those requests, in milliseconds
+
+/** Failure is an answer that says what is wrong, or none. */
 class Failure extends Error {
-  constructor(problem) {
+  constructor(problem, unanswered = false) {
     super(problem.message);
     this.problem = problem;
+    this.unanswered = unanswered; // nothing came back, or a proxy said so
   }
 }
 
@@ -37,28 +47,68 @@ const shapes = {
 const statusShape = (answer) => typeof answer.seen === "string" && !!answer.extra && !!answer.settings;
 const errorShape = (answer) => typeof answer.error === "string" && typeof answer.message === "string";
 
-function isOurs(answer, path, ok) {
-  return typeof answer === "object" && answer !== null && (ok ? shapes[path] ?? statusShape : errorShape)(answer);
+// Why the program itself refuses something with 403. It never says 401.
+const forbidden = new Set(["home_pin", "host", "cross_origin"]);
+
+function isOurs(response, answer, path) {
+  if (typeof answer !== "object" || answer === null || response.status === 401) {
+    return false;
+  }
+  if (response.status === 403 && !forbidden.has(answer.error)) {
+    return false;
+  }
+  return (response.ok ? shapes[path] ?? statusShape : errorShape)(answer);
 }
 
-async function ask(path, options) {
+// foreign says what it means that something else has answered, or nothing has.
+function foreign(path, response, redirected) {
+  const status = response?.status ?? 0;
+  const detail = status ? `HTTP status ${status}` : "";
+  if (redirected || response && (response.ok || status === 401 || status === 403 || status === 511)) {
+    return new Failure({ error: "sign_in", message: "Your sign-in to {product} has ended, so this page gets no answers. Reload the page and sign in.", detail });
+  }
+  if (!response || status >= 500 || status === 408 || status === 429) {
+    const message = path.startsWith("status")
+      ? "Either {product} has stopped, or the connection to it is broken. This page keeps trying."
+      : "No answer came from {product}. It may have stopped, or the answer was lost on the way. Try again.";
+    return new Failure({ error: "network", message, detail }, true);
+  }
+  return new Failure({ error: "network", message: "What answered is not this program's panel. Reload the page. If that does not help, check the proxy in front of {product}.", detail });
+}
+
+// ask returns the program's answer. Every request has a limit: an answer may be lost
+// without a word. controller can end it before.
+async function ask(path, { post, limit = requestLimit, controller = new AbortController() } = {}) {
+  let late = false;
+  let redirected = false;
   let response;
   let answer;
+  const timer = setTimeout(() => { late = true; controller.abort(); }, limit);
+  const send = (redirect) => fetch(new URL(path, base), {
+    cache: "no-store", redirect, signal: controller.signal, headers: { Accept: "application/json" },
+    ...(post && { method: "POST", headers: { Accept: "application/json", "Content-Type": "application/json" }, body: JSON.stringify(post) }),
+  });
   try {
-    response = await fetch(new URL(path, base), { cache: "no-store", headers: { Accept: "application/json" }, ...options });
+    // The program redirects nothing. A login in front of it does, to another origin,
+    // which a script may not follow; or it renews itself on the way and comes back.
+    response = await send("manual");
+    redirected = response.type === "opaqueredirect";
+    if (redirected && !post) {
+      response = await send("follow");
+    }
     answer = await response.json();
   } catch (error) {
-    if (error.name === "AbortError") {
+    if (controller.signal.aborted && !late) {
       throw error;
     }
+    if (late || !(error instanceof SyntaxError)) {
+      response = undefined;
+    }
+  } finally {
+    clearTimeout(timer);
   }
-  if (!isOurs(answer, path, response?.ok)) {
-    throw new Failure({
-      error: "network",
-      message: response
-        ? "What answered is not this program's panel. Reload the page; you may have to sign in to the program again."
-        : "The connection to this program is broken, or it has stopped. This page looks again by itself.",
-    });
+  if (!response || !isOurs(response, answer, path)) {
+    throw foreign(path, response, redirected);
   }
   if (!response.ok) {
     throw new Failure(answer);
@@ -66,8 +116,7 @@ async function ask(path, options) {
   return answer;
 }
 
-const post = (path, body = {}) =>
-  ask(path, { method: "POST", headers: { Accept: "application/json", "Content-Type": "application/json" }, body: JSON.stringify(body) });
+const post = (path, body = {}) => ask(path, { post: body });
 
 const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
 
@@ -75,6 +124,9 @@ class Panel extends View {
   constructor(root) {
     super(root);
     this.over = new AbortController();
+    this.patience = longestWait; // how long a poll waits for news, in seconds
+    this.setback = 0; // the last pause after trouble, in milliseconds
+    this.reached = false; // whether the last poll was answered
     this.listen();
     this.render();
     this.follow();
@@ -84,6 +136,8 @@ class Panel extends View {
   // stop lets go of a fragment that the host has taken out of its page.
   stop() {
     this.over.abort();
+    this.poll?.abort();
+    this.wake?.();
     clearInterval(this.clock);
     clearTimeout(this.silence);
     delete this.root.dataset.hydrated;
@@ -113,7 +167,7 @@ class Panel extends View {
     on(this.id("plex_qc_copy"), "click", () => this.copy());
     on(this.part("problem-action"), "click", () => (this.trouble()?.error === "account_mismatch" ? this.start({ switch_account: true }) : this.retry?.()));
     on(this.part("test"), "click", (e) => this.test(e.currentTarget));
-    on(this.part("change-server"), "click", () => this.showServers(!this.open.servers));
+    on(this.part("change-server"), "click", () => this.showServers(!this.serversOpen()));
     submit(this.part("server-form"), (button) => this.useServer(button));
     submit(this.part("address-form"), (button) => this.useAddress(button));
     on(this.id("plex_server_url"), "change", () => this.tryAddress());
@@ -121,47 +175,85 @@ class Panel extends View {
     on(this.id("plex_user_pick_btn"), "click", () => this.showUsers(!this.open.users));
     submit(this.part("user-form"), (button) => this.useUser(button));
     on(this.part("user-list"), "change", () => this.render());
-    on(document, "visibilitychange", () => this.wake?.());
+    on(this.part("servers"), "input", () => { this.open.servers = true; }); // a choice is being made: it stays open
+    on(document, "visibilitychange", () => (document.hidden ? this.waiting?.abort() : this.wake?.()));
+    on(window, "online", () => {
+      this.setback = 0;
+      this.poll?.abort(); // its connection may be dead
+      this.wake?.();
+    });
   }
 
-  // follow keeps up with what the server says, for as long as there is a page.
+  // follow keeps up with what the program says, for as long as there is a page.
+  // Browsers allow only a few connections to one host, so a tab that is not seen
+  // holds none: it asks now and then while something is expected to end by itself.
   async follow() {
-    for (let pause = 0; !this.over.signal.aborted; ) {
-      try {
-        // After trouble at once: that it is over is news to the page alone.
-        const path = this.doc && !pause ? `status?wait=25&seen=${encodeURIComponent(this.doc.seen)}` : "status";
-        this.take(await ask(path, { signal: this.attention() }));
-        pause = 0;
-      } catch (error) {
-        if (error.name !== "AbortError") {
-          if (error instanceof Failure) {
-            this.fail(error, null, true);
-          }
-          pause = Math.min(2 * pause || 1000, 15000);
-          await sleep(pause + Math.random() * 500);
-        }
+    while (!this.over.signal.aborted) {
+      if (this.doc && document.hidden && !this.expects()) {
+        await this.rest();
+        continue;
       }
-      while (document.hidden && !this.expects() && !this.over.signal.aborted) {
-        await new Promise((done) => { this.wake = done; });
+      const wait = this.reached && !document.hidden && this.patience >= shortestWait;
+      try {
+        this.take(await (wait ? this.news() : this.now()));
+        this.reached = true;
+        this.setback = 0;
+        this.patience = Math.min(this.patience + 1, longestWait);
+        if (!wait && (document.hidden || this.patience <= shortestWait)) {
+          await this.rest(nowAndThen);
+        }
+      } catch (error) {
+        if (error.name === "AbortError") {
+          continue;
+        }
+        this.reached = false; // then the next poll does not wait: that it is answered is the news
+        if (error instanceof Failure) {
+          this.fail(error, { fromStatus: true });
+        }
+        this.setback = Math.min(2 * this.setback || 1000, 15000);
+        await this.rest(this.setback + Math.random() * 500);
       }
     }
   }
 
+  // now asks how things stand.
+  now() {
+    this.poll = new AbortController();
+    return ask("status", { limit: statusLimit, controller: this.poll });
+  }
+
+  // news asks for what has changed since, and waits for it. A proxy may cut that
+  // short, or the answer be lost. Only where the program does not answer at once
+  // either, something is wrong; else the page waits less from then on.
+  async news() {
+    const controller = this.poll = this.waiting = new AbortController();
+    const wait = this.patience;
+    try {
+      return await ask(`status?wait=${wait}&seen=${encodeURIComponent(this.doc.seen)}`, { limit: (wait + 8) * 1000, controller });
+    } catch (error) {
+      if (!error.unanswered) {
+        throw error;
+      }
+      const doc = await this.now();
+      this.patience = Math.floor(wait / 2);
+      return doc;
+    } finally {
+      this.waiting = null;
+    }
+  }
+
+  // rest pauses until the tab is seen again, the network is back, or the time is up.
+  async rest(ms) {
+    let timer;
+    await new Promise((done) => {
+      this.wake = done;
+      timer = ms && setTimeout(done, ms);
+    });
+    clearTimeout(timer);
+  }
+
   // expects tells that something is under way that will end by itself.
   expects() { return !!this.doc?.extra.pending || !!this.doc?.finding; }
-
-  // attention ends a long poll when the tab is put aside, unless something is
-  // expected: browsers allow only a few connections to one host.
-  attention() {
-    const ended = new AbortController();
-    this.wake = () => {
-      if (!document.hidden || !this.expects()) {
-        ended.abort();
-      }
-    };
-    this.over.signal.addEventListener("abort", () => ended.abort(), { signal: ended.signal });
-    return ended.signal;
-  }
 
   // take takes in how things stand.
   take(doc) {
@@ -171,12 +263,11 @@ class Panel extends View {
     if (pending) {
       this.ends = performance.now() + pending.expires_in * 1000;
     }
-    if (this.problem?.fromStatus) {
-      this.problem = null;
+    if (this.problem?.fromStatus || this.problem?.error === "network" && before && doc.seen !== before.seen) {
+      this.problem = null; // what was not answered was carried out, too
     }
     if (pending && pending.code !== before?.extra.pending?.code) {
       this.tell("pending", pending);
-      this.wake?.(); // the tab just opened hides this one, which is to go on asking all the same
     }
     const linked = !before?.connected || before.extra.pending && !this.cancelled && !refusals.has(doc.problem?.error);
     if (before && doc.connected && !pending && linked) {
@@ -190,8 +281,8 @@ class Panel extends View {
     if (doc.problem && doc.problem.error !== before?.problem?.error) {
       this.tell(doc.problem.error === "pin_expired" ? "expired" : "problem", doc.problem);
     }
-    if (doc.connected && !pending && !doc.finding && !doc.settings.machine_id && this.open.servers === null) {
-      this.showServers(true);
+    if (this.unchosen() && !this.listed) {
+      this.listServers();
     }
     if (doc.connected && !pending && doc.settings.machine_id && !this.lists.servers) {
       this.nameServer();
@@ -202,6 +293,7 @@ class Panel extends View {
   // forget drops what was asked for in the name of another sign-in.
   forget() {
     this.lists = {};
+    this.listed = false; // the servers, without being told to
     this.open = { servers: null, users: false };
     this.results = null;
   }
@@ -218,18 +310,31 @@ class Panel extends View {
     }
   }
 
-  // fail shows what has gone wrong, and offers to do it again.
-  fail(error, again = null, fromStatus = false) {
+  // fail shows what has gone wrong beside the button that was pressed, and offers to
+  // do it again.
+  fail(error, { at = null, again = null, fromStatus = false } = {}) {
     if (!(error instanceof Failure)) {
       throw error;
     }
-    this.problem = { ...error.problem, fromStatus };
-    this.retry = again;
+    const message = error.problem.message.replaceAll("{product}", this.product());
+    this.problem = { ...error.problem, message, fromStatus, at };
+    this.retry = error.problem.error === "sign_in" ? () => location.reload() : again;
     if (error.problem.servers && !fromStatus) {
       this.lists.servers = error.problem.servers;
     }
-    this.tell("problem", error.problem);
+    this.tell("problem", { ...error.problem, message });
     this.render();
+    if (at) {
+      this.part("problem").scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  // ask for what is missing, beside the button that needs it.
+  refuse(at, message) {
+    this.problem = { error: "missing", message, at };
+    this.retry = null;
+    this.render();
+    this.part("problem").scrollIntoView({ block: "nearest" });
   }
 
   // act does something that is answered with how things stand then.
@@ -248,7 +353,7 @@ class Panel extends View {
       }
       return true;
     } catch (error) {
-      this.fail(error, () => this.act(button, what, event));
+      this.fail(error, { at: button, again: () => this.act(button, what, event) });
       return false;
     } finally {
       this.busy = null;
@@ -301,7 +406,7 @@ class Panel extends View {
     } catch (error) {
       tab?.close();
       this.busy = null;
-      this.fail(error, options.switch_account ? () => this.start(options) : null); // else its button is there still
+      this.fail(error, { at: this.id("btn-connect-plex"), again: options.switch_account ? () => this.start(options) : null }); // else its button is there still
     } finally {
       this.busy = null;
       this.render();
@@ -369,23 +474,36 @@ class Panel extends View {
       }
     } catch (error) {
       this.results = null;
-      this.fail(error, () => this.test(button));
+      this.fail(error, { at: button, again: () => this.test(button) });
     } finally {
       this.busy = null;
       this.render();
+      this.part("results").scrollIntoView({ block: "nearest" });
     }
   }
 
   async showServers(open) {
     this.open.servers = open;
+    this.problem = null;
     this.render();
-    if (!open || this.lists.servers?.length) {
+    if (open) {
+      await this.listServers(this.part("change-server"));
+    }
+  }
+
+  // listServers asks for the servers unless they are known. at is the button that
+  // was pressed for it, null where none was.
+  async listServers(at = null) {
+    if (this.lists.servers?.length || this.listing) {
       return;
     }
+    this.listing = this.listed = true;
     try {
       this.lists.servers = (await ask("servers")).servers;
     } catch (error) {
-      this.fail(error, () => this.showServers(true));
+      this.fail(error, { at, again: () => this.showServers(true) });
+    } finally {
+      this.listing = false;
     }
     this.render();
   }
@@ -393,7 +511,7 @@ class Panel extends View {
   async useServer(button) {
     const choice = this.part("server-list").querySelector("input:checked");
     if (!choice) {
-      this.say("Choose one first");
+      this.refuse(button, "Choose one of the servers first.");
     } else if (await this.act(button, () => post("server", { machine_id: choice.value }), "server")) {
       this.showServers(false);
       this.part("change-server").focus();
@@ -402,7 +520,9 @@ class Panel extends View {
 
   async useAddress(button) {
     const url = this.id("plex_server_url").value.trim();
-    if (url && await this.act(button, () => post("server", { url }), "server")) {
+    if (!url) {
+      this.refuse(button, "Enter the address of the server first.");
+    } else if (await this.act(button, () => post("server", { url }), "server")) {
       this.showServers(false);
       this.part("change-server").focus();
     }
@@ -425,7 +545,7 @@ class Panel extends View {
         unreachable: "No Plex server answers there.",
       }[(await post("probe", { url })).result];
     } catch (error) {
-      text = error.message;
+      text = error.message.replaceAll("{product}", this.product());
     }
     if (url === this.id("plex_server_url").value.trim()) {
       note.textContent = text;
@@ -434,6 +554,7 @@ class Panel extends View {
 
   async showUsers(open) {
     this.open.users = open;
+    this.problem = null;
     this.render();
     if (!open || this.lists.users) {
       return;
@@ -441,7 +562,7 @@ class Panel extends View {
     try {
       this.lists.users = (await ask("users")).users;
     } catch (error) {
-      this.fail(error, () => this.showUsers(true));
+      this.fail(error, { at: this.id("plex_user_pick_btn"), again: () => this.showUsers(true) });
     }
     this.render();
   }
@@ -450,7 +571,7 @@ class Panel extends View {
     const choice = this.part("user-list").querySelector("input:checked");
     const pin = this.id("plex_home_pin").value;
     if (!choice) {
-      this.say("Choose one first");
+      this.refuse(button, "Choose one of the users first.");
     } else if (await this.act(button, () => post("user", { uuid: choice.value, pin }), "user")) {
       this.id("plex_home_pin").value = "";
       this.showUsers(false);

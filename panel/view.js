@@ -23,11 +23,11 @@ const titles = {
   home_pin: "Wrong PIN",
   too_soon: "One moment",
   not_revoked: "Disconnected here only",
-  network: "This program does not answer",
+  missing: "One thing is missing",
 };
 
 // What is no fault of anything, and is said in a milder colour.
-const mild = new Set(["pin_expired", "rate_limited", "too_soon", "not_revoked", "server_choice", "network", "account_mismatch"]);
+const mild = new Set(["pin_expired", "rate_limited", "too_soon", "not_revoked", "server_choice", "network", "sign_in", "missing", "account_mismatch"]);
 
 /** View shows one fragment. Its fields are what it goes by. */
 export class View {
@@ -44,6 +44,19 @@ export class View {
     this.lists = {}; // servers and users, once they have been asked for
     this.open = { servers: null, users: false }; // servers: null as long as nobody has said
   }
+
+  // product is what the program around the panel is called.
+  product() { return this.doc?.product || "this program"; }
+
+  // unchosen tells that all is done but the choice of a server.
+  unchosen() {
+    const { doc } = this;
+    return !!doc?.connected && !doc.extra.pending && !doc.extra.needs_login && !doc.finding && !doc.settings.machine_id && !doc.settings.server_url;
+  }
+
+  // serversOpen tells whether the servers are shown: as a person has said, else
+  // while one is to be chosen.
+  serversOpen() { return this.open.servers ?? this.unchosen(); }
 
   id(name) { return this.root.querySelector(`#${name}`); }
   part(name) { return this.root.querySelector(`[data-part="${name}"]`); }
@@ -92,7 +105,7 @@ export class View {
     show(this.id("plex_msg_detail"), detail !== "");
 
     show(this.part("steps"), state === "idle" || state === "starting" || state === "loading");
-    this.renderProblem();
+    show(this.part("next"), state === "connected" && this.unchosen());
 
     const pending = doc?.extra.pending;
     show(this.id("plex_qc_state"), state === "pending");
@@ -135,6 +148,7 @@ export class View {
       }
     }
 
+    this.renderProblem();
     const results = this.part("results");
     const found = state === "connected" && this.results || [];
     const shown = JSON.stringify(found);
@@ -143,15 +157,15 @@ export class View {
       results.replaceChildren(...(found.length ? [list(found.map(resultItem))] : []));
     }
 
-    if (document.body.classList.contains("plexauth-page")) {
-      this.title ??= document.title;
-      const mark = { pending: "Waiting · ", saving: "Not saved yet · ", connected: "Connected · ", rejected: "Sign in again · " }[state] ?? "";
-      document.title = mark + this.title;
-    }
-    this.tick();
     if (held && (!held.isConnected || held.closest("[hidden], .hidden"))) {
       this.refocus(state);
     }
+    if (document.body.classList.contains("plexauth-page")) {
+      this.title ??= document.title;
+      const mark = { pending: "Waiting · ", saving: "Not saved yet · ", connected: this.unchosen() ? "One more step · " : "Connected · ", rejected: "Sign in again · " }[state] ?? "";
+      document.title = mark + this.title;
+    }
+    this.tick();
   }
 
   // trouble is what is wrong, as far as it is to be said.
@@ -169,15 +183,40 @@ export class View {
   renderProblem() {
     const problem = this.trouble() ?? { message: "" };
     const box = this.part("problem");
+    this.place(box, problem.at);
     show(box, !!problem.message);
     box.classList.toggle("mild", mild.has(problem.error) || this.root.dataset.state === "pending");
-    put(this.part("problem-title"), problem.message && (titles[problem.error] ?? "That did not work"));
+    put(this.part("problem-title"), problem.message && this.titleOf(problem.error));
     put(this.part("problem-text"), problem.message);
     put(this.part("problem-detail"), problem.detail ?? "");
     show(this.part("problem-more"), !!problem.detail && problem.error !== "pin_expired");
     const other = problem.error === "account_mismatch";
-    put(this.part("problem-action"), other ? "Switch to that account" : "Try again");
+    put(this.part("problem-action"), other ? "Switch to that account" : problem.error === "sign_in" ? "Reload the page" : "Try again");
     show(this.part("problem-action"), other || problem === this.problem && !!this.retry && problem.error !== "home_pin");
+  }
+
+  titleOf(error) {
+    switch (error) {
+      case "sign_in":
+        return `Sign in to ${this.product()} again`;
+      case "network":
+        return `${this.doc?.product || "This program"} does not answer`;
+      default:
+        return titles[error] ?? "That did not work";
+    }
+  }
+
+  // place puts the box below the row of the button that was pressed, where the person
+  // is; else, and where that row is gone, to its own place above.
+  place(box, at) {
+    const row = at?.closest(".plexauth-field, .plexauth-row, .inline") ?? at;
+    if (!row?.checkVisibility()) {
+      if (box.nextElementSibling !== this.part("steps")) {
+        this.part("steps").before(box);
+      }
+    } else if (row.nextElementSibling !== box) {
+      row.after(box);
+    }
   }
 
   renderServer(settings) {
@@ -189,7 +228,7 @@ export class View {
     line.replaceChildren(...(name ? [strong(name), document.createElement("br"), where] : [where]));
     line.title = settings.server_url ?? "";
     put(this.part("where"), this.doc?.finding ? "Looking for your server…" : this.state() === "rejected" ? "was connected" : name ? `with the server ${name}` : "signed in to Plex");
-    const open = !!this.open.servers;
+    const open = this.serversOpen();
     show(this.part("servers"), open);
     const change = this.part("change-server");
     change.setAttribute("aria-expanded", String(open));

@@ -500,17 +500,24 @@ func TestWebStoreTrouble(t *testing.T) {
 // until the panel answers.
 func TestWebLoginInFrontRunsOut(t *testing.T) {
 	b := newBrowser(t)
+	elsewhere := loginPage(t)
 	for name, gate := range map[string]struct {
 		status int
 		body   string
+		to     string // where it redirects
 	}{
-		"an error of its own": {http.StatusUnauthorized, `{"ok":false,"error":"Unauthorized"}`},
-		"an error object":     {http.StatusUnauthorized, `{"error":{"code":401,"message":"login required"}}`},
-		"an error of both":    {http.StatusUnauthorized, `{"error":"Unauthorized","message":"Sign in again."}`},
-		"JSON with 200":       {http.StatusOK, `{"login":"required"}`},
-		"an error with 200":   {http.StatusOK, `{"error":"login","message":"Sign in again."}`},
-		"nothing":             {http.StatusUnauthorized, `null`},
-		"a page":              {http.StatusOK, `<!doctype html><title>Sign in</title>`},
+		"an error of its own":                   {http.StatusUnauthorized, `{"ok":false,"error":"Unauthorized"}`, ""},
+		"an error object":                       {http.StatusUnauthorized, `{"error":{"code":401,"message":"login required"}}`, ""},
+		"an error of both":                      {http.StatusUnauthorized, `{"error":"Unauthorized","message":"Log in."}`, ""},
+		"an error in our form":                  {http.StatusForbidden, `{"error":"forbidden","message":"No session."}`, ""},
+		"JSON with 200":                         {http.StatusOK, `{"login":"required"}`, ""},
+		"an error with 200":                     {http.StatusOK, `{"error":"login","message":"Sign in again."}`, ""},
+		"nothing":                               {http.StatusUnauthorized, `null`, ""},
+		"a page":                                {http.StatusOK, `<!doctype html><title>Sign in</title>`, ""},
+		"a page with 403":                       {http.StatusForbidden, `<!doctype html><title>Sign in</title>`, ""},
+		"a redirect to another origin":          {http.StatusFound, "", elsewhere},
+		"a redirect that keeps the method":      {http.StatusTemporaryRedirect, "", elsewhere},
+		"a redirect to a page of the same host": {http.StatusSeeOther, "", "/plex/"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newSite(t)
@@ -524,6 +531,9 @@ func TestWebLoginInFrontRunsOut(t *testing.T) {
 				}
 				asked.Add(1)
 				w.Header().Set("Content-Type", "application/json")
+				if gate.to != "" {
+					w.Header().Set("Location", gate.to)
+				}
 				w.WriteHeader(gate.status)
 				_, _ = io.WriteString(w, gate.body)
 			}))
@@ -536,7 +546,10 @@ func TestWebLoginInFrontRunsOut(t *testing.T) {
 			said := func() {
 				t.Helper()
 				p.sees(`[data-part="problem"]`)
+				assert.Equal(t, "Sign in to My App again", p.text(`[data-part="problem-title"]`))
 				assert.Contains(t, strings.ToLower(p.text(`[data-part="problem-text"]`)), "sign in")
+				assert.NotRegexp(t, "broken|stopped", p.text(`[data-part="problem"]`))
+				assert.Equal(t, "Reload the page", p.text(`[data-part="problem-action"]`))
 			}
 			said()
 			time.Sleep(2 * time.Second)
