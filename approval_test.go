@@ -715,7 +715,7 @@ func TestGivenUp(t *testing.T) {
 		// Login cancels when its PIN cannot be shown, and has little time for that.
 		for _, after := range []time.Duration{0, 5 * time.Second} {
 			w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Hang: true})
-			_, err = w.Login(t.Context(), plexauth.PinOptions{}, func(*plexauth.Pin) error {
+			_, err = w.Login(t.Context(), plexauth.PinOptions{SwitchAccount: true}, func(*plexauth.Pin) error {
 				time.Sleep(after)
 				return errors.New("no screen")
 			})

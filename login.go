@@ -347,12 +347,23 @@ func (l *login) sleep(ctx context.Context, t time.Time) error {
 	}
 }
 
-// Login begins a login, shows it and waits for its end: [PlexAuth.Start],
-// show, [PlexAuth.Wait], and their errors. An error of show cancels the login
-// and is returned.
+// Login makes sure that the profile is signed in. Where it is connected and needs no
+// login, Login returns its Status at once, without a request, unless SwitchAccount is
+// set: a program can begin with Login and asks a person once, not at each start.
+// Otherwise Login begins a login, shows it and waits for its end: [PlexAuth.Start],
+// show, [PlexAuth.Wait], and their errors. An error of show cancels the login and is
+// returned. [PlexAuth.Start] begins a login in any case.
 func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) error) (Status, error) {
 	if show == nil {
 		return p.statusNow(ctx, errors.New("plexauth: Login needs a function that shows the PIN"))
+	}
+	if err := o.check(); err != nil {
+		return p.statusNow(ctx, err)
+	}
+	if !o.SwitchAccount {
+		if s, err := p.Status(ctx); err != nil || s.Connected && !s.NeedsLogin {
+			return s, err
+		}
 	}
 	l, err := p.start(ctx, o)
 	if err != nil {

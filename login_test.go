@@ -62,7 +62,7 @@ func TestLoginFollowsItsPIN(t *testing.T) {
 		})
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
-		_, err = w.Login(t.Context(), plexauth.PinOptions{}, func(*plexauth.Pin) error {
+		_, err = w.Login(t.Context(), plexauth.PinOptions{SwitchAccount: true}, func(*plexauth.Pin) error {
 			pin, err := w.Start(t.Context(), plexauth.PinOptions{Strong: true})
 			require.NoError(t, err)
 			return w.plex.Approve(pin.Code, w.alice)

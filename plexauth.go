@@ -14,7 +14,7 @@
 // # Which one do I want?
 //
 // For a terminal or a daemon, [PlexAuth.Login] with the zero [PinOptions] does
-// it all. A program that cannot wait (a web request, a CrossWatch-style
+// it all, and asks nobody who is signed in already. A program that cannot wait (a web request, a CrossWatch-style
 // provider) calls [PlexAuth.Start] and later [PlexAuth.Finish], which looks
 // once. For a settings page, [PlexAuth.Handler] is a panel with all of it, and
 // [HTML] its fragment for a page of your own. The package signin is "Sign in
