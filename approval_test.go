@@ -399,7 +399,7 @@ func TestNextAccountInheritsNothing(t *testing.T) {
 				theirs := w.plex.ServerToken(w.alice, box)
 				_, err := w.Inspect(t.Context())
 				require.NoError(t, err)
-				w.edit(t, map[string]any{"home_pin": "1234"})
+				w.edit(t, map[string]any{"home_pin": "QXYZ"})
 				if c.before != nil {
 					c.before(t, w)
 				}
@@ -412,12 +412,12 @@ func TestNextAccountInheritsNothing(t *testing.T) {
 					s := mustSettings(t, w.PlexAuth)
 					assert.NotEqual(t, theirs, s.ServerToken.Secret())
 					assert.NotEqual(t, "1", s.AccountID)
-					assert.NotContains(t, []any{"1234"}, w.stored(t)["home_pin"])
+					assert.NotContains(t, []any{"QXYZ"}, w.stored(t)["home_pin"])
 					w.plex.ResetFaults()
 					_, _ = w.Inspect(t.Context())
 				}
 				assert.NotContains(t, w.doc(t), theirs)
-				assert.NotContains(t, w.doc(t), "1234")
+				assert.NotContains(t, w.doc(t), "QXYZ")
 				assert.NotContains(t, w.doc(t), "_was")
 			})
 		})

@@ -129,7 +129,7 @@ func TestCrossWatchConfigStays(t *testing.T) {
 func TestDisconnectOffline(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
-	put(t, w.store, strings.Replace(w.doc(t), "{", `{"server_url":"http://10.0.0.2:32400","machine_id":"m1","pms_token":"TEST_pms","pms_token_server":"http://10.0.0.2:32400","home_pin":"1234","label":"mine","scrobble":{"libraries":["1"]},"_theirs":1,`, 1))
+	put(t, w.store, strings.Replace(w.doc(t), "{", `{"server_url":"http://10.0.0.2:32400","machine_id":"m1","pms_token":"TEST_pms","pms_token_server":"http://10.0.0.2:32400","home_pin":"QXYZ","label":"mine","scrobble":{"libraries":["1"]},"_theirs":1,`, 1))
 	n := len(w.plex.Requests())
 	s, err := w.Disconnect(t.Context())
 	require.NoError(t, err)
@@ -141,7 +141,7 @@ func TestDisconnectOffline(t *testing.T) {
 	assert.Equal(t, "mine", m["label"])
 	assert.NotContains(t, m, "pms_token_server")
 	assert.NotContains(t, w.doc(t), "TEST_")
-	assert.NotContains(t, w.doc(t), "1234")
+	assert.NotContains(t, w.doc(t), "QXYZ")
 	assert.Contains(t, w.doc(t), `"_theirs":1`)
 }
 

@@ -312,7 +312,7 @@ func TestPanelSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
-		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice, HomePIN: "4711"})
+		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice, HomePIN: "Q-XYZ-4711"})
 		f := openPanel(t, w.PlexAuth)
 		var all strings.Builder
 		see := func(method, path, body string) {
@@ -325,7 +325,7 @@ func TestPanelSecrets(t *testing.T) {
 				see(http.MethodGet, path, "")
 			}
 			for _, path := range []string{"/start", "/inspect", "/probe", "/server", "/user", "/cancel"} {
-				see(http.MethodPost, path, fmt.Sprintf(`{"uuid":%q,"pin":"4711","machine_id":"x"}`, kid.UUID))
+				see(http.MethodPost, path, fmt.Sprintf(`{"uuid":%q,"pin":"Q-XYZ-4711","machine_id":"x"}`, kid.UUID))
 			}
 		}
 		visit()
@@ -345,7 +345,7 @@ func TestPanelSecrets(t *testing.T) {
 		see(http.MethodPost, "/disconnect", `{"revoke":true}`)
 		for name, text := range map[string]string{"answers": all.String(), "log": w.log.String()} {
 			assert.NotContains(t, text, "FAKE_", name)
-			assert.NotContains(t, text, "4711", name)
+			assert.NotContains(t, text, "Q-XYZ-4711", name)
 			assert.NotContains(t, text, stored.Pending.ID.String(), name)
 		}
 	})
