@@ -43,7 +43,7 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	pending := b.pending()
-	if pending == nil || !pending.answers(pending.clientID, h.options.DeviceKey, o) {
+	if pending == nil || !h.answers(pending, pending.clientID, h.options.DeviceKey, o) {
 		if err := h.checkStore(r.Context()); err != nil { // as Start does, but before anything counts
 			fail(w, problemOf(err))
 			return

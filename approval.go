@@ -89,7 +89,7 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 	settling, done := l.abortable(ctx)
 	defer done()
 	h := patient
-	if !time.Now().Before(l.deadline) { // which need not be the stored one
+	if l.left() <= 0 { // which need not be the stored one
 		h = wanted
 	}
 	err := p.settleParked(settling, v, h)
@@ -101,7 +101,7 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 		return false, err
 	}
 	waits := !decides(err) && errors.As(err, &e) || errors.As(err, new(unread))
-	if waits && time.Now().Before(l.deadline) {
+	if waits && l.left() > 0 {
 		p.disturbed(ctx, l, e, err)
 		l.postpone(sent, e, err)
 		if lasts(err) {
@@ -145,7 +145,7 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, h haste) (er
 			p.endedPIN(v.id, err)
 		}
 	}()
-	waits := func() bool { return h == patient && time.Now().Before(v.expires) }
+	waits := func() bool { return h == patient && p.left(v) > 0 }
 	for again := true; again; { // another login may retire the token while its account is asked for
 		b, err := p.load(ctx)
 		if err != nil {

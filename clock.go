@@ -10,9 +10,15 @@ import (
 // clock knows how far plex.tv's clock is from this machine's. The zero value
 // trusts the machine. It is safe for concurrent use.
 type clock struct {
-	offset   atomic.Int64 // plex.tv's time minus ours, in nanoseconds
-	measured atomic.Bool
+	measured atomic.Pointer[measure]
+	recalled atomic.Int64 // plex.tv's time minus ours before a restart, in nanoseconds
 	warned   atomic.Bool
+}
+
+// measure is plex.tv's time at an instant.
+type measure struct {
+	at   instant
+	time time.Time
 }
 
 // note learns from the Date of an answer to a request that was sent then. It
@@ -31,24 +37,30 @@ func (c *clock) note(sent time.Time, h http.Header) {
 			date = date.Add(time.Duration(age) * time.Second)
 		}
 	}
-	sent, now := sent.Round(0), time.Now().Round(0)
-	var offset time.Duration
-	if date.Before(sent.Add(-2*time.Second)) || date.After(now.Add(2*time.Second)) {
-		offset = date.Sub(now)
+	at, now := elapsed(), wallClock()
+	began := now.Add(-time.Since(sent)) // also where the clock was set on the way
+	if date.Before(began.Add(-2*time.Second)) || date.After(now.Add(2*time.Second)) {
+		now = date
 	}
-	c.offset.Store(int64(offset))
-	c.measured.Store(true)
+	c.measured.Store(&measure{at, now})
 }
 
 // recall takes what was measured before a restart, until there is something
 // better.
 func (c *clock) recall(offset time.Duration) {
-	if offset != 0 && !c.measured.Load() {
-		c.offset.Store(int64(offset))
+	if offset != 0 {
+		c.recalled.Store(int64(offset))
 	}
 }
 
-// now is plex.tv's time. It has no monotonic part: that stops in suspend.
-func (c *clock) now() time.Time { return time.Now().Round(0).Add(c.skew()) }
+// now returns plex.tv's time. Once plex.tv has told it, this machine's clock may be
+// set as one likes.
+func (c *clock) now() time.Time {
+	if m := c.measured.Load(); m != nil {
+		return m.time.Add(-m.at.left())
+	}
+	return wallClock().Add(time.Duration(c.recalled.Load()))
+}
 
-func (c *clock) skew() time.Duration { return time.Duration(c.offset.Load()) }
+// skew returns how far plex.tv's time is ahead of this machine's, in whole seconds.
+func (c *clock) skew() time.Duration { return c.now().Sub(wallClock()).Round(time.Second) }

@@ -14,7 +14,8 @@ type pendingPIN struct {
 	code          string
 	created       time.Time // zero where unknown, as all that CrossWatch does not write
 	expires       time.Time
-	lifetimeKnown bool // plex.tv said how long the PIN lives
+	ends          instant // expires, by the clock as it was when the PIN was read or made
+	lifetimeKnown bool    // plex.tv said how long the PIN lives
 	clientID      string
 	options       PinOptions
 	device        *device // of a login with a device key
@@ -65,14 +66,17 @@ func (b *profile) pending() *pendingPIN {
 		v.expires = time.UnixMilli(ms)
 	}
 	if v.expires.IsZero() { // CrossWatch wrote it, and not when
-		v.expires = time.Now().Round(0).Add(defaultLifetime)
+		v.expires = wallClock().Add(defaultLifetime)
 	}
+	// A date that another clock has written far ahead is not waited for.
+	v.ends = elapsed().add(min(v.expires.Sub(wallClock()), longestLifetime))
 	return v
 }
 
-// lives reports whether there is a PIN that can still bring a token, or has.
+// lives reports whether there is a PIN that can still bring a token, or has, as far
+// as the store tells.
 func (v *pendingPIN) lives() bool {
-	return v != nil && (!v.token.IsZero() || time.Now().Before(v.expires))
+	return v != nil && (!v.token.IsZero() || v.ends.left() > 0)
 }
 
 // setPending remembers a new PIN, CrossWatch's three fields first.

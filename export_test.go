@@ -3,6 +3,8 @@ package plexauth
 import (
 	"context"
 	"net/http"
+	"sync/atomic"
+	"testing"
 	"time"
 )
 
@@ -24,13 +26,33 @@ func Looker(ctx context.Context, p *PlexAuth) (look func() error, err error) {
 	}, nil
 }
 
-// SetClock makes the pending login see the wall clock set by d: the deadline that it
-// remembers by that clock is as far off.
-func SetClock(p *PlexAuth, d time.Duration) {
+// wallOffset and sleepOffset are what the tests have set.
+var wallOffset, sleepOffset atomic.Int64
+
+func init() {
+	wallClock = func() time.Time { return time.Now().Round(0).Add(time.Duration(wallOffset.Load())) }
+	real := sleepOfMachine
+	sleepOfMachine = func() time.Duration { return real() + time.Duration(sleepOffset.Load()) }
+}
+
+// SetClock sets the wall clock of the process by d, until the test ends.
+func SetClock(t testing.TB, d time.Duration) {
+	wallOffset.Add(int64(d))
+	t.Cleanup(func() { wallOffset.Add(int64(-d)) })
+}
+
+// Suspend lets the machine sleep for d: the wall clock goes on, Go's does not.
+func Suspend(t testing.TB, d time.Duration) {
+	sleepOffset.Add(int64(d))
+	SetClock(t, d)
+}
+
+// MoveDeadline makes the process believe that the pending PIN lives for d longer.
+func MoveDeadline(p *PlexAuth, d time.Duration) {
 	l := p.logins.find(p.instance)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.deadline = l.deadline.Add(-d)
+	l.deadline = l.deadline.add(d)
 }
 
 // Places is how many profiles are remembered for their logins.

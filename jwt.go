@@ -199,7 +199,7 @@ type publicKey struct {
 type keyset struct {
 	mu   sync.Mutex // never held while they are fetched
 	keys []publicKey
-	at   time.Time
+	at   instant
 }
 
 // get returns the keys; cached is false where they were fetched just now.
@@ -207,7 +207,7 @@ func (s *keyset) get(ctx context.Context, c *client, clientID string, anew bool)
 	s.mu.Lock()
 	keys, at := s.keys, s.at
 	s.mu.Unlock()
-	if age := time.Now().Round(0).Sub(at); !anew && len(keys) > 0 && age >= 0 && age < keysKept {
+	if !anew && len(keys) > 0 && at.add(keysKept).left() > 0 {
 		return keys, true, nil
 	}
 	err = c.do(ctx, &call{
@@ -222,7 +222,7 @@ func (s *keyset) get(ctx context.Context, c *client, clientID string, anew bool)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys, s.at = keys, time.Now().Round(0)
+	s.keys, s.at = keys, elapsed()
 	return keys, false, nil
 }
 

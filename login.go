@@ -36,7 +36,7 @@ func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 	if err != nil {
 		return nil, err
 	}
-	return l.pin, nil
+	return l.shown(), nil
 }
 
 func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
@@ -201,7 +201,7 @@ func (p *PlexAuth) prepare(ctx context.Context, o PinOptions) (at outset, err er
 		if !p.options.DeviceKey {
 			at.clientID = b.ensureClientID(p.options.ClientID)
 		}
-		at.answers = at.pending.answers(at.clientID, p.options.DeviceKey, o)
+		at.answers = p.answers(at.pending, at.clientID, p.options.DeviceKey, o)
 		if p.options.DeviceKey && at.answers {
 			at.clientID = at.pending.clientID
 		} else if p.options.DeviceKey {
@@ -238,7 +238,7 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (k
 			case v != nil && !v.token.IsZero(): // approved just now
 				parked = v
 				return nil
-			case v.answers(pin.clientID, pin.device != nil, pin.options) && (found == nil || v.id != found.id):
+			case p.answers(v, pin.clientID, pin.device != nil, pin.options) && (found == nil || v.id != found.id):
 				kept = p.newPin(*v)
 				return nil
 			case v != nil && v.device != nil && pin.device != nil && v.clientID == pin.clientID:
@@ -271,8 +271,8 @@ var errKeyShared = errors.New("plexauth: another login has been begun with the s
 
 // answers reports whether a pending PIN is as good as a new one. One that asks
 // for a JWT has a key and an identifier of its own.
-func (v *pendingPIN) answers(clientID string, byKey bool, o PinOptions) bool {
-	return v != nil && v.token.IsZero() && (v.device != nil) == byKey && v.code != "" && !v.created.IsZero() && (byKey || v.clientID == clientID) && v.options == o && time.Until(v.expires) >= reuseFor
+func (p *PlexAuth) answers(v *pendingPIN, clientID string, byKey bool, o PinOptions) bool {
+	return v != nil && v.token.IsZero() && (v.device != nil) == byKey && v.code != "" && !v.created.IsZero() && (byKey || v.clientID == clientID) && v.options == o && p.left(v) >= reuseFor
 }
 
 // Finish looks once whether the pending PIN has been approved, and saves the
@@ -369,7 +369,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 	if err != nil {
 		return p.statusNow(ctx, err)
 	}
-	if err := show(l.pin); err != nil {
+	if err := show(l.shown()); err != nil {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 		defer cancel()
 		if cancelErr := p.Cancel(late); cancelErr != nil {

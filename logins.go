@@ -42,7 +42,7 @@ type login struct {
 	trouble      string        // the kind of failure last logged
 	storeTrouble bool          // the store could not be read
 	missing      int           // looks that failed since the PIN is gone from the store
-	unsure       bool          // the stored expiry is past, by a clock that may have been set
+	unsure       bool          // the stored expiry is past, by a clock that may have been set; until plex.tv has answered
 	patience     time.Duration // how long a look may take
 
 	mu       sync.Mutex         // guards the rest, never held while waiting; the deadline changes in one's turn only
@@ -53,7 +53,10 @@ type login struct {
 	next     time.Time          // no look before
 	gap      time.Duration      // between looks
 	interval time.Duration      // the least gap
-	deadline time.Time          // of the PIN, by the wall clock
+	deadline instant            // of the PIN
+	latest   instant            // that the deadline may be moved to
+	date     time.Time          // of the deadline, as others are told
+	undated  bool               // the store has another one
 	known    bool               // plex.tv said how long the PIN lives
 	seen     uint64             // the hash of the namespace when it was last found to hold this PIN, waiting; 0: not yet
 	before   Token              // that the profile had then
@@ -173,12 +176,10 @@ func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 	l = &login{
 		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), began: now, patience: attemptLimit,
 		interval: max(p.options.PollInterval, time.Second),
-		deadline: pin.ExpiresAt.Round(0), known: pin.lifetimeKnown,
+		deadline: pin.ends, latest: elapsed().add(longestLifetime), date: pin.ExpiresAt, known: pin.lifetimeKnown,
 	}
-	if most := now.Round(0).Add(longestLifetime); l.deadline.After(most) { // a clock was set
-		l.deadline = most
-	}
-	l.unsure = !l.deadline.After(now)
+	l.deadline = min(l.deadline, l.latest)
+	l.unsure = l.deadline.left() <= 0
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
 	at.put(l)

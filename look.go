@@ -28,8 +28,8 @@ func (l *login) nextLook(guard time.Time) time.Time {
 	if guard = l.bound(guard); guard.After(t) {
 		t = guard
 	}
-	if t.Add(fresh).After(l.deadline) { // rather at the deadline than just before it
-		t = l.deadline
+	if left := l.deadline.left(); time.Until(t)+fresh > left { // rather at the deadline than just before it
+		t = time.Now().Add(left)
 	}
 	if least := l.looked.Add(fresh); t.Before(least) {
 		t = least
@@ -73,7 +73,7 @@ func (l *login) recent(guard time.Time) (error, bool) {
 	switch {
 	case l.halted > 0, !l.looked.IsZero() && now.Sub(l.looked) < fresh:
 		return l.result, true
-	case !now.Before(l.deadline):
+	case l.deadline.left() <= 0:
 		return nil, false
 	}
 	return l.result, now.Before(l.bound(guard))
@@ -123,10 +123,10 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	}
 	l.storeTrouble = err != nil
 
-	final := !time.Now().Before(l.deadline)
-	limit := l.patience
+	left := l.left()
+	final, limit := left <= 0, l.patience
 	if !final {
-		limit = min(limit, time.Until(l.deadline))
+		limit = min(limit, left)
 	}
 	attempt, cancel := context.WithTimeout(ctx, p.client.attemptLimit(limit))
 	defer cancel()
@@ -168,6 +168,7 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 	case gone && errors.Is(err, ErrPinExpired):
 		return p.endedElsewhere(ctx, l)
 	case err == nil:
+		l.unsure = false
 		p.recovered(ctx, l)
 		moved, expired := l.notYet(reply, sent, final)
 		if expired {
@@ -192,10 +193,9 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 		if l.missing++; l.missing > 2 || final {
 			return p.endedElsewhere(ctx, l)
 		}
-	case final && l.unsure:
-		l.unsure = false
+	case final && l.unsure && time.Since(l.began) < defaultLifetime: // only plex.tv can tell whether the PIN lives
 		l.mu.Lock()
-		l.deadline = sent.Round(0).Add(slowestPoll)
+		l.deadline = elapsed().add(slowestPoll)
 		l.mu.Unlock()
 	case final:
 		return p.giveUp(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, inner{err}))
@@ -243,7 +243,7 @@ func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, er
 // more, and in unseen why plex.tv could not be asked. A look that fails is repeated
 // while there is time. The caller has the turn.
 func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendingPIN, unseen, err error) {
-	if !time.Now().Before(v.expires) {
+	if p.left(v) <= 0 {
 		return v, nil, nil
 	}
 	l := p.loginOf(v.id)
@@ -386,15 +386,61 @@ func (l *login) notYet(r pinReply, sent time.Time, final bool) (moved, expired b
 	case r.expires && (r.expiresIn > 0 || l.known):
 		l.known = true
 		r.expiresIn = max(r.expiresIn, fresh) // 0 is less than a second
-		at := sent.Round(0).Add(r.expiresIn)
-		if latest := sent.Round(0).Add(longestLifetime - time.Since(l.began)); at.After(latest) { // whatever the clock was set to
-			at = latest
-		}
-		if off := at.Sub(l.deadline); off > rounding || off < -rounding {
-			l.deadline, moved = at, true
+		at := min(elapsedAt(sent).add(r.expiresIn), l.latest)
+		if off := time.Duration(at - l.deadline); off.Abs() > rounding {
+			l.deadline = at
 		}
 	}
-	return moved, final && !time.Now().Before(l.deadline)
+	l.redate()
+	return l.undated, final && l.deadline.left() <= 0
+}
+
+// redate brings the date of the deadline up to date, after the deadline has moved or
+// a clock was set. mu must be held.
+func (l *login) redate() time.Time {
+	if date := l.deadline.date(); date.Sub(l.date).Abs() > rounding {
+		l.date, l.undated = date, true
+	}
+	return l.date
+}
+
+// left returns how long the PIN still lives, as far as this process knows.
+func (l *login) left() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.deadline.left()
+}
+
+// left returns how long a stored PIN still lives: by the login where this process
+// looks after it, else by the stored date.
+func (p *PlexAuth) left(v *pendingPIN) time.Duration {
+	if l := p.loginOf(v.id); l != nil {
+		return l.left()
+	}
+	return v.ends.left()
+}
+
+// lives reports whether there is a PIN that can still bring a token, or has.
+func (p *PlexAuth) lives(v *pendingPIN) bool {
+	return v != nil && (!v.token.IsZero() || p.left(v) > 0)
+}
+
+// shown returns the PIN with the end of its life as it is known now, by the clock as
+// it is now.
+func (l *login) shown() *Pin {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	pin := *l.pin
+	pin.ends, pin.ExpiresAt = l.deadline, l.redate()
+	return &pin
+}
+
+// shown returns a stored PIN as [login.shown] does, where this process looks after it.
+func (p *PlexAuth) shown(v *pendingPIN) *Pin {
+	if l := p.loginOf(v.id); l != nil {
+		return l.shown()
+	}
+	return p.newPin(*v)
 }
 
 // postpone takes in that a look failed.
@@ -442,7 +488,8 @@ func (p *PlexAuth) recovered(ctx context.Context, l *login) {
 // noteExpiry writes down a corrected expiry, for the countdowns of others.
 func (p *PlexAuth) noteExpiry(ctx context.Context, l *login) {
 	l.mu.Lock()
-	at := l.deadline
+	at := l.date
+	l.undated = false
 	l.mu.Unlock()
 	err := p.update(ctx, func(b *profile) error {
 		if v := b.pending(); v != nil && v.id == l.pin.ID {

@@ -456,7 +456,7 @@ func TestClockIsSet(t *testing.T) {
 				w := newWorld(t)
 				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
-				plexauth.SetClock(w.PlexAuth, by)
+				plexauth.SetClock(t, by)
 				result := make(chan error, 1)
 				go func() {
 					_, err := w.Wait(t.Context())
@@ -487,7 +487,7 @@ func TestLastLookMovesTheExpiry(t *testing.T) {
 		_, err = p.Finish(t.Context()) // which takes it up
 		require.NoError(t, err)
 		put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(began.Add(5*time.Minute).UnixMilli()), 1))
-		plexauth.SetClock(p, -5*time.Minute) // it does not know better, either
+		plexauth.MoveDeadline(p, 5*time.Minute) // it does not know better, either
 		time.Sleep(2 * time.Second)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 503, Times: -1})
 		_, err = p.Start(t.Context(), plexauth.PinOptions{})

@@ -247,8 +247,8 @@ func (h *panel) read(ctx context.Context) (*view, error) {
 	}
 	if p := b.pending(); p != nil {
 		trouble := h.hindrance(p.id)
-		if trouble == notSaved || time.Since(p.expires) < verdict { // the last look at it decides
-			v.status.Pending = h.newPin(*p)
+		if trouble == notSaved || -h.left(p) < verdict { // the last look at it decides
+			v.status.Pending = h.shown(p)
 		}
 		if v.status.Pending != nil {
 			v.problem = trouble

@@ -70,6 +70,15 @@ type Pin struct {
 	link     string // origin of the pages for typed codes
 
 	lifetimeKnown bool
+	ends          instant // ExpiresAt, whatever this machine's clock is set to; 0 in a Pin that is not plexauth's
+}
+
+// left returns how long the PIN still lives.
+func (p *Pin) left() time.Duration {
+	if p.ends == 0 {
+		return time.Until(p.ExpiresAt)
+	}
+	return p.ends.left()
 }
 
 // VerificationURI is the page on which a person types Code, https://plex.tv/pin.
@@ -162,7 +171,7 @@ func (p Pin) LogValue() slog.Value { return slog.StringValue(p.placeholder()) }
 func (p *PlexAuth) newPin(v pendingPIN) *Pin {
 	return &Pin{
 		ID: v.id, Code: v.code, Strong: v.options.Strong, CreatedAt: v.created, ExpiresAt: v.expires,
-		clientID: v.clientID, device: v.device, options: v.options, lifetimeKnown: v.lifetimeKnown,
+		clientID: v.clientID, device: v.device, options: v.options, lifetimeKnown: v.lifetimeKnown, ends: v.ends,
 		product: headerSafe(p.options.Product), app: p.client.app, link: p.client.link,
 	}
 }
@@ -237,9 +246,9 @@ func (p *PlexAuth) createPIN(ctx context.Context, clientID string, d *device, o 
 	if r.expires {
 		lifetime = max(r.expiresIn, shortestLifetime)
 	}
-	sent := q.sent.Round(0) // the wall clock decides: timers stop while a laptop sleeps
+	ends, sent := elapsedAt(q.sent).add(lifetime), wallClock().Add(-time.Since(q.sent))
 	return p.newPin(pendingPIN{
-		id: r.id, code: r.code, created: sent, expires: sent.Add(lifetime), lifetimeKnown: r.expires && r.expiresIn > 0,
+		id: r.id, code: r.code, created: sent, expires: sent.Add(lifetime), ends: ends, lifetimeKnown: r.expires && r.expiresIn > 0,
 		clientID: clientID, device: d, options: o,
 	}), nil
 }

@@ -57,15 +57,15 @@ type renewal struct {
 	old, got Token      // what it was for, and what came of it
 	err      error      // how it ended
 
-	failing  Token            // what cannot be renewed
-	why      error            // the last failure of that
-	failures int              // in a row
-	alike    int              // of them those of one kind
-	offline  bool             // nothing came back, or the store failed
-	cuts     int              // in a row that ended with their callers' contexts
-	pause    [asked]time.Time // no other attempt before, by urgency and the wall clock
+	failing  Token          // what cannot be renewed
+	why      error          // the last failure of that
+	failures int            // in a row
+	alike    int            // of them those of one kind
+	offline  bool           // nothing came back, or the store failed
+	cuts     int            // in a row that ended with their callers' contexts
+	pause    [asked]instant // no other attempt before, by urgency
 
-	useless time.Time // until then a request that is refused gets no new token
+	useless instant // until then a request that is refused gets no new token
 }
 
 func (r *renewal) count() int {
@@ -87,7 +87,7 @@ func (r *renewal) answer(t Token, came int) (error, bool) {
 func (r *renewal) paused(t Token, u urgency) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u != asked && r.failing.Equal(t) && ahead(r.pause[u]) {
+	if u != asked && r.failing.Equal(t) && r.pause[u].ahead() {
 		return r.why
 	}
 	return nil
@@ -124,7 +124,7 @@ func (r *renewal) cutShort(t Token, u urgency) (failures int) {
 // about begins to count anew where it is another token that cannot be renewed.
 func (r *renewal) about(t Token) {
 	if !r.failing.Equal(t) {
-		r.failing, r.failures, r.alike, r.cuts, r.pause = t, 0, 0, 0, [asked]time.Time{}
+		r.failing, r.failures, r.alike, r.cuts, r.pause = t, 0, 0, 0, [asked]instant{}
 	}
 }
 
@@ -145,7 +145,7 @@ func (r *renewal) rest(err error) (failures int) {
 		case answered:
 			first = min(max(shortestBackoff, e.RetryAfter), longestBackoff)
 		}
-		r.pause[u] = time.Now().Round(0).Add(jitter(min(first<<min(r.alike, 10), most)))
+		r.pause[u] = elapsed().add(jitter(min(first<<min(r.alike, 10), most)))
 	}
 	r.why = err
 	r.alike++
@@ -158,19 +158,12 @@ func (r *renewal) rest(err error) (failures int) {
 func (r *renewal) inVain() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.useless = time.Now().Round(0).Add(shortestBackoff)
+	r.useless = elapsed().add(shortestBackoff)
 }
 
 // vain reports whether this was so a moment ago.
 func (r *renewal) vain() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return ahead(r.useless)
-}
-
-// ahead reports whether the end of a pause is still to come. A clock that was set
-// back does not make it longer.
-func ahead(end time.Time) bool {
-	d := time.Until(end)
-	return d > 0 && d < 2*longestBackoff
+	return r.useless.ahead()
 }

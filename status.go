@@ -52,7 +52,7 @@ func (s Status) MarshalJSON() ([]byte, error) {
 		v.Scopes = s.Scopes
 	}
 	if s.Pending != nil {
-		v.Extra.Pending = &pending{s.Pending.Code, s.Pending.URL(), secondsUntil(s.Pending.ExpiresAt)}
+		v.Extra.Pending = &pending{s.Pending.Code, s.Pending.URL(), wholeSeconds(s.Pending.left())}
 	}
 	return json.Marshal(v)
 }
@@ -70,9 +70,9 @@ func (s Status) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// secondsUntil rounds up, so that a countdown ends when the PIN does.
-func secondsUntil(t time.Time) int64 {
-	return max(0, int64((time.Until(t)+time.Second-1)/time.Second))
+// wholeSeconds rounds up, so that a countdown ends when the PIN does.
+func wholeSeconds(d time.Duration) int64 {
+	return max(0, int64((d+time.Second-1)/time.Second))
 }
 
 // Status says how the profile stands, from the store alone. Its errors match
@@ -101,8 +101,8 @@ func (p *PlexAuth) status(b *profile) Status {
 	s.ExpiresAt, s.Scopes = l.expires, l.scopes
 	s.NeedsLogin = b.rejected() || l.lost(now)
 	s.Connected = !l.token.IsZero() && !b.rejected() && !(l.lost(now) && past(l.over(), now))
-	if v := b.pending(); v.lives() && v.code != "" {
-		s.Pending = p.newPin(*v)
+	if v := b.pending(); p.lives(v) && v.code != "" {
+		s.Pending = p.shown(v)
 	}
 	return s
 }
