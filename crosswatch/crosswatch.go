@@ -27,16 +27,22 @@
 //
 // # What a running CrossWatch does
 //
-// CrossWatch rewrites the whole file from a copy that can be many seconds old,
-// and a change that somebody else made meanwhile is lost. So the namespace
-// names its latest changes, in _plexauth_revision, and a copy that does not name
-// one gives itself away. A [Store] looks at its changes again one, two, four and so
-// on up to some sixty seconds later, and repeats what an older copy has
-// overwritten, five times at most. What somebody changes in the present file
-// stays, and so does a third value in an old copy. But where there was no client
-// identifier before the first change of all, a reset of the default profile in the
-// next three minutes looks like an old copy; and a copy from before there was one
-// looks like a reset. [Store.Close] ends that.
+// CrossWatch rewrites the whole file from a copy that can be many seconds old, and
+// so undoes what others have written since. To recognize such an old copy, the
+// namespace names its latest Updates, in _plexauth_revision: an old copy lacks the
+// newest names.
+//
+// A [Store] looks at each change again one second later, then at growing intervals
+// up to 63 seconds after it, and writes back what an old copy has overwritten. After
+// such a repair the looks begin again, so it goes on for as long as old copies come,
+// for a quarter of an hour at most. Of the logins of several Stores the latest
+// stays. [Store.Close] takes a last look.
+//
+// A change that a person or CrossWatch makes in the present file stays, and so does a
+// new value in an old copy. Two cases look alike. Where there was no client
+// identifier before the first Update of all, a reset of the default profile in the
+// next three minutes is taken for an old copy. A copy from before there was one is
+// taken for a reset.
 //
 // The layout is the one of CrossWatch 0.11.
 package crosswatch
@@ -95,14 +101,14 @@ func Open(dir string) (*Store, error) {
 }
 
 // Load implements [plexauth.ConfigStore]: secrets come in clear. A recent
-// change that an old copy has overwritten counts as if it were repeated already.
+// change that an old copy has overwritten counts as if it were repaired already.
 func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
 	raw, found, err := s.load(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}
-	fallen, _ := s.watch.fallen(namespace, raw, found)
-	return apply(raw, fallen)
+	overwritten, _ := s.watch.overwritten(namespace, raw, found)
+	return apply(raw, overwritten)
 }
 
 // load reads what is there.
@@ -118,7 +124,7 @@ func (s *Store) load(ctx context.Context, namespace string) (raw json.RawMessage
 
 // Update implements [plexauth.ConfigStore]: edit sees and returns secrets in
 // clear. A secret that did not change keeps its ciphertext. The change is
-// looked at again later, see the package comment; Update does not wait for it.
+// looked at again later, as the package comment says; Update does not wait for it.
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
 	var u written
 	err := s.file.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
@@ -129,8 +135,8 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 			return nil, err
 		}
 		u.found, u.plain = v.revision, plain
-		u.repeated, u.judged = s.watch.fallen(namespace, plain, u.found)
-		if u.before, err = apply(plain, u.repeated); err != nil {
+		u.repaired, u.judged = s.watch.overwritten(namespace, plain, u.found)
+		if u.before, err = apply(plain, u.repaired); err != nil {
 			return nil, err
 		}
 		next, err := edit(bytes.Clone(u.before))
@@ -143,7 +149,8 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 		case len(next) > 0 && bytes.Equal(next, plain):
 			return current, nil
 		}
-		u.after, u.made = bytes.Clone(next), u.found.next(plain)
+		u.after = bytes.Clone(next)
+		u.made = u.next()
 		return v.seal(next, u.made)
 	})
 	switch {
@@ -173,8 +180,7 @@ func (s *Store) Check(ctx context.Context) error {
 	return err
 }
 
-// Close looks at recent changes one last time, repeats those that were
-// overwritten, and ends the looking. It waits for that, for a few seconds at
-// most where the lock is held by others. The Store can be used further; its
-// changes are not looked at any more.
+// Close looks at recent changes one last time and repairs those that were
+// overwritten. It waits for that, a few seconds at most where others hold the
+// lock. The Store can be used further, but its changes are not looked at any more.
 func (s *Store) Close() error { return s.watch.close() }

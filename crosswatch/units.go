@@ -78,11 +78,36 @@ func set(raw json.RawMessage, path []string, value json.RawMessage) (json.RawMes
 	return o.Bytes(), nil
 }
 
-// equal compares two values by what they mean, for CrossWatch writes them anew.
+// equal compares two values by what they mean: CrossWatch spells them its own way.
 func equal(a, b json.RawMessage) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
 	}
 	var x, y any
 	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
+}
+
+// blank reports whether a value says nothing. CrossWatch fills what is absent with
+// such defaults when it saves.
+func blank(raw json.RawMessage) bool {
+	if raw == nil {
+		return true
+	}
+	var v any
+	if json.Unmarshal(raw, &v) != nil {
+		return false
+	}
+	switch v := v.(type) {
+	case nil:
+		return true
+	case string:
+		return v == ""
+	case bool:
+		return !v
+	case []any:
+		return len(v) == 0
+	case map[string]any:
+		return len(v) == 0
+	}
+	return false
 }

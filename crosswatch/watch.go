@@ -3,6 +3,7 @@ package crosswatch
 import (
 	"context"
 	"encoding/json"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -10,85 +11,101 @@ import (
 )
 
 const (
-	firstLook  = time.Second // each later one comes after twice the time
-	looks      = 6           // the last one 63 seconds after the change
-	repeats    = 5           // of one change
-	most       = 32          // old values and names that a change remembers, if it is made again and again
+	// firstLook is the time from a change, or from its repair, to the next look at
+	// it. Each later look comes after twice the time.
+	firstLook = time.Second
+	// looks is how often a change is looked at while no old copy overwrites it: the
+	// last time 63 seconds after the change, or after its last repair.
+	looks = 6
+	// repairLimit bounds the repairs of one change. CrossWatch waits six minutes for
+	// a PIN, writing old copies all the while, and two of its loops can hand one on
+	// to each other.
+	repairLimit = 15 * time.Minute
+	// closeLimit bounds the last look, in Close.
 	closeLimit = 5 * time.Second
 )
 
-// watch looks after recent changes. One goroutine does it while there are any;
-// it belongs to the Store.
+// watch looks at recent changes again, and repairs those that an old copy has
+// overwritten. One goroutine does it while there are any; it belongs to the Store.
 type watch struct {
 	store *Store
 	ctx   context.Context
 	stop  context.CancelFunc
 	done  sync.WaitGroup
-	turns atomic.Int64 // of Updates, in the order of their writes
+	wake  chan struct{} // a look has become due earlier
+	turns atomic.Int64  // numbers Updates in the order of their writes
 
 	mu      sync.Mutex                // guards the rest, never held while waiting
-	changes func() map[string]*change // hidden from dumps by reflection: nothing calls a function
+	changes func() map[string]*change // by id; a function, since no dump by reflection calls it
+	made    []string                  // names of this Store's latest Updates
 	running bool
 	closed  bool
 }
 
-// change is a member of a namespace or of a profile that an Update gave
-// another value.
-type change struct {
-	namespace string
-	path      []string          // ["account_token"], ["instances", "PLEX-P01", "account_token"]
-	old       []json.RawMessage // what an old copy can bring back; nil: absent
-	value     json.RawMessage   // what it shall be; nil: absent
-	turn      int64             // of the Update that made it
-	names     []string          // of that Update, and of those that found it or repeated it
-	before    revision          // of what an old copy can be
-	bare      []string          // origins that an old copy without a revision can have
-	looks     int               // made so far
-	repeated  int
-	due       time.Time
-}
-
-// written is what an Update has found and left.
+// written is what an Update has found and what it has left.
 type written struct {
 	namespace     string
-	turn          int64           // by which it comes before or after others
-	found, made   revision        // made is nil where nothing was changed
-	plain         json.RawMessage // what stood there
-	before, after json.RawMessage // and with what had to be repeated; then
-	repeated      []change
-	judged        int64 // the latest turn of the changes that were judged for that
+	turn          int64
+	found, made   revision        // made is nil where nothing was written
+	plain         json.RawMessage // what was found
+	before, after json.RawMessage // plain after repairs, and what edit made of that
+	repaired      []change
+	judged        int64 // the latest turn of the changes that were compared with plain
 }
 
 func (w *watch) init(s *Store) {
 	w.store = s
 	w.ctx, w.stop = context.WithCancel(context.Background())
+	w.wake = make(chan struct{}, 1)
 	changes := map[string]*change{}
 	w.changes = func() map[string]*change { return changes }
 }
 
-// expect notes what an Update has changed and what it has repeated. A later one
-// may have been noted before it.
-func (w *watch) expect(u written) {
-	old, now := units(u.before), units(u.after)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, r := range u.repeated {
-		if c := w.changes()[id(u.namespace, r.path)]; c != nil {
-			c.repeated++
+// of lists the changes in a namespace. w.mu must be held.
+func (w *watch) of(namespace string) []*change {
+	var list []*change
+	for _, c := range w.changes() {
+		if c.namespace == namespace {
+			list = append(list, c)
 		}
 	}
-	for _, c := range w.changes() { // what was not to be repeated is in the document, too
-		if c.namespace == u.namespace && c.turn <= u.judged && !u.found.shares(c.names) {
+	return list
+}
+
+// expect records what an Update has changed and what it has repaired. Updates may
+// be recorded in another order than they were written in.
+func (w *watch) expect(u written) {
+	now := time.Now()
+	old, next := units(u.before), units(u.after)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	known, all := u.found.knownTo(w.made)
+	for _, name := range u.made {
+		if !slices.Contains(u.found, name) {
+			w.made = latest(append(w.made, name))
+		}
+	}
+	found := units(u.plain)
+	for _, r := range u.repaired {
+		if c := w.changes()[id(u.namespace, r.path)]; c != nil {
+			c.addOld(found[place(r.path)].value)
+		}
+	}
+	for _, c := range w.of(u.namespace) {
+		if c.turn <= u.judged && !u.found.shares(c.names) { // repaired, or left on purpose: the document has seen it
 			c.names = latest(append(c.names, u.made[0]))
+		}
+		if len(u.repaired) > 0 { // old copies are being written
+			c.lookSoon(now)
 		}
 	}
 	if w.closed {
 		return
 	}
-	for key, unit := range union(old, now) {
-		from, to := old[key].value, now[key].value
+	for key, unit := range union(old, next) {
+		from, to := old[key].value, next[key].value
 		token := tokenUnder(unit.path)
-		if equal(from, to) && (token == nil || equal(old[place(token)].value, now[place(token)].value)) {
+		if equal(from, to) && (token == nil || equal(old[place(token)].value, next[place(token)].value)) {
 			continue
 		}
 		c := w.changes()[id(u.namespace, unit.path)]
@@ -96,70 +113,56 @@ func (w *watch) expect(u written) {
 			c = &change{namespace: u.namespace, path: unit.path}
 			w.changes()[id(u.namespace, unit.path)] = c
 		}
-		c.old = latest(append(c.old, from))
-		for _, name := range slices.Backward(u.found) {
-			if !slices.Contains(c.before, name) {
-				c.before = latest(append(c.before, name))
-			}
-		}
-		if origin := u.found.origin(u.plain); u.found.young() && !slices.Contains(c.bare, origin) {
-			c.bare = latest(append(c.bare, origin))
-		}
+		c.follow(u, from, known, all)
 		if u.turn > c.turn {
 			c.turn, c.value, c.names = u.turn, to, u.made[:1:1]
+			c.at, _ = nameOf(u.made[0])
 		}
-		c.looks, c.repeated, c.due = 0, 0, time.Now().Add(firstLook)
+		c.since = now
+		c.lookSoon(now)
 	}
 	if len(w.changes()) > 0 && !w.running {
 		w.running = true
 		w.done.Go(w.run)
 	}
+	w.wakeUp()
 }
 
-// tokenUnder is the path of the token that is made under the identifier at path, nil
-// where that is something else. The two belong together: an Update that changes the
-// token is one of the identifier, too, and where the token is repeated, both are.
-func tokenUnder(path []string) []string {
-	last := len(path) - 1
-	if path[last] != "client_id" {
-		return nil
+func (w *watch) wakeUp() {
+	select {
+	case w.wake <- struct{}{}:
+	default:
 	}
-	return append(slices.Clone(path[:last]), "account_token")
 }
-
-func latest[T any](list []T) []T { return list[max(0, len(list)-most):] }
 
 // forget drops what is known of a namespace that an Update has removed.
 func (w *watch) forget(u written) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for key, c := range w.changes() {
-		if c.namespace == u.namespace && c.turn < u.turn {
-			delete(w.changes(), key)
-		}
-	}
+	maps.DeleteFunc(w.changes(), func(_ string, c *change) bool { return c.namespace == u.namespace && c.turn < u.turn })
 }
 
-func id(namespace string, path []string) string { return place(append([]string{namespace}, path...)) }
-
-// run looks whenever a change is due, until none is left.
+// run looks whenever a change is due, until there are none.
 func (w *watch) run() {
 	for {
-		next, ok := w.next()
+		due, ok := w.next()
 		if !ok {
 			return
 		}
-		t := time.NewTimer(time.Until(next))
+		t := time.NewTimer(time.Until(due))
 		select {
 		case <-t.C:
 			w.look(w.ctx, false)
+		case <-w.wake:
 		case <-w.ctx.Done():
 			t.Stop()
 			return
 		}
+		t.Stop()
 	}
 }
 
+// next returns when the next look is due, false where there is no change left.
 func (w *watch) next() (due time.Time, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -172,8 +175,8 @@ func (w *watch) next() (due time.Time, ok bool) {
 	return due, w.running
 }
 
-// look reads what is stored where a change is due, and repeats what an old copy
-// has overwritten. all includes those that are not due.
+// look reads the namespaces in which a change is due, or all, and repairs what an
+// old copy has overwritten.
 func (w *watch) look(ctx context.Context, all bool) {
 	now := time.Now()
 	w.mu.Lock()
@@ -186,70 +189,83 @@ func (w *watch) look(ctx context.Context, all bool) {
 	w.mu.Unlock()
 	for namespace, list := range due {
 		raw, found, err := w.store.load(ctx, namespace)
-		var fallen []change
+		var overwritten []change
 		if err == nil {
-			fallen, _ = w.fallen(namespace, raw, found)
+			overwritten, _ = w.overwritten(namespace, raw, found)
 		}
-		if len(fallen) > 0 {
-			// An Update judges again under the lock, and repeats by itself.
+		if len(overwritten) > 0 {
+			// An Update compares again under the lock, and repairs by itself.
 			_ = w.store.Update(ctx, namespace, func(repaired json.RawMessage) (json.RawMessage, error) { return repaired, nil })
 		}
-		w.settle(list)
+		w.looked(list, len(overwritten) > 0)
 	}
 }
 
-// fallen are the changes that an older copy than theirs has overwritten. judged is
-// the latest turn of all that were looked at for that.
-func (w *watch) fallen(namespace string, raw json.RawMessage, found revision) (list []change, judged int64) {
+// looked decides when each change is looked at again, and drops those that have
+// been looked at often enough. After a repair the looks begin again.
+func (w *watch) looked(list []*change, repaired bool) {
+	now := time.Now()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, c := range list {
+		switch {
+		case now.Sub(c.since) > repairLimit:
+			c.looks = looks
+		case repaired:
+			c.lookSoon(now)
+			continue
+		default:
+			c.looks++
+		}
+		if c.looks < looks {
+			c.due = now.Add(firstLook << c.looks)
+		} else if key := id(c.namespace, c.path); w.changes()[key] == c {
+			delete(w.changes(), key)
+		}
+	}
+}
+
+// overwritten returns the changes that an old copy has overwritten in a document,
+// which was found with this revision. judged is the latest turn of all changes that
+// were compared. A change that somebody else has replaced since is given up.
+func (w *watch) overwritten(namespace string, raw json.RawMessage, found revision) (list []change, judged int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.changes()) == 0 || raw == nil {
 		return nil, 0
 	}
-	now, origin := units(raw), found.origin(raw)
-	overwritten := func(c *change) bool {
-		v := now[place(c.path)].value
-		return c.unseen(found, origin) && c.repeated < repeats && !equal(v, c.value) &&
-			slices.ContainsFunc(c.old, func(old json.RawMessage) bool { return equal(old, v) })
-	}
-	for _, c := range w.changes() {
-		if c.namespace != namespace {
-			continue
-		}
+	now := time.Now()
+	d := document{units: units(raw), found: found, origin: found.origin(raw), at: now}
+	changes := w.of(namespace)
+	for _, c := range changes {
 		judged = max(judged, c.turn)
-		token := w.changes()[id(namespace, tokenUnder(c.path))]
-		with := token != nil && overwritten(token) && !equal(now[place(c.path)].value, c.value)
-		if with || overwritten(c) {
+		token := w.changes()[id(namespace, tokenOf(c.path))]
+		if c.overwrittenIn(d) || token != nil && c.belongsTo(token, d) && token.overwrittenIn(d) {
 			list = append(list, *c)
 		}
+	}
+	for _, c := range changes {
+		switch {
+		case len(list) > 0: // wait until it is repaired
+			c.due = earlier(c.due, now.Add(firstLook))
+		case c.replacedIn(d):
+			if !c.replace(d) {
+				delete(w.changes(), id(namespace, c.path))
+			}
+		}
+	}
+	if len(list) > 0 {
+		w.wakeUp()
 	}
 	slices.SortFunc(list, func(a, b change) int { return slices.Compare(a.path, b.path) })
 	return list, judged
 }
 
-// unseen reports whether a document goes back to a copy from before the change.
-// One that has lost its revision and its identifier was reset: that is a disconnect
-// in CrossWatch. One that has been through very many Updates since may have seen it.
-func (c *change) unseen(found revision, origin string) bool {
-	if found.shares(c.names) {
-		return false
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
 	}
-	return found.shares(c.before) || len(found) < longest && slices.Contains(c.bare, origin)
-}
-
-// settle decides when each change is looked at again, and drops what is done.
-func (w *watch) settle(list []*change) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range list {
-		if c.looks++; c.looks >= looks || c.repeated >= repeats {
-			if key := id(c.namespace, c.path); w.changes()[key] == c {
-				delete(w.changes(), key)
-			}
-			continue
-		}
-		c.due = time.Now().Add(firstLook << c.looks)
-	}
+	return a
 }
 
 func (w *watch) close() error {
