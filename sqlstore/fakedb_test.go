@@ -26,6 +26,11 @@ type fakeDB struct {
 	// fault, if set, is asked at each statement: an error of it is returned,
 	// before the statement is done or after.
 	fault func(op string) (before, after error)
+	// blocked is an operation that waits for a lock which is never given back.
+	blocked string
+	// function, if set, makes it another database, which knows nothing of the dialect
+	// but has this function.
+	function string
 	// afterwards, if set, is called once a statement is done whose answer gets
 	// lost.
 	afterwards func()
@@ -76,6 +81,17 @@ func (f *fakeDB) run(ctx context.Context, query string, args []driver.NamedValue
 	op, _, _ := strings.Cut(strings.ToLower(query), " ")
 	if strings.Contains(query, "1 = 0") {
 		op = "look"
+	}
+	if f.function != "" {
+		f.queries = append(f.queries, query)
+		if op == "look" && strings.Contains(query, f.function) && !strings.Contains(query, "plexauth_config") {
+			return &fakeRows{}, 0, nil
+		}
+		return nil, 0, errors.New("near TEST_STORED_SECRET")
+	}
+	if f.blocked == op {
+		<-ctx.Done()
+		return nil, 0, ctx.Err()
 	}
 	if f.fault != nil {
 		before, after := f.fault(op)

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// patience is how long an operation keeps trying while others are faster,
-	// as long as the file store waits for its lock.
+	// patience is how long an operation waits: for a database that does not answer,
+	// and for others that are faster or hold a lock. The file store waits as long for
+	// its lock.
 	patience = 30 * time.Second
 	// attempts is how often an operation is tried while the database fails:
 	// at once, since it may be but a dropped connection, and after pauses of up
@@ -56,35 +57,50 @@ func ended(ctx context.Context) error {
 	return fmt.Errorf("%w: sqlstore: %w", plexauth.ErrStore, ctx.Err())
 }
 
-// retry runs f until it succeeds, fails for good, or has no chance left.
-func (s *Store) retry(ctx context.Context, f func() error) error {
-	deadline := time.Now().Add(patience)
-	conflicts, failures := 0, 0
-	for {
+// noAnswer is the error for an operation that was still waiting when patience ended.
+// It does not match the end of a context, for the caller's goes on.
+func noAnswer(err error) error {
+	op := "waiting for the database"
+	var f *failure
+	if errors.As(err, &f) {
+		op = f.op
+	}
+	return fmt.Errorf("%w: sqlstore: %s: gave up after %v without an answer: another session holds a lock on the row or on plexauth_config, every connection of this program is in use, or the way to the database is cut; end what blocks it, and try again", plexauth.ErrStore, op, patience)
+}
+
+// retry runs f until it succeeds, fails for good, or has no chance left; at the
+// latest until the deadline, which ends the context that f gets.
+func (s *Store) retry(ctx context.Context, deadline time.Time, f func(context.Context) error) error {
+	limited, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	last := noAnswer(nil) // the latest error that time can change
+	for conflicts, failures := 0, 0; ; {
 		if ctx.Err() != nil {
 			return ended(ctx)
 		}
-		err := f()
+		if limited.Err() != nil {
+			return last
+		}
+		err := f(limited)
 		if err == nil {
 			return nil
 		}
 		if f, ok := err.(*final); ok {
 			return f.error
 		}
-		if ctx.Err() != nil {
-			continue
-		}
 		var pause time.Duration
-		switch classify(err) {
-		case forGood:
+		switch kind := classify(err); {
+		case kind != busy && limited.Err() != nil:
+			last = noAnswer(err)
+			continue
+		case kind == forGood:
 			return err
-		case busy:
-			if time.Now().After(deadline) {
-				return fmt.Errorf("%w: sqlstore: gave up after %v: %w", plexauth.ErrStore, patience, err)
-			}
+		case kind == busy:
+			last = fmt.Errorf("%w: sqlstore: gave up after %v: %w", plexauth.ErrStore, patience, err)
 			pause = min(5*time.Millisecond<<min(conflicts, 10), 250*time.Millisecond)
 			conflicts++
-		case broken:
+		default: // broken
+			last = err
 			if failures++; failures == attempts {
 				return err
 			}
@@ -93,12 +109,16 @@ func (s *Store) retry(ctx context.Context, f func() error) error {
 			}
 			pause = 50 * time.Millisecond << (failures - 1)
 		}
-		t := time.NewTimer(pause/2 + rand.N(pause/2))
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-		}
+		sleep(limited, pause/2+rand.N(pause/2))
+	}
+}
+
+func sleep(ctx context.Context, d time.Duration) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
 	}
 }
 
@@ -124,7 +144,8 @@ func classify(err error) class {
 		case "40001", "40P01", "55P03", // serialization failure, deadlock, lock not available
 			"23505", "42P07": // two replicas made the table at once
 			return busy
-		case "57014", "57P01", "57P02", "57P03": // cancelled, shutting down, starting up
+		case "57014", "57P01", "57P02", "57P03", // cancelled, shutting down, starting up
+			"57P05", "25P03", "25P04": // the connection was ended: idle, or in a transaction, for too long
 			return broken
 		}
 		switch state[:2] {
@@ -173,17 +194,31 @@ func sqliteCode(err error) (int, bool) {
 	return 0, false
 }
 
+// Remedies that several codes have.
+const (
+	encoding   = "a text holds a character that the database's encoding does not have: use a database with the encoding UTF8"
+	columnType = "a column of plexauth_config has another type than in the documentation of package sqlstore: rename or remove that table"
+	pooler     = "a connection pooler such as pgbouncer mixes up prepared statements: open the database without them, with pgx by default_query_exec_mode=exec in the connection string, with lib/pq by binary_parameters=yes"
+)
+
 // describe says what is known about an error without quoting the driver.
 func describe(err error) string {
 	if state := sqlState(err); state != "" {
 		return "SQLSTATE " + state + hint(map[string]string{
-			"22021": "a text holds what the database's encoding has no character for",
+			"08P01": pooler,
+			"22021": encoding,
+			"22P05": encoding,
 			"25006": "the database is read-only: is it a standby?",
+			"26000": pooler,
 			"28P01": "the password was refused",
 			"3D000": "there is no such database",
+			"3F000": "there is no schema to make the table in: set search_path to one that exists, or create it",
 			"42501": "permission denied: grant SELECT, INSERT and UPDATE on plexauth_config, or CREATE on the schema",
 			"42703": "a column is missing: the table is not the one in the documentation of package sqlstore",
+			"42804": columnType,
+			"42883": columnType,
 			"42P01": "the table does not exist",
+			"42P05": pooler,
 			"53100": "the disk is full",
 			"53300": "too many connections",
 			"57P03": "the database is starting up",

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/sqlstore"
 )
 
 // G11: what time does not change is reported at once, what it may change is
@@ -121,6 +122,106 @@ func TestBusy(t *testing.T) {
 
 				time.AfterFunc(20*time.Second, func() { free.Store(true) })
 				require.NoError(t, s.Update(ctx, "plex", becomes(`{"n":0}`)))
+			})
+		})
+	}
+}
+
+// G5, G11: a connection that the database has ended is replaced, in every operation.
+func TestEndedConnection(t *testing.T) {
+	for _, state := range []string{"57P05", "57P01", "57P02", "25P03", "25P04", "08006", "08P01"} {
+		for _, op := range []string{"select", "insert"} {
+			f := newFakeDB()
+			s := open(t, f)
+			n := 0
+			f.fault = func(o string) (error, error) {
+				if o != op {
+					return nil, nil
+				}
+				if n++; n > 1 {
+					return nil, nil
+				}
+				return &stateError{state}, nil
+			}
+			require.NoError(t, s.Update(t.Context(), "plex", becomes(`{"n":1}`)), "%s in %s", state, op)
+			_, err := s.Load(t.Context(), "plex")
+			require.NoError(t, err)
+		}
+	}
+}
+
+// G11: each of these says what to do.
+func TestRemedies(t *testing.T) {
+	for state, remedy := range map[string]string{
+		"42P05": "default_query_exec_mode=exec",
+		"26000": "pgbouncer",
+		"22P05": "encoding UTF8",
+		"22021": "encoding UTF8",
+		"42883": "another type",
+		"42804": "another type",
+		"3F000": "search_path",
+	} {
+		f := newFakeDB()
+		s := open(t, f)
+		f.fault = func(string) (error, error) { return &stateError{state}, nil }
+		_, err := s.Load(t.Context(), "plex")
+		require.ErrorIs(t, err, plexauth.ErrStore, state)
+		assert.ErrorContains(t, err, remedy, state)
+		assert.ErrorContains(t, err, state)
+	}
+}
+
+// G5, G9: a lock that another session never gives back ends each operation after half
+// a minute, with what it waited for; the caller's own end comes first.
+func TestWaitForALockIsBounded(t *testing.T) {
+	for _, op := range []string{"select", "insert", "update", "look"} {
+		t.Run(op, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := newFakeDB()
+				s := open(t, f)
+				require.NoError(t, s.Update(t.Context(), "plex", becomes(`{"n":1}`)))
+				db := f.open(t)
+				defer db.Close()
+				f.blocked = op
+				operations := map[string]func(context.Context) error{
+					"Load":   func(ctx context.Context) error { _, err := s.Load(ctx, "plex"); return err },
+					"Update": func(ctx context.Context) error { return s.Update(ctx, "plex", becomes(`{"n":2}`)) },
+					"first Update": func(ctx context.Context) error {
+						return s.Update(ctx, "another", becomes(`{"n":2}`))
+					},
+					"Check": s.Check,
+					"Open":  func(ctx context.Context) error { _, err := sqlstore.Open(ctx, db, sqlstore.PostgreSQL); return err },
+				}
+				for name, do := range operations {
+					began := time.Now()
+					err := do(t.Context())
+					if err == nil { // has no such statement
+						assert.Zero(t, time.Since(began), name)
+						continue
+					}
+					require.ErrorIs(t, err, plexauth.ErrStore, name)
+					assert.NotErrorIs(t, err, context.DeadlineExceeded, "the caller's goes on")
+					assert.ErrorContains(t, err, "gave up after 30s", name)
+					assert.ErrorContains(t, err, "another session holds a lock", name)
+					assert.InDelta(t, 30, time.Since(began).Seconds(), 1, name)
+
+					soon, cancel := context.WithTimeout(t.Context(), time.Second)
+					assert.ErrorIs(t, do(soon), context.DeadlineExceeded, name)
+					cancel()
+				}
+
+				// Updates that queue up behind one another do not add their waits.
+				began := time.Now()
+				errs := make(chan error, 5)
+				for range cap(errs) {
+					go func() { errs <- operations["Update"](t.Context()) }()
+				}
+				for range cap(errs) {
+					if err := <-errs; op == "update" || op == "select" {
+						assert.Error(t, err)
+					}
+				}
+				assert.LessOrEqual(t, time.Since(began), 32*time.Second)
 			})
 		})
 	}

@@ -55,8 +55,9 @@
 // the last write of each of the latest 32 replicas (the column writes). A
 // connection that breaks while the answer to a write is on its way leaves open
 // whether the write happened; the next read tells, and Update neither repeats
-// it nor reports it as failed. Only where no connection can be had any more
-// does that stay open, and Update returns an error.
+// it nor reports it as failed. Only where no connection can be had any more, or a
+// lock on the row outlasts Update's patience, does that stay open, and Update
+// returns an error.
 //
 // # Setting up the database
 //
@@ -87,7 +88,7 @@ import (
 // Dialect is the SQL that a database speaks.
 type Dialect int
 
-// The dialects. The zero value is none of them.
+// The dialects. The zero value is not one of them.
 const (
 	PostgreSQL Dialect = iota + 1 // 9.5 or later
 	SQLite                        // 3.24 or later
@@ -106,8 +107,10 @@ const rememberedReplicas = 32
 type Store struct {
 	// A func, which nothing calls that dumps by reflection: what a driver keeps
 	// of statements and of its own login is not for a failing test to print.
-	db                           func() *sql.DB
-	create, read, insert, update string
+	db                                 func() *sql.DB
+	look, create, read, insert, update string
+
+	dialect Dialect
 
 	name string        // of this replica, in the column writes
 	turn chan struct{} // held during an Update; guards seq
@@ -117,33 +120,35 @@ type Store struct {
 var _ plexauth.ConfigStore = (*Store)(nil)
 
 // Open returns the store in db, and makes its table if it is missing; any
-// number of replicas may do so at once. db stays the caller's, who closes it
-// when the store is no longer used. A database that cannot be reached is tried
+// number of replicas may do so at once. A database that is not of the dialect is an
+// error, and nothing is made there; MySQL and MariaDB are not supported. db stays
+// the caller's, who closes it when the store is no longer used. A database that cannot be reached is tried
 // for about two seconds. Errors match [plexauth.ErrStore].
 func Open(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 	if db == nil {
 		return nil, fmt.Errorf("%w: sqlstore: no database given", plexauth.ErrStore)
 	}
 	s := &Store{
-		db:     func() *sql.DB { return db },
-		name:   randomName(),
-		turn:   make(chan struct{}, 1),
-		read:   `SELECT document, version, writes FROM plexauth_config WHERE namespace = $1`,
-		insert: `INSERT INTO plexauth_config (namespace, document, version, writes) VALUES ($1, $2, 1, $3) ON CONFLICT (namespace) DO NOTHING`,
-		update: `UPDATE plexauth_config SET document = $1, version = version + 1, writes = $2, updated_at = CURRENT_TIMESTAMP WHERE namespace = $3 AND version = $4`,
+		db:      func() *sql.DB { return db },
+		dialect: d,
+		name:    randomName(),
+		turn:    make(chan struct{}, 1),
+		read:    `SELECT document, version, writes FROM plexauth_config WHERE namespace = $1`,
+		insert:  `INSERT INTO plexauth_config (namespace, document, version, writes) VALUES ($1, $2, 1, $3) ON CONFLICT (namespace) DO NOTHING`,
+		update:  `UPDATE plexauth_config SET document = $1, version = version + 1, writes = $2, updated_at = CURRENT_TIMESTAMP WHERE namespace = $3 AND version = $4`,
 	}
 	switch d {
 	case PostgreSQL:
-		s.create = createPostgreSQL
+		s.look, s.create = lookPostgreSQL, createPostgreSQL
 	case SQLite:
-		s.create = createSQLite
+		s.look, s.create = lookSQLite, createSQLite
 		for _, q := range []*string{&s.read, &s.insert, &s.update} {
 			*q = strings.ReplaceAll(*q, "$", "?")
 		}
 	default:
 		return nil, fmt.Errorf("%w: sqlstore: unknown dialect %d", plexauth.ErrStore, int(d))
 	}
-	if err := s.retry(ctx, func() error { return s.ensureTable(ctx) }); err != nil {
+	if err := s.retry(ctx, time.Now().Add(patience), s.ensureTable); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -165,57 +170,101 @@ const createSQLite = `CREATE TABLE IF NOT EXISTS plexauth_config (
 	updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
 )`
 
+// These fail where the table is missing or another one, and on any database that
+// speaks another dialect.
+const (
+	lookPostgreSQL = `SELECT namespace, document, version, writes, updated_at FROM plexauth_config WHERE 1 = 0 AND namespace::text = ''`
+	lookSQLite     = `SELECT namespace, document, version, writes, updated_at FROM plexauth_config WHERE 1 = 0 AND sqlite_version() = ''`
+)
+
+// others are databases that a caller may take for one of the dialect, each with a
+// query that succeeds on it alone, and what to do.
+var others = map[Dialect][]struct{ query, remedy string }{
+	PostgreSQL: {{isSQLite, "the database is SQLite, not PostgreSQL: give Open the dialect sqlstore.SQLite"}, {isMySQL, noMySQL}},
+	SQLite:     {{isPostgreSQL, "the database is PostgreSQL, not SQLite: give Open the dialect sqlstore.PostgreSQL"}, {isMySQL, noMySQL}},
+}
+
+const (
+	isPostgreSQL = `SELECT pg_backend_pid() WHERE 1 = 0`
+	isSQLite     = `SELECT sqlite_version() WHERE 1 = 0`
+	isMySQL      = `SELECT connection_id() FROM dual WHERE 1 = 0`
+
+	noMySQL = "the database is MySQL or MariaDB, which sqlstore does not support: use PostgreSQL or SQLite, or write a store of your own (docs/stores.md)"
+)
+
+// succeeds does a query that has no rows.
+func (s *Store) succeeds(ctx context.Context, query string) error {
+	rows, err := s.db().QueryContext(ctx, query)
+	if err != nil {
+		return err
+	}
+	rows.Next() // some drivers report an error here only
+	return errors.Join(rows.Close(), rows.Err())
+}
+
 // ensureTable looks before it creates: PostgreSQL asks for the right to create
 // even where the table exists, and answers one of two replicas that create it
-// at once with an error.
+// at once with an error. On a database of another dialect nothing is created.
 func (s *Store) ensureTable(ctx context.Context) error {
-	look := func() error {
-		rows, err := s.db().QueryContext(ctx, `SELECT namespace, document, version, writes, updated_at FROM plexauth_config WHERE 1 = 0`)
-		if err != nil {
-			return err
-		}
-		return errors.Join(rows.Close(), rows.Err())
-	}
-	if look() == nil {
+	err := s.succeeds(ctx, s.look)
+	if err == nil {
 		return nil
 	}
+	if !s.ofDialect(err) {
+		for _, other := range others[s.dialect] {
+			if s.succeeds(ctx, other.query) == nil {
+				return &final{fmt.Errorf("%w: sqlstore: %s", plexauth.ErrStore, other.remedy)}
+			}
+		}
+	}
 	_, createErr := s.db().ExecContext(ctx, s.create)
-	lookErr := look()
+	lookErr := s.succeeds(ctx, s.look)
 	switch {
 	case lookErr == nil:
 		return nil
-	case createErr != nil:
-		return failed("making the table plexauth_config", createErr)
-	default:
+	case createErr == nil:
 		return failed("reading the table plexauth_config", lookErr)
 	}
+	op := "making the table plexauth_config"
+	if _, sqlite := sqliteCode(createErr); sqlState(createErr) == "" && !sqlite {
+		op += " (in PostgreSQL or SQLite; MySQL and MariaDB are not supported)"
+	}
+	return failed(op, createErr)
+}
+
+// ofDialect reports whether an error is one that only databases of the dialect give.
+func (s *Store) ofDialect(err error) bool {
+	if s.dialect == PostgreSQL {
+		return sqlState(err) != ""
+	}
+	_, ok := sqliteCode(err)
+	return ok
 }
 
 // Load implements [plexauth.ConfigStore].
 func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
 	var r row
-	err := s.retry(ctx, func() (err error) {
+	err := s.retry(ctx, time.Now().Add(patience), func(ctx context.Context) (err error) {
 		r, err = s.row(ctx, namespace)
 		return err
 	})
 	return r.document, err
 }
 
-// Update implements [plexauth.ConfigStore]. While other replicas keep winning,
-// it tries again for up to 30 seconds; after a failure of the database, for
-// about two. Updates of one Store take turns.
+// Update implements [plexauth.ConfigStore]. While other replicas keep winning, or
+// another session holds a lock on the row, it keeps trying for 30 seconds; after a
+// failure of the database, for about two. Updates of one Store take turns.
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return ended(ctx)
+	deadline := time.Now().Add(patience)
+	if err := s.takeTurn(ctx, deadline); err != nil {
+		return err
 	}
+	defer func() { <-s.turn }()
 	s.seq++
 	mark := fmt.Sprintf("%s-%d", s.name, s.seq)
 	var old row
 	var written, unknown bool // a write of ours was sent; its outcome is not known
-	err := s.retry(ctx, func() error {
+	err := s.retry(ctx, deadline, func(ctx context.Context) error {
 		now, err := s.row(ctx, namespace)
 		if err != nil {
 			return err // and old is still what was written over
@@ -251,10 +300,25 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 	return err
 }
 
+// takeTurn waits until no other Update of the Store is under way.
+func (s *Store) takeTurn(ctx context.Context, deadline time.Time) error {
+	limited, cancel := context.WithDeadline(ctx, deadline)
+	defer cancel()
+	select {
+	case s.turn <- struct{}{}:
+		return nil
+	case <-limited.Done():
+	}
+	if ctx.Err() != nil {
+		return ended(ctx)
+	}
+	return fmt.Errorf("%w: sqlstore: gave up after %v: another Update of this program is still waiting for the database", plexauth.ErrStore, patience)
+}
+
 // Check reports whether an Update would succeed now: it writes a row of its
 // own and takes it back. Errors are as those of Update.
 func (s *Store) Check(ctx context.Context) error {
-	return s.retry(ctx, func() error {
+	return s.retry(ctx, time.Now().Add(patience), func(ctx context.Context) error {
 		tx, err := s.db().BeginTx(ctx, nil)
 		if err != nil {
 			return failed("beginning a transaction", err)

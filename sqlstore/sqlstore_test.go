@@ -102,6 +102,28 @@ func TestOpen(t *testing.T) {
 		require.ErrorIs(t, err, plexauth.ErrStore)
 		assert.ErrorContains(t, err, "column")
 	})
+	t.Run("another database", func(t *testing.T) {
+		for function, row := range map[string]struct {
+			dialect sqlstore.Dialect
+			says    string
+		}{
+			"sqlite_version": {sqlstore.PostgreSQL, "sqlstore.SQLite"},
+			"pg_backend_pid": {sqlstore.SQLite, "sqlstore.PostgreSQL"},
+			"connection_id":  {sqlstore.PostgreSQL, "MySQL or MariaDB, which sqlstore does not support"},
+			"connection_id ": {sqlstore.SQLite, "MySQL or MariaDB, which sqlstore does not support"},
+			"SERVERPROPERTY": {sqlstore.PostgreSQL, "in PostgreSQL or SQLite; MySQL and MariaDB are not supported"},
+		} {
+			f := newFakeDB()
+			f.function = strings.TrimSpace(function)
+			_, err := sqlstore.Open(t.Context(), f.open(t), row.dialect)
+			require.ErrorIs(t, err, plexauth.ErrStore)
+			assert.ErrorContains(t, err, row.says)
+			checkNoSecret(t, err)
+			if f.function != "SERVERPROPERTY" {
+				assert.NotContains(t, strings.Join(f.queries, "\n"), "CREATE", "nothing is made there")
+			}
+		}
+	})
 	t.Run("dialects", func(t *testing.T) {
 		f := newFakeDB()
 		for _, d := range []sqlstore.Dialect{0, 3} {

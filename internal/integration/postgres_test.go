@@ -51,6 +51,11 @@ func TestPostgres(t *testing.T) {
 		{"grants", postgresGrants},
 		{"constraint", postgresConstraint},
 		{"odd namespaces", postgresOddNamespaces},
+		{"opened as SQLite", postgresOpenedAsSQLite},
+		{"another type", postgresAnotherType},
+		{"no schema", postgresNoSchema},
+		{"idle", postgresIdle},
+		{"row lock", postgresRowLock},
 		{"stopped", postgresStopped}, // the last
 	} {
 		t.Run(test.name, func(t *testing.T) { test.run(t, server) })
@@ -303,6 +308,95 @@ func postgresOddNamespaces(t *testing.T, server *postgresServer) {
 		_, err := store.Load(t.Context(), name)
 		require.ErrorIs(t, err, plexauth.ErrStore)
 	}
+}
+
+// The wrong dialect is told, and no table made.
+func postgresOpenedAsSQLite(t *testing.T, server *postgresServer) {
+	schema := server.schema(t)
+	db, err := openPostgres(server.dsn, schema)
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = sqlstore.Open(t.Context(), db, sqlstore.SQLite)
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "give Open the dialect sqlstore.PostgreSQL")
+	_, err = db.ExecContext(t.Context(), "SELECT 1 FROM plexauth_config")
+	assert.ErrorContains(t, err, "42P01")
+}
+
+// A table of that name with other columns is told.
+func postgresAnotherType(t *testing.T, server *postgresServer) {
+	schema := server.schema(t)
+	server.exec(t, "CREATE TABLE "+schema+".plexauth_config (namespace TEXT PRIMARY KEY, document TEXT, version TEXT, writes TEXT, updated_at TIMESTAMPTZ DEFAULT CURRENT_TIMESTAMP)")
+	store := server.store(t, schema)
+	err := store.Update(t.Context(), "plex", becomes(`{"n":1}`))
+	if err == nil { // the first one inserts
+		err = store.Update(t.Context(), "plex", becomes(`{"n":2}`))
+	}
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "another type than in the documentation")
+}
+
+func postgresNoSchema(t *testing.T, server *postgresServer) {
+	_, _, err := openPostgresStore(t.Context(), server.dsn, "plexauth_not_there")
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "search_path")
+}
+
+// G5: connections that the server ends because they were idle are replaced.
+func postgresIdle(t *testing.T, server *postgresServer) {
+	schema := server.schema(t)
+	config, err := pgx.ParseConfig(server.dsn)
+	require.NoError(t, err)
+	config.RuntimeParams["search_path"] = schema
+	config.RuntimeParams["idle_session_timeout"] = "100ms"
+	db := stdlib.OpenDB(*config)
+	defer db.Close()
+	store, err := sqlstore.Open(t.Context(), db, sqlstore.PostgreSQL)
+	require.NoError(t, err)
+	for range 3 {
+		time.Sleep(300 * time.Millisecond)
+		require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":1}`)))
+		time.Sleep(300 * time.Millisecond)
+		_, err = store.Load(t.Context(), "plex")
+		require.NoError(t, err)
+	}
+}
+
+// G9: another session's lock on the row is waited for, but not for ever, and what was
+// given up is not written after all.
+func postgresRowLock(t *testing.T, server *postgresServer) {
+	schema := server.schema(t)
+	store := server.store(t, schema)
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":1}`)))
+	lock := func() (release func()) {
+		conn, err := pgx.Connect(t.Context(), server.dsn)
+		require.NoError(t, err)
+		tx, err := conn.Begin(t.Context())
+		require.NoError(t, err)
+		_, err = tx.Exec(t.Context(), "SELECT * FROM "+schema+".plexauth_config FOR UPDATE")
+		require.NoError(t, err)
+		return func() {
+			assert.NoError(t, tx.Rollback(t.Context()))
+			conn.Close(t.Context())
+		}
+	}
+	time.AfterFunc(time.Second, lock())
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":2}`)))
+	if testing.Short() {
+		return
+	}
+	release := lock()
+	began := time.Now()
+	err := store.Update(t.Context(), "plex", becomes(`{"n":3}`))
+	assert.InDelta(t, 30, time.Since(began).Seconds(), 5)
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "another session holds a lock")
+	release()
+	time.Sleep(time.Second)
+	raw, err := store.Load(t.Context(), "plex")
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"n":2}`, string(raw))
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":4}`)))
 }
 
 // G11: a database that is not there is named, and one that comes back is used.

@@ -57,6 +57,21 @@ func newSQLite(t testing.TB, path, settings string) *sqlstore.Store {
 	return store
 }
 
+// The wrong dialect is told, and no table made.
+func TestSQLiteOpenedAsPostgreSQL(t *testing.T) {
+	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "x.db"))
+	require.NoError(t, err)
+	defer db.Close()
+	_, err = sqlstore.Open(t.Context(), db, sqlstore.PostgreSQL)
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "give Open the dialect sqlstore.SQLite")
+	var tables int
+	require.NoError(t, db.QueryRowContext(t.Context(), "SELECT count(*) FROM sqlite_schema").Scan(&tables))
+	assert.Zero(t, tables)
+	_, err = sqlstore.Open(t.Context(), db, sqlstore.SQLite)
+	require.NoError(t, err)
+}
+
 func TestSQLite(t *testing.T) {
 	for name, settings := range map[string]string{"recommended": recommended, "driver's own": ""} {
 		t.Run(name, func(t *testing.T) {
