@@ -54,7 +54,8 @@ type ConfigStore interface {
 	// write nothing, and anything but an object is an error. edit may run
 	// more than once; it must not block, keep current or call the store. An
 	// error of edit changes nothing and is returned so that errors.Is finds
-	// it. ctx counts until the commit, never after it.
+	// it. ctx counts until the commit, never after it, also while Update waits
+	// for another one. An object of 128 KiB fits.
 	Update(ctx context.Context, namespace string, edit func(current json.RawMessage) (json.RawMessage, error)) error
 }
 

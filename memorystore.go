@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"sync"
 )
 
 // MemoryStore is a [ConfigStore] that forgets with the process. It is safe
-// for concurrent use.
+// for concurrent use. Its errors match [ErrStore], but those of an edit.
 type MemoryStore struct {
 	turn chan struct{} // held during an Update; a channel, so that waiting ends with a context
 
@@ -25,8 +26,8 @@ func NewMemoryStore() *MemoryStore {
 
 // Load implements [ConfigStore].
 func (s *MemoryStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, err
+	if ctx.Err() != nil {
+		return nil, ended(ctx)
 	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -36,13 +37,16 @@ func (s *MemoryStore) Load(ctx context.Context, namespace string) (json.RawMessa
 	return nil, nil
 }
 
+// ended is a store's error for a ctx that has ended.
+func ended(ctx context.Context) error { return fmt.Errorf("%w: %w", ErrStore, ctx.Err()) }
+
 // Update implements [ConfigStore].
 func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
 	select {
 	case s.turn <- struct{}{}:
 		defer func() { <-s.turn }()
 	case <-ctx.Done():
-		return ctx.Err()
+		return ended(ctx)
 	}
 	current, err := s.Load(ctx, namespace)
 	if err != nil {
@@ -55,8 +59,8 @@ func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(js
 	if err := checkEdited(next); err != nil {
 		return err
 	}
-	if err := ctx.Err(); err != nil {
-		return err
+	if ctx.Err() != nil {
+		return ended(ctx)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/storetest"
@@ -45,7 +46,14 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 		if next != nil && (!json.Valid(next) || bytes.TrimSpace(next)[0] != '{') {
 			return fmt.Errorf("%w: the edit returned no JSON object", plexauth.ErrStore)
 		}
-		if done, err := s.service.Swap(ctx, namespace, next, version); done || err != nil {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		// The commit. Cancelled on its way, it may happen all the same.
+		commit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+		done, err := s.service.Swap(commit, namespace, next, version)
+		cancel()
+		if done || err != nil {
 			return err
 		}
 	}

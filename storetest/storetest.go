@@ -25,6 +25,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -46,14 +47,14 @@ type storeCase struct {
 var cases = []storeCase{
 	{"empty", "a namespace that was never written is nil, for Load and for an edit", checkEmpty},
 	{"round trip", "what an edit returns becomes the object, all of it", checkRoundTrip},
-	{"two handles", "what one handle wrote the other one sees", checkTwoHandles},
+	{"two handles", "what one handle wrote the other one sees, whatever that has read before", checkTwoHandles},
 	{"current", "current is as from Load", checkCurrent},
 	{"delete", "an edit that returns nil removes the namespace", checkDelete},
 	{"empty object", "{} is kept, and differs from a namespace that is absent", checkEmptyObject},
 	{"order", "the order of the keys stays, and keys nobody knows", checkOrder},
 	{"spelling", "numbers and texts stay as they are spelled", checkSpelling},
 	{"odd documents", "an object may hold whatever JSON can", checkOddDocuments},
-	{"large documents", "an object may be as large as a mebibyte", checkLarge},
+	{"large documents", "an object of 128 KiB fits", checkLarge},
 	{"namespaces", "the name of a namespace is a plain key, whatever is in it", checkNamespaces},
 	{"other namespaces", "an Update leaves the other namespaces alone, also at the same time", checkOthers},
 
@@ -67,7 +68,7 @@ var cases = []storeCase{
 	{"no secret in an error", "an error quotes nothing of what is stored or to be stored", checkSecrets},
 
 	{"ctx has ended", "with a ctx that has ended Load and Update fail with its error and change nothing", checkCancelledBefore},
-	{"ctx ends before the commit", "a ctx that ends in edit is an error, and nothing changes", checkCancelledDuring},
+	{"ctx ends before the commit", "a ctx that ends in edit, or during the wait for another Update, is an error, and nothing changes", checkCancelledDuring},
 	{"ctx ends after the commit", "a ctx that ends after the commit is no error", checkCancelledAfter},
 	{"first write", "handles that write a new namespace at once lose nothing", checkFirstWrite},
 	{"concurrent edits", "an Update is atomic against every other one, on this handle or another", checkConcurrent},
@@ -148,11 +149,18 @@ func (c storeCase) try(ctx context.Context, first, second plexauth.ConfigStore) 
 	}
 }
 
-// guard makes a panic an error.
+// guard makes a panic an error. So it does with an access to memory that is gone or
+// read-only, which would end the process.
 func guard(f func() error) (err error) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		if p := recover(); p != nil {
-			err = fmt.Errorf("panic: %v", p)
+		p := recover()
+		if p == nil {
+			return
+		}
+		err = fmt.Errorf("panic: %v", p)
+		if _, ok := p.(interface{ Addr() uintptr }); ok {
+			err = fmt.Errorf("%w: what Load returns and what edit gets must be copies, valid for good and writable; bytes of a database's own memory (bbolt, mmap) are valid in the transaction alone", err)
 		}
 	}()
 	return f()

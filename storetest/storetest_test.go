@@ -2,6 +2,7 @@ package storetest_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -46,6 +47,29 @@ func TestDocumentedStore(t *testing.T) {
 	assert.Contains(t, string(example), store)
 }
 
+// overNetwork is a Service whose answers take a while, and are lost where ctx ends.
+type overNetwork struct{ *memory }
+
+func (n overNetwork) Swap(ctx context.Context, key string, value []byte, version string) (bool, error) {
+	done, err := n.memory.Swap(ctx, key, value, version)
+	select {
+	case <-time.After(5 * time.Millisecond):
+		return done, err
+	case <-ctx.Done():
+		return false, ctx.Err()
+	}
+}
+
+func TestDocumentedStoreOverANetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		storeErr := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
+			service := overNetwork{&memory{values: map[string][]byte{}, versions: map[string]int{}}}
+			return &Store{service}, &Store{service}, nil
+		})
+		assert.NoError(t, storeErr)
+	})
+}
+
 func TestMemoryStore(t *testing.T) {
 	storetest.Run(t, func(*testing.T) (first, second plexauth.ConfigStore) {
 		s := plexauth.NewMemoryStore()
@@ -68,6 +92,20 @@ func TestFileStoreShared(t *testing.T) {
 		require.NoError(t, os.WriteFile(path, []byte("{\r\n\t\"version\": 10.0,\"storetest 2\" :null,\r\n\"other\":[ ]}"), 0o600))
 		return plexauth.NewFileStore(path), plexauth.NewFileStore(path)
 	})
+}
+
+// A store may have a limit that leaves room for what plexauth keeps.
+func TestStoreWithALimit(t *testing.T) {
+	const limit = 200_000
+	most := 0 // only written under the store's lock
+	assert.NoError(t, storetest.Check(t.Context(), func() (_, _ plexauth.ConfigStore, err error) {
+		first, second := edited(func(_, next json.RawMessage) json.RawMessage {
+			most = max(most, len(next))
+			return next
+		})()
+		return first, second, nil
+	}))
+	assert.Less(t, most, limit)
 }
 
 // failed lists the cases that an error of Check names.

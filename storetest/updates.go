@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/plexauth/plexauth"
@@ -113,12 +114,12 @@ func checkPanic(ctx context.Context, a, b plexauth.ConfigStore) error {
 		defer func() { _ = recover() }()
 		_ = a.Update(ctx, namespace, func(json.RawMessage) (json.RawMessage, error) { panic("storetest: an edit that panics") })
 	}()
-	soon, cancel := context.WithTimeout(ctx, 10*time.Second)
+	ends, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	return first(
-		sees(soon, a, namespace, `{"n":1}`),
-		will(soon, a, namespace, `{"n":2}`),
-		will(soon, b, namespace, `{"n":3}`),
+		sees(ends, a, namespace, `{"n":1}`),
+		will(ends, a, namespace, `{"n":2}`),
+		will(ends, b, namespace, `{"n":3}`),
 	)
 }
 
@@ -229,7 +230,7 @@ func checkCancelledBefore(ctx context.Context, a, _ plexauth.ConfigStore) error 
 	return wants(ctx, a, namespace, `{"n":1}`)
 }
 
-func checkCancelledDuring(ctx context.Context, a, _ plexauth.ConfigStore) error {
+func checkCancelledDuring(ctx context.Context, a, b plexauth.ConfigStore) error {
 	if err := put(ctx, a, namespace, `{"n":1}`); err != nil {
 		return err
 	}
@@ -242,7 +243,10 @@ func checkCancelledDuring(ctx context.Context, a, _ plexauth.ConfigStore) error 
 	if !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("the Update returned %v", err)
 	}
-	return wants(ctx, a, namespace, `{"n":1}`)
+	if err := wants(ctx, a, namespace, `{"n":1}`); err != nil {
+		return err
+	}
+	return checkCancelledWaiting(ctx, a, b)
 }
 
 // checkCancelledAfter ends ctx as soon as the other handle sees what is being
@@ -282,6 +286,61 @@ func checkCancelledAfter(ctx context.Context, a, b plexauth.ConfigStore) error {
 		}
 	}
 	return nil
+}
+
+// soon is how long after the end of its ctx a call may take to return.
+const soon = 3 * time.Second
+
+// checkCancelledWaiting keeps an edit from returning, so that other calls wait if the
+// store has a lock. A store without one may let them through.
+func checkCancelledWaiting(ctx context.Context, a, b plexauth.ConfigStore) error {
+	release, editing, held := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	var once sync.Once
+	go func() {
+		held <- guard(func() error {
+			return a.Update(ctx, namespace, func(json.RawMessage) (json.RawMessage, error) {
+				once.Do(func() { close(editing) })
+				select {
+				case <-release:
+				case <-ctx.Done():
+				}
+				return json.RawMessage(`{"n":2}`), nil
+			})
+		})
+	}()
+	select {
+	case <-editing:
+	case err := <-held:
+		return fmt.Errorf("the Update did not call edit: %v", err)
+	}
+	calls := map[string]func(context.Context) error{
+		"an Update by the other handle": func(ctx context.Context) error { return put(ctx, b, namespace, `{"n":3}`) },
+		"an Update by the same handle":  func(ctx context.Context) error { return put(ctx, a, namespace, `{"n":4}`) },
+		"a Load by the other handle":    func(ctx context.Context) error { _, err := b.Load(ctx, namespace); return err },
+		"a Load by the same handle":     func(ctx context.Context) error { _, err := a.Load(ctx, namespace); return err },
+	}
+	var waiting sync.WaitGroup
+	var deaf, wrong error
+	for name, call := range calls {
+		ends, cancel := context.WithTimeout(ctx, 100*time.Millisecond)
+		back := make(chan error, 1)
+		waiting.Go(func() { back <- guard(func() error { return call(ends) }) })
+		select {
+		case err := <-back:
+			if err != nil && !errors.Is(err, context.DeadlineExceeded) {
+				wrong = fmt.Errorf("%s while another Update is under way returned %w", name, err)
+			}
+		case <-time.After(100*time.Millisecond + soon):
+			deaf = fmt.Errorf("%s that waits for another one's end still waits %v after its ctx ended: wait for a lock with a channel or TryLock, not with sync.Mutex", name, soon)
+		}
+		cancel()
+		if deaf != nil {
+			break
+		}
+	}
+	close(release)
+	waiting.Wait()
+	return errors.Join(deaf, wrong, <-held)
 }
 
 // adds is an edit that adds a key.

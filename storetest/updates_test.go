@@ -186,6 +186,31 @@ var brokenUpdates = []brokenStore{
 			return ctx.Err()
 		}
 	})},
+	{"waits for its lock whatever ctx says", "ctx ends before the commit", one(func(b *broken, good *plexauth.MemoryStore) {
+		lock := make(chan struct{}, 1) // not a mutex, which would stop the clock of the bubble
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			lock <- struct{}{}
+			defer func() { <-lock }()
+			return good.Update(ctx, namespace, edit)
+		}
+	})},
+	{"reads under its lock whatever ctx says", "ctx ends before the commit", one(func(b *broken, good *plexauth.MemoryStore) {
+		lock := make(chan struct{}, 1)
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			select {
+			case lock <- struct{}{}:
+				defer func() { <-lock }()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			return good.Update(ctx, namespace, edit)
+		}
+		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
+			lock <- struct{}{}
+			defer func() { <-lock }()
+			return good.Load(ctx, namespace)
+		}
+	})},
 	{"creates without looking", "first write", racy(func(old json.RawMessage) bool { return old == nil })},
 	{"writes what it read before", "concurrent edits", racy(func(old json.RawMessage) bool { return bytes.Contains(old, []byte(`"k":`)) })},
 	{"finds a good store bad", "Check", func() (first, second plexauth.ConfigStore) {

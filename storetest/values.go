@@ -43,20 +43,27 @@ func checkRoundTrip(ctx context.Context, a, _ plexauth.ConfigStore) error {
 	)
 }
 
+// checkTwoHandles has each handle read before the other one writes: what it may keep
+// of that is old then.
 func checkTwoHandles(ctx context.Context, a, b plexauth.ConfigStore) error {
-	for _, value := range []string{`{"n":1}`, `{"n":2}`} {
+	for n, handles := range [][2]plexauth.ConfigStore{{a, b}, {b, a}, {a, b}} {
+		writer, reader := handles[0], handles[1]
+		value, next := fmt.Sprintf(`{"n":%d}`, 2*n+1), fmt.Sprintf(`{"n":%d}`, 2*n+2)
 		err := first(
-			will(ctx, a, namespace, value),
-			sees(ctx, b, namespace, value),
+			func() error { _, err := reader.Load(ctx, namespace); return err },
+			will(ctx, writer, namespace, value),
+			sees(ctx, reader, namespace, value),
+			will(ctx, writer, namespace, next),
 			func() error {
-				return b.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
-					if !same(current, raw(value)) {
-						return nil, fmt.Errorf("current is %s, want %s", brief(current), value)
+				return reader.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+					if !same(current, raw(next)) {
+						return nil, fmt.Errorf("current is %s, want %s", brief(current), next)
 					}
-					return json.RawMessage(`{"n":3}`), nil
+					return json.RawMessage(`{"n":0}`), nil
 				})
 			},
-			sees(ctx, a, namespace, `{"n":3}`),
+			sees(ctx, writer, namespace, `{"n":0}`),
+			sees(ctx, reader, namespace, `{"n":0}`),
 		)
 		if err != nil {
 			return err
@@ -145,8 +152,12 @@ func checkOddDocuments(ctx context.Context, a, _ plexauth.ConfigStore) error {
 	return first(will(ctx, a, "storetest 2", long), sees(ctx, a, "storetest 2", long))
 }
 
+// large is the size in bytes that every store has room for.
+const large = 128 << 10
+
 func checkLarge(ctx context.Context, a, _ plexauth.ConfigStore) error {
-	value := `{"v":"` + strings.Repeat("0123456789abcdef", 1<<16) + `"}`
+	value := `{"v":"` + strings.Repeat("0123456789abcdef", large/16)
+	value = value[:large-2] + `"}`
 	return first(will(ctx, a, namespace, value), sees(ctx, a, namespace, value), will(ctx, a, namespace, `{"v":1}`), sees(ctx, a, namespace, `{"v":1}`))
 }
 

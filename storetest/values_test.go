@@ -59,6 +59,31 @@ var brokenValues = []brokenStore{
 			return bytes.Clone(old.(json.RawMessage)), nil
 		}}
 	}},
+	{"caches what it has read until it writes itself", "two handles", func() (first, second plexauth.ConfigStore) {
+		good := plexauth.NewMemoryStore()
+		return readCache(good), readCache(good)
+	}},
+	{"caches that there is nothing", "two handles", func() (first, second plexauth.ConfigStore) {
+		good := plexauth.NewMemoryStore()
+		var absent sync.Map
+		return good, &broken{
+			MemoryStore: good,
+			load: func(ctx context.Context, namespace string) ([]byte, error) {
+				if _, ok := absent.Load(namespace); ok {
+					return nil, ctx.Err()
+				}
+				v, err := good.Load(ctx, namespace)
+				if v == nil && err == nil {
+					absent.Store(namespace, true)
+				}
+				return v, err
+			},
+			update: func(ctx context.Context, namespace string, edit editFunc) error {
+				absent.Delete(namespace)
+				return good.Update(ctx, namespace, edit)
+			},
+		}
+	}},
 	{"shows an edit other white space", "current", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
@@ -166,4 +191,28 @@ var brokenValues = []brokenStore{
 			return err
 		}
 	})},
+}
+
+// readCache keeps what it has read of an object until an Update of its own. What is
+// large or changes all the time it does not keep: other cases would meet it, too.
+func readCache(good *plexauth.MemoryStore) *broken {
+	var cache sync.Map
+	return &broken{
+		MemoryStore: good,
+		load: func(ctx context.Context, namespace string) ([]byte, error) {
+			if v, ok := cache.Load(namespace); ok && ctx.Err() == nil {
+				return bytes.Clone(v.([]byte)), nil
+			}
+			v, err := good.Load(ctx, namespace)
+			if err == nil && bytes.HasPrefix(v, []byte(`{"n":`)) && namespace == "storetest" {
+				cache.Store(namespace, bytes.Clone(v))
+			}
+			return v, err
+		},
+		update: func(ctx context.Context, namespace string, edit editFunc) error {
+			cache.Delete(namespace)
+			defer cache.Delete(namespace)
+			return good.Update(ctx, namespace, edit)
+		},
+	}
 }
