@@ -13,6 +13,7 @@ import (
 
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/ordered"
+	"github.com/plexauth/plexauth/internal/plain"
 )
 
 // Namespace is the one key of a config document that plexauth reads and
@@ -283,7 +284,7 @@ func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
 
 func newStoreError(err error, s ...string) error {
 	text := quotedFields.ReplaceAllString(err.Error(), "${1}"+redacted)
-	return &storeError{"plexauth: config store: " + strings.TrimPrefix(line(without(text, s...), longLine), ErrStore.Error()+": "), hide(err)}
+	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Cut(without(plain.Line(text), s...), longLine), ErrStore.Error()+": "), hide(err)}
 }
 
 // load reads this profile.

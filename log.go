@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+
+	"github.com/plexauth/plexauth/internal/plain"
 )
 
 // LevelSuccess is the level of the two good news of a login, "PIN issued" and
@@ -41,7 +43,7 @@ func (h *logHandler) Enabled(_ context.Context, l slog.Level) bool { return l >=
 
 func (h *logHandler) Handle(_ context.Context, r slog.Record) error {
 	var b strings.Builder
-	b.WriteString(r.Message)
+	b.WriteString(plain.Line(r.Message))
 	b.WriteString(h.prefix)
 	r.Attrs(func(a slog.Attr) bool {
 		writeAttr(&b, h.group, a)
@@ -85,10 +87,10 @@ func writeAttr(b *strings.Builder, group string, a slog.Attr) {
 		return
 	}
 	s := v.String()
-	if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == '"' || r == '=' }) {
-		s = fmt.Sprintf("%q", s)
+	if s == "" || plain.Line(s) != s || strings.ContainsAny(s, ` "=`) {
+		s = fmt.Sprintf("%q", s) // which shows what is hidden, too
 	}
-	fmt.Fprintf(b, " %s%s=%s", group, a.Key, s)
+	fmt.Fprintf(b, " %s=%s", plain.Line(group+a.Key), plain.Line(s))
 }
 
 func levelName(l slog.Level) string {
@@ -106,8 +108,11 @@ func levelName(l slog.Level) string {
 }
 
 // redact takes secrets out of a text that comes from elsewhere: an error of a
-// transport, a message of a server. What is left is one line.
-func redact(text string, secrets ...string) string { return oneLine(without(text, secrets...)) }
+// transport, a message of a server. The result is one short line. Hidden
+// characters go first, so that none can hide a secret.
+func redact(text string, secrets ...string) string {
+	return plain.Cut(without(plain.Line(text), secrets...), shortLine)
+}
 
 func without(text string, secrets ...string) string {
 	for _, s := range secrets {
@@ -118,31 +123,23 @@ func without(text string, secrets ...string) string {
 	return text
 }
 
-// longLine is how long a line may be that this machine has written. An error of a
-// store names paths, owners and what to do, and all of it is to be read.
-const longLine = 4000
+const (
+	shortLine = 300 // bytes of a text that comes from elsewhere
+	// longLine bounds a text that this machine has written. An error of a store
+	// names paths, owners and what to do, and all of it is to be read.
+	longLine = 4000
+)
 
-// oneLine makes foreign text fit for a log: no control characters, valid
-// UTF-8, not long.
-func oneLine(text string) string { return line(text, 300) }
-
-func line(text string, most int) string {
-	text = strings.Join(strings.FieldsFunc(strings.ToValidUTF8(text, "?"), func(r rune) bool {
-		return r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029
-	}), " ")
-	if len(text) > most {
-		text = strings.ToValidUTF8(text[:most], "") + "…"
-	}
-	return text
-}
+// oneLine makes foreign text fit for a log.
+func oneLine(text string) string { return plain.Cut(text, shortLine) }
 
 func (p *PlexAuth) info(ctx context.Context, what string) { p.logf(ctx, slog.LevelInfo, what) }
 
 func (p *PlexAuth) warn(ctx context.Context, what string, err error) {
-	p.logf(ctx, slog.LevelWarn, what, slog.String("error", err.Error()))
+	p.logf(ctx, slog.LevelWarn, what, slog.String("error", plain.Cut(err.Error(), longLine)))
 }
 
 // logf speaks as CrossWatch's provider does.
 func (p *PlexAuth) logf(ctx context.Context, level slog.Level, what string, attrs ...slog.Attr) {
-	p.log.LogAttrs(ctx, level, "Plex["+p.instance+"]: "+what, attrs...)
+	p.log.LogAttrs(ctx, level, plain.Line("Plex["+p.instance+"]: "+what), attrs...)
 }

@@ -8,14 +8,19 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"testing/slogtest"
+	"testing/synctest"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 func TestLogFunc(t *testing.T) {
@@ -100,4 +105,77 @@ func TestLoginLog(t *testing.T) {
 	_, err := w.Disconnect(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, "INFO Plex[PLEX-P01]: request PIN\nSUCCESS Plex[PLEX-P01]: PIN issued\nSUCCESS Plex[PLEX-P01]: token stored\nINFO Plex[PLEX-P01]: disconnected\n", b.String())
+}
+
+// hostileName has in it what a terminal obeys, and what hides text or turns it
+// round.
+const hostileName = "Box\x1b[2J\u009b2J\u009d0;title\u009c\u202egnp\u200b\u2028\u2029\u0085\ufeff\x7f\r\n\U000e0041\xff!"
+
+func assertPlain(t *testing.T, text string) {
+	t.Helper()
+	hidden := func(r rune) bool { return unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) }
+	for part := range strings.SplitSeq(text, "\n") { // joined errors
+		assert.False(t, !utf8.ValidString(part) || strings.ContainsFunc(part, hidden), "%+q", part)
+	}
+}
+
+// G13: what other people call their servers, their accounts and themselves reaches log
+// lines and errors as visible text of one line.
+func TestNamesOfOthersInLogsAndErrors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
+		var texts []string
+		note := func(text string) {
+			mu.Lock()
+			defer mu.Unlock()
+			texts = append(texts, text)
+		}
+		w := newWorld(t, func(o *plexauth.Options) {
+			o.Logger = slog.New(plexauth.NewLogHandler(func(_, _, message string) { note(message) }))
+		})
+		mallory := w.plex.AddUser(plextest.User{Username: hostileName, Title: hostileName})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: hostileName, Connections: []plextest.Connection{lan}})
+		require.NoError(t, second(w.Inspect(t.Context())))
+		w.plex.AddMediaServer(mallory, plextest.MediaServer{Name: hostileName, SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{URI: "https://\u202e\u009b2J.example", Address: "\u009b2J.example"}}})
+		w.edit(t, map[string]any{"server_url": "", "machine_id": "", "pms_token": ""})
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: hostileName, NoAccessToken: true})
+		note(second(w.Inspect(t.Context())).Error())
+		note(second(w.UseServer(t.Context(), hostileName)).Error())
+		for _, s := range must(w.Servers(t.Context())) {
+			if s.MachineID != box.MachineID {
+				note(second(w.UseServer(t.Context(), s.MachineID)).Error())
+			}
+		}
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 422, ContentType: "application/json", Body: `{"errors":[{"code":1234,"message":"no\u009b2J \u202egnp"}]}`})
+		note(second(w.Verify(t.Context())).Error())
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, mallory))
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		note(err.Error())
+		log := slog.New(plexauth.NewLogHandler(func(_, _, message string) { note(message) }))
+		log.With("who\u202e", hostileName).WithGroup("g\u009b").Info("seen: "+hostileName, "name", hostileName, "one", "a\u202eb")
+		for _, text := range texts {
+			assertPlain(t, text)
+		}
+		assert.Greater(t, len(texts), 9)
+	})
+}
+
+// A hidden character does not carry a secret past the redaction.
+func TestHiddenCharactersInASecret(t *testing.T) {
+	p, mock := linkedMock(t)
+	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(400, `{"errors":[{"code":1,"message":"TEST_acc\u200bount-tok\u202een is unknown"}]}`))
+	_, err := p.Verify(t.Context())
+	require.Error(t, err)
+	assert.NotContains(t, err.Error(), "TEST_account-token")
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
 }

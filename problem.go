@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/plain"
 )
 
 // problem is a failure as the panel's HTTP API tells it.
@@ -64,7 +66,7 @@ var unavailable = map[string]string{
 
 // problemOf puts an error into words. No error of ours holds a secret.
 func problemOf(err error) *problem {
-	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong in the program. The details, and its log, say what.", Detail: line(strings.TrimPrefix(err.Error(), "plexauth: "), longLine)}
+	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong in the program. The details, and its log, say what.", Detail: plain.Cut(strings.TrimPrefix(err.Error(), "plexauth: "), longLine)}
 	var e *Error
 	if errors.As(err, &e) && e.RetryAfter > 0 {
 		v.RetryAfter = seconds(e.RetryAfter)

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/plain"
 )
 
 func main() {
@@ -101,7 +102,7 @@ func samePerson(ctx context.Context, a, b *plexauth.PlexAuth) error {
 		return err
 	}
 	if one.CloudAccountID != other.CloudAccountID {
-		return fmt.Errorf("%s approved the device key, and %s the long-lived login", one.Username, other.Username)
+		return fmt.Errorf("%s approved the device key, and %s the long-lived login", plain.Line(one.Username), plain.Line(other.Username))
 	}
 	return nil
 }
@@ -119,9 +120,9 @@ func showAccount(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth) er
 	if err := show(ctx, out, "plex.tv", auth); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "  account       %d, %s\n", who.ID, who.Username)
+	fmt.Fprintf(out, "  account       %d, %s\n", who.ID, plain.Line(who.Username))
 	for _, s := range servers {
-		fmt.Fprintf(out, "  lists         %s, machine id %s\n", s.Name, s.MachineID)
+		fmt.Fprintf(out, "  lists         %s, machine id %s\n", plain.Line(s.Name), plain.Line(s.MachineID))
 	}
 	return nil
 }
@@ -152,7 +153,7 @@ func showServer(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth, mac
 	if err := show(ctx, out, "The media server", auth); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "  address       %s\n  its libraries %s\n", settings.ServerURL, resp.Status)
+	fmt.Fprintf(out, "  address       %s\n  its libraries %s\n", plain.Line(settings.ServerURL), plain.Line(resp.Status))
 	return nil
 }
 
@@ -171,6 +172,6 @@ func show(ctx context.Context, out io.Writer, what string, auth *plexauth.PlexAu
 		until = status.ExpiresAt.Format(time.DateTime) + ", and renewed before that"
 	}
 	_, err = fmt.Fprintf(out, "\n%s, by the profile %q:\n  signed in as  %s\n  identifier    %s\n  token         good until %s\n",
-		what, status.Instance, status.User, settings.ClientID, until)
+		what, status.Instance, plain.Line(status.User), plain.Line(settings.ClientID), until)
 	return err
 }

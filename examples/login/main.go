@@ -20,6 +20,7 @@ import (
 	"rsc.io/qr"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/plextest"
 )
 
@@ -99,7 +100,7 @@ func run(ctx context.Context, in io.Reader, out io.Writer, config string, offlin
 		}
 		return err
 	}
-	fmt.Fprintf(out, "Signed in as %s. Saved to %s.\n", status.User, config)
+	fmt.Fprintf(out, "Signed in as %s. Saved to %s.\n", plain.Line(status.User), config)
 	return findServer(ctx, in, out, auth)
 }
 

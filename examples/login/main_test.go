@@ -106,3 +106,14 @@ func TestAskEndsItsLine(t *testing.T) {
 	assert.ErrorIs(t, err, context.Canceled)
 	assert.Regexp(t, `later: \n$`, out.String())
 }
+
+// A terminal obeys control characters, and other people choose their names.
+func TestNamesOnTheTerminal(t *testing.T) {
+	const name = "Box\x1b[2J\u009b2J\u202egnp"
+	var out strings.Builder
+	server, err := ask(t.Context(), strings.NewReader("1\n"), &out, []plexauth.Server{{Name: name, Owner: name}})
+	require.NoError(t, err)
+	assert.Equal(t, name, server.Name)
+	assert.Contains(t, out.String(), "  1  Box [2J 2Jgnp of Box [2J 2Jgnp\n")
+	assert.NotContains(t, out.String(), "\x1b")
+}

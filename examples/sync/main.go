@@ -27,6 +27,7 @@ import (
 	"syscall"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/plain"
 )
 
 // provider is all that such a tool asks of whatever it syncs with.
@@ -170,10 +171,16 @@ func statusOfAll(ctx context.Context, auth *plexauth.PlexAuth) error {
 }
 
 func print(v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
+	text, err := document(v)
+	if err == nil {
+		fmt.Println(text)
 	}
-	fmt.Println(string(b))
-	return nil
+	return err
+}
+
+// document is v in JSON that is safe on a terminal: other people choose the names
+// in it.
+func document(v any) (string, error) {
+	b, err := json.MarshalIndent(v, "", "  ")
+	return string(plain.JSON(b)), err
 }

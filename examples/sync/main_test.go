@@ -79,3 +79,9 @@ func TestArguments(t *testing.T) {
 	said, code := programtest.Run(t, nil, "manifest")
 	assert.Zero(t, code, said)
 }
+
+func TestNamesOnTheTerminal(t *testing.T) {
+	text, err := document(plexauth.Server{Name: "Box\u009b2J\u202egnp"})
+	require.NoError(t, err)
+	assert.Contains(t, text, `"name": "Box\u009b2J\u202egnp"`)
+}

@@ -1,0 +1,83 @@
+// Package plain makes text of other people's fit for a terminal and a log.
+// Anybody can name a server, a user or a device, and a terminal obeys the
+// control characters in a name.
+package plain
+
+import (
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+)
+
+// Line returns text as one line of visible characters. Control characters and
+// line separators become spaces. Marks without a width, such as those that turn
+// the direction of writing, are left out. Invalid UTF-8 becomes "?".
+func Line(text string) string {
+	if isPlain(text) {
+		return text
+	}
+	var b strings.Builder
+	pending := false // a space that more text has to follow
+	for _, r := range strings.ToValidUTF8(text, "?") {
+		switch {
+		case isBreak(r):
+			pending = b.Len() > 0
+		case isHidden(r):
+		default:
+			if pending {
+				b.WriteByte(' ')
+				pending = false
+			}
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// Cut returns text as Line does, with most bytes at most and a mark where more
+// was there.
+func Cut(text string, most int) string {
+	text = Line(text)
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}
+
+// JSON escapes in a JSON document what Line would leave out of a text. The
+// document keeps its meaning and its lines.
+func JSON(doc []byte) []byte {
+	var b strings.Builder
+	for _, r := range string(doc) {
+		switch {
+		case r == '\n' || !isBreak(r) && !isHidden(r):
+			b.WriteRune(r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		}
+	}
+	return []byte(b.String())
+}
+
+// isPlain reports whether text is printable ASCII, as most is.
+func isPlain(text string) bool {
+	for i := range len(text) {
+		if text[i] < ' ' || text[i] > '~' {
+			return false
+		}
+	}
+	return true
+}
+
+// isBreak recognizes C0, DEL, C1 and the two separators of lines.
+func isBreak(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) }
+
+// isHidden recognizes what takes no width or has no agreed shape: marks of
+// direction, joiners, fillers, tags, private use.
+func isHidden(r rune) bool {
+	return unicode.In(r, unicode.C, unicode.Other_Default_Ignorable_Code_Point)
+}
