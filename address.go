@@ -40,8 +40,8 @@ const (
 var errNoAddress = errors.New("plexauth: no address of a media server; one looks like https://192.168.1.5:32400")
 
 // typed makes candidates of an address that a person entered, or copied from the
-// browser; none of what is no address. Where it lacks scheme or port, those that
-// it may mean are tried. Their certificates are checked if verify is set.
+// browser; it makes none where s is not an address. If scheme or port are missing,
+// all that s may mean are tried. verify checks their certificates.
 func typed(s string, verify bool) []candidate {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "#") // where the browser was
 	if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
@@ -54,10 +54,11 @@ func typed(s string, verify bool) []candidate {
 	var all []candidate
 	for _, scheme := range schemes {
 		u, err := url.Parse(scheme + s)
-		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || u.RawQuery != "" {
+		if err != nil || !isPlainAddress(s, u) {
 			return nil
 		}
 		u.Host = strings.TrimSuffix(u.Host, ":")
+		setASCIIHost(u)
 		u.Path, u.RawPath = webPage.ReplaceAllString(u.Path, ""), ""
 		tries := []string{u.String()}
 		if u.Port() == "" && u.Path == "" {
@@ -69,7 +70,11 @@ func typed(s string, verify bool) []candidate {
 		}
 		for _, t := range tries {
 			local := staysPrivate(u) || private(encodedIP(u.Hostname()))
-			all = append(all, candidate{url: t, local: local, class: classTyped + len(all), entered: true, insecure: !verify})
+			c := candidate{url: t, local: local, class: classTyped + len(all), entered: true, insecure: !verify}
+			if reservedHost(u.Hostname()) {
+				c.skip = skipReserved
+			}
+			all = append(all, c)
 		}
 	}
 	return all
@@ -91,11 +96,17 @@ func (s savedServer) candidates() []candidate {
 	return all
 }
 
-// addresses are the saved address of a server, and then all that plex.tv lists.
+// addresses returns the saved address of a server, then all that plex.tv lists.
 func addresses(saved []candidate, s *Server) []candidate {
 	all := slices.Clone(saved)
+	listed := map[string]bool{}
 	for _, c := range s.candidates() {
-		i := slices.IndexFunc(all, func(have candidate) bool { return sameServer(have.url, c.url) })
+		key := addressKey(c.url)
+		if listed[key] {
+			continue
+		}
+		listed[key] = true
+		i := slices.IndexFunc(all[:min(len(all), len(saved))], func(have candidate) bool { return sameServer(have.url, c.url) })
 		switch {
 		case i < 0:
 			all = append(all, c)
@@ -113,10 +124,12 @@ func addresses(saved []candidate, s *Server) []candidate {
 // that plex.tv lists it adds the plain ones of the server's own network.
 func (s *Server) candidates() []candidate {
 	var all []candidate
+	known := map[string]bool{}
 	add := func(raw string, c Connection, https string) {
-		if slices.ContainsFunc(all, func(have candidate) bool { return have.url == raw }) {
+		if known[raw] {
 			return
 		}
+		known[raw] = true
 		k := s.candidate(raw, c)
 		k.https = https
 		all = append(all, k)
@@ -131,13 +144,20 @@ func (s *Server) candidates() []candidate {
 		}
 	}
 	slices.SortStableFunc(all, func(a, b candidate) int { return a.class - b.class })
+	tried := 0
 	for i := range all {
-		if i >= maxCandidates && all[i].skip == "" {
+		if all[i].skip != "" {
+			continue
+		}
+		if tried++; tried > maxCandidates {
 			all[i].skip = "not tried: the server has too many addresses"
 		}
 	}
 	return all
 }
+
+// skipReserved is the finding at an address that is never asked for anything.
+const skipReserved = "not tried: this address is reserved for one machine, one link or a cloud's own services"
 
 func (s *Server) candidate(raw string, c Connection) candidate {
 	k := candidate{url: raw, local: c.Local, relay: c.Relay, class: classRemote}
@@ -148,12 +168,12 @@ func (s *Server) candidate(raw string, c Connection) candidate {
 		k.class = classLocal
 	}
 	u, err := url.Parse(raw)
-	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil {
+	if err != nil || !isPlainAddress(raw, u) {
 		k.skip = "not tried: this is no web address"
 		return k
 	}
 	ip := encodedIP(u.Hostname())
-	if literal, err := netip.ParseAddr(u.Hostname()); err == nil {
+	if literal := writtenIP(u.Hostname()); literal.IsValid() {
 		ip = literal.Unmap()
 	}
 	if u.Scheme == "http" {
@@ -163,8 +183,10 @@ func (s *Server) candidate(raw string, c Connection) candidate {
 		k.class += plusInner
 	}
 	switch {
-	case ip.IsValid() && (ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast()):
-		k.skip = "not tried: this address means something on the server's own machine or link only"
+	case reservedHost(u.Hostname()):
+		k.skip = skipReserved
+	case strings.Trim(u.Path, "/") != "" && !s.Owned: // others do not choose what is asked for in this network
+		k.skip = "not tried: the address of another person's server has a path"
 	case u.Scheme == "http" && s.HTTPSRequired:
 		k.skip = "not tried: the server takes https only"
 	case u.Scheme == "http" && ip.IsValid() && !private(ip):
@@ -182,9 +204,18 @@ func inContainer(ip netip.Addr) bool {
 	return b[0] == 172 && b[1] >= 17 && b[1] <= 31
 }
 
-// sameServer reports whether two addresses lead to the same place.
+// sameServer reports whether two addresses lead to the same place, however its
+// name is spelled.
 func sameServer(a, b string) bool {
 	u, err := url.Parse(strings.TrimSpace(a))
-	v, err2 := url.Parse(strings.TrimSpace(b))
-	return err == nil && err2 == nil && u.Host != "" && origin(u) == origin(v) && strings.TrimRight(u.Path, "/") == strings.TrimRight(v.Path, "/")
+	return err == nil && u.Host != "" && addressKey(a) == addressKey(b)
+}
+
+// addressKey is the one spelling of an address that can be compared.
+func addressKey(address string) string {
+	u, err := url.Parse(strings.TrimSpace(address))
+	if err != nil || u.Host == "" {
+		return address
+	}
+	return origin(u) + strings.TrimRight(u.Path, "/")
 }

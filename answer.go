@@ -13,24 +13,26 @@ import (
 	"time"
 )
 
-var errTooLong = errors.New("an answer of more than 1 MiB")
+// errTooLong: an answer has more bytes than its call reads.
+var errTooLong = errors.New("the answer is too long")
 
-func readBody(resp *http.Response) ([]byte, error) {
+// readBody reads at most most bytes of an answer.
+func readBody(resp *http.Response, most int) ([]byte, error) {
 	// ContentLength is but a hint: mocks leave it at 0, middleware changes bodies.
 	size := resp.ContentLength + 1 // one more, to find the end there
-	if size < 2 || size > maxBody {
+	if size < 2 || size > int64(most) {
 		size = bytes.MinRead
 	}
 	b := make([]byte, 0, size)
 	for {
-		n, err := resp.Body.Read(b[len(b):cap(b)])
+		n, err := resp.Body.Read(b[len(b):min(cap(b), most+1)])
 		b = b[:len(b)+n]
 		switch {
-		case err == io.EOF:
+		case err == io.EOF && len(b) <= most:
 			return b, nil
-		case err != nil:
+		case err != nil && err != io.EOF:
 			return b, err
-		case len(b) > maxBody:
+		case len(b) > most:
 			return nil, errTooLong
 		case len(b) == cap(b):
 			b = slices.Grow(b, len(b))

@@ -21,7 +21,9 @@ const (
 	waitLimit      = 30 * time.Second // for all the waiting between the attempts of one call
 	askedWait      = 2 * time.Second  // of it, what plex.tv asks for: a person may be waiting for this call
 	defaultSlow    = 5 * time.Second  // after a 429 that names no time
-	maxBody        = 1 << 20
+	maxBody        = 1 << 20          // of an answer
+	maxServers     = 8 << 20          // of the list of servers, which grows with what is shared
+	maxIdentity    = 64 << 10         // of what says who is at an address
 	maxRedirects   = 3
 	maxHeaderBytes = 255 // of one identity header's value
 )
@@ -77,6 +79,7 @@ type call struct {
 	body     []byte        // JSON, or nil
 	once     bool          // no second attempt
 	limit    time.Duration // of one attempt; 0: attemptLimit
+	most     int           // bytes of the answer; 0: maxBody
 	// attempt, where it is set, bounds the one attempt of a look at a PIN,
 	// which keeps its own pace. ctx still tells whether the caller has gone.
 	attempt  context.Context
@@ -277,7 +280,7 @@ func (c *client) isAPI(u *url.URL) bool {
 // origin is scheme, host and port of u, in the one spelling that can be
 // compared.
 func origin(u *url.URL) string {
-	host := strings.ToLower(u.Hostname())
+	host := asciiHost(u.Hostname())
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
@@ -309,7 +312,7 @@ func (q *call) receive(resp *http.Response, err error) *Error {
 	var body []byte
 	if err == nil {
 		if resp.StatusCode != http.StatusNoContent && (q.decode != nil || resp.StatusCode >= 300) { // else the status says it all
-			body, err = readBody(resp)
+			body, err = readBody(resp, cmp.Or(q.most, maxBody))
 		}
 		resp.Body.Close()
 		resp.Body = http.NoBody

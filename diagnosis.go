@@ -115,23 +115,26 @@ type unreachableError struct{ addresses []ProbedAddress }
 
 func unreachable(addresses []ProbedAddress) error { return &unreachableError{addresses} }
 
+// longestFindings bounds the text of an unreachableError, in bytes.
+const longestFindings = 1300
+
 func (e *unreachableError) Error() string {
-	const most = 8
 	var b strings.Builder
 	b.WriteString("plexauth: the media server answers at none of its addresses")
 	if len(e.addresses) == 0 {
 		return b.String() + ": plex.tv lists none, the server may be off"
 	}
 	for i, a := range e.addresses {
-		if i == most {
-			fmt.Fprintf(&b, "; and %d more", len(e.addresses)-most)
+		text := oneLine(a.URL) + " " + oneLine(a.Finding)
+		if b.Len()+len(text) > longestFindings {
+			fmt.Fprintf(&b, "; and %d more", len(e.addresses)-i)
 			break
 		}
 		separator := "; "
 		if i == 0 {
 			separator = ": "
 		}
-		b.WriteString(separator + oneLine(a.URL) + " " + oneLine(a.Finding))
+		b.WriteString(separator + text)
 	}
 	return b.String()
 }

@@ -288,7 +288,7 @@ func graceFor(c candidate) time.Duration {
 func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(string) bool, entered bool) {
 	began := time.Now()
 	err := r.p.client.do(ctx, &call{
-		op: "probe server", method: http.MethodGet, url: a.URL + "/identity", once: true, limit: probeLimit,
+		op: "probe server", method: http.MethodGet, url: a.URL + "/identity", once: true, limit: probeLimit, most: maxIdentity,
 		server: r.routes, insecure: a.insecure,
 		decode: func(body []byte) (err error) {
 			a.MachineID, a.version, err = decodeIdentity(body)
@@ -356,7 +356,7 @@ func decodeIdentity(body []byte) (machineID, version string, err error) {
 // who it is: a proxy's page is no sign that the token was taken.
 func (r *probeRun) try(ctx context.Context, at *ProbedAddress, t Token, clientID string) error {
 	return r.p.client.do(ctx, &call{
-		op: "try the server token", method: http.MethodGet, url: at.URL + "/", once: true, limit: probeLimit,
+		op: "try the server token", method: http.MethodGet, url: at.URL + "/", once: true, limit: probeLimit, most: maxIdentity,
 		server: r.routes, insecure: at.insecure, token: t, clientID: clientID,
 		decode: func(body []byte) error {
 			_, _, err := decodeIdentity(body)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/plexauth/plexauth/internal/plain"
 )
 
 // What can be wrong with a media server or with the choice of one.
@@ -67,24 +69,39 @@ type Connection struct {
 	IPv6    bool   `json:"ipv6"`
 }
 
+// These two bound the text of a [ServerChoiceError].
+const (
+	longestName   = 100 // bytes of one name
+	longestChoice = 500
+)
+
 // ServerChoiceError is an [ErrServerChoice] with the servers to choose from.
 type ServerChoiceError struct {
 	Servers []Server // those of the account first; may be empty
 }
 
-// Error names the candidates.
+// Error names the candidates, as many as a short text holds.
 func (e *ServerChoiceError) Error() string {
 	if len(e.Servers) == 0 {
 		return ErrServerChoice.Error() + ": the account may use none"
 	}
-	names := make([]string, len(e.Servers))
+	var b strings.Builder
+	b.WriteString(ErrServerChoice.Error() + ": choose one of ")
 	for i, s := range e.Servers {
-		names[i] = fmt.Sprintf("%q", oneLine(s.Name))
+		name := fmt.Sprintf("%q", plain.Cut(s.Name, longestName))
 		if !s.Owned && s.Owner != "" {
-			names[i] += fmt.Sprintf(" of %s", oneLine(s.Owner))
+			name += " of " + plain.Cut(s.Owner, longestName)
 		}
+		if b.Len()+len(name) > longestChoice {
+			fmt.Fprintf(&b, " and %d more", len(e.Servers)-i)
+			break
+		}
+		if i > 0 {
+			b.WriteString(", ")
+		}
+		b.WriteString(name)
 	}
-	return ErrServerChoice.Error() + ": choose one of " + strings.Join(names, ", ")
+	return b.String()
 }
 
 // Is reports whether target is [ErrServerChoice].
@@ -104,7 +121,7 @@ func (p *PlexAuth) Servers(ctx context.Context) (servers []Server, err error) {
 // readServers asks plex.tv for the media servers that a token opens.
 func (c *client) readServers(ctx context.Context, t Token, clientID string) (servers []Server, err error) {
 	err = c.do(ctx, &call{
-		op: "list servers", method: http.MethodGet, clientID: clientID, token: t, account: true,
+		op: "list servers", method: http.MethodGet, clientID: clientID, token: t, account: true, most: maxServers,
 		url: c.clients + "/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1",
 		decode: func(body []byte) (err error) {
 			servers, err = decodeServers(body)
