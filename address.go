@@ -15,11 +15,12 @@ import (
 type candidate struct {
 	url          string
 	local, relay bool
-	class        int    // 0 is best
-	skip         string // why it is left alone
-	entered      bool   // by a person: plex.tv need not know it
-	insecure     bool   // its certificate is not checked
-	https        string // the same address with https, which plex.tv lists and this one is made of
+	class        int          // 0 is best
+	skip         string       // why it is left alone
+	entered      bool         // by a person: plex.tv need not know it
+	insecure     bool         // its certificate is not checked
+	direct       directOwners // whose plex.direct certificates will do at an entered address; nil: none
+	https        string       // the same address with https, which plex.tv lists and this one is made of
 }
 
 // Classes of addresses: within a tier https comes first, then what is inside
@@ -29,6 +30,7 @@ const (
 	classLocal  = 0
 	classRemote = 8
 	classRelay  = 16
+	plusOther   = 4 // a typed address with a certificate for another name
 	plusHTTP    = 2
 	plusInner   = 1
 
@@ -82,6 +84,16 @@ func typed(s string, verify bool) []candidate {
 
 // webPage is what the path of a server's own web app ends with.
 var webPage = regexp.MustCompile(`(/web(/(index\.html)?)?)?/*$`)
+
+// vouch lets the servers of owners show their plex.direct certificates at the
+// addresses that a person entered.
+func vouch(all []candidate, owners directOwners) {
+	for i := range all {
+		if all[i].entered {
+			all[i].direct = owners
+		}
+	}
+}
 
 // candidates are the saved address. One at which the server has answered is
 // complete.

@@ -3,6 +3,7 @@ package plexauth
 import (
 	"cmp"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -87,6 +88,7 @@ type call struct {
 	secrets  []string      // besides the token: what no error may quote
 	server   *serverRoutes // how to reach the media server that is asked; nil: plex.tv is
 	insecure bool          // its certificate is not checked
+	direct   directOwners  // whose plex.direct certificates will do, too
 	// decode reads the body of a 2xx answer. Its error means that this is not
 	// the answer that was asked for. nil: the body does not matter.
 	decode func(body []byte) error
@@ -99,6 +101,7 @@ type call struct {
 	pause   time.Duration // before the next one
 	err     *Error        // its outcome
 	client  *client
+	tls     *tls.ConnectionState // of the last answer
 }
 
 // do carries a call out and returns nil, ctx's error or an [*Error].
@@ -123,7 +126,7 @@ func (c *client) do(ctx context.Context, q *call) error {
 	req.Header = c.header(q)
 	hc := c.clientFor(q)
 	if q.server != nil {
-		route, err := q.server.to(req.URL, q.insecure, !q.token.IsZero())
+		route, err := q.server.to(req.URL, q.insecure, q.direct, !q.token.IsZero())
 		if err != nil {
 			return fmt.Errorf("plexauth: %s: %w", q.op, err)
 		}
@@ -311,6 +314,7 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 func (q *call) receive(resp *http.Response, err error) *Error {
 	var body []byte
 	if err == nil {
+		q.tls = resp.TLS
 		if resp.StatusCode != http.StatusNoContent && (q.decode != nil || resp.StatusCode >= 300) { // else the status says it all
 			body, err = readBody(resp, cmp.Or(q.most, maxBody))
 		}

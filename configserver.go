@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 
@@ -24,6 +23,8 @@ type savedServer struct {
 	off            bool   // verify_ssl is false
 	offFor         string // the address that off counts for; empty: for one that a person types next
 	account        int64  // plex.tv's number of the account that it was chosen for, 0 where unknown
+
+	direct directOwners // the plex.direct certificate that it showed at url, which is another name
 }
 
 func (b *profile) server() savedServer {
@@ -38,6 +39,9 @@ func (b *profile) server() savedServer {
 	if answered.machineID == s.machineID {
 		s.owner = answered.owner
 		s.confirmed = s.machineID != "" && sameServer(answered.url, s.url)
+	}
+	if note := strings.SplitN(b.text("_server_certificate"), " ", 3); len(note) == 3 && note[1] == s.machineID && sameServer(note[2], s.url) {
+		s.direct = directOwners{note[0]: {s.machineID}}
 	}
 	at := b.text("pms_token_server")
 	b.readServerToken(&s, at)
@@ -246,10 +250,14 @@ func (b *profile) setFound(found bool) {
 	}
 }
 
-// plexDirect reports whether an address goes by a name that plex.tv makes.
-func plexDirect(address string) bool {
-	u, err := url.Parse(address)
-	return err == nil && strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
+// setServerCertificate notes that the server at server_url shows its plex.direct
+// certificate there, though the address goes by another name; "": it does not.
+func (b *profile) setServerCertificate(hash string) {
+	if hash == "" {
+		b.remove("_server_certificate")
+		return
+	}
+	b.setText("_server_certificate", strings.Join([]string{hash, b.text("machine_id"), strings.TrimSpace(b.text("server_url"))}, " "))
 }
 
 // setServerAccount notes for which account the server was chosen.
@@ -269,7 +277,7 @@ func (b *profile) forgetServer() {
 	b.setMachine("")
 	b.forgetServerToken()
 	b.forgetAccountNumber()
-	b.remove("_jwt_server", "_server_account")
+	b.remove("_jwt_server", "_server_account", "_server_certificate")
 }
 
 // accountNumber is the media server's number of the account, 0 where unknown.

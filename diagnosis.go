@@ -22,24 +22,34 @@ func whyNot(u *url.URL, err error, entered bool) string {
 		return oneLine(err.Error())
 	}
 	var name x509.HostnameError
+	var vouched errVouchedName
 	switch {
 	case e.cause != nil && (strings.Contains(e.cause.text, "server gave HTTP response") || errors.As(err, new(tls.RecordHeaderError))):
 		return "plain http is spoken here, not https"
+	case errors.Is(err, errReserved):
+		return "this name leads to an address that is reserved for one machine, one link or a cloud's own services"
 	case errors.Is(err, errInClear):
 		return "plain http to an address that is not private: a token must not go there in clear, use https"
 	case errors.As(err, &name) && !entered:
 		return "another machine answers here: its certificate is for another name"
-	case errors.As(err, &name):
+	case errors.As(err, &vouched):
 		help := "enter the address by the name that the certificate is for"
 		if direct := directName(u, name.Certificate); direct != "" {
 			help = "use " + direct
+		} else if len(directHashes(name.Certificate)) > 0 {
+			help = "it is of a media server that plex.tv does not list for this account"
 		}
 		return "the certificate is for another name: " + help
+	case errors.As(err, &name):
+		return "the certificate is for another name: enter the address by the name that the certificate is for"
 	}
 	switch e.kind() {
 	case "dns":
-		if private(encodedIP(u.Hostname())) {
+		switch ip := encodedIP(u.Hostname()); {
+		case private(ip):
 			return "the resolver withholds this name of a private address (DNS rebinding protection): allow plex.direct in the router or resolver"
+		case ip.IsValid():
+			return "the name does not resolve here: check this machine's DNS, or allow plex.direct in the router or resolver"
 		}
 		return "the name does not resolve here; inside a container only the container network's and public names do"
 	case "timeout":

@@ -14,29 +14,35 @@ import (
 	"time"
 )
 
-// How connections to media servers are made. What follows needs an
+// How connections to media servers are made. All below needs an
 // [http.Transport] beneath, of which it makes a clone; another RoundTripper
 // does as it likes, and gets no token for plain http to a name.
 
 // errInClear: a token would go over plain http to an address out in the world.
 var errInClear = fmt.Errorf("%w that may go there: plain http to an address that is not private shows it to all on the way, use https", ErrServerToken)
 
+// nameLimit is how long a plex.direct name has to lead somewhere before the address
+// in it is dialled as well: a resolver that is out keeps silent for longer.
+const nameLimit = 500 * time.Millisecond
+
+type dialFunc func(ctx context.Context, network, addr string) (net.Conn, error)
+
 // dialer looks where connections to a media server go.
 type dialer struct {
-	dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	dial dialFunc
 	// inClear: what is sent can be read on the way, so that every address
 	// must be private.
 	inClear bool
 
-	mu     sync.Mutex
-	hidden map[string]bool // names that the resolver withholds, though their address answers
+	mu      sync.Mutex
+	hidden  map[string]bool // names that lead nowhere or elsewhere, though their address answers
+	proxies map[string]bool // addresses of the proxies that are used
 }
 
-// serverTransport clones base for requests to a media server. insecure leaves
-// its certificate unchecked.
-func serverTransport(base *http.Transport, scheme string, insecure bool) (*http.Transport, *dialer) {
+// serverTransport clones base for requests to a media server.
+func serverTransport(base *http.Transport, key routeKey) (*http.Transport, *dialer) {
 	t := base.Clone()
-	d := &dialer{dial: t.DialContext, inClear: scheme == "http"}
+	d := &dialer{dial: t.DialContext, inClear: key.scheme == "http", hidden: map[string]bool{}, proxies: map[string]bool{}}
 	//lint:ignore SA1019 some callers still set it
 	if old := base.Dial; d.dial == nil && old != nil {
 		d.dial = func(_ context.Context, network, addr string) (net.Conn, error) { return old(network, addr) }
@@ -45,14 +51,26 @@ func serverTransport(base *http.Transport, scheme string, insecure bool) (*http.
 		d.dial = (&net.Dialer{Timeout: 30 * time.Second, KeepAlive: 30 * time.Second}).DialContext
 	}
 	t.DialContext = d.dialContext
-	if d.inClear {
+	//lint:ignore SA1019 some callers still set it
+	if old := base.DialTLS; t.DialTLSContext == nil && old != nil {
+		t.DialTLSContext = func(_ context.Context, network, addr string) (net.Conn, error) { return old(network, addr) }
+	}
+	if t.DialTLSContext != nil {
+		t.DialTLSContext = d.allowed(t.DialTLSContext)
+	}
+	if t.Proxy = d.proxy(base.Proxy); d.inClear {
 		t.Proxy = nil // a proxy would read along
 	}
-	if insecure {
+	if key.insecure || key.host != "" {
 		if t.TLSClientConfig == nil {
 			t.TLSClientConfig = &tls.Config{}
 		}
+	}
+	switch {
+	case key.insecure:
 		t.TLSClientConfig.InsecureSkipVerify = true
+	case key.host != "" && !t.TLSClientConfig.InsecureSkipVerify:
+		(&directVerifier{host: key.host, hashes: key.hashes}).install(t.TLSClientConfig)
 	}
 	if t.IdleConnTimeout == 0 {
 		t.IdleConnTimeout = 90 * time.Second
@@ -60,23 +78,76 @@ func serverTransport(base *http.Transport, scheme string, insecure bool) (*http.
 	return t, d
 }
 
-func (d *dialer) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	conn, err := d.dial(ctx, network, addr)
-	if err != nil && ctx.Err() == nil {
-		if host, port, ok := withheld(addr, err); ok {
-			// TLS is verified against the name all the same.
-			again, againErr := d.dial(ctx, network, net.JoinHostPort(encodedIP(host).String(), port))
-			if againErr == nil {
-				conn, err = again, nil
-				d.mu.Lock()
-				if d.hidden == nil {
-					d.hidden = map[string]bool{}
-				}
-				d.hidden[host] = true
-				d.mu.Unlock()
+// proxy asks the caller's function for a proxy. A plex.direct name needs none where
+// the address in it needs none, so that a NO_PROXY of addresses reaches it.
+func (d *dialer) proxy(ask func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	if ask == nil {
+		return nil
+	}
+	return func(r *http.Request) (*url.URL, error) {
+		proxy, err := ask(r)
+		if err != nil || proxy == nil {
+			return proxy, err
+		}
+		if ip := encodedIP(r.URL.Hostname()); ip.IsValid() {
+			byIP, u := *r, *r.URL
+			u.Host = net.JoinHostPort(ip.String(), portOf(&u))
+			byIP.URL = &u
+			if at, err := ask(&byIP); err == nil && at == nil {
+				return nil, nil
 			}
 		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.proxies[net.JoinHostPort(asciiHost(proxy.Hostname()), portOf(proxy))] = true
+		return proxy, nil
 	}
+}
+
+// portOf is the port that a URL leads to.
+func portOf(u *url.URL) string {
+	switch {
+	case u.Port() != "":
+		return u.Port()
+	case u.Scheme == "https":
+		return "443"
+	case strings.HasPrefix(u.Scheme, "socks5"):
+		return "1080"
+	}
+	return "80"
+}
+
+func (d *dialer) isProxy(addr string) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.proxies[strings.ToLower(addr)]
+}
+
+// allowed makes dial refuse reserved addresses, as they are written and as they are
+// dialled.
+func (d *dialer) allowed(dial dialFunc) dialFunc {
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		if d.isProxy(addr) {
+			return dial(ctx, network, addr)
+		}
+		host, _, err := net.SplitHostPort(addr)
+		if err == nil && reservedHost(host) {
+			return nil, errReserved
+		}
+		conn, err := dial(ctx, network, addr)
+		if err != nil {
+			return nil, err
+		}
+		if ip, ok := remoteIP(conn); ok && reserved(ip) {
+			conn.Close()
+			return nil, errReserved
+		}
+		return conn, nil
+	}
+}
+
+func (d *dialer) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	conn, err := d.dialDirect(ctx, network, addr)
 	if err != nil {
 		return nil, err
 	}
@@ -87,135 +158,156 @@ func (d *dialer) dialContext(ctx context.Context, network, addr string) (net.Con
 	return conn, nil
 }
 
-// hides reports whether the resolver withheld a name whose address answered.
+// dialDirect dials addr. If its host is a plex.direct name that leads nowhere or
+// elsewhere, it dials the address in the name: many home routers withhold such
+// names (DNS rebinding protection). TLS is verified against the name all the same.
+func (d *dialer) dialDirect(ctx context.Context, network, addr string) (net.Conn, error) {
+	dial := d.allowed(d.dial)
+	host, port, err := net.SplitHostPort(addr)
+	ip := encodedIP(host)
+	if err != nil || !ip.IsValid() || d.inClear && !private(ip) || d.isProxy(addr) {
+		return dial(ctx, network, addr)
+	}
+	race := newRace(ctx, network, dial)
+	defer race.end()
+	race.start(addr, false)
+	late := time.NewTimer(nameLimit)
+	defer late.Stop()
+	byIP := net.JoinHostPort(ip.String(), port)
+	var nameErr error
+	var elsewhere net.Conn // where the name leads
+	for race.running > 0 {
+		var r dialOutcome
+		select {
+		case <-late.C:
+			race.start(byIP, true)
+			continue
+		case r = <-race.results:
+			race.running--
+		}
+		misled := false
+		switch {
+		case r.err == nil && r.leadsTo(ip):
+			if r.byIP && (nameErr != nil || elsewhere != nil) {
+				d.hide(host)
+			}
+			closeConn(elsewhere)
+			return r.conn, nil
+		case r.err == nil && r.byIP && elsewhere == nil: // where this dialer leads cannot be seen
+			if nameErr != nil {
+				d.hide(host)
+			}
+			return r.conn, nil
+		case r.byIP:
+			closeConn(r.conn)
+		case r.err == nil:
+			elsewhere, misled = r.conn, true
+		default:
+			nameErr, misled = r.err, dialledElsewhere(r.err, ip)
+		}
+		if misled {
+			race.start(byIP, true)
+		}
+	}
+	if elsewhere != nil { // its certificate tells
+		return elsewhere, nil
+	}
+	return nil, nameErr
+}
+
+// race dials a name and the address in it, each once.
+type race struct {
+	ctx     context.Context
+	stop    context.CancelFunc
+	network string
+	dial    dialFunc
+	results chan dialOutcome
+	running int
+	started map[string]bool
+}
+
+// dialOutcome is how one of the two ended.
+type dialOutcome struct {
+	conn net.Conn
+	err  error
+	byIP bool
+}
+
+func newRace(ctx context.Context, network string, dial dialFunc) *race {
+	ctx, stop := context.WithCancel(ctx)
+	return &race{ctx: ctx, stop: stop, network: network, dial: dial, results: make(chan dialOutcome, 2), started: map[string]bool{}}
+}
+
+// start dials addr, unless it was dialled before.
+func (r *race) start(addr string, byIP bool) {
+	if r.started[addr] {
+		return
+	}
+	r.started[addr] = true
+	r.running++
+	go func() {
+		conn, err := r.dial(r.ctx, r.network, addr)
+		r.results <- dialOutcome{conn, err, byIP}
+	}()
+}
+
+// end gives up what still runs, and closes what comes of it.
+func (r *race) end() {
+	r.stop()
+	if r.running == 0 {
+		return
+	}
+	go func() {
+		for range r.running {
+			closeConn((<-r.results).conn)
+		}
+	}()
+}
+
+// leadsTo reports whether a connection is to ip, as far as can be seen.
+func (r dialOutcome) leadsTo(ip netip.Addr) bool {
+	at, ok := remoteIP(r.conn)
+	return !ok || at == ip
+}
+
+// dialledElsewhere reports whether a name that could not be dialled leads elsewhere
+// than to ip, or nowhere.
+func dialledElsewhere(err error, ip netip.Addr) bool {
+	var op *net.OpError
+	if errors.As(err, new(*net.DNSError)) || !errors.As(err, &op) || op.Addr == nil {
+		return true
+	}
+	at, parseErr := netip.ParseAddrPort(op.Addr.String())
+	return parseErr != nil || at.Addr().Unmap().WithZone("") != ip
+}
+
+func closeConn(conn net.Conn) {
+	if conn != nil {
+		conn.Close()
+	}
+}
+
+// remoteIP is the address that a connection leads to; ok is false where it does
+// not go by IP.
+func remoteIP(conn net.Conn) (ip netip.Addr, ok bool) {
+	a, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	return a.AddrPort().Addr().Unmap().WithZone(""), true
+}
+
+// hide notes that a name leads nowhere or elsewhere.
+func (d *dialer) hide(host string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.hidden[strings.ToLower(host)] = true
+}
+
+// hides reports whether a name leads nowhere or elsewhere though its address
+// answered.
 func (d *dialer) hides(host string) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return d.hidden[strings.ToLower(host)]
-}
-
-// withheld recognizes that the resolver keeps back a plex.direct name of a
-// private address, or points it elsewhere: DNS rebinding protection, which
-// many home routers have.
-func withheld(addr string, err error) (host, port string, ok bool) {
-	host, port, splitErr := net.SplitHostPort(addr)
-	host = strings.ToLower(host)
-	ip := encodedIP(host)
-	if splitErr != nil || !private(ip) {
-		return "", "", false
-	}
-	if errors.As(err, new(*net.DNSError)) {
-		return host, port, true
-	}
-	var op *net.OpError
-	if !errors.As(err, &op) || op.Addr == nil {
-		return "", "", false
-	}
-	at, parseErr := netip.ParseAddrPort(op.Addr.String())
-	return host, port, parseErr == nil && at.Addr().Unmap().WithZone("") != ip
-}
-
-// encodedIP is the address that stands in a name like
-// 192-168-1-5.<hash>.plex.direct; the zero Addr for any other name.
-func encodedIP(host string) netip.Addr {
-	label, rest, _ := strings.Cut(strings.ToLower(host), ".")
-	if hash, ok := strings.CutSuffix(rest, ".plex.direct"); !ok || hash == "" {
-		return netip.Addr{}
-	}
-	for _, separator := range []string{".", ":"} {
-		if ip, err := netip.ParseAddr(strings.ReplaceAll(label, "-", separator)); err == nil {
-			return ip.Unmap()
-		}
-	}
-	return netip.Addr{}
-}
-
-// private reports whether an address is in one's own network: loopback,
-// link-local or private.
-func private(ip netip.Addr) bool {
-	ip = ip.Unmap()
-	return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()
-}
-
-// privateConn reports whether a connection has not left one's own network.
-func privateConn(conn net.Conn) bool {
-	switch a := conn.RemoteAddr().(type) {
-	case *net.TCPAddr:
-		return private(a.AddrPort().Addr())
-	case *net.UnixAddr:
-		return true
-	}
-	return false
-}
-
-// staysPrivate reports whether a URL's host is private as it is written.
-func staysPrivate(u *url.URL) bool {
-	host := strings.ToLower(u.Hostname())
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && private(ip)
-}
-
-// serverRoutes are the ways from one transport to media servers, made when
-// they are first needed.
-type serverRoutes struct {
-	base http.RoundTripper
-
-	mu   sync.Mutex
-	made map[routeKey]*serverRoute
-}
-
-type routeKey struct {
-	scheme   string
-	insecure bool
-}
-
-type serverRoute struct {
-	*http.Transport
-	dialer *dialer
-}
-
-// to returns the way to u, for a request with or without a token.
-func (r *serverRoutes) to(u *url.URL, insecure, token bool) (http.RoundTripper, error) {
-	base, ok := r.base.(*http.Transport)
-	if !ok {
-		if token && u.Scheme != "https" && !staysPrivate(u) {
-			return nil, fmt.Errorf("%w (behind a RoundTripper that is no *http.Transport it cannot be seen where %s leads)", errInClear, u.Host)
-		}
-		return r.base, nil
-	}
-	key := routeKey{u.Scheme, insecure && u.Scheme == "https"}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	route := r.made[key]
-	if route == nil {
-		if r.made == nil {
-			r.made = map[routeKey]*serverRoute{}
-		}
-		route = &serverRoute{}
-		route.Transport, route.dialer = serverTransport(base, key.scheme, key.insecure)
-		r.made[key] = route
-	}
-	return route, nil
-}
-
-// hides reports whether the resolver withheld the name in u.
-func (r *serverRoutes) hides(u *url.URL) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, route := range r.made {
-		if route.dialer.hides(u.Hostname()) {
-			return true
-		}
-	}
-	return false
-}
-
-// close ends the connections that are idle, and the dials and handshakes that
-// net/http goes on with though their requests were given up.
-func (r *serverRoutes) close() {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, route := range r.made {
-		route.CloseIdleConnections()
-	}
 }

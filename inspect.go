@@ -155,6 +155,7 @@ func (p *PlexAuth) withAccount(ctx context.Context, errs *missing) (*profile, er
 
 // search probes where f aims, and notes which server answers at which address.
 func (p *PlexAuth) search(ctx context.Context, f *finding, chosen bool) ([]ProbedAddress, error) {
+	vouch(f.candidates, ownersOf(f.servers))
 	run := p.newProbe()
 	defer run.close()
 	found := run.probe(ctx, f.candidates, f.expected)
@@ -411,6 +412,7 @@ func (f *finding) write(b *profile) {
 	switch {
 	case f.address != nil:
 		b.setServer(f.address.URL, f.server, f.account)
+		b.setServerCertificate(f.address.hash)
 	case b.server().url == "" && f.machineID != "":
 		b.setMachine(f.machineID)
 	}

@@ -46,7 +46,9 @@ type ProbedAddress struct {
 	version  string
 	class    int // 0 is best
 	tried    bool
-	insecure bool // its certificate was not checked
+	insecure bool         // its certificate was not checked
+	direct   directOwners // whose plex.direct certificates will do there
+	hash     string       // of the plex.direct certificate that was accepted there, which is for another name
 }
 
 // Probe finds out whether a media server can be reached at serverURL, as a
@@ -58,7 +60,8 @@ type ProbedAddress struct {
 // carries neither token nor identity. Once the best has answered, the others have
 // a second to show what is wrong with them. plex.tv has four seconds to list the
 // addresses; without it the saved one is tried alone. The server that answers must be the
-// saved one, if one is saved. At the saved address, and there alone, the saved
+// saved one, if one is saved. At a typed name a media server's own plex.direct
+// certificate will do, if plex.tv lists it for the server that answers. At the saved address, and there alone, the saved
 // token is tried as well.
 //
 // To a login with a device key plex.tv gives only its own JWT for a server that
@@ -79,42 +82,28 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 		return ProbeResult{}, err
 	}
 	saved := b.server()
-	var all []candidate
-	var onlyJWT bool
+	var t probeTarget
 	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
-		if saved.url == "" && saved.machineID == "" {
-			return ProbeResult{}, fmt.Errorf("%w: none is saved", ErrServerChoice)
-		}
-		all = saved.candidates()
-		if saved.machineID != "" {
-			limit := attemptLimit
-			if saved.url != "" { // which can be tried without plex.tv
-				limit = probeLimit
-			}
-			var servers []Server
-			err := within(ctx, limit, "list servers", func(ctx context.Context) (err error) {
-				servers, err = p.Servers(ctx)
-				return err
-			})
-			if err != nil && saved.url == "" {
-				return ProbeResult{}, err
-			}
-			if s := saved.listed(servers, b.cloudID()); s != nil {
-				all = addresses(all, s)
-				onlyJWT = s.onlyJWT && s.Owned && (saved.token.IsZero() || isJWT(saved.token.Secret()))
-			}
-		}
-	} else {
-		all = saved.typed(serverURL)
-		if len(all) == 0 {
-			return ProbeResult{}, errNoAddress
-		}
+		t, err = p.savedTarget(ctx, saved, b.cloudID())
+	} else if t.candidates = saved.typed(serverURL); len(t.candidates) == 0 {
+		err = errNoAddress
+	}
+	if err != nil {
+		return ProbeResult{}, err
 	}
 	run := p.newProbe()
 	run.patient = true
 	defer run.close()
 	expected := func(id string) bool { return saved.machineID == "" || id == saved.machineID }
-	found := run.probe(ctx, all, expected)
+	vouch(t.candidates, t.owners(saved))
+	found := run.probe(ctx, t.candidates, expected)
+	if serverURL != "" && bestOf(found) == nil && slices.ContainsFunc(found, ProbedAddress.showsDirectName) {
+		// plex.tv knows whose certificate that is.
+		if t.servers, err = p.serversWithin(ctx, probeLimit); err == nil {
+			vouch(t.candidates, t.owners(saved))
+			found = run.probe(ctx, t.candidates, expected)
+		}
+	}
 	if err := ctx.Err(); err != nil {
 		return ProbeResult{Addresses: found}, fmt.Errorf("plexauth: probe server: %w", err)
 	}
@@ -133,16 +122,64 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	if slices.ContainsFunc(found, func(a ProbedAddress) bool { return a.OK && !a.Relay }) {
 		r.Relay = false // it was typed
 	}
-	if saved.token.IsZero() && !onlyJWT || !sameServer(best.URL, saved.url) || saved.machineID != best.MachineID {
+	if saved.token.IsZero() && !t.onlyJWT || !sameServer(best.URL, saved.url) || saved.machineID != best.MachineID {
 		return r, nil
 	}
-	if onlyJWT {
+	if t.onlyJWT {
 		err = p.tryJWT(ctx, run, best)
 	} else {
 		err = run.try(ctx, best, saved.token, b.clientID())
 	}
 	r.TokenAccepted = err == nil
 	return r, err
+}
+
+// probeTarget is what a Probe tries.
+type probeTarget struct {
+	candidates []candidate
+	servers    []Server // as plex.tv lists them, nil where it was not asked
+	onlyJWT    bool     // plex.tv gives no other token for the server
+}
+
+// owners are those whose certificates are known.
+func (t *probeTarget) owners(saved savedServer) directOwners {
+	owners := ownersOf(t.servers)
+	for hash := range saved.direct {
+		owners.add(hash, saved.machineID)
+	}
+	return owners
+}
+
+// savedTarget is the saved server: its saved address and those that plex.tv lists.
+func (p *PlexAuth) savedTarget(ctx context.Context, saved savedServer, account int64) (t probeTarget, err error) {
+	if saved.url == "" && saved.machineID == "" {
+		return t, fmt.Errorf("%w: none is saved", ErrServerChoice)
+	}
+	t.candidates = saved.candidates()
+	if saved.machineID == "" {
+		return t, nil
+	}
+	limit := attemptLimit
+	if saved.url != "" { // which can be tried without plex.tv
+		limit = probeLimit
+	}
+	t.servers, err = p.serversWithin(ctx, limit)
+	if err != nil && saved.url == "" {
+		return t, err
+	}
+	if s := saved.listed(t.servers, account); s != nil {
+		t.candidates = addresses(t.candidates, s)
+		t.onlyJWT = s.onlyJWT && s.Owned && (saved.token.IsZero() || isJWT(saved.token.Secret()))
+	}
+	return t, nil
+}
+
+func (p *PlexAuth) serversWithin(ctx context.Context, limit time.Duration) (servers []Server, err error) {
+	err = within(ctx, limit, "list servers", func(ctx context.Context) (err error) {
+		servers, err = p.Servers(ctx)
+		return err
+	})
+	return servers, err
 }
 
 // within asks plex.tv for something, for so long at most.
@@ -206,7 +243,7 @@ func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(mac
 	done := make(chan int, len(all))
 	waiting := map[int]bool{}
 	for i, c := range all {
-		found[i] = ProbedAddress{URL: c.url, Local: c.local, Relay: c.relay, Finding: c.skip, class: c.class, insecure: c.insecure}
+		found[i] = ProbedAddress{URL: c.url, Local: c.local, Relay: c.relay, Finding: c.skip, class: c.class, insecure: c.insecure, direct: c.direct}
 		if c.skip != "" {
 			continue
 		}
@@ -231,7 +268,7 @@ func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(mac
 				found[i].refuse("answers, but its https has a bad certificate, which plain http would only hide")
 				continue
 			}
-			if best < 0 || all[i].class < all[best].class {
+			if best < 0 || found[i].class < found[best].class {
 				best = i
 			}
 		}
@@ -242,7 +279,7 @@ func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(mac
 			return false
 		}
 		for i := range waiting {
-			if all[i].class < all[best].class {
+			if all[i].class < found[best].class {
 				return false
 			}
 		}
@@ -287,17 +324,23 @@ func graceFor(c candidate) time.Duration {
 // knock asks one address, which a person has entered or not, who is there.
 func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(string) bool, entered bool) {
 	began := time.Now()
-	err := r.p.client.do(ctx, &call{
+	q := &call{
 		op: "probe server", method: http.MethodGet, url: a.URL + "/identity", once: true, limit: probeLimit, most: maxIdentity,
-		server: r.routes, insecure: a.insecure,
+		server: r.routes, insecure: a.insecure, direct: a.direct,
 		decode: func(body []byte) (err error) {
 			a.MachineID, a.version, err = decodeIdentity(body)
 			return err
 		},
-	})
+	}
+	err := r.p.client.do(ctx, q)
 	a.tried, a.Took = true, time.Since(began)
 	u, _ := url.Parse(a.URL)
+	if err == nil && a.direct != nil && !a.insecure && u.Scheme == "https" {
+		a.noteCertificate(u.Hostname(), q.tls)
+	}
 	switch {
+	case err == nil && a.hash != "" && !slices.Contains(a.direct[a.hash], a.MachineID):
+		a.refuse("another media server answers here: the certificate is not its own")
 	case err == nil && expected(a.MachineID):
 		a.OK = true
 		a.Finding = "answers"
@@ -314,6 +357,27 @@ func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(st
 		a.Err = err
 		a.Finding = whyNot(u, err, entered)
 	}
+}
+
+// noteCertificate notes whose plex.direct certificate was accepted for another name.
+// From here on no other server's is.
+func (a *ProbedAddress) noteCertificate(host string, state *tls.ConnectionState) {
+	a.hash = a.direct.acceptedHash(host, state)
+	if a.hash == "" {
+		a.direct = nil
+		return
+	}
+	a.direct = directOwners{a.hash: a.direct[a.hash]}
+	a.class += plusOther
+}
+
+// showsDirectName reports whether the certificate at the address is a media
+// server's, by its plex.direct name, and the address has another name. One that is
+// an IP address has a plex.direct name of its own, which the finding tells.
+func (a ProbedAddress) showsDirectName() bool {
+	var name errVouchedName
+	u, err := url.Parse(a.URL)
+	return err == nil && errors.As(a.Err, &name) && len(directHashes(name.Certificate)) > 0 && !writtenIP(u.Hostname()).IsValid()
 }
 
 // refuse notes why an address is not used though a media server answers there.
@@ -357,7 +421,7 @@ func decodeIdentity(body []byte) (machineID, version string, err error) {
 func (r *probeRun) try(ctx context.Context, at *ProbedAddress, t Token, clientID string) error {
 	return r.p.client.do(ctx, &call{
 		op: "try the server token", method: http.MethodGet, url: at.URL + "/", once: true, limit: probeLimit, most: maxIdentity,
-		server: r.routes, insecure: at.insecure, token: t, clientID: clientID,
+		server: r.routes, insecure: at.insecure, direct: at.direct, token: t, clientID: clientID,
 		decode: func(body []byte) error {
 			_, _, err := decodeIdentity(body)
 			return err

@@ -95,9 +95,9 @@ func (t *transport) sender() http.RoundTripper {
 }
 
 // toServer is the way of a request with the server token.
-func (t *transport) toServer(base http.RoundTripper, u *url.URL, insecure bool) (http.RoundTripper, error) {
+func (t *transport) toServer(base http.RoundTripper, u *url.URL, s *source) (http.RoundTripper, error) {
 	if _, ok := base.(*http.Transport); !ok {
-		return (&serverRoutes{base: base}).to(u, insecure, true)
+		return (&serverRoutes{base: base}).to(u, s.insecure, s.direct, true)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -107,7 +107,7 @@ func (t *transport) toServer(base http.RoundTripper, u *url.URL, insecure bool) 
 		}
 		t.routes = &serverRoutes{base: base}
 	}
-	return t.routes.to(u, insecure, true)
+	return t.routes.to(u, s.insecure, s.direct, true)
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -176,7 +176,7 @@ func (t *transport) credential(req *http.Request, base http.RoundTripper) (s *so
 	if s.serverErr != nil {
 		return nil, nil, nil, s.serverErr
 	}
-	rt, err = t.toServer(base, req.URL, s.insecure)
+	rt, err = t.toServer(base, req.URL, s)
 	return s, s.server, rt, err
 }
 
@@ -288,6 +288,7 @@ type source struct {
 	serverJWT    bool // server is the account's JWT, which the server has accepted
 	serverOrigin string
 	insecure     bool // its certificate is not checked
+	direct       directOwners
 	identity     identity
 
 	life *life     // of the account token
@@ -417,5 +418,6 @@ func (s *source) addServer(b *profile, v Settings) {
 	s.serverOrigin = origin(u)
 	s.server = []string{v.ServerToken.Secret()}[:1:1]
 	s.insecure = !v.VerifySSL
+	s.direct = b.server().direct
 	s.serverJWT = isJWT(v.ServerToken.Secret())
 }

@@ -1,0 +1,375 @@
+package plexauth_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+// redial changes how the fake's transport dials.
+func (w *world) redial(t *testing.T, change func(dial) dial) *http.Transport {
+	rt := w.plex.Transport()
+	rt.DialContext = change(rt.DialContext)
+	t.Cleanup(rt.CloseIdleConnections)
+	return rt
+}
+
+// through opens a PlexAuth whose requests go through rt.
+func (w *world) through(t *testing.T, rt *http.Transport) *plexauth.PlexAuth {
+	return w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: rt} })
+}
+
+// fetch makes a request of the program's own to the saved server.
+func fetch(t *testing.T, p *plexauth.PlexAuth, rt http.RoundTripper) (int, error) {
+	t.Helper()
+	c := &http.Client{Transport: p.Transport(rt)}
+	defer c.CloseIdleConnections()
+	resp, err := c.Get(mustSettings(t, p).ServerURL + "/library/sections")
+	if err != nil {
+		return 0, err
+	}
+	resp.Body.Close()
+	return resp.StatusCode, nil
+}
+
+// G25: a plex.direct name is dialled at the address in it where it leads nowhere
+// or elsewhere, whatever network that is in, with TLS verified against the name.
+func TestDirectNamesByTheirAddress(t *testing.T) {
+	resolvers := map[string]func(dial) dial{
+		"no such name": func(next dial) dial {
+			return func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", IsNotFound: true}}
+			}
+		},
+		"no resolver": func(next dial) dial {
+			return func(ctx context.Context, network, addr string) (net.Conn, error) {
+				<-ctx.Done()
+				return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "timeout", IsTimeout: true}}
+			}
+		},
+		"refused elsewhere": func(next dial) dial {
+			return func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return nil, &net.OpError{Op: "dial", Net: network, Addr: &net.TCPAddr{IP: net.IPv4zero, Port: 32400}, Err: errors.New("refused")}
+			}
+		},
+		"another machine": func(next dial) dial {
+			return func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return next(ctx, network, "192.168.1.77:32400")
+			}
+		},
+		"a reserved address": func(next dial) dial {
+			return func(ctx context.Context, network, addr string) (net.Conn, error) {
+				return next(ctx, network, "169.254.1.1:32400")
+			}
+		},
+	}
+	for name, resolver := range resolvers {
+		for _, at := range []string{"192.168.1.5", "100.101.102.103", "203.0.113.9", "fd00::5", "2001:db8::5", "127.0.0.2"} {
+			t.Run(name+" "+at, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := linked(t, false)
+					box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: at}}})
+					w.plex.AddMediaServer(w.bob, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.77"}, {Address: "169.254.1.1"}}})
+					rt := w.redial(t, func(next dial) dial {
+						lie := resolver(next)
+						return func(ctx context.Context, network, addr string) (net.Conn, error) {
+							if strings.Contains(addr, ".plex.direct") {
+								return lie(ctx, network, addr)
+							}
+							return next(ctx, network, addr)
+						}
+					})
+					p := w.through(t, rt)
+					s, err := p.Inspect(t.Context())
+					require.NoError(t, err)
+					assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+					status, err := fetch(t, p, rt)
+					require.NoError(t, err)
+					assert.Equal(t, http.StatusOK, status)
+					r, err := p.Probe(t.Context(), "")
+					require.NoError(t, err)
+					assert.Equal(t, name != "no resolver", strings.Contains(r.Addresses[0].Finding, "DNS rebinding protection"), r.Addresses[0].Finding)
+
+					// The machine at that address has to be the right one all the same.
+					w.plex.MoveServer(box, plextest.Connection{Address: at, BadCert: true})
+					_, err = p.Probe(t.Context(), "")
+					require.ErrorIs(t, err, plexauth.ErrUnavailable)
+					_, err = fetch(t, p, rt)
+					require.Error(t, err)
+				})
+			})
+		}
+	}
+}
+
+// A name that leads where it says is dialled once, and a dialer whose ends
+// cannot be seen is left its way.
+func TestDirectNamesAsTheyResolve(t *testing.T) {
+	for name, hide := range map[string]bool{"seen": false, "behind a tunnel of the caller's": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "203.0.113.9"}}})
+				var byName, byIP atomic.Int32
+				rt := w.redial(t, func(next dial) dial {
+					return func(ctx context.Context, network, addr string) (net.Conn, error) {
+						switch {
+						case strings.Contains(addr, ".plex.direct"):
+							byName.Add(1)
+						case strings.HasPrefix(addr, "203.0.113.9"):
+							byIP.Add(1)
+						}
+						conn, err := next(ctx, network, addr)
+						if err == nil && hide {
+							conn = tunnelled{conn}
+						}
+						return conn, err
+					}
+				})
+				r, err := w.through(t, rt).Inspect(t.Context())
+				require.NoError(t, err)
+				assert.NotEmpty(t, r.ServerURL)
+				found, err := w.through(t, rt).Probe(t.Context(), "")
+				require.NoError(t, err)
+				assert.Equal(t, "answers", found.Addresses[0].Finding)
+				assert.Positive(t, byName.Load())
+				assert.Equal(t, hide, byIP.Load() > 0)
+			})
+		})
+	}
+}
+
+type tunnelled struct{ net.Conn }
+
+func (tunnelled) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1080} }
+
+// G14: what a name leads to is looked at, and nothing is asked of a reserved
+// address; a proxy may have one.
+func TestReservedAsDialled(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{
+			{Address: "meta.example", IP: "169.254.169.254", Port: 80, URI: "http://meta.example:80"},
+			{Address: "meta.example", IP: "169.254.169.254", Port: 443},
+			{Address: "alibaba.example", IP: "100.100.100.200", Port: 443},
+		}})
+		for _, typed := range []string{"meta.example", "http://meta.example", "https://meta.example", "https://alibaba.example", box.MachineID} {
+			_, err := w.UseServer(t.Context(), typed)
+			require.Error(t, err, typed)
+			if typed != box.MachineID {
+				_, err := w.Probe(t.Context(), typed)
+				require.ErrorIs(t, err, plexauth.ErrUnavailable, typed)
+				assert.ErrorContains(t, err, "leads to an address that is reserved")
+			}
+		}
+		token := w.plex.ServerToken(w.alice, box)
+		rt := w.plex.Transport()
+		defer rt.CloseIdleConnections()
+		for _, at := range []string{"http://meta.example", "https://meta.example", "http://169.254.169.254", "https://0xA9FEA9FE"} {
+			w.edit(t, map[string]any{"server_url": at, "pms_token": token, "pms_token_server": at, "machine_id": box.MachineID})
+			_, err := fetch(t, w.open(t), rt)
+			require.ErrorIs(t, err, plexauth.ErrServerToken, at)
+		}
+		_, err := fetch(t, w.open(t), w.plex.Client().Transport)
+		require.ErrorIs(t, err, plexauth.ErrServerToken, "over another RoundTripper")
+		assert.Empty(t, w.mediaRequests())
+	})
+}
+
+// G25: NO_PROXY with addresses reaches a plex.direct name, whose address is known.
+func TestNoProxyByAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}, {Address: "fd00::5", Local: true}, {Address: "203.0.113.9"}}})
+		var asked atomic.Int32
+		rt := w.redial(t, func(next dial) dial {
+			return func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if addr == "169.254.9.9:3128" {
+					asked.Add(1)
+					return nil, errors.New("no proxy there")
+				}
+				return next(ctx, network, addr)
+			}
+		})
+		rt.Proxy = func(r *http.Request) (*url.URL, error) {
+			host := r.URL.Hostname()
+			if strings.HasSuffix(host, "plex.tv") || host == "192.168.1.5" || host == "fd00::5" {
+				return nil, nil
+			}
+			return url.Parse("http://169.254.9.9:3128")
+		}
+		p := w.through(t, rt)
+		s, err := p.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+		status, err := fetch(t, p, rt)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusOK, status)
+		r, err := p.Probe(t.Context(), "")
+		require.NoError(t, err)
+		require.Len(t, r.Addresses, 3)
+		assert.True(t, r.Addresses[1].OK)
+		assert.False(t, r.Addresses[2].OK, "the proxy is for all others")
+		assert.Positive(t, asked.Load(), "and may be where it likes")
+	})
+}
+
+// G25: at a typed name a media server's own certificate will do, where plex.tv
+// lists it for a server of the account and that server answers.
+func TestDirectCertificateBehindAName(t *testing.T) {
+	const tunnel = "https://tunnel.example:7070"
+	conns := func(address string) []plextest.Connection {
+		return []plextest.Connection{
+			{Address: "192.168.1.5", Local: true, Refused: true},
+			{Address: address, IP: "198.51.100.20", Port: 7070, URI: "https://10-0-0-9.other.plex.direct:7070", Unlisted: true},
+		}
+	}
+	setUp := func(t *testing.T) (*world, *plextest.MediaServer, *http.Transport) {
+		w := linked(t, true)
+		rt := w.plex.Transport()
+		t.Cleanup(rt.CloseIdleConnections)
+		return w, w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: conns("tunnel.example")}), rt
+	}
+	for how, choose := range map[string]func(*testing.T, *world) error{
+		"UseServer": func(t *testing.T, w *world) error { return second(w.UseServer(t.Context(), tunnel)) },
+		"no scheme": func(t *testing.T, w *world) error { return second(w.UseServer(t.Context(), "tunnel.example:7070")) },
+		"by address": func(t *testing.T, w *world) error {
+			return second(w.UseServer(t.Context(), "https://198.51.100.20:7070"))
+		},
+		"Inspect": func(t *testing.T, w *world) error {
+			w.edit(t, map[string]any{"server_url": tunnel})
+			return second(w.Inspect(t.Context()))
+		},
+	} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, box, rt := setUp(t)
+				require.NoError(t, choose(t, w))
+				assert.Equal(t, box.MachineID, mustSettings(t, w.PlexAuth).MachineID)
+				status, err := fetch(t, w.open(t), rt) // after a restart
+				require.NoError(t, err)
+				assert.Equal(t, http.StatusOK, status)
+				require.NoError(t, second(w.Inspect(t.Context())))
+				r, err := w.Probe(t.Context(), "")
+				require.NoError(t, err)
+				assert.True(t, r.TokenAccepted)
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Times: -1, Status: 502})
+				r, err = w.Probe(t.Context(), "")
+				require.NoError(t, err, "plex.tv is not needed")
+				assert.True(t, r.TokenAccepted)
+
+				// It counts for that server at that address alone.
+				token := w.plex.ServerToken(w.alice, box)
+				w.edit(t, map[string]any{"machine_id": "another", "pms_token": token})
+				require.Error(t, second(fetch(t, w.open(t), rt)))
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w, box, _ := setUp(t)
+		r, err := w.Probe(t.Context(), tunnel)
+		require.NoError(t, err)
+		assert.Equal(t, box.MachineID, r.MachineID)
+
+		// Another account's list does not name it.
+		w.relink(t, w.bob)
+		_, err = w.UseServer(t.Context(), tunnel)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, "plex.tv does not list")
+		assert.NotContains(t, err.Error(), ".plex.direct")
+	})
+	synctest.Test(t, func(t *testing.T) { // the owner of a shared server stands in the way, with that server's certificate
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: conns("tunnel.example")})
+		require.NoError(t, second(w.UseServer(t.Context(), box.MachineID)))
+		w.plex.Inject(plextest.Fault{Host: "tunnel.example", Path: "/identity", Times: -1, ContentType: "application/json", Body: `{"MediaContainer":{"machineIdentifier":"` + box.MachineID + `"}}`, Status: 200})
+		n := len(w.mediaRequests())
+		_, err := w.UseServer(t.Context(), tunnel)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		for _, r := range w.mediaRequests()[n:] {
+			assert.Empty(t, r.Credential)
+		}
+		assert.Equal(t, box.Connections[0].URI, mustSettings(t, w.PlexAuth).ServerURL)
+		_, err = w.Probe(t.Context(), tunnel)
+		require.Error(t, err)
+	})
+}
+
+// What the caller's own TLS settings verify besides is verified there, too.
+func TestDirectCertificateAndTheCallersChecks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{
+			{Address: "192.168.1.5", Local: true, Refused: true}, {Address: "tunnel.example", Port: 7070, URI: "https://10-0-0-9.other.plex.direct:7070", Unlisted: true},
+		}})
+		for _, refuse := range []bool{false, true} {
+			var chains, states atomic.Int32
+			rt := w.plex.Transport()
+			rt.TLSClientConfig.VerifyPeerCertificate = func(_ [][]byte, verified [][]*x509.Certificate) error {
+				chains.Add(int32(len(verified)))
+				return nil
+			}
+			rt.TLSClientConfig.VerifyConnection = func(s tls.ConnectionState) error {
+				if states.Add(1); refuse && s.ServerName == "tunnel.example" {
+					return errors.New("pinned otherwise")
+				}
+				return nil
+			}
+			_, err := w.through(t, rt).UseServer(t.Context(), "https://tunnel.example:7070")
+			assert.Equal(t, refuse, err != nil, err)
+			assert.Positive(t, chains.Load())
+			assert.Positive(t, states.Load())
+			rt.CloseIdleConnections()
+		}
+	})
+}
+
+// The race for a name leaves nothing behind, whoever wins (G9).
+func TestDirectNamesLeaveNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "203.0.113.9"}}})
+		var open atomic.Int32
+		rt := w.redial(t, func(next dial) dial {
+			return func(ctx context.Context, network, addr string) (net.Conn, error) {
+				if strings.HasSuffix(addr, "plex.tv:443") {
+					return next(ctx, network, addr)
+				}
+				if strings.Contains(addr, ".plex.direct") { // comes in a little after the other one
+					time.Sleep(700 * time.Millisecond)
+				} else {
+					time.Sleep(100 * time.Millisecond)
+				}
+				conn, err := next(context.WithoutCancel(ctx), network, addr)
+				if err == nil {
+					open.Add(1)
+					conn = &countedConn{Conn: conn, open: &open}
+				}
+				return conn, err
+			}
+		})
+		_, err := w.through(t, rt).Inspect(t.Context())
+		require.NoError(t, err)
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Zero(t, open.Load())
+	})
+}
