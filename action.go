@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/plain"
 )
 
 const startPause = 10 * time.Second // between the PINs that the web starts
@@ -179,6 +181,11 @@ func (h *panel) server(w http.ResponseWriter, r *http.Request) {
 	}
 	_, err := h.UseServer(r.Context(), choice)
 	h.news(nil)
+	if errors.As(err, new(enteredError)) {
+		h.info(r.Context(), "no media server at the address that was entered: "+plain.Cut(err.Error(), longLine))
+		fail(w, problemOf(err).withoutFindings(err))
+		return
+	}
 	h.answer(w, r, err)
 }
 

@@ -85,7 +85,10 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 	case !q.token.IsZero() && refusesToken(resp, body):
 		e.is, e.Message = ErrServerToken, "it refuses the token"
 	default:
-		e.is, e.transient = ErrUnavailable, true
+		e.is, e.transient, e.state = ErrUnavailable, true, stateOf(resp, ours)
+		if e.state != serverUnknown && !ours {
+			e.Message = ""
+		}
 	}
 	return e
 }

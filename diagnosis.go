@@ -80,7 +80,7 @@ func whyNot(u *url.URL, err error, entered bool) string {
 		if e.StatusCode >= 300 && e.StatusCode < 400 {
 			return fmt.Sprintf("it redirects elsewhere (%d): enter the address that it leads to", e.StatusCode)
 		}
-		return fmt.Sprintf("what answers is no Plex media server (status %d)", e.StatusCode)
+		return e.state.finding(e.StatusCode, e.Message)
 	}
 	return "what answers is no Plex media server"
 }
@@ -124,6 +124,12 @@ func directName(u *url.URL, cert *x509.Certificate) string {
 type unreachableError struct{ addresses []ProbedAddress }
 
 func unreachable(addresses []ProbedAddress) error { return &unreachableError{addresses} }
+
+// enteredError is an unreachableError of addresses that a person has just entered,
+// perhaps to see what is there.
+type enteredError struct{ error }
+
+func (e enteredError) Unwrap() error { return e.error }
 
 // longestFindings bounds the text of an unreachableError, in bytes.
 const longestFindings = 1300

@@ -2,6 +2,7 @@ package plexauth
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/tls"
 	"encoding/json"
 	"encoding/xml"
@@ -44,10 +45,11 @@ type Error struct {
 	Message    string        // plex.tv's own words, one line; or what was wrong with the answer
 	RetryAfter time.Duration // how long to wait, an hour at most: what plex.tv asked for, or with ErrRateLimited how long plexauth asks nothing; else 0
 
-	where     string // "plex.tv", or the media server
-	is        error  // the sentinel that this error is, or nil
-	cause     *cause // where nothing came back
-	transient bool   // it will pass by itself, and says nothing about a PIN or a token
+	where     string      // "plex.tv", or the media server
+	is        error       // the sentinel that this error is, or nil
+	cause     *cause      // where nothing came back
+	state     serverState // of the media server that answered
+	transient bool        // it will pass by itself, and says nothing about a PIN or a token
 }
 
 // cause keeps a foreign error matchable, and its text free of secrets. The
@@ -216,7 +218,8 @@ func parseEnvelope(body []byte) (env envelope, ok bool) {
 	}
 	var x struct {
 		XMLName xml.Name
-		Code    string `xml:"code,attr"`   // <Response code="401" status="…"/>
+		Code    string `xml:"code,attr"` // <Response code="503" title="…" status="…"/>
+		Title   string `xml:"title,attr"`
 		Status  string `xml:"status,attr"` // its message
 		Errors  []struct {
 			Code    string `xml:"code,attr"`
@@ -233,7 +236,7 @@ func parseEnvelope(body []byte) (env envelope, ok bool) {
 		env.message = strings.TrimSpace(x.Errors[0].Message + " " + x.Errors[0].Text)
 		return env, true
 	case x.XMLName.Local == "Response" && x.Code != "":
-		return envelope{message: x.Status}, true
+		return envelope{message: cmp.Or(strings.TrimSpace(x.Status), x.Title)}, true
 	}
 	return env, false
 }

@@ -55,7 +55,8 @@ const biggestBody = 64 << 10
 //	POST cancel      ends the pending login
 //	POST disconnect  [PlexAuth.Disconnect]; with {"revoke": true} [PlexAuth.SignOut]
 //	POST inspect     [PlexAuth.Inspect]
-//	POST server      {"machine_id": "..."} or {"url": "..."}: [PlexAuth.UseServer]
+//	POST server      {"machine_id": "..."} or {"url": "..."}: [PlexAuth.UseServer]; the log says what
+//	                 is at an address that was entered, and the answer does not
 //	POST user        {"uuid": "...", "pin": "..."}: the member of the Plex Home to work for;
 //	                 too_soon after a few wrong PINs
 //	POST probe       {}: tries the account and the saved server, {"account", "server"};

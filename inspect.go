@@ -99,7 +99,11 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	case err != nil:
 		return errs.add("server_url", err)
 	case f.address == nil:
-		err := errs.add("server_url", f.saved.unreachable(found))
+		nowhere := f.saved.unreachable(found)
+		if f.typed && choice != "" {
+			nowhere = enteredError{nowhere}
+		}
+		err := errs.add("server_url", nowhere)
 		if f.noMachine != nil {
 			return errs.add("machine_id", f.noMachine)
 		}

@@ -17,12 +17,13 @@ import (
 )
 
 const (
-	refresh      = time.Second // how old what a long poll goes by may be
-	longestWait  = 30 * time.Second
-	inspectAfter = 45 * time.Second
-	keepList     = 15 * time.Second // for other tabs
-	verdict      = 15 * time.Second // after a PIN's expiry: until then it is known how the login ended
-	saveAlarm    = 2 * time.Second  // how long a save may take before somebody is told
+	refresh       = time.Second // how old what a long poll goes by may be
+	longestWait   = 30 * time.Second
+	inspectAfter  = 45 * time.Second
+	whileStarting = 50 * time.Second // until a server that was starting is looked for again
+	keepList      = 15 * time.Second // for other tabs
+	verdict       = 15 * time.Second // after a PIN's expiry: until then it is known how the login ended
+	saveAlarm     = 2 * time.Second  // how long a save may take before somebody is told
 )
 
 // panel is the HTTP side of one profile.
@@ -113,23 +114,44 @@ func (h *panel) search() {
 	go h.complete()
 }
 
-// complete finds the server of a new login, as far as no choice is needed, and
-// announces the result.
+// complete finds the server of a new login, as far as no choice is needed. A
+// server that is starting, as after a restart of the machine, is looked for once
+// more, unless the person has done something since.
 func (h *panel) complete() {
+	trouble, state := h.searchOnce()
+	if state == serverStarting && sleep(h.ctx, whileStarting) == nil && h.searchAgain(trouble) {
+		h.searchOnce()
+	}
+}
+
+// searchAgain announces another search, if trouble is still the latest news.
+func (h *panel) searchAgain(trouble *problem) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.ended != trouble {
+		return false
+	}
+	h.searches++
+	h.announce(trouble)
+	return true
+}
+
+// searchOnce does the work of one search and announces what hinders it.
+func (h *panel) searchOnce() (trouble *problem, state serverState) {
 	ctx, cancel := context.WithTimeout(h.ctx, inspectAfter)
 	defer cancel()
 	err := h.inspectWhileLimited(ctx)
-	var p *problem
 	if err != nil && h.ctx.Err() == nil {
 		h.info(ctx, "connected; not all is known yet: "+oneLine(err.Error()))
 		if !errors.Is(err, ErrServerChoice) { // no trouble: a person is to choose
-			p = problemOf(err)
+			trouble, state = problemOf(err), stateIn(err)
 		}
 	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.searches--
-	h.announce(p)
+	h.announce(trouble)
+	return trouble, state
 }
 
 // inspectWhileLimited is Inspect, again after a rate limit while ctx leaves the time:

@@ -84,7 +84,7 @@ func problemOf(err error) *problem {
 	var nowhere *unreachableError
 	switch {
 	case errors.As(err, &nowhere), e != nil && e.where != "plex.tv":
-		v.status, v.Word, v.Message = http.StatusBadGateway, "server_unreachable", "The media server does not answer. Check that it runs and can be reached from here."
+		v.status, v.Word, v.Message = http.StatusBadGateway, "server_unreachable", stateIn(err).headline()
 	case e != nil:
 		v.status, v.Word, v.Message = http.StatusBadGateway, e.kind(), unavailable[e.kind()]
 		switch {
@@ -116,6 +116,23 @@ func forHowLong(seconds int) string {
 		return fmt.Sprintf("%d seconds", seconds)
 	}
 	return fmt.Sprintf("%d minutes", (seconds+59)/60)
+}
+
+// withoutFindings names the addresses that were entered and leaves out what is
+// there: closed ports, other programs and other schemes look alike, so that the
+// panel cannot be used to scan a network.
+func (v *problem) withoutFindings(err error) *problem {
+	var nowhere *unreachableError
+	errors.As(err, &nowhere)
+	var tried []string
+	for _, a := range nowhere.addresses {
+		tried = append(tried, a.URL)
+	}
+	v.Detail, v.RetryAfter = plain.Cut("tried: "+strings.Join(tried, ", "), longLine), 0
+	if v.Word == "server_unreachable" {
+		v.Message = "No media server could be reached at this address. Check the address, and that the server runs; the program's log says more."
+	}
+	return v
 }
 
 func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
