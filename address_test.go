@@ -22,6 +22,7 @@ func asked(t *testing.T, list string) (p *plexauth.PlexAuth, urls func() []strin
 	t.Helper()
 	p, mock := linkedMock(t)
 	mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, list))
+	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", httpmock.NewStringResponder(200, payload(t, "user.json")))
 	var all []string
 	mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
 		all = append(all, r.Method+" "+r.URL.String())
@@ -194,6 +195,7 @@ func TestErrorsAreShort(t *testing.T) {
 		uris = append(uris, fmt.Sprintf("https://%s%d.example", strings.Repeat("x", i%60), i))
 	}
 	p, mock := linkedMock(t)
+	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", httpmock.NewStringResponder(200, payload(t, "user.json")))
 	mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, "["+strings.Join(servers, ",")+"]"))
 	for _, call := range []func() error{
 		func() error { return second(p.Inspect(t.Context())) },
