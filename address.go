@@ -184,27 +184,38 @@ func (s *Server) candidate(raw string, c Connection) candidate {
 		k.skip = "not tried: this is no web address"
 		return k
 	}
-	ip := encodedIP(u.Hostname())
-	if literal := writtenIP(u.Hostname()); literal.IsValid() {
-		ip = literal.Unmap()
-	}
+	ip := hostIP(u.Hostname())
 	if u.Scheme == "http" {
 		k.class += plusHTTP
 	}
 	if inContainer(ip) {
 		k.class += plusInner
 	}
+	k.skip = s.whySkip(u, ip)
+	return k
+}
+
+// hostIP is the address that a host is or has in its name.
+func hostIP(host string) netip.Addr {
+	if literal := writtenIP(host); literal.IsValid() {
+		return literal.Unmap()
+	}
+	return encodedIP(host)
+}
+
+// whySkip says why a listed address is not tried; empty: it is.
+func (s *Server) whySkip(u *url.URL, ip netip.Addr) string {
 	switch {
 	case reservedHost(u.Hostname()):
-		k.skip = skipReserved
+		return skipReserved
 	case strings.Trim(u.Path, "/") != "" && !s.Owned: // others do not choose what is asked for in this network
-		k.skip = "not tried: the address of another person's server has a path"
+		return "not tried: the address of another person's server has a path"
 	case u.Scheme == "http" && s.HTTPSRequired:
-		k.skip = "not tried: the server takes https only"
+		return "not tried: the server takes https only"
 	case u.Scheme == "http" && ip.IsValid() && !private(ip):
-		k.skip = "not tried: a token must not cross the internet in clear"
+		return "not tried: a token must not cross the internet in clear"
 	}
-	return k
+	return ""
 }
 
 // inContainer recognizes the networks that Docker makes by itself.

@@ -84,7 +84,7 @@ func TestReservedAddresses(t *testing.T) {
 			r, err := p.Probe(t.Context(), address)
 			require.ErrorIs(t, err, plexauth.ErrUnavailable, address)
 			for _, a := range r.Addresses {
-				assert.Contains(t, a.Finding, "reserved", address)
+				assert.Contains(t, a.Finding, "not tried: this address is reserved", address)
 			}
 			_, err = p.UseServer(t.Context(), address)
 			require.Error(t, err, address)

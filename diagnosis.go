@@ -21,8 +21,6 @@ func whyNot(u *url.URL, err error, entered bool) string {
 	if !errors.As(err, &e) {
 		return oneLine(err.Error())
 	}
-	var name x509.HostnameError
-	var vouched errVouchedName
 	switch {
 	case e.cause != nil && (strings.Contains(e.cause.text, "server gave HTTP response") || errors.As(err, new(tls.RecordHeaderError))):
 		return "plain http is spoken here, not https"
@@ -30,59 +28,79 @@ func whyNot(u *url.URL, err error, entered bool) string {
 		return "this name leads to an address that is reserved for one machine, one link or a cloud's own services"
 	case errors.Is(err, errInClear):
 		return "plain http to an address that is not private: a token must not go there in clear, use https"
-	case errors.As(err, &name) && !entered:
-		return "another machine answers here: its certificate is for another name"
-	case errors.As(err, &vouched):
-		help := "enter the address by the name that the certificate is for"
-		if direct := directName(u, name.Certificate); direct != "" {
-			help = "use " + direct
-		} else if len(directHashes(name.Certificate)) > 0 {
-			help = "it is of a media server that plex.tv does not list for this account"
-		}
-		return "the certificate is for another name: " + help
-	case errors.As(err, &name):
-		return "the certificate is for another name: enter the address by the name that the certificate is for"
+	case errors.As(err, new(x509.HostnameError)):
+		return whyOtherName(u, err, entered)
 	}
 	switch e.kind() {
 	case "dns":
-		switch ip := encodedIP(u.Hostname()); {
-		case private(ip):
-			return "the resolver withholds this name of a private address (DNS rebinding protection): allow plex.direct in the router or resolver"
-		case ip.IsValid():
-			return "the name does not resolve here: check this machine's DNS, or allow plex.direct in the router or resolver"
-		}
-		return "the name does not resolve here; inside a container only the container network's and public names do"
+		return whyNoName(u)
 	case "timeout":
 		return fmt.Sprintf("no answer within %d seconds: another network, a firewall, or the server is off", int(probeLimit.Seconds()))
 	case "tls":
-		if !errors.As(err, new(*tls.CertificateVerificationError)) && !strings.Contains(e.cause.text, "x509: ") {
-			return "no secure connection comes about: " + e.cause.words()
-		}
-		return "the certificate cannot be verified: " + e.cause.words()
+		return whyNoTLS(e)
 	case "proxy":
 		return "the proxy does not let this through: " + e.cause.words()
 	case "connect":
-		var op *net.OpError
-		broken := errors.Is(e.cause, io.EOF) || errors.Is(e.cause, io.ErrUnexpectedEOF)
-		switch why := e.cause.words(); {
-		case broken, errors.As(err, &op) && op.Op != "dial":
-			return "the connection is broken off (" + why + "): another program has this port, or the server takes https only"
-		case op == nil:
-			return "no answer that can be read: " + why
-		case isLoopback(u.Hostname()):
-			return "nothing listens there; inside a container this is the container itself, use the host's address or name"
-		case strings.Contains(why, "refused"):
-			return "nothing listens there: " + why
-		default:
-			return "it cannot be reached from here: " + why
-		}
+		return whyNoConnection(u, e)
 	case "status":
-		if e.StatusCode >= 300 && e.StatusCode < 400 {
-			return fmt.Sprintf("it redirects elsewhere (%d): enter the address that it leads to", e.StatusCode)
-		}
 		return e.state.finding(e.StatusCode, e.Message)
 	}
 	return "what answers is no Plex media server"
+}
+
+// whyOtherName explains a certificate for another name. It recommends a name only
+// from a certificate of a known authority.
+func whyOtherName(u *url.URL, err error, entered bool) string {
+	var vouched errVouchedName
+	if !entered {
+		return "another machine answers here: its certificate is for another name"
+	}
+	help := "enter the address by the name that the certificate is for"
+	if errors.As(err, &vouched) {
+		if direct := directName(u, vouched.Certificate); direct != "" {
+			help = "use " + direct
+		} else if len(directHashes(vouched.Certificate)) > 0 {
+			help = "it is of a media server that plex.tv does not list for this account"
+		}
+	}
+	return "the certificate is for another name: " + help
+}
+
+// whyNoTLS explains a handshake that failed.
+func whyNoTLS(e *Error) string {
+	if !errors.As(e.cause, new(*tls.CertificateVerificationError)) && !strings.Contains(e.cause.text, "x509: ") {
+		return "no secure connection comes about: " + e.cause.words()
+	}
+	return "the certificate cannot be verified: " + e.cause.words()
+}
+
+// whyNoName explains a name that does not resolve.
+func whyNoName(u *url.URL) string {
+	switch ip := encodedIP(u.Hostname()); {
+	case private(ip):
+		return "the resolver withholds this name of a private address (DNS rebinding protection): allow plex.direct in the router or resolver"
+	case ip.IsValid():
+		return "the name does not resolve here: check this machine's DNS, or allow plex.direct in the router or resolver"
+	}
+	return "the name does not resolve here; inside a container only the container network's and public names do"
+}
+
+// whyNoConnection explains a connection that failed or broke.
+func whyNoConnection(u *url.URL, e *Error) string {
+	var op *net.OpError
+	broken := errors.Is(e.cause, io.EOF) || errors.Is(e.cause, io.ErrUnexpectedEOF)
+	switch why := e.cause.words(); {
+	case broken, errors.As(e.cause, &op) && op.Op != "dial":
+		return "the connection is broken off (" + why + "): another program has this port, or the server takes https only"
+	case op == nil:
+		return "no answer that can be read: " + why
+	case isLoopback(u.Hostname()):
+		return "nothing listens there; inside a container this is the container itself, use the host's address or name"
+	case strings.Contains(why, "refused"):
+		return "nothing listens there: " + why
+	default:
+		return "it cannot be reached from here: " + why
+	}
 }
 
 // words are what the system or a library says of a cause, without the calls and

@@ -165,95 +165,96 @@ func (d *dialer) dialDirect(ctx context.Context, network, addr string) (net.Conn
 	dial := d.allowed(d.dial)
 	host, port, err := net.SplitHostPort(addr)
 	ip := encodedIP(host)
-	if err != nil || !ip.IsValid() || d.inClear && !private(ip) || d.isProxy(addr) {
+	byIP := ip.IsValid() && (!d.inClear || private(ip))
+	if err != nil || !byIP || d.isProxy(addr) {
 		return dial(ctx, network, addr)
 	}
-	race := newRace(ctx, network, dial)
-	defer race.end()
-	race.start(addr, false)
-	late := time.NewTimer(nameLimit)
-	defer late.Stop()
-	byIP := net.JoinHostPort(ip.String(), port)
-	var nameErr error
-	var elsewhere net.Conn // where the name leads
-	for race.running > 0 {
-		var r dialOutcome
-		select {
-		case <-late.C:
-			race.start(byIP, true)
-			continue
-		case r = <-race.results:
-			race.running--
-		}
-		misled := false
-		switch {
-		case r.err == nil && r.leadsTo(ip):
-			if r.byIP && (nameErr != nil || elsewhere != nil) {
-				d.hide(host)
-			}
-			closeConn(elsewhere)
-			return r.conn, nil
-		case r.err == nil && r.byIP && elsewhere == nil: // where this dialer leads cannot be seen
-			if nameErr != nil {
-				d.hide(host)
-			}
-			return r.conn, nil
-		case r.byIP:
-			closeConn(r.conn)
-		case r.err == nil:
-			elsewhere, misled = r.conn, true
-		default:
-			nameErr, misled = r.err, dialledElsewhere(r.err, ip)
-		}
-		if misled {
-			race.start(byIP, true)
-		}
+	ctx, stop := context.WithCancel(ctx)
+	r := &race{ip: ip, byIP: net.JoinHostPort(ip.String(), port), results: make(chan dialOutcome, 2)}
+	r.start = func(addr string) {
+		r.running++
+		go func() {
+			conn, err := dial(ctx, network, addr)
+			r.results <- dialOutcome{conn, err, addr == r.byIP}
+		}()
 	}
-	if elsewhere != nil { // its certificate tells
-		return elsewhere, nil
+	defer r.end(stop)
+	conn, err := r.run(addr)
+	if r.misled && r.wonByIP {
+		d.hide(host)
 	}
-	return nil, nameErr
+	return conn, err
 }
 
-// race dials a name and the address in it, each once.
+// race dials a name and, where the name does not lead there soon, the address in
+// it.
 type race struct {
-	ctx     context.Context
-	stop    context.CancelFunc
-	network string
-	dial    dialFunc
+	ip      netip.Addr
+	byIP    string // ip with its port, to be dialled
+	start   func(addr string)
 	results chan dialOutcome
 	running int
-	started map[string]bool
+
+	late      bool     // byIP was started
+	nameErr   error    // why the name cannot be dialled
+	elsewhere net.Conn // where the name leads
+	misled    bool     // the name leads nowhere or elsewhere
+	wonByIP   bool
 }
 
-// dialOutcome is how one of the two ended.
-type dialOutcome struct {
-	conn net.Conn
-	err  error
-	byIP bool
-}
-
-func newRace(ctx context.Context, network string, dial dialFunc) *race {
-	ctx, stop := context.WithCancel(ctx)
-	return &race{ctx: ctx, stop: stop, network: network, dial: dial, results: make(chan dialOutcome, 2), started: map[string]bool{}}
-}
-
-// start dials addr, unless it was dialled before.
-func (r *race) start(addr string, byIP bool) {
-	if r.started[addr] {
-		return
+// run returns the connection to use.
+func (r *race) run(name string) (net.Conn, error) {
+	r.start(name)
+	late := time.NewTimer(nameLimit)
+	defer late.Stop()
+	for r.running > 0 {
+		select {
+		case <-late.C:
+			r.startByIP()
+		case got := <-r.results:
+			r.running--
+			if conn := r.take(got); conn != nil {
+				return conn, nil
+			}
+		}
 	}
-	r.started[addr] = true
-	r.running++
-	go func() {
-		conn, err := r.dial(r.ctx, r.network, addr)
-		r.results <- dialOutcome{conn, err, byIP}
-	}()
+	if r.elsewhere != nil { // its certificate tells
+		return r.elsewhere, nil
+	}
+	return nil, r.nameErr
+}
+
+func (r *race) startByIP() {
+	if !r.late {
+		r.late = true
+		r.start(r.byIP)
+	}
+}
+
+// take returns the connection to use, nil if it is not decided yet.
+func (r *race) take(got dialOutcome) net.Conn {
+	switch {
+	case got.err == nil && (got.leadsTo(r.ip) || got.byIP && r.elsewhere == nil): // or where this dialer leads cannot be seen
+		closeConn(r.elsewhere)
+		r.wonByIP = got.byIP
+		return got.conn
+	case got.byIP:
+		closeConn(got.conn)
+	case got.err == nil:
+		r.elsewhere, r.misled = got.conn, true
+		r.startByIP()
+	default:
+		r.nameErr = got.err
+		if r.misled = dialledElsewhere(got.err, r.ip); r.misled {
+			r.startByIP()
+		}
+	}
+	return nil
 }
 
 // end gives up what still runs, and closes what comes of it.
-func (r *race) end() {
-	r.stop()
+func (r *race) end(stop context.CancelFunc) {
+	stop()
 	if r.running == 0 {
 		return
 	}
@@ -262,6 +263,13 @@ func (r *race) end() {
 			closeConn((<-r.results).conn)
 		}
 	}()
+}
+
+// dialOutcome is how one of the two ended.
+type dialOutcome struct {
+	conn net.Conn
+	err  error
+	byIP bool
 }
 
 // leadsTo reports whether a connection is to ip, as far as can be seen.

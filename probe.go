@@ -1,14 +1,9 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
-	"crypto/tls"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -59,10 +54,10 @@ type ProbedAddress struct {
 // All addresses are tried at once, for four seconds at most, by a request that
 // carries neither token nor identity. Once the best has answered, the others have
 // a second to show what is wrong with them. plex.tv has four seconds to list the
-// addresses; without it the saved one is tried alone. The server that answers must be the
-// saved one, if one is saved. At a typed name a media server's own plex.direct
-// certificate will do, if plex.tv lists it for the server that answers. At the saved address, and there alone, the saved
-// token is tried as well.
+// addresses; without it the saved one is tried alone. The server that answers must
+// be the saved one, if one is saved. At a typed name a media server's own
+// plex.direct certificate will do, if plex.tv lists it for the server that answers.
+// At the saved address, and there alone, the saved token is tried as well.
 //
 // To a login with a device key plex.tv gives only its own JWT for a server that
 // the account owns, and few servers, if any, take that. The Probe of such a
@@ -95,32 +90,13 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	run.patient = true
 	defer run.close()
 	expected := func(id string) bool { return saved.machineID == "" || id == saved.machineID }
-	vouch(t.candidates, t.owners(saved))
-	found := run.probe(ctx, t.candidates, expected)
-	if serverURL != "" && bestOf(found) == nil && slices.ContainsFunc(found, ProbedAddress.showsDirectName) {
-		// plex.tv knows whose certificate that is.
-		if t.servers, err = p.serversWithin(ctx, probeLimit); err == nil {
-			vouch(t.candidates, t.owners(saved))
-			found = run.probe(ctx, t.candidates, expected)
-		}
-	}
+	found := run.probeTarget(ctx, &t, saved, expected)
 	if err := ctx.Err(); err != nil {
 		return ProbeResult{Addresses: found}, fmt.Errorf("plexauth: probe server: %w", err)
 	}
-	r := ProbeResult{Addresses: found}
-	best := bestOf(found)
+	r, best := resultOf(found, expected)
 	if best == nil {
-		for _, a := range found {
-			if a.MachineID != "" && !expected(a.MachineID) {
-				r.MachineID, r.Version = a.MachineID, a.version
-				break
-			}
-		}
 		return r, saved.unreachable(found)
-	}
-	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.version, best.Local, best.Relay
-	if slices.ContainsFunc(found, func(a ProbedAddress) bool { return a.OK && !a.Relay }) {
-		r.Relay = false // it was typed
 	}
 	if saved.token.IsZero() && !t.onlyJWT || !sameServer(best.URL, saved.url) || saved.machineID != best.MachineID {
 		return r, nil
@@ -132,6 +108,43 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	}
 	r.TokenAccepted = err == nil
 	return r, err
+}
+
+// resultOf sums up what was found. best is nil where the expected server does not
+// answer.
+func resultOf(found []ProbedAddress, expected func(machineID string) bool) (r ProbeResult, best *ProbedAddress) {
+	r.Addresses = found
+	if best = bestOf(found); best == nil {
+		for _, a := range found {
+			if a.MachineID != "" && !expected(a.MachineID) {
+				r.MachineID, r.Version = a.MachineID, a.version
+				break
+			}
+		}
+		return r, nil
+	}
+	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.version, best.Local, best.Relay
+	if slices.ContainsFunc(found, func(a ProbedAddress) bool { return a.OK && !a.Relay }) {
+		r.Relay = false // it was typed
+	}
+	return r, best
+}
+
+// probeTarget probes what a Probe is to try. Where a media server's certificate
+// stands at a typed name, plex.tv is asked whose it is.
+func (r *probeRun) probeTarget(ctx context.Context, t *probeTarget, saved savedServer, expected func(machineID string) bool) []ProbedAddress {
+	vouch(t.candidates, t.owners(saved))
+	found := r.probe(ctx, t.candidates, expected)
+	if t.servers != nil || bestOf(found) != nil || !slices.ContainsFunc(found, ProbedAddress.showsDirectName) {
+		return found
+	}
+	servers, err := r.p.serversWithin(ctx, probeLimit)
+	if err != nil {
+		return found
+	}
+	t.servers = servers
+	vouch(t.candidates, t.owners(saved))
+	return r.probe(ctx, t.candidates, expected)
 }
 
 // probeTarget is what a Probe tries.
@@ -215,227 +228,4 @@ func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *ProbedAddr
 		}))
 	}
 	return err
-}
-
-// probeRun is one round of probing. All its connections end with it.
-type probeRun struct {
-	p       *PlexAuth
-	routes  *serverRoutes
-	patient bool // a person wants to see what became of the lesser addresses, too
-}
-
-func (p *PlexAuth) newProbe() *probeRun {
-	return &probeRun{p: p, routes: &serverRoutes{base: p.client.transport()}}
-}
-
-func (r *probeRun) close() { r.routes.close() }
-
-// errEnough ends the wait for other addresses.
-var errEnough = errors.New("another address answers")
-
-// probe tries all candidates at once and returns what happened, in their
-// order. It ends when the best that can still answer has, or a short grace
-// after a lesser one has; a patient run waits out the grace in any case.
-func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(machineID string) bool) []ProbedAddress {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	found := make([]ProbedAddress, len(all))
-	done := make(chan int, len(all))
-	waiting := map[int]bool{}
-	for i, c := range all {
-		found[i] = ProbedAddress{URL: c.url, Local: c.local, Relay: c.relay, Finding: c.skip, class: c.class, insecure: c.insecure, direct: c.direct}
-		if c.skip != "" {
-			continue
-		}
-		waiting[i] = true
-		go func() {
-			r.knock(ctx, &found[i], expected, c.entered)
-			done <- i
-		}()
-	}
-	best, grace := -1, (<-chan time.Time)(nil)
-	// choose finds the best that has answered so far. An address over plain http
-	// that is made of one over https does not count where that has a bad
-	// certificate: it would only hide it.
-	choose := func() (best int) {
-		best = -1
-		for i := range all {
-			if waiting[i] || !found[i].OK {
-				continue
-			}
-			j := slices.IndexFunc(all, func(c candidate) bool { return c.url == all[i].https })
-			if j >= 0 && !waiting[j] && errors.As(found[j].Err, new(*tls.CertificateVerificationError)) {
-				found[i].refuse("answers, but its https has a bad certificate, which plain http would only hide")
-				continue
-			}
-			if best < 0 || found[i].class < found[best].class {
-				best = i
-			}
-		}
-		return best
-	}
-	enough := func() bool {
-		if best < 0 || r.patient {
-			return false
-		}
-		for i := range waiting {
-			if all[i].class < found[best].class {
-				return false
-			}
-		}
-		return true
-	}
-	for stopped := false; len(waiting) > 0; {
-		select {
-		case i := <-done:
-			delete(waiting, i)
-			if stopped {
-				break
-			}
-			before := best
-			switch best = choose(); {
-			case best < 0:
-				grace = nil
-			case best != before && (grace == nil || !all[best].relay):
-				t := time.NewTimer(graceFor(all[best]))
-				defer t.Stop()
-				grace = t.C
-			}
-		case <-grace:
-			grace, stopped = nil, true
-			cancel(errEnough)
-		}
-		if !stopped && enough() {
-			grace, stopped = nil, true
-			cancel(errEnough)
-		}
-	}
-	choose() // what came in at the last moment, too
-	return found
-}
-
-func graceFor(c candidate) time.Duration {
-	if c.relay {
-		return graceRelay
-	}
-	return graceDirect
-}
-
-// knock asks one address, which a person has entered or not, who is there.
-func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(string) bool, entered bool) {
-	began := time.Now()
-	q := &call{
-		op: "probe server", method: http.MethodGet, url: a.URL + "/identity", once: true, limit: probeLimit, most: maxIdentity,
-		server: r.routes, insecure: a.insecure, direct: a.direct,
-		decode: func(body []byte) (err error) {
-			a.MachineID, a.version, err = decodeIdentity(body)
-			return err
-		},
-	}
-	err := r.p.client.do(ctx, q)
-	a.tried, a.Took = true, time.Since(began)
-	u, _ := url.Parse(a.URL)
-	if err == nil && a.direct != nil && !a.insecure && u.Scheme == "https" {
-		a.noteCertificate(u.Hostname(), q.tls)
-	}
-	switch {
-	case err == nil && a.hash != "" && !slices.Contains(a.direct[a.hash], a.MachineID):
-		a.refuse("another media server answers here: the certificate is not its own")
-	case err == nil && expected(a.MachineID):
-		a.OK = true
-		a.Finding = "answers"
-		if r.routes.hides(u) {
-			a.Finding = "answers, though the resolver withholds its name (DNS rebinding protection): other programs need plex.direct to be allowed in the router or resolver"
-		}
-	case err == nil:
-		a.refuse("another media server answers here")
-	case context.Cause(ctx) == errEnough:
-		a.Finding = "not waited for, since another address answers"
-	case ctx.Err() != nil:
-		a.Finding = "not waited for"
-	default:
-		a.Err = err
-		a.Finding = whyNot(u, err, entered)
-	}
-}
-
-// noteCertificate notes whose plex.direct certificate was accepted for another name.
-// From here on no other server's is.
-func (a *ProbedAddress) noteCertificate(host string, state *tls.ConnectionState) {
-	a.hash = a.direct.acceptedHash(host, state)
-	if a.hash == "" {
-		a.direct = nil
-		return
-	}
-	a.direct = directOwners{a.hash: a.direct[a.hash]}
-	a.class += plusOther
-}
-
-// showsDirectName reports whether the certificate at the address is a media
-// server's, by its plex.direct name, and the address has another name. One that is
-// an IP address has a plex.direct name of its own, which the finding tells.
-func (a ProbedAddress) showsDirectName() bool {
-	var name errVouchedName
-	u, err := url.Parse(a.URL)
-	return err == nil && errors.As(a.Err, &name) && len(directHashes(name.Certificate)) > 0 && !writtenIP(u.Hostname()).IsValid()
-}
-
-// refuse notes why an address is not used though a media server answers there.
-func (a *ProbedAddress) refuse(why string) {
-	a.OK, a.Finding = false, why
-	a.Err = &Error{Op: "probe server", where: "the server", StatusCode: http.StatusOK, is: ErrUnavailable, Message: why}
-}
-
-// decodeIdentity reads /identity, in JSON or in the XML that some servers
-// answer whatever was asked for.
-func decodeIdentity(body []byte) (machineID, version string, err error) {
-	if b := bytes.TrimSpace(body); len(b) > 0 && b[0] == '<' {
-		var x struct {
-			XMLName   xml.Name
-			MachineID string `xml:"machineIdentifier,attr"`
-			Version   string `xml:"version,attr"`
-		}
-		if xml.Unmarshal(b, &x) == nil && x.XMLName.Local == "MediaContainer" {
-			machineID, version = x.MachineID, x.Version
-		}
-	} else {
-		var j struct {
-			MediaContainer struct {
-				MachineID laxText `json:"machineIdentifier"`
-				Version   laxText `json:"version"`
-			}
-		}
-		if err := unmarshal(body, &j); err != nil {
-			return "", "", err
-		}
-		machineID, version = string(j.MediaContainer.MachineID), string(j.MediaContainer.Version)
-	}
-	if machineID == "" {
-		return "", "", errors.New("what answers is no Plex media server")
-	}
-	return machineID, version, nil
-}
-
-// try asks the server at an address for something that needs a token, and tells
-// who it is: a proxy's page is no sign that the token was taken.
-func (r *probeRun) try(ctx context.Context, at *ProbedAddress, t Token, clientID string) error {
-	return r.p.client.do(ctx, &call{
-		op: "try the server token", method: http.MethodGet, url: at.URL + "/", once: true, limit: probeLimit, most: maxIdentity,
-		server: r.routes, insecure: at.insecure, direct: at.direct, token: t, clientID: clientID,
-		decode: func(body []byte) error {
-			_, _, err := decodeIdentity(body)
-			return err
-		},
-	})
-}
-
-// bestOf returns the address to use, nil where none will do.
-func bestOf(addresses []ProbedAddress) *ProbedAddress {
-	var best *ProbedAddress
-	for i := range addresses {
-		if a := &addresses[i]; a.OK && (best == nil || a.class < best.class) {
-			best = a
-		}
-	}
-	return best
 }

@@ -51,6 +51,9 @@ func (s serverState) finding(status int, words string) string {
 	case serverBehindProxy:
 		return fmt.Sprintf("a proxy answers, but the server behind it does not (status %d): check that the server runs and where the proxy leads", status)
 	}
+	if status < 400 {
+		return fmt.Sprintf("it redirects elsewhere (%d): enter the address that it leads to", status)
+	}
 	return fmt.Sprintf("what answers is no Plex media server (status %d)", status)
 }
 
