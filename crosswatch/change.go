@@ -211,13 +211,3 @@ const (
 func tokenOf(path []string) []string {
 	return append(slices.Clone(path[:len(path)-1]), accountToken)
 }
-
-// tokenUnder is the path of the token that is made under the identifier at path, nil
-// where that is something else. The two belong together: an Update that changes the
-// token is one of the identifier, too.
-func tokenUnder(path []string) []string {
-	if path[len(path)-1] != clientID {
-		return nil
-	}
-	return tokenOf(path)
-}

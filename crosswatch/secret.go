@@ -225,27 +225,9 @@ func (v *vault) walk(raw json.RawMessage, change func(path []string, text string
 // walkTexts calls change with every text below the place root, names of members
 // aside, and returns the document with what change made of it.
 func walkTexts(raw json.RawMessage, root []string, change func(path []string, text string) (string, error)) (json.RawMessage, error) {
-	corrupt := func(err error) error {
-		return fmt.Errorf("%w: %w: %s: %w", plexauth.ErrStore, plexauth.ErrCorruptConfig, strings.Join(root, "."), err)
-	}
-	type level struct {
-		list  bool
-		index int  // of the element to come
-		key   bool // a key comes next
-	}
 	var out []byte
 	copied := 0
-	path := slices.Clone(root)
-	var levels []level
-	ended := func() { // a value has ended
-		if len(levels) == 0 {
-			return
-		}
-		path = path[:len(path)-1]
-		l := &levels[len(levels)-1]
-		l.index++
-		l.key = !l.list
-	}
+	at := position{path: slices.Clone(root)}
 	dec := json.NewDecoder(bytes.NewReader(raw))
 	dec.UseNumber()
 	for {
@@ -255,44 +237,80 @@ func walkTexts(raw json.RawMessage, root []string, change func(path []string, te
 			break
 		}
 		if err != nil {
-			return nil, corrupt(errors.New("not valid JSON"))
+			return nil, fmt.Errorf("%w: %w: %s: not valid JSON", plexauth.ErrStore, plexauth.ErrCorruptConfig, strings.Join(root, "."))
 		}
-		if d, ok := token.(json.Delim); ok && (d == '}' || d == ']') {
-			levels = levels[:len(levels)-1]
-			ended()
+		if at.enter(token) {
 			continue
 		}
-		if n := len(levels); n > 0 {
-			switch l := &levels[n-1]; {
-			case l.key:
-				path = append(path, token.(string))
-				l.key = false
-				continue
-			case l.list:
-				path = append(path, strconv.Itoa(l.index))
-			}
+		text := token.(string)
+		value, err := change(at.path, text)
+		if err != nil {
+			return nil, err
 		}
-		switch t := token.(type) {
-		case json.Delim:
-			levels = append(levels, level{list: t == '[', key: t == '{'})
-			continue
-		case string:
-			value, err := change(path, t)
-			if err != nil {
-				return nil, err
-			}
-			if value != t {
-				start := before + bytes.IndexByte(raw[before:], '"')
-				out = append(append(out, raw[copied:start]...), ordered.String(value)...)
-				copied = int(dec.InputOffset())
-			}
+		if value != text {
+			start := before + bytes.IndexByte(raw[before:], '"')
+			out = append(append(out, raw[copied:start]...), ordered.String(value)...)
+			copied = int(dec.InputOffset())
 		}
-		ended()
+		at.leave()
 	}
 	if copied == 0 {
 		return raw, nil
 	}
 	return append(out, raw[copied:]...), nil
+}
+
+// position is where a decoder is in a document.
+type position struct {
+	path   []string // of the value
+	levels []level
+}
+
+// level is an object or a list that is open.
+type level struct {
+	list  bool
+	index int  // of the element to come
+	key   bool // a key comes next
+}
+
+// enter goes on by a token. It reports true but for a text, whose end is leave.
+func (p *position) enter(token json.Token) bool {
+	d, delim := token.(json.Delim)
+	if delim && (d == '}' || d == ']') {
+		p.levels = p.levels[:len(p.levels)-1]
+		p.leave()
+		return true
+	}
+	if n := len(p.levels); n > 0 {
+		switch l := &p.levels[n-1]; {
+		case l.key:
+			p.path = append(p.path, token.(string))
+			l.key = false
+			return true
+		case l.list:
+			p.path = append(p.path, strconv.Itoa(l.index))
+		}
+	}
+	if delim {
+		p.levels = append(p.levels, level{list: d == '[', key: d == '{'})
+		return true
+	}
+	if _, text := token.(string); !text {
+		p.leave()
+		return true
+	}
+	return false
+}
+
+// leave ends a value.
+func (p *position) leave() {
+	if len(p.levels) == 0 {
+		return
+	}
+	p.path = p.path[:len(p.path)-1]
+	l := &p.levels[len(p.levels)-1]
+	l.index++
+	l.key = !l.list
 }
 
 // sensitiveNames are the leaves that CrossWatch encrypts wherever they stand.

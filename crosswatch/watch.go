@@ -76,7 +76,6 @@ func (w *watch) of(namespace string) []*change {
 // be recorded in another order than they were written in.
 func (w *watch) expect(u written) {
 	now := time.Now()
-	old, next := units(u.before), units(u.after)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	known, all := u.found.knownTo(w.made)
@@ -85,6 +84,38 @@ func (w *watch) expect(u written) {
 			w.made = latest(append(w.made, name))
 		}
 	}
+	w.recordRepairs(u, now)
+	if w.closed {
+		return
+	}
+	old, next := units(u.before), units(u.after)
+	for key, unit := range union(old, next) {
+		if !changed(unit.path, old, next) {
+			continue
+		}
+		c := w.changes()[id(u.namespace, unit.path)]
+		if c == nil {
+			c = &change{namespace: u.namespace, path: unit.path}
+			w.changes()[id(u.namespace, unit.path)] = c
+		}
+		c.follow(u, old[key].value, known, all)
+		if u.turn > c.turn {
+			c.turn, c.value, c.names = u.turn, next[key].value, u.made[:1:1]
+			c.at, _ = nameOf(u.made[0])
+		}
+		c.since = now
+		c.lookSoon(now)
+	}
+	if len(w.changes()) > 0 && !w.running {
+		w.running = true
+		w.done.Go(w.run)
+	}
+	w.wakeUp()
+}
+
+// recordRepairs records what an Update made of the changes from before it. w.mu must
+// be held.
+func (w *watch) recordRepairs(u written, now time.Time) {
 	found := units(u.plain)
 	for _, r := range u.repaired {
 		if c := w.changes()[id(u.namespace, r.path)]; c != nil {
@@ -99,35 +130,16 @@ func (w *watch) expect(u written) {
 			c.lookSoon(now)
 		}
 	}
-	if w.closed {
-		return
-	}
-	for key, unit := range union(old, next) {
-		from, to := old[key].value, next[key].value
-		token := tokenUnder(unit.path)
-		if equal(from, to) && (token == nil || equal(old[place(token)].value, next[place(token)].value)) {
-			continue
-		}
-		c := w.changes()[id(u.namespace, unit.path)]
-		if c == nil {
-			c = &change{namespace: u.namespace, path: unit.path}
-			w.changes()[id(u.namespace, unit.path)] = c
-		}
-		c.follow(u, from, known, all)
-		if u.turn > c.turn {
-			c.turn, c.value, c.names = u.turn, to, u.made[:1:1]
-			c.at, _ = nameOf(u.made[0])
-		}
-		c.since = now
-		c.lookSoon(now)
-	}
-	if len(w.changes()) > 0 && !w.running {
-		w.running = true
-		w.done.Go(w.run)
-	}
-	w.wakeUp()
 }
 
+// changed reports whether the member at path is another one now. An Update that
+// changes a token is one of its client identifier, too: they belong together.
+func changed(path []string, old, next map[string]unit) bool {
+	differ := func(path []string) bool { return !equal(old[place(path)].value, next[place(path)].value) }
+	return differ(path) || path[len(path)-1] == clientID && differ(tokenOf(path))
+}
+
+// wakeUp has run look when the next look is due now.
 func (w *watch) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:

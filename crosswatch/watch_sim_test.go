@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -218,5 +219,63 @@ func TestDefaultsOverAFirstLogin(t *testing.T) {
 		assert.Equal(t, []any{"c", "TEST_a", "alice", true, map[string]any{"account_id": 7.0}},
 			[]any{now["client_id"], now["account_token"], now["username"], now["verify_ssl"], now["_cloud"]})
 		assert.Contains(t, file(t, dir), `"trakt"`)
+	})
+}
+
+// G16: a change is looked at soon also while an older one waits for a late look.
+func TestNewChangeBesideAnOldOne(t *testing.T) {
+	dir := inMemory(t, `{"plex":{"client_id":"c","account_token":"","username":"","_plexauth_revision":"386d0000-a1b2"}}`)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		edits(t, s, "username", "alice")
+		time.Sleep(40 * time.Second)
+		theirs := &running{dir: dir}
+		old := theirs.read(t)
+		edits(t, s, "account_token", "TEST_a")
+		time.Sleep(500 * time.Millisecond)
+		theirs.write(t, old)
+		time.Sleep(2 * time.Second)
+		assert.Contains(t, file(t, dir), "enc:v1:")
+	})
+}
+
+// G22: a login that was put into an old copy stays: CrossWatch's own, for one.
+func TestLoginInAnOldCopy(t *testing.T) {
+	dir := inMemory(t, `{"plex":{"client_id":"c","account_token":"","_plexauth_revision":"386d0000-a1b2"}}`)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		theirs := &running{dir: dir}
+		old := theirs.read(t)
+		edits(t, s, "username", "alice")
+		edits(t, s, "account_token", "TEST_ours")
+		old["plex"].(map[string]any)["account_token"] = "TEST_theirs"
+		theirs.write(t, old)
+		time.Sleep(2 * time.Minute)
+		assert.Contains(t, load(t, s), "TEST_theirs")
+	})
+}
+
+// G22: where there was no client identifier before, a reset looks like an old copy,
+// but only for three minutes, however often one comes.
+func TestResetThatLooksLikeAnOldCopy(t *testing.T) {
+	dir := inMemory(t, `{"plex":{"account_token":"","client_id":""}}`)
+	synctest.Test(t, func(t *testing.T) {
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		set(t, s, `{"account_token":"TEST_a","client_id":"c"}`)
+		theirs := &running{dir: dir}
+		for began := time.Now(); time.Since(began) < 5*time.Minute; {
+			written := time.Since(began)
+			config := map[string]any{}
+			resetDefault(config)
+			theirs.write(t, map[string]any{"plex": config})
+			time.Sleep(10 * time.Second)
+			assert.Equal(t, written < 3*time.Minute, strings.Contains(file(t, dir), "enc:v1:"), "%v", written)
+		}
 	})
 }

@@ -111,6 +111,11 @@ func (f *fakeDB) run(ctx context.Context, query string, args []driver.NamedValue
 	if err := ctx.Err(); err != nil {
 		return nil, 0, err
 	}
+	return f.statement(op, query, args)
+}
+
+// statement does what a statement says.
+func (f *fakeDB) statement(op, query string, args []driver.NamedValue) (rows *fakeRows, affected int64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.queries = append(f.queries, query)
