@@ -121,7 +121,7 @@ func findOrMakeKey(dir string) (*masterKey, error) {
 const keyWriting = 10 * time.Second
 
 // abandoned reports whether the empty key file at path is what a killed process
-// has left: nobody is filling it, and it is no link to a file elsewhere.
+// has left: no process is filling it, and it is no link to a file elsewhere.
 func abandoned(path string) bool {
 	info, err := os.Lstat(path)
 	return err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > keyWriting

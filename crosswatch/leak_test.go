@@ -26,7 +26,7 @@ func TestNothingLeaks(t *testing.T) {
 		auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: s, HTTPClient: c.Client(plex.Client())})
 		require.NoError(t, err)
 		for range 2 {
-			_, err = auth.Login(t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error {
+			_, err = auth.Login(t.Context(), plexauth.PinOptions{SwitchAccount: true}, func(pin *plexauth.Pin) error {
 				c.Learn([]byte(load(t, s)))
 				return plex.Approve(pin.Code, alice)
 			})

@@ -16,8 +16,8 @@ import (
 
 // revisionKey is where a namespace names its latest Updates. A copy that
 // CrossWatch has read before an Update does not name it, and so gives itself
-// away, also where other Updates were made upon it; a change that somebody made
-// to what is there names it still. Callers of a Store do not see it.
+// away, also where other Updates were made upon it. A change that a person made
+// to what is there still names it. Callers of a Store do not see it.
 const revisionKey = "_plexauth_revision"
 
 // A revision is the names of the latest Updates that a document has been through,

@@ -239,7 +239,7 @@ func (w *watch) looked(list []*change, repaired bool) {
 
 // overwritten returns the changes that an old copy has overwritten in a document,
 // which was found with this revision. judged is the latest turn of all changes that
-// were compared. A change that somebody else has replaced since is given up.
+// were compared. A change that has been replaced on purpose since is given up.
 func (w *watch) overwritten(namespace string, raw json.RawMessage, found revision) (list []change, judged int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

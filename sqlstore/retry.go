@@ -34,8 +34,8 @@ type final struct{ error }
 
 // failure is an error of the database. Its text says no more than is known to
 // be safe: drivers quote parameters, and a parameter is the document. Is and As
-// reach the cause; Unwrap does not, so that nobody prints it by walking the
-// chain. It is a function, so that nobody dumps it.
+// reach the cause; Unwrap does not, so that walking the chain does not
+// print it. It is a function, so that no dump shows it.
 type failure struct {
 	op    string
 	cause func() error
@@ -127,7 +127,7 @@ type class int
 
 const (
 	broken  class = iota // the database or the way to it: a few more attempts
-	busy                 // somebody else was faster or holds a lock: patience
+	busy                 // another writer was faster or holds a lock: patience
 	forGood              // nothing that time would change
 )
 

@@ -51,7 +51,7 @@ var cases = []storeCase{
 	{"current", "current is as from Load", checkCurrent},
 	{"delete", "an edit that returns nil removes the namespace", checkDelete},
 	{"empty object", "{} is kept, and differs from a namespace that is absent", checkEmptyObject},
-	{"order", "the order of the keys stays, and keys nobody knows", checkOrder},
+	{"order", "the order of the keys stays, and that of unknown keys", checkOrder},
 	{"spelling", "numbers and texts stay as they are spelled", checkSpelling},
 	{"odd documents", "an object may hold whatever JSON can", checkOddDocuments},
 	{"large documents", "an object of 128 KiB fits", checkLarge},
