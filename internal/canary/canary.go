@@ -1,6 +1,6 @@
-// Package canary finds the secrets of a test wherever they turn up, in whatever
-// spelling, and prints values in all ways that are in use. The tests of every
-// package that holds secrets use it.
+// Package canary checks that no secret leaks from a test. It finds secrets in
+// any output and any encoding, and prints values in every usual way. The tests
+// of every package that holds secrets use it.
 package canary
 
 import (
@@ -25,11 +25,11 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// Set is the secrets of a test. It is safe for concurrent use.
+// Set holds the secrets of a test. It is safe for concurrent use.
 type Set struct {
 	mu    sync.Mutex
-	names map[string]string // by secret
-	codes map[string]bool   // of PINs: for people, but not for logs
+	names map[string]string // secret to name
+	codes map[string]bool   // PIN codes: people may see them, logs may not
 }
 
 // New returns an empty Set.
@@ -37,8 +37,8 @@ func New() *Set {
 	return &Set{names: map[string]string{}, codes: map[string]bool{}}
 }
 
-// Add adds a secret of eight bytes or more under a name, the first one if it
-// is given several.
+// Add adds a secret under name. The secret must have at least eight bytes. A
+// secret that is added twice keeps its first name.
 func (c *Set) Add(name, secret string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -54,14 +54,15 @@ func (c *Set) Names() map[string]string {
 	return maps.Clone(c.names)
 }
 
-// Codes returns the codes of PINs.
+// Codes returns the PIN codes in the set, sorted.
 func (c *Set) Codes() []string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return slices.Sorted(maps.Keys(c.codes))
 }
 
-// Learn takes the secrets out of a stored namespace, and out of its profiles.
+// Learn adds the secrets of a stored namespace and of all its profiles. It
+// ignores a document that is not JSON.
 func (c *Set) Learn(doc []byte) {
 	var block struct {
 		AccountToken string `json:"account_token"`
@@ -96,8 +97,8 @@ func (c *Set) Learn(doc []byte) {
 	}
 }
 
-// Client returns next as a client into which no dump walks. It adds the tokens
-// and the ids of PINs that it sends.
+// Client wraps next and adds every token and PIN id that it sends to the set.
+// A dump of the client by reflection stops at the wrapper and shows no secret.
 func (c *Set) Client(next *http.Client) *http.Client {
 	return &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
 		c.Add("sent token", r.Header.Get("X-Plex-Token"))
@@ -112,7 +113,7 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// spellings are the ways in which a secret may show.
+// spellings returns the encodings in which secret can appear in a text.
 func spellings(secret string) []string {
 	b := []byte(secret)
 	start := b[:min(len(b), 10)]
@@ -122,11 +123,11 @@ func spellings(secret string) []string {
 		hex.EncodeToString(b), strings.ToUpper(hex.EncodeToString(b)),
 		strings.TrimSuffix(strings.TrimPrefix(goBytes, "[]byte{"), "}"), decimal, strings.ReplaceAll(decimal, " ", ", "),
 	}
-	for i := range max(0, min(len(b), 25)-5) { // a dump has gaps and ends of lines
+	for i := range max(0, min(len(b), 25)-5) { // a hex dump has gaps and line breaks
 		spaced := fmt.Sprintf("% x", b[i:i+5])
 		all = append(all, spaced, strings.ToUpper(spaced))
 	}
-	for shift := range 3 { // base64 of it within something else
+	for shift := range 3 { // base64 of a longer text that contains the secret
 		if len(b) > shift+6 {
 			inner := b[shift : shift+(len(b)-shift)/3*3]
 			all = append(all, base64.StdEncoding.EncodeToString(inner), base64.RawURLEncoding.EncodeToString(inner))
@@ -136,23 +137,24 @@ func spellings(secret string) []string {
 	return slices.Compact(all)
 }
 
-// anySecret matches what plextest makes and what is made for it, known or not.
+// anySecret matches every token that plextest makes and every JWT, whether or
+// not it is in a Set.
 var anySecret = regexp.MustCompile(`FAKE_[a-z]+-[A-Za-z0-9_-]{11,}|eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
 
-// Search looks for all spellings of all secrets at once.
+// Search finds all spellings of all secrets of a Set in one pass.
 type Search struct {
-	needles map[string]map[string]string // by their first eight bytes: spelling to name
+	needles map[string]map[string]string // first eight bytes to spelling to name
 	codes   *regexp.Regexp
 }
 
-// Search returns one for what is in the Set by now.
+// Search returns a Search for the secrets that are now in the set.
 func (c *Set) Search() *Search {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := &Search{needles: map[string]map[string]string{}}
 	for secret, name := range c.names {
 		for _, spelling := range spellings(secret) {
-			start := spelling[:8] // shorter ones are no canaries
+			start := spelling[:8] // Add requires eight bytes
 			if s.needles[start] == nil {
 				s.needles[start] = map[string]string{}
 			}
@@ -165,8 +167,8 @@ func (c *Set) Search() *Search {
 	return s
 }
 
-// In names the secrets that a text shows, and any token of the fake plex.tv.
-// PIN codes count in a log.
+// In returns the name and the surroundings of every secret in text, and of any
+// other token of the fake plex.tv. It reports PIN codes only if isLog is set.
 func (s *Search) In(text string, isLog bool) (found []string) {
 	around := func(name string, from, to int) {
 		found = append(found, name+" in …"+strings.ToValidUTF8(text[max(0, from-100):min(len(text), to+20)], "?")+"…")
@@ -191,9 +193,9 @@ func (s *Search) In(text string, isLog bool) (found []string) {
 	return found
 }
 
-// showsPIN reports whether a value has a Pin in it. Its ID is an exported
-// number: where fmt cannot call its methods, as in an unexported field, and in
-// a dump by reflection, it is seen.
+// showsPIN reports whether v contains a Pin. A Pin's ID is an exported number,
+// so it shows wherever fmt cannot call the Pin's methods: in an unexported
+// field, and in a dump by reflection.
 func showsPIN(v any) bool {
 	switch v := v.(type) {
 	case *plexauth.Pin:
@@ -204,8 +206,8 @@ func showsPIN(v any) bool {
 	return false
 }
 
-// Forms prints a value, alone and inside of other people's structs, in all
-// ways that are in use.
+// Forms prints v in every usual way: with fmt, testify, JSON and slog, both
+// alone and inside other structs.
 func Forms(v any) string {
 	type exported struct{ V any }
 	type hidden struct{ v any }
@@ -219,9 +221,9 @@ func Forms(v any) string {
 			fmt.Fprintf(&b, verb+"\n", v)
 		}
 	}
-	rec := &recorder{} // what a failing test prints
+	rec := &recorder{} // records what a failing test would print
 	if !showsPIN(v) {
-		assert.Equal(rec, []any{v}, []any{nil}) // a diff of dumps by reflection
+		assert.Equal(rec, []any{v}, []any{nil}) // prints a diff of dumps by reflection
 	}
 	if err, ok := v.(error); ok {
 		assert.ErrorIs(rec, err, io.ErrShortBuffer) // prints the whole chain

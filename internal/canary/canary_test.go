@@ -14,7 +14,7 @@ import (
 	"github.com/plexauth/plexauth/internal/canary"
 )
 
-// Every spelling of a secret is recognized, also inside of other text.
+// Every encoding of a secret is recognized, also inside other text.
 func TestCanariesAreRecognized(t *testing.T) {
 	const secret, homePIN = "TEST_canary-0123456789", "HOMEPIN 83951&"
 	c := canary.New()
@@ -31,6 +31,6 @@ func TestCanariesAreRecognized(t *testing.T) {
 	} {
 		assert.NotEmpty(t, c.Search().In("before "+text+" after", false), name)
 	}
-	assert.NotEmpty(t, canary.New().Search().In("a token nobody knew, FAKE_tok-0123456789_", false))
+	assert.NotEmpty(t, canary.New().Search().In("a token that is not in the set, FAKE_tok-0123456789_", false))
 	assert.Empty(t, c.Search().In("nothing to see: TEST_canary-", false))
 }
