@@ -1,5 +1,5 @@
-// Package corpus keeps the fuzz tests honest: one without seeds tries next to
-// nothing in an ordinary test run, and passes.
+// Package corpus checks that a fuzz test has seeds. Without seeds it tests next
+// to nothing in an ordinary test run, and still passes.
 package corpus
 
 import (
@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// Require fails f unless testdata/fuzz has seeds for it. Those that people
-// wrote have names that say what they are.
+// Require fails f if testdata/fuzz has no seeds for it. Seeds written by hand
+// have descriptive file names.
 func Require(f *testing.F) {
 	f.Helper()
 	dir := filepath.Join("testdata", "fuzz", f.Name())
