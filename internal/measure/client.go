@@ -1,7 +1,7 @@
-// Package measure is what the benchmarks here and in internal/integration
-// share: the login that one writes by hand with net/http, which plexauth is
-// compared with, answers without a network, a server for one HTTP/2
-// connection, and the memory of the process.
+// Package measure has the helpers that benchmarks here and in
+// internal/integration share. [Client] is the handwritten login that plexauth
+// is compared with. The rest gives answers without a network, serves HTTP/2,
+// and measures the memory of the process.
 package measure
 
 import (
@@ -15,14 +15,14 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// PlexTV is where both clients send their requests, unless told otherwise.
+// PlexTV is the origin to which both clients send their requests by default.
 const PlexTV = "https://plex.tv"
 
-// ClientID is the client identifier that all clients send.
+// ClientID is the client identifier that all measured clients send.
 const ClientID = "000102030405060708090a0b"
 
-// Options are those of a program that asks for nothing special. It sends the
-// same headers as [Client].
+// Options returns the options of an ordinary program that sends its requests
+// by c. It sends the same headers as [Client].
 func Options(c *http.Client) plexauth.Options {
 	return plexauth.Options{
 		Product: "My App", Version: "1.0", Platform: "linux", Device: "linux", DeviceName: "host",
@@ -30,14 +30,14 @@ func Options(c *http.Client) plexauth.Options {
 	}
 }
 
-// Client is what one writes by hand with net/http, without thinking of weather,
-// limits or a restart: the measure of all the others.
+// Client is a login written by hand with net/http. It ignores network failures,
+// rate limits and restarts, and is the baseline of the comparisons.
 type Client struct {
 	HTTP   *http.Client
 	Origin string
 }
 
-// PIN is every field of the answer, as one writes it down from a sample.
+// PIN has every field of plex.tv's answer about a PIN.
 type PIN struct {
 	ID               int64  `json:"id"`
 	Code             string `json:"code"`
@@ -65,13 +65,13 @@ type PIN struct {
 	NewRegistration *bool   `json:"newRegistration"`
 }
 
-// Path is where plex.tv has the PIN.
+// Path returns the path of p at plex.tv.
 func (p *PIN) Path() string { return "/api/v2/pins/" + strconv.FormatInt(p.ID, 10) }
 
-// UserPath is where plex.tv says whose a token is.
+// UserPath is the path of plex.tv's answer about the owner of a token.
 const UserPath = "/api/v2/user"
 
-// User is what a program wants to know of an account.
+// User has the fields of an account that a program usually needs.
 type User struct {
 	ID       int64  `json:"id"`
 	UUID     string `json:"uuid"`
@@ -80,14 +80,14 @@ type User struct {
 	Email    string `json:"email"`
 }
 
-// Create asks for a PIN.
+// Create creates a PIN.
 func (c *Client) Create(ctx context.Context) (*PIN, error) {
 	var pin PIN
 	err := c.do(ctx, http.MethodPost, "/api/v2/pins", "", &pin)
 	return &pin, err
 }
 
-// Check looks at the PIN once. An empty token says that it is pending.
+// Check polls pin once. The token is empty while the PIN is pending.
 func (c *Client) Check(ctx context.Context, pin *PIN) (token string, err error) {
 	var now PIN
 	if err := c.do(ctx, http.MethodGet, pin.Path(), "", &now); err != nil || now.AuthToken == nil {
@@ -96,7 +96,7 @@ func (c *Client) Check(ctx context.Context, pin *PIN) (token string, err error) 
 	return *now.AuthToken, nil
 }
 
-// User asks whose token this is.
+// User returns the account that token belongs to.
 func (c *Client) User(ctx context.Context, token string) (*User, error) {
 	var u User
 	err := c.do(ctx, http.MethodGet, UserPath, token, &u)
@@ -123,7 +123,7 @@ func (c *Client) do(ctx context.Context, method, path, token string, v any) erro
 	return json.Unmarshal(body, v)
 }
 
-// Request is one with all headers; token may be empty.
+// Request returns a request with all headers. The token may be empty.
 func (c *Client) Request(ctx context.Context, method, path, token string) (*http.Request, error) {
 	req, err := http.NewRequestWithContext(ctx, method, c.Origin+path, nil)
 	if err != nil {
@@ -133,7 +133,7 @@ func (c *Client) Request(ctx context.Context, method, path, token string) (*http
 	return req, nil
 }
 
-// SetHeaders puts identity and token, if there is one, on a request.
+// SetHeaders sets the identity headers of req, and its token if it is not empty.
 func SetHeaders(req *http.Request, token string) {
 	req.Header.Set("Accept", "application/json")
 	req.Header.Set("X-Plex-Product", "My App")

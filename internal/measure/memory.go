@@ -8,24 +8,24 @@ import (
 	"strings"
 )
 
-// Memory is that of the process after a collection.
+// Memory returns the memory statistics of the process after a collection.
 func Memory() *runtime.MemStats {
 	runtime.GC()
-	runtime.GC() // what the first one's finalizers let go of
+	runtime.GC() // frees what the finalizers of the first one released
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
 	return &m
 }
 
-// InUse is the bytes that heap and stacks take up after a collection, the gaps
-// between what lives included.
+// InUse returns the bytes that heap and stacks occupy after a collection,
+// including the unused space between live objects.
 func InUse() int64 {
 	m := Memory()
 	return int64(m.HeapInuse + m.StackInuse)
 }
 
-// Resident is the process's memory as the operating system sees it, in bytes;
-// 0 where there is no /proc.
+// Resident returns the resident memory of the process in bytes, or 0 if there
+// is no /proc.
 func Resident() int64 {
 	b, _ := os.ReadFile("/proc/self/statm")
 	if f := strings.Fields(string(b)); len(f) > 1 {
@@ -35,7 +35,7 @@ func Resident() int64 {
 	return 0
 }
 
-// Median is the middle of the values, or the mean of the two there.
+// Median returns the middle value of v, or the mean of the two middle values.
 func Median(v []float64) float64 {
 	v = slices.Sorted(slices.Values(v))
 	if len(v)%2 == 0 {

@@ -10,15 +10,15 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// Answer is one recorded answer. As an [http.RoundTripper] it answers every
-// request, in process: what is measured is the client alone.
+// Answer is one recorded answer. As an [http.RoundTripper] it gives that answer
+// to every request, in process, so that a benchmark measures the client alone.
 type Answer struct {
 	Status int
 	Header http.Header
 	Body   []byte
 }
 
-// JSON is the header of an answer of plex.tv's.
+// JSON is the header of a JSON answer of plex.tv.
 var JSON = http.Header{"Content-Type": {"application/json; charset=utf-8"}}
 
 // RoundTrip returns the answer.
@@ -39,11 +39,12 @@ func (a Answer) ServeHTTP(w http.ResponseWriter, _ *http.Request) {
 		w.Header()[k] = v
 	}
 	w.WriteHeader(a.Status)
-	_, _ = w.Write(a.Body) // a client that has gone is no trouble
+	_, _ = w.Write(a.Body) // the client may have disconnected
 }
 
-// ServeHTTP2 serves h on a loopback port, over HTTP/2 alone, with a certificate
-// of fake's authority. connections counts those that came; stop ends it.
+// ServeHTTP2 serves h on a loopback port over HTTP/2 only, with a certificate
+// signed by fake's authority. It returns the base URL, a counter of accepted
+// connections, and a function that stops the server.
 func ServeHTTP2(h http.Handler, fake *plextest.Server) (url string, connections *atomic.Int64, stop func(), err error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
