@@ -1,5 +1,5 @@
-// Package mount knows under which path a handler is seen, whatever a router or
-// StripPrefix has left of it.
+// Package mount finds the path at which a browser sees a handler, even if a
+// router or StripPrefix has removed a part of it.
 package mount
 
 import (
@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// Path returns the path that was asked for, escaped.
+// Path returns the escaped path that the client requested.
 func Path(r *http.Request) string {
 	if u, err := url.ParseRequestURI(r.RequestURI); err == nil && u.Path != "" {
 		return u.EscapedPath()
@@ -20,20 +20,20 @@ func Path(r *http.Request) string {
 	return r.URL.EscapedPath()
 }
 
-// Name returns the last element of the path: the one by which a handler knows
-// what is asked for, whatever comes before it. It is empty for the page.
+// Name returns the last element of r's path, by which a handler chooses what to
+// serve. It is empty for the handler's page.
 func Name(r *http.Request) string {
 	return r.URL.Path[strings.LastIndex(r.URL.Path, "/")+1:]
 }
 
-// LacksSlash reports whether r asks for the handler's page by its mount point,
-// without the slash that the page's relative links need. known says whether
-// the handler serves something by [Name].
+// LacksSlash reports whether r requests the handler's page without the final
+// slash, which the page's relative links need. The parameter known says whether
+// the handler serves something under [Name].
 //
-// A router that strips the prefix leaves an empty path. One that does not
-// leaves a name that is either the mount point's or unknown: the pattern tells
-// which. Routers that set no pattern are helped where a person opens the page,
-// since a program is better served by an error than by a page.
+// A router that strips the prefix leaves an empty path. Without stripping, the
+// last element is the mount point or an unknown name; r.Pattern tells which. If
+// the router sets no pattern, LacksSlash returns true only for browsers: a
+// program is better served by an error than by a page.
 func LacksSlash(r *http.Request, known bool) bool {
 	switch {
 	case strings.HasSuffix(Path(r), "/"):
@@ -46,10 +46,11 @@ func LacksSlash(r *http.Request, known bool) bool {
 	return path.Base(strings.TrimRight(r.Pattern, "*")) == Name(r) || strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
-// AddSlash sends the browser to the same place with a slash. http.Redirect would
-// make the address absolute, by a path of which StripPrefix has left nothing.
+// AddSlash redirects to the same address with a slash at its end. It does not
+// use http.Redirect, which would make the address absolute by a path that
+// StripPrefix has emptied.
 func AddSlash(w http.ResponseWriter, r *http.Request) {
-	to := "./" + path.Base(Path(r)) + "/" // without the dot "a:b/" would have a scheme
+	to := "./" + path.Base(Path(r)) + "/" // without the dot, "a:b/" would parse as a URL with a scheme
 	if r.URL.RawQuery != "" {
 		to += "?" + r.URL.RawQuery
 	}

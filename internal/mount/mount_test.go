@@ -10,8 +10,8 @@ import (
 	"github.com/plexauth/plexauth/internal/mount"
 )
 
-// Which requests are for the page without its slash. path is what a router has
-// left of the address; "panel.js" is a name that the handler serves.
+// path is what a router has left of the address. The handler of this test serves
+// the page and the name "panel.js".
 func TestLacksSlash(t *testing.T) {
 	for _, c := range []struct {
 		name, asked, path, pattern string
