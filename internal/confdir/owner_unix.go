@@ -9,19 +9,22 @@ import (
 	"syscall"
 )
 
-// Owner is who a file belongs to.
+// Owner is the user and the group of a file.
 type Owner struct{ UID, GID int }
 
-// OwnerOf is whom the file belongs to that info is of.
+// OwnerOf returns the owner of the file that info describes.
 func OwnerOf(info fs.FileInfo) Owner {
 	st := info.Sys().(*syscall.Stat_t)
 	return Owner{int(st.Uid), int(st.Gid)}
 }
 
-// Reference is whom files beside config shall belong to, as in CrossWatch: the
-// owner of config, whose present info is now, nil where there is none. For
-// root it is the owner of the directory where there is no config, or only one
-// that root has left there. False: whoever makes them.
+// Reference returns the owner that new files beside config should have. The
+// parameter now is the info of config, or nil if config does not exist.
+//
+// As in CrossWatch, it is the owner of config. If the process runs as root, and
+// config is missing or belongs to root, it is the owner of the directory.
+// Reference returns false if new files should keep the owner that the system
+// gives them.
 func Reference(config string, now fs.FileInfo) (Owner, bool) {
 	root := os.Geteuid() == 0
 	if now != nil && (!root || OwnerOf(now).UID != 0) {

@@ -4,5 +4,5 @@ package confdir
 
 import "os"
 
-// Sync does nothing where a directory cannot be synced.
+// Sync does nothing: this system cannot sync a directory.
 func Sync(*os.File) error { return nil }

@@ -8,8 +8,8 @@ import (
 	"syscall"
 )
 
-// Sync puts on the disk what names the files of an open directory have, where the
-// file system has such a thing.
+// Sync writes the entries of an open directory to the disk. It returns nil on a
+// file system that cannot sync directories.
 func Sync(dir *os.File) error {
 	err := dir.Sync()
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, syscall.ENOTSUP) {
