@@ -1,6 +1,5 @@
-// Package ordered edits a JSON object and leaves everything it does not touch
-// as it was: the order of the keys, the spelling of numbers and of escapes,
-// and members nobody here has heard of.
+// Package ordered edits a JSON object without changing the rest of it. The order
+// of the keys, the spelling of numbers and escapes, and unknown members survive.
 package ordered
 
 import (
@@ -14,10 +13,11 @@ import (
 	"unicode/utf8"
 )
 
-// ErrNotObject is what Parse returns for valid JSON that is not an object.
+// ErrNotObject is the error of Parse for valid JSON that is not an object.
 var ErrNotObject = errors.New("not a JSON object")
 
-// SyntaxError says where a document stops being JSON. It quotes nothing of it.
+// SyntaxError says where a document is not valid JSON. It quotes nothing of the
+// document, which may contain secrets.
 type SyntaxError struct {
 	Line, Column int // both from 1; the column counts bytes
 	Reason       string
@@ -27,8 +27,8 @@ func (e *SyntaxError) Error() string {
 	return fmt.Sprintf("line %d, column %d: %s", e.Line, e.Column, e.Reason)
 }
 
-// Member is one key and its value. Start and End are the value's byte range in
-// the document that was parsed, zero for a member set later.
+// Member is one key and its value. Start and End are the byte range of the value
+// in the parsed document. They are zero for a member that was set later.
 type Member struct {
 	Key        string
 	Value      json.RawMessage
@@ -42,19 +42,19 @@ type Object struct {
 	members []Member
 }
 
-// Parse reads an object. The result shares no memory with data. Errors are a
-// [*SyntaxError] or [ErrNotObject].
+// Parse parses a JSON object. The result shares no memory with data. The error
+// is a [*SyntaxError] or [ErrNotObject].
 func Parse(data []byte) (*Object, error) {
 	if err := Check(data); err != nil {
 		return nil, err
 	}
 	data = bytes.Clone(data)
 	i := skipSpace(data, 0)
-	text := "" // of a short document, so that its keys share one piece of memory
+	text := "" // a short document as a string, so that its keys share one allocation
 	if len(data) < 1<<10 {
 		text = string(data)
 	}
-	o := &Object{members: make([]Member, 0, min(1+len(data)/24, 16))} // a guess, good for short objects
+	o := &Object{members: make([]Member, 0, min(1+len(data)/24, 16))} // an estimate that suits short objects
 	for i = skipSpace(data, i+1); data[i] != '}'; {
 		keyStart, keyEnd := i, skipValue(data, i)
 		key, err := readKey(text, data, keyStart, keyEnd)
@@ -78,7 +78,8 @@ func Parse(data []byte) (*Object, error) {
 	return o, nil
 }
 
-// readKey reads data[from:to], from text where that has it.
+// readKey returns the key in data[from:to]. It slices text, which is data as a
+// string or empty, if the key needs no unescaping.
 func readKey(text string, data []byte, from, to int) (string, error) {
 	if text != "" && plain(data[from+1:to-1]) {
 		return text[from+1 : to-1], nil
@@ -86,7 +87,8 @@ func readKey(text string, data []byte, from, to int) (string, error) {
 	return Unquote(data[from:to])
 }
 
-// Unquote reads a JSON string. Few of them need a decoder.
+// Unquote decodes a JSON string. It calls encoding/json only if the string has
+// escapes or is not valid.
 func Unquote(quoted []byte) (s string, err error) {
 	if n := len(quoted) - 1; n > 0 && quoted[0] == '"' && quoted[n] == '"' && plain(quoted[1:n]) {
 		return string(quoted[1:n]), nil
@@ -95,7 +97,8 @@ func Unquote(quoted []byte) (s string, err error) {
 	return s, err
 }
 
-// plain reports whether what stands in quotes is what it means.
+// plain reports whether inner, the text between the quotes of a JSON string, is
+// valid without unescaping.
 func plain(inner []byte) bool {
 	for _, c := range inner {
 		if c < ' ' || c == '"' || c == '\\' {
@@ -105,7 +108,8 @@ func plain(inner []byte) bool {
 	return utf8.Valid(inner)
 }
 
-// skipSpace is the index of the first byte from i on that is no white space.
+// skipSpace returns the index of the first byte from i on that is not white
+// space.
 func skipSpace(data []byte, i int) int {
 	for data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r' {
 		i++
@@ -113,8 +117,8 @@ func skipSpace(data []byte, i int) int {
 	return i
 }
 
-// skipValue is the index behind the value that begins at i. The data is known
-// to be valid, so counting brackets is enough.
+// skipValue returns the index after the value that begins at i. It only counts
+// brackets: data must be valid.
 func skipValue(data []byte, i int) int {
 	depth := 0
 	for ; i < len(data); i++ {
@@ -131,7 +135,7 @@ func skipValue(data []byte, i int) int {
 		case '{', '[':
 			depth++
 		case '}', ']':
-			if depth == 0 { // the end of what encloses a number or a word
+			if depth == 0 { // the end of the object or array around a number or a literal
 				return i
 			}
 			if depth--; depth == 0 {
@@ -146,15 +150,15 @@ func skipValue(data []byte, i int) int {
 	return i
 }
 
-// errEmpty is frequent: it is what a member that is not there gives.
+// errEmpty is allocated once because it is frequent: a missing member is empty.
 var errEmpty = &SyntaxError{Line: 1, Column: 1, Reason: "the document is empty"}
 
-// Check tells whether Parse would read data, with the errors of Parse.
+// Check returns the error that Parse would return for data.
 func Check(data []byte) error {
 	switch {
 	case len(data) == 0:
 		return errEmpty
-	case !json.Valid(data), !utf8.Valid(data): // which encoding/json lets pass, and Python does not
+	case !json.Valid(data), !utf8.Valid(data): // encoding/json accepts invalid UTF-8, Python does not
 		return locate(data)
 	case data[skipSpace(data, 0)] != '{':
 		return ErrNotObject
@@ -162,7 +166,8 @@ func Check(data []byte) error {
 	return nil
 }
 
-// locate tells where data is no JSON, without quoting it.
+// locate returns a SyntaxError with the place and the reason why data is not
+// valid JSON. It does not quote data.
 func locate(data []byte) error {
 	var v json.RawMessage
 	err := json.Unmarshal(data, &v)
@@ -185,7 +190,8 @@ func locate(data []byte) error {
 	return &SyntaxError{Line: line, Column: column, Reason: reason}
 }
 
-// validUTF8 is how much of data is UTF-8.
+// validUTF8 returns the length of the longest prefix of data that is UTF-8. The
+// data must contain invalid UTF-8.
 func validUTF8(data []byte) int {
 	for i := 0; ; {
 		r, n := utf8.DecodeRune(data[i:])
@@ -196,17 +202,17 @@ func validUTF8(data []byte) int {
 	}
 }
 
-// Position is the line and the column of data[offset], both from 1; the column
-// counts bytes.
+// Position returns the line and the column of data[offset], both from 1. The
+// column counts bytes.
 func Position(data []byte, offset int) (line, column int) {
 	upTo := data[:offset]
 	return 1 + bytes.Count(upTo, []byte("\n")), len(upTo) - bytes.LastIndexByte(upTo, '\n')
 }
 
-// Members returns the members in order. Do not modify it.
+// Members returns the members in order. The caller must not modify the slice.
 func (o *Object) Members() []Member { return o.members }
 
-// index is the position of key, of duplicates the last, or -1.
+// index returns the position of key, or -1. Of duplicates it returns the last.
 func (o *Object) index(key string) int {
 	for i := len(o.members) - 1; i >= 0; i-- {
 		if o.members[i].Key == key {
@@ -216,7 +222,7 @@ func (o *Object) index(key string) int {
 	return -1
 }
 
-// Member returns the member named key, of duplicates the last.
+// Member returns the member named key. Of duplicates it returns the last.
 func (o *Object) Member(key string) (Member, bool) {
 	if i := o.index(key); i >= 0 {
 		return o.members[i], true
@@ -224,24 +230,25 @@ func (o *Object) Member(key string) (Member, bool) {
 	return Member{}, false
 }
 
-// Get returns the value of key, of duplicates the last, or nil.
+// Get returns the value of key, or nil. Of duplicates it returns the last.
 func (o *Object) Get(key string) json.RawMessage {
 	m, _ := o.Member(key)
 	return m.Value
 }
 
-// Set replaces the value of key where it stands, or appends it.
+// Set replaces the value of key in place, or appends a new member.
 func (o *Object) Set(key string, value json.RawMessage) {
 	o.insert(len(o.members), key, value)
 }
 
-// SetFirst replaces the value of key where it stands, or makes it the first.
+// SetFirst replaces the value of key in place, or inserts a new member at the
+// beginning.
 func (o *Object) SetFirst(key string, value json.RawMessage) {
 	o.insert(0, key, value)
 }
 
-// SetAfter replaces the value of key where it stands, or puts it behind the
-// first of anchors that exists, or else at the end.
+// SetAfter replaces the value of key in place, or inserts a new member after the
+// first of anchors that exists. If no anchor exists, it appends the member.
 func (o *Object) SetAfter(key string, value json.RawMessage, anchors ...string) {
 	at := len(o.members)
 	for _, a := range anchors {
@@ -261,14 +268,15 @@ func (o *Object) insert(at int, key string, value json.RawMessage) {
 	o.members = slices.Insert(o.members, at, Member{Key: key, Value: value, spelling: String(key)})
 }
 
-// Delete removes every member named key and reports whether there was one.
+// Delete removes all members named key and reports whether there were any.
 func (o *Object) Delete(key string) bool {
 	n := len(o.members)
 	o.members = slices.DeleteFunc(o.members, func(m Member) bool { return m.Key == key })
 	return len(o.members) < n
 }
 
-// Bytes returns the object as JSON, its values as they are.
+// Bytes returns the object as JSON without white space between its members. The
+// values keep their bytes.
 func (o *Object) Bytes() json.RawMessage {
 	n := 2
 	for _, m := range o.members {
@@ -287,8 +295,8 @@ func (o *Object) Bytes() json.RawMessage {
 	return append(out, '}')
 }
 
-// String returns s as a JSON string that escapes only what JSON demands, so
-// that <, >, & and every letter stay readable. Invalid UTF-8 becomes U+FFFD.
+// String returns s as a JSON string. It escapes only what JSON requires, so that
+// <, >, & and every letter stay readable. Invalid UTF-8 becomes U+FFFD.
 func String(s string) json.RawMessage {
 	out := make([]byte, 0, len(s)+2)
 	out = append(out, '"')
@@ -329,7 +337,7 @@ func Int(n int64) json.RawMessage {
 	return strconv.AppendInt(nil, n, 10)
 }
 
-// Bool returns b as JSON.
+// Bool returns b as a JSON literal.
 func Bool(b bool) json.RawMessage {
 	return strconv.AppendBool(nil, b)
 }

@@ -13,7 +13,7 @@ import (
 func TestEditKeepsTheRest(t *testing.T) {
 	o, err := ordered.Parse([]byte("{ \"b\" : 10.0, \"caf\\u00e9\":\"<&>é\",\"x\":[1e16 ,{}],\"b\":2}"))
 	require.NoError(t, err)
-	assert.Equal(t, "2", string(o.Get("b")), "of duplicate keys the last counts")
+	assert.Equal(t, "2", string(o.Get("b")), "the last of duplicate keys counts")
 	o.Set("x", ordered.String("new"))
 	o.SetFirst("first", ordered.Int(1))
 	o.SetAfter("mid", ordered.Bool(true), "absent", "café")
@@ -39,7 +39,7 @@ func TestParseErrors(t *testing.T) {
 		"\xef\xbb\xbf{}":            "line 1, column 1: the document begins with a byte order mark",
 		"{} {}":                     "line 1, column 4: not valid JSON",
 		"{\"é\":\n\"a\xffb\xff\"}":  "line 2, column 3: not UTF-8",
-		"{\"\ufffd\":\"\xe2\x82\"}": "line 1, column 9: not UTF-8", // a character cut short
+		"{\"\ufffd\":\"\xe2\x82\"}": "line 1, column 9: not UTF-8", // a truncated character
 		strings.Repeat(`{"a":`, 10_001) + "1" + strings.Repeat("}", 10_001): "line 1, column 50001: nested too deep",
 	} {
 		_, err := ordered.Parse([]byte(doc))

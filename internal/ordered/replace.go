@@ -6,15 +6,15 @@ import (
 	"slices"
 )
 
-// Replace returns the document doc with value as its member key, and every
-// byte that is not part of that member as it was.
+// Replace returns doc with value as its member key. Every byte that is not part
+// of that member stays as it is.
 //
-// Of duplicate keys the last is replaced, the one that readers see. A key that
-// is new becomes the last member, on a line of its own. A nil value removes
-// the member, and its duplicates. The value is indented by two spaces for its
-// depth; nothing in it is escaped or spelled anew.
+// Of duplicate keys Replace changes the last, which is the one that readers see.
+// A new key becomes the last member, on a line of its own. A nil value removes
+// the member and its duplicates. The value is indented by two spaces per level,
+// but its strings and numbers keep their spelling.
 //
-// Errors are as from [Parse], for doc or for value.
+// The error is one of [Parse], for doc or for value.
 func Replace(doc []byte, key string, value json.RawMessage) ([]byte, error) {
 	o, err := Parse(doc)
 	if err != nil {
@@ -26,7 +26,7 @@ func Replace(doc []byte, key string, value json.RawMessage) ([]byte, error) {
 	if err := Check(value); err != nil {
 		return nil, err
 	}
-	if err := Check(slices.Concat([]byte(`{"":`), value, []byte("}"))); err != nil { // a level deeper
+	if err := Check(slices.Concat([]byte(`{"":`), value, []byte("}"))); err != nil { // it may be nested too deep inside doc
 		return nil, err
 	}
 	var pretty bytes.Buffer
@@ -45,14 +45,14 @@ func Replace(doc []byte, key string, value json.RawMessage) ([]byte, error) {
 	text = append(text, String(key)...)
 	text = append(text, ": "...)
 	text = append(text, pretty.Bytes()...)
-	if doc[skipBlank(doc, at)] == '}' { // the brace gets a line of its own, too
+	if doc[skipBlank(doc, at)] == '}' { // the brace goes on a line of its own, too
 		text = append(text, '\n')
 	}
 	return splice(doc, at, at, text), nil
 }
 
-// cut returns doc without the members named key, each taken out with one of
-// the commas beside it.
+// cut returns doc without the members named key. It removes each member with one
+// of the commas beside it.
 func (o *Object) cut(doc []byte, key string) []byte {
 	out, done, kept := make([]byte, 0, len(doc)), 0, false
 	for i, m := range o.members {
@@ -75,7 +75,7 @@ func (o *Object) cut(doc []byte, key string) []byte {
 	return append(out, doc[done:]...)
 }
 
-// splice puts text in the place of doc[from:to], in new memory.
+// splice returns a copy of doc with text in place of doc[from:to].
 func splice(doc []byte, from, to int, text []byte) []byte {
 	out := make([]byte, 0, len(doc)-(to-from)+len(text))
 	out = append(out, doc[:from]...)
@@ -83,7 +83,8 @@ func splice(doc []byte, from, to int, text []byte) []byte {
 	return append(out, doc[to:]...)
 }
 
-// skipBlank is skipSpace that stops at the end of a line.
+// skipBlank returns the index of the first byte from i on that is neither a
+// space nor a tab.
 func skipBlank(doc []byte, i int) int {
 	for doc[i] == ' ' || doc[i] == '\t' {
 		i++

@@ -63,8 +63,8 @@ func TestReplaceErrors(t *testing.T) {
 	assert.ErrorIs(t, err, ordered.ErrNotObject)
 }
 
-// G16: whatever the old document, its other members stay byte for byte, or the
-// error is one of the two that Parse promises.
+// G16: Replace keeps the other members of any document byte for byte, or returns
+// one of the two errors of Parse.
 func FuzzReplace(f *testing.F) {
 	files, err := filepath.Glob("testdata/*.json")
 	require.NoError(f, err)
@@ -79,10 +79,10 @@ func FuzzReplace(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, doc []byte, key string, value []byte) {
-		key = strings.ToValidUTF8(key, "?") // as every key of a JSON document
+		key = strings.ToValidUTF8(key, "?") // keys of a JSON document are valid UTF-8
 		before := bytes.Clone(doc)
 		got, err := ordered.Replace(doc, key, value)
-		require.Equal(t, before, doc, "the input is not written to")
+		require.Equal(t, before, doc, "Replace does not modify its input")
 		if err != nil {
 			var syntax *ordered.SyntaxError
 			if !errors.As(err, &syntax) {
@@ -92,11 +92,11 @@ func FuzzReplace(f *testing.F) {
 		}
 		require.True(t, json.Valid(got))
 		old, err := ordered.Parse(doc)
-		require.NoError(t, err, "what is no object is never edited")
+		require.NoError(t, err, "Replace edits only objects")
 		edited, err := ordered.Parse(got)
 		require.NoError(t, err)
 
-		// The value reads back; nil takes it away.
+		// The edited document has the value, or no such member for nil.
 		m, ok := edited.Member(key)
 		require.Equal(t, value != nil, ok)
 		if ok {
@@ -106,20 +106,21 @@ func FuzzReplace(f *testing.F) {
 			require.Equal(t, want.String(), have.String())
 		}
 
-		// Everything else is as it was, in its order.
+		// All other members are unchanged and in the same order.
 		require.Equal(t, others(old, key), others(edited, key))
 		if was, ok := old.Member(key); ok && value != nil {
-			require.Equal(t, string(doc[:was.Start]), string(got[:was.Start]), "before")
-			require.True(t, bytes.HasSuffix(got, doc[was.End:]), "behind")
+			require.Equal(t, string(doc[:was.Start]), string(got[:was.Start]), "before the value")
+			require.True(t, bytes.HasSuffix(got, doc[was.End:]), "after the value")
 			require.Equal(t, len(doc)-(was.End-was.Start)+len(m.Value), len(got))
 		} else if value != nil {
 			at := commonPrefix(doc, got)
-			require.True(t, bytes.HasSuffix(got, doc[at:]), "a new member is one insertion")
+			require.True(t, bytes.HasSuffix(got, doc[at:]), "a new member is a single insertion")
 		}
 	})
 }
 
-// others is every member but those named key: key and value as spelled.
+// others returns the keys and the raw values of all members except those named
+// key.
 func others(o *ordered.Object, key string) []string {
 	var all []string
 	for _, m := range o.Members() {
