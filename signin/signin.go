@@ -24,9 +24,9 @@
 //
 // # Who gets in
 //
-// A Plex account is free: that somebody has one says nothing. Without a
-// [Policy] only the owner of the configured server comes in ([Owner]), without
-// a configured server nobody. [Home], [Shared] and [Accounts] let in more.
+// A Plex account is free, so having one proves nothing. Without a [Policy] only
+// the owner of the configured server comes in ([Owner]), and without a
+// configured server no one. [Home], [Shared] and [Accounts] let in more.
 //
 // # What is kept
 //
@@ -40,7 +40,7 @@
 //
 // A page of the app with a Content-Security-Policy that has form-action must
 // allow https://app.plex.tv in it. Give the app a second door: when plex.tv is
-// down nobody can sign in here.
+// down no visitor can sign in here.
 package signin
 
 import (
@@ -63,7 +63,7 @@ type Options struct {
 	// Product is the app's name, which Plex shows when it asks for approval.
 	Product string
 	// Plex is the app's own login. The policies go by its account and its
-	// server; with nil here, [Owner], [Home] and [Shared] let nobody in.
+	// server; with nil here, [Owner], [Home] and [Shared] let no one in.
 	Plex *plexauth.PlexAuth
 	// Policy decides who gets in; nil: [Owner].
 	Policy Policy
@@ -72,9 +72,9 @@ type Options struct {
 	// anybody. If it writes no answer, the visitor is sent to where they
 	// wanted to go. The request is a POST of this site.
 	OnSignIn func(http.ResponseWriter, *http.Request, plexauth.Account)
-	// Key seals the cookie: at least 32 bytes that nobody can guess, the same
-	// in every process that serves the app. Whoever prints an Options prints
-	// it; a Handler does not show it.
+	// Key seals the cookie: at least 32 random bytes, the same in every process
+	// that serves the app. Printing an Options prints it; a Handler does not
+	// show it.
 	Key []byte
 	// ReturnTo lists where a visitor may be sent afterwards, by the form field
 	// or query "return": paths of this site ("/app") or absolute URLs. One
@@ -143,7 +143,7 @@ func New(o Options) (*Handler, error) {
 		errs = append(errs, err) // Product and BaseURL
 	}
 	if o.OnSignIn == nil {
-		bad("OnSignIn is nil: nobody would ever be signed in")
+		bad("OnSignIn is nil: no visitor would ever be signed in")
 	}
 	if len(o.Key) < 32 {
 		bad("Key has %d bytes: use at least 32 from crypto/rand, and keep them", len(o.Key))
@@ -181,7 +181,7 @@ func New(o Options) (*Handler, error) {
 		h.o.ClientKey = remoteAddress
 	}
 	h.seal, h.name = newSealer(o.Key), newNamer(o.Key)
-	h.o.Key = nil // whoever prints h prints its options
+	h.o.Key = nil // printing h prints its options
 	h.routes = map[string]route{
 		"":           {http.MethodGet, h.page},
 		"callback":   {http.MethodGet, h.callback},

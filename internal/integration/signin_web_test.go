@@ -115,9 +115,16 @@ func TestWebSigninOtherBrowser(t *testing.T) {
 // What visitors see, in both themes, on a phone and on a desktop.
 func TestWebSigninStates(t *testing.T) {
 	s := newSite(t)
+	s.box(s.alice, "Box", "192.168.1.5")
 	at := s.serve(s.app())
 	p := newBrowser(t).open(at + "/signin/")
 	p.shots("signin")
+	p.click("button") // before the app itself is connected
+	p.approve("bob")
+	p.until(`document.querySelector("h1")?.textContent === "Not set up yet"`)
+	p.shots("signin-not-set-up")
+	s.link(s.alice)
+	p.do(chromedp.Navigate(at + "/signin/"))
 	s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502})
 	p.click("button")
 	p.until(`document.querySelector("h1")?.textContent === "Plex does not answer"`)
