@@ -88,6 +88,7 @@ func TestDamagedToken(t *testing.T) {
 				assert.True(t, s.Connected)
 				assert.False(t, s.NeedsLogin)
 
+				synctest.Wait() // until the open panel has looked for the new login's server
 				withToken(t, w.store, "account_token", token)
 				n = len(w.plex.Requests())
 				s, err = p.SignOut(t.Context()) // there is nothing to revoke
