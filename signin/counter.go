@@ -31,13 +31,13 @@ type counter struct {
 
 // start is a sign-in that was begun in this process.
 type start struct {
-	at     int64 // Unix seconds
+	at     time.Time
 	client string
 }
 
 // use is how a sign-in is being finished, or was.
 type use struct {
-	expires  time.Time
+	end      time.Time     // of the sign-in, whatever this machine's clock is set to
 	next     time.Time     // no further look at the PIN before
 	over     chan struct{} // closed when the request that finishes it lets go; nil: none does
 	finished bool
@@ -48,8 +48,8 @@ type use struct {
 // close the app to the others.
 func (c *counter) begin(f *flow, client string) time.Duration {
 	now := time.Now()
-	if mine := recent(f.Starts, now); len(mine) >= mostPerBrowser {
-		return untilForgotten(mine[0], now)
+	if mine := recent(f.Starts, wallClock()); len(mine) >= mostPerBrowser {
+		return untilForgotten(time.Unix(mine[0], 0), wallClock())
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -57,7 +57,7 @@ func (c *counter) begin(f *flow, client string) time.Duration {
 		return c.until.Sub(now)
 	}
 	c.starts = slices.DeleteFunc(c.starts, func(s start) bool { return untilForgotten(s.at, now) <= 0 })
-	var mine []int64
+	var mine []time.Time
 	for _, s := range c.starts {
 		if s.client == client {
 			mine = append(mine, s.at)
@@ -69,7 +69,7 @@ func (c *counter) begin(f *flow, client string) time.Duration {
 	case len(mine) >= (c.most+1)/2:
 		return untilForgotten(mine[0], now)
 	}
-	c.starts = append(c.starts, start{now.Unix(), client})
+	c.starts = append(c.starts, start{now, client})
 	return 0
 }
 
@@ -127,7 +127,7 @@ func notBegun(err error) bool {
 // so now, and at the pace at which a PIN may be looked at. It returns false when
 // f has been finished, and when ctx or f itself has ended.
 func (c *counter) claim(ctx context.Context, f *flow) bool {
-	ctx, cancel := context.WithDeadline(ctx, f.end())
+	ctx, cancel := context.WithDeadline(ctx, f.end)
 	defer cancel()
 	for {
 		u, mine := c.take(f)
@@ -155,22 +155,45 @@ func (c *counter) claim(ctx context.Context, f *flow) bool {
 func (c *counter) take(f *flow) (use, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	for id, u := range c.flows {
-		if now.After(u.expires) && u.over == nil {
-			delete(c.flows, id)
-		}
-	}
-	u := c.flows[f.ID]
-	if u == nil {
-		u = &use{expires: f.end().Add(lifetime)}
-		c.flows[f.ID] = u
-	}
-	if u.finished || u.over != nil || now.Before(u.next) {
+	u := c.use(f)
+	if u.finished || u.over != nil || time.Now().Before(u.next) {
 		return *u, false
 	}
 	u.over = make(chan struct{})
 	return *u, true
+}
+
+// began remembers when a sign-in ends that was begun here.
+func (c *counter) began(f *flow) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.use(f).end = f.end
+}
+
+// end returns when f ends, by its date only where another process has begun it.
+func (c *counter) end(f *flow) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if u := c.flows[f.ID]; u != nil {
+		return u.end
+	}
+	return f.endByDate()
+}
+
+// use returns what is known of f, and forgets sign-ins that are long over. c.mu must
+// be held.
+func (c *counter) use(f *flow) *use {
+	u := c.flows[f.ID]
+	if u == nil {
+		for id, old := range c.flows {
+			if time.Since(old.end) > lifetime && old.over == nil {
+				delete(c.flows, id)
+			}
+		}
+		u = &use{end: f.end}
+		c.flows[f.ID] = u
+	}
+	return u
 }
 
 // release ends a claim. done: f has been finished, and never will be again.

@@ -26,12 +26,20 @@ type flow struct {
 	Return   string          `json:"return,omitempty"`
 	Expires  int64           `json:"expires,omitempty"` // Unix seconds
 	Starts   []int64         `json:"starts,omitempty"`  // when this browser began sign-ins lately
+
+	end time.Time // when the sign-in is over, approved or not, by a clock that cannot be set
 }
 
-// end is when the sign-in is over, approved or not.
-func (f *flow) end() time.Time { return time.Unix(f.Expires, 0) }
+// wallClock returns the date by this machine's clock. Tests set it.
+var wallClock = func() time.Time { return time.Now().Round(0) }
 
-func (f *flow) left() time.Duration { return time.Until(f.end()) }
+func (f *flow) left() time.Duration { return time.Until(f.end) }
+
+// endByDate returns the end of a flow that another process has begun. A clock that
+// was set back since makes it no longer than a new one.
+func (f *flow) endByDate() time.Time {
+	return time.Now().Add(min(time.Unix(f.Expires, 0).Sub(wallClock()), lifetime))
+}
 
 // live reports whether there is a sign-in to finish.
 func (f *flow) live() bool { return f.Doc != nil && f.left() > 0 }
@@ -41,9 +49,9 @@ func (f *flow) reusable() bool { return f.Doc != nil && f.left() >= time.Minute 
 
 // again is the browser's next sign-in.
 func (f *flow) again(callback string) *flow {
-	now := time.Now()
+	now := wallClock()
 	return &flow{
-		ID: rand.Text(), Callback: callback, Expires: now.Add(lifetime).Unix(),
+		ID: rand.Text(), Callback: callback, Expires: now.Add(lifetime).Unix(), end: time.Now().Add(lifetime),
 		Starts: append(recent(f.Starts, now), now.Unix()),
 	}
 }
@@ -51,11 +59,12 @@ func (f *flow) again(callback string) *flow {
 // used is what stays when the sign-in is over.
 func (f *flow) used() *flow { return &flow{Starts: f.Starts} }
 
-// recent are the times that still count.
+// recent returns the times that still count. One that is still to come was written
+// before the clock was set back, and would count for too long.
 func recent(starts []int64, now time.Time) []int64 {
 	var kept []int64
 	for _, s := range starts {
-		if untilForgotten(s, now) > 0 {
+		if left := untilForgotten(time.Unix(s, 0), now); left > 0 && left <= lifetime {
 			kept = append(kept, s)
 		}
 	}
@@ -63,9 +72,7 @@ func recent(starts []int64, now time.Time) []int64 {
 }
 
 // untilForgotten returns for how long a start at a time still counts.
-func untilForgotten(at int64, now time.Time) time.Duration {
-	return time.Unix(at, 0).Add(lifetime).Sub(now)
-}
+func untilForgotten(at, now time.Time) time.Duration { return at.Add(lifetime).Sub(now) }
 
 // store is a store that holds what the flow has so far.
 func (f *flow) store() plexauth.ConfigStore {
@@ -78,6 +85,9 @@ func (f *flow) store() plexauth.ConfigStore {
 // keep takes what the store holds now.
 func (f *flow) keep(s plexauth.ConfigStore, pin *plexauth.Pin) (err error) {
 	f.Expires = min(f.Expires, pin.ExpiresAt.Unix())
+	if end := f.endByDate(); f.Doc == nil && end.Before(f.end) {
+		f.end = end
+	}
 	f.Doc, err = s.Load(context.Background(), plexauth.Namespace)
 	return err
 }
@@ -163,6 +173,7 @@ func (h *Handler) unseal(c *http.Cookie) *flow {
 	if json.Unmarshal(b, f) != nil {
 		return nil
 	}
+	f.end = h.counter.end(f)
 	return f
 }
 

@@ -296,6 +296,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 		h.showError(w, err, page{Return: to})
 		return
 	}
+	h.counter.began(f)
 	h.save(w, r, f)
 	http.Redirect(w, r, pin.AuthURL(), http.StatusSeeOther)
 }
