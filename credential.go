@@ -97,7 +97,7 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID strin
 			}
 			err = renewErr
 		} else if errors.Is(err, ErrTokenExpired) {
-			p.renewals.of(p.instance).inVain()
+			p.renewals.inVain(p.instance)
 		}
 		if !errors.Is(err, ErrTokenRejected) {
 			return err

@@ -57,3 +57,14 @@ func MoveDeadline(p *PlexAuth, d time.Duration) {
 
 // Places is how many profiles are remembered for their logins.
 func Places(p *PlexAuth) int { return len(p.logins.byInstance) }
+
+// Kept is how many entries are kept by profile, of all kinds.
+func Kept(p *PlexAuth) (logins, renewals, sources int) {
+	p.logins.mu.Lock()
+	defer p.logins.mu.Unlock()
+	p.renewals.mu.Lock()
+	defer p.renewals.mu.Unlock()
+	p.sources.mu.Lock()
+	defer p.sources.mu.Unlock()
+	return len(p.logins.byInstance), len(p.renewals.byInstance), len(p.sources.byInstance)
+}

@@ -19,12 +19,17 @@ type logins struct {
 	starting   gate.Map // whose turn it is to Start
 }
 
+// reapAfter is how long after its PIN's end a login is kept for those who wait: longer
+// than the last look and a save take.
+const reapAfter = saveLimit + 2*time.Minute
+
 // place is a profile's among the logins. It is there while something is.
 type place struct {
 	login    func() *login // hidden; nil: there is none
 	readers  int           // how many read the store to take one up
 	changes  int           // how often one has begun or ended meanwhile
-	begun    chan struct{} // closed when the next one begins; made for whoever waits for it
+	begun    chan struct{} // closed when the next one begins
+	watchers int           // how many wait for that
 	webStart time.Time     // when the next one may be made from the web
 }
 
@@ -36,7 +41,8 @@ type login struct {
 	over chan struct{} // closed when the login has ended
 	end  error         // how; read it once over is closed
 
-	began time.Time // to be looked after here
+	began  time.Time   // to be looked after here
+	reaper *time.Timer // forgets it once no call can be waiting for it
 
 	// Only whoever has the turn touches these.
 	trouble      string        // the kind of failure last logged
@@ -78,7 +84,7 @@ func (s *logins) place(instance string) *place {
 
 // leave removes a profile's place if there is nothing in it. The caller holds mu.
 func (s *logins) leave(instance string) {
-	if v := s.byInstance[instance]; v.login == nil && v.readers == 0 && v.begun == nil && !time.Now().Before(v.webStart) {
+	if v := s.byInstance[instance]; v != nil && v.login == nil && v.readers == 0 && v.watchers == 0 && !time.Now().Before(v.webStart) {
 		delete(s.byInstance, instance)
 	}
 }
@@ -125,6 +131,11 @@ func (s *logins) noteWebStart(instance string, pause time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.place(instance).webStart = time.Now().Add(pause)
+	time.AfterFunc(max(pause, 0), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.leave(instance)
+	})
 }
 
 // read is called before the store is read for a login to take up, and done after
@@ -182,19 +193,44 @@ func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 	l.unsure = l.deadline.left() <= 0
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
+	l.reaper = time.AfterFunc(max(l.deadline.left(), 0)+reapAfter, func() { p.reap(l) })
 	at.put(l)
 	return l, true
 }
 
-// nextBegin returns what is closed when the profile's next login begins.
-func (s *logins) nextBegin(instance string) <-chan struct{} {
+// reap forgets a login that is long over and that no call has looked at since. Its
+// PIN may be in the store: another call takes it up again.
+func (p *PlexAuth) reap(l *login) {
+	p.logins.mu.Lock()
+	left := l.left() + reapAfter
+	if len(l.turn) > 0 || time.Since(l.began) < reapAfter { // it is being dealt with
+		left = reapAfter
+	}
+	if left > 0 {
+		l.reaper.Reset(left)
+	}
+	p.logins.mu.Unlock()
+	if left <= 0 {
+		p.ended(l, ErrPinExpired)
+	}
+}
+
+// nextBegin returns what is closed when the profile's next login begins. done must be
+// called when that is not waited for any more.
+func (s *logins) nextBegin(instance string) (begun <-chan struct{}, done func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	v := s.place(instance)
 	if v.begun == nil {
 		v.begun = make(chan struct{})
 	}
-	return v.begun
+	v.watchers++
+	return v.begun, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		v.watchers--
+		s.leave(instance)
+	}
 }
 
 // resume returns the login that is pending in the store.
@@ -254,6 +290,7 @@ func (l *login) close(err error) {
 	default:
 		l.end = err
 		close(l.over)
+		l.reaper.Stop()
 	}
 }
 

@@ -58,44 +58,48 @@ const (
 
 // wait finishes the profile's logins until ctx ends.
 func (h *panel) wait() {
-	pause := refresh
-	for h.ctx.Err() == nil {
-		h.setWaiter(reading)
-		begun := h.logins.nextBegin(h.instance) // before the store is read, so that none is missed
-		l, err := h.resume(h.ctx)
-		if err == nil {
-			h.setWaiter(attending)
-			err = h.await(h.ctx, l)
-		}
-		switch {
-		case h.ctx.Err() != nil:
-			return
-		case err == nil:
-			pause = refresh
-			h.mu.Lock()
-			h.waiter = idle
-			h.search() // in one announcement with the end of the login
-			h.mu.Unlock()
-		case errors.Is(err, ErrPinSuperseded):
-			h.over(nil)
-		case errors.Is(err, ErrPinExpired):
-			pause = refresh
-			h.over(problemOf(err))
-			h.bury(l.pin)
-		case !errors.Is(err, ErrNoPendingPin):
-			h.over(problemOf(err))
-			_ = sleep(h.ctx, pause) // what is still pending after this is not to be decided now
-			pause = min(2*pause, slowestPoll)
-		default:
-			pause = refresh
-			h.over(h.outcome())
-			select {
-			case <-h.wake:
-			case <-begun:
-			case <-h.ctx.Done():
-			}
+	for pause := refresh; h.ctx.Err() == nil; {
+		pause = h.waitForOne(pause)
+	}
+}
+
+// waitForOne finishes the login that is pending, or waits for one. It returns the
+// pause after the next failure, given the one after this.
+func (h *panel) waitForOne(pause time.Duration) time.Duration {
+	h.setWaiter(reading)
+	begun, done := h.logins.nextBegin(h.instance) // before the store is read, so that none is missed
+	defer done()
+	l, err := h.resume(h.ctx)
+	if err == nil {
+		h.setWaiter(attending)
+		err = h.await(h.ctx, l)
+	}
+	switch {
+	case h.ctx.Err() != nil:
+	case err == nil:
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.waiter = idle
+		h.search() // in one announcement with the end of the login
+	case errors.Is(err, ErrPinSuperseded):
+		h.over(nil)
+		return pause
+	case errors.Is(err, ErrPinExpired):
+		h.over(problemOf(err))
+		h.bury(l.pin)
+	case !errors.Is(err, ErrNoPendingPin):
+		h.over(problemOf(err))
+		_ = sleep(h.ctx, pause) // what is still pending after this is not to be decided now
+		return min(2*pause, slowestPoll)
+	default:
+		h.over(h.outcome())
+		select {
+		case <-h.wake:
+		case <-begun:
+		case <-h.ctx.Done():
 		}
 	}
+	return refresh
 }
 
 // bury sees to it that an expired PIN is out of the store, so that nobody asks for

@@ -109,7 +109,7 @@ func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, erro
 		return !l.token.IsZero(), err
 	case l.err != nil && errors.Is(err, ErrTokenExpired):
 		return false, fmt.Errorf("%w; it cannot be renewed: %w", err, inner{l.err})
-	case !l.renewable(), errors.Is(err, ErrTokenExpired) && p.renewals.of(p.instance).vain():
+	case !l.renewable(), errors.Is(err, ErrTokenExpired) && p.renewals.vain(p.instance):
 		return false, err
 	}
 	renewErr := p.renew(ctx, t, needed)
@@ -123,7 +123,8 @@ func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, erro
 // is one already. Of the callers in one process one makes the exchange; each
 // waits only as long as its own context lasts.
 func (p *PlexAuth) renew(ctx context.Context, t Token, u urgency) error {
-	r := p.renewals.of(p.instance)
+	r, leave := p.renewals.join(p.instance)
+	defer leave()
 	came := r.count()
 	select {
 	case r.turn <- struct{}{}:
@@ -141,18 +142,21 @@ func (p *PlexAuth) renew(ctx context.Context, t Token, u urgency) error {
 // just failed. The caller waits a moment and then goes on with the old one,
 // while the renewal does until ctx ends, ten seconds at most.
 func (p *PlexAuth) renewBeside(ctx context.Context, t Token) (renewed bool) {
-	r := p.renewals.of(p.instance)
+	r, leave := p.renewals.join(p.instance)
 	came := r.count()
 	if r.paused(t, spare) != nil {
+		leave()
 		return false
 	}
 	select {
 	case r.turn <- struct{}{}:
 	default:
+		leave()
 		return false
 	}
 	done := make(chan error, 1)
 	go func() {
+		defer leave()
 		defer func() { <-r.turn }()
 		limited, cancel := context.WithTimeout(ctx, attemptLimit)
 		defer cancel()

@@ -32,10 +32,12 @@ type renewals struct {
 	byInstance map[string]*renewal
 }
 
-func (s *renewals) of(instance string) *renewal {
+// join returns a profile's renewal. Once all who have joined have left, it is kept
+// only while it still counts.
+func (s *renewals) join(instance string) (r *renewal, leave func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r := s.byInstance[instance]
+	r = s.byInstance[instance]
 	if r == nil {
 		if s.byInstance == nil {
 			s.byInstance = map[string]*renewal{}
@@ -43,7 +45,45 @@ func (s *renewals) of(instance string) *renewal {
 		r = &renewal{turn: make(chan struct{}, 1)}
 		s.byInstance[instance] = r
 	}
-	return r
+	r.users++
+	return r, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		r.users--
+		s.drop(instance, r)
+	}
+}
+
+// drop removes a renewal that has no users and does not count any more, or looks
+// again later. s.mu must be held.
+func (s *renewals) drop(instance string, r *renewal) {
+	switch left := r.counts().left(); {
+	case r.users > 0 || r.dropping:
+	case left > 0:
+		r.dropping = true
+		time.AfterFunc(left+time.Second, func() {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			r.dropping = false
+			s.drop(instance, r)
+		})
+	default:
+		delete(s.byInstance, instance)
+	}
+}
+
+// inVain is [renewal.inVain] for a profile.
+func (s *renewals) inVain(instance string) {
+	r, leave := s.join(instance)
+	defer leave()
+	r.inVain()
+}
+
+// vain is [renewal.vain] for a profile.
+func (s *renewals) vain(instance string) bool {
+	r, leave := s.join(instance)
+	defer leave()
+	return r.vain()
 }
 
 // renewal lets the callers for one profile take turns: the first one makes the
@@ -51,13 +91,17 @@ func (s *renewals) of(instance string) *renewal {
 type renewal struct {
 	turn chan struct{} // held by whoever renews
 
+	users    int  // who have joined, guarded by renewals.mu, as dropping is
+	dropping bool // it is looked at again later
+
 	mu       sync.Mutex // guards the rest, never held while waiting
 	ended    int        // how many exchanges have
-	at       time.Time  // when the last one did
-	old, got Token      // what it was for, and what came of it
+	at       instant    // when the last one did
+	old, got string     // fingerprints of what it was for, and what came of it
 	err      error      // how it ended
 
-	failing  Token          // what cannot be renewed
+	failing  string         // the fingerprint of what cannot be renewed
+	since    instant        // when that was last tried
 	why      error          // the last failure of that
 	failures int            // in a row
 	alike    int            // of them those of one kind
@@ -80,14 +124,15 @@ func (r *renewal) count() int {
 func (r *renewal) answer(t Token, came int) (error, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.err, (r.old.Equal(t) || r.got.Equal(t)) && (r.ended > came || r.err == nil && time.Since(r.at) < fresh)
+	f := fingerprint(t)
+	return r.err, (r.old == f || r.got == f) && (r.ended > came || r.err == nil && r.at.add(fresh).left() > 0)
 }
 
 // paused is the last failure, while no other attempt is to be made for t.
 func (r *renewal) paused(t Token, u urgency) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if u != asked && r.failing.Equal(t) && r.pause[u].ahead() {
+	if u != asked && r.failing == fingerprint(t) && r.pause[u].ahead() {
 		return r.why
 	}
 	return nil
@@ -98,9 +143,9 @@ func (r *renewal) note(old, got Token, err error) (failures int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended++
-	r.at, r.old, r.got, r.err = time.Now(), old, got, err
+	r.at, r.old, r.got, r.err = elapsed(), fingerprint(old), fingerprint(got), err
 	if err == nil {
-		r.failing, r.why = Token{}, nil
+		r.failing, r.why = "", nil
 		return 0
 	}
 	r.about(old)
@@ -123,8 +168,9 @@ func (r *renewal) cutShort(t Token, u urgency) (failures int) {
 
 // about begins to count anew where it is another token that cannot be renewed.
 func (r *renewal) about(t Token) {
-	if !r.failing.Equal(t) {
-		r.failing, r.failures, r.alike, r.cuts, r.pause = t, 0, 0, 0, [asked]instant{}
+	r.since = elapsed()
+	if f := fingerprint(t); r.failing != f {
+		r.failing, r.failures, r.alike, r.cuts, r.pause = f, 0, 0, 0, [asked]instant{}
 	}
 }
 
@@ -166,4 +212,25 @@ func (r *renewal) vain() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.useless.ahead()
+}
+
+// counts returns until when what is known of a profile's renewals matters: failures
+// make the next pause longer for a while after the last one.
+func (r *renewal) counts() instant {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var until instant
+	if r.ended > 0 {
+		until = r.at.add(fresh)
+	}
+	if r.failing != "" {
+		until = r.since.add(2 * longestBackoff)
+	}
+	if r.useless.ahead() {
+		until = max(until, r.useless)
+	}
+	if until == 0 {
+		return elapsed()
+	}
+	return until
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -67,6 +68,7 @@ type transport struct {
 
 	mu     sync.Mutex
 	routes *serverRoutes // to the saved server; kept, since connections are
+	server string        // its last known origin
 }
 
 // CloseIdleConnections makes http.Client's method of that name reach the base
@@ -146,7 +148,7 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body.Close()
 	resp, err = rt.RoundTrip(next)
 	if renewed && err == nil && resp != nil && isRefusal(resp) {
-		t.p.renewals.of(t.p.instance).inVain()
+		t.p.renewals.inVain(t.p.instance)
 	}
 	return resp, err
 }
@@ -156,11 +158,12 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 func (t *transport) credential(req *http.Request, base http.RoundTripper) (s *source, token []string, rt http.RoundTripper, err error) {
 	ctx, plexTV, at := req.Context(), t.p.isPlexTV(req.URL), origin(req.URL)
 	if s, err = t.p.source(ctx); err != nil {
-		if !plexTV && !t.p.sources.knows(t.p.instance, at) {
+		if !plexTV && !t.wasServer(at) {
 			return nil, nil, nil, nil
 		}
 		return nil, nil, nil, err
 	}
+	t.noteServer(s.serverOrigin)
 	toServer := !plexTV && s.serverOrigin != "" && at == s.serverOrigin
 	if !plexTV && !toServer {
 		return nil, nil, nil, nil
@@ -234,7 +237,7 @@ func (t *transport) again(req *http.Request, s *source, resp *http.Response) (ne
 	hasBody := req.Body != nil && req.Body != http.NoBody
 	once := hasBody && req.GetBody == nil
 	cure := resp.StatusCode == statusJWTExpired || !once && isVerdict(resp)
-	if cure && s.life.renewable() && !t.p.renewals.of(t.p.instance).vain() {
+	if cure && s.life.renewable() && !t.p.renewals.vain(t.p.instance) {
 		if t.p.renew(ctx, s.life.token, needed) != nil {
 			return nil, false
 		}
@@ -300,15 +303,23 @@ type sources struct {
 	mu         sync.Mutex                // never held while reading the store
 	generation int                       // counts what forget has thrown away
 	byInstance map[string]func() *source // hidden
-	servers    map[string]string         // the last known origin of each profile's server
+	dropping   bool                      // what is old is dropped later
 	reading    gate.Map                  // who reads the store for a profile
 }
 
-// knows reports whether the profile's server was last at this origin.
-func (s *sources) knows(instance, origin string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.servers[instance] != "" && s.servers[instance] == origin
+// noteServer remembers the origin of the saved server, for when the store cannot be
+// read.
+func (t *transport) noteServer(origin string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.server = origin
+}
+
+// wasServer reports whether the saved server was last at this origin.
+func (t *transport) wasServer(origin string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.server != "" && t.server == origin
 }
 
 // forget makes the next request read the store.
@@ -332,13 +343,30 @@ func (s *sources) get(instance string) (*source, int) {
 func (s *sources) put(instance string, v *source, generation int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.servers == nil {
-		s.byInstance, s.servers = map[string]func() *source{}, map[string]string{}
+	if s.generation != generation {
+		return
 	}
-	s.servers[instance] = v.serverOrigin
-	if s.generation == generation {
-		s.byInstance[instance] = hide(v)
+	if s.byInstance == nil {
+		s.byInstance = map[string]func() *source{}
 	}
+	s.byInstance[instance] = hide(v)
+	s.dropLater()
+}
+
+// dropLater sees to it that no tokens are kept that no request has asked for in a
+// while. mu must be held.
+func (s *sources) dropLater() {
+	if s.dropping || len(s.byInstance) == 0 {
+		return
+	}
+	s.dropping = true
+	time.AfterFunc(readAgain, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		maps.DeleteFunc(s.byInstance, func(_ string, v func() *source) bool { return time.Since(v().read) >= readAgain })
+		s.dropping = false
+		s.dropLater()
+	})
 }
 
 // freshSource returns s, or what takes its place where its token is due to be
