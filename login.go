@@ -388,11 +388,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 // [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) where an
 // approved login cannot be finished now.
 func (p *PlexAuth) Cancel(ctx context.Context) error {
-	// Taken up, so that nobody else does while it is being cancelled.
-	if _, err := p.resume(ctx); err != nil && !errors.Is(err, ErrNoPendingPin) {
-		return err
-	}
-	done, err := p.stopLooking(ctx)
+	done, err := p.takeTurn(ctx)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,7 @@ package plexauth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"sync"
@@ -336,6 +337,16 @@ func (l *login) saves(on bool) {
 	case l.saving.IsZero():
 		l.saving = time.Now()
 	}
+}
+
+// takeTurn resumes the login that is pending in the store, if there is one, and then
+// calls stopLooking. After a restart all callers have one turn to wait for that way
+// (G6).
+func (p *PlexAuth) takeTurn(ctx context.Context) (done func(error), err error) {
+	if _, err := p.resume(ctx); err != nil && !errors.Is(err, ErrNoPendingPin) {
+		return nil, err
+	}
+	return p.stopLooking(ctx)
 }
 
 // stopLooking ends the look in flight, takes the turn, and returns how to give

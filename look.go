@@ -203,13 +203,9 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 	return false, err
 }
 
-// lastLookInTurn is lastLook at the PIN that a Start found. It takes the login up
-// first, so that all who come for the PIN have one turn to wait for.
+// lastLookInTurn takes the turn at the PIN that Start found, and then calls lastLook.
 func (p *PlexAuth) lastLookInTurn(ctx context.Context, v *pendingPIN) (*pendingPIN, error) {
-	if _, err := p.resume(ctx); err != nil && !errors.Is(err, ErrNoPendingPin) {
-		return nil, err
-	}
-	done, err := p.stopLooking(ctx)
+	done, err := p.takeTurn(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -87,9 +87,10 @@ func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 	return unseen
 }
 
-// fetchInTurn is fetchApproval for a caller who does not have the turn.
+// fetchInTurn takes the turn at the PIN that SignOut found, and then calls
+// fetchApproval.
 func (p *PlexAuth) fetchInTurn(ctx context.Context, v *pendingPIN) (unseen error) {
-	done, err := p.stopLooking(ctx)
+	done, err := p.takeTurn(ctx)
 	if err != nil {
 		return err
 	}
