@@ -39,7 +39,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 		return p.lookParked(ctx, l, parked)
 	}
 	p.logf(ctx, LevelSuccess, "token stored")
-	reading, done := l.abortable(ctx)
+	reading, done := l.abortable(withAttemptLimit(ctx, l.patience))
 	defer done()
 	_, err = p.adoptToken(reading, t, l.pin.clientID, false)
 	switch {
@@ -86,7 +86,7 @@ func (b *profile) stillPending(id int64, t Token, d *device, created time.Time) 
 // known.
 func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (bool, error) {
 	sent := time.Now()
-	settling, done := l.abortable(ctx)
+	settling, done := l.abortable(withAttemptLimit(ctx, l.patience))
 	defer done()
 	h := patient
 	if l.left() <= 0 { // which need not be the stored one
@@ -104,6 +104,7 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 	if waits && l.left() > 0 {
 		p.disturbed(ctx, l, e, err)
 		l.postpone(sent, e, err)
+		l.allowMore(e)
 		if lasts(err) {
 			l.rest(refusalPace)
 		}

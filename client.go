@@ -111,6 +111,7 @@ func (c *client) do(ctx context.Context, q *call) error {
 		return c.doOnce(ctx, q)
 	}
 	if q.server == nil {
+		q.limit = cmp.Or(q.limit, attemptLimitOf(ctx))
 		if err := c.guard.wait(ctx, q); err != nil {
 			return err
 		}
@@ -214,6 +215,20 @@ func (c *client) attemptLimit(limit time.Duration) time.Duration {
 	if c.httpClient != nil && c.httpClient.Timeout > 0 {
 		limit = min(limit, c.httpClient.Timeout)
 	}
+	return limit
+}
+
+type attemptLimitKey struct{}
+
+// withAttemptLimit returns ctx for requests to plex.tv of which each attempt may take
+// that long.
+func withAttemptLimit(ctx context.Context, limit time.Duration) context.Context {
+	return context.WithValue(ctx, attemptLimitKey{}, limit)
+}
+
+// attemptLimitOf returns the limit that withAttemptLimit has set, or 0.
+func attemptLimitOf(ctx context.Context) time.Duration {
+	limit, _ := ctx.Value(attemptLimitKey{}).(time.Duration)
 	return limit
 }
 
@@ -329,6 +344,9 @@ func (q *call) receive(resp *http.Response, err error) *Error {
 			q.client.way.avoid(q.via)
 		}
 		return q.failed(err)
+	}
+	if q.server == nil {
+		q.client.way.alone.Store(false)
 	}
 	if q.where() == "plex.tv" {
 		q.client.clock.note(q.sent, resp.Header)

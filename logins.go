@@ -50,7 +50,7 @@ type login struct {
 	storeTrouble bool          // the store could not be read
 	missing      int           // looks that failed since the PIN is gone from the store
 	unsure       bool          // the stored expiry is past, by a clock that may have been set; until plex.tv has answered
-	patience     time.Duration // how long a look may take
+	patience     time.Duration // how long one attempt at a look, or at reading whose the token is, may take
 
 	mu       sync.Mutex         // guards the rest, never held while waiting; the deadline changes in one's turn only
 	cancel   context.CancelFunc // ends what is in flight

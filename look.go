@@ -15,7 +15,7 @@ const (
 	fresh       = time.Second      // how long a look answers for those who come after it
 	rounding    = 2 * time.Second  // what an expiresIn in whole seconds may be off
 
-	longestLook   = 3 * attemptLimit // a look has this long where shorter ones have timed out
+	longestLook   = 3 * attemptLimit // an attempt has this long where shorter ones have timed out
 	lastLookLimit = 3 * time.Second  // for a look that somebody waits for who wants something else
 )
 
@@ -185,9 +185,7 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 	}
 	p.disturbed(ctx, l, e, err)
 	l.postpone(sent, e, err)
-	if e != nil && e.kind() == "timeout" {
-		l.patience = min(l.patience+attemptLimit, longestLook)
-	}
+	l.allowMore(e)
 	switch {
 	case gone:
 		if l.missing++; l.missing > 2 || final {
@@ -451,6 +449,13 @@ func (l *login) postpone(sent time.Time, e *Error, err error) {
 		l.gap = max(l.gap, min(2*l.gap, slowestPoll))
 	}
 	l.next = time.Now().Add(min(jitter(l.gap), widest))
+}
+
+// allowMore gives the next attempt more time where the last one has timed out.
+func (l *login) allowMore(e *Error) {
+	if e != nil && e.kind() == "timeout" {
+		l.patience = min(l.patience+attemptLimit, longestLook)
+	}
 }
 
 // disturbed logs trouble once, until its kind changes.

@@ -32,10 +32,11 @@ type Options struct {
 	// HTTPClient sends the requests. It is read at each request, never
 	// written to, and its idle connections are never closed. Its cookie jar is
 	// not used. nil: [http.DefaultTransport], as it is at each request. Each
-	// attempt has a limit of ten seconds of its own, a look at a PIN after slow
-	// ones up to thirty. After an attempt without an answer over HTTP/2, requests
-	// to plex.tv go by a clone of an [*http.Transport], since that keeps the dead
-	// connection.
+	// attempt has a limit of ten seconds of its own; in a login, after slow ones,
+	// up to thirty. After an attempt without an answer over HTTP/2, requests to
+	// plex.tv go by a clone of an [*http.Transport], since that keeps the dead
+	// connection. Any other RoundTripper is asked for a new connection
+	// ([http.Request].Close) until it brings an answer.
 	HTTPClient *http.Client
 	// Logger hears of logins and of trouble, never of a secret; nil: silent.
 	Logger *slog.Logger

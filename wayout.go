@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"regexp"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -19,10 +20,15 @@ const silence = 2 * time.Second
 // connection on which a request has timed out, and puts the next one on it, until
 // the kernel gives it up after a quarter of an hour. The caller's connections are
 // not ours to close, so the next attempt goes by a clone of the caller's transport.
+//
+// Another RoundTripper cannot be cloned. Until one answers, each attempt then asks
+// for a connection of its own, which keeps the ones after it off the dead one.
 type wayOut struct {
 	mu    sync.Mutex
 	base  *http.Transport // the caller's
 	clone *http.Transport // takes its place; nil: base itself is good
+
+	alone atomic.Bool // attempts ask for a connection of their own
 }
 
 // instead returns what to send with in the place of base.
@@ -45,6 +51,7 @@ func (w *wayOut) instead(base http.RoundTripper) http.RoundTripper {
 func (w *wayOut) avoid(used http.RoundTripper) {
 	t, ok := used.(*http.Transport)
 	if !ok {
+		w.alone.Store(used != nil)
 		return
 	}
 	w.mu.Lock()
@@ -72,7 +79,13 @@ func (w *wayOut) avoid(used http.RoundTripper) {
 type toPlexTV struct{ q *call }
 
 func (t toPlexTV) RoundTrip(r *http.Request) (*http.Response, error) {
-	t.q.via = t.q.client.way.instead(t.q.client.transport())
+	way := &t.q.client.way
+	t.q.via = way.instead(t.q.client.transport())
+	if way.alone.Load() {
+		own := *r
+		own.Close = true
+		r = &own
+	}
 	resp, err := roundTripper{t.q.via}.RoundTrip(r)
 	if err != nil && proxied(t.q.via, r) {
 		t.q.dialled.at.Store(nil) // it is the proxy's

@@ -3,6 +3,7 @@ package plexauth_test
 import (
 	"context"
 	"crypto/tls"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -172,6 +173,42 @@ func TestConnectionThatDied(t *testing.T) {
 	}
 }
 
+// G5, G8: beneath a transport that cannot be cloned, a dead connection is left as well,
+// one attempt later.
+func TestWrappedConnectionThatDied(t *testing.T) {
+	for name, ask := range map[string]func(ctx context.Context, p *plexauth.PlexAuth) error{
+		"Wait": func(ctx context.Context, p *plexauth.PlexAuth) error {
+			return second(p.Wait(ctx))
+		},
+		"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
+			for range 2 {
+				_, err := p.Start(ctx, plexauth.PinOptions{Strong: true})
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+			}
+			return second(p.Start(ctx, plexauth.PinOptions{Strong: true}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			overHTTP2(t, func(t *testing.T, w *world, way *http2Way, rt *http.Transport) {
+				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: roundTripFunc(rt.RoundTrip)} })
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				way.die()
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				began := time.Now()
+				require.NoError(t, ask(t.Context(), p))
+				assert.Less(t, time.Since(began), 40*time.Second)
+				before := way.count()
+				for range 5 { // and once one has answered, connections are kept again
+					require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})))
+					require.NoError(t, p.Cancel(t.Context()))
+				}
+				assert.LessOrEqual(t, way.count(), before+1)
+			})
+		})
+	}
+}
+
 // G5, G8: a login whose connection dies while it waits is finished over a new one.
 func TestWaitOverAConnectionThatDied(t *testing.T) {
 	overHTTP2(t, func(t *testing.T, w *world, way *http2Way, rt *http.Transport) {
@@ -220,6 +257,40 @@ func TestLateAnswersToLooks(t *testing.T) {
 					assert.LessOrEqual(t, time.Since(began), want)
 				})
 			})
+		}
+	}
+}
+
+// G8: plex.tv answers late whose an approved token is, or with which keys it signs.
+// A first login, a relink and a login with a device key end well all the same.
+func TestLateAnswersAfterTheApproval(t *testing.T) {
+	for name, faults := range map[string][]plextest.Fault{
+		"to everything":           {{}},
+		"about the account alone": {{Path: "/api/v2/user"}, {Path: "/api/v2/auth/keys"}},
+	} {
+		for kind, options := range map[string]func(*plexauth.Options){"long-lived": func(*plexauth.Options) {}, "device key": deviceKey} {
+			for _, relink := range []bool{false, true} {
+				t.Run(fmt.Sprint(name, ", ", kind, ", relink ", relink), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						w := newWorld(t, options)
+						if relink {
+							w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+						}
+						pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+						require.NoError(t, err)
+						require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+						for _, f := range faults {
+							f.Times, f.Delay = -1, 12*time.Second
+							w.plex.Inject(f)
+						}
+						began := time.Now()
+						s, err := w.Wait(t.Context())
+						require.NoError(t, err)
+						assert.True(t, s.Connected)
+						assert.Less(t, time.Since(began), 2*time.Minute)
+					})
+				})
+			}
 		}
 	}
 }
