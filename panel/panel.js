@@ -269,6 +269,9 @@ class Panel extends View {
     if (pending && pending.code !== before?.extra.pending?.code) {
       this.tell("pending", pending);
     }
+    if (this.expects()) {
+      this.wake?.(); // the tab that Plex opens in hides this one, which is to go on asking all the same
+    }
     const linked = !before?.connected || before.extra.pending && !this.cancelled && !refusals.has(doc.problem?.error);
     if (before && doc.connected && !pending && linked) {
       this.problem = null;

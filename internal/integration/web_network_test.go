@@ -75,6 +75,11 @@ func (b *browser) openWith(source, rawURL string) *tab {
 	return p
 }
 
+func eventually(t *testing.T, done func() bool) {
+	t.Helper()
+	require.Eventually(t, done, time.Minute, 20*time.Millisecond)
+}
+
 // hurried makes the timers of a page run ten times as fast.
 const hurried = `{ const real = setTimeout; window.setTimeout = (f, ms, ...args) => real(f, ms / 10, ...args); }`
 
@@ -102,9 +107,7 @@ func TestWebLostPoll(t *testing.T) {
 	p.click("#btn-connect-plex")
 	p.state("pending")
 	p.front()
-	for way.held.Load() == 0 {
-		time.Sleep(10 * time.Millisecond)
-	}
+	eventually(t, func() bool { return way.held.Load() > 0 })
 	way.play(passOn)
 	require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.alice))
 	p.state("connected")
@@ -189,9 +192,8 @@ func TestWebPollsAreCut(t *testing.T) {
 		return true
 	})
 	for range 2 {
-		for before := cuts.Load(); cuts.Load() < before+4; {
-			time.Sleep(50 * time.Millisecond)
-		}
+		before := cuts.Load()
+		eventually(t, func() bool { return cuts.Load() >= before+4 })
 		if eval[string](p, `document.querySelector("[data-plexauth]").dataset.state`) == "idle" {
 			p.click("#btn-connect-plex")
 			p.state("pending")
@@ -242,9 +244,8 @@ func TestWebBackOnline(t *testing.T) {
 	_, err := s.auth.Start(t.Context(), plexauth.PinOptions{}) // ends the long poll
 	require.NoError(t, err)
 	p.sees(`[data-part="problem"]`)
-	for before := way.polls.Load(); way.polls.Load() < before+3; {
-		time.Sleep(50 * time.Millisecond)
-	}
+	before := way.polls.Load()
+	eventually(t, func() bool { return way.polls.Load() >= before+3 })
 	way.play(passOn)
 	eval[any](p, `window.dispatchEvent(new Event("online")); 0`)
 	began := time.Now()
@@ -265,10 +266,7 @@ func TestWebPollsLeaveNothing(t *testing.T) {
 	}`, at)
 	p.state("idle")
 	way.play(func(w http.ResponseWriter, r *http.Request) bool {
-		if r.FormValue("wait") == "" {
-			return false
-		}
-		q := r.URL.Query()
+		q := r.URL.Query() // and not FormValue, which the panel would read again
 		q.Del("wait")
 		r.URL.RawQuery = q.Encode()
 		return false
@@ -277,9 +275,7 @@ func TestWebPollsLeaveNothing(t *testing.T) {
 	p.state("pending")
 	p.front()
 	before, polls := eval[int](p, "added"), way.polls.Load()
-	for way.polls.Load() < polls+50 {
-		time.Sleep(50 * time.Millisecond)
-	}
+	eventually(t, func() bool { return way.polls.Load() >= polls+50 })
 	assert.Less(t, eval[int](p, "added")-before, 10)
 	p.quiet()
 }
@@ -308,8 +304,16 @@ func TestWebManyTabs(t *testing.T) {
 		front(p)
 	}
 	front(tabs[0])
+	eval[any](tabs[0], `document.querySelector("#btn-connect-plex").addEventListener("click", () => hide(true)); 0`) // the tab of Plex does
 	tabs[0].click("#btn-connect-plex")
 	tabs[0].state("pending")
+	eventually(t, func() bool { return len(s.plex.PendingCodes()) == 1 })
+	require.NoError(t, s.plex.Approve(s.plex.PendingCodes()[0], s.alice))
+	tabs[0].state("connected") // though it is hidden
+	_, err := s.auth.Disconnect(t.Context())
+	require.NoError(t, err)
+	_, err = s.auth.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
 	for _, p := range tabs {
 		front(p)
 		p.state("pending")
