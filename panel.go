@@ -308,7 +308,7 @@ func (h *panel) hindrance(id int64) *problem {
 	}
 	v := *problemOf(l.result)
 	v.Message, _, _ = strings.Cut(v.Message, " Try again in ")
-	v.Message += " The code stays good meanwhile, and the program keeps trying."
+	v.Message += " The code stays good, and the program keeps trying."
 	return &v
 }
 

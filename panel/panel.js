@@ -19,8 +19,7 @@ const base = new URL("./", import.meta.url);
 // How a login can end and leave an older one as it was.
 const refusals = new Set(["pin_expired", "account_mismatch", "no_login", "superseded", "rejected"]);
 
-// How long a request may take, in milliseconds. The program itself gives up on
-// Plex or a server sooner.
+// How long a request may take, in milliseconds.
 const requestLimit = 40000;
 const statusLimit = 15000;
 
@@ -37,8 +36,8 @@ class Failure extends Error {
   }
 }
 
-// What the program's own answers have in them. A login in front of it that has run
-// out answers in its place, in JSON as well.
+// shapes recognize the program's own answers. A login in front of it that has ended
+// answers in its place, in JSON as well.
 const shapes = {
   servers: (answer) => Array.isArray(answer.servers),
   users: (answer) => Array.isArray(answer.users),
@@ -47,7 +46,7 @@ const shapes = {
 const statusShape = (answer) => typeof answer.seen === "string" && !!answer.extra && !!answer.settings;
 const errorShape = (answer) => typeof answer.error === "string" && typeof answer.message === "string";
 
-// Why the program itself refuses something with 403. It never says 401.
+// forbidden are the program's own reasons for a 403. It never answers 401.
 const forbidden = new Set(["home_pin", "host", "cross_origin"]);
 
 function isOurs(response, answer, path) {
@@ -60,7 +59,7 @@ function isOurs(response, answer, path) {
   return (response.ok ? shapes[path] ?? statusShape : errorShape)(answer);
 }
 
-// foreign says what it means that something else has answered, or nothing has.
+// foreign returns the Failure for a response that is not the program's, or for none.
 function foreign(path, response, redirected) {
   const status = response?.status ?? 0;
   const detail = status ? `HTTP status ${status}` : "";
@@ -76,8 +75,8 @@ function foreign(path, response, redirected) {
   return new Failure({ error: "network", message: "What answered is not this program's panel. Reload the page. If that does not help, check the proxy in front of {product}.", detail });
 }
 
-// ask returns the program's answer. Every request has a limit: an answer may be lost
-// without a word. controller can end it before.
+// ask returns the program's answer. Every request has a limit, because an answer may
+// be lost without a sign. controller can end the request earlier.
 async function ask(path, { post, limit = requestLimit, controller = new AbortController() } = {}) {
   let late = false;
   let redirected = false;
@@ -222,9 +221,9 @@ class Panel extends View {
     return ask("status", { limit: statusLimit, controller: this.poll });
   }
 
-  // news asks for what has changed since, and waits for it. A proxy may cut that
-  // short, or the answer be lost. Only where the program does not answer at once
-  // either, something is wrong; else the page waits less from then on.
+  // news waits for changes. A proxy may cut that short, or the answer may be lost. It
+  // counts as trouble only if the program does not answer a plain request either;
+  // otherwise the page waits less from then on.
   async news() {
     const controller = this.poll = this.waiting = new AbortController();
     const wait = this.patience;
@@ -252,7 +251,7 @@ class Panel extends View {
     clearTimeout(timer);
   }
 
-  // expects tells that something is under way that will end by itself.
+  // expects reports whether something is under way that ends by itself.
   expects() { return !!this.doc?.extra.pending || !!this.doc?.finding; }
 
   // take takes in how things stand.
@@ -332,7 +331,7 @@ class Panel extends View {
     }
   }
 
-  // ask for what is missing, beside the button that needs it.
+  // refuse asks for what is missing, beside the button that needs it.
   refuse(at, message) {
     this.problem = { error: "missing", message, at };
     this.retry = null;
@@ -393,8 +392,9 @@ class Panel extends View {
           if (error.problem?.error !== "too_soon" || tries > 2) {
             throw error;
           }
-          this.say("A new code can be had in a moment");
-          await sleep((error.problem.retry_after ?? 5) * 1000);
+          const wait = error.problem.retry_after ?? 5;
+          this.say(`A new code comes in ${wait === 1 ? "a second" : `${wait} seconds`}`);
+          await sleep(wait * 1000);
         }
       }
       const pending = doc.extra.pending;

@@ -26,7 +26,7 @@ const titles = {
   missing: "One thing is missing",
 };
 
-// What is no fault of anything, and is said in a milder colour.
+// mild are the problems that are shown in a milder colour: nothing is broken.
 const mild = new Set(["pin_expired", "rate_limited", "too_soon", "not_revoked", "server_choice", "network", "sign_in", "missing", "account_mismatch"]);
 
 /** View shows one fragment. Its fields are what it goes by. */
@@ -34,7 +34,7 @@ export class View {
   constructor(root) {
     this.root = root;
     this.doc = null; // what status said last
-    this.problem = null; // of the last thing that somebody did here
+    this.problem = null; // of the last button that was pressed, or of the last poll
     this.retry = null; // what would do it again
     this.busy = null; // the button that is at work
     this.tab = null; // {code, opened}: whether a tab could be opened for that code
@@ -42,7 +42,7 @@ export class View {
     this.said = ""; // for those who cannot see it, for some seconds
     this.results = null; // of the last test
     this.lists = {}; // servers and users, once they have been asked for
-    this.open = { servers: null, users: false }; // servers: null as long as nobody has said
+    this.open = { servers: null, users: false }; // servers: null until a person opens or closes them
   }
 
   // product is what the program around the panel is called.
@@ -121,7 +121,7 @@ export class View {
         this.part("qr").src = new URL(`qr.svg?${encodeURIComponent(pending.code)}`, base);
       }
       const tab = this.tab?.code === pending.code ? this.tab : null;
-      const where = tab?.opened ? "In the other tab, " : tab ? "Your browser opened no tab: press Open Plex, " : "Press Open Plex, ";
+      const where = tab?.opened ? "In the other tab, " : tab ? "Your browser blocked the new tab: press Open Plex, " : "Press Open Plex, ";
       put(this.id("plex_qc_help"), where + (typed ? "sign in and confirm the code. Or enter it at plex.tv/link on any device." : "sign in and approve."));
       put(this.id("plex_qc_status"), doc.problem ? "Still trying" : "Waiting for your approval");
     }
@@ -358,7 +358,7 @@ function choice(group, value, name, note, checked) {
 
 function serverNote(s) {
   const whose = s.owned ? "yours" : s.owner ? `${s.owner}'s` : "shared with you";
-  return [whose, s.presence ? "online" : "not seen by Plex just now", s.connections.length ? "" : "no address"].filter(Boolean).join(" · ");
+  return [whose, s.presence ? "online" : "offline", s.connections.length ? "" : "no address"].filter(Boolean).join(" · ");
 }
 
 function userNote(u) {

@@ -82,7 +82,7 @@ func TestWebPopupsBlocked(t *testing.T) {
 	p.state("idle")
 	p.click("#btn-connect-plex")
 	p.state("pending")
-	assert.Contains(t, p.text("#plex_qc_help"), "opened no tab")
+	assert.Contains(t, p.text("#plex_qc_help"), "blocked the new tab")
 	link := p.opened(func() { p.click(`[data-part="open"]`) }) // a plain link
 	link.approve("alice")
 	p.state("connected")
