@@ -388,3 +388,19 @@ func TestDirectNamesLeaveNothing(t *testing.T) {
 		assert.Zero(t, open.Load())
 	})
 }
+
+// Where a person types no scheme, an address that other programs can use as it is
+// comes before one whose certificate only plexauth accepts.
+func TestDirectCertificateComesSecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		s, err := w.UseServer(t.Context(), "192.168.1.5")
+		require.NoError(t, err)
+		assert.Equal(t, "http://192.168.1.5:32400", s.ServerURL)
+		w.plex.ChangeMediaServer(box, func(m *plextest.MediaServer) { m.HTTPSRequired = true })
+		s, err = w.UseServer(t.Context(), "192.168.1.5")
+		require.NoError(t, err)
+		assert.Equal(t, "https://192.168.1.5:32400", s.ServerURL)
+	})
+}
