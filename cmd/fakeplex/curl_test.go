@@ -14,8 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// curl runs the program of that name as help.txt says, and returns the answer
-// without its body, and the body.
+// curl runs curl as help.txt shows. It returns the response and its body.
 func curl(t *testing.T, args ...string) (*http.Response, string) {
 	t.Helper()
 	args = append([]string{"-s", "-S", "-i", "-m", "20", "--noproxy", "none.example.com"}, args...)
@@ -32,8 +31,10 @@ func curl(t *testing.T, args ...string) (*http.Response, string) {
 	return resp, body
 }
 
+// identity has the curl arguments for the headers in help.txt.
 var identity = []string{"-H", "Accept: application/json", "-H", "X-Plex-Product: My App", "-H", "X-Plex-Client-Identifier: my-app-1"}
 
+// plex adds the headers in help.txt to args.
 func plex(args ...string) []string { return append(append([]string{}, identity...), args...) }
 
 func needCurl(t *testing.T) {
@@ -43,7 +44,7 @@ func needCurl(t *testing.T) {
 	}
 }
 
-// A login and what comes of it, by http and by https.
+// A login and the calls after it work over http and https.
 func TestCurl(t *testing.T) {
 	needCurl(t)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
@@ -73,7 +74,7 @@ func TestCurl(t *testing.T) {
 			token := "X-Plex-Token: " + pin.AuthToken
 
 			resp, body = curl(t, trust([]string{"-H", "X-Plex-Client-Identifier: my-app-1", "-H", token, base + "/api/v2/user"})...)
-			assert.Equal(t, asXML, resp.Header.Get("Content-Type"), "where JSON is not asked for")
+			assert.Equal(t, asXML, resp.Header.Get("Content-Type"), "XML is the default")
 			assert.Contains(t, body, `username="alice"`)
 			resp, body = curl(t, trust(plex("-H", token, base+"/api/v2/nothing"))...)
 			assert.Equal(t, http.StatusNotFound, resp.StatusCode)
@@ -97,7 +98,7 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// A program that has plex.tv's addresses in it needs no change.
+// A program that calls plex.tv by its own addresses needs no change.
 func TestProxy(t *testing.T) {
 	needCurl(t)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
@@ -113,17 +114,17 @@ func TestProxy(t *testing.T) {
 	assert.Equal(t, http.StatusOK, resp.StatusCode)
 	assert.Contains(t, body, "fake plex.tv")
 	resp, _ = curl(t, through("http://example.com/")...)
-	assert.Equal(t, http.StatusBadGateway, resp.StatusCode, "nothing leaves the machine")
+	assert.Equal(t, http.StatusBadGateway, resp.StatusCode, "no request leaves the machine")
 	err := exec.CommandContext(t.Context(), "curl", through("-s", "https://example.com/")...).Run()
 	assert.Error(t, err)
 	resp, _ = curl(t, through(base+"/link")...)
-	assert.Equal(t, http.StatusOK, resp.StatusCode, "the base URL itself, by proxy")
+	assert.Equal(t, http.StatusOK, resp.StatusCode, "the base URL works through the proxy, too")
 	stop()
 	assert.NoError(t, <-ended)
 }
 
-// With -cors, and only then, scripts of any page may call the API, and see where
-// a PIN is.
+// Only with -cors may scripts of any page call the API and read the Location of
+// a new PIN.
 func TestCORS(t *testing.T) {
 	needCurl(t)
 	for _, args := range [][]string{{"-q"}, {"-q", "-cors"}} {
@@ -139,7 +140,7 @@ func TestCORS(t *testing.T) {
 			assert.Equal(t, exposed, resp.Header.Get("Access-Control-Expose-Headers"))
 		}
 		resp, _ := curl(t, "-X", "OPTIONS", "-H", "Access-Control-Request-Headers: x-plex-product", out.Text()+"/api/v2/pins")
-		assert.Equal(t, exposed != "", resp.StatusCode == http.StatusNoContent, "a browser asks before it sends a header of its own")
+		assert.Equal(t, exposed != "", resp.StatusCode == http.StatusNoContent, "a browser sends OPTIONS before a request with custom headers")
 		assert.Equal(t, exposed != "", resp.Header.Get("Access-Control-Allow-Headers") == "x-plex-product")
 		stop()
 		assert.NoError(t, <-ended)

@@ -26,21 +26,22 @@ const (
 	asHTML = "text/html; charset=utf-8"
 )
 
-// A row is one request to curl, and what is to come of it.
+// A row is one request that curl sends, and the answer that it expects.
 type row struct {
-	args   []string // the URL last
+	args   []string // arguments of curl; the URL is the last
 	status int
 	kind   string // Content-Type, "" for none
-	body   string // what is in it, among other things
+	body   string // text that the body contains
 }
 
-// headers are all that an answer shall have, by what their values look like.
+// headers returns the complete set of expected headers for an answer, with a
+// regular expression for each value.
 //
-// Of those that were recorded of plex.tv these are missing, and meant to:
-// Access-Control-Allow-Origin and -Expose-Headers are sent with -cors only, so
-// that a client that needs them is seen to; the session cookie, since nobody
-// recorded its name or what it is good for; Retry-After where a limit is real,
-// since the recorded 429s had none (a fault can have one).
+// Three kinds of headers that plex.tv was seen to send are missing on purpose.
+// Access-Control-Allow-Origin and Access-Control-Expose-Headers need -cors, so
+// that a client that depends on them fails without it. No recording shows the
+// name or the purpose of the session cookie. The recorded 429s have no
+// Retry-After, so only a fault can add one.
 func (r row) headers(path string) map[string]string {
 	h := map[string]string{"Date": `\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT`}
 	if r.kind != "" {
@@ -67,7 +68,8 @@ func (r row) headers(path string) map[string]string {
 	return h
 }
 
-// check asks and compares, every header included.
+// check sends the request and compares the answer with the row, including every
+// header. It returns the body.
 func (r row) check(t *testing.T) string {
 	t.Helper()
 	url := r.args[len(r.args)-1]
@@ -84,7 +86,7 @@ func (r row) check(t *testing.T) string {
 	return body
 }
 
-// signIn signs a user of the fake in as a person would, and returns the token.
+// signIn signs a user of the fake in through the link page, as a person would.
 func signIn(t *testing.T, base, title string) (token, uuid string) {
 	t.Helper()
 	pin := ask(t, "POST", base+"/api/v2/pins")
@@ -98,7 +100,7 @@ func signIn(t *testing.T, base, title string) (token, uuid string) {
 	return *pin.AuthToken, m[1]
 }
 
-// Every endpoint, with its status and all of its headers.
+// TestEndpoints compares the status and all headers of every endpoint.
 func TestEndpoints(t *testing.T) {
 	needCurl(t)
 	out, stop, ended := start(t, "-q")
@@ -107,8 +109,8 @@ func TestEndpoints(t *testing.T) {
 	token, _ := signIn(t, base, "alice")
 	_, kids := signIn(t, base, "Kids")
 	signed := "X-Plex-Token: " + token
-	const id = "X-Plex-Client-Identifier: test-1" // which the token is for
-	api := func(args ...string) []string {        // what is asked for ends the line
+	const id = "X-Plex-Client-Identifier: test-1" // the token belongs to it
+	api := func(args ...string) []string {        // the last argument is the path
 		args[len(args)-1] = base + args[len(args)-1]
 		return append([]string{"-H", "Accept: application/json", "-H", "X-Plex-Product: My App"}, args...)
 	}
@@ -148,7 +150,7 @@ func TestEndpoints(t *testing.T) {
 	} {
 		r.check(t)
 	}
-	// The approval has ended the earlier token of account and identifier.
+	// The approval ended the earlier token of this account and identifier.
 	row{as("/api/v2/user"), 401, asJSON, `{"errors":[{"code":1001,"message":"User could not be authenticated","status":401}]}`}.check(t)
 	var approved struct{ AuthToken string }
 	require.NoError(t, json.Unmarshal([]byte(row{own(pinPath), 200, asJSON, `"newRegistration":false`}.check(t)), &approved))
@@ -196,7 +198,7 @@ func TestEndpoints(t *testing.T) {
 		{plain("-H", signed, "/pms/resources.xml"), 200, asXML, `<Device name="Box"`},
 		{as("/api/v2/user/webhooks"), 200, asJSON, "[]"},
 
-		// what there is not; signing in by password is not played
+		// calls that do not exist; the fake has no sign-in by password
 		{own("/api/v2/nothing"), 404, asJSON, `"code":1002`},
 		{own("-d", "login=alice&password=TEST", "/api/v2/users/signin"), 404, asJSON, `"code":1002`},
 		{own("-X", "PATCH", "/api/v2/user"), 404, asJSON, `"code":1002`},
@@ -207,7 +209,7 @@ func TestEndpoints(t *testing.T) {
 		{[]string{"-H", boxToken, box + "/accounts"}, 200, asXML, `<Account id="1" key="/accounts/1" name="alice"`},
 		{[]string{box + "/accounts"}, 401, "text/html", `<html><head><title>Unauthorized</title></head><body><h1>401 Unauthorized</h1></body></html>`},
 
-		// what a person sees
+		// the pages
 		{plain("/link"), 200, asHTML, "<form"},
 		{plain("/pin"), 200, asHTML, "<form"},
 		{plain("/auth"), 200, asHTML, "<form"},
@@ -215,7 +217,7 @@ func TestEndpoints(t *testing.T) {
 		r.check(t)
 	}
 
-	// A device JWT for the first of plex.tv's own; it ends the long-lived token.
+	// The first exchange of a device JWT for a Plex JWT ends the long-lived token.
 	_, body = curl(t, own("/api/v2/auth/nonce")...)
 	var auth struct{ Nonce string }
 	require.NoError(t, json.Unmarshal([]byte(body), &auth))
@@ -224,7 +226,7 @@ func TestEndpoints(t *testing.T) {
 	jwt += "." + encode(ed25519.Sign(testKey, []byte(jwt)))
 	exchange := own("-H", jsonBody, "-d", `{"jwt":"`+jwt+`"}`, "/api/v2/auth/token")
 	row{exchange, 200, asJSON, `{"auth_token":"eyJ`}.check(t)
-	row{exchange, 422, asJSON, `"code":1008`}.check(t) // a nonce is for one use
+	row{exchange, 422, asJSON, `"code":1008`}.check(t) // a nonce works once
 	row{as("/api/v2/user"), 401, asJSON, `"code":1001`}.check(t)
 
 	token, _ = signIn(t, base, "bob")
@@ -235,7 +237,7 @@ func TestEndpoints(t *testing.T) {
 	assert.NoError(t, <-ended)
 }
 
-// testKey is everybody's: RFC 8037 has it.
+// testKey is the public example key of RFC 8037.
 var testKey = func() ed25519.PrivateKey {
 	seed, _ := base64.RawURLEncoding.DecodeString("nWGxne_9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A")
 	return ed25519.NewKeyFromSeed(seed)
@@ -243,7 +245,7 @@ var testKey = func() ed25519.PrivateKey {
 
 func encode(b []byte) string { return base64.RawURLEncoding.EncodeToString(b) }
 
-// What a client says counts wherever plex.tv takes it.
+// The fake reads each value from every place in a request where plex.tv does.
 func TestRequests(t *testing.T) {
 	needCurl(t)
 	out, stop, ended := start(t, "-q")
@@ -252,14 +254,14 @@ func TestRequests(t *testing.T) {
 	token, _ := signIn(t, base, "alice")
 	const accept, id = "Accept: application/json", "X-Plex-Client-Identifier: test-1"
 	for _, r := range []row{
-		// Who asks: in a header, in the query, in a form, also with GET.
+		// The identity: in a header, in the query, in a form, also with GET.
 		{[]string{"-H", accept, "-X", "POST", base + "/api/v2/pins?X-Plex-Client-Identifier=test-1&X-Plex-Product=My+App"}, 201, asJSON, `"product":"My App","trusted":false`},
 		{[]string{"-H", accept, "-d", "X-Plex-Client-Identifier=test-1&X-Plex-Product=My+App", base + "/api/v2/pins"}, 201, asJSON, `"product":"My App"`},
 		{[]string{"-H", accept, "-H", "x-plex-client-identifier: test-1", "-X", "POST", base + "/api/v2/pins"}, 201, asJSON, `"product":"0"`},
 		{[]string{"-H", accept, base + "/api/v2/user?X-Plex-Client-Identifier=test-1&X-Plex-Token=" + token}, 200, asJSON, `"username":"alice"`},
 		{[]string{"-H", accept, "-X", "GET", "-d", "X-Plex-Client-Identifier=test-1&X-Plex-Token=" + token, base + "/api/v2/user"}, 200, asJSON, `"username":"alice"`},
 
-		// How to answer: by Accept, exactly, or by the path.
+		// The format: by an exact Accept header, or by the path's suffix.
 		{[]string{"-H", id, "-X", "POST", base + "/api/v2/pins.json"}, 201, asJSON, `{"id":`},
 		{[]string{"-H", id, "-H", accept, "-X", "POST", base + "/api/v2/pins.xml"}, 201, asXML, `<pin id="`},
 		{[]string{"-H", id, "-X", "POST", base + "/api/v2/pins"}, 201, asXML, `<pin id="`},
@@ -267,7 +269,7 @@ func TestRequests(t *testing.T) {
 		{[]string{"-H", id, base + "/api/v2/pins/1"}, 404, asXML, `<errors><error code="1020" message="Code not found or expired" status="404"/></errors>`},
 		{[]string{base + "/api/v2/user"}, 400, asXML, `<error code="1000"`},
 
-		// A strong code: in the query, in a form, in JSON, or in two of them.
+		// The request for a strong code: in the query, in a form, in JSON, or in two.
 		{[]string{"-H", accept, "-H", id, "-d", "strong=true", base + "/api/v2/pins"}, 201, asJSON, `"expiresIn":1800`},
 		{[]string{"-H", accept, "-H", id, "-H", "Content-Type: application/json", "-d", `{"strong":true}`, base + "/api/v2/pins"}, 201, asJSON, `"expiresIn":1800`},
 		{[]string{"-H", accept, "-H", id, "-H", "Content-Type: application/json", "-d", `{"strong":true}`, base + "/api/v2/pins?strong=true"}, 201, asJSON, `"expiresIn":1800`},
@@ -276,7 +278,7 @@ func TestRequests(t *testing.T) {
 		r.check(t)
 	}
 
-	// The limit of nonces is real: the fake's own guess of it, 20 a minute.
+	// The fake limits nonces to 20 a minute; plex.tv's own limit is not known.
 	nonce := row{[]string{"-H", accept, "-H", id, base + "/api/v2/auth/nonce"}, 200, asJSON, `{"nonce":"`}
 	for range 20 {
 		nonce.check(t)
@@ -287,8 +289,7 @@ func TestRequests(t *testing.T) {
 	assert.NoError(t, <-ended)
 }
 
-// A 429 comes with and without Retry-After, in both spellings, where a test
-// asks the fake for one.
+// A fault can answer 429 without Retry-After, and with both of its forms.
 func TestRetryAfter(t *testing.T) {
 	needCurl(t)
 	fake := plextest.NewServer()

@@ -1,6 +1,6 @@
-// Command fakeplex runs a fake plex.tv, with a media server, on loopback
-// ports, for clients in any language and for work without an account. Its
-// help says how to point curl, a browser app or python-plexapi at it:
+// Command fakeplex runs a fake plex.tv and a media server on loopback ports. It
+// serves clients in any language and needs no Plex account. Its help shows how
+// to use it from curl, a browser app or python-plexapi:
 //
 //	go run ./cmd/fakeplex -h
 package main
@@ -40,29 +40,31 @@ func main() {
 	}
 }
 
-// options are the flags.
+// options holds the values of the flags.
 type options struct {
 	addr, user, ca        string
-	after                 time.Duration
+	approveAfter          time.Duration
 	tls, cors, jwt, quiet bool
 	ownedTokens           bool
-	accounts              int
+	accountsRefusal       int
 	plexHeader            bool
 }
 
+// parse returns the options in args. If args ask for help, it prints the help to
+// out and returns flag.ErrHelp.
 func parse(args []string, out io.Writer) (o options, err error) {
 	flags := flag.NewFlagSet("fakeplex", flag.ContinueOnError)
-	flags.SetOutput(io.Discard) // an error is told once, and not ahead of the long help
-	flags.StringVar(&o.addr, "addr", "127.0.0.1:0", "listen on this loopback `address`; port 0 is any free one")
-	flags.StringVar(&o.user, "user", "alice", "the `name` that -approve-after signs in; such a user is made if it is not alice, bob or Kids")
-	flags.DurationVar(&o.after, "approve-after", 0, "approve every new code by itself after this `time`, for example 3s; 0 is never")
-	flags.StringVar(&o.ca, "ca", "", "write the certificate of this run's authority to this `file`, in PEM; for -tls and for use as a proxy")
-	flags.BoolVar(&o.tls, "tls", false, "speak https; needs -ca")
+	flags.SetOutput(io.Discard) // main prints the error, once and without the long help
+	flags.StringVar(&o.addr, "addr", "127.0.0.1:0", "listen on this loopback `address`; port 0 picks a free port")
+	flags.StringVar(&o.user, "user", "alice", "the `name` of the user whom -approve-after signs in; created if it is not alice, bob or Kids")
+	flags.DurationVar(&o.approveAfter, "approve-after", 0, "approve every new code automatically after this `time`, for example 3s; 0 means never")
+	flags.StringVar(&o.ca, "ca", "", "write the CA certificate of this run to this `file`, in PEM; needed with -tls and for use as a proxy")
+	flags.BoolVar(&o.tls, "tls", false, "serve https; needs -ca")
 	flags.BoolVar(&o.cors, "cors", false, "let scripts of any web page call the API, as plex.tv does")
-	flags.BoolVar(&o.jwt, "server-takes-jwt", false, "the media server accepts an account's JWT; real ones do not")
-	flags.BoolVar(&o.ownedTokens, "owned-token-is-account-token", false, "plex.tv lists servers of one's own with the account's token, as it was seen to do")
-	flags.IntVar(&o.accounts, "accounts-refusal", http.StatusUnauthorized, "the `status` by which the media server refuses /accounts to all but its owner: 401, 403 or 404")
-	flags.BoolVar(&o.plexHeader, "plex-header", false, "the media server's answers have X-Plex-Protocol, as those of real ones without a proxy in front")
+	flags.BoolVar(&o.jwt, "server-takes-jwt", false, "let the media server accept an account's JWT; real ones do not")
+	flags.BoolVar(&o.ownedTokens, "owned-token-is-account-token", false, "list a user's own servers with the account token as their accessToken, as plex.tv was seen to do")
+	flags.IntVar(&o.accountsRefusal, "accounts-refusal", http.StatusUnauthorized, "the `status` with which the media server refuses /accounts to users who are not its owner: 401, 403 or 404")
+	flags.BoolVar(&o.plexHeader, "plex-header", false, "let the media server send X-Plex-Protocol, as real ones do when no proxy removes it")
 	flags.BoolVar(&o.quiet, "q", false, "print the base URL and nothing else")
 	err = flags.Parse(args)
 	if errors.Is(err, flag.ErrHelp) {
@@ -79,18 +81,18 @@ func parse(args []string, out io.Writer) (o options, err error) {
 		return o, fmt.Errorf("unexpected argument %q; see -h", flags.Arg(0))
 	}
 	if o.tls && o.ca == "" {
-		return o, errors.New("-tls needs -ca: clients must be told whom to trust")
+		return o, errors.New("-tls needs -ca: clients have to trust its certificate")
 	}
-	switch o.accounts {
+	switch o.accountsRefusal {
 	case http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound:
 	default:
-		return o, fmt.Errorf("-accounts-refusal %d: use 401, 403 or 404", o.accounts)
+		return o, fmt.Errorf("-accounts-refusal %d: use 401, 403 or 404", o.accountsRefusal)
 	}
 	return o, onlyLoopback(o.addr)
 }
 
-// onlyLoopback refuses addresses that others could reach: whoever can reach
-// the fake can approve codes.
+// onlyLoopback returns an error if addr is not a loopback address, because every
+// client that reaches the fake can approve codes.
 func onlyLoopback(addr string) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -102,7 +104,8 @@ func onlyLoopback(addr string) error {
 	return nil
 }
 
-// run serves until ctx ends.
+// run parses args and serves until ctx ends. It prints addresses, approvals and
+// violations to out.
 func run(ctx context.Context, args []string, out io.Writer) error {
 	o, err := parse(args, out)
 	if err != nil {
@@ -110,7 +113,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	fake := plextest.NewServer()
 	defer fake.Close()
-	fake.Randomize() // clients keep tokens longer than one run
+	fake.Randomize() // clients may keep tokens of an earlier run
 	fake.SetQuirks(plextest.Quirks{CORS: o.cors, OwnedTokenIsAccountToken: o.ownedTokens})
 	if o.ca != "" {
 		if err := os.WriteFile(o.ca, fake.CACertificate(), 0o644); err != nil {
@@ -136,7 +139,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	}
 	base := scheme + "://" + listener.Addr().String()
 	mediaURL := scheme + "://" + mediaListener.Addr().String()
-	who, box := populate(fake, o, mediaURL)
+	user, box := populate(fake, o, mediaURL)
 
 	if o.quiet {
 		fmt.Fprintln(out, base)
@@ -145,7 +148,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	fmt.Fprintf(out, "fake plex.tv: %s\n", base)
 	fmt.Fprintf(out, "media server: %s\n", mediaURL)
 	fmt.Fprintf(out, "enter a code: %s/link\n", base)
-	fmt.Fprintln(out, "ctrl-C ends it; -h shows how to use it")
+	fmt.Fprintln(out, "press ctrl-C to stop; -h shows how to use it")
 
 	servers := []*http.Server{
 		{Handler: proxy{fake, base, fake.Handler()}, ReadHeaderTimeout: 10 * time.Second},
@@ -155,16 +158,18 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	for i, l := range []net.Listener{listener, mediaListener} {
 		go func() { served <- servers[i].Serve(l) }()
 	}
-	err = watch(ctx, fake, o.after, who, served, out)
-	fake.Close() // lets go of requests that hang
+	err = approveCodes(ctx, fake, o.approveAfter, user, served, out)
+	fake.Close() // ends requests that hang
 	for _, s := range servers {
 		_ = s.Close()
 	}
 	return err
 }
 
-// watch approves codes as they get old enough, until ctx or a server ends.
-func watch(ctx context.Context, fake *plextest.Server, after time.Duration, who *plextest.User, served <-chan error, out io.Writer) error {
+// approveCodes signs user in with every code that is older than after; 0 means
+// never. It runs until ctx ends, and then prints the violations, or until a
+// server fails.
+func approveCodes(ctx context.Context, fake *plextest.Server, after time.Duration, user *plextest.User, served <-chan error, out io.Writer) error {
 	ticker := time.NewTicker(100 * time.Millisecond)
 	defer ticker.Stop()
 	seen := map[string]time.Time{}
@@ -175,7 +180,7 @@ func watch(ctx context.Context, fake *plextest.Server, after time.Duration, who 
 		case <-ctx.Done():
 			for i, v := range fake.Violations() {
 				if i == 0 {
-					fmt.Fprintln(out) // behind the terminal's ^C
+					fmt.Fprintln(out) // ends the line of the terminal's ^C
 				}
 				fmt.Fprintln(out, "violation:", v)
 			}
@@ -188,34 +193,34 @@ func watch(ctx context.Context, fake *plextest.Server, after time.Duration, who 
 				if seen[code].IsZero() {
 					seen[code] = now
 				}
-				if now.Sub(seen[code]) >= after && fake.Approve(code, who) == nil {
-					fmt.Fprintf(out, "approved %s as %s\n", code, who.Title)
+				if now.Sub(seen[code]) >= after && fake.Approve(code, user) == nil {
+					fmt.Fprintf(out, "approved %s as %s\n", code, user.Title)
 				}
 			}
 		}
 	}
 }
 
-// populate makes the fake's people and their media server, and returns it and
-// who signs in by itself.
-func populate(fake *plextest.Server, o options, mediaURL string) (who *plextest.User, box *plextest.MediaServer) {
+// populate adds the users and their media server to the fake. It returns the
+// media server, and the user whom -approve-after signs in.
+func populate(fake *plextest.Server, o options, mediaURL string) (user *plextest.User, box *plextest.MediaServer) {
 	alice := fake.AddUser(plextest.User{Username: "alice", PlexPass: true})
 	bob := fake.AddUser(plextest.User{Username: "bob"})
 	kids := fake.AddUser(plextest.User{Title: "Kids", Restricted: true, HomeAdmin: alice, HomePIN: "1234"})
 	for _, u := range []*plextest.User{alice, bob, kids} {
 		if u.Title == o.user {
-			who = u
+			user = u
 		}
 	}
-	if who == nil {
-		who = fake.AddUser(plextest.User{Username: o.user})
+	if user == nil {
+		user = fake.AddUser(plextest.User{Username: o.user})
 	}
 	_, hostPort, _ := strings.Cut(mediaURL, "://")
 	host, portText, _ := net.SplitHostPort(hostPort)
 	port, _ := net.LookupPort("tcp", portText)
 	box = fake.AddMediaServer(alice, plextest.MediaServer{
-		Name: "Box", SharedWith: []*plextest.User{bob}, AcceptsJWT: o.jwt, AccountsRefusal: o.accounts, PlexHeader: o.plexHeader,
+		Name: "Box", SharedWith: []*plextest.User{bob}, AcceptsJWT: o.jwt, AccountsRefusal: o.accountsRefusal, PlexHeader: o.plexHeader,
 		Connections: []plextest.Connection{{Address: host, Port: port, URI: mediaURL, Local: true}},
 	})
-	return who, box
+	return user, box
 }

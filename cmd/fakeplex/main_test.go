@@ -17,8 +17,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// start runs the program and returns its lines of output, how to stop it, and
-// its error once it has ended.
+// start runs the program. It returns the lines that the program prints, a
+// function that stops it, and a channel for its error.
 func start(t *testing.T, args ...string) (lines *bufio.Scanner, stop func(), ended <-chan error) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
@@ -33,6 +33,7 @@ func start(t *testing.T, args ...string) (lines *bufio.Scanner, stop func(), end
 	return bufio.NewScanner(r), cancel, done
 }
 
+// ask sends a request about a PIN and decodes the answer.
 func ask(t *testing.T, method, url string) (pin struct {
 	ID        int64
 	Code      string
@@ -70,7 +71,7 @@ func TestApprovesByItselfAndEnds(t *testing.T) {
 
 	stop()
 	require.True(t, out.Scan())
-	assert.Empty(t, out.Text(), "the line of ^C")
+	assert.Empty(t, out.Text(), "ends the line of ^C")
 	require.True(t, out.Scan())
 	assert.Equal(t, "violation: POST "+strings.TrimPrefix(base, "http://")+"/api/v2/pins: X-Plex-Product is missing", out.Text())
 	for out.Scan() {
@@ -79,7 +80,7 @@ func TestApprovesByItselfAndEnds(t *testing.T) {
 	case err := <-ended:
 		assert.NoError(t, err)
 	case <-time.After(10 * time.Second):
-		t.Fatal("does not end")
+		t.Fatal("fakeplex did not stop")
 	}
 	_, err := http.Get(base)
 	assert.Error(t, err)
@@ -97,8 +98,8 @@ func TestQuietPrintsTheURLAlone(t *testing.T) {
 	assert.NoError(t, <-ended)
 }
 
-// The ways in which servers differ are flags: who gets which token, and how
-// /accounts is refused.
+// Flags choose how the media server behaves where real servers differ: which
+// token a user gets, and how /accounts is refused.
 func TestServerFlags(t *testing.T) {
 	needCurl(t)
 	out, stop, ended := start(t, "-q", "-owned-token-is-account-token", "-accounts-refusal", "404", "-plex-header")
@@ -148,6 +149,6 @@ func TestArguments(t *testing.T) {
 	for _, args := range [][]string{{"-addr", "0.0.0.0:0"}, {"-addr", "192.168.1.1:80"}, {"-addr", "nonsense"}, {"-nope"}, {"extra"}, {"-tls"}, {"-ca", "/nowhere/ca.pem"}, {"-accounts-refusal", "500"}} {
 		out.Reset()
 		assert.Error(t, run(t.Context(), args, &out), args)
-		assert.Empty(t, out.String(), "the error says it all")
+		assert.Empty(t, out.String(), "nothing but the error is printed")
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// proxy serves the fake, and is an HTTP proxy into the fake's own network
-// beside it: to a client that goes through it, https://plex.tv is the fake.
-// No request leaves the machine.
+// proxy serves the fake, and also acts as an HTTP proxy into the fake's network.
+// A client that uses the proxy reaches the fake under https://plex.tv. No request
+// leaves the machine.
 type proxy struct {
 	fake *plextest.Server
 	base string
@@ -29,9 +29,9 @@ func (p proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// tunnel joins the client with a host of the fake's network.
+// tunnel connects the client with a host of the fake's network.
 func (p proxy) tunnel(w http.ResponseWriter, r *http.Request) {
-	// What follows is the client's own TLS, which ends at the fake.
+	// The tunnel carries the client's TLS connection, which the fake terminates.
 	there, err := p.fake.Transport().DialContext(r.Context(), "tcp", r.Host)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusBadGateway)
