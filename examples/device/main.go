@@ -1,7 +1,8 @@
-// Device keeps two logins of one person in one file: a device key for plex.tv,
-// whose tokens live for seven days and renew themselves, and a long-lived login
-// for the media server, which does not take such tokens. The person approves
-// each of them once; a second run asks nothing.
+// Device keeps two logins of one person in one file. The first is a device key
+// for plex.tv, whose tokens live for seven days and are renewed automatically.
+// The second is a long-lived login for the media server, which does not accept
+// such tokens. The person approves each of them once; a second run needs no
+// approval.
 //
 //	go run ./examples/device
 //
@@ -26,11 +27,11 @@ import (
 )
 
 func main() {
-	config := flag.String("config", "config.json", "`file` that keeps both logins")
-	offline := flag.Bool("offline", false, "use the fake plex.tv of cmd/fakeplex at 127.0.0.1:32500")
-	server := flag.String("server", "", "`machine id` of the media server, where there are several")
+	config := flag.String("config", "config.json", "keep both logins in this `file`")
+	offline := flag.Bool("offline", false, "use the fake plex.tv that cmd/fakeplex serves at 127.0.0.1:32500")
+	server := flag.String("server", "", "`machine id` of the media server, needed if there are several")
 	flag.Parse()
-	if flag.NArg() > 0 { // and all flags behind it
+	if flag.NArg() > 0 { // flag.Parse also ignores all flags after the argument
 		fmt.Fprintf(os.Stderr, "unexpected argument %q; see -h\n", flag.Arg(0))
 		os.Exit(2)
 	}
@@ -42,21 +43,22 @@ func main() {
 	}
 	err := run(ctx, os.Stdout, options, *server)
 	if errors.Is(err, context.Canceled) {
-		fmt.Println("\nStopped. Run this again to go on: a code not yet confirmed stays good.")
+		fmt.Println("\nStopped. Run this again to continue: the code stays valid until it expires.")
 		os.Exit(130)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		if *offline && errors.Is(err, plexauth.ErrUnavailable) {
-			fmt.Fprintln(os.Stderr, "The fake plex.tv runs with: go run ./cmd/fakeplex -addr 127.0.0.1:32500")
+			fmt.Fprintln(os.Stderr, "Start the fake plex.tv with: go run ./cmd/fakeplex -addr 127.0.0.1:32500")
 		}
 		os.Exit(1)
 	}
 }
 
+// run signs in twice and prints what each login can see.
 func run(ctx context.Context, out io.Writer, options plexauth.Options, server string) error {
 	options.Product = "plexauth device example"
-	servers, err := plexauth.New(options) // the default profile: other programs look there for a token that servers take
+	servers, err := plexauth.New(options) // the default profile, where other programs expect a token for media servers
 	if err != nil {
 		return err
 	}
@@ -78,7 +80,8 @@ func run(ctx context.Context, out io.Writer, options plexauth.Options, server st
 	return errors.Join(showAccount(ctx, out, account), showServer(ctx, out, servers, server))
 }
 
-// signIn asks the person only where plex.tv does not take what is saved.
+// signIn asks the person for an approval only if plex.tv does not accept the
+// saved login.
 func signIn(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth, what string) error {
 	_, err := auth.Verify(ctx)
 	if errors.Is(err, plexauth.ErrNotConnected) || errors.Is(err, plexauth.ErrTokenRejected) {
@@ -90,8 +93,8 @@ func signIn(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth, what st
 	return err
 }
 
-// samePerson refuses two logins that two people have approved. plex.tv's number
-// says who somebody is; names change.
+// samePerson returns an error if different accounts approved the two logins. It
+// compares the account numbers, because names can change.
 func samePerson(ctx context.Context, a, b *plexauth.PlexAuth) error {
 	one, err := a.Settings(ctx)
 	if err != nil {
@@ -107,9 +110,10 @@ func samePerson(ctx context.Context, a, b *plexauth.PlexAuth) error {
 	return nil
 }
 
-// showAccount asks plex.tv, with a JWT.
+// showAccount prints what plex.tv says about the account. Its requests carry a
+// JWT.
 func showAccount(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth) error {
-	who, err := auth.Account(ctx)
+	user, err := auth.Account(ctx)
 	if err != nil {
 		return err
 	}
@@ -120,14 +124,15 @@ func showAccount(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth) er
 	if err := show(ctx, out, "plex.tv", auth); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "  account       %d, %s\n", who.ID, plain.Line(who.Username))
+	fmt.Fprintf(out, "  account       %d, %s\n", user.ID, plain.Line(user.Username))
 	for _, s := range servers {
 		fmt.Fprintf(out, "  lists         %s, machine id %s\n", plain.Line(s.Name), plain.Line(s.MachineID))
 	}
 	return nil
 }
 
-// showServer asks the media server, with the token that plex.tv gives for it.
+// showServer asks the media server for its libraries. The request carries the
+// server's own token.
 func showServer(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth, machineID string) error {
 	find := auth.Inspect
 	if machineID != "" {
@@ -157,7 +162,7 @@ func showServer(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth, mac
 	return nil
 }
 
-// show prints what tells one login from the other.
+// show prints the profile, the identifier and the lifetime of a login.
 func show(ctx context.Context, out io.Writer, what string, auth *plexauth.PlexAuth) error {
 	settings, err := auth.Settings(ctx)
 	if err != nil {
@@ -167,9 +172,9 @@ func show(ctx context.Context, out io.Writer, what string, auth *plexauth.PlexAu
 	if err != nil {
 		return err
 	}
-	until := "somebody revokes it"
+	until := "it is revoked"
 	if !status.ExpiresAt.IsZero() {
-		until = status.ExpiresAt.Format(time.DateTime) + ", and renewed before that"
+		until = status.ExpiresAt.Format(time.DateTime) + ", renewed automatically before that"
 	}
 	_, err = fmt.Fprintf(out, "\n%s, by the profile %q:\n  signed in as  %s\n  identifier    %s\n  token         good until %s\n",
 		what, status.Instance, plain.Line(status.User), plain.Line(settings.ClientID), until)

@@ -20,15 +20,15 @@ func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 func TestStops(t *testing.T) { programtest.Stops(t) }
 
-// Behind a word that means nothing, flags would mean nothing either.
+// An unexpected argument is an error, because flags after it would be ignored.
 func TestArguments(t *testing.T) {
-	said, code := programtest.Run(t, nil, "foo", "-offline")
+	output, code := programtest.Run(t, nil, "foo", "-offline")
 	assert.Equal(t, 2, code)
-	assert.Contains(t, said, `unexpected argument "foo"`)
+	assert.Contains(t, output, `unexpected argument "foo"`)
 }
 
-// world is a fake plex.tv with alice and her media servers, in place of the
-// network.
+// world makes a fake plex.tv with alice and her media servers, and puts it in
+// place of http.DefaultTransport.
 func world(t *testing.T, boxes ...string) (*plextest.Server, *plextest.User, plexauth.Options) {
 	fake := plextest.NewServer()
 	t.Cleanup(fake.Close)
@@ -42,22 +42,22 @@ func world(t *testing.T, boxes ...string) (*plextest.Server, *plextest.User, ple
 	return fake, alice, plexauth.Options{Store: plexauth.NewFileStore(filepath.Join(t.TempDir(), "config.json"))}
 }
 
-// runApproved runs the program while people approve its codes, one each.
+// runApproved runs the program while each of people approves one code.
 func runApproved(t *testing.T, fake *plextest.Server, options plexauth.Options, server string, people ...*plextest.User) (string, error) {
 	var out bytes.Buffer
 	ended := make(chan error, 1)
 	go func() { ended <- run(t.Context(), &out, options, server) }()
-	for _, who := range people {
+	for _, user := range people {
 		for len(fake.PendingCodes()) == 0 {
 			time.Sleep(time.Second)
 		}
-		require.NoError(t, fake.Approve(fake.PendingCodes()[0], who))
+		require.NoError(t, fake.Approve(fake.PendingCodes()[0], user))
 	}
 	err := <-ended
 	return out.String(), err
 }
 
-// Two approvals, and none in the run after it.
+// The first run needs two approvals, and the second run none.
 func TestRun(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		fake, alice, options := world(t, "Box")
@@ -73,14 +73,14 @@ func TestRun(t *testing.T) {
 plex.tv, by the profile "device":
   signed in as  alice
   identifier    [0-9a-f]+
-  token         good until 2000-01-08 .*, and renewed before that
+  token         good until 2000-01-08 .*, renewed automatically before that
   account       7001009, alice
   lists         Box, machine id [0-9a-f]{40}
 
 The media server, by the profile "default":
   signed in as  alice
   identifier    [0-9a-f]+
-  token         good until somebody revokes it
+  token         good until it is revoked
   address       https://192-168-1-5\.[0-9a-f]+\.plex\.direct:32400
   its libraries 200 OK
 $`, out)

@@ -1,5 +1,5 @@
-// Login signs a user in to Plex from a terminal, finds the media server, asks
-// which where there are several, and keeps the result in a file.
+// Login signs a user in to Plex from a terminal and finds the media server. If
+// there are several servers, it asks for one. It saves the result in a file.
 //
 //	go run ./examples/login -offline   # against a fake plex.tv, no account needed
 //	go run ./examples/login
@@ -25,11 +25,11 @@ import (
 )
 
 func main() {
-	config := flag.String("config", "plexauth.json", "`file` that keeps the login")
-	offline := flag.Bool("offline", false, "sign in at a fake plex.tv on this machine: no account, no network")
-	switchAccount := flag.Bool("switch", false, "accept another account than the one in the file")
+	config := flag.String("config", "plexauth.json", "keep the login in this `file`")
+	offline := flag.Bool("offline", false, "sign in at a fake plex.tv on this machine: needs no account and no network")
+	switchAccount := flag.Bool("switch", false, "accept a different account than the one in the file")
 	flag.Parse()
-	if flag.NArg() > 0 { // and all flags behind it
+	if flag.NArg() > 0 { // flag.Parse also ignores all flags after the argument
 		fmt.Fprintf(os.Stderr, "unexpected argument %q; see -h\n", flag.Arg(0))
 		os.Exit(2)
 	}
@@ -42,7 +42,7 @@ func main() {
 		fmt.Println("Stopped.")
 		os.Exit(130)
 	case errors.Is(err, context.Canceled):
-		fmt.Println("Stopped. Run this again to go on: a code not yet confirmed stays good.")
+		fmt.Println("Stopped. Run this again to continue: the code stays valid until it expires.")
 		os.Exit(130)
 	case errors.Is(err, plexauth.ErrUnavailable) && !*offline:
 		fmt.Fprintf(os.Stderr, "%v\nTo see the whole flow without a network: go run ./examples/login -offline\n", err)
@@ -53,6 +53,8 @@ func main() {
 	}
 }
 
+// run signs in and finds the media server. It reads answers from in and prints
+// to out.
 func run(ctx context.Context, in io.Reader, out io.Writer, config string, offline, switchAccount bool) error {
 	options := plexauth.Options{
 		Product: "plexauth example",
@@ -78,24 +80,24 @@ func run(ctx context.Context, in io.Reader, out io.Writer, config string, offlin
 		fmt.Fprintln(out, "Offline: a fake plex.tv runs until this program ends.")
 	}
 
-	ended := make(chan struct{})
-	counted := make(chan struct{})
-	close(counted)
+	stopCountdown := make(chan struct{})
+	countdownDone := make(chan struct{})
+	close(countdownDone) // Login may return without a PIN
 	status, err := auth.Login(ctx, plexauth.PinOptions{SwitchAccount: switchAccount}, func(pin *plexauth.Pin) error {
 		if err := show(out, pin); err != nil {
 			return err
 		}
-		counted = make(chan struct{})
+		countdownDone = make(chan struct{})
 		go func() {
-			defer close(counted)
-			countdown(out, pin, ended)
+			defer close(countdownDone)
+			countdown(out, pin, stopCountdown)
 		}()
 		return nil
 	})
-	close(ended)
-	<-counted
+	close(stopCountdown)
+	<-countdownDone
 	if err != nil {
-		if offline { // its fake goes now
+		if offline { // the fake ends, and its code with it
 			err = errors.Join(err, auth.Cancel(context.WithoutCancel(ctx)))
 		}
 		return err
@@ -104,8 +106,9 @@ func run(ctx context.Context, in io.Reader, out io.Writer, config string, offlin
 	return findServer(ctx, in, out, auth)
 }
 
-// forgetFake removes a login at the fake of an earlier run, which is as dead as
-// that fake, and keeps a real one from being replaced by a fake one.
+// forgetFake removes the login of an earlier run with -offline, whose fake no
+// longer exists. With offline set, it returns an error if the file has a real
+// login, so that a fake one does not replace it.
 func forgetFake(ctx context.Context, auth *plexauth.PlexAuth, config string, offline bool) error {
 	settings, err := auth.Settings(ctx)
 	if err != nil {
@@ -119,12 +122,12 @@ func forgetFake(ctx context.Context, auth *plexauth.PlexAuth, config string, off
 	case fake:
 		_, err = auth.Disconnect(ctx)
 	case offline && (!settings.AccountToken.IsZero() || status.Pending != nil):
-		err = fmt.Errorf("%s holds a real login: use another file with -offline, for example -config offline.json", config)
+		err = fmt.Errorf("%s holds a real login: choose another file with -offline, for example -config offline.json", config)
 	}
 	return err
 }
 
-// show prints where to go and what to confirm there.
+// show prints the sign-in link of pin, as text and as a QR code.
 func show(out io.Writer, pin *plexauth.Pin) error {
 	code, err := terminalQR(pin.URL())
 	if err != nil {
@@ -134,7 +137,8 @@ func show(out io.Writer, pin *plexauth.Pin) error {
 	return err
 }
 
-// terminalQR draws two rows of modules in each line of text.
+// terminalQR returns a QR code as text. Each line of text shows two rows of
+// modules.
 func terminalQR(text string) (string, error) {
 	code, err := qr.Encode(text, qr.L)
 	if err != nil {
@@ -145,7 +149,7 @@ func terminalQR(text string) (string, error) {
 	for y := -quiet; y < code.Size+quiet; y += 2 {
 		b.WriteString("  ")
 		for x := -quiet; x < code.Size+quiet; x++ {
-			// Light modules are drawn, for most terminals are dark.
+			// Draw the light modules, because most terminals are dark.
 			switch top, bottom := !code.Black(x, y), !code.Black(x, y+1) && y+1 < code.Size+quiet; {
 			case top && bottom:
 				b.WriteString("█")
@@ -162,9 +166,10 @@ func terminalQR(text string) (string, error) {
 	return b.String(), nil
 }
 
-// countdown keeps one line up to date, where out is a terminal. It is short: a
-// narrow terminal would break it into a new line each second.
-func countdown(out io.Writer, pin *plexauth.Pin, ended <-chan struct{}) {
+// countdown shows the time left for pin until stop is closed. If out is a
+// terminal, it updates one line every second. The line is short, because a narrow
+// terminal would wrap it into a new line each time.
+func countdown(out io.Writer, pin *plexauth.Pin, stop <-chan struct{}) {
 	if f, ok := out.(*os.File); ok {
 		if info, err := f.Stat(); err != nil || info.Mode()&os.ModeCharDevice == 0 {
 			fmt.Fprintln(out, "  Waiting for your approval ...")
@@ -178,7 +183,7 @@ func countdown(out io.Writer, pin *plexauth.Pin, ended <-chan struct{}) {
 		fmt.Fprintf(out, "\r  Waiting ... %d:%02d left ", int(left.Minutes()), int(left.Seconds())%60)
 		select {
 		case <-tick.C:
-		case <-ended:
+		case <-stop:
 			fmt.Fprint(out, "\r\033[K")
 			return
 		}

@@ -23,11 +23,11 @@ func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 func TestStops(t *testing.T) { programtest.Stops(t) }
 
-// Behind a word that means nothing, flags would mean nothing either.
+// An unexpected argument is an error, because flags after it would be ignored.
 func TestArguments(t *testing.T) {
-	said, code := programtest.Run(t, nil, "foo", "-offline")
+	output, code := programtest.Run(t, nil, "foo", "-offline")
 	assert.Equal(t, 2, code)
-	assert.Contains(t, said, `unexpected argument "foo"`)
+	assert.Contains(t, output, `unexpected argument "foo"`)
 }
 
 var (
@@ -35,7 +35,7 @@ var (
 	user = regexp.MustCompile(`name="user" value="(\w+)"`)
 )
 
-// approve does what a person does at the fake's page.
+// approve approves a code on the fake's link page, as a person would.
 func approve(t *testing.T, page, code string) {
 	resp, err := http.Get(page)
 	require.NoError(t, err)
@@ -47,8 +47,8 @@ func approve(t *testing.T, page, code string) {
 	assert.NoError(t, resp.Body.Close())
 }
 
-// A person opens the link, approves, and chooses a server. The next run is a
-// login at another fake.
+// A person opens the link, approves the code and chooses a server. The second run
+// signs in at a new fake.
 func TestOffline(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "plexauth.json")
 	for again := range 2 {
@@ -59,22 +59,22 @@ func TestOffline(t *testing.T) {
 			w.Close()
 			ended <- err
 		}()
-		var said strings.Builder
+		var printed strings.Builder
 		for lines := bufio.NewScanner(out); lines.Scan(); {
-			said.WriteString(lines.Text() + "\n")
+			printed.WriteString(lines.Text() + "\n")
 			if m := link.FindStringSubmatch(lines.Text()); m != nil {
 				approve(t, m[1], m[2])
 			}
 		}
 		require.NoError(t, <-ended)
-		assert.Contains(t, said.String(), "Signed in as alice. Saved to "+config)
-		assert.True(t, again > 0 || strings.Contains(said.String(), "Which media server?"), said.String())
-		assert.Regexp(t, `Media server \w{8} at http://127\.0\.0\.1:\d+\nThere the account has the number 1\.`, said.String())
-		assert.Regexp(t, `\* http://127\.0\.0\.1:\d+ +\S+ +answers`, said.String())
-		assert.NotContains(t, said.String(), "FAKE_", "a token")
-		countdown := regexp.MustCompile(`\r(  Waiting .*?)\r`).FindStringSubmatch(said.String())
-		require.NotNil(t, countdown, said.String())
-		assert.Less(t, len(countdown[1]), 30, "it fits a narrow terminal")
+		assert.Contains(t, printed.String(), "Signed in as alice. Saved to "+config)
+		assert.True(t, again > 0 || strings.Contains(printed.String(), "Which media server?"), printed.String())
+		assert.Regexp(t, `Media server \w{8} at http://127\.0\.0\.1:\d+\nThe server knows this account as number 1\.`, printed.String())
+		assert.Regexp(t, `\* http://127\.0\.0\.1:\d+ +\S+ +answers`, printed.String())
+		assert.NotContains(t, printed.String(), "FAKE_", "a token")
+		countdown := regexp.MustCompile(`\r(  Waiting .*?)\r`).FindStringSubmatch(printed.String())
+		require.NotNil(t, countdown, printed.String())
+		assert.Less(t, len(countdown[1]), 30, "the line fits a narrow terminal")
 	}
 }
 
@@ -88,7 +88,7 @@ func TestOfflineSparesARealLogin(t *testing.T) {
 	assert.Equal(t, before, string(after))
 }
 
-// Who ends the input or the program in the middle of a line reads on in the next.
+// ask ends its line if the input or the program ends before an answer.
 func TestAskEndsItsLine(t *testing.T) {
 	servers := []plexauth.Server{{Name: "Attic"}}
 	var out strings.Builder
@@ -107,7 +107,8 @@ func TestAskEndsItsLine(t *testing.T) {
 	assert.Regexp(t, `later: \n$`, out.String())
 }
 
-// A terminal obeys control characters, and other people choose their names.
+// Other people choose the names of servers, and a terminal interprets control
+// characters in them.
 func TestNamesOnTheTerminal(t *testing.T) {
 	const name = "Box\x1b[2J\u009b2J\u202egnp"
 	var out strings.Builder

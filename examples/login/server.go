@@ -18,8 +18,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// findServer finds the media server and saves it, and shows how it can be
-// reached. The login stands whatever comes of it.
+// findServer finds and saves the media server, and prints which of its addresses
+// answer. The login is already saved, so it survives an error.
 func findServer(ctx context.Context, in io.Reader, out io.Writer, auth *plexauth.PlexAuth) error {
 	settings, err := auth.Inspect(ctx)
 	var servers []plexauth.Server
@@ -27,7 +27,7 @@ func findServer(ctx context.Context, in io.Reader, out io.Writer, auth *plexauth
 	if errors.As(err, &choice) {
 		servers = choice.Servers
 	} else if errors.Is(err, plexauth.ErrUnavailable) && settings.ServerURL != "" {
-		fmt.Fprintln(out, err) // the saved server is away: perhaps another will do
+		fmt.Fprintln(out, err) // the saved server does not answer: offer the others
 		servers, _ = auth.Servers(ctx)
 	}
 	if len(servers) > 0 {
@@ -40,13 +40,13 @@ func findServer(ctx context.Context, in io.Reader, out io.Writer, auth *plexauth
 	if ctx.Err() != nil {
 		return err
 	}
-	if err != nil { // some of it may be known all the same
+	if err != nil { // settings may still have a part of the answer
 		fmt.Fprintln(out, err)
 	}
 	if settings.ServerURL == "" {
 		return nil
 	}
-	fmt.Fprintf(out, "Media server %s at %s\nThere the account has the number %s.\n\n", plain.Line(short(settings.MachineID)), plain.Line(settings.ServerURL), plain.Line(settings.AccountID))
+	fmt.Fprintf(out, "Media server %s at %s\nThe server knows this account as number %s.\n\n", plain.Line(short(settings.MachineID)), plain.Line(settings.ServerURL), plain.Line(settings.AccountID))
 	probe, err := auth.Probe(ctx, "")
 	table := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
 	for _, a := range probe.Addresses {
@@ -59,7 +59,7 @@ func findServer(ctx context.Context, in io.Reader, out io.Writer, auth *plexauth
 	return errors.Join(table.Flush(), err)
 }
 
-// ask lets a person choose one of several servers; nil is none of them.
+// ask lets the user choose one of servers. It returns nil if they choose none.
 func ask(ctx context.Context, in io.Reader, out io.Writer, servers []plexauth.Server) (*plexauth.Server, error) {
 	fmt.Fprintln(out, "Which media server?")
 	for i, s := range servers {
@@ -70,7 +70,7 @@ func ask(ctx context.Context, in io.Reader, out io.Writer, servers []plexauth.Se
 		fmt.Fprintf(out, "  %d  %s%s\n", i+1, plain.Line(s.Name), owner)
 	}
 	lines := make(chan string)
-	go func() { // ends with the program at the latest: a terminal cannot be told to stop
+	go func() { // may run until the program exits: reading from a terminal cannot be interrupted
 		defer close(lines)
 		for scanner := bufio.NewScanner(in); scanner.Scan(); {
 			select {
@@ -81,7 +81,7 @@ func ask(ctx context.Context, in io.Reader, out io.Writer, servers []plexauth.Se
 		}
 	}()
 	for {
-		fmt.Fprintf(out, "1 to %d, or nothing to decide later: ", len(servers))
+		fmt.Fprintf(out, "Enter 1 to %d, or nothing to decide later: ", len(servers))
 		select {
 		case <-ctx.Done():
 			fmt.Fprintln(out)
@@ -101,10 +101,11 @@ func ask(ctx context.Context, in io.Reader, out io.Writer, servers []plexauth.Se
 	}
 }
 
+// short returns the beginning of a machine identifier, for display.
 func short(machineID string) string { return machineID[:min(8, len(machineID))] }
 
-// addServer lets the fake plex.tv list a media server that really listens on
-// this machine, and at an address where nobody does.
+// addServer adds a media server to the fake plex.tv. It listens at one address on
+// this machine and is listed with a second address that refuses connections.
 func addServer(fake *plextest.Server, owner *plextest.User, name string) *httptest.Server {
 	listener := httptest.NewUnstartedServer(nil)
 	at := listener.Listener.Addr().(*net.TCPAddr)

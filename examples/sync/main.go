@@ -1,6 +1,6 @@
-// Sync is a sync tool in miniature, in the manner of CrossWatch: it knows its
-// providers by manifest and capabilities only, keeps several profiles in one
-// config.json, and lets a person connect and disconnect each.
+// Sync is a minimal sync tool that works like CrossWatch. It knows its providers
+// only by manifest and capabilities. It keeps several profiles in one
+// config.json, and lets the user connect and disconnect each of them.
 //
 //	go run ./examples/sync manifest
 //	go run ./examples/sync start  [profile]
@@ -30,7 +30,7 @@ import (
 	"github.com/plexauth/plexauth/internal/plain"
 )
 
-// provider is all that such a tool asks of whatever it syncs with.
+// provider is the interface that the tool needs from each service.
 type provider interface {
 	Manifest() plexauth.Manifest
 	Capabilities() plexauth.CapabilitiesDocument
@@ -41,14 +41,14 @@ type provider interface {
 }
 
 func main() {
-	config := flag.String("config", "config.json", "`file` that this tool shares with its other settings")
-	offline := flag.Bool("offline", false, "use the fake plex.tv of cmd/fakeplex at 127.0.0.1:32500")
+	config := flag.String("config", "config.json", "keep the logins in this `file`, beside other settings")
+	offline := flag.Bool("offline", false, "use the fake plex.tv that cmd/fakeplex serves at 127.0.0.1:32500")
 	flag.Usage = func() {
 		fmt.Fprintln(flag.CommandLine.Output(), errUsage)
 		flag.PrintDefaults()
 	}
 	flag.Parse()
-	if !understood(flag.Args()) {
+	if !isCommand(flag.Args()) {
 		fmt.Fprintln(os.Stderr, errUsage)
 		os.Exit(2)
 	}
@@ -73,7 +73,7 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		if *offline && errors.Is(err, plexauth.ErrUnavailable) {
-			fmt.Fprintln(os.Stderr, "The fake plex.tv runs with: go run ./cmd/fakeplex -addr 127.0.0.1:32500")
+			fmt.Fprintln(os.Stderr, "Start the fake plex.tv with: go run ./cmd/fakeplex -addr 127.0.0.1:32500")
 		}
 		os.Exit(1)
 	}
@@ -89,18 +89,20 @@ The commands:
   inspect [profile [machine id]]
   disconnect [profile]
 
-Flags go before the command, as in
+Flags go before the command, for example
   sync -offline start
-Their list: sync -h`)
+To list the flags: sync -h`)
 
-// understood refuses what would be ignored otherwise, and a flag behind the
-// command, which would be the name of a profile.
-func understood(args []string) bool {
-	most := map[string]int{"manifest": 1, "status": 1, "start": 2, "finish": 2, "inspect": 3, "disconnect": 2}
+// isCommand reports whether args are a command with its arguments. It rejects
+// extra arguments, and flags after the command, which would be taken for the name
+// of a profile.
+func isCommand(args []string) bool {
+	maxArgs := map[string]int{"manifest": 1, "status": 1, "start": 2, "finish": 2, "inspect": 3, "disconnect": 2}
 	isFlag := func(arg string) bool { return strings.HasPrefix(arg, "-") }
-	return len(args) > 0 && len(args) <= most[args[0]] && !slices.ContainsFunc(args, isFlag)
+	return len(args) > 0 && len(args) <= maxArgs[args[0]] && !slices.ContainsFunc(args, isFlag)
 }
 
+// run executes a command for a profile and prints its result as JSON.
 func run(ctx context.Context, auth *plexauth.PlexAuth, command, profile, machineID string) error {
 	var p provider = auth.Instance(profile)
 	switch command {
@@ -132,9 +134,9 @@ func run(ctx context.Context, auth *plexauth.PlexAuth, command, profile, machine
 	return errUsage
 }
 
-// inspect finds out and shows what a sync needs to know: the account, the
-// media server, and the number by which that server knows the account. Where
-// there are several servers it shows them, to be called again with one.
+// inspect finds and prints what a sync needs: the account, the media server, and
+// the number by which that server knows the account. If there are several
+// servers, it prints them, and the user runs it again with one of them.
 func inspect(ctx context.Context, p *plexauth.PlexAuth, machineID string) error {
 	find := p.Inspect
 	if machineID != "" {
@@ -148,7 +150,7 @@ func inspect(ctx context.Context, p *plexauth.PlexAuth, machineID string) error 
 	return errors.Join(print(map[string]any{"settings": settings}), err)
 }
 
-// statusOfAll lists every profile of the config, with what identifies it.
+// statusOfAll prints the status and the settings of every profile.
 func statusOfAll(ctx context.Context, auth *plexauth.PlexAuth) error {
 	ids, err := auth.Instances(ctx)
 	if err != nil {
@@ -170,6 +172,7 @@ func statusOfAll(ctx context.Context, auth *plexauth.PlexAuth) error {
 	return print(rows)
 }
 
+// print prints v as JSON.
 func print(v any) error {
 	text, err := document(v)
 	if err == nil {
@@ -178,8 +181,8 @@ func print(v any) error {
 	return err
 }
 
-// document is v in JSON that is safe on a terminal: other people choose the names
-// in it.
+// document returns v as JSON that is safe to print on a terminal, because other
+// people choose the names in it.
 func document(v any) (string, error) {
 	b, err := json.MarshalIndent(v, "", "  ")
 	return string(plain.JSON(b)), err

@@ -18,7 +18,8 @@ func TestMain(m *testing.M) { programtest.Main(m, main) }
 
 func TestStops(t *testing.T) { programtest.Stops(t, "start") }
 
-// Each command is a process of its own, so each has a client of its own.
+// TestCommands gives each command a client of its own, because each command is a
+// process of its own.
 func TestCommands(t *testing.T) { synctest.Test(t, testCommands) }
 
 func testCommands(t *testing.T) {
@@ -68,16 +69,16 @@ func testCommands(t *testing.T) {
 	assert.Empty(t, fake.Violations())
 }
 
-// A flag behind the command is not the name of a profile.
+// A flag after the command is not the name of a profile.
 func TestArguments(t *testing.T) {
 	for _, args := range []string{"", "nonsense", "start -offline", "start kids -offline", "inspect kids box -offline", "start kids more", "status kids", "-offline"} {
-		said, code := programtest.Run(t, nil, strings.Fields(args)...)
+		output, code := programtest.Run(t, nil, strings.Fields(args)...)
 		assert.Equal(t, 2, code, args)
-		assert.Contains(t, said, "usage: sync", args)
-		assert.Contains(t, said, "Flags go before the command", args)
+		assert.Contains(t, output, "usage: sync", args)
+		assert.Contains(t, output, "Flags go before the command", args)
 	}
-	said, code := programtest.Run(t, nil, "manifest")
-	assert.Zero(t, code, said)
+	output, code := programtest.Run(t, nil, "manifest")
+	assert.Zero(t, code, output)
 }
 
 func TestNamesOnTheTerminal(t *testing.T) {

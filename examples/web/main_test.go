@@ -27,14 +27,14 @@ import (
 
 func TestMain(m *testing.M) { programtest.Main(m, main) }
 
-// Behind a word that means nothing, flags would mean nothing either.
+// An unexpected argument is an error, because flags after it would be ignored.
 func TestArguments(t *testing.T) {
-	said, code := programtest.Run(t, nil, "foo", "-offline")
+	output, code := programtest.Run(t, nil, "foo", "-offline")
 	assert.Equal(t, 2, code)
-	assert.Contains(t, said, `unexpected argument "foo"`)
+	assert.Contains(t, output, `unexpected argument "foo"`)
 }
 
-// Whoever runs the app connects it; then one of two visitors comes in.
+// The operator connects the app, and then one of two visitors may sign in.
 func TestApp(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
@@ -102,25 +102,25 @@ func TestApp(t *testing.T) {
 	assert.Empty(t, fake.Violations())
 }
 
-// It says where everything is, and ends with its context.
+// run prints all addresses and ends with its context.
 func TestRun(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	out, in := io.Pipe()
 	done := make(chan error, 1)
 	go func() { done <- run(ctx, in, "127.0.0.1:0", "", true) }()
-	var said strings.Builder
-	for b := make([]byte, 1000); !strings.Contains(said.String(), "The fake plex.tv"); {
+	var printed strings.Builder
+	for b := make([]byte, 1000); !strings.Contains(printed.String(), "The fake plex.tv"); {
 		n, err := out.Read(b)
 		require.NoError(t, err)
-		said.Write(b[:n])
+		printed.Write(b[:n])
 	}
-	assert.Contains(t, said.String(), "password")
+	assert.Contains(t, printed.String(), "password")
 
 	go func() { _, _ = io.Copy(io.Discard, out) }() // until the pipe is closed
 	defer out.Close()
 
-	// A request that is under way is answered before.
-	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(said.String())
+	// run answers a request in flight before it returns.
+	address := regexp.MustCompile(`127\.0\.0\.1:\d+`).FindString(printed.String())
 	visitor, err := net.Dial("tcp", address)
 	require.NoError(t, err)
 	defer visitor.Close()
@@ -128,9 +128,9 @@ func TestRun(t *testing.T) {
 	answer := bufio.NewReader(visitor)
 	line, err := answer.ReadString('\n')
 	require.NoError(t, err)
-	require.Contains(t, line, "100 Continue", "it is in the handler")
+	require.Contains(t, line, "100 Continue", "the request has reached the handler")
 	stop()
-	for err == nil { // until nobody listens any more
+	for err == nil { // until the listener is closed
 		var late net.Conn
 		if late, err = net.Dial("tcp", address); err == nil {
 			late.Close()
@@ -138,7 +138,7 @@ func TestRun(t *testing.T) {
 	}
 	select {
 	case <-done:
-		require.Fail(t, "the app has ended, and left a visitor without an answer")
+		require.Fail(t, "the app ended before it answered a visitor")
 	case <-time.After(100 * time.Millisecond):
 	}
 	fmt.Fprint(visitor, "return=%2F")

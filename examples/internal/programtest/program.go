@@ -1,4 +1,4 @@
-// Package programtest runs the examples as the programs they are.
+// Package programtest runs the examples as programs of their own.
 package programtest
 
 import (
@@ -16,23 +16,24 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-const asProgram = "TEST_AS_PROGRAM"
+// runMainEnv makes the test binary run the program instead of its tests.
+const runMainEnv = "TEST_AS_PROGRAM"
 
-// Main is the program where [Run] has started it, and its tests else: what
-// TestMain calls.
+// Main runs main if [Run] has started this process, and the tests otherwise.
+// TestMain calls it.
 func Main(m *testing.M, main func()) {
-	if os.Getenv(asProgram) != "" {
+	if os.Getenv(runMainEnv) != "" {
 		main()
 		os.Exit(0)
 	}
 	os.Exit(m.Run())
 }
 
-// Run runs the program in an empty directory and returns what it said and its
-// exit code. No request leaves the machine, and none is answered: the program
-// gets the signal when it makes its first one, and is killed where there is
-// none to get, or when it goes on for too long.
-func Run(t *testing.T, signal os.Signal, args ...string) (said string, code int) {
+// Run runs the program in an empty directory and returns its output and its exit
+// code. All its requests go to a proxy that answers none of them. The first
+// request makes Run send signal to the program, or kill it if signal is nil. Run
+// kills a program that takes longer than 20 seconds.
+func Run(t *testing.T, signal os.Signal, args ...string) (output string, code int) {
 	t.Helper()
 	proxy, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)
@@ -45,14 +46,14 @@ func Run(t *testing.T, signal os.Signal, args ...string) (said string, code int)
 	defer cancel()
 	program := exec.CommandContext(ctx, itself, args...)
 	program.Dir = t.TempDir()
-	program.Env = append(os.Environ(), asProgram+"=1", "HTTPS_PROXY=http://"+proxy.Addr().String(), "NO_PROXY=", "no_proxy=")
+	program.Env = append(os.Environ(), runMainEnv+"=1", "HTTPS_PROXY=http://"+proxy.Addr().String(), "NO_PROXY=", "no_proxy=")
 	program.Stdout, program.Stderr = &out, &out
 	require.NoError(t, program.Start())
 	ended := make(chan struct{})
 	go func() {
 		conn, err := proxy.Accept()
 		if err != nil {
-			return // it asks for nothing
+			return // the program sent no request
 		}
 		defer conn.Close()
 		if signal == nil {
@@ -61,22 +62,22 @@ func Run(t *testing.T, signal os.Signal, args ...string) (said string, code int)
 		_ = program.Process.Signal(signal)
 		<-ended
 	}()
-	_ = program.Wait() // how it ended is in its code
+	_ = program.Wait() // the exit code says how it ended
 	close(ended)
 	return out.String(), program.ProcessState.ExitCode()
 }
 
-// Stops expects the program to end by itself on Ctrl-C and on a polite kill,
-// and to say so.
+// Stops checks that the program ends cleanly on an interrupt and on SIGTERM, and
+// that it prints so.
 func Stops(t *testing.T, args ...string) {
 	t.Helper()
 	if runtime.GOOS == "windows" {
-		t.Skip("sends no signals")
+		t.Skip("Windows has no signals")
 	}
 	for _, signal := range []os.Signal{os.Interrupt, syscall.SIGTERM} {
-		said, code := Run(t, signal, args...)
+		output, code := Run(t, signal, args...)
 		assert.Equal(t, 130, code, signal)
-		assert.Contains(t, said, "Stopped.", signal)
-		assert.NotContains(t, said, "context canceled", signal)
+		assert.Contains(t, output, "Stopped.", signal)
+		assert.NotContains(t, output, "context canceled", signal)
 	}
 }
