@@ -10,8 +10,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// BenchmarkLook is what one look at a PIN costs in the fake: what a benchmark
-// of a client has to take off.
+// BenchmarkLook measures what one poll of a PIN costs in the fake. Subtract it
+// from the results of a client's benchmark.
 func BenchmarkLook(b *testing.B) {
 	srv := plextest.NewServer()
 	defer srv.Close()

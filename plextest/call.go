@@ -10,17 +10,17 @@ import (
 	"time"
 )
 
-// A site is one of the places that the fake plays.
+// A site is one of the hosts that the fake plays.
 type site int
 
 const (
 	siteAPI   site = iota // plex.tv, clients.plex.tv
 	siteApp               // app.plex.tv
-	siteAll               // a base URL of one's own: all of them
+	siteAll               // plex.tv and app.plex.tv under one base URL
 	siteMedia             // a media server
 )
 
-// siteOf is what the fake plays under one of plex.tv's names.
+// siteOf returns the site of one of plex.tv's host names.
 func siteOf(host string) (at site, ok bool) {
 	switch strings.ToLower(host) {
 	case "plex.tv", "www.plex.tv", "clients.plex.tv":
@@ -31,7 +31,7 @@ func siteOf(host string) (at site, ok bool) {
 	return 0, false
 }
 
-// A call is one request while it is answered.
+// A call is one request that the fake is answering.
 type call struct {
 	ctx     context.Context
 	method  string
@@ -48,22 +48,22 @@ type call struct {
 
 	inProcess bool
 	media     *MediaServer // for siteMedia
-	conn      *Connection  // the address of media that was used
+	conn      *Connection  // the address of media that the client used
 
 	wantsJSON bool
 	quirks    Quirks
 	clientID  string
 	token     string
 	start     time.Time
-	look      *pin // the PIN that is looked at, until the look is over
+	polled    *pin // the PIN that this call polls, until the poll has ended
 
-	code    int  // of the error envelope that was answered, 0 for none
-	rejects bool // the answer says that the token is bad, by a fault
+	code    int  // the code of the error envelope in the answer, or 0
+	rejects bool // a fault answers that the token is not valid
 }
 
 const maxBody = 1 << 20
 
-// newCall reads r. The body is read whole: no request of this API is large.
+// newCall reads r, including its body of at most maxBody bytes.
 func (s *Server) newCall(r *http.Request, scheme, host string, at site) (*call, error) {
 	c := &call{
 		ctx: r.Context(), method: r.Method, site: at, origin: scheme + "://" + host, host: host,
@@ -84,7 +84,7 @@ func (s *Server) newCall(r *http.Request, scheme, host string, at site) (*call, 
 	}
 	c.content, _, _ = mime.ParseMediaType(c.header.Get("Content-Type"))
 	if c.content == "application/x-www-form-urlencoded" {
-		c.form, _ = url.ParseQuery(string(c.body)) // what parses is used, as servers do
+		c.form, _ = url.ParseQuery(string(c.body)) // like most servers, use what parses
 	}
 	c.wantsJSON = c.header.Get("Accept") == "application/json" && len(c.header.Values("Accept")) == 1
 	c.route = c.path
@@ -98,7 +98,8 @@ func (s *Server) newCall(r *http.Request, scheme, host string, at site) (*call, 
 	return c, nil
 }
 
-// identity looks an X-Plex-* value up where plex.tv does: header, query, form.
+// identity returns the X-Plex-* value name. Like plex.tv it looks in the header,
+// then in the query, then in the form.
 func (c *call) identity(name string) string {
 	if v := c.header.Get(name); v != "" {
 		return v
@@ -109,10 +110,11 @@ func (c *call) identity(name string) string {
 	return c.form.Get(name)
 }
 
-// isAPI reports whether the request asks for data, not for a page.
+// isAPI reports whether the request is for the API, not for a page.
 func (c *call) isAPI() bool { return strings.HasPrefix(c.path, "/api/") }
 
-// segments returns the parts of the route after /api/v2.
+// segments returns the path segments of the route after /api/v2. It returns false
+// for other routes.
 func (c *call) segments() ([]string, bool) {
 	rest, ok := strings.CutPrefix(c.route, "/api/v2/")
 	if !ok {
@@ -121,7 +123,7 @@ func (c *call) segments() ([]string, bool) {
 	return strings.Split(rest, "/"), true
 }
 
-// pinID is the {id} of a request for pins/{id}, "" for any other.
+// pinID returns the id if the request is GET pins/{id}, and "" otherwise.
 func (c *call) pinID() string {
 	parts, ok := c.segments()
 	if ok && len(parts) == 2 && parts[0] == "pins" && parts[1] != "link" && c.method == http.MethodGet {
@@ -130,7 +132,8 @@ func (c *call) pinID() string {
 	return ""
 }
 
-// answer gives the fake's true answer: no fault, no journal.
+// answer routes c by its site and path, and returns the answer. It applies no
+// fault and records nothing in the journal.
 func (s *Server) answer(c *call) reply {
 	if c.site == siteMedia {
 		return s.answerMedia(c)
@@ -149,18 +152,18 @@ func (s *Server) answer(c *call) reply {
 	return c.fail(1002)
 }
 
-// answerAPI routes /api/v2/...
+// answerAPI routes the calls under /api/v2. The parts are the segments after it.
 func (s *Server) answerAPI(c *call, parts []string) reply {
-	// first the calls that need no identity
+	// These calls need no client identifier.
 	if len(parts) == 3 && parts[0] == "pins" && parts[1] == "qr" && c.method == http.MethodGet {
 		return s.pinQR(c, parts[2])
 	}
 	if len(parts) == 2 && parts[0] == "auth" && c.method == http.MethodGet {
 		switch parts[1] {
 		case "keys":
-			return s.showKeys(c)
+			return s.listKeys(c)
 		case "nonce":
-			return s.giveNonce(c)
+			return s.createNonce(c)
 		}
 	}
 	if c.clientID == "" {

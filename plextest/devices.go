@@ -12,28 +12,28 @@ import (
 const (
 	nonceLife = 5 * time.Minute
 
-	// nonceLimit is how many nonces a client identifier gets in a minute.
-	// Plex says that there is a limit, not which.
+	// nonceLimit is the number of nonces per client identifier and minute. Plex
+	// documents that there is a limit, but not its value.
 	nonceLimit = 20
 )
 
-// A device is what registered a key.
+// A device is a client identifier with registered keys.
 type device struct {
 	clientID string
 	user     *User
 	keys     map[string]ed25519.PublicKey // by kid
-	revoked  bool                         // deauthorized by its user
+	revoked  bool                         // its user has removed it
 }
 
-// RevokeDevice does what a person does who removes a device from the list of
-// authorized ones: all tokens under that client identifier end, and its key
-// is worth nothing.
+// RevokeDevice removes a device from the list of authorized devices, as its user
+// can do at plex.tv. All tokens of that client identifier end, and its keys are
+// no longer valid.
 func (s *Server) RevokeDevice(clientID string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.tokens {
 		if t.clientID == clientID {
-			s.kill(t)
+			s.endToken(t)
 		}
 	}
 	if d := s.devices[clientID]; d != nil {
@@ -41,9 +41,10 @@ func (s *Server) RevokeDevice(clientID string) {
 	}
 }
 
-// register gives a device of u a key. The device may be new, or authorized
-// anew. s.mu is held.
-func (s *Server) register(clientID string, u *User, j *jwk) *device {
+// registerDevice adds a key to the device of u with a client identifier. It makes
+// a new device if there is none, or if it was revoked or belongs to another user.
+// s.mu must be held.
+func (s *Server) registerDevice(clientID string, u *User, j *jwk) *device {
 	d := s.devices[clientID]
 	if d == nil || d.user != u || d.revoked {
 		d = &device{clientID: clientID, user: u, keys: map[string]ed25519.PublicKey{}}
@@ -54,13 +55,14 @@ func (s *Server) register(clientID string, u *User, j *jwk) *device {
 	return d
 }
 
-// taken is the answer to a key that is registered already.
-func (c *call) taken() reply {
+// keyTaken returns the answer to a key that is already registered.
+func (c *call) keyTaken() reply {
 	return c.failWith(http.StatusUnprocessableEntity, 1014, "Thumbprint has already been taken")
 }
 
-// checkKey looks at a key that a client sends. s.mu is held.
-func (s *Server) checkKey(c *call, j *jwk) {
+// checkPrivateKey records a violation if a client sends a private key. s.mu must
+// be held.
+func (s *Server) checkPrivateKey(c *call, j *jwk) {
 	if j.D != "" {
 		s.violate(c, "a private key is sent")
 	}
@@ -74,23 +76,23 @@ func (s *Server) registerKey(c *call) reply {
 	err := json.Unmarshal(c.body, &body)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, no := s.authenticate(c)
-	if no != nil {
-		return *no
+	t, refusal := s.authenticate(c)
+	if refusal != nil {
+		return *refusal
 	}
 	if err != nil || body.JWK == nil || body.JWK.key() == nil {
 		return c.fail(1004)
 	}
-	s.checkKey(c, body.JWK)
+	s.checkPrivateKey(c, body.JWK)
 	if s.thumbprints[body.JWK.thumbprint()] != "" {
-		return c.taken()
+		return c.keyTaken()
 	}
-	s.register(t.clientID, t.user, body.JWK) // the token's device, whatever the header says
+	s.registerDevice(t.clientID, t.user, body.JWK) // the token determines the device, not the header
 	return c.write(http.StatusCreated, object{"jwk", nil})
 }
 
-// giveNonce answers GET auth/nonce.
-func (s *Server) giveNonce(c *call) reply {
+// createNonce answers GET auth/nonce.
+func (s *Server) createNonce(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := time.Now()
@@ -103,19 +105,19 @@ func (s *Server) giveNonce(c *call) reply {
 		return c.fail(1003)
 	}
 	s.nonceTimes[c.clientID] = append(recent, now)
-	nonce := uuid(s.next("nonce"))
+	nonce := uuid(s.nextBytes("nonce"))
 	s.nonces[nonce] = now
-	return c.write(http.StatusOK, object{"auth", []field{is("nonce", nonce)}})
+	return c.write(http.StatusOK, object{"auth", []field{required("nonce", nonce)}})
 }
 
-// useNonce reports whether a nonce is good, which it is once. s.mu is held.
+// useNonce reports whether a nonce is valid, and uses it up. s.mu must be held.
 func (s *Server) useNonce(nonce string, now time.Time) bool {
 	given, ok := s.nonces[nonce]
 	delete(s.nonces, nonce)
 	return ok && now.Sub(given) < nonceLife
 }
 
-// exchangeJWT answers POST auth/token: a device JWT for a Plex JWT.
+// exchangeJWT answers POST auth/token. It returns a Plex JWT for a device JWT.
 func (s *Server) exchangeJWT(c *call) reply {
 	var body struct {
 		JWT string `json:"jwt"`
@@ -141,22 +143,22 @@ func (s *Server) exchangeJWT(c *call) reply {
 	case !s.useNonce(claims.Nonce, now):
 		return c.fail(1008)
 	}
-	return c.write(http.StatusOK, object{"auth", []field{is("auth_token", s.issueJWT(d, claims).value)}})
+	return c.write(http.StatusOK, object{"auth", []field{required("auth_token", s.issueJWT(d, claims).value)}})
 }
 
-// showKeys answers GET auth/keys, which was seen to be JSON without being asked
-// for it.
-func (s *Server) showKeys(c *call) reply {
+// listKeys answers GET auth/keys. plex.tv answers this call in JSON regardless of
+// Accept.
+func (s *Server) listKeys(c *call) reply {
 	c.wantsJSON = !c.quirks.XMLAlways
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.signing()
+	s.currentKey()
 	keys := list{tag: "keys"}
 	for _, k := range s.keys {
 		keys.items = append(keys.items, object{"key", []field{
-			is("kty", "OKP"), is("crv", "Ed25519"), is("x", b64.EncodeToString(k.priv.Public().(ed25519.PublicKey))),
-			is("use", "sig"), is("alg", "EdDSA"), is("kid", k.kid),
+			required("kty", "OKP"), required("crv", "Ed25519"), required("x", b64.EncodeToString(k.priv.Public().(ed25519.PublicKey))),
+			required("use", "sig"), required("alg", "EdDSA"), required("kid", k.kid),
 		}})
 	}
-	return c.write(http.StatusOK, object{"auth", []field{is("keys", keys)}})
+	return c.write(http.StatusOK, object{"auth", []field{required("keys", keys)}})
 }

@@ -8,8 +8,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// A program asks for a PIN, a person approves it, the program finds a token.
-// Here net/http alone plays the program; give Client to yours.
+// A program creates a PIN, a person approves it, and the program finds a token. In
+// this example net/http plays the program; give Client to yours.
 func Example() {
 	srv := plextest.NewServer()
 	defer srv.Close()
@@ -51,7 +51,7 @@ func Example() {
 	// violations: []
 }
 
-// Faults come one after the other, and plex.tv is well again behind them.
+// Faults apply one after the other, and then plex.tv answers normally again.
 func ExampleServer_Inject() {
 	srv := plextest.NewServer()
 	defer srv.Close()
@@ -72,7 +72,7 @@ func ExampleServer_Inject() {
 	// 400 ""
 }
 
-// A media server has addresses, and so can be found, or not.
+// A media server has addresses that may or may not answer.
 func ExampleServer_AddMediaServer() {
 	srv := plextest.NewServer()
 	defer srv.Close()

@@ -8,14 +8,16 @@ import (
 	"time"
 )
 
-// errReset is a connection that breaks without an answer.
+// errReset means that the connection breaks without an answer.
 var errReset = errors.New("plextest: connection reset")
 
-// exchange takes a call through the journal, its fault and the true answer.
-// Both ways in, in process and over a socket, use it; they differ in how they
-// play the errors errReset, errClosed and that of the context, and the faults
-// in the body. The fault is returned for that, nil for none.
-func (s *Server) exchange(c *call) (reply, *Fault, error) {
+// handle records c in the journal, applies its fault, and returns the answer. The
+// in-process client and the HTTP handler both use it.
+//
+// The caller turns an error (errReset, errClosed, or the context's) into a broken
+// connection. It also applies the faults of the body, for which handle returns
+// the fault. The fault is never nil if the error is nil.
+func (s *Server) handle(c *call) (reply, *Fault, error) {
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -25,22 +27,22 @@ func (s *Server) exchange(c *call) (reply, *Fault, error) {
 	if c.quirks.XMLAlways {
 		c.wantsJSON = false
 	}
-	entry := s.begin(c)
+	entry := s.beginEntry(c)
 	f := s.takeFault(c)
 	if f == nil {
 		f = &Fault{}
 	}
 	if !c.inProcess && (f.Hang || f.Delay > 0) {
-		s.endLook(c) // a client that gives up may be back before its socket tells
+		s.endPoll(c) // a client that gives up may poll again before its socket closes
 	}
 	s.mu.Unlock()
 
-	r, err := s.act(c, f)
+	r, err := s.perform(c, f)
 
 	s.mu.Lock()
-	s.end(c, entry, r, err)
+	s.endEntry(c, entry, r, err)
 	if err == nil && c.isAPI() && c.site != siteMedia && !f.replaces() {
-		s.adorn(c, &r)
+		s.addAPIHeaders(c, &r)
 	}
 	date := time.Now().Add(s.offset)
 	s.mu.Unlock()
@@ -50,11 +52,13 @@ func (s *Server) exchange(c *call) (reply, *Fault, error) {
 	if _, set := r.header["Date"]; !set {
 		r.header.Set("Date", date.UTC().Format(http.TimeFormat))
 	}
-	f.decorate(&r)
+	f.applyHeaders(&r)
 	return r, f, nil
 }
 
-func (s *Server) act(c *call, f *Fault) (reply, error) {
+// perform applies the faults that act before or instead of the answer, and
+// returns the answer.
+func (s *Server) perform(c *call, f *Fault) (reply, error) {
 	if f.Delay > 0 {
 		if err := s.wait(c.ctx, f.Delay); err != nil {
 			return reply{}, err
@@ -94,13 +98,12 @@ func (s *Server) act(c *call, f *Fault) (reply, error) {
 	return r, nil
 }
 
-// adorn adds the headers that plex.tv's API was seen to send (2020). No client
-// needs them, and If-None-Match is not looked at. An answer that a fault has made may
-// be anybody's, and goes without.
-// s.mu is held.
-func (s *Server) adorn(c *call, r *reply) {
-	s.answers++
-	id := sha256.Sum256(fmt.Appendf(nil, "%srequest %d", s.seed, s.answers))
+// addAPIHeaders adds the headers that plex.tv's API sent in 2020. No client needs
+// them, and the fake ignores If-None-Match. An answer of a fault has none of
+// them, because it may come from a proxy. s.mu must be held.
+func (s *Server) addAPIHeaders(c *call, r *reply) {
+	s.answered++
+	id := sha256.Sum256(fmt.Appendf(nil, "%srequest %d", s.seed, s.answered))
 	r.header.Set("X-Request-Id", uuid(id[:]))
 	r.header.Set("X-Runtime", fmt.Sprintf("%.6f", time.Since(c.start).Seconds()))
 	r.header.Set("Vary", "Origin")

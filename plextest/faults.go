@@ -7,55 +7,55 @@ import (
 	"time"
 )
 
-// Fault says how requests fail, and which. Its zero value matches the next
-// request and does nothing to it.
+// Fault selects requests and says how they fail. The zero value matches the next
+// request and does not change its answer.
 //
-// Status, Code, Body, ContentType and Redirect put an answer in the place of
-// the true one: the request has no effect. The other fields act on the true
-// answer, or on the one put in its place.
+// Status, Code, Body, ContentType and Redirect replace the answer, and the request
+// has no effect. The other fields change the answer or its replacement.
 type Fault struct {
-	Method string // "" is any
-	Host   string // as the client wrote it, with or without port; "" is any
-	Path   string // a pattern of path.Match for the URL's path, like /api/v2/pins/*; "" is any
+	Method string // "" matches any method
+	Host   string // as the client wrote it, with or without port; "" matches any host
+	Path   string // a pattern of path.Match for the URL's path, like /api/v2/pins/*; "" matches any path
 
-	Skip  int           // let this many matching requests pass first
-	Times int           // how often: 0 is once, negative until ResetFaults
-	For   time.Duration // only this long from Inject on; 0 is no limit. With Times -1, an outage
+	Skip  int           // number of matching requests that pass before the first one fails
+	Times int           // number of requests that fail; 0 means one, and a negative number all until ResetFaults
+	For   time.Duration // time from Inject after which the fault ends; 0 means no limit. Combine it with Times -1 for an outage
 
-	Status  int    // of the answer; 0: the one of Code, of Redirect, or 200
-	Code    int    // plex.tv's error envelope with this code, in JSON or XML
-	Message string // in that envelope; "": plex.tv's own for the code
+	Status  int    // status of the answer; 0 means the status of Code or Redirect, or else 200
+	Code    int    // answer with plex.tv's error envelope for this code, in JSON or XML
+	Message string // message in that envelope; "" means the usual one for the code
 
 	Body        string
-	ContentType string // of Body; "": none is sent
+	ContentType string // Content-Type of Body; "" sends no such header
 	Header      http.Header
-	DropHeaders []string // names not to send; with Date or Content-Type none at all
-	Redirect    string   // Location, with status 302 unless Status says otherwise
+	DropHeaders []string // names of headers to omit; may include Date and Content-Type
+	Redirect    string   // Location to redirect to; the status is 302 unless Status is set
 
-	Delay      time.Duration // before the request is handled
-	Hang       bool          // never answered: only the end of its context ends the request
-	Reset      bool          // the connection breaks before anything is handled
-	ResetAfter bool          // the request takes effect, then the connection breaks
-	Truncate   bool          // the body ends in the middle, with an unexpected EOF
-	ResetBody  bool          // the connection breaks in the middle of the body
-	Drip       time.Duration // waits this long before each byte of the body
-	Endless    bool          // the body never ends
+	Delay      time.Duration // wait before the request is handled
+	Hang       bool          // do not answer; the request ends only with its context
+	Reset      bool          // break the connection before the request is handled
+	ResetAfter bool          // handle the request, then break the connection
+	Truncate   bool          // end the body in the middle, with an unexpected EOF
+	ResetBody  bool          // break the connection in the middle of the body
+	Drip       time.Duration // wait before each byte of the body
+	Endless    bool          // never end the body
 
-	// Err is what the in-process client returns in the place of an answer,
-	// for example a *net.DNSError; nothing is handled. Over a socket the
-	// connection breaks.
+	// Err is the error that the in-process client returns instead of an answer,
+	// for example a *net.DNSError. The request is not handled. Over a socket the
+	// connection breaks instead.
 	Err error
 }
 
+// A fault is a Fault that was injected.
 type fault struct {
 	Fault
-	left  int
-	since time.Time
+	left  int       // requests that are still to fail; negative means all
+	since time.Time // when it was injected
 }
 
-// Inject makes requests fail. Of several faults that match, the one injected
-// first is used, until it is used up. A pattern that path.Match refuses
-// matches nothing.
+// Inject makes matching requests fail. If several faults match a request, the one
+// that was injected first applies, until it is used up. A pattern that is not
+// valid for path.Match matches nothing.
 func (s *Server) Inject(f Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -66,15 +66,15 @@ func (s *Server) Inject(f Fault) {
 	s.faults = append(s.faults, &fault{Fault: f, left: left, since: time.Now()})
 }
 
-// ResetFaults removes all faults that are left.
+// ResetFaults removes all faults.
 func (s *Server) ResetFaults() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.faults = nil
 }
 
-// takeFault finds the fault of a call and uses it once; nil if there is none.
-// s.mu is held.
+// takeFault returns the fault that applies to c and counts its use. It returns nil
+// if no fault applies. s.mu must be held.
 func (s *Server) takeFault(c *call) *Fault {
 	for _, f := range s.faults {
 		if f.left == 0 || !f.matches(c) {
@@ -92,6 +92,7 @@ func (s *Server) takeFault(c *call) *Fault {
 	return nil
 }
 
+// matches reports whether f can apply to c, apart from Skip and Times.
 func (f *fault) matches(c *call) bool {
 	if f.For > 0 && c.start.Sub(f.since) >= f.For {
 		return false
@@ -110,12 +111,12 @@ func (f *fault) matches(c *call) bool {
 	return true
 }
 
-// replaces reports whether the fault answers in the server's place.
+// replaces reports whether the fault replaces the server's answer.
 func (f *Fault) replaces() bool {
 	return f.Status != 0 || f.Code != 0 || f.Body != "" || f.ContentType != "" || f.Redirect != ""
 }
 
-// reply is the answer of a fault that replaces the true one.
+// reply returns the answer that replaces the server's.
 func (f *Fault) reply(c *call) reply {
 	status := f.Status
 	var r reply
@@ -150,12 +151,12 @@ func (f *Fault) reply(c *call) reply {
 	return r
 }
 
-// decorate applies the fault's headers.
-func (f *Fault) decorate(r *reply) {
+// applyHeaders sets and removes the headers of the fault.
+func (f *Fault) applyHeaders(r *reply) {
 	for name, values := range f.Header {
 		r.header[http.CanonicalHeaderKey(name)] = values
 	}
 	for _, name := range f.DropHeaders {
-		r.header[http.CanonicalHeaderKey(name)] = nil // net/http then adds none of its own
+		r.header[http.CanonicalHeaderKey(name)] = nil // keeps net/http from adding its own
 	}
 }

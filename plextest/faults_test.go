@@ -241,7 +241,7 @@ func TestCloseEndsWhatHangs(t *testing.T) {
 	assert.Error(t, <-errs)
 	assert.Error(t, <-errs)
 	_, err := srv.Client().Get("https://plex.tv/")
-	assert.ErrorIs(t, err, syscall.ECONNREFUSED, "nobody is there any more")
+	assert.ErrorIs(t, err, syscall.ECONNREFUSED, "a closed fake refuses connections")
 }
 
 func TestQuirks(t *testing.T) {

@@ -10,10 +10,10 @@ import (
 	"strconv"
 )
 
-// quietLog keeps net/http from writing about connections that a fault broke.
+// quietLog discards what net/http logs about connections that a fault broke.
 var quietLog = log.New(io.Discard, "", 0)
 
-// handler is the way in over a socket.
+// handler answers requests over a socket.
 type handler struct{ s *Server }
 
 func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -23,7 +23,7 @@ func (h handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	c, err := h.s.newCall(r, scheme, r.Host, siteAll)
 	if err != nil {
-		return // the client is gone
+		return // the client has disconnected
 	}
 	h.s.serve(w, c)
 }
@@ -42,21 +42,21 @@ func (s *Server) serveMedia(w http.ResponseWriter, r *http.Request, conn *Connec
 	s.serve(w, c)
 }
 
-// serve answers c on w, faults included.
+// serve writes the answer to c, with its fault, to w.
 func (s *Server) serve(w http.ResponseWriter, c *call) {
-	answer, f, err := s.exchange(c)
+	answer, f, err := s.handle(c)
 	if err != nil {
 		if errors.Is(err, errReset) {
 			reset(w)
 		}
-		panic(http.ErrAbortHandler) // net/http's word for: close without an answer
+		panic(http.ErrAbortHandler) // makes net/http close the connection without an answer
 	}
 	header := w.Header()
 	for name, values := range answer.header {
 		header[name] = values
 	}
 	if _, set := header["Content-Type"]; !set {
-		header["Content-Type"] = nil // no guessing
+		header["Content-Type"] = nil // keeps net/http from guessing it
 	}
 	body := answer.body
 	if !f.Endless && answer.status != http.StatusNoContent && answer.status != http.StatusNotModified {
@@ -103,8 +103,8 @@ func (s *Server) serve(w http.ResponseWriter, c *call) {
 	}
 }
 
-// reset breaks the connection below HTTP, and TCP's where there is one, so
-// that the client sees a reset and not an end.
+// reset closes the connection so that the client sees a reset instead of an
+// orderly end.
 func reset(w http.ResponseWriter) {
 	conn, _, err := http.NewResponseController(w).Hijack()
 	if err != nil {
@@ -117,7 +117,7 @@ func reset(w http.ResponseWriter) {
 	switch raw := raw.(type) {
 	case *net.TCPConn:
 		_ = raw.SetLinger(0)
-	case interface{ Reset() }: // our own, in memory
+	case interface{ Reset() }: // a wireEnd
 		raw.Reset()
 	}
 	_ = raw.Close()

@@ -12,7 +12,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// api is a polite client of plex.tv, written with net/http alone.
+// api is a client of plex.tv that commits no violations, written with net/http.
 type api struct {
 	client   *http.Client
 	base     string // "" is https://plex.tv
@@ -31,13 +31,13 @@ func (a api) as(token string) *api {
 	return &a
 }
 
-// from returns a copy of a with another client identifier.
+// from returns a copy of a with a client identifier.
 func (a api) from(clientID string) *api {
 	a.clientID = clientID
 	return &a
 }
 
-// new makes a request; body is a form where it is not "".
+// new returns a request. If body is not empty, it is sent as a form.
 func (a *api) new(t *testing.T, method, path, body string) *http.Request {
 	t.Helper()
 	base := a.base
@@ -70,7 +70,7 @@ func (a *api) new(t *testing.T, method, path, body string) *http.Request {
 	return r
 }
 
-// send sends r and reads the answer.
+// send sends r and returns the response and its body.
 func (a *api) send(t *testing.T, r *http.Request) (*http.Response, string) {
 	t.Helper()
 	resp, err := a.client.Do(r)
@@ -81,14 +81,14 @@ func (a *api) send(t *testing.T, r *http.Request) (*http.Response, string) {
 	return resp, string(body)
 }
 
-// do sends a request and reads the answer.
+// do sends a request and returns the status and the body of the answer.
 func (a *api) do(t *testing.T, method, path, body string) (int, string) {
 	t.Helper()
 	resp, text := a.send(t, a.new(t, method, path, body))
 	return resp.StatusCode, text
 }
 
-// a pin as the wire has it.
+// pin has the fields of a PIN in plex.tv's JSON.
 type pin struct {
 	ID               int64   `json:"id"`
 	Code             string  `json:"code"`
@@ -109,7 +109,7 @@ func decode[T any](t *testing.T, text string) T {
 	return v
 }
 
-// createPin makes a PIN.
+// createPin creates a PIN.
 func (a *api) createPin(t *testing.T) pin {
 	t.Helper()
 	status, body := a.do(t, "POST", "/api/v2/pins", "")

@@ -12,7 +12,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// household is alice with a Plex Home of three, and bob outside.
+// household is a fake with alice's Plex Home of three users, and bob outside of
+// it.
 type household struct {
 	srv                    *plextest.Server
 	alice, kid, carol, bob *plextest.User

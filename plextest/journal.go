@@ -10,9 +10,9 @@ import (
 	"unicode/utf8"
 )
 
-// A Request is one line of the journal. Secrets are replaced: token headers
-// and parameters by REDACTED, the id of a PIN in a path by {id}. Bodies are
-// not kept.
+// A Request is one entry of the journal. It has no secrets: REDACTED replaces
+// tokens in headers and parameters, and {id} replaces the id of a PIN in the
+// path. The journal keeps no bodies.
 type Request struct {
 	Time   time.Time
 	Method string
@@ -21,18 +21,19 @@ type Request struct {
 	Query  url.Values
 	Header http.Header
 
-	// Credential says whose token came along, and of which kind: "account
-	// alice", "server alice", "jwt alice", with " (ended)" behind it if it no
-	// longer works; "unknown" for a token never made here, "" for none.
+	// Credential says what kind of token the request carries and whose it is:
+	// "account alice", "server alice" or "jwt alice". A token that is no longer
+	// valid has " (ended)" after it. It is "unknown" for a token that this
+	// Server did not issue, and "" if there is no token.
 	Credential string
 
-	Status int           // of the answer; 0 while there is none, and if none was given
-	Code   int           // of plex.tv's error envelope; 0 for none
-	Broken bool          // the connection broke, hung to its end, or was refused
-	Took   time.Duration // until the answer began
+	Status int           // status of the answer; 0 until there is one, or if there is none
+	Code   int           // code of plex.tv's error envelope, or 0
+	Broken bool          // the connection broke, hung until it was closed, or was refused
+	Took   time.Duration // time until the answer began
 }
 
-// String is the request in one line, without secrets.
+// String returns the request in one line, without secrets.
 func (r Request) String() string {
 	text := fmt.Sprintf("%s %s %s%s", r.Time.UTC().Format("15:04:05.000"), r.Method, r.Host, r.Path)
 	if len(r.Query) > 0 {
@@ -56,22 +57,24 @@ func (r Request) String() string {
 	return text
 }
 
-// keepRequests is how long the journal may grow: the oldest are dropped.
+// keepRequests limits the number of entries in the journal.
 const keepRequests = 100000
 
+// A journal is what the Server records about its clients.
 type journal struct {
 	entries    []*Request
-	violations []string
-	counts     map[string]int
-	lost       map[string]bool // ids of PINs, known or not, that were answered with 404/1020
+	violations []string        // each text once, in the order of their first occurrence
+	counts     map[string]int  // number of occurrences of each violation
+	gone       map[string]bool // PIN ids, known or unknown, that were answered with 404/1020
 }
 
 func newJournal() journal {
-	return journal{counts: map[string]int{}, lost: map[string]bool{}}
+	return journal{counts: map[string]int{}, gone: map[string]bool{}}
 }
 
-// note begins the entry of a request. s.mu is held.
-func (s *Server) note(c *call) *Request {
+// addEntry adds an entry for c to the journal. If the journal is full, it drops
+// the oldest tenth. s.mu must be held.
+func (s *Server) addEntry(c *call) *Request {
 	entry := &Request{
 		Time: c.start, Method: c.method, Host: c.host, Path: redactPath(c.path),
 		Query: redactQuery(c.query), Header: redactHeader(c.header), Credential: s.credential(c.token),
@@ -84,8 +87,8 @@ func (s *Server) note(c *call) *Request {
 	return entry
 }
 
-// Requests returns the journal, oldest first: the last hundred thousand
-// requests, those under way included.
+// Requests returns the journal, oldest first. It has the last hundred thousand
+// requests at most, including those without an answer yet.
 func (s *Server) Requests() []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,20 +100,19 @@ func (s *Server) Requests() []Request {
 	return all
 }
 
-// Violations returns what the client did and must never do, one line each, in
-// the order of their first time, without secrets. It is empty for a polite
-// client:
+// Violations returns what clients did and must never do: one line each, without
+// secrets, in the order of their first occurrence. These are violations:
 //
-//   - Accept other than exactly application/json on an API call
-//   - no X-Plex-Client-Identifier or X-Plex-Product on one, or header text
-//     that is not UTF-8
-//   - a token, or another secret, in a URL; in a body that has no place for it
-//   - a PIN polled more than once a second, twice at the same time, after it
-//     was answered with 404/1020, or under another client identifier
-//   - a token used again after a 401/1001, or with another client identifier
-//     than it was made for
-//   - a token shown to a host that has no right to it
-//   - a device's private key, shown to anybody
+//   - an API call whose Accept header is not exactly application/json
+//   - an API call without X-Plex-Client-Identifier or X-Plex-Product, or with a
+//     header that is not UTF-8
+//   - a token or another secret in a URL, or in a body that must not contain it
+//   - a PIN polled more than once a second, twice at the same time, after an
+//     answer with 404/1020, or with another client identifier
+//   - a token used again after an answer with 401/1001, or with another client
+//     identifier than its own
+//   - a token sent to a host that has no right to it
+//   - the private key of a device sent to any host
 func (s *Server) Violations() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -124,7 +126,8 @@ func (s *Server) Violations() []string {
 	return lines
 }
 
-// violate notes a violation once, and counts it. s.mu is held.
+// violate records a violation of c and counts how often it occurs. s.mu must be
+// held.
 func (s *Server) violate(c *call, text string) {
 	line := c.method + " " + c.host + redactPath(c.path) + ": " + text
 	if s.journal.counts[line] == 0 {
@@ -133,10 +136,10 @@ func (s *Server) violate(c *call, text string) {
 	s.journal.counts[line]++
 }
 
-// begin notes a request and checks all that can be seen before the answer.
-// s.mu is held.
-func (s *Server) begin(c *call) *Request {
-	entry := s.note(c)
+// beginEntry adds c to the journal and records the violations that show before
+// the answer. s.mu must be held.
+func (s *Server) beginEntry(c *call) *Request {
+	entry := s.addEntry(c)
 	s.checkSecrets(c)
 	if c.site == siteMedia {
 		s.checkMedia(c)
@@ -149,10 +152,10 @@ func (s *Server) begin(c *call) *Request {
 		return entry
 	}
 	if c.isAPI() && !c.isLegacy() {
-		s.checkManners(c)
+		s.checkHeaders(c)
 	}
 	if id := c.pinID(); id != "" {
-		s.checkLook(c, id)
+		s.checkPoll(c, id)
 	}
 	if c.token != "" {
 		if s.rejected[c.token] {
@@ -169,23 +172,24 @@ func (s *Server) begin(c *call) *Request {
 	return entry
 }
 
-// end completes the entry. s.mu is held.
-func (s *Server) end(c *call, entry *Request, r reply, err error) {
+// endEntry completes the entry of c with its answer. s.mu must be held.
+func (s *Server) endEntry(c *call, entry *Request, r reply, err error) {
 	entry.Status, entry.Code, entry.Broken = r.status, c.code, err != nil
 	entry.Took = time.Since(c.start)
 	if c.rejects {
 		s.rejected[c.token] = true
 	}
 	if id := c.pinID(); id != "" {
-		s.endLook(c)
+		s.endPoll(c)
 		if c.code == 1020 {
-			s.journal.lost[id] = true
+			s.journal.gone[id] = true
 		}
 	}
 }
 
-// checkManners looks at the headers of an API call.
-func (s *Server) checkManners(c *call) {
+// checkHeaders records violations in the headers of an API call. s.mu must be
+// held.
+func (s *Server) checkHeaders(c *call) {
 	if strings.HasPrefix(c.path, "/api/v2/pins/qr/") || c.method == http.MethodOptions {
 		return
 	}
@@ -208,41 +212,42 @@ func (s *Server) checkManners(c *call) {
 	}
 }
 
-// pollTolerance is what a clock and a network may add to a second.
+// pollTolerance allows for the jitter of clocks and networks between two polls.
 const pollTolerance = 50 * time.Millisecond
 
-// checkLook watches how a PIN is polled.
-func (s *Server) checkLook(c *call, id string) {
-	if s.journal.lost[id] {
+// checkPoll records violations in the polling of a PIN, and begins the poll. s.mu
+// must be held.
+func (s *Server) checkPoll(c *call, id string) {
+	if s.journal.gone[id] {
 		s.violate(c, "a PIN is polled after it was answered with 404/1020")
 	}
 	p := s.pinsByID[id]
 	if p == nil {
 		return
 	}
-	if p.looks > 0 {
+	if p.polls > 0 {
 		s.violate(c, "a PIN is polled twice at the same time")
-	} else if !p.lastLook.IsZero() && c.start.Sub(p.lastLook) < time.Second-pollTolerance {
+	} else if !p.lastPoll.IsZero() && c.start.Sub(p.lastPoll) < time.Second-pollTolerance {
 		s.violate(c, "a PIN is polled more than once a second")
 	}
-	p.looks++
-	p.lastLook = c.start
-	c.look = p
+	p.polls++
+	p.lastPoll = c.start
+	c.polled = p
 }
 
-// endLook notes that a look at a PIN is over. s.mu is held.
-func (s *Server) endLook(c *call) {
-	if c.look != nil {
-		c.look.looks--
-		c.look = nil
+// endPoll ends the poll that checkPoll began, if any. s.mu must be held.
+func (s *Server) endPoll(c *call) {
+	if c.polled != nil {
+		c.polled.polls--
+		c.polled = nil
 	}
 }
 
-// secret matches every token and JWT that the fake makes, and JWTs that are
-// made for it.
-var secret = regexp.MustCompile(`FAKE_[a-z]+-[A-Za-z0-9_-]{11,}|eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
+// secretPattern matches every token that the fake makes and every JWT.
+var secretPattern = regexp.MustCompile(`FAKE_[a-z]+-[A-Za-z0-9_-]{11,}|eyJ[A-Za-z0-9_-]+\.eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)
 
-// checkSecrets looks for secrets in the URL and the body.
+// checkSecrets records secrets in the URL, and in a body that must not contain
+// them. s.mu must be held.
 func (s *Server) checkSecrets(c *call) {
 	at := c.site
 	for name, values := range c.query {
@@ -250,20 +255,20 @@ func (s *Server) checkSecrets(c *call) {
 		switch {
 		case strings.EqualFold(name, "X-Plex-Token") && text != "":
 			s.violate(c, "a token is in the URL")
-		case name == "deviceJWT" && at != siteMedia && c.pinID() != "": // the wire demands it
-		case secret.MatchString(text) || secret.MatchString(name):
+		case name == "deviceJWT" && at != siteMedia && c.pinID() != "": // plex.tv requires it there
+		case secretPattern.MatchString(text) || secretPattern.MatchString(name):
 			s.violate(c, "a secret is in the URL")
 		}
 	}
-	if secret.MatchString(c.path) {
+	if secretPattern.MatchString(c.path) {
 		s.violate(c, "a secret is in the URL")
 	}
-	if len(c.body) > 0 && secret.Match(c.body) && !(at != siteMedia && c.route == "/api/v2/auth/token") && c.form.Get("X-Plex-Token") == "" {
-		s.violate(c, "a secret is in a body that has no place for it")
+	if len(c.body) > 0 && secretPattern.Match(c.body) && !(at != siteMedia && c.route == "/api/v2/auth/token") && c.form.Get("X-Plex-Token") == "" {
+		s.violate(c, "a secret is in a body that must not contain it")
 	}
 }
 
-// credential names a token without showing it. s.mu is held.
+// credential describes a token without showing it. s.mu must be held.
 func (s *Server) credential(value string) string {
 	if value == "" {
 		return ""
@@ -273,7 +278,7 @@ func (s *Server) credential(value string) string {
 		return "unknown"
 	}
 	text := string(t.kind) + " " + t.user.Title
-	if t.dead {
+	if t.ended {
 		text += " (ended)"
 	}
 	return text
@@ -281,6 +286,7 @@ func (s *Server) credential(value string) string {
 
 const redacted = "REDACTED"
 
+// redactPath replaces the id of a PIN and all secrets in a path.
 func redactPath(path string) string {
 	if rest, ok := strings.CutPrefix(path, "/api/v2/pins/"); ok {
 		id, format, _ := strings.Cut(rest, ".")
@@ -291,12 +297,13 @@ func redactPath(path string) string {
 			}
 		}
 	}
-	if !secret.MatchString(path) {
+	if !secretPattern.MatchString(path) {
 		return path
 	}
-	return secret.ReplaceAllString(path, redacted)
+	return secretPattern.ReplaceAllString(path, redacted)
 }
 
+// redactQuery returns a copy of q without secrets, or nil if q is empty.
 func redactQuery(q url.Values) url.Values {
 	if len(q) == 0 {
 		return nil
@@ -307,25 +314,27 @@ func redactQuery(q url.Values) url.Values {
 			if isSecretName(name) {
 				v = redacted
 			}
-			out.Add(secret.ReplaceAllString(name, redacted), secret.ReplaceAllString(v, redacted))
+			out.Add(secretPattern.ReplaceAllString(name, redacted), secretPattern.ReplaceAllString(v, redacted))
 		}
 	}
 	return out
 }
 
+// redactHeader returns a copy of h without secrets.
 func redactHeader(h http.Header) http.Header {
 	out := make(http.Header, len(h))
 	for name, values := range h {
 		if isSecretName(name) {
 			values = []string{redacted}
 		} else if name == "Referer" || name == "Cookie" {
-			values = []string{secret.ReplaceAllString(strings.Join(values, ", "), redacted)}
+			values = []string{secretPattern.ReplaceAllString(strings.Join(values, ", "), redacted)}
 		}
 		out[name] = values
 	}
 	return out
 }
 
+// isSecretName reports whether a header or parameter of this name holds a secret.
 func isSecretName(name string) bool {
 	switch strings.ToLower(name) {
 	case "x-plex-token", "authorization", "devicejwt", "pin", "token", "jwt":

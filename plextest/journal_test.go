@@ -80,7 +80,7 @@ func TestViolations(t *testing.T) {
 		}, []string{"GET plex.tv/api/v2/REDACTED: a secret is in the URL"}},
 		"token in body": {func(t *testing.T, srv *plextest.Server, a *api, alice *plextest.User) {
 			a.do(t, "POST", "/api/v2/pins", `{"token":"`+srv.IssueToken(alice, a.clientID)+`"}`)
-		}, []string{"POST plex.tv/api/v2/pins: a secret is in a body that has no place for it"}},
+		}, []string{"POST plex.tv/api/v2/pins: a secret is in a body that must not contain it"}},
 		"fast polling": {func(t *testing.T, _ *plextest.Server, a *api, _ *plextest.User) {
 			p := a.createPin(t)
 			for range 3 {
@@ -130,9 +130,9 @@ func TestViolations(t *testing.T) {
 		"foreign host": {func(t *testing.T, srv *plextest.Server, a *api, alice *plextest.User) {
 			for _, url := range []string{"https://example.com/steal", "http://plex.tv/api/v2/user", "https://plex.tv:8443/", "https://plex.tv.example.com/"} {
 				_, err := a.client.Do(a.as(srv.IssueToken(alice, a.clientID)).new(t, "GET", url, ""))
-				require.ErrorContains(t, err, "plays no such host")
+				require.ErrorContains(t, err, "has no such host")
 				_, err = a.client.Do(a.new(t, "GET", url, ""))
-				require.Error(t, err, "without a token it is refused as well")
+				require.Error(t, err, "a request without a token is refused, too")
 			}
 		}, []string{
 			"GET example.com/steal: a token is sent to a host that is not plex.tv's",

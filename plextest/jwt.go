@@ -15,15 +15,15 @@ import (
 const (
 	jwtLife = 7 * 24 * time.Hour
 
-	// jwtLeeway is how far a device's clock may be ahead. plex.tv's own
-	// figure is not known.
+	// jwtLeeway is how far a device's clock may be ahead. plex.tv's own value is
+	// not known.
 	jwtLeeway = time.Minute
 )
 
 var b64 = base64.RawURLEncoding
 
-// A jwk is a device's public key as it is sent. Plex.tv takes RSA as well;
-// the fake does not.
+// A jwk is a device's public key as a client sends it. plex.tv also accepts RSA
+// keys; the fake does not.
 type jwk struct {
 	Kty, Crv, X, Kid, Alg, Use, D string
 }
@@ -38,7 +38,7 @@ func (j *jwk) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// key is the public key in j, or nil if it is not an Ed25519 key with a kid.
+// key returns the public key in j, or nil if j is not an Ed25519 key with a kid.
 func (j *jwk) key() ed25519.PublicKey {
 	x, err := b64.DecodeString(j.X)
 	if err != nil || len(x) != ed25519.PublicKeySize || j.Kty != "OKP" || j.Crv != "Ed25519" || j.Kid == "" || j.Alg != "" && j.Alg != "EdDSA" {
@@ -47,42 +47,43 @@ func (j *jwk) key() ed25519.PublicKey {
 	return x
 }
 
-// thumbprint is RFC 7638's, which tells keys apart whatever their kid.
+// thumbprint returns the RFC 7638 thumbprint of j, which identifies the key
+// regardless of its kid.
 func (j *jwk) thumbprint() string {
 	sum := sha256.Sum256(fmt.Appendf(nil, `{"crv":"Ed25519","kty":"OKP","x":%q}`, j.X))
 	return b64.EncodeToString(sum[:])
 }
 
-// A signingKey is one of plex.tv's own.
+// A signingKey is one of the keys with which plex.tv signs JWTs.
 type signingKey struct {
 	kid  string
 	priv ed25519.PrivateKey
 }
 
-// newSigningKey makes one. Its kid is no thumbprint, as with the real ones.
-// s.mu is held.
+// newSigningKey returns a new signing key. As at plex.tv its kid is not a
+// thumbprint. s.mu must be held.
 func (s *Server) newSigningKey() signingKey {
-	return signingKey{kid: b64.EncodeToString(s.next("kid")), priv: ed25519.NewKeyFromSeed(s.next("signing key"))}
+	return signingKey{kid: b64.EncodeToString(s.nextBytes("kid")), priv: ed25519.NewKeyFromSeed(s.nextBytes("signing key"))}
 }
 
-// RotateKeys makes plex.tv sign with a new key from now on. There are always
-// two in auth/keys, the one that signs second; the older of the two goes.
+// RotateKeys makes plex.tv sign with a new key. auth/keys always lists two keys:
+// the previous one, then the one that signs. The oldest key is removed.
 func (s *Server) RotateKeys() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.signing()
+	s.currentKey()
 	s.keys = append(s.keys[1:], s.newSigningKey())
 }
 
-// signing is the key that signs. s.mu is held.
-func (s *Server) signing() signingKey {
+// currentKey returns the key that signs. s.mu must be held.
+func (s *Server) currentKey() signingKey {
 	for len(s.keys) < 2 {
 		s.keys = append(s.keys, s.newSigningKey())
 	}
 	return s.keys[len(s.keys)-1]
 }
 
-// A deviceClaims is what a device says about itself in a device JWT.
+// deviceClaims are the claims of a device JWT.
 type deviceClaims struct {
 	Nonce string          `json:"nonce"`
 	Scope string          `json:"scope"`
@@ -99,8 +100,8 @@ var (
 	errBadIssuer = errors.New("the issuer is not the device")
 )
 
-// verify checks a device JWT: form, algorithm, key, signature, audience,
-// issuer and times. Its nonce is the caller's to check.
+// verify checks the form, algorithm, key, signature, audience, issuer and times of
+// a device JWT. It does not check the nonce.
 func verify(jwt, clientID string, keys map[string]ed25519.PublicKey, now time.Time) (*deviceClaims, error) {
 	parts := strings.Split(jwt, ".")
 	if len(parts) != 3 {
@@ -138,19 +139,19 @@ func verify(jwt, clientID string, keys map[string]ed25519.PublicKey, now time.Ti
 	return &claims, nil
 }
 
-// issueJWT makes the Plex JWT of a device, and ends the device's long-lived
-// token. s.mu is held.
+// issueJWT returns a new Plex JWT for a device, and ends the device's long-lived
+// token. s.mu must be held.
 func (s *Server) issueJWT(d *device, claims *deviceClaims) *token {
-	u, now, key := d.user, time.Now().Add(s.offset), s.signing()
+	u, now, key := d.user, time.Now().Add(s.offset), s.currentKey()
 	expires := now.Add(jwtLife)
-	user := []field{is("id", u.ID), is("uuid", u.UUID)}
+	user := []field{required("id", u.ID), required("uuid", u.UUID)}
 	var friendly any
 	if u.FriendlyName != "" {
 		friendly = u.FriendlyName
 	}
 	for _, scope := range []field{
-		is("username", u.Username), is("email", u.Email), is("friendly_name", friendly),
-		is("restricted", u.Restricted), is("anonymous", false), is("joinedAt", u.JoinedAt.Unix()),
+		required("username", u.Username), required("email", u.Email), required("friendly_name", friendly),
+		required("restricted", u.Restricted), required("anonymous", false), required("joinedAt", u.JoinedAt.Unix()),
 	} {
 		if strings.Contains(","+claims.Scope+",", ","+scope.name+",") {
 			user = append(user, scope)
@@ -158,20 +159,20 @@ func (s *Server) issueJWT(d *device, claims *deviceClaims) *token {
 	}
 	var payload []field
 	if claims.Nonce != "" {
-		payload = append(payload, is("nonce", claims.Nonce))
-	} else { // no two tokens are alike, also within a second
-		payload = append(payload, is("jti", b64.EncodeToString(s.next("jti")[:9])))
+		payload = append(payload, required("nonce", claims.Nonce))
+	} else { // makes two tokens of the same second differ
+		payload = append(payload, required("jti", b64.EncodeToString(s.nextBytes("jti")[:9])))
 	}
 	payload = append(payload,
-		is("thumbprint", claims.kid), is("iss", "plex.tv"), is("aud", []string{"plex.tv", d.clientID}),
-		is("iat", now.Unix()), is("exp", expires.Unix()), is("user", object{fields: user}))
-	signed := b64.EncodeToString(object{fields: []field{is("kid", key.kid), is("typ", "JWT"), is("alg", "EdDSA")}}.appendJSON(nil, Quirks{})) +
+		required("thumbprint", claims.kid), required("iss", "plex.tv"), required("aud", []string{"plex.tv", d.clientID}),
+		required("iat", now.Unix()), required("exp", expires.Unix()), required("user", object{fields: user}))
+	signed := b64.EncodeToString(object{fields: []field{required("kid", key.kid), required("typ", "JWT"), required("alg", "EdDSA")}}.appendJSON(nil, Quirks{})) +
 		"." + b64.EncodeToString(object{fields: payload}.appendJSON(nil, Quirks{}))
 	value := signed + "." + b64.EncodeToString(ed25519.Sign(key.priv, []byte(signed)))
 
 	for _, t := range s.tokens {
 		if t.user == u && t.clientID == d.clientID && (t.kind == accountToken || t.kind == jwtToken && s.quirks.RefreshEndsJWT) {
-			s.kill(t)
+			s.endToken(t)
 		}
 	}
 	t := &token{value: value, kind: jwtToken, user: u, clientID: d.clientID, expires: expires}
@@ -179,7 +180,7 @@ func (s *Server) issueJWT(d *device, claims *deviceClaims) *token {
 	return t
 }
 
-// expired reports whether a JWT has ended. s.mu is held.
+// expired reports whether t is an expired JWT. s.mu must be held.
 func (s *Server) expired(t *token) bool {
 	return !t.expires.IsZero() && !time.Now().Add(s.offset).Before(t.expires)
 }

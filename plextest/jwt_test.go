@@ -37,7 +37,7 @@ func (k deviceKey) jwk() string {
 	return fmt.Sprintf(`{"kty":"OKP","crv":"Ed25519","x":%q,"kid":%q,"alg":"EdDSA","use":"sig"}`, b64.EncodeToString(k.priv.Public().(ed25519.PublicKey)), k.kid)
 }
 
-// sign makes a device JWT. change may spoil it.
+// sign returns a device JWT. The function change may edit its header and claims.
 func (k deviceKey) sign(nonce string, change func(header, claims map[string]any)) string {
 	now := time.Now()
 	header := map[string]any{"kid": k.kid, "alg": "EdDSA", "typ": "JWT"}
@@ -86,7 +86,7 @@ func verify(t *testing.T, a *api, jwt string) (claims plexClaims, place int) {
 	return decode[plexClaims](t, string(part(1))), place
 }
 
-// signIn brings a device from its key to a JWT.
+// signIn signs a device in with its key and returns its Plex JWT.
 func signIn(t *testing.T, srv *plextest.Server, a *api, k deviceKey, u *plextest.User) string {
 	t.Helper()
 	status, body := a.do(t, "POST", "/api/v2/pins", `{"jwk":`+k.jwk()+`,"strong":true}`)
@@ -116,7 +116,7 @@ func exchange(t *testing.T, a *api, jwt string) (int, string) {
 	return status, body
 }
 
-// device is a fake with alice, and a client with a key.
+// device is a fake with the user alice, and a client with a device key.
 type device struct {
 	srv   *plextest.Server
 	alice *plextest.User
@@ -366,7 +366,8 @@ func TestJWTsAtMediaServers(t *testing.T) {
 	assert.Equal(t, http.StatusUnauthorized, status, "signing out removes the device")
 }
 
-// The key of RFC 8037, and a device JWT made elsewhere with it.
+// TestForeignDeviceJWT uses the key of RFC 8037 and a device JWT that another
+// implementation signed with it.
 func TestForeignDeviceJWT(t *testing.T) {
 	const vector = "eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCIsImtpZCI6ImtQcktfcW14VldhWVZBOXd3QkY2SXVvM3ZWeno3VHhIQ1R3WEJ5Z3JTNGsifQ." +
 		"eyJhdWQiOiJwbGV4LnR2IiwiaXNzIjoiMGYyZDZlMWMtY2xpZW50LWlkIiwiaWF0IjoxNzY3MjI1NjAwLCJleHAiOjE3NjcyMjU5MDAsIm5vbmNlIjoiN2M0MTViNTYtOGY0OC00ODhhLTk4YWItODQ3ZWY0NDYwNDQyIiwic2NvcGUiOiJ1c2VybmFtZSxlbWFpbCxmcmllbmRseV9uYW1lIn0." +

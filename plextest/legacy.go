@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// answerLegacy routes the calls of plex.tv's first API. They take a bare
-// token, and speak XML whatever Accept says.
+// answerLegacy routes the calls of plex.tv's first API. They need no client
+// identifier, and answer in XML regardless of Accept.
 func (s *Server) answerLegacy(c *call) reply {
 	if r, ok := s.answerSharing(c); ok {
 		return r
@@ -27,7 +27,7 @@ func (s *Server) answerLegacy(c *call) reply {
 	return c.fail(1002)
 }
 
-// isLegacy reports whether the request is for the first API.
+// isLegacy reports whether the request is for plex.tv's first API.
 func (c *call) isLegacy() bool {
 	for _, at := range []string{"/users/account", "/devices", "/pms/servers", "/pms/resources"} {
 		if c.route == at {
@@ -37,57 +37,52 @@ func (c *call) isLegacy() bool {
 	return strings.HasPrefix(c.route, "/devices/") || strings.HasPrefix(c.route, "/api/") && !strings.HasPrefix(c.route, "/api/v2/")
 }
 
-// legacyAccount answers GET /users/account, and .json.
+// legacyAccount answers GET /users/account and /users/account.json.
 func (s *Server) legacyAccount(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, no := s.authenticate(c)
-	if no != nil {
+	t, refusal := s.authenticate(c)
+	if refusal != nil {
 		return legacyUnauthorized()
 	}
 	u := s.userDocument(t.user, t.value)
 	if strings.HasSuffix(c.path, ".json") {
-		return newReply(http.StatusOK, "application/json; charset=utf-8", object{fields: []field{is("user", u)}}.appendJSON(nil, c.quirks))
+		return newReply(http.StatusOK, "application/json; charset=utf-8", object{fields: []field{required("user", u)}}.appendJSON(nil, c.quirks))
 	}
-	u.fields = append(u.fields, is("authenticationToken", t.value))
+	u.fields = append(u.fields, required("authenticationToken", t.value))
 	return newXML(http.StatusOK, u)
 }
 
-// legacyHomeUsers answers GET /api/home/users, XML whatever Accept says.
+// legacyHomeUsers answers GET /api/home/users.
 func (s *Server) legacyHomeUsers(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, no := s.authenticate(c)
-	if no != nil {
+	t, refusal := s.authenticate(c)
+	if refusal != nil {
 		return legacyUnauthorized()
 	}
 	admin, members := s.home(t.user)
 	if admin == nil {
 		admin, members = t.user, []*User{t.user}
 	}
-	container := object{"MediaContainer", []field{
-		is("friendlyName", "myPlex"),
-		is("identifier", "com.plexapp.plugins.myplex"),
-		is("machineIdentifier", machineID("myplex")),
-		is("totalSize", len(members)),
-		is("size", len(members)),
-	}}
+	container := legacyContainer(len(members))
 	for _, u := range members {
-		container.fields = append(container.fields, is("", object{"User", []field{
-			is("id", u.ID), is("uuid", u.UUID), is("admin", u == admin), is("guest", u.Guest), is("restricted", u.Restricted),
-			is("restrictionProfile", ""), is("hasPassword", !u.Restricted), is("protected", u.HomePIN != ""),
-			is("title", u.Title), is("username", u.Username), is("email", u.Email), is("thumb", u.Thumb),
-		}}))
+		container.add(object{"User", []field{
+			required("id", u.ID), required("uuid", u.UUID), required("admin", u == admin), required("guest", u.Guest), required("restricted", u.Restricted),
+			required("restrictionProfile", ""), required("hasPassword", !u.Restricted), required("protected", u.HomePIN != ""),
+			required("title", u.Title), required("username", u.Username), required("email", u.Email), required("thumb", u.Thumb),
+		}})
 	}
 	return newXML(http.StatusOK, container)
 }
 
-// legacySwitch answers POST /api/home/users/{id}/switch, by number.
+// legacySwitch answers POST /api/home/users/{id}/switch. The id is the number of
+// the account, not its UUID.
 func (s *Server) legacySwitch(c *call, id string) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, no := s.authenticate(c)
-	if no != nil {
+	t, refusal := s.authenticate(c)
+	if refusal != nil {
 		return legacyUnauthorized()
 	}
 	var target *User
@@ -104,29 +99,29 @@ func (s *Server) legacySwitch(c *call, id string) reply {
 		pin = c.form.Get("pin")
 	}
 	if target.HomePIN != "" && pin != target.HomePIN {
-		return newXML(http.StatusUnauthorized, object{"Response", []field{is("code", 401), is("status", "Incorrect PIN")}})
+		return newXML(http.StatusUnauthorized, object{"Response", []field{required("code", 401), required("status", "Incorrect PIN")}})
 	}
 	return newXML(http.StatusCreated, object{"user", []field{
-		is("id", target.ID), is("uuid", target.UUID), is("title", target.Title), is("username", target.Username),
-		is("authenticationToken", s.switchTo(t, target, c.clientID).value),
+		required("id", target.ID), required("uuid", target.UUID), required("title", target.Title), required("username", target.Username),
+		required("authenticationToken", s.switchTo(t, target, c.clientID).value),
 	}})
 }
 
-// legacyUnauthorized is how the older calls refuse a token.
+// legacyUnauthorized returns the first API's refusal of a token.
 func legacyUnauthorized() reply {
 	return newReply(http.StatusUnauthorized, "application/xml; charset=utf-8",
 		[]byte(`<?xml version="1.0" encoding="UTF-8"?>`+"\n<errors><error>Invalid authentication token.</error></errors>\n"))
 }
 
-// legacyResources answers GET /api/resources, XML whatever Accept says.
+// legacyResources answers GET /api/resources and /pms/resources.
 func (s *Server) legacyResources(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, no := s.authenticate(c)
-	if no != nil {
+	t, refusal := s.authenticate(c)
+	if refusal != nil {
 		return legacyUnauthorized()
 	}
-	container := object{"MediaContainer", []field{is("size", 0)}}
+	container := object{"MediaContainer", []field{required("size", 0)}}
 	n := 0
 	for _, m := range s.media {
 		if !m.mayUse(t.user) {
@@ -136,16 +131,16 @@ func (s *Server) legacyResources(c *call) reply {
 		device := s.resource(c, t, m).without("ownerId", "sourceTitle", "home", "searchEnabled", "connections")
 		device.tag = "Device"
 		if t.user != m.owner {
-			device.fields = append(device.fields, is("ownerId", m.owner.ID), is("sourceTitle", m.owner.Title), is("home", m.inHome(t.user)))
+			device.fields = append(device.fields, required("ownerId", m.owner.ID), required("sourceTitle", m.owner.Title), required("home", m.inHome(t.user)))
 		}
 		device.writeDates(func(at time.Time) any { return at.Unix() })
 		for _, conn := range m.live {
 			if o, ok := conn.document(c); ok {
 				o.tag = "Connection"
-				device.fields = append(device.fields, is("", o))
+				device.add(o)
 			}
 		}
-		container.fields = append(container.fields, is("", device))
+		container.add(device)
 	}
 	container.fields[0].value = n
 	return newXML(http.StatusOK, container)

@@ -12,73 +12,72 @@ import (
 	"time"
 )
 
-// MediaServer is a fake Plex Media Server, or a player: what plex.tv lists as
-// a resource. Zero fields are filled in by [Server.AddMediaServer].
+// MediaServer is a fake Plex Media Server or player, which plex.tv lists as a
+// resource. [Server.AddMediaServer] fills in zero fields.
 //
 // A server answers /identity to everyone, /accounts to its owner, and / and
-// /library/sections to everyone who may use it. A wrong token is answered with
-// 401 and a page of HTML, as by the real one.
+// /library/sections to everyone who may use it. Like the real one, it answers a
+// wrong token with 401 and an HTML page.
 type MediaServer struct {
 	Name      string
 	MachineID string // 40 hex characters
-	Provides  string // "" is "server"; for a player "client,player"
+	Provides  string // by default "server"; for a player use "client,player"
 	Product   string
 	Version   string
 
-	SharedWith []*User // who may use it beside its owner; the owner's Plex Home may anyway
+	SharedWith []*User // users who may use it, beside its owner and the owner's Plex Home
 
-	HTTPSRequired        bool // plain http is cut off
+	HTTPSRequired        bool // close connections over plain http
 	PublicAddressMatches bool // plex.tv sees the caller and the server at the same address
 	Offline              bool // presence is false, and no address answers
-	AcceptsJWT           bool // takes an account's JWT; servers in the field do not
+	AcceptsJWT           bool // accept an account's JWT; real servers do not
 	NoAccessToken        bool // plex.tv lists it with a null accessToken
 	PublicAddress        string
 
-	AccountsRefusal int  // the status by which /accounts refuses those who may use the server but do not own it; 0 is 401
-	PlexHeader      bool // its answers have X-Plex-Protocol, as real ones do; a proxy in front may take it away
+	AccountsRefusal int  // status of /accounts for users who are not the owner; 0 means 401
+	PlexHeader      bool // send X-Plex-Protocol, as real servers do when no proxy removes it
 
-	Connections []Connection // may be empty: listed, but unreachable
+	Connections []Connection // its addresses; if empty, it is listed but cannot be reached
 
-	refusedJWT bool
+	refusedJWT bool // it has already refused a JWT
 	owner      *User
 	s          *Server
-	former     []netip.AddrPort // where it was before it moved
-	live       []*Connection    // Connections, with what they need to answer
+	former     []netip.AddrPort // its addresses before it moved
+	live       []*Connection    // copies of Connections that requests use
 }
 
-// Connection is an address of a media server, and how it behaves. The zero
-// value of each field is the ordinary: listed, reachable, quick, honest.
+// Connection is an address of a media server and its behaviour. With zero fields
+// it is listed and reachable, answers at once and has a valid certificate.
 type Connection struct {
-	// Address is an IP address, or a name of one's own. Port 0 is 32400.
+	// Address is an IP address or a custom host name. Port 0 means 32400.
 	Address string
 	Port    int
 
-	// URI is what plex.tv lists. "": https with a plex.direct name where
-	// Address is an IP address, else with the name. An http URI is listed as
-	// such.
+	// URI is the URI that plex.tv lists. The default is https, with a plex.direct
+	// name if Address is an IP address, and with Address otherwise.
 	URI string
 
-	// IP is what Address resolves to where it is a name; "" is some public
-	// address.
+	// IP is the address to which the host name in Address resolves. The default
+	// is a public address.
 	IP string
 
 	Local, Relay bool
 	Unlisted     bool // it answers, but plex.tv does not list it
 
-	BlackHole bool          // nothing comes back, not even a refusal
-	Refused   bool          // nothing listens there
-	Latency   time.Duration // until an answer begins
-	Impostor  bool          // another server answers: another machine id, and no token belongs there
-	BadCert   bool          // its certificate is of no known authority
+	BlackHole bool          // connection attempts get no answer at all
+	Refused   bool          // connection attempts are refused
+	Latency   time.Duration // time to connect
+	Impostor  bool          // another server with another machine id answers; clients must not send it a token
+	BadCert   bool          // an unknown authority signed its certificate
 
 	server *MediaServer
 	at     netip.AddrPort
-	host   string // of URI
+	host   string // the host name in URI
 	hash   string // the server's part of its plex.direct names
 }
 
-// AddMediaServer gives u a media server and returns it, complete. The value
-// returned is its name in other calls.
+// AddMediaServer adds a media server of u and returns it with all fields filled
+// in. Other methods identify the server by the returned pointer.
 func (s *Server) AddMediaServer(u *User, m MediaServer) *MediaServer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -106,42 +105,41 @@ func (s *Server) AddMediaServer(u *User, m MediaServer) *MediaServer {
 		m.PublicAddress = "203.0.113.7"
 	}
 	s.media = append(s.media, &m)
-	m.place(m.Connections)
-	s.index()
+	m.setConnections(m.Connections)
+	s.indexHosts()
 	return &m
 }
 
-// ChangeMediaServer changes a media server, for example takes it offline.
-// change must not call the server.
+// ChangeMediaServer calls change to edit a media server, for example to take it
+// offline. The function must not call methods of s.
 func (s *Server) ChangeMediaServer(m *MediaServer, change func(*MediaServer)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(m)
-	m.place(m.Connections)
-	s.index()
+	m.setConnections(m.Connections)
+	s.indexHosts()
 }
 
-// MoveServer gives m other addresses. Nobody listens at the old ones any
-// more.
+// MoveServer replaces the addresses of m. Its old addresses refuse connections.
 func (s *Server) MoveServer(m *MediaServer, to ...Connection) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, conn := range m.live {
 		m.former = append(m.former, conn.at)
 	}
-	m.place(to)
-	s.index()
+	m.setConnections(to)
+	s.indexHosts()
 }
 
-// ServerToken returns the token that plex.tv hands to u for m.
+// ServerToken returns the token that plex.tv gives u for m.
 func (s *Server) ServerToken(u *User, m *MediaServer) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.serverToken(u, m).value
 }
 
-// Handler returns m as an http.Handler, for a listener of one's own. Requests
-// count as sent to its first connection.
+// Handler returns m as an http.Handler, for your own listener. It treats requests
+// as sent to the first connection of m.
 func (m *MediaServer) Handler() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		m.s.mu.Lock()
@@ -158,8 +156,9 @@ func (m *MediaServer) isServer() bool {
 	return slices.Contains(strings.Split(m.Provides, ","), "server")
 }
 
-// place sets the connections, complete.
-func (m *MediaServer) place(connections []Connection) {
+// setConnections replaces the connections of m and fills in their zero fields. The
+// server's mu must be held.
+func (m *MediaServer) setConnections(connections []Connection) {
 	sum := sha256.Sum256([]byte("plex.direct " + m.MachineID))
 	hash := hex.EncodeToString(sum[:16])
 	m.Connections = slices.Clone(connections)
@@ -173,35 +172,36 @@ func (m *MediaServer) place(connections []Connection) {
 	}
 }
 
-// machineID makes an invented machine identifier.
+// machineID returns an invented machine identifier that depends only on of.
 func machineID(of string) string {
 	sum := sha256.Sum256([]byte("plextest " + of))
 	return hex.EncodeToString(sum[:20])
 }
 
-// serverToken finds or makes the token of a user for a media server. s.mu is
-// held.
+// serverToken returns the token of u for m, and makes one if there is none. s.mu
+// must be held.
 func (s *Server) serverToken(u *User, m *MediaServer) *token {
-	key := access{u, m.MachineID}
-	if t := s.access[key]; t != nil && !t.dead {
+	key := accessKey{u, m.MachineID}
+	if t := s.serverTokens[key]; t != nil && !t.ended {
 		return t
 	}
-	t := &token{value: s.canary("srv"), kind: serverToken, user: u, machine: m.MachineID}
+	t := &token{value: s.newSecret("srv"), kind: serverToken, user: u, machine: m.MachineID}
 	s.tokens[t.value] = t
-	s.access[key] = t
+	s.serverTokens[key] = t
 	return t
 }
 
-// mayUse reports whether u is the owner of m, in the owner's home, or one
-// whom it is shared with. s.mu is held.
+// mayUse reports whether u owns m, is in the owner's Plex Home, or has m shared
+// with them. The server's mu must be held.
 func (m *MediaServer) mayUse(u *User) bool {
 	return u == m.owner || slices.Contains(m.SharedWith, u) || m.inHome(u)
 }
 
-// inHome reports whether m belongs to the admin of the home that u is in.
+// inHome reports whether the admin of u's Plex Home owns m.
 func (m *MediaServer) inHome(u *User) bool { return m.owner != nil && u.HomeAdmin == m.owner }
 
-// checkMedia looks at what a request tells a media server. s.mu is held.
+// checkMedia records a token that the client must not send to this media server.
+// s.mu must be held.
 func (s *Server) checkMedia(c *call) {
 	if c.token == "" && !c.carriesSecret() {
 		return
@@ -223,22 +223,22 @@ func (s *Server) checkMedia(c *call) {
 			s.violate(c, "the token of another media server is sent to this one")
 		}
 	case jwtToken:
-		if !m.AcceptsJWT && m.refusedJWT { // a client may find out, once
+		if !m.AcceptsJWT && m.refusedJWT { // a client cannot know before the first refusal
 			s.violate(c, "a JWT is sent to a media server that has refused one")
 		}
 		m.refusedJWT = !m.AcceptsJWT
 	case accountToken:
 		if t.user != m.owner {
-			s.violate(c, "an account token is sent to a media server of somebody else")
+			s.violate(c, "an account token is sent to another user's media server")
 		}
 	}
 }
 
-// admits finds the user that a request to a media server speaks for, nil for
-// nobody. s.mu is held.
-func (s *Server) admits(c *call) *User {
+// authorizedUser returns the user whose token a request to a media server
+// carries, or nil if the token is not valid there. s.mu must be held.
+func (s *Server) authorizedUser(c *call) *User {
 	t, m := s.tokens[c.token], c.media
-	if t == nil || t.dead || c.conn.Impostor {
+	if t == nil || t.ended || c.conn.Impostor {
 		return nil
 	}
 	ok := false
@@ -256,7 +256,8 @@ func (s *Server) admits(c *call) *User {
 	return t.user
 }
 
-// answerMedia answers as the media server.
+// answerMedia returns the answer of a media server, with X-Plex-Protocol if it
+// has PlexHeader.
 func (s *Server) answerMedia(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,7 +268,7 @@ func (s *Server) answerMedia(c *call) reply {
 	return r
 }
 
-// mediaReply is answerMedia without PlexHeader. s.mu is held.
+// mediaReply routes a request to a media server. s.mu must be held.
 func (s *Server) mediaReply(c *call) reply {
 	c.wantsJSON = strings.Contains(c.header.Get("Accept"), "application/json") && !c.quirks.XMLAlways
 	m, id := c.media, c.media.MachineID
@@ -278,41 +279,42 @@ func (s *Server) mediaReply(c *call) reply {
 		return mediaPage(http.StatusMethodNotAllowed, "Method Not Allowed")
 	}
 	if c.path == "/identity" {
-		return c.container(nil, is("size", 0), is("claimed", true), is("machineIdentifier", id), is("version", m.Version))
+		return c.container(nil, required("size", 0), required("claimed", true), required("machineIdentifier", id), required("version", m.Version))
 	}
-	who := s.admits(c)
+	user := s.authorizedUser(c)
 	switch {
-	case who == nil:
+	case user == nil:
 		return mediaPage(http.StatusUnauthorized, "Unauthorized")
-	case c.path == "/accounts" && who != m.owner:
+	case c.path == "/accounts" && user != m.owner:
 		status := cmp.Or(m.AccountsRefusal, http.StatusUnauthorized)
 		return mediaPage(status, http.StatusText(status))
 	}
 	switch c.path {
 	case "/accounts":
 		accounts := s.localAccounts(m)
-		return c.container(accounts, is("size", len(accounts)), is("identifier", "com.plexapp.system.accounts"))
+		return c.container(accounts, required("size", len(accounts)), required("identifier", "com.plexapp.system.accounts"))
 	case "/":
-		return c.container(nil, is("size", 0), is("friendlyName", m.Name), is("machineIdentifier", id), is("multiuser", true), is("myPlex", true),
-			is("myPlexSigninState", "ok"), is("myPlexSubscription", false), is("myPlexUsername", m.owner.Username), is("ownerFeatures", ""),
-			is("platform", "Linux"), is("platformVersion", "6.8.0"), is("version", m.Version))
+		return c.container(nil, required("size", 0), required("friendlyName", m.Name), required("machineIdentifier", id), required("multiuser", true), required("myPlex", true),
+			required("myPlexSigninState", "ok"), required("myPlexSubscription", false), required("myPlexUsername", m.owner.Username), required("ownerFeatures", ""),
+			required("platform", "Linux"), required("platformVersion", "6.8.0"), required("version", m.Version))
 	case "/library/sections":
 		var libraries []object
 		for _, l := range sections {
-			libraries = append(libraries, object{"Directory", []field{is("key", l.key), is("type", l.kind), is("title", l.title)}})
+			libraries = append(libraries, object{"Directory", []field{required("key", l.key), required("type", l.kind), required("title", l.title)}})
 		}
-		return c.container(libraries, is("size", len(libraries)), is("allowSync", false), is("title1", "Plex Library"))
+		return c.container(libraries, required("size", len(libraries)), required("allowSync", false), required("title1", "Plex Library"))
 	}
 	return mediaPage(http.StatusNotFound, "Not Found")
 }
 
-// localAccounts is whom the media server knows: nobody, its owner as 1, and
-// the others by their number at plex.tv. s.mu is held.
+// localAccounts returns the accounts in a media server's own list: an empty one
+// with the number 0, the owner with 1, and the others with their numbers at
+// plex.tv. s.mu must be held.
 func (s *Server) localAccounts(m *MediaServer) []object {
 	account := func(id int64, name, thumb string) object {
 		return object{"Account", []field{
-			is("id", id), is("key", fmt.Sprint("/accounts/", id)), is("name", name), is("defaultAudioLanguage", "en"),
-			is("autoSelectAudio", true), is("defaultSubtitleLanguage", "en"), is("subtitleMode", 0), is("thumb", thumb),
+			required("id", id), required("key", fmt.Sprint("/accounts/", id)), required("name", name), required("defaultAudioLanguage", "en"),
+			required("autoSelectAudio", true), required("defaultSubtitleLanguage", "en"), required("subtitleMode", 0), required("thumb", thumb),
 		}}
 	}
 	accounts := []object{account(0, "", ""), account(1, m.owner.Title, m.owner.Thumb)}
@@ -324,24 +326,25 @@ func (s *Server) localAccounts(m *MediaServer) []object {
 	return accounts
 }
 
-// container writes a MediaContainer: in JSON its elements are an array under
-// their tag, in XML they are children.
+// container returns a reply with a MediaContainer. In JSON its elements are an
+// array named by their tag; in XML they are children.
 func (c *call) container(elements []object, fields ...field) reply {
 	o := object{"MediaContainer", fields}
 	if c.wantsJSON {
 		if len(elements) > 0 {
-			o.fields = append(o.fields, is(elements[0].tag, list{items: elements}))
+			o.fields = append(o.fields, required(elements[0].tag, list{items: elements}))
 		}
 		q := c.quirks
 		q.StringIDs = false
-		return newReply(http.StatusOK, "application/json", object{fields: []field{is("MediaContainer", o)}}.appendJSON(nil, q))
+		return newReply(http.StatusOK, "application/json", object{fields: []field{required("MediaContainer", o)}}.appendJSON(nil, q))
 	}
 	for _, e := range elements {
-		o.fields = append(o.fields, is("", e))
+		o.fields = append(o.fields, required("", e))
 	}
 	return newXML(http.StatusOK, o)
 }
 
+// mediaPage returns an HTML error page of a media server.
 func mediaPage(status int, title string) reply {
 	return newReply(status, "text/html", fmt.Appendf(nil, "<html><head><title>%s</title></head><body><h1>%d %s</h1></body></html>", title, status, title))
 }

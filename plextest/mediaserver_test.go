@@ -77,7 +77,7 @@ func TestResources(t *testing.T) {
 	require.Len(t, got[0].Connections, 2, "no relay, no IPv6")
 	assert.Equal(t, "http://192.168.1.5:32400", got[0].Connections[0].URI)
 
-	// Kids sees the home's servers, bob what is shared with him.
+	// Kids sees the servers of the home, and bob those that are shared with him.
 	_, body = h.a.as(h.srv.IssueToken(h.kid, h.a.clientID)).do(t, "GET", allKinds, "")
 	got = decode[[]resource](t, body)
 	assert.False(t, got[0].Owned)
@@ -178,7 +178,7 @@ func TestTokensInTheWrongPlace(t *testing.T) {
 	own.do(t, "GET", "/api/v2/user", "")
 	h.a.as("").do(t, "GET", "http://192.168.1.5:32400/?X-Plex-Token="+own.token, "")
 	assert.Equal(t, []string{
-		"GET 192.168.1.5:32400/library/sections: an account token is sent to a media server of somebody else",
+		"GET 192.168.1.5:32400/library/sections: an account token is sent to another user's media server",
 		"GET " + box.Connections[0].URI[len("https://"):] + "/: the token of another media server is sent to this one",
 		"GET 203.0.113.9:32400/: a token is sent over plain http to a public address",
 		"GET 192.168.1.66:32400/identity: a token is sent to an impostor",
@@ -187,7 +187,7 @@ func TestTokensInTheWrongPlace(t *testing.T) {
 	}, h.srv.Violations())
 }
 
-// Both clients see the same network.
+// Client and Transport see the same network.
 func TestNetwork(t *testing.T) {
 	for name, transport := range map[string]func(*plextest.Server) http.RoundTripper{
 		"in process": func(s *plextest.Server) http.RoundTripper { return s.Client().Transport },
@@ -258,7 +258,7 @@ func TestNetwork(t *testing.T) {
 				_, err = get(uri(3))
 				require.NoError(t, err, "public names are not withheld")
 				_, err = get("https://example.com/")
-				assert.ErrorContains(t, err, "plays no such host")
+				assert.ErrorContains(t, err, "has no such host")
 
 				srv.MoveServer(box, plextest.Connection{Address: "192.168.1.50", Local: true})
 				client.CloseIdleConnections()
@@ -317,14 +317,14 @@ func TestTransportLooksLikeANetwork(t *testing.T) {
 		_, err = a.client.Get("http://plex.tv/")
 		assert.Error(t, err)
 		_, err = (&http.Client{Transport: &http.Transport{DialContext: transport.DialContext}}).Get("https://plex.tv/")
-		assert.ErrorAs(t, err, new(x509.UnknownAuthorityError), "nobody else trusts its certificates")
+		assert.ErrorAs(t, err, new(x509.UnknownAuthorityError), "only clients with the CA certificate trust the fake")
 		status, _ := a.as(srv.ServerToken(alice, box)).do(t, "GET", box.Connections[0].URI+"/library/sections", "")
 		assert.Equal(t, http.StatusOK, status)
 		assert.Empty(t, srv.Violations())
 	})
 }
 
-// A private address can be somebody else's in another house.
+// Two users can have media servers at the same private address, in two houses.
 func TestSameAddressTwice(t *testing.T) {
 	srv := plextest.NewServer()
 	defer srv.Close()

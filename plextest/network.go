@@ -15,25 +15,26 @@ import (
 	"time"
 )
 
-var errNotPlayed = errors.New("plextest: this fake plays no such host")
+var errUnknownHost = errors.New("plextest: the fake has no such host")
 
-// plexAddr is where plex.tv's names point in this network.
+// plexAddr is the address of plex.tv in the fake's network.
 var plexAddr = netip.MustParseAddr("203.0.113.1")
 
-// dialLimit is how long a system tries to reach an address that is silent.
+// dialLimit is the time after which the system gives up dialling a silent
+// address.
 const dialLimit = 127 * time.Second
 
-// SetRebindProtection makes the fake's resolver behave as many home routers'
-// do: it withholds names at plex.direct that stand for a private address.
+// SetRebindProtection makes the fake's resolver behave like those of many home
+// routers: it does not resolve plex.direct names of private addresses.
 func (s *Server) SetRebindProtection(on bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.rebindProtection = on
 }
 
-// index notes who is at which address. Of several at one address the one
-// that answers counts, then the first. s.mu is held.
-func (s *Server) index() {
+// indexHosts rebuilds the maps of addresses and names. If several media servers
+// share an address, the first one that answers gets it. s.mu must be held.
+func (s *Server) indexHosts() {
 	s.hosts = map[netip.AddrPort]*Connection{}
 	s.former = map[netip.AddrPort]bool{}
 	s.names = map[string]netip.Addr{}
@@ -54,11 +55,12 @@ func (s *Server) index() {
 	}
 }
 
+// silent reports whether nothing answers at conn.
 func (conn *Connection) silent() bool {
 	return conn.BlackHole || conn.Refused || conn.server.Offline
 }
 
-// resolve is the fake's DNS. s.mu is held.
+// resolve resolves a host name by the fake's DNS. s.mu must be held.
 func (s *Server) resolve(host string) (netip.Addr, error) {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip.Unmap(), nil
@@ -76,13 +78,14 @@ func (s *Server) resolve(host string) (netip.Addr, error) {
 		}
 	}
 	if !known {
-		return netip.Addr{}, errNotPlayed
+		return netip.Addr{}, errUnknownHost
 	}
 	return ip, nil
 }
 
-// find is who is at a name or address. s.mu is held.
-func (s *Server) find(host string, port uint16) (*Connection, error) {
+// findHost returns the connection that listens at a host and port, or the error
+// of dialling it. s.mu must be held.
+func (s *Server) findHost(host string, port uint16) (*Connection, error) {
 	fail := func(ip netip.Addr, err error) error {
 		e := &net.OpError{Op: "dial", Net: "tcp", Err: err}
 		if ip.IsValid() {
@@ -92,8 +95,8 @@ func (s *Server) find(host string, port uint16) (*Connection, error) {
 	}
 	ip, err := s.resolve(host)
 	if err != nil {
-		if errors.Is(err, errNotPlayed) {
-			err = fmt.Errorf("%w: %s", errNotPlayed, host)
+		if errors.Is(err, errUnknownHost) {
+			err = fmt.Errorf("%w: %s", errUnknownHost, host)
 		}
 		return nil, fail(ip, err)
 	}
@@ -104,10 +107,11 @@ func (s *Server) find(host string, port uint16) (*Connection, error) {
 	if s.former[at] {
 		return nil, fail(ip, os.NewSyscallError("connect", syscall.ECONNREFUSED))
 	}
-	return nil, fail(ip, fmt.Errorf("%w: %s port %d", errNotPlayed, host, port))
+	return nil, fail(ip, fmt.Errorf("%w: %s port %d", errUnknownHost, host, port))
 }
 
-// connect plays the way to an address.
+// connect waits as long as dialling conn takes, and returns the error of a silent
+// address.
 func (s *Server) connect(ctx context.Context, conn *Connection) error {
 	fail := func(err error) error {
 		return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(conn.at), Err: err}
@@ -131,15 +135,16 @@ func (s *Server) connect(ctx context.Context, conn *Connection) error {
 	return nil
 }
 
-// secure plays the TLS handshake of the in-process client, or its absence.
-func (s *Server) secure(conn *Connection, u *url.URL) error {
+// handshake returns the error that the TLS handshake of u would give at conn. For
+// plain http it returns an error if the server requires https.
+func (s *Server) handshake(conn *Connection, u *url.URL) error {
 	if u.Scheme != "https" {
 		if s.needsTLS(conn) {
 			return &net.OpError{Op: "read", Net: "tcp", Addr: net.TCPAddrFromAddrPort(conn.at), Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 		}
 		return nil
 	}
-	cert, err := s.certify().forConnection(conn, strings.ToLower(u.Hostname()))
+	cert, err := s.ca().serverCertificate(conn, strings.ToLower(u.Hostname()))
 	if err != nil {
 		return err
 	}
@@ -152,13 +157,14 @@ func (s *Server) secure(conn *Connection, u *url.URL) error {
 	return nil
 }
 
+// needsTLS reports whether the server at conn requires https.
 func (s *Server) needsTLS(conn *Connection) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return conn.server.HTTPSRequired
 }
 
-// isPublic reports whether ip is out in the world.
+// isPublic reports whether ip is not a loopback, private or link-local address.
 func isPublic(ip netip.Addr) bool {
 	return !ip.IsLoopback() && !ip.IsPrivate() && !ip.IsLinkLocalUnicast()
 }

@@ -19,20 +19,20 @@ var pageFiles embed.FS
 
 var pageTemplate = template.Must(template.ParseFS(pageFiles, "pages/page.html"))
 
-// A page is what pages/page.html shows.
+// A page has the values for the template pages/page.html.
 type page struct {
 	Title, Problem, Done       string
 	Form, Auth, Home           bool
 	Action                     string
 	Code, ClientID, ForwardURL string
-	User                       string // UUID of the one selected
+	User                       string // UUID of the selected user
 	Users                      []*User
 	Waiting                    []waitingPin
 }
 
 type waitingPin struct{ Code, Product string }
 
-// answerPage serves what a person sees of plex.tv and app.plex.tv.
+// answerPage serves the pages of plex.tv and app.plex.tv.
 func (s *Server) answerPage(c *call) reply {
 	path := "/" + strings.Trim(c.path, "/")
 	get, post := c.method == http.MethodGet || c.method == http.MethodHead, c.method == http.MethodPost
@@ -51,7 +51,7 @@ func (s *Server) answerPage(c *call) reply {
 	return s.render(http.StatusNotFound, page{Title: "Not found"})
 }
 
-// linkPage is where a person types a short code.
+// linkPage serves the page on which a person types a short code.
 func (s *Server) linkPage(c *call, post bool) reply {
 	p := page{Title: "Link an app", Form: true, Action: "/link", Code: c.query.Get("pin")}
 	if !post {
@@ -59,9 +59,9 @@ func (s *Server) linkPage(c *call, post bool) reply {
 	}
 	p.Code, p.User = c.form.Get("code"), c.form.Get("user")
 	s.mu.Lock()
-	pin, user := s.waiting(p.Code), s.userByUUID(p.User)
+	pin, user := s.pendingPin(p.Code), s.userByUUID(p.User)
 	switch {
-	case pin == nil || pin.strong: // the real page has four boxes
+	case pin == nil || pin.strong: // the real page accepts only four characters
 		p.Problem = "This code is not valid. Check it, or ask the app for a new one."
 	case user == nil:
 		p.Problem = "Choose a user."
@@ -75,7 +75,7 @@ func (s *Server) linkPage(c *call, post bool) reply {
 	return s.render(http.StatusOK, p)
 }
 
-// authPage is where an app sends a person with a strong code.
+// authPage serves the page to which an app sends a person with a strong code.
 func (s *Server) authPage(c *call, post bool) reply {
 	p := page{Title: "Sign in to an app", Form: true, Auth: true, Action: "/auth"}
 	if !post {
@@ -84,7 +84,7 @@ func (s *Server) authPage(c *call, post bool) reply {
 	p.Code, p.ClientID, p.ForwardURL, p.User = c.form.Get("code"), c.form.Get("clientID"), c.form.Get("forwardUrl"), c.form.Get("user")
 	forward, err := url.Parse(p.ForwardURL)
 	s.mu.Lock()
-	pin, user := s.waiting(p.Code), s.userByUUID(p.User)
+	pin, user := s.pendingPin(p.Code), s.userByUUID(p.User)
 	switch {
 	case err != nil || p.ForwardURL != "" && forward.Scheme == "":
 		p.Problem = "The app gave a forwardUrl that is not an absolute URL."
@@ -111,13 +111,13 @@ func (s *Server) authPage(c *call, post bool) reply {
 	return s.render(http.StatusOK, p)
 }
 
-// approveOn approves a PIN, and makes p say so. s.mu is held.
+// approveOn approves a PIN and sets the message of p. s.mu must be held.
 func (s *Server) approveOn(p *page, pin *pin, u *User) {
 	s.approve(pin, u)
 	p.Done, p.Form = pin.product+" is now signed in as "+u.Title+". You can close this page.", false
 }
 
-// userByUUID finds a user. s.mu is held.
+// userByUUID returns the user with a UUID, or nil. s.mu must be held.
 func (s *Server) userByUUID(uuid string) *User {
 	for _, u := range s.users {
 		if u.UUID == uuid {
@@ -127,6 +127,7 @@ func (s *Server) userByUUID(uuid string) *User {
 	return nil
 }
 
+// render returns p as an HTML page, with the users and the codes to choose from.
 func (s *Server) render(status int, p page) reply {
 	s.mu.Lock()
 	for _, u := range s.users {
@@ -154,6 +155,7 @@ func (s *Server) render(status int, p page) reply {
 	return r
 }
 
+// asset returns an embedded file.
 func asset(name, contentType string) reply {
 	b, err := pageFiles.ReadFile(name)
 	if err != nil {
@@ -162,7 +164,7 @@ func asset(name, contentType string) reply {
 	return newReply(http.StatusOK, contentType, b)
 }
 
-// placeholderPNG is a small image in the place of a PIN's QR code.
+// placeholderPNG returns a small image instead of a PIN's QR code.
 var placeholderPNG = sync.OnceValue(func() []byte {
 	img := image.NewGray(image.Rect(0, 0, 32, 32))
 	for x := range 32 {

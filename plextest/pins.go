@@ -19,30 +19,28 @@ const (
 	strongAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
 )
 
-// A pin is one attempt to sign in.
+// A pin is a PIN, which is one attempt to sign in.
 type pin struct {
 	id       string // decimal
 	code     string
 	strong   bool
 	clientID string
 	product  string
-	jwk      *jwk // of a PIN that asks for a JWT
+	jwk      *jwk // the device key of a PIN that asks for a JWT, or nil
 
-	created, expires time.Time // by our clock
+	created, expires time.Time // by the local clock
 
-	user     *User     // who approved it, nil until then
-	approved time.Time // when
-	token    *token    // what the user's approval gave; of a PIN with a key, from its first look on
-	consumed bool      // the token was read, with ConsumeOnRead
+	user     *User     // the user who approved it, or nil
+	approved time.Time // when user approved it
+	token    *token    // nil until the approval; with a key, until the first poll after it
+	consumed bool      // the token was read and ConsumeOnRead is set
 
-	// what the client did
-	gone     bool // it was told 404/1020
-	lastLook time.Time
-	looks    int // in flight
+	lastPoll time.Time // when the client polled it last
+	polls    int       // number of polls without an answer yet
 }
 
-// SetPinLifetime changes how long PINs live that are made from now on: the
-// ones to type and the strong ones. 0 stands for 15 and 30 minutes.
+// SetPinLifetime sets the lifetime of new PINs with a short code and with a strong
+// code. Zero means the default: 15 and 30 minutes.
 func (s *Server) SetPinLifetime(short, strong time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -55,7 +53,7 @@ func (s *Server) SetPinLifetime(short, strong time.Duration) {
 	}
 }
 
-// PendingCodes returns the codes that wait for an approval, oldest first.
+// PendingCodes returns the codes of all pending PINs, oldest first.
 func (s *Server) PendingCodes() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -68,17 +66,17 @@ func (s *Server) PendingCodes() []string {
 	return codes
 }
 
-// Approve does what a person does at plex.tv/link or on the sign-in page:
-// from now on the PIN of this code answers with a token of u. An unknown
-// code, one that has expired or was approved before, and a user of another
-// server are errors.
+// Approve approves the PIN with a code as user u, as a person does at
+// plex.tv/link or on the sign-in page. The PIN then has a token of u. Approve
+// returns an error if no PIN with this code is pending, or if u was not added to
+// s.
 func (s *Server) Approve(code string, u *User) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.knows(u) {
+	if !s.hasUser(u) {
 		return fmt.Errorf("plextest: approve: this user was not added to this server")
 	}
-	p := s.waiting(code)
+	p := s.pendingPin(code)
 	if p == nil {
 		return fmt.Errorf("plextest: approve: no PIN with the code %q is waiting", code)
 	}
@@ -86,7 +84,7 @@ func (s *Server) Approve(code string, u *User) error {
 	return nil
 }
 
-// Expire ends the PIN of this code now, approved or not.
+// Expire makes the PIN with a code expire now, whether or not it is approved.
 func (s *Server) Expire(code string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,12 +96,14 @@ func (s *Server) Expire(code string) error {
 	return nil
 }
 
+// pending reports whether p is neither approved nor expired.
 func (p *pin) pending(now time.Time) bool {
 	return p.user == nil && now.Before(p.expires)
 }
 
-// waiting finds the PIN that a typed code means. s.mu is held.
-func (s *Server) waiting(code string) *pin {
+// pendingPin returns the pending PIN with a code as a person types it, or nil.
+// s.mu must be held.
+func (s *Server) pendingPin(code string) *pin {
 	code = strings.TrimSpace(code)
 	p := s.pinsByCode[code]
 	if p == nil {
@@ -115,14 +115,14 @@ func (s *Server) waiting(code string) *pin {
 	return p
 }
 
-// approve gives p a token of u. The account's earlier token under that client
-// identifier ends here. s.mu is held.
+// approve approves p as u. If p has no key, it gets an account token, which ends
+// the earlier token of u for the same client identifier. s.mu must be held.
 func (s *Server) approve(p *pin, u *User) {
 	p.user, p.approved = u, time.Now()
 	if p.jwk == nil {
 		p.token = s.issue(u, p.clientID)
 	} else {
-		s.register(p.clientID, u, p.jwk)
+		s.registerDevice(p.clientID, u, p.jwk)
 	}
 }
 
@@ -135,7 +135,7 @@ func (s *Server) createPin(c *call) reply {
 	if c.content == "application/json" && len(c.body) > 0 {
 		err := json.Unmarshal(c.body, &body)
 		if not := (*json.UnmarshalTypeError)(nil); errors.As(err, &not) && not.Field == "" {
-			err = nil // no object, so nothing is said: clients in use send ""
+			err = nil // treat a body that is not an object as empty: existing clients send ""
 		}
 		if err != nil {
 			return c.fail(1004)
@@ -149,9 +149,9 @@ func (s *Server) createPin(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if body.JWK != nil {
-		s.checkKey(c, body.JWK)
+		s.checkPrivateKey(c, body.JWK)
 		if owner := s.thumbprints[body.JWK.thumbprint()]; owner != "" && owner != c.clientID {
-			return c.taken()
+			return c.keyTaken()
 		}
 	}
 	now := time.Now()
@@ -184,10 +184,11 @@ func (s *Server) createPin(c *call) reply {
 	return r
 }
 
+// isTrue reports whether plex.tv reads a parameter as true.
 func isTrue(s string) bool { return s == "1" || strings.EqualFold(s, "true") }
 
-// readPin answers GET pins/{id}. A PIN of another client identifier looks
-// like one that does not exist.
+// readPin answers GET pins/{id}. It treats a PIN of another client identifier as
+// missing.
 func (s *Server) readPin(c *call, id string) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -200,9 +201,8 @@ func (s *Server) readPin(c *call, id string) reply {
 		s.violate(c, "a PIN is read under another client identifier than it was made with")
 		return c.fail(1020)
 	}
-	expired := now.After(p.expires) // the last moment still counts
+	expired := now.After(p.expires) // the PIN is still valid at its last moment
 	if p.consumed || expired && !c.quirks.Expire200Null {
-		p.gone = true
 		return c.fail(1020)
 	}
 	if deviceJWT := c.query.Get("deviceJWT"); deviceJWT != "" {
@@ -213,51 +213,52 @@ func (s *Server) readPin(c *call, id string) reply {
 		if err != nil {
 			return c.fail(1008)
 		}
-		if d := s.devices[c.clientID]; p.token == nil && p.user != nil && d != nil && d.user == p.user && !d.revoked && s.ripe(c, p, now) {
+		if d := s.devices[c.clientID]; p.token == nil && p.user != nil && d != nil && d.user == p.user && !d.revoked && s.approvalStored(c, p, now) {
 			p.token = s.issueJWT(d, claims)
 		}
 	}
 	r := c.write(http.StatusOK, s.pinDocument(c, p, now))
-	if c.quirks.ConsumeOnRead && s.visible(c, p, now) {
+	if c.quirks.ConsumeOnRead && s.showsToken(c, p, now) {
 		p.consumed = true
 	}
 	return r
 }
 
-// visible reports whether a look at p shows its token.
-func (s *Server) visible(c *call, p *pin, now time.Time) bool {
+// showsToken reports whether the answer to c shows the token of p.
+func (s *Server) showsToken(c *call, p *pin, now time.Time) bool {
 	if p.jwk != nil && c.query.Get("deviceJWT") == "" {
-		return false // what plex.tv does here is not known
+		return false // a guess: plex.tv's behaviour is not known
 	}
-	return p.token != nil && s.ripe(c, p, now)
+	return p.token != nil && s.approvalStored(c, p, now)
 }
 
-// ripe reports whether the approval of p can be seen by now.
-func (s *Server) ripe(c *call, p *pin, now time.Time) bool {
+// approvalStored reports whether ApprovalDelay has passed since the approval of p.
+// It returns false once p has expired.
+func (s *Server) approvalStored(c *call, p *pin, now time.Time) bool {
 	return !now.After(p.expires) && now.Sub(p.approved) >= c.quirks.ApprovalDelay
 }
 
-// pinDocument describes p to the client that made it. s.mu is held.
+// pinDocument describes p to the client that created it. s.mu must be held.
 func (s *Server) pinDocument(c *call, p *pin, now time.Time) object {
 	q := c.quirks
 	id, _ := strconv.ParseInt(p.id, 10, 64)
 	location := object{"location", []field{
-		is("code", "GB"),
-		maybe("european_union_member", false),
-		maybe("continent_code", "EU"),
-		maybe("country", "United Kingdom"),
-		maybe("city", "Anytown"),
-		maybe("time_zone", "Europe/London"),
-		maybe("postal_code", "00000"),
-		maybe("in_privacy_restricted_country", true),
-		maybe("in_privacy_restricted_region", true),
-		maybe("subdivisions", "England"),
-		maybe("coordinates", "51.5, -0.1"),
+		required("code", "GB"),
+		optional("european_union_member", false),
+		optional("continent_code", "EU"),
+		optional("country", "United Kingdom"),
+		optional("city", "Anytown"),
+		optional("time_zone", "Europe/London"),
+		optional("postal_code", "00000"),
+		optional("in_privacy_restricted_country", true),
+		optional("in_privacy_restricted_region", true),
+		optional("subdivisions", "England"),
+		optional("coordinates", "51.5, -0.1"),
 	}}
 	expiresIn := int(max(p.expires.Sub(now), 0).Round(time.Second) / time.Second)
 	created, expires := p.created.Add(s.offset), p.expires.Add(s.offset)
 	var token, newRegistration any
-	if s.visible(c, p, now) {
+	if s.showsToken(c, p, now) {
 		token, newRegistration = p.token.value, false
 		if q.ClaimedExpired {
 			expiresIn, expires = 0, p.approved.Add(s.offset)
@@ -267,18 +268,18 @@ func (s *Server) pinDocument(c *call, p *pin, now time.Time) object {
 		expiresIn = *q.ExpiresIn
 	}
 	o := object{"pin", []field{
-		is("id", id),
-		is("code", p.code),
-		maybe("product", p.product),
-		maybe("trusted", false),
-		maybe("qr", c.origin+"/api/v2/pins/qr/"+p.code),
-		maybe("clientIdentifier", p.clientID),
-		maybe("location", location),
-		is("expiresIn", expiresIn),
-		maybe("createdAt", created),
-		maybe("expiresAt", expires),
-		is("authToken", token),
-		maybe("newRegistration", newRegistration),
+		required("id", id),
+		required("code", p.code),
+		optional("product", p.product),
+		optional("trusted", false),
+		optional("qr", c.origin+"/api/v2/pins/qr/"+p.code),
+		optional("clientIdentifier", p.clientID),
+		optional("location", location),
+		required("expiresIn", expiresIn),
+		optional("createdAt", created),
+		optional("expiresAt", expires),
+		required("authToken", token),
+		optional("newRegistration", newRegistration),
 	}}
 	if q.OmitExpiresIn {
 		o = o.without("expiresIn")
@@ -293,22 +294,22 @@ func (s *Server) pinDocument(c *call, p *pin, now time.Time) object {
 				o.fields[i].value = t.UTC().Format("2006-01-02T15:04:05.000Z")
 			}
 			if f.name == "location" {
-				location.fields[6] = maybe("postal_code", 10001)
+				location.fields[6] = optional("postal_code", 10001)
 			}
 		}
 	}
 	return o
 }
 
-// linkPin answers PUT pins/link: a signed-in user approves a code.
+// linkPin answers PUT pins/link, by which a signed-in user approves a code.
 func (s *Server) linkPin(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, no := s.authenticate(c)
-	if no != nil {
-		return *no
+	t, refusal := s.authenticate(c)
+	if refusal != nil {
+		return *refusal
 	}
-	p := s.waiting(c.form.Get("code"))
+	p := s.pendingPin(c.form.Get("code"))
 	if p == nil {
 		return c.fail(1020)
 	}
@@ -316,8 +317,7 @@ func (s *Server) linkPin(c *call) reply {
 	return newReply(http.StatusNoContent, "", nil)
 }
 
-// pinQR answers the address in a PIN's qr field with an image. It is a
-// placeholder, not a real code.
+// pinQR answers the address in a PIN's qr field with a placeholder image.
 func (s *Server) pinQR(c *call, code string) reply {
 	s.mu.Lock()
 	p := s.pinsByCode[code]

@@ -86,7 +86,8 @@ func TestStrongPins(t *testing.T) {
 	}
 }
 
-// Clients in use say strong in several ways, and one sends "" for no body.
+// Existing clients ask for a strong code in several ways, and one sends "" as an
+// empty body.
 func TestPinBodies(t *testing.T) {
 	srv := plextest.NewServer()
 	defer srv.Close()

@@ -2,41 +2,40 @@ package plextest
 
 import "time"
 
-// Quirks are ways in which plex.tv's answers are known, or feared, to differ.
-// The zero value is the ordinary plex.tv. Every client should come through
-// all of them.
+// Quirks are known or possible variations of plex.tv's answers. The zero value is
+// the usual plex.tv. Every client should work with all of them.
 type Quirks struct {
-	Expire200Null  bool // an expired PIN is answered 200 with a null token, not 404 (claimed in a review, 2025)
-	ClaimedExpired bool // an approved PIN comes with expiresIn 0 and an expiresAt in the past
-	ConsumeOnRead  bool // a token can be read from its PIN once, then the PIN is gone (claimed by Bazarr)
-	Create200      bool // POST pins answers 200, not 201
+	Expire200Null  bool // answer 200 with a null token for an expired PIN, instead of 404 (claimed in a review, 2025)
+	ClaimedExpired bool // send an approved PIN with expiresIn 0 and an expiresAt in the past
+	ConsumeOnRead  bool // remove a PIN once its token was read (claimed by Bazarr)
+	Create200      bool // answer POST pins with 200 instead of 201
 
-	ExpiresIn     *int // the expiresIn sent, whatever the truth
-	OmitExpiresIn bool // no expiresIn
-	OmitDates     bool // no createdAt and expiresAt
+	ExpiresIn     *int // send this expiresIn instead of the real one
+	OmitExpiresIn bool // omit expiresIn
+	OmitDates     bool // omit createdAt and expiresAt
 
-	StringIDs       bool // numeric ids come as JSON strings
-	NullOptionals   bool // everything that may be null is null
-	ExtraFields     bool // members that nobody has seen yet
-	OldShape        bool // PINs as in 2019: no qr, product, newRegistration; dates with milliseconds; a numeric postal code
-	OmitErrorStatus bool // no status in the error envelope (seen in 2020)
-	XMLAlways       bool // XML whatever Accept says
-	LongTokens      bool // account tokens of 300 characters
+	StringIDs       bool // send numeric ids as JSON strings
+	NullOptionals   bool // send null for everything that may be null
+	ExtraFields     bool // send additional, unknown members
+	OldShape        bool // send PINs as in 2019: no qr, product, newRegistration; dates with milliseconds; a numeric postal code
+	OmitErrorStatus bool // omit the status in the error envelope (seen in 2020)
+	XMLAlways       bool // answer in XML regardless of Accept
+	LongTokens      bool // issue account tokens of 300 characters
 
-	OwnedTokenIsAccountToken bool // the accessToken of one's own servers is the account token (seen in recordings)
+	OwnedTokenIsAccountToken bool // list the user's own servers with the account token as accessToken (seen in recordings)
 
-	RefreshEndsJWT bool // a new JWT ends the device's earlier one at once (nothing is documented)
+	RefreshEndsJWT bool // end a device's earlier JWT when it gets a new one (not documented)
 
-	// CORS lets scripts of any web page call the API, as plex.tv does. It is
-	// off by default: a client that needs it should be seen to.
+	// CORS lets scripts of any web page call the API, as plex.tv does. It is off
+	// by default, so that a test shows that a client depends on it.
 	CORS bool
 
-	// ApprovalDelay is how much later than the approval a GET sees it: the
-	// browser can be back before plex.tv has stored the answer.
+	// ApprovalDelay is the time from an approval until a GET shows the token. The
+	// browser can return to the app before plex.tv has stored the approval.
 	ApprovalDelay time.Duration
 }
 
-// SetQuirks replaces the quirks of all further answers.
+// SetQuirks replaces the quirks for all further requests.
 func (s *Server) SetQuirks(q Quirks) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,15 +15,15 @@ import (
 func (s *Server) readResources(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, no := s.authenticate(c)
-	if no != nil {
-		return *no
+	t, refusal := s.authenticate(c)
+	if refusal != nil {
+		return *refusal
 	}
 	all := list{tag: "resources"}
 	for _, m := range s.media {
 		if m.mayUse(t.user) {
 			r := s.resource(c, t, m)
-			// This list has RFC 3339 in XML too, other than PINs and accounts.
+			// Unlike PINs and accounts, this list has RFC 3339 dates in XML, too.
 			r.writeDates(func(at time.Time) any { return at.UTC().Format(time.RFC3339) })
 			all.items = append(all.items, r)
 		}
@@ -31,7 +31,7 @@ func (s *Server) readResources(c *call) reply {
 	return c.write(http.StatusOK, all)
 }
 
-// resource describes m to the holder of a token. s.mu is held.
+// resource describes m to the holder of t. s.mu must be held.
 func (s *Server) resource(c *call, t *token, m *MediaServer) object {
 	var ownerID, sourceTitle, access any
 	owned := t.user == m.owner
@@ -58,35 +58,36 @@ func (s *Server) resource(c *call, t *token, m *MediaServer) object {
 		}
 	}
 	return object{"resource", []field{
-		is("name", m.Name),
-		maybe("product", m.Product),
-		maybe("productVersion", m.Version),
-		maybe("platform", platform),
-		maybe("platformVersion", platformVersion),
-		maybe("device", device),
-		is("clientIdentifier", m.MachineID),
-		maybe("createdAt", m.owner.JoinedAt),
-		maybe("lastSeenAt", s.lastSeen()),
-		is("provides", m.Provides),
-		maybe("ownerId", ownerID),
-		maybe("sourceTitle", sourceTitle),
-		maybe("publicAddress", m.PublicAddress),
-		is("accessToken", access),
-		maybe("searchEnabled", true),
-		is("owned", owned),
-		maybe("home", m.inHome(t.user)),
-		maybe("synced", false),
-		maybe("relay", relay),
-		maybe("presence", !m.Offline),
-		maybe("httpsRequired", m.HTTPSRequired),
-		maybe("publicAddressMatches", m.PublicAddressMatches),
-		maybe("dnsRebindingProtection", s.rebindProtection),
-		maybe("natLoopbackSupported", false),
-		is("connections", connections),
+		required("name", m.Name),
+		optional("product", m.Product),
+		optional("productVersion", m.Version),
+		optional("platform", platform),
+		optional("platformVersion", platformVersion),
+		optional("device", device),
+		required("clientIdentifier", m.MachineID),
+		optional("createdAt", m.owner.JoinedAt),
+		optional("lastSeenAt", s.lastSeen()),
+		required("provides", m.Provides),
+		optional("ownerId", ownerID),
+		optional("sourceTitle", sourceTitle),
+		optional("publicAddress", m.PublicAddress),
+		required("accessToken", access),
+		optional("searchEnabled", true),
+		required("owned", owned),
+		optional("home", m.inHome(t.user)),
+		optional("synced", false),
+		optional("relay", relay),
+		optional("presence", !m.Offline),
+		optional("httpsRequired", m.HTTPSRequired),
+		optional("publicAddressMatches", m.PublicAddressMatches),
+		optional("dnsRebindingProtection", s.rebindProtection),
+		optional("natLoopbackSupported", false),
+		required("connections", connections),
 	}}
 }
 
-// document describes an address, if the caller asked for its kind.
+// document describes conn in a list of resources. It returns false if conn is not
+// listed, or if c did not ask for its kind.
 func (conn *Connection) document(c *call) (object, bool) {
 	ipv6 := conn.at.Addr().Is6()
 	if conn.Unlisted || conn.Relay && !isTrue(c.query.Get("includeRelay")) || ipv6 && !isTrue(c.query.Get("includeIPv6")) {
@@ -98,17 +99,18 @@ func (conn *Connection) document(c *call) (object, bool) {
 	}
 	protocol, _, _ := strings.Cut(uri, ":")
 	return object{"connection", []field{
-		is("protocol", protocol),
-		is("address", conn.Address),
-		is("port", conn.Port),
-		is("uri", uri),
-		is("local", conn.Local),
-		is("relay", conn.Relay),
-		is("IPv6", ipv6),
+		required("protocol", protocol),
+		required("address", conn.Address),
+		required("port", conn.Port),
+		required("uri", uri),
+		required("local", conn.Local),
+		required("relay", conn.Relay),
+		required("IPv6", ipv6),
 	}}, true
 }
 
-// complete fills in what is missing. n makes addresses of names differ.
+// complete fills in the zero fields of conn. The hash is the server's part of
+// plex.direct names, and n varies the addresses that it makes up for names.
 func (conn *Connection) complete(hash string, n int) {
 	if conn.Port == 0 {
 		conn.Port = 32400

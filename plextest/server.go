@@ -1,74 +1,79 @@
-// Package plextest is a fake plex.tv, for tests and for work without an
-// account. It keeps state as plex.tv does (PINs, users, tokens), refuses what
-// plex.tv refuses, fails on demand, and notes what a client must never do.
+// Package plextest is a fake plex.tv for tests, and for development without an
+// account. It keeps PINs, users and tokens, and refuses the requests that plex.tv
+// refuses. It fails on demand, and records what a client must never do.
 //
 // # In a test
 //
-// [NewServer] makes a fake; [Server.Client] is an HTTP client for which
-// https://plex.tv, https://clients.plex.tv and https://app.plex.tv are that
-// fake. Nothing listens, and no other host can be reached by it.
+// [NewServer] makes a fake. [Server.Client] returns an HTTP client that reaches
+// the fake under https://plex.tv, https://clients.plex.tv and
+// https://app.plex.tv. The client can reach no other host, and nothing listens.
 //
 //	srv := plextest.NewServer()
 //	defer srv.Close()
 //	alice := srv.AddUser(plextest.User{Username: "alice"})
 //	client := srv.Client() // give it to the program under test
-//	…                      // which makes a PIN and shows its code
+//	…                      // the program creates a PIN and shows its code
 //	srv.Approve(code, alice)
-//	…                      // and now finds a token
-//	fmt.Println(srv.Violations()) // empty for a polite client
+//	…                      // the program finds a token
+//	fmt.Println(srv.Violations()) // empty if the program behaves well
 //
-// The in-process client works inside a testing/synctest bubble: a fifteen
-// minute wait takes no time. A request runs in the goroutine that sends it,
-// waits only on its own context and timers, and reads the clock by time.Now.
+// The in-process client works in a testing/synctest bubble, where a wait of
+// fifteen minutes takes no time. A request runs in the goroutine that sends it.
+// It waits only on its own context and timers, and reads the clock by time.Now.
 //
-// # Which way in
+// # Ways to reach the fake
 //
-//   - [Server.Client]: in process, for most tests. It knows names, addresses,
-//     certificates and broken connections by the errors that they give.
-//   - [Server.Transport]: an *http.Transport with TLS and connections of its
-//     own, in memory, for programs that look below HTTP. It works in a bubble
-//     too.
-//   - [Server.URL]: a listener on loopback. Its base URL plays plex.tv,
-//     clients.plex.tv and app.plex.tv in one. [Server.Handler] is the same for
-//     a listener of one's own, [Server.TLSConfig] makes that one https.
-//   - The program cmd/fakeplex: for clients in any language.
+//   - [Server.Client] works in process and suits most tests. It returns the
+//     errors of a real network for bad names, addresses, certificates and
+//     connections.
+//   - [Server.Transport] is an *http.Transport with real TLS over connections in
+//     memory. It suits programs that work below HTTP, and also works in a bubble.
+//   - [Server.URL] starts a listener on loopback. Its base URL plays plex.tv,
+//     clients.plex.tv and app.plex.tv in one. [Server.Handler] does the same
+//     behind your own listener, and [Server.TLSConfig] makes that one https.
+//   - The program cmd/fakeplex serves clients in any language.
 //
-// The pages /pin, /link and /auth let a person, or a browser under test, type
-// a code and approve it as one of the users.
+// On the pages /pin, /link and /auth a person, or a browser under test, types a
+// code and approves it as one of the users.
 //
-// # Who and what
+// # Users and media servers
 //
-// [Server.AddUser] makes accounts; [User.HomeAdmin] and [User.HomePIN] make a
-// Plex Home of them. [Server.Approve], [Server.Expire], [Server.Revoke] and
-// [Server.RevokeDevice] do what people do at plex.tv. [Server.AddMediaServer]
-// gives an account a media server, or a player, with addresses that are good,
-// silent, slow or somebody else's; [Server.SetRebindProtection] makes the
-// fake's resolver withhold private names. Device keys and their JWTs are
-// played whole: nonces, signatures, two keys of plex.tv's own that rotate by
-// [Server.RotateKeys].
+// [Server.AddUser] adds accounts. [User.HomeAdmin] and [User.HomePIN] join them
+// in a Plex Home. [Server.Approve], [Server.Expire], [Server.Revoke] and
+// [Server.RevokeDevice] do what people do at plex.tv.
+//
+// [Server.AddMediaServer] gives an account a media server or a player. Its
+// addresses can be good, silent, slow, or belong to another server.
+// [Server.SetRebindProtection] makes the fake's resolver withhold names of
+// private addresses.
+//
+// Device keys and their JWTs work completely: nonces, signatures, and plex.tv's
+// own two signing keys, which [Server.RotateKeys] rotates.
 //
 // # Faults and quirks
 //
-// [Server.Inject] makes the next requests fail in a chosen way: a status, a
-// broken connection, a body cut short. [Server.SetQuirks] changes the shape of
-// good answers. [Server.SetClock] makes plex.tv's clock differ from ours.
+// [Server.Inject] makes the next requests fail in a chosen way, for example with
+// a status, a broken connection or a truncated body. [Server.SetQuirks] changes
+// the form of successful answers. [Server.SetClock] makes plex.tv's clock differ
+// from the local one.
 //
-// # What it saw
+// # Journal and violations
 //
-// [Server.Requests] is a journal without secrets, [Server.Violations] the
-// list of what no client may do: a token in a URL, a PIN polled too often, a
-// token shown to a host that has no right to it, and so on.
+// [Server.Requests] returns a journal of all requests, without secrets.
+// [Server.Violations] lists what no client may do, for example: a token in a URL,
+// a PIN polled too often, or a token shown to a host that has no right to it.
 //
-// All long-lived tokens that the fake makes start with "FAKE_", so that one is
-// recognized wherever it turns up. What it makes repeats from run to run,
-// unless [Server.Randomize] was called; its certificates never do.
+// All long-lived tokens of the fake start with "FAKE_", so that a test recognizes
+// them in any output. Codes, ids and tokens are the same in every run, unless
+// the test calls [Server.Randomize]. Certificates differ in every run.
 //
-// # How true it is
+// # Accuracy
 //
-// The fake follows Plex's published documentation, and where that is silent
-// what public clients recorded up to 2026. What nobody recorded is a guess:
-// the code in the envelopes of 498 and 422, the limit of nonces, and that a
-// PIN with a key shows no token to a look without a device JWT.
+// The fake follows Plex's published documentation. Where that is silent, it
+// follows what public clients recorded up to 2026. Three details are guesses: the
+// error codes that come with the statuses 498 and 422, the limit of nonces, and
+// that plex.tv hides the token of a PIN with a key from a poll without a device
+// JWT.
 package plextest
 
 import (
@@ -88,18 +93,18 @@ import (
 	"time"
 )
 
-// Server is a fake plex.tv. All its methods are safe for concurrent use. It
-// is made by [NewServer].
+// Server is a fake plex.tv, made by [NewServer]. All its methods are safe for
+// concurrent use.
 type Server struct {
-	mu sync.Mutex // guards all below; never held while waiting
+	mu sync.Mutex // guards the fields below; never held while waiting
 
-	closed  bool
-	waiters map[chan struct{}]bool // closed by Close, so that nothing hangs on
-	offset  time.Duration          // plex.tv's clock minus ours
-	quirks  Quirks
-	seed    []byte
-	serial  uint64
-	answers uint64 // of the API, for X-Request-Id
+	closed   bool
+	waiters  map[chan struct{}]bool // Close closes them, so that no request hangs
+	offset   time.Duration          // plex.tv's clock minus the local one
+	quirks   Quirks
+	seed     []byte // empty unless Randomize was called
+	serial   uint64 // counts the calls of nextBytes
+	answered uint64 // counts the answers of the API, for X-Request-Id
 
 	faults []*fault
 	users  []*User
@@ -109,21 +114,21 @@ type Server struct {
 	pinsByCode            map[string]*pin
 	shortLife, strongLife time.Duration
 
-	tokens   map[string]*token
-	accounts map[account]*token // the live one of each
-	access   map[access]*token  // the live one of each
-	rejected map[string]bool    // tokens that were answered with 401
+	tokens        map[string]*token
+	accountTokens map[accountKey]*token // the valid account token of each key
+	serverTokens  map[accessKey]*token  // the server token of each key
+	rejected      map[string]bool       // tokens that plex.tv refused with 401
 
-	keys        []signingKey
-	devices     map[string]*device // by client identifier
-	thumbprints map[string]string  // of registered keys, and by which client identifier
-	nonces      map[string]time.Time
-	nonceTimes  map[string][]time.Time // by client identifier, of the last minute
+	keys        []signingKey           // plex.tv's own; the last one signs
+	devices     map[string]*device     // client identifier to device
+	thumbprints map[string]string      // thumbprint of a registered key to its client identifier
+	nonces      map[string]time.Time   // unused nonce to the time when it was issued
+	nonceTimes  map[string][]time.Time // client identifier to the times of its nonces in the last minute
 
 	media            []*MediaServer
 	hosts            map[netip.AddrPort]*Connection
-	former           map[netip.AddrPort]bool // where nobody listens any more
-	names            map[string]netip.Addr
+	former           map[netip.AddrPort]bool // addresses that a media server has left
+	names            map[string]netip.Addr   // the fake's DNS
 	rebindProtection bool
 	pipes            map[*pipe]bool
 	authority        *authority
@@ -135,45 +140,46 @@ type Server struct {
 	conns    sync.WaitGroup
 }
 
-// NewServer returns a fake plex.tv without users. Nothing is started and
-// nothing listens yet.
+// NewServer returns a fake plex.tv without users. It starts no goroutine and no
+// listener.
 func NewServer() *Server {
 	return &Server{
-		waiters:     map[chan struct{}]bool{},
-		pinsByID:    map[string]*pin{},
-		pinsByCode:  map[string]*pin{},
-		shortLife:   shortLife,
-		strongLife:  strongLife,
-		tokens:      map[string]*token{},
-		accounts:    map[account]*token{},
-		access:      map[access]*token{},
-		rejected:    map[string]bool{},
-		devices:     map[string]*device{},
-		thumbprints: map[string]string{},
-		nonces:      map[string]time.Time{},
-		nonceTimes:  map[string][]time.Time{},
-		pipes:       map[*pipe]bool{},
-		journal:     newJournal(),
+		waiters:       map[chan struct{}]bool{},
+		pinsByID:      map[string]*pin{},
+		pinsByCode:    map[string]*pin{},
+		shortLife:     shortLife,
+		strongLife:    strongLife,
+		tokens:        map[string]*token{},
+		accountTokens: map[accountKey]*token{},
+		serverTokens:  map[accessKey]*token{},
+		rejected:      map[string]bool{},
+		devices:       map[string]*device{},
+		thumbprints:   map[string]string{},
+		nonces:        map[string]time.Time{},
+		nonceTimes:    map[string][]time.Time{},
+		pipes:         map[*pipe]bool{},
+		journal:       newJournal(),
 	}
 }
 
-// Client returns an HTTP client whose requests are answered in process.
-// https://plex.tv, https://clients.plex.tv and https://app.plex.tv are the
-// fake, as is the address of [Server.URL] once that was asked for. Every
-// other host is refused with an error: nothing reaches a network. It follows
-// redirects as any http.Client does and has no time limit of its own.
+// Client returns an HTTP client whose requests the fake answers in process. The
+// client reaches the fake under https://plex.tv, https://clients.plex.tv and
+// https://app.plex.tv, and under [Server.URL] once that has been called. It
+// refuses every other host with an error, so no request reaches a network. It
+// follows redirects as any http.Client does, and has no timeout.
 func (s *Server) Client() *http.Client {
 	return &http.Client{Transport: roundTripper{s}}
 }
 
-// Handler returns the fake as one origin that plays plex.tv, clients.plex.tv
-// and app.plex.tv, whatever the Host of a request. It serves from the root.
+// Handler returns a handler that plays plex.tv, clients.plex.tv and app.plex.tv
+// under one origin. It ignores the Host of a request, and must be served at the
+// root.
 func (s *Server) Handler() http.Handler { return handler{s} }
 
-// URL returns the base URL of the fake on a loopback port, without a slash at
-// its end. The first call starts the listener, [Server.Close] ends it. It
-// panics where the machine has no loopback network, as httptest does. It does
-// not belong in a synctest bubble: sockets do not run on the fake clock.
+// URL returns the base URL of the fake on a loopback port, without a final slash.
+// The first call starts the listener, and [Server.Close] ends it. Like httptest,
+// URL panics if the machine has no loopback network. Do not use it in a synctest
+// bubble: sockets do not follow the fake clock.
 func (s *Server) URL() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -195,7 +201,7 @@ func (s *Server) URL() string {
 	return "http://" + s.listener.Addr().String()
 }
 
-// countConns lets Close wait for the goroutine of each connection.
+// countConns counts the open connections, so that Close can wait for them.
 func (s *Server) countConns(_ net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
@@ -205,8 +211,8 @@ func (s *Server) countConns(_ net.Conn, state http.ConnState) {
 	}
 }
 
-// Close ends the listener, every connection and every request that hangs, and
-// waits for them. Requests after it find nobody. Further calls do nothing.
+// Close ends the listener, all connections and all requests that hang, and waits
+// for them. Later requests get an error. Further calls do nothing.
 func (s *Server) Close() {
 	s.mu.Lock()
 	s.closed = true
@@ -226,18 +232,18 @@ func (s *Server) Close() {
 	}
 }
 
-// SetClock sets how far plex.tv's clock is from ours: positive is ahead. It
-// moves the dates that the fake writes and the ones that it checks in JWTs.
-// Lifetimes are not touched: a PIN lives as long as before.
+// SetClock sets how far plex.tv's clock is ahead of the local one. It changes the
+// dates that the fake writes and those that it checks in JWTs. It does not change
+// lifetimes: a PIN lives as long as before.
 func (s *Server) SetClock(offset time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.offset = offset
 }
 
-// Randomize makes all further codes, ids and tokens random. By default they
-// are the same in every run, which a fake that outlives its clients' stores
-// should not have.
+// Randomize makes all further codes, ids and tokens random. By default they are
+// the same in every run. Use it where clients keep their stores after the fake
+// has ended, so that tokens of an earlier run do not work again.
 func (s *Server) Randomize() {
 	seed := make([]byte, 16)
 	_, _ = rand.Read(seed) // never fails
@@ -246,9 +252,9 @@ func (s *Server) Randomize() {
 	s.seed = seed
 }
 
-// next returns fresh bytes, all of them different from earlier ones.
-// s.mu is held.
-func (s *Server) next(what string) []byte {
+// nextBytes returns 32 bytes that differ from all earlier ones. The parameter
+// what names their purpose. s.mu must be held.
+func (s *Server) nextBytes(what string) []byte {
 	s.serial++
 	h := sha256.New()
 	h.Write(s.seed)
@@ -257,11 +263,12 @@ func (s *Server) next(what string) []byte {
 	return h.Sum(nil)
 }
 
-// nextText returns n fresh characters of an alphabet. s.mu is held.
+// nextText returns n characters of alphabet, chosen by nextBytes. s.mu must be
+// held.
 func (s *Server) nextText(what, alphabet string, n int) string {
 	text := make([]byte, 0, n)
 	for len(text) < n {
-		for _, b := range s.next(what) {
+		for _, b := range s.nextBytes(what) {
 			if len(text) < n {
 				text = append(text, alphabet[int(b)%len(alphabet)])
 			}
@@ -270,25 +277,26 @@ func (s *Server) nextText(what, alphabet string, n int) string {
 	return string(text)
 }
 
-// uuid writes sixteen bytes or more as a UUID.
+// uuid formats the first sixteen bytes of b as a UUID.
 func uuid(b []byte) string {
 	h := hex.EncodeToString(b[:16])
 	return h[:8] + "-" + h[8:12] + "-4" + h[13:16] + "-a" + h[17:20] + "-" + h[20:]
 }
 
-// canary makes a secret that is recognizable wherever it turns up, in the
-// form of plex.tv's own: 20 characters of [A-Za-z0-9_-]. s.mu is held.
-func (s *Server) canary(prefix string) string {
-	return "FAKE_" + prefix + "-" + base64.RawURLEncoding.EncodeToString(s.next(prefix))[:11]
+// newSecret returns a token of the same form as plex.tv's: 20 characters of
+// [A-Za-z0-9_-]. It starts with "FAKE_", so that tests recognize it. s.mu must be
+// held.
+func (s *Server) newSecret(prefix string) string {
+	return "FAKE_" + prefix + "-" + base64.RawURLEncoding.EncodeToString(s.nextBytes(prefix))[:11]
 }
 
 var errClosed = errors.New("plextest: the fake is closed")
 
-// wait waits for d, or for ever if d is negative. It ends early with ctx and
-// with Close.
+// wait waits for d, or forever if d is negative. It returns early with an error
+// if ctx ends or the server is closed.
 func (s *Server) wait(ctx context.Context, d time.Duration) error {
-	// The channel is made here and not by NewServer: a synctest bubble waits
-	// durably only on channels of its own.
+	// The channel must belong to the caller's synctest bubble. NewServer may run
+	// outside of it, so it cannot make the channel.
 	done := make(chan struct{})
 	s.mu.Lock()
 	if s.closed {

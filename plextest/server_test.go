@@ -94,7 +94,7 @@ func TestManyClientsAtOnce(t *testing.T) {
 	})
 }
 
-// G9: nothing of the fake outlives Close.
+// G9: Close ends all goroutines of the fake.
 func TestCloseLeavesNothingBehind(t *testing.T) {
 	before := runtime.NumGoroutine()
 	srv := plextest.NewServer()
@@ -115,7 +115,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	_, err = client.Get("https://app.plex.tv/auth")
 	assert.Error(t, err)
 	client.CloseIdleConnections()
-	for range 200 { // the client's own ends take a moment to see it
+	for range 200 { // the client's goroutines need a moment to end
 		if runtime.NumGoroutine() <= before {
 			return
 		}
@@ -125,7 +125,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
 }
 
-// page reads a page of the fake's.
+// page returns the status and the body of a page of the fake.
 func page(t *testing.T, resp *http.Response, err error) (int, string) {
 	t.Helper()
 	require.NoError(t, err)

@@ -18,7 +18,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// sample reads one of the payloads that were collected in the field.
+// sample returns a recorded answer of the real plex.tv.
 func sample(t *testing.T, name string) string {
 	t.Helper()
 	b, err := os.ReadFile(filepath.Join("..", "testdata", name))
@@ -26,8 +26,8 @@ func sample(t *testing.T, name string) string {
 	return string(b)
 }
 
-// sameShape requires that got has every member of want, with values of the
-// same kind. null goes with anything.
+// sameShape checks that got has every member of want, with a value of the same
+// kind. A null matches every kind.
 func sameShape(t *testing.T, at string, want, got any) {
 	t.Helper()
 	if want == nil || got == nil {
@@ -55,8 +55,7 @@ func sameShape(t *testing.T, at string, want, got any) {
 	}
 }
 
-// attributes lists the elements of an XML text with the names of their
-// attributes.
+// attributes returns the names of the attributes of each element in an XML text.
 func attributes(t *testing.T, text string) map[string][]string {
 	t.Helper()
 	all := map[string][]string{}

@@ -13,72 +13,73 @@ const (
 	jwtToken     tokenKind = "jwt"
 )
 
-// A token is something that opens a door at plex.tv or at a media server.
+// A token is a credential that plex.tv issued.
 type token struct {
 	value    string
 	kind     tokenKind
 	user     *User
-	clientID string    // the device it was made for; "" for a server token
-	machine  string    // the media server it was made for
-	expires  time.Time // of a JWT, by plex.tv's clock
-	dead     bool
+	clientID string    // the client identifier it belongs to; "" for a server token
+	machine  string    // the media server that a server token belongs to
+	expires  time.Time // when a JWT expires, by plex.tv's clock
+	ended    bool
 }
 
-// An account is what plex.tv keeps one token for.
-type account struct {
+// An accountKey identifies an account token. plex.tv keeps one for each user and
+// client identifier.
+type accountKey struct {
 	user     *User
 	clientID string
 }
 
-// An access is what a media server's token is for.
-type access struct {
+// An accessKey identifies a server token: one for each user and media server.
+type accessKey struct {
 	user    *User
 	machine string
 }
 
-// Token returns the live account token that u has under a client identifier,
-// "" if there is none.
+// Token returns the valid account token of u for a client identifier, or "" if
+// there is none.
 func (s *Server) Token(u *User, clientID string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if t := s.accounts[account{u, clientID}]; t != nil {
+	if t := s.accountTokens[accountKey{u, clientID}]; t != nil {
 		return t.value
 	}
 	return ""
 }
 
-// IssueToken gives u a new account token under a client identifier, as if a
-// PIN had been approved: the one before it ends.
+// IssueToken returns a new account token of u for a client identifier, as if u
+// had approved a PIN. The earlier token of the two ends.
 func (s *Server) IssueToken(u *User, clientID string) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.issue(u, clientID).value
 }
 
-// issue makes the account token of a user and client identifier, and ends the
-// one before it. s.mu is held.
+// issue makes a new account token of u for a client identifier and ends the
+// earlier one. s.mu must be held.
 func (s *Server) issue(u *User, clientID string) *token {
-	key := account{u, clientID}
-	if old := s.accounts[key]; old != nil {
-		old.dead = true
+	key := accountKey{u, clientID}
+	if old := s.accountTokens[key]; old != nil {
+		old.ended = true
 	}
-	t := &token{value: s.canary("tok"), kind: accountToken, user: u, clientID: clientID}
+	t := &token{value: s.newSecret("tok"), kind: accountToken, user: u, clientID: clientID}
 	if s.quirks.LongTokens {
 		t.value += strings.Repeat("x", 300-len(t.value))
 	}
 	s.tokens[t.value] = t
-	s.accounts[key] = t
+	s.accountTokens[key] = t
 	return t
 }
 
-// Revoke ends all tokens of u and all keys of devices of u, as "sign out of
-// all devices" does.
+// Revoke ends all tokens and all device keys of u, as "sign out of all devices"
+// does at plex.tv.
 func (s *Server) Revoke(u *User) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, t := range s.tokens {
 		if t.user == u {
-			s.kill(t)
+			s.endToken(t)
 		}
 	}
 	for _, d := range s.devices {
@@ -88,32 +89,32 @@ func (s *Server) Revoke(u *User) {
 	}
 }
 
-// kill ends one token. s.mu is held.
-func (s *Server) kill(t *token) {
-	t.dead = true
-	if key := (account{t.user, t.clientID}); s.accounts[key] == t {
-		delete(s.accounts, key)
+// endToken ends one token. s.mu must be held.
+func (s *Server) endToken(t *token) {
+	t.ended = true
+	if key := (accountKey{t.user, t.clientID}); s.accountTokens[key] == t {
+		delete(s.accountTokens, key)
 	}
 }
 
-// statusTokenExpired is plex.tv's own status. Which code comes with it is not
-// known.
+// statusTokenExpired is plex.tv's status for an expired JWT. The code in its
+// envelope is not known.
 const statusTokenExpired = 498
 
-// authenticate finds whose token a call carries. A reply instead of a token
-// is the refusal. s.mu is held.
+// authenticate returns the token that c carries, or the reply that refuses it.
+// s.mu must be held.
 func (s *Server) authenticate(c *call) (*token, *reply) {
 	t := s.tokens[c.token]
-	if t == nil || t.dead || t.kind == serverToken {
+	if t == nil || t.ended || t.kind == serverToken {
 		if c.token != "" {
 			s.rejected[c.token] = true
 		}
-		no := c.fail(1001)
-		return nil, &no
+		refusal := c.fail(1001)
+		return nil, &refusal
 	}
 	if s.expired(t) {
-		no := c.failWith(statusTokenExpired, statusTokenExpired, "The token has expired")
-		return nil, &no
+		refusal := c.failWith(statusTokenExpired, statusTokenExpired, "The token has expired")
+		return nil, &refusal
 	}
 	return t, nil
 }

@@ -15,15 +15,15 @@ import (
 	"time"
 )
 
-// Transport returns an HTTP transport that dials inside the fake's own
-// network: names are resolved by its resolver, connections speak real TLS
-// with certificates of its authority, and the address of each connection is
-// the one dialled. Use it where the program under test looks below HTTP, at
-// names, addresses and certificates; [Server.Client] is lighter.
+// Transport returns an HTTP transport that dials into the fake's own network. It
+// resolves names by the fake's resolver and speaks real TLS with certificates of
+// the fake's authority. The remote address of a connection is the dialled one.
+// Use it for programs that work below HTTP, with names, addresses and
+// certificates. [Server.Client] is lighter.
 //
-// It may be cloned and changed. Its connections are in memory, not sockets, so
-// that it works in a synctest bubble, and all its waiting is by timers.
-// Close, or CloseIdleConnections of the transport, ends what is idle.
+// The transport may be cloned and changed. Its connections are in memory and wait
+// only on channels and timers, so it works in a synctest bubble. [Server.Close]
+// ends its connections; CloseIdleConnections ends the idle ones.
 func (s *Server) Transport() *http.Transport {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(s.CACertificate())
@@ -35,6 +35,7 @@ func (s *Server) Transport() *http.Transport {
 	}
 }
 
+// dialContext dials an address of the fake's network, or of its listener.
 func (s *Server) dialContext(ctx context.Context, network, addr string) (net.Conn, error) {
 	host, portText, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -49,7 +50,7 @@ func (s *Server) dialContext(ctx context.Context, network, addr string) (net.Con
 	plex = plex && port == 443
 	var conn *Connection
 	if !isOurs && !plex {
-		conn, err = s.find(host, uint16(port))
+		conn, err = s.findHost(host, uint16(port))
 	}
 	closed := s.closed
 	s.mu.Unlock()
@@ -73,21 +74,22 @@ func (s *Server) dialContext(ctx context.Context, network, addr string) (net.Con
 // A pipe is the server's side of a connection that Transport dialled.
 type pipe struct {
 	conn net.Conn
-	over chan struct{} // closed when nothing runs for it any more
+	done chan struct{} // closed when the goroutine that serves conn has ended
 }
 
+// end closes the connection and waits for its goroutine.
 func (p *pipe) end() {
 	_ = p.conn.Close()
-	<-p.over
+	<-p.done
 }
 
-// pipe makes a connection to a media server, or to plex.tv if there is none,
-// and serves it. It ends with either side.
+// pipe makes a connection to the media server at to, or to plex.tv if to is nil,
+// and serves it in a goroutine. The goroutine ends when either side closes.
 func (s *Server) pipe(ip netip.Addr, port uint16, to *Connection) (net.Conn, error) {
 	remote := net.TCPAddrFromAddrPort(netip.AddrPortFrom(ip, port))
 	local := &net.TCPAddr{IP: net.IPv4(192, 168, 1, 99), Port: 50000}
 	near, far := newWire(local, remote)
-	p := &pipe{conn: far, over: make(chan struct{})}
+	p := &pipe{conn: far, done: make(chan struct{})}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -101,11 +103,13 @@ func (s *Server) pipe(ip netip.Addr, port uint16, to *Connection) (net.Conn, err
 		s.mu.Lock()
 		delete(s.pipes, p)
 		s.mu.Unlock()
-		close(p.over)
+		close(p.done)
 	}()
 	return near, nil
 }
 
+// servePipe serves HTTP on one connection, with TLS if the client begins a
+// handshake. It closes a connection without TLS where TLS is required.
 func (s *Server) servePipe(end *wireEnd, to *Connection) {
 	r := bufio.NewReader(end)
 	hello, err := r.Peek(1)
@@ -118,32 +122,32 @@ func (s *Server) servePipe(end *wireEnd, to *Connection) {
 		handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.serveMedia(w, r, to) })
 	}
 	if isTLS := hello[0] == 0x16; isTLS {
-		a := s.certify()
+		a := s.ca()
 		conn = tls.Server(conn, &tls.Config{
 			MinVersion: tls.VersionTLS12,
 			NextProtos: []string{"http/1.1"},
 			GetCertificate: func(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 				if to != nil {
-					return a.forConnection(to, strings.ToLower(hello.ServerName))
+					return a.serverCertificate(to, strings.ToLower(hello.ServerName))
 				}
-				return a.leaf(strings.ToLower(hello.ServerName))
+				return a.certificate(strings.ToLower(hello.ServerName))
 			},
 		})
 	} else if to == nil || s.needsTLS(to) {
 		return
 	}
-	l := &oneListener{conn: conn, over: make(chan struct{})}
+	l := &oneListener{conn: conn, done: make(chan struct{})}
 	server := &http.Server{Handler: handler, ErrorLog: quietLog, ConnState: func(_ net.Conn, state http.ConnState) {
 		if state == http.StateClosed || state == http.StateHijacked {
-			l.once.Do(func() { close(l.over) })
+			l.once.Do(func() { close(l.done) })
 		}
 	}}
 	_ = server.Serve(l)
 }
 
-// servePlex answers as plex.tv or app.plex.tv, by name.
+// servePlex answers as plex.tv or app.plex.tv, depending on the Host header.
 func (s *Server) servePlex(w http.ResponseWriter, r *http.Request) {
-	at, _ := siteOf(hostname(r.Host)) // whoever has come so far means plex.tv
+	at, _ := siteOf(hostname(r.Host)) // an unknown Host means plex.tv: the client dialled it
 	c, err := s.newCall(r, "https", strings.ToLower(r.Host), at)
 	if err != nil {
 		return
@@ -151,10 +155,11 @@ func (s *Server) servePlex(w http.ResponseWriter, r *http.Request) {
 	s.serve(w, c)
 }
 
-// oneListener is a listener for one connection, and ends with it.
+// oneListener is a listener that accepts one connection. It ends when done is
+// closed.
 type oneListener struct {
 	conn net.Conn
-	over chan struct{}
+	done chan struct{}
 	once sync.Once
 }
 
@@ -163,14 +168,14 @@ func (l *oneListener) Accept() (net.Conn, error) {
 		l.conn = nil
 		return c, nil
 	}
-	<-l.over
+	<-l.done
 	return nil, io.EOF
 }
 
 func (l *oneListener) Close() error   { return nil }
 func (l *oneListener) Addr() net.Addr { return &net.TCPAddr{} }
 
-// peekedConn is a connection whose first bytes were looked at.
+// peekedConn is a connection whose first bytes are already in r.
 type peekedConn struct {
 	*wireEnd
 	r *bufio.Reader

@@ -8,28 +8,29 @@ import (
 	"time"
 )
 
-// User is an account at the fake plex.tv. Zero fields are filled in by
-// [Server.AddUser], the same in every run, all invented.
+// User is an account at the fake plex.tv. [Server.AddUser] fills in zero fields
+// with invented values, which are the same in every run.
 type User struct {
-	ID           int64  // the account's number, above 7 million
+	ID           int64  // the account's number; by default above 7 million
 	UUID         string // 16 hex characters
-	Username     string // "" stays empty for a managed user
-	Title        string // the name shown: the username, or the friendly name
+	Username     string // empty for a managed user
+	Title        string // the name to show; by default the username, or the friendly name of a managed user
 	FriendlyName string
-	Email        string // username@example.com; "" stays empty for a managed user
+	Email        string // by default username@example.com; empty for a managed user
 	Thumb        string
 
-	HomeAdmin  *User  // whose Plex Home this user belongs to; nil: their own, if anybody joined it
-	HomePIN    string // four digits that a switch to this user asks for; "" for none
-	Restricted bool   // a managed user, without username and e-mail
-	Guest      bool   // a guest of the home
+	HomeAdmin  *User  // the admin of this user's Plex Home; nil for an admin, and for users without a Home
+	HomePIN    string // four digits that protect a switch to this user; "" for no protection
+	Restricted bool   // a managed user, without username and e-mail address
+	Guest      bool   // a guest of the Plex Home
 	PlexPass   bool
 
 	JoinedAt time.Time
 }
 
-// AddUser makes an account and returns it, complete. The value returned is
-// the account's name in other calls; change it only by [Server.ChangeUser].
+// AddUser adds an account and returns it with all fields filled in. Other methods
+// identify the account by the returned pointer. Change the account only by
+// [Server.ChangeUser].
 func (s *Server) AddUser(u User) *User {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -72,16 +73,16 @@ func (s *Server) AddUser(u User) *User {
 	return &u
 }
 
-// ChangeUser changes an account, for example its e-mail address. change must
-// not call the server.
+// ChangeUser calls change to edit an account, for example its e-mail address. The
+// function must not call methods of the server.
 func (s *Server) ChangeUser(u *User, change func(*User)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change(u)
 }
 
-// knows reports whether u is an account here. s.mu is held.
-func (s *Server) knows(u *User) bool {
+// hasUser reports whether u was added to s. s.mu must be held.
+func (s *Server) hasUser(u *User) bool {
 	for _, have := range s.users {
 		if have == u {
 			return true
@@ -90,8 +91,8 @@ func (s *Server) knows(u *User) bool {
 	return false
 }
 
-// home returns the admin and all users of u's Plex Home, nil if there is
-// none. s.mu is held.
+// home returns the admin and all users of u's Plex Home, or nil if u is in no
+// Plex Home. s.mu must be held.
 func (s *Server) home(u *User) (admin *User, members []*User) {
 	admin = u
 	if u.HomeAdmin != nil {
@@ -112,14 +113,14 @@ func (s *Server) home(u *User) (admin *User, members []*User) {
 func (s *Server) readUser(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, no := s.authenticate(c)
-	if no != nil {
-		return *no
+	t, refusal := s.authenticate(c)
+	if refusal != nil {
+		return *refusal
 	}
 	return c.write(http.StatusOK, s.userDocument(t.user, t.value))
 }
 
-// userDocument describes u to the holder of a token. s.mu is held.
+// userDocument describes u to the holder of token. s.mu must be held.
 func (s *Server) userDocument(u *User, token string) object {
 	admin, members := s.home(u)
 	homeSize := max(len(members), 1)
@@ -132,70 +133,70 @@ func (s *Server) userDocument(u *User, token string) object {
 		features = append(features, "hardware_transcoding", "sync")
 	}
 	o := object{"user", []field{
-		is("id", u.ID),
-		is("uuid", u.UUID),
-		is("username", u.Username),
-		is("title", u.Title),
-		is("email", u.Email),
-		maybe("friendlyName", u.FriendlyName),
-		maybe("locale", nil),
-		maybe("confirmed", true),
-		maybe("joinedAt", u.JoinedAt.Unix()),
-		maybe("emailOnlyAuth", false),
-		maybe("hasPassword", !u.Restricted),
-		maybe("protected", u.HomePIN != ""),
-		maybe("thumb", u.Thumb),
-		is("authToken", token),
-		maybe("mailingListStatus", "unsubscribed"),
-		maybe("mailingListActive", false),
-		maybe("scrobbleTypes", ""),
-		maybe("country", "GB"),
-		maybe("subscription", object{"subscription", []field{
-			is("active", u.PlexPass),
-			maybe("subscribedAt", subscribed),
-			maybe("status", status),
-			maybe("paymentService", nil),
-			maybe("plan", plan),
-			maybe("features", features),
+		required("id", u.ID),
+		required("uuid", u.UUID),
+		required("username", u.Username),
+		required("title", u.Title),
+		required("email", u.Email),
+		optional("friendlyName", u.FriendlyName),
+		optional("locale", nil),
+		optional("confirmed", true),
+		optional("joinedAt", u.JoinedAt.Unix()),
+		optional("emailOnlyAuth", false),
+		optional("hasPassword", !u.Restricted),
+		optional("protected", u.HomePIN != ""),
+		optional("thumb", u.Thumb),
+		required("authToken", token),
+		optional("mailingListStatus", "unsubscribed"),
+		optional("mailingListActive", false),
+		optional("scrobbleTypes", ""),
+		optional("country", "GB"),
+		optional("subscription", object{"subscription", []field{
+			required("active", u.PlexPass),
+			optional("subscribedAt", subscribed),
+			optional("status", status),
+			optional("paymentService", nil),
+			optional("plan", plan),
+			optional("features", features),
 		}}),
-		maybe("subscriptionDescription", description),
-		maybe("restricted", u.Restricted),
-		maybe("anonymous", nil),
-		maybe("home", admin != nil),
-		maybe("guest", u.Guest),
-		maybe("homeSize", homeSize),
-		maybe("homeAdmin", admin == u),
-		maybe("maxHomeSize", 15),
-		maybe("rememberExpiresAt", time.Now().Add(s.offset+14*24*time.Hour).Unix()),
-		maybe("profile", object{"profile", []field{
-			maybe("autoSelectAudio", true),
-			maybe("defaultAudioLanguage", nil),
-			maybe("defaultSubtitleLanguage", nil),
-			maybe("autoSelectSubtitle", 1),
-			maybe("defaultSubtitleAccessibility", 0),
-			maybe("defaultSubtitleForced", 0),
+		optional("subscriptionDescription", description),
+		optional("restricted", u.Restricted),
+		optional("anonymous", nil),
+		optional("home", admin != nil),
+		optional("guest", u.Guest),
+		optional("homeSize", homeSize),
+		optional("homeAdmin", admin == u),
+		optional("maxHomeSize", 15),
+		optional("rememberExpiresAt", time.Now().Add(s.offset+14*24*time.Hour).Unix()),
+		optional("profile", object{"profile", []field{
+			optional("autoSelectAudio", true),
+			optional("defaultAudioLanguage", nil),
+			optional("defaultSubtitleLanguage", nil),
+			optional("autoSelectSubtitle", 1),
+			optional("defaultSubtitleAccessibility", 0),
+			optional("defaultSubtitleForced", 0),
 		}}),
-		maybe("entitlements", []string{}),
-		maybe("subscriptions", []string{}),
-		maybe("pastSubscriptions", []string{}),
-		maybe("trials", []string{}),
-		maybe("services", list{"services", []object{{"service", []field{
-			is("identifier", "metadata"),
-			is("endpoint", "https://metadata.provider.plex.tv"),
-			is("token", "FAKE_service-token00"),
-			is("status", "online"),
+		optional("entitlements", []string{}),
+		optional("subscriptions", []string{}),
+		optional("pastSubscriptions", []string{}),
+		optional("trials", []string{}),
+		optional("services", list{"services", []object{{"service", []field{
+			required("identifier", "metadata"),
+			required("endpoint", "https://metadata.provider.plex.tv"),
+			required("token", "FAKE_service-token00"),
+			required("status", "online"),
 		}}}}),
-		maybe("adsConsent", nil),
-		maybe("experimentalFeatures", false),
-		maybe("twoFactorEnabled", false),
-		maybe("backupCodesCreated", false),
+		optional("adsConsent", nil),
+		optional("experimentalFeatures", false),
+		optional("twoFactorEnabled", false),
+		optional("backupCodesCreated", false),
 	}}
 	if u.HomePIN != "" {
-		sum := sha256.Sum256([]byte(u.HomePIN + token)) // for offline checks on televisions
-		o.fields = append(o.fields, maybe("pin", hex.EncodeToString(sum[:])))
+		sum := sha256.Sum256([]byte(u.HomePIN + token)) // lets televisions check the PIN offline
+		o.fields = append(o.fields, optional("pin", hex.EncodeToString(sum[:])))
 	}
 	if u.PlexPass {
-		o.fields = append(o.fields, maybe("roles", []string{"plexpass"}))
+		o.fields = append(o.fields, optional("roles", []string{"plexpass"}))
 	}
 	return o
 }
@@ -204,8 +205,8 @@ func (s *Server) userDocument(u *User, token string) object {
 func (s *Server) ping(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, no := s.authenticate(c); no != nil {
-		return *no
+	if _, refusal := s.authenticate(c); refusal != nil {
+		return *refusal
 	}
 	if c.wantsJSON {
 		return newReply(http.StatusOK, "application/json; charset=utf-8", []byte(`{"pong":true}`))
@@ -217,13 +218,13 @@ func (s *Server) ping(c *call) reply {
 func (s *Server) signOut(c *call) reply {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t, no := s.authenticate(c)
-	if no != nil {
-		return *no
+	t, refusal := s.authenticate(c)
+	if refusal != nil {
+		return *refusal
 	}
-	s.kill(t)
+	s.endToken(t)
 	if d := s.devices[t.clientID]; d != nil && t.kind == jwtToken && d.user == t.user {
-		d.revoked = true // signing out removes the device
+		d.revoked = true // a sign-out removes the device
 	}
 	return newReply(http.StatusNoContent, "", nil)
 }

@@ -9,19 +9,19 @@ import (
 	"time"
 )
 
-// wireBuffer is how much a wire holds before a writer has to wait. A pipe
-// that holds nothing is not enough: in a TLS handshake that fails, both sides
-// write at once.
+// wireBuffer is the number of bytes that each direction of a wire buffers. An
+// unbuffered pipe would deadlock in a failing TLS handshake, where both sides
+// write at the same time.
 const wireBuffer = 64 << 10
 
-// A wire is a connection in memory. Its two ends wait on a channel and on
-// timers only, so that a synctest bubble sees them wait.
+// A wire is a connection in memory. Its ends wait only on channels and timers, so
+// that a synctest bubble recognizes them as blocked.
 type wire struct {
-	mu      sync.Mutex    // guards all below and both ends
+	mu      sync.Mutex    // guards changed and both ends
 	changed chan struct{} // closed and replaced at every change
 }
 
-// A wireEnd is a net.Conn.
+// A wireEnd is one end of a wire, and a net.Conn.
 type wireEnd struct {
 	*wire
 	peer          *wireEnd
@@ -29,12 +29,12 @@ type wireEnd struct {
 
 	received []byte
 	closed   bool
-	reset    bool // by this end: the peer sees a reset, not an end
+	reset    bool // this end was closed by Reset, so that the peer sees a reset
 
 	readUntil, writeUntil time.Time
 }
 
-// newWire connects two addresses and returns both ends.
+// newWire returns the two ends of a connection between near and far.
 func newWire(near, far net.Addr) (*wireEnd, *wireEnd) {
 	w := &wire{changed: make(chan struct{})}
 	a := &wireEnd{wire: w, local: near, remote: far}
@@ -43,13 +43,14 @@ func newWire(near, far net.Addr) (*wireEnd, *wireEnd) {
 	return a, b
 }
 
-// tell wakes everybody who waits. w.mu is held.
-func (w *wire) tell() {
+// broadcast wakes all goroutines in await. w.mu must be held.
+func (w *wire) broadcast() {
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
 
-// await lets go of w.mu until something changes, or a deadline passes.
+// await releases w.mu until the next broadcast or the deadline. w.mu must be
+// held, and is held again afterwards.
 func (w *wire) await(deadline time.Time) {
 	changed := w.changed
 	w.mu.Unlock()
@@ -66,7 +67,8 @@ func (w *wire) await(deadline time.Time) {
 	}
 }
 
-func past(deadline time.Time) bool { return !deadline.IsZero() && !time.Now().Before(deadline) }
+// passed reports whether a deadline is set and has passed.
+func passed(deadline time.Time) bool { return !deadline.IsZero() && !time.Now().Before(deadline) }
 
 func (e *wireEnd) Read(p []byte) (int, error) {
 	e.mu.Lock()
@@ -74,15 +76,15 @@ func (e *wireEnd) Read(p []byte) (int, error) {
 	for {
 		switch {
 		case e.closed:
-			return 0, e.fail("read", net.ErrClosed)
-		case past(e.readUntil):
-			return 0, e.fail("read", os.ErrDeadlineExceeded)
+			return 0, e.opError("read", net.ErrClosed)
+		case passed(e.readUntil):
+			return 0, e.opError("read", os.ErrDeadlineExceeded)
 		case e.peer.reset:
-			return 0, e.fail("read", os.NewSyscallError("read", syscall.ECONNRESET))
+			return 0, e.opError("read", os.NewSyscallError("read", syscall.ECONNRESET))
 		case len(e.received) > 0 || len(p) == 0:
 			n := copy(p, e.received)
 			e.received = e.received[n:]
-			e.tell()
+			e.broadcast()
 			return n, nil
 		case e.peer.closed:
 			return 0, io.EOF
@@ -98,16 +100,16 @@ func (e *wireEnd) Write(p []byte) (int, error) {
 	for {
 		switch {
 		case e.closed:
-			return written, e.fail("write", net.ErrClosed)
-		case past(e.writeUntil):
-			return written, e.fail("write", os.ErrDeadlineExceeded)
+			return written, e.opError("write", net.ErrClosed)
+		case passed(e.writeUntil):
+			return written, e.opError("write", os.ErrDeadlineExceeded)
 		case e.peer.closed:
-			return written, e.fail("write", os.NewSyscallError("write", syscall.EPIPE))
+			return written, e.opError("write", os.NewSyscallError("write", syscall.EPIPE))
 		}
 		if room := min(wireBuffer-len(e.peer.received), len(p)-written); room > 0 {
 			e.peer.received = append(e.peer.received, p[written:written+room]...)
 			written += room
-			e.tell()
+			e.broadcast()
 		}
 		if written == len(p) {
 			return written, nil
@@ -116,7 +118,8 @@ func (e *wireEnd) Write(p []byte) (int, error) {
 	}
 }
 
-func (e *wireEnd) fail(op string, err error) error {
+// opError wraps err as the error of an operation on a TCP connection.
+func (e *wireEnd) opError(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: e.local, Addr: e.remote, Err: err}
 }
 
@@ -124,7 +127,7 @@ func (e *wireEnd) Close() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.closed = true
-	e.tell()
+	e.broadcast()
 	return nil
 }
 
@@ -143,7 +146,7 @@ func (e *wireEnd) SetDeadline(t time.Time) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.readUntil, e.writeUntil = t, t
-	e.tell()
+	e.broadcast()
 	return nil
 }
 
@@ -151,7 +154,7 @@ func (e *wireEnd) SetReadDeadline(t time.Time) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.readUntil = t
-	e.tell()
+	e.broadcast()
 	return nil
 }
 
@@ -159,6 +162,6 @@ func (e *wireEnd) SetWriteDeadline(t time.Time) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.writeUntil = t
-	e.tell()
+	e.broadcast()
 	return nil
 }

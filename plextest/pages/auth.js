@@ -1,5 +1,5 @@
-// The parameters stand in the fragment, which a server never sees. Apps spell
-// its beginning in several ways: #?, #!?.
+// The parameters are in the fragment, which browsers do not send to the server.
+// Apps begin it in different ways: #?, #!?.
 const params = new URLSearchParams(location.hash.replace(/^#!?\??/, ""));
 const form = document.forms[0];
 
@@ -10,5 +10,5 @@ for (const name of ["code", "clientID", "forwardUrl"]) {
 }
 const product = params.get("context[device][product]");
 if (product) {
-  document.getElementById("product").textContent = `${product} asks to sign you in.`;
+  document.getElementById("product").textContent = `${product} wants to sign you in.`;
 }

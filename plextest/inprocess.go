@@ -14,8 +14,7 @@ import (
 	"syscall"
 )
 
-// roundTripper is the way in without a socket: it answers in the goroutine
-// that calls it.
+// roundTripper answers requests in process, in the goroutine that calls it.
 type roundTripper struct{ s *Server }
 
 func (t roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -26,9 +25,11 @@ func (t roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
+// roundTrip answers r as plex.tv, or as the media server at its address. It
+// returns the errors that a real network would give.
 func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 	if r.URL == nil || r.URL.Host == "" {
-		return nil, errors.New("plextest: a request without a host")
+		return nil, errors.New("plextest: the request has no host")
 	}
 	if err := r.Context().Err(); err != nil {
 		return nil, err
@@ -47,26 +48,27 @@ func (s *Server) roundTrip(r *http.Request) (*http.Response, error) {
 		c.conn, c.media = conn, conn.server
 		err = s.connect(c.ctx, conn)
 		if err == nil {
-			err = s.secure(conn, r.URL)
+			err = s.handshake(conn, r.URL)
 		}
 	}
 	if err != nil {
 		s.refuse(c, err)
 		return nil, err
 	}
-	answer, f, err := s.exchange(c)
+	answer, f, err := s.handle(c)
 	if err != nil {
 		if errors.Is(err, errReset) {
-			err = brokenOff(r.URL)
+			err = connectionReset(r.URL)
 		} else if errors.Is(err, errClosed) {
-			err = refused(r.URL)
+			err = connectionRefused(r.URL)
 		}
 		return nil, err
 	}
 	return answer.response(s, r, f), nil
 }
 
-// locate finds what the fake plays at the place that a URL names.
+// locate returns the site that the fake plays at a URL, and the address of the
+// media server if it is one.
 func (s *Server) locate(u *url.URL) (site, *Connection, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -79,36 +81,37 @@ func (s *Server) locate(u *url.URL) (site, *Connection, error) {
 		return siteAll, nil, nil
 	}
 	port, _ := strconv.ParseUint(portOf(u), 10, 16)
-	conn, err := s.find(strings.ToLower(u.Hostname()), uint16(port))
+	conn, err := s.findHost(strings.ToLower(u.Hostname()), uint16(port))
 	return siteMedia, conn, err
 }
 
-// refuse notes a request that reached nobody.
+// refuse records a request that reached no host.
 func (s *Server) refuse(c *call, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.note(c).Broken = true
-	if errors.Is(err, errNotPlayed) && (c.token != "" || c.carriesSecret()) {
+	s.addEntry(c).Broken = true
+	if errors.Is(err, errUnknownHost) && (c.token != "" || c.carriesSecret()) {
 		s.violate(c, "a token is sent to a host that is not plex.tv's")
 	}
 }
 
-// carriesSecret reports whether a secret is anywhere in the request.
+// carriesSecret reports whether any part of the request contains a secret.
 func (c *call) carriesSecret() bool {
 	for _, values := range c.header {
-		if secret.MatchString(strings.Join(values, " ")) {
+		if secretPattern.MatchString(strings.Join(values, " ")) {
 			return true
 		}
 	}
 	for name, values := range c.query {
-		if secret.MatchString(name + " " + strings.Join(values, " ")) {
+		if secretPattern.MatchString(name + " " + strings.Join(values, " ")) {
 			return true
 		}
 	}
-	return secret.MatchString(c.path) || secret.Match(c.body)
+	return secretPattern.MatchString(c.path) || secretPattern.Match(c.body)
 }
 
-// response makes of an answer what net/http would have received.
+// response returns r as the response that net/http would have received, with the
+// faults of the body.
 func (r reply) response(s *Server, req *http.Request, f *Fault) *http.Response {
 	header := http.Header{}
 	for name, values := range r.header {
@@ -144,7 +147,7 @@ func (r reply) response(s *Server, req *http.Request, f *Fault) *http.Response {
 	return resp
 }
 
-// body is a response body that a fault interferes with.
+// body is a response body with a fault.
 type body struct {
 	s     *Server
 	ctx   context.Context
@@ -176,7 +179,7 @@ func (b *body) Read(p []byte) (int, error) {
 		case b.fault.Truncate:
 			return 0, io.ErrUnexpectedEOF
 		case b.fault.ResetBody:
-			return 0, brokenOff(b.url)
+			return 0, connectionReset(b.url)
 		}
 		return 0, io.EOF
 	}
@@ -187,16 +190,18 @@ func (b *body) Read(p []byte) (int, error) {
 
 func (b *body) Close() error { return nil }
 
-func brokenOff(u *url.URL) error {
+// connectionReset returns the error of a connection that broke during an answer.
+func connectionReset(u *url.URL) error {
 	return &net.OpError{Op: "read", Net: "tcp", Addr: tcpAddr(u), Err: os.NewSyscallError("read", syscall.ECONNRESET)}
 }
 
-func refused(u *url.URL) error {
+// connectionRefused returns the error of an address at which nothing listens.
+func connectionRefused(u *url.URL) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: tcpAddr(u), Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
 }
 
-// tcpAddr is the address of a URL as it would look in an error: names have a
-// documentation address.
+// tcpAddr returns the address of u for an error. If the host is a name, it is an
+// address reserved for documentation.
 func tcpAddr(u *url.URL) net.Addr {
 	ip := net.ParseIP(u.Hostname())
 	if ip == nil {
@@ -206,6 +211,7 @@ func tcpAddr(u *url.URL) net.Addr {
 	return &net.TCPAddr{IP: ip, Port: port}
 }
 
+// portOf returns the port of u, or the default port of its scheme.
 func portOf(u *url.URL) string {
 	if p := u.Port(); p != "" {
 		return p
@@ -216,7 +222,7 @@ func portOf(u *url.URL) string {
 	return "80"
 }
 
-// hostname is host without its port.
+// hostname returns host without its port.
 func hostname(host string) string {
 	if h, _, err := net.SplitHostPort(host); err == nil {
 		return h

@@ -13,7 +13,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// row is an element of a list, with what clients read of it.
+// row has the attributes that clients read from an element of a list.
 type row struct {
 	ID                int64  `xml:"id,attr"`
 	Title             string `xml:"title,attr"`
@@ -40,7 +40,7 @@ type rows struct {
 	Rows    []row `xml:",any"`
 }
 
-// list asks for a list as other clients do, and checks that its size is true.
+// list requests a list as other clients do, and checks its size attributes.
 func (a *api) list(t *testing.T, path string) []row {
 	t.Helper()
 	a.accept = "*/*"
@@ -62,8 +62,8 @@ func column[T any](rows []row, of func(row) T) (all []T) {
 	return all
 }
 
-// Friends are the members of the Home and those whom a server is shared with,
-// each with the servers that they may use.
+// TestFriends checks that the list has the members of the Plex Home and all users
+// with a share, each with the servers that they may use.
 func TestFriends(t *testing.T) {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -118,8 +118,8 @@ func TestFriends(t *testing.T) {
 	}
 }
 
-// Devices are one's servers and players, and the clients that hold a token. One
-// that is removed has none any more.
+// TestDevices checks that the list has the user's servers, players and clients. A
+// client that is removed loses its token.
 func TestDevices(t *testing.T) {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -134,7 +134,7 @@ func TestDevices(t *testing.T) {
 	devices := client.list(t, "/devices.xml")
 	assert.Equal(t, []string{box.MachineID, "test-client-0001", "test-client-0002"}, column(devices, func(r row) string { return r.ClientIdentifier }))
 	assert.Equal(t, []string{"Box", "test-client-0001", "Test App"}, column(devices, func(r row) string { return r.Name }))
-	assert.Equal(t, []string{"", client.token, ""}, column(devices, func(r row) string { return r.Token }), "nobody sees the tokens of others")
+	assert.Equal(t, []string{"", client.token, ""}, column(devices, func(r row) string { return r.Token }), "the list does not show the tokens of other clients")
 	assert.Len(t, devices[0].Rows, 1)
 	assert.Contains(t, devices[0].Rows[0].URI, "192-168-1-5")
 	for _, d := range devices {
@@ -153,7 +153,7 @@ func TestDevices(t *testing.T) {
 	assert.NotEmpty(t, plex.Token(bob, "test-client-0003"))
 }
 
-// plex.tv's XML has three forms of dates, each of which its clients parse.
+// plex.tv's XML has three forms of dates, and clients parse all of them.
 func TestDatesInXML(t *testing.T) {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -177,8 +177,8 @@ func TestDatesInXML(t *testing.T) {
 	}
 }
 
-// A media server keeps its accounts from those who do not own it, in the ways
-// that were seen.
+// A media server refuses its list of accounts to users who do not own it, in all
+// ways that real servers were seen to use.
 func TestAccountsRefusal(t *testing.T) {
 	plex := plextest.NewServer()
 	defer plex.Close()

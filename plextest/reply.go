@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// A reply is what the fake says to one request, before faults.
+// A reply is the fake's answer to one request, before faults.
 type reply struct {
 	status int
 	header http.Header // never nil
@@ -25,39 +25,43 @@ func newReply(status int, contentType string, body []byte) reply {
 	return reply{status: status, header: h, body: body}
 }
 
-// An object is one thing on plex.tv's wire. plex.tv speaks JSON and XML of
-// the same content, so the fake writes both from one description: in XML the
-// scalars are attributes, and null is "", true is "1".
+// An object is a JSON object or an XML element. plex.tv sends the same content in
+// both formats, so the fake writes both from one description. In XML, scalars are
+// attributes, null is "" and true is "1".
 type object struct {
 	tag    string // the XML element
 	fields []field
 }
 
-// A field is one member of an object. Values: nil, string, bool, int, int64,
-// time.Time, []string, object, list.
+// A field is one member of an object. The value is nil, a string, bool, int,
+// int64, time.Time, []string, object or list.
 type field struct {
 	name     string
 	value    any
-	optional bool // null or absent in the wild
+	optional bool // real answers may have null, or omit it
 }
 
-// A list is an array of objects: in XML, elements inside one named wrapper.
+// A list is a JSON array of objects. In XML it is one element named tag, with the
+// objects inside.
 type list struct {
 	tag   string
 	items []object
 }
 
-func is(name string, value any) field    { return field{name: name, value: value} }
-func maybe(name string, value any) field { return field{name: name, value: value, optional: true} }
+// required returns a field that every real answer has.
+func required(name string, value any) field { return field{name: name, value: value} }
 
-// without returns o without the fields of these names.
+// optional returns a field that real answers may omit or set to null.
+func optional(name string, value any) field { return field{name: name, value: value, optional: true} }
+
+// without returns a copy of o without the named fields.
 func (o object) without(names ...string) object {
 	o.fields = slices.DeleteFunc(slices.Clone(o.fields), func(f field) bool { return slices.Contains(names, f.name) })
 	return o
 }
 
-// writeDates replaces the dates of o's own fields by what text makes of them.
-// plex.tv's XML has several forms of dates.
+// writeDates replaces the dates in o's own fields by the results of text. plex.tv
+// writes dates in several forms.
 func (o object) writeDates(text func(time.Time) any) {
 	for i, f := range o.fields {
 		if at, ok := f.value.(time.Time); ok {
@@ -66,7 +70,7 @@ func (o object) writeDates(text func(time.Time) any) {
 	}
 }
 
-// A document is an object or a list at the top of an answer.
+// A document is an object or a list.
 type document interface {
 	appendJSON(b []byte, q Quirks) []byte
 	appendXML(b *bytes.Buffer)
@@ -106,6 +110,8 @@ func (l list) appendJSON(b []byte, q Quirks) []byte {
 	return append(b, ']')
 }
 
+// appendJSONValue appends the value of the field name. The name matters for the
+// quirk StringIDs.
 func appendJSONValue(b []byte, name string, value any, q Quirks) []byte {
 	quoted := q.StringIDs && (name == "id" || name == "ownerId" || name == "guestUserID")
 	switch v := value.(type) {
@@ -150,7 +156,7 @@ func appendJSONString(b []byte, s string) []byte {
 	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
 }
 
-// plain reports whether s needs no escaping in JSON.
+// plain reports whether s needs no escaping in JSON and has only ASCII characters.
 func plain(s string) bool {
 	for _, c := range []byte(s) {
 		if c < ' ' || c > '~' || c == '"' || c == '\\' {
@@ -198,7 +204,7 @@ func (o object) appendXML(b *bytes.Buffer) {
 		case []string: // <features><feature id="x"/></features>
 			words := list{tag: f.name}
 			for _, s := range v {
-				words.items = append(words.items, object{f.name[:len(f.name)-1], []field{is("id", s)}})
+				words.items = append(words.items, object{f.name[:len(f.name)-1], []field{required("id", s)}})
 			}
 			words.appendXML(b)
 		case document:
@@ -216,7 +222,7 @@ func (l list) appendXML(b *bytes.Buffer) {
 	b.WriteString("</" + l.tag + ">")
 }
 
-// write answers in the format that the request selects.
+// write returns a reply with d in the format that the request selects.
 func (c *call) write(status int, d document) reply {
 	if c.wantsJSON {
 		return newReply(status, "application/json; charset=utf-8", d.appendJSON(make([]byte, 0, 1024), c.quirks))
@@ -232,8 +238,8 @@ func newXML(status int, d document) reply {
 	return newReply(status, "application/xml; charset=utf-8", b.Bytes())
 }
 
-// Codes of plex.tv's error envelope, with the status and the message that
-// come with them. Where a public client shows no text, it is our own.
+// codes maps the codes of plex.tv's error envelope to their status and message.
+// Messages that no public client shows are invented.
 var codes = map[int]struct {
 	status  int
 	message string
@@ -262,23 +268,24 @@ var codes = map[int]struct {
 	1097: {422, "The issuer is not the device"},
 }
 
-// fail answers with one of the known codes.
+// fail returns the error envelope with one of the known codes.
 func (c *call) fail(code int) reply {
 	known := codes[code]
 	return c.failWith(known.status, code, known.message)
 }
 
+// failWith returns an error envelope, and remembers its code for the journal.
 func (c *call) failWith(status, code int, message string) reply {
-	e := object{"error", []field{is("code", code), is("message", message)}}
+	e := object{"error", []field{required("code", code), required("message", message)}}
 	if !c.quirks.OmitErrorStatus {
-		e.fields = append(e.fields, is("status", status))
+		e.fields = append(e.fields, required("status", status))
 	}
 	errs := list{tag: "errors", items: []object{e}}
 	c.code = code
 	if c.wantsJSON {
 		q := c.quirks
 		q.NullOptionals = false
-		return newReply(status, "application/json; charset=utf-8", object{fields: []field{is("errors", errs)}}.appendJSON(nil, q))
+		return newReply(status, "application/json; charset=utf-8", object{fields: []field{required("errors", errs)}}.appendJSON(nil, q))
 	}
 	return newXML(status, errs)
 }

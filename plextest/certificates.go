@@ -17,19 +17,19 @@ import (
 	"time"
 )
 
-// An authority signs the certificates of everything that the fake plays. It
-// lives in memory and nobody else trusts it.
+// An authority is the CA that signs the certificates of all hosts of the fake. It
+// exists only in memory.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
 	err  error
 
-	mu     sync.Mutex // guards below
+	mu     sync.Mutex // guards the fields below
 	leaves map[string]*tls.Certificate
 	serial int64
 }
 
-// A synctest bubble begins in the year 2000.
+// The validity includes the year 2000, in which a synctest bubble begins.
 var (
 	validFrom = time.Date(1990, 1, 1, 0, 0, 0, 0, time.UTC)
 	validTo   = time.Date(2089, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -54,8 +54,8 @@ func newAuthority() *authority {
 	return a
 }
 
-// certify returns the server's authority, made at first use.
-func (s *Server) certify() *authority {
+// ca returns the server's authority. The first call makes it.
+func (s *Server) ca() *authority {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.authority == nil {
@@ -64,21 +64,22 @@ func (s *Server) certify() *authority {
 	return s.authority
 }
 
-// CACertificate returns the certificate, in PEM, of the authority behind
-// [Server.Transport] and [Server.TLSConfig]. It is made anew for each Server.
+// CACertificate returns the PEM certificate of the authority that signs for
+// [Server.Transport] and [Server.TLSConfig]. Each Server has its own.
 func (s *Server) CACertificate() []byte {
-	a := s.certify()
+	a := s.ca()
 	if a.err != nil {
 		return nil
 	}
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.cert.Raw})
 }
 
-// TLSConfig returns a configuration for a TLS listener of one's own in front
-// of [Server.Handler] or [MediaServer.Handler]. It has a certificate for
-// every name that a client asks for, and for the address that it dialled.
+// TLSConfig returns a configuration for your own TLS listener in front of
+// [Server.Handler] or [MediaServer.Handler]. It has a certificate for every name
+// that a client asks for. For a client that asks for no name, it has one for the
+// address that the client dialled.
 func (s *Server) TLSConfig() *tls.Config {
-	a := s.certify()
+	a := s.ca()
 	return &tls.Config{
 		MinVersion: tls.VersionTLS12,
 		NextProtos: []string{"http/1.1"},
@@ -89,13 +90,13 @@ func (s *Server) TLSConfig() *tls.Config {
 					name = host
 				}
 			}
-			return a.leaf(name)
+			return a.certificate(name)
 		},
 	}
 }
 
-// leaf makes a certificate for a name or an address.
-func (a *authority) leaf(name string) (*tls.Certificate, error) {
+// certificate returns the certificate for a name or an address.
+func (a *authority) certificate(name string) (*tls.Certificate, error) {
 	if a.err != nil {
 		return nil, a.err
 	}
@@ -128,10 +129,10 @@ func (a *authority) leaf(name string) (*tls.Certificate, error) {
 	return c, nil
 }
 
-// forConnection is the certificate that a media server shows to a client that
-// asks for a name: the one of its plex.direct names, or the one of a name of
-// its own.
-func (a *authority) forConnection(conn *Connection, name string) (*tls.Certificate, error) {
+// serverCertificate returns the certificate that the media server at conn shows
+// to a client that asks for name. It is for the server's own name if the client
+// asks for that, and for its plex.direct names otherwise.
+func (a *authority) serverCertificate(conn *Connection, name string) (*tls.Certificate, error) {
 	if conn.BadCert {
 		a = newAuthority()
 	}
@@ -141,7 +142,7 @@ func (a *authority) forConnection(conn *Connection, name string) (*tls.Certifica
 		hash = hex.EncodeToString(sum[:16])
 	}
 	if name == conn.host && !strings.HasSuffix(name, ".plex.direct") && net.ParseIP(name) == nil {
-		return a.leaf(name)
+		return a.certificate(name)
 	}
-	return a.leaf("*." + hash + ".plex.direct")
+	return a.certificate("*." + hash + ".plex.direct")
 }
