@@ -60,14 +60,6 @@ func (c *call) keyTaken() reply {
 	return c.failWith(http.StatusUnprocessableEntity, 1014, "Thumbprint has already been taken")
 }
 
-// checkPrivateKey records a violation if a client sends a private key. s.mu must
-// be held.
-func (s *Server) checkPrivateKey(c *call, j *jwk) {
-	if j.D != "" {
-		s.violate(c, "a private key is sent")
-	}
-}
-
 // registerKey answers POST auth/jwk.
 func (s *Server) registerKey(c *call) reply {
 	var body struct {

@@ -95,21 +95,6 @@ func (s *Server) refuse(c *call, err error) {
 	}
 }
 
-// carriesSecret reports whether any part of the request contains a secret.
-func (c *call) carriesSecret() bool {
-	for _, values := range c.header {
-		if secretPattern.MatchString(strings.Join(values, " ")) {
-			return true
-		}
-	}
-	for name, values := range c.query {
-		if secretPattern.MatchString(name + " " + strings.Join(values, " ")) {
-			return true
-		}
-	}
-	return secretPattern.MatchString(c.path) || secretPattern.Match(c.body)
-}
-
 // response returns r as the response that net/http would have received, with the
 // faults of the body.
 func (r reply) response(s *Server, req *http.Request, f *Fault) *http.Response {

@@ -179,8 +179,3 @@ func (s *Server) issueJWT(d *device, claims *deviceClaims) *token {
 	s.tokens[value] = t
 	return t
 }
-
-// expired reports whether t is an expired JWT. s.mu must be held.
-func (s *Server) expired(t *token) bool {
-	return !t.expires.IsZero() && !time.Now().Add(s.offset).Before(t.expires)
-}

@@ -37,6 +37,20 @@ func (c *call) isLegacy() bool {
 	return strings.HasPrefix(c.route, "/devices/") || strings.HasPrefix(c.route, "/api/") && !strings.HasPrefix(c.route, "/api/v2/")
 }
 
+// legacyContainer returns the beginning of a list of the first API.
+func legacyContainer(size int) object {
+	return object{"MediaContainer", []field{
+		required("friendlyName", "myPlex"),
+		required("identifier", "com.plexapp.plugins.myplex"),
+		required("machineIdentifier", machineID("myplex")),
+		required("totalSize", size),
+		required("size", size),
+	}}
+}
+
+// add appends a child element to o, which is only written in XML.
+func (o *object) add(child object) { o.fields = append(o.fields, required("", child)) }
+
 // legacyAccount answers GET /users/account and /users/account.json.
 func (s *Server) legacyAccount(c *call) reply {
 	s.mu.Lock()
@@ -111,6 +125,11 @@ func (s *Server) legacySwitch(c *call, id string) reply {
 func legacyUnauthorized() reply {
 	return newReply(http.StatusUnauthorized, "application/xml; charset=utf-8",
 		[]byte(`<?xml version="1.0" encoding="UTF-8"?>`+"\n<errors><error>Invalid authentication token.</error></errors>\n"))
+}
+
+// notFound returns the first API's answer for a missing resource.
+func notFound() reply {
+	return newXML(http.StatusNotFound, object{"Response", []field{required("code", 404), required("status", "Not Found")}})
 }
 
 // legacyResources answers GET /api/resources and /pms/resources.

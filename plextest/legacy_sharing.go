@@ -21,20 +21,6 @@ func rowID(of ...string) int64 {
 	return int64(binary.BigEndian.Uint32(sum[:4])>>1) + 1
 }
 
-// legacyContainer returns the beginning of a list of the first API.
-func legacyContainer(size int) object {
-	return object{"MediaContainer", []field{
-		required("friendlyName", "myPlex"),
-		required("identifier", "com.plexapp.plugins.myplex"),
-		required("machineIdentifier", machineID("myplex")),
-		required("totalSize", size),
-		required("size", size),
-	}}
-}
-
-// add appends a child element to o, which is only written in XML.
-func (o *object) add(child object) { o.fields = append(o.fields, required("", child)) }
-
 // answerSharing routes the calls of this file. It returns false for other calls.
 func (s *Server) answerSharing(c *call) (reply, bool) {
 	var list func(*token) reply
@@ -65,11 +51,6 @@ func (s *Server) answerSharing(c *call) (reply, bool) {
 		return legacyUnauthorized(), true
 	}
 	return list(t), true
-}
-
-// notFound returns the first API's answer for a missing resource.
-func notFound() reply {
-	return newXML(http.StatusNotFound, object{"Response", []field{required("code", 404), required("status", "Not Found")}})
 }
 
 // shareDocument describes the share of m with u to the owner of m. s.mu must be
@@ -305,19 +286,4 @@ func (l section) document(m *MediaServer, more ...field) object {
 	return object{"Section", append([]field{
 		required("id", rowID("section", m.MachineID, l.key)), required("key", l.key), required("type", l.kind), required("title", l.title),
 	}, more...)}
-}
-
-// readWebhooks answers GET user/webhooks with an empty list. Webhooks need a Plex
-// Pass.
-func (s *Server) readWebhooks(c *call) reply {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t, refusal := s.authenticate(c)
-	switch {
-	case refusal != nil:
-		return *refusal
-	case !t.user.PlexPass:
-		return c.fail(1012)
-	}
-	return c.write(http.StatusOK, list{tag: "webhooks"})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -131,13 +132,6 @@ func (s *Server) MoveServer(m *MediaServer, to ...Connection) {
 	s.indexHosts()
 }
 
-// ServerToken returns the token that plex.tv gives u for m.
-func (s *Server) ServerToken(u *User, m *MediaServer) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.serverToken(u, m).value
-}
-
 // Handler returns m as an http.Handler, for your own listener. It treats requests
 // as sent to the first connection of m.
 func (m *MediaServer) Handler() http.Handler {
@@ -172,23 +166,41 @@ func (m *MediaServer) setConnections(connections []Connection) {
 	}
 }
 
+// complete fills in the zero fields of conn. The hash is the server's part of
+// plex.direct names, and n varies the addresses that it makes up for names.
+func (conn *Connection) complete(hash string, n int) {
+	if conn.Port == 0 {
+		conn.Port = 32400
+	}
+	ip, err := netip.ParseAddr(conn.Address)
+	if err != nil {
+		ip, err = netip.ParseAddr(conn.IP)
+		if err != nil {
+			ip = netip.AddrFrom4([4]byte{203, 0, 113, byte(10 + n%240)})
+		}
+	}
+	conn.at = netip.AddrPortFrom(ip, uint16(conn.Port))
+	conn.hash = hash
+	if conn.URI == "" {
+		host := conn.Address
+		if host == "" {
+			host = ip.String()
+			conn.Address = host
+		}
+		if _, err := netip.ParseAddr(host); err == nil {
+			host = strings.NewReplacer(".", "-", ":", "-").Replace(ip.String()) + "." + hash + ".plex.direct"
+		}
+		conn.URI = fmt.Sprintf("https://%s:%d", host, conn.Port)
+	}
+	if u, err := url.Parse(conn.URI); err == nil {
+		conn.host = strings.ToLower(u.Hostname())
+	}
+}
+
 // machineID returns an invented machine identifier that depends only on of.
 func machineID(of string) string {
 	sum := sha256.Sum256([]byte("plextest " + of))
 	return hex.EncodeToString(sum[:20])
-}
-
-// serverToken returns the token of u for m, and makes one if there is none. s.mu
-// must be held.
-func (s *Server) serverToken(u *User, m *MediaServer) *token {
-	key := accessKey{u, m.MachineID}
-	if t := s.serverTokens[key]; t != nil && !t.ended {
-		return t
-	}
-	t := &token{value: s.newSecret("srv"), kind: serverToken, user: u, machine: m.MachineID}
-	s.tokens[t.value] = t
-	s.serverTokens[key] = t
-	return t
 }
 
 // mayUse reports whether u owns m, is in the owner's Plex Home, or has m shared
@@ -199,40 +211,6 @@ func (m *MediaServer) mayUse(u *User) bool {
 
 // inHome reports whether the admin of u's Plex Home owns m.
 func (m *MediaServer) inHome(u *User) bool { return m.owner != nil && u.HomeAdmin == m.owner }
-
-// checkMedia records a token that the client must not send to this media server.
-// s.mu must be held.
-func (s *Server) checkMedia(c *call) {
-	if c.token == "" && !c.carriesSecret() {
-		return
-	}
-	t, m := s.tokens[c.token], c.media
-	if c.conn.Impostor {
-		s.violate(c, "a token is sent to an impostor")
-		return
-	}
-	if strings.HasPrefix(c.origin, "http:") && isPublic(c.conn.at.Addr()) {
-		s.violate(c, "a token is sent over plain http to a public address")
-	}
-	if t == nil {
-		return
-	}
-	switch t.kind {
-	case serverToken:
-		if t.machine != m.MachineID {
-			s.violate(c, "the token of another media server is sent to this one")
-		}
-	case jwtToken:
-		if !m.AcceptsJWT && m.refusedJWT { // a client cannot know before the first refusal
-			s.violate(c, "a JWT is sent to a media server that has refused one")
-		}
-		m.refusedJWT = !m.AcceptsJWT
-	case accountToken:
-		if t.user != m.owner {
-			s.violate(c, "an account token is sent to another user's media server")
-		}
-	}
-}
 
 // authorizedUser returns the user whose token a request to a media server
 // carries, or nil if the token is not valid there. s.mu must be held.

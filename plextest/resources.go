@@ -1,11 +1,8 @@
 package plextest
 
 import (
-	"fmt"
 	"net"
 	"net/http"
-	"net/netip"
-	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -107,35 +104,4 @@ func (conn *Connection) document(c *call) (object, bool) {
 		required("relay", conn.Relay),
 		required("IPv6", ipv6),
 	}}, true
-}
-
-// complete fills in the zero fields of conn. The hash is the server's part of
-// plex.direct names, and n varies the addresses that it makes up for names.
-func (conn *Connection) complete(hash string, n int) {
-	if conn.Port == 0 {
-		conn.Port = 32400
-	}
-	ip, err := netip.ParseAddr(conn.Address)
-	if err != nil {
-		ip, err = netip.ParseAddr(conn.IP)
-		if err != nil {
-			ip = netip.AddrFrom4([4]byte{203, 0, 113, byte(10 + n%240)})
-		}
-	}
-	conn.at = netip.AddrPortFrom(ip, uint16(conn.Port))
-	conn.hash = hash
-	if conn.URI == "" {
-		host := conn.Address
-		if host == "" {
-			host = ip.String()
-			conn.Address = host
-		}
-		if _, err := netip.ParseAddr(host); err == nil {
-			host = strings.NewReplacer(".", "-", ":", "-").Replace(ip.String()) + "." + hash + ".plex.direct"
-		}
-		conn.URI = fmt.Sprintf("https://%s:%d", host, conn.Port)
-	}
-	if u, err := url.Parse(conn.URI); err == nil {
-		conn.host = strings.ToLower(u.Hostname())
-	}
 }

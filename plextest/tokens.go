@@ -56,6 +56,13 @@ func (s *Server) IssueToken(u *User, clientID string) string {
 	return s.issue(u, clientID).value
 }
 
+// ServerToken returns the token that plex.tv gives u for m.
+func (s *Server) ServerToken(u *User, m *MediaServer) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serverToken(u, m).value
+}
+
 // issue makes a new account token of u for a client identifier and ends the
 // earlier one. s.mu must be held.
 func (s *Server) issue(u *User, clientID string) *token {
@@ -69,6 +76,19 @@ func (s *Server) issue(u *User, clientID string) *token {
 	}
 	s.tokens[t.value] = t
 	s.accountTokens[key] = t
+	return t
+}
+
+// serverToken returns the token of u for m, and makes one if there is none. s.mu
+// must be held.
+func (s *Server) serverToken(u *User, m *MediaServer) *token {
+	key := accessKey{u, m.MachineID}
+	if t := s.serverTokens[key]; t != nil && !t.ended {
+		return t
+	}
+	t := &token{value: s.newSecret("srv"), kind: serverToken, user: u, machine: m.MachineID}
+	s.tokens[t.value] = t
+	s.serverTokens[key] = t
 	return t
 }
 
@@ -117,4 +137,9 @@ func (s *Server) authenticate(c *call) (*token, *reply) {
 		return nil, &refusal
 	}
 	return t, nil
+}
+
+// expired reports whether t is an expired JWT. s.mu must be held.
+func (s *Server) expired(t *token) bool {
+	return !t.expires.IsZero() && !time.Now().Add(s.offset).Before(t.expires)
 }

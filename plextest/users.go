@@ -228,3 +228,18 @@ func (s *Server) signOut(c *call) reply {
 	}
 	return newReply(http.StatusNoContent, "", nil)
 }
+
+// readWebhooks answers GET user/webhooks with an empty list. Webhooks need a Plex
+// Pass.
+func (s *Server) readWebhooks(c *call) reply {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t, refusal := s.authenticate(c)
+	switch {
+	case refusal != nil:
+		return *refusal
+	case !t.user.PlexPass:
+		return c.fail(1012)
+	}
+	return c.write(http.StatusOK, list{tag: "webhooks"})
+}
