@@ -47,17 +47,17 @@ const litterAge = 10 * time.Minute
 // removeLitter removes what processes killed in an Update of path have left.
 // The lock must be held, so that none of it is in use.
 func removeLitter(dir *os.File, path string) {
-	age := time.Duration(0)
-	if mayBeShared(path) {
-		age = litterAge
-	}
 	names, _ := dir.Readdirnames(-1) // a directory that cannot be listed keeps its litter
 	for _, name := range names {
 		if !confdir.IsTemp(path, name) {
 			continue
 		}
 		full := filepath.Join(filepath.Dir(path), name)
-		if info, err := os.Lstat(full); err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) >= age {
+		info, err := os.Lstat(full)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if time.Since(info.ModTime()) >= litterAge || !mayBeShared(path) {
 			os.Remove(full)
 		}
 	}
