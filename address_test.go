@@ -93,7 +93,7 @@ func TestReservedAddresses(t *testing.T) {
 			assert.Empty(t, urls(), address)
 		}
 	}
-	for _, host := range []string{"127.0.0.1", "10.0.0.1", "192.168.1.5", "[::1]", "[fd00::5]", "100.64.0.1", "100.101.102.103", "203.0.113.7", "1.2.3", "plex", "10.0.0.1.example", "[2001:db8::1]", "[64:ff9b::cb00:7107]"} {
+	for _, host := range []string{"127.0.0.1", "10.0.0.1", "192.168.1.5", "[::1]", "[fd00::5]", "100.64.0.1", "100.101.102.103", "203.0.113.7", "1.2.3", "plex", "10.0.0.1.example", "[2001:db8::1]", "[64:ff9b::cb00:7107]", "169.254.1.2"} {
 		p, urls := asked(t, "[]")
 		_, _ = p.Probe(t.Context(), "https://"+host)
 		assert.NotEmpty(t, urls(), host)

@@ -32,9 +32,13 @@ var reservedRanges = []netip.Prefix{
 // where it cannot be seen which address is dialled.
 var reservedNames = []string{"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"}
 
+// podmanHost is where a container of Podman finds its host, which may well be a
+// media server (host.containers.internal). It is the one link-local address asked.
+var podmanHost = netip.MustParseAddr("169.254.1.2")
+
 // reserved reports whether an address is never asked for anything.
 func reserved(ip netip.Addr) bool {
-	for ip = ip.WithZone("").Unmap(); ip.IsValid(); ip = embeddedIPv4(ip) {
+	for ip = ip.WithZone("").Unmap(); ip.IsValid() && ip != podmanHost; ip = embeddedIPv4(ip) {
 		if ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() ||
 			slices.ContainsFunc(reservedRanges, func(p netip.Prefix) bool { return p.Contains(ip) }) {
 			return true
