@@ -60,10 +60,10 @@ function isOurs(response, answer, path) {
 }
 
 // foreign returns the Failure for a response that is not the program's, or for none.
-function foreign(path, response, redirected) {
+function foreign(path, response) {
   const status = response?.status ?? 0;
   const detail = status ? `HTTP status ${status}` : "";
-  if (redirected || response && (response.ok || status === 401 || status === 403 || status === 511)) {
+  if (response && (response.type === "opaqueredirect" || response.ok || [401, 403, 511].includes(status))) {
     return new Failure({ error: "sign_in", message: "Your sign-in to {product} has ended, so this page gets no answers. Reload the page and sign in.", detail });
   }
   if (!response || status >= 500 || status === 408 || status === 429) {
@@ -79,23 +79,17 @@ function foreign(path, response, redirected) {
 // be lost without a sign. controller can end the request earlier.
 async function ask(path, { post, limit = requestLimit, controller = new AbortController() } = {}) {
   let late = false;
-  let redirected = false;
   let response;
   let answer;
   const timer = setTimeout(() => { late = true; controller.abort(); }, limit);
-  const send = (redirect) => fetch(new URL(path, base), {
-    cache: "no-store", redirect, signal: controller.signal, headers: { Accept: "application/json" },
-    ...(post && { method: "POST", headers: { Accept: "application/json", "Content-Type": "application/json" }, body: JSON.stringify(post) }),
-  });
   try {
-    // The program redirects nothing. A login in front of it does, to another origin,
-    // which a script may not follow; or it renews itself on the way and comes back.
-    response = await send("manual");
-    redirected = response.type === "opaqueredirect";
-    if (redirected && !post) {
-      response = await send("follow");
-    }
-    answer = await response.json();
+    // The program redirects nothing. A login in front of it does, usually to another
+    // origin, where no script may follow.
+    response = await fetch(new URL(path, base), {
+      cache: "no-store", redirect: "manual", signal: controller.signal, headers: { Accept: "application/json" },
+      ...(post && { method: "POST", headers: { Accept: "application/json", "Content-Type": "application/json" }, body: JSON.stringify(post) }),
+    });
+    answer = response.type === "opaqueredirect" ? null : await response.json();
   } catch (error) {
     if (controller.signal.aborted && !late) {
       throw error;
@@ -107,7 +101,7 @@ async function ask(path, { post, limit = requestLimit, controller = new AbortCon
     clearTimeout(timer);
   }
   if (!response || !isOurs(response, answer, path)) {
-    throw foreign(path, response, redirected);
+    throw foreign(path, response);
   }
   if (!response.ok) {
     throw new Failure(answer);

@@ -499,7 +499,6 @@ func TestWebStoreTrouble(t *testing.T) {
 // and answers in the panel's place: that is said, and asked again at a slow pace
 // until the panel answers.
 func TestWebLoginInFrontRunsOut(t *testing.T) {
-	b := newBrowser(t)
 	elsewhere := loginPage(t)
 	for name, gate := range map[string]struct {
 		status int
@@ -537,8 +536,7 @@ func TestWebLoginInFrontRunsOut(t *testing.T) {
 				w.WriteHeader(gate.status)
 				_, _ = io.WriteString(w, gate.body)
 			}))
-			p := b.open(at + "/plex/")
-			p.t = t
+			p := newBrowser(t).open(at + "/plex/")
 			p.state("connected")
 			out.Store(true)
 			_, err := s.auth.Disconnect(t.Context()) // ends the long poll
@@ -565,7 +563,6 @@ func TestWebLoginInFrontRunsOut(t *testing.T) {
 			p.click("#btn-connect-plex")
 			p.state("pending")
 			p.calm()
-			p.close()
 		})
 	}
 }
