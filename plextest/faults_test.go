@@ -49,7 +49,7 @@ func TestFaultAnswers(t *testing.T) {
 				assert.Equal(t, test.fault.Redirect, resp.Header.Get("Location"))
 				assert.Empty(t, srv.PendingCodes(), "the request has no effect")
 				status, _ := a.do(t, "POST", "/api/v2/pins", "")
-				assert.Equal(t, http.StatusCreated, status, "once only")
+				assert.Equal(t, http.StatusCreated, status, "the fault applies once")
 				for _, code := range srv.PendingCodes() {
 					require.NoError(t, srv.Expire(code))
 				}
@@ -104,7 +104,7 @@ func TestFaultHeaders(t *testing.T) {
 		a := newAPI(srv)
 		a.base = base
 		resp, _ := a.send(t, a.new(t, "POST", "/api/v2/pins", ""))
-		assert.Equal(t, http.StatusCreated, resp.StatusCode, "headers alone leave the answer true")
+		assert.Equal(t, http.StatusCreated, resp.StatusCode, "a fault with headers only does not replace the answer")
 		assert.Equal(t, "7", resp.Header.Get("Retry-After"))
 		assert.Equal(t, "Mon, 01 Jan 2001 00:00:00 GMT", resp.Header.Get("Date"))
 		assert.Empty(t, resp.Header.Values("Content-Type"))
@@ -125,10 +125,10 @@ func TestBrokenConnections(t *testing.T) {
 			a.client = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 		}
 		for _, test := range []struct {
-			fault   plextest.Fault
-			effect  bool
-			in      error // in process
-			through error // over a socket
+			fault     plextest.Fault
+			effect    bool
+			inProcess error
+			socket    error
 		}{
 			{plextest.Fault{Reset: true}, false, syscall.ECONNRESET, syscall.ECONNRESET},
 			{plextest.Fault{ResetAfter: true}, true, syscall.ECONNRESET, syscall.ECONNRESET},
@@ -142,9 +142,9 @@ func TestBrokenConnections(t *testing.T) {
 				_, err = io.ReadAll(resp.Body)
 				resp.Body.Close()
 			}
-			want := test.in
+			want := test.inProcess
 			if base == srv.URL() {
-				want = test.through
+				want = test.socket
 			}
 			require.ErrorIs(t, err, want, "%+v", test.fault)
 			codes := srv.PendingCodes()

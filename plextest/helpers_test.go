@@ -18,7 +18,7 @@ type api struct {
 	base     string // "" is https://plex.tv
 	clientID string
 	token    string
-	accept   string // "" is application/json, "-" none
+	accept   string // "" means application/json; "-" sends no such header
 }
 
 func newAPI(srv *plextest.Server) *api {

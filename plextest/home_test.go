@@ -91,7 +91,7 @@ func TestSwitchHomeUser(t *testing.T) {
 	assert.Equal(t, h.kid.ID, got.ID)
 	assert.Equal(t, h.srv.Token(h.kid, h.a.clientID), got.AuthToken)
 	assert.Equal(t, http.StatusOK, first(h.a.as(got.AuthToken).do(t, "GET", "/api/v2/user", "")))
-	assert.Equal(t, http.StatusOK, first(h.a.do(t, "GET", "/api/v2/user", "")), "alice's own token stays")
+	assert.Equal(t, http.StatusOK, first(h.a.do(t, "GET", "/api/v2/user", "")), "alice's own token remains valid")
 
 	for _, query := range []string{"", "?pin=", "?pin=0000"} {
 		status, body = to(h.carol.UUID, query)

@@ -56,8 +56,8 @@ func (r Request) String() string {
 	return text
 }
 
-// keepRequests limits the number of entries in the journal.
-const keepRequests = 100000
+// maxEntries limits the number of entries in the journal.
+const maxEntries = 100000
 
 // A journal is what the Server records about its clients.
 type journal struct {
@@ -79,8 +79,8 @@ func (s *Server) addEntry(c *call) *Request {
 		Query: redactQuery(c.query), Header: redactHeader(c.header), Credential: s.credential(c.token),
 	}
 	j := &s.journal
-	if len(j.entries) >= keepRequests {
-		j.entries = append(j.entries[:0], j.entries[keepRequests/10:]...)
+	if len(j.entries) >= maxEntries {
+		j.entries = append(j.entries[:0], j.entries[maxEntries/10:]...)
 	}
 	j.entries = append(j.entries, entry)
 	return entry

@@ -138,7 +138,7 @@ func TestPinWithAKey(t *testing.T) {
 		other := d.srv.IssueToken(d.alice, "device-2")
 		_, body := d.a.do(t, "POST", "/api/v2/pins", `{"jwk":`+d.k.jwk()+`}`)
 		p := decode[pin](t, body)
-		assert.Len(t, p.Code, 4, "without strong, a code to type")
+		assert.Len(t, p.Code, 4, "a PIN without strong has a short code")
 		path := fmt.Sprintf("/api/v2/pins/%d", p.ID)
 		look := func(query string) (int, *string) {
 			time.Sleep(time.Second)
@@ -153,12 +153,12 @@ func TestPinWithAKey(t *testing.T) {
 		assert.Nil(t, token)
 		require.NoError(t, d.srv.Approve(p.Code, d.alice))
 		status, _ = look("?deviceJWT=" + newDeviceKey("device-1", 2).sign("", nil))
-		assert.Equal(t, http.StatusUnprocessableEntity, status, "another key")
+		assert.Equal(t, http.StatusUnprocessableEntity, status, "a JWT of another key")
 		status, token = look("")
 		assert.Equal(t, http.StatusOK, status)
-		assert.Nil(t, token, "not without a device JWT")
+		assert.Nil(t, token, "no token without a device JWT")
 		status, _ = d.a.as(legacy).do(t, "GET", "/api/v2/user", "")
-		assert.Equal(t, http.StatusOK, status, "no JWT yet")
+		assert.Equal(t, http.StatusOK, status, "the long-lived token ends only with the first JWT")
 
 		_, token = look("?deviceJWT=" + d.k.sign("", nil))
 		require.NotNil(t, token)
@@ -172,14 +172,14 @@ func TestPinWithAKey(t *testing.T) {
 		assert.Equal(t, "alice", claims.User["username"])
 		assert.Nil(t, claims.User["friendly_name"])
 		assert.Contains(t, claims.User, "friendly_name")
-		assert.NotContains(t, claims.User, "email", "not asked for")
+		assert.NotContains(t, claims.User, "email", "the scope does not include it")
 
 		status, _ = d.a.as(*token).do(t, "GET", "/api/v2/user", "")
 		assert.Equal(t, http.StatusOK, status)
 		status, _ = d.a.as(legacy).do(t, "GET", "/api/v2/user", "")
 		assert.Equal(t, http.StatusUnauthorized, status, "a JWT ends the device's long-lived token")
 		status, _ = d.a.from("device-2").as(other).do(t, "GET", "/api/v2/user", "")
-		assert.Equal(t, http.StatusOK, status, "of that device alone")
+		assert.Equal(t, http.StatusOK, status, "other devices keep their tokens")
 		assert.Empty(t, d.srv.Violations())
 	})
 }
@@ -196,9 +196,9 @@ func TestExchange(t *testing.T) {
 		claims, _ := verify(t, d.a, fresh)
 		assert.Equal(t, n, claims.Nonce)
 		status, _ = d.a.as(old).do(t, "GET", "/api/v2/user", "")
-		assert.Equal(t, http.StatusOK, status, "the earlier one still works")
+		assert.Equal(t, http.StatusOK, status, "the earlier JWT remains valid")
 		status, _ = exchange(t, d.a, d.k.sign(n, nil))
-		assert.Equal(t, http.StatusUnprocessableEntity, status, "a nonce is for one use")
+		assert.Equal(t, http.StatusUnprocessableEntity, status, "a nonce works once")
 
 		time.Sleep(8 * 24 * time.Hour)
 		status, body := d.a.as(fresh).do(t, "GET", "/api/v2/user", "")
@@ -258,7 +258,7 @@ func TestExchangeRefusals(t *testing.T) {
 				if test.status == 401 {
 					assert.Equal(t, 401, first(d.a.as(old).do(t, "GET", "/api/v2/user", "")))
 					again := signIn(t, d.srv, d.a, d.k, d.alice)
-					assert.Equal(t, 200, first(d.a.as(again).do(t, "GET", "/api/v2/user", "")), "a new sign-in mends it")
+					assert.Equal(t, 200, first(d.a.as(again).do(t, "GET", "/api/v2/user", "")), "a new sign-in authorizes the device again")
 				}
 				assert.Empty(t, d.srv.Violations())
 			})
@@ -294,13 +294,13 @@ func TestRegisterAKey(t *testing.T) {
 		assert.Equal(t, 400, post(d.a.as(legacy), `{"jwk":{"kty":"RSA"}}`))
 		assert.Equal(t, 400, post(d.a.as(legacy), `not json`))
 		assert.Equal(t, 201, post(d.a.as(legacy), `{"jwk":`+d.k.jwk()+`}`))
-		assert.Equal(t, 422, post(d.a.as(legacy), `{"jwk":`+d.k.jwk()+`}`), "taken, by oneself")
+		assert.Equal(t, 422, post(d.a.as(legacy), `{"jwk":`+d.k.jwk()+`}`), "the device itself has registered this key")
 		status, jwt := exchange(t, d.a, d.k.sign(nonce(t, d.a), nil))
 		require.Equal(t, 200, status, jwt)
-		assert.Equal(t, 401, first(d.a.as(legacy).do(t, "GET", "/api/v2/user", "")), "the old token has ended")
+		assert.Equal(t, 401, first(d.a.as(legacy).do(t, "GET", "/api/v2/user", "")), "the long-lived token has ended")
 
 		other := d.a.from("device-2")
-		assert.Equal(t, 422, post(other.as(d.srv.IssueToken(d.alice, "device-2")), `{"jwk":`+d.k.jwk()+`}`), "taken by another")
+		assert.Equal(t, 422, post(other.as(d.srv.IssueToken(d.alice, "device-2")), `{"jwk":`+d.k.jwk()+`}`), "another device has registered this key")
 		status, body := other.do(t, "POST", "/api/v2/pins", `{"jwk":`+d.k.jwk()+`}`)
 		assert.Equal(t, 422, status)
 		assert.Contains(t, body, "Thumbprint has already been taken")
@@ -325,7 +325,7 @@ func TestKeysRotate(t *testing.T) {
 	resp, err := d.srv.Client().Get("https://plex.tv/api/v2/auth/keys.json")
 	require.NoError(t, err)
 	resp.Body.Close()
-	assert.Equal(t, 200, resp.StatusCode, "no headers are needed")
+	assert.Equal(t, 200, resp.StatusCode, "the call needs no headers")
 	assert.Empty(t, d.srv.Violations())
 }
 
@@ -340,8 +340,8 @@ func TestJWTsAtMediaServers(t *testing.T) {
 	status, body := a.do(t, "GET", allKinds, "")
 	require.Equal(t, http.StatusOK, status)
 	got := decode[[]resource](t, body)
-	assert.Equal(t, jwt, *got[0].AccessToken, "the JWT itself for one's own")
-	assert.Equal(t, d.srv.ServerToken(d.alice, shared), *got[2].AccessToken, "an opaque one for shared ones")
+	assert.Equal(t, jwt, *got[0].AccessToken, "the user's own server gets the JWT itself")
+	assert.Equal(t, d.srv.ServerToken(d.alice, shared), *got[2].AccessToken, "a shared server gets an opaque token")
 
 	status, body = a.do(t, "GET", modern.Connections[0].URI+"/library/sections", "")
 	assert.Equal(t, http.StatusOK, status)
@@ -350,7 +350,7 @@ func TestJWTsAtMediaServers(t *testing.T) {
 	status, body = a.do(t, "GET", box.Connections[0].URI+"/library/sections", "")
 	assert.Equal(t, http.StatusUnauthorized, status)
 	assert.Contains(t, body, "<html>")
-	assert.Empty(t, d.srv.Violations(), "a client may find out")
+	assert.Empty(t, d.srv.Violations(), "the first JWT is no violation")
 	_, _ = a.do(t, "GET", box.Connections[0].URI+"/library/sections", "")
 	require.Len(t, d.srv.Violations(), 1)
 	assert.Contains(t, d.srv.Violations()[0], "a JWT is sent to a media server that has refused one")
@@ -363,7 +363,7 @@ func TestJWTsAtMediaServers(t *testing.T) {
 
 	assert.Equal(t, 204, first(a.do(t, "DELETE", "/api/v2/users/signout", "")))
 	status, _ = exchange(t, d.a, d.k.sign(nonce(t, d.a), nil))
-	assert.Equal(t, http.StatusUnauthorized, status, "signing out removes the device")
+	assert.Equal(t, http.StatusUnauthorized, status, "a sign-out removes the device")
 }
 
 // TestForeignDeviceJWT uses the key of RFC 8037 and a device JWT that another
@@ -389,6 +389,6 @@ func TestForeignDeviceJWT(t *testing.T) {
 		assert.Equal(t, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", claims.Thumbprint)
 		assert.Equal(t, "alice@example.com", claims.User["email"])
 		time.Sleep(5 * time.Minute)
-		assert.Equal(t, 422, first(a.do(t, "GET", fmt.Sprintf("/api/v2/pins/%d?deviceJWT=%s", p.ID, vector), "")), "past its exp")
+		assert.Equal(t, 422, first(a.do(t, "GET", fmt.Sprintf("/api/v2/pins/%d?deviceJWT=%s", p.ID, vector), "")), "the JWT has expired")
 	})
 }

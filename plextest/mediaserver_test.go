@@ -69,12 +69,12 @@ func TestResources(t *testing.T) {
 	assert.Contains(t, body, `"connections":[]`)
 	assert.False(t, got[1].Presence)
 	assert.True(t, got[1].HTTPSRequired)
-	assert.Nil(t, got[2].AccessToken, "null for players")
+	assert.Nil(t, got[2].AccessToken, "players have no token")
 	assert.Equal(t, "http", got[2].Connections[0].Protocol)
 
 	_, body = h.a.do(t, "GET", "/api/v2/resources", "")
 	got = decode[[]resource](t, body)
-	require.Len(t, got[0].Connections, 2, "no relay, no IPv6")
+	require.Len(t, got[0].Connections, 2, "relays and IPv6 addresses are listed only on request")
 	assert.Equal(t, "http://192.168.1.5:32400", got[0].Connections[0].URI)
 
 	// Kids sees the servers of the home, and bob those that are shared with him.
@@ -116,7 +116,7 @@ func TestMediaServer(t *testing.T) {
 	h := newHousehold(t)
 	box := h.srv.AddMediaServer(h.alice, plextest.MediaServer{Name: "Box", SharedWith: []*plextest.User{h.bob}, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
 	uri := box.Connections[0].URI
-	require.NotEmpty(t, uri, "filled in")
+	require.NotEmpty(t, uri, "AddMediaServer fills in the URI")
 	stranger := newAPI(h.srv)
 
 	status, body := stranger.do(t, "GET", uri+"/identity", "")
@@ -150,13 +150,13 @@ func TestMediaServer(t *testing.T) {
 	_, body = own.do(t, "GET", uri+"/accounts", "")
 	assert.Contains(t, body, `<Account id="1" key="/accounts/1" name="alice"`)
 	status, _ = h.a.do(t, "GET", uri+"/accounts", "")
-	assert.Equal(t, http.StatusOK, status, "the owner's account token is good too")
+	assert.Equal(t, http.StatusOK, status, "the server also accepts its owner's account token")
 
 	shared := h.a.as(h.srv.ServerToken(h.bob, box))
 	status, _ = shared.do(t, "GET", uri+"/library/sections", "")
 	assert.Equal(t, http.StatusOK, status)
 	status, _ = shared.do(t, "GET", uri+"/accounts", "")
-	assert.Equal(t, http.StatusUnauthorized, status, "the owner's alone")
+	assert.Equal(t, http.StatusUnauthorized, status, "the server accepts only its owner's account token")
 	assert.Empty(t, h.srv.Violations())
 }
 
@@ -247,7 +247,7 @@ func TestNetwork(t *testing.T) {
 				require.ErrorAs(t, err, &badCert)
 				assert.ErrorAs(t, err, new(x509.UnknownAuthorityError))
 				_, err = get("https://192.168.1.5:32400/identity")
-				assert.ErrorAs(t, err, new(x509.HostnameError), "certificates are for names")
+				assert.ErrorAs(t, err, new(x509.HostnameError), "certificates are for names, not addresses")
 
 				srv.SetRebindProtection(true)
 				client.CloseIdleConnections()
@@ -256,7 +256,7 @@ func TestNetwork(t *testing.T) {
 				require.ErrorAs(t, err, &dns)
 				assert.True(t, dns.IsNotFound)
 				_, err = get(uri(3))
-				require.NoError(t, err, "public names are not withheld")
+				require.NoError(t, err, "names of public addresses still resolve")
 				_, err = get("https://example.com/")
 				assert.ErrorContains(t, err, "has no such host")
 
@@ -296,7 +296,7 @@ func TestTransportLooksLikeANetwork(t *testing.T) {
 
 		conn, err := transport.DialContext(t.Context(), "tcp", "nas.example.org:32400")
 		require.NoError(t, err)
-		assert.Equal(t, "192.168.1.5:32400", conn.RemoteAddr().String(), "the address as dialled")
+		assert.Equal(t, "192.168.1.5:32400", conn.RemoteAddr().String(), "the remote address is the dialled one")
 		require.NoError(t, conn.Close())
 
 		// plex.tv over TLS, with a fault and a login.
@@ -333,7 +333,7 @@ func TestSameAddressTwice(t *testing.T) {
 	srv.AddMediaServer(alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
 	for _, transport := range []http.RoundTripper{srv.Client().Transport, srv.Transport()} {
 		_, err := (&http.Client{Transport: transport}).Get(bobs.Connections[0].URI + "/identity")
-		assert.ErrorAs(t, err, new(x509.HostnameError), "alice's server answers, and cannot show bob's certificate")
+		assert.ErrorAs(t, err, new(x509.HostnameError), "alice's server answers, without a certificate for bob's name")
 	}
 }
 

@@ -20,9 +20,9 @@ var errUnknownHost = errors.New("plextest: the fake has no such host")
 // plexAddr is the address of plex.tv in the fake's network.
 var plexAddr = netip.MustParseAddr("203.0.113.1")
 
-// dialLimit is the time after which the system gives up dialling a silent
+// dialTimeout is the time after which the system gives up dialling a silent
 // address.
-const dialLimit = 127 * time.Second
+const dialTimeout = 127 * time.Second
 
 // SetRebindProtection makes the fake's resolver behave like those of many home
 // routers: it does not resolve plex.direct names of private addresses.
@@ -121,7 +121,7 @@ func (s *Server) connect(ctx context.Context, conn *Connection) error {
 	s.mu.Unlock()
 	switch {
 	case conn.BlackHole:
-		if err := s.wait(ctx, dialLimit); err != nil {
+		if err := s.wait(ctx, dialTimeout); err != nil {
 			return fail(err)
 		}
 		return fail(os.NewSyscallError("connect", syscall.ETIMEDOUT))

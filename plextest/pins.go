@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	shortLife  = 15 * time.Minute
-	strongLife = 30 * time.Minute
+	defaultShortLife  = 15 * time.Minute
+	defaultStrongLife = 30 * time.Minute
 
 	shortAlphabet  = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 	strongAlphabet = "abcdefghijklmnopqrstuvwxyz0123456789"
@@ -44,7 +44,7 @@ type pin struct {
 func (s *Server) SetPinLifetime(short, strong time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.shortLife, s.strongLife = shortLife, strongLife
+	s.shortLife, s.strongLife = defaultShortLife, defaultStrongLife
 	if short > 0 {
 		s.shortLife = short
 	}

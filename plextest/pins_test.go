@@ -43,12 +43,12 @@ func TestPinFromCreationToToken(t *testing.T) {
 		status, body := a.do(t, "GET", path, "")
 		require.Equal(t, http.StatusOK, status)
 		again := decode[pin](t, body)
-		assert.Equal(t, 876, *again.ExpiresIn, "the time left, not the lifetime")
+		assert.Equal(t, 876, *again.ExpiresIn, "expiresIn is the time left, not the lifetime")
 		assert.Nil(t, again.AuthToken)
 
 		require.NoError(t, srv.Approve(p.Code, alice))
 		assert.Empty(t, srv.PendingCodes())
-		assert.Error(t, srv.Approve(p.Code, alice), "approved already")
+		assert.Error(t, srv.Approve(p.Code, alice), "the PIN is already approved")
 		for range 2 {
 			time.Sleep(time.Second)
 			_, body = a.do(t, "GET", path, "")
@@ -149,7 +149,7 @@ func TestPinInXML(t *testing.T) {
 		assert.Equal(t, http.StatusNotFound, status)
 		assert.Contains(t, body, `<errors><error code="1020" message="Code not found or expired" status="404"/></errors>`)
 
-		// A suffix chooses the format too.
+		// A suffix also selects the format.
 		status, body = a.do(t, "POST", "/api/v2/pins.json", "")
 		assert.Equal(t, http.StatusCreated, status)
 		decode[pin](t, body)
@@ -175,7 +175,7 @@ func TestIdentityFromHeaderQueryAndForm(t *testing.T) {
 	require.Equal(t, http.StatusCreated, status)
 	p := decode[pin](t, body)
 	assert.Equal(t, "q", p.ClientIdentifier)
-	assert.Equal(t, "0", p.Product, "what plex.tv says without a product")
+	assert.Equal(t, "0", p.Product, "plex.tv sends 0 without a product")
 
 	status, body = bare("/api/v2/pins", "X-Plex-Client-Identifier=f&X-Plex-Product=Form")
 	require.Equal(t, http.StatusCreated, status)
@@ -224,7 +224,7 @@ func TestLink(t *testing.T) {
 
 	_, body = a.do(t, "POST", "/api/v2/pins?strong=true", "")
 	status, _ = other.do(t, "PUT", "/api/v2/pins/link.json", "code="+decode[pin](t, body).Code)
-	assert.Equal(t, http.StatusNoContent, status, "strong codes can be linked as well")
+	assert.Equal(t, http.StatusNoContent, status, "PUT pins/link also accepts strong codes")
 	assert.Empty(t, srv.Violations())
 }
 

@@ -26,7 +26,7 @@ func TestLoginOverASocket(t *testing.T) {
 	a := newAPI(srv)
 	a.client, a.base = &http.Client{Transport: &http.Transport{}}, srv.URL()
 	defer a.client.CloseIdleConnections()
-	assert.Equal(t, srv.URL(), a.base, "one listener")
+	assert.Equal(t, srv.URL(), a.base, "a second call of URL starts no second listener")
 
 	p := a.createPin(t)
 	assert.Equal(t, a.base+"/api/v2/pins/qr/"+p.Code, p.QR)
@@ -37,7 +37,7 @@ func TestLoginOverASocket(t *testing.T) {
 	status, _ := a.as(*got.AuthToken).do(t, "GET", "/api/v2/user", "")
 	assert.Equal(t, http.StatusOK, status)
 
-	// The in-process client knows that address as well.
+	// The in-process client also reaches the fake under its loopback URL.
 	inside := newAPI(srv)
 	inside.base = a.base
 	assert.Equal(t, http.StatusOK, first(inside.as(*got.AuthToken).do(t, "GET", "/api/v2/ping", "")))
@@ -171,7 +171,7 @@ func TestLinkPage(t *testing.T) {
 	assert.Contains(t, body, "Choose a user")
 	_, strong := a.do(t, "POST", "/api/v2/pins?strong=true", "")
 	status, _ = post(decode[pin](t, strong).Code, alice)
-	assert.Equal(t, http.StatusUnprocessableEntity, status, "strong codes are not for this page")
+	assert.Equal(t, http.StatusUnprocessableEntity, status, "the link page refuses strong codes")
 
 	status, body = post(" "+strings.ToLower(p.Code)+" ", bob)
 	assert.Equal(t, http.StatusOK, status)

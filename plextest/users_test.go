@@ -59,7 +59,7 @@ func TestUser(t *testing.T) {
 	assert.Equal(t, "", got["username"])
 	assert.Equal(t, true, got["restricted"])
 	assert.Equal(t, false, got["homeAdmin"])
-	assert.NotContains(t, got, "roles", "absent for free accounts")
+	assert.NotContains(t, got, "roles", "free accounts have no roles")
 	assert.Empty(t, srv.Violations())
 }
 
