@@ -42,10 +42,14 @@ func (b *profile) longLivedID() string {
 
 // ensureClientID returns the identifier for the next PIN, made and remembered
 // in the base block where there is none. want is the program's own, or "". An
-// identifier that another profile's device key has taken over is replaced; where the
-// default profile's own token lives under it, it stays there, and the next one stands
-// beside it.
+// identifier that another profile's device key has taken over is replaced, also the
+// program's own. Where the default profile's long-lived token lives under it, it stays
+// there, and the next one stands beside it. That includes a token that is being moved
+// over to a device key, because plex.tv may still refuse the move.
 func (b *profile) ensureClientID(want string) string {
+	if b.movedOver(want) {
+		want = ""
+	}
 	base := b.document.profile(defaultInstance)
 	id := base.text("client_id")
 	unfit := func(id string) bool { return !usableID(id) || b.movedOver(id) }
@@ -59,7 +63,7 @@ func (b *profile) ensureClientID(want string) string {
 		if unfit(next) {
 			next = newClientID()
 		}
-		if usableID(id) && !base.accountToken().IsZero() && !base.life().renewable() {
+		if t := base.accountToken(); usableID(id) && !t.IsZero() && !(base.life().renewable() && isJWT(t.Secret())) {
 			base.setText("_next_client_id", next)
 		} else {
 			base.setClientID(next)

@@ -112,6 +112,9 @@ func (p *PlexAuth) bindMoving(ctx context.Context, t Token, d *device) error {
 	return p.update(ctx, func(b *profile) error {
 		switch {
 		case b.accountToken().Equal(t):
+			if err := b.sharedWith(t, d.clientID); err != nil { // since the key was made
+				return err
+			}
 			b.bind(t, d, nil, p.client.clock.skew(), true)
 		case !b.livesOn(d):
 			return errOtherLogin
@@ -158,13 +161,8 @@ func (b *profile) keyFor(t Token, clientID string, reuse bool) (*device, error) 
 	case isJWT(t.Secret()):
 		return nil, errors.New("plexauth: the token is a JWT already, and its device key is not here")
 	}
-	for _, other := range b.others() {
-		if other.accountToken().Equal(t) {
-			return nil, fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
-		}
-		if v := other.pending(); v.lives() && v.device == nil && v.clientID == clientID { // its token would be the device's
-			return nil, fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.id)
-		}
+	if err := b.sharedWith(t, clientID); err != nil {
+		return nil, err
 	}
 	if d, err := b.device(); reuse && err == nil && d != nil && d.clientID == clientID {
 		return d, nil
@@ -174,6 +172,20 @@ func (b *profile) keyFor(t Token, clientID string, reuse bool) (*device, error) 
 		b.setDevice(d)
 	}
 	return d, err
+}
+
+// sharedWith returns why the long-lived token t must not end: another profile lives
+// on it, or is about to get one under clientID. It returns nil if none does.
+func (b *profile) sharedWith(t Token, clientID string) error {
+	for _, other := range b.others() {
+		if other.accountToken().Equal(t) {
+			return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
+		}
+		if v := other.pending(); v.lives() && v.device == nil && v.clientID == clientID { // its token would be the device's
+			return fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.id)
+		}
+	}
+	return nil
 }
 
 // register makes a device key known for the device that a long-lived token

@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // G1: a device key takes an identifier over under which another profile's token
@@ -143,4 +144,91 @@ func TestMoveBesideAnotherLogin(t *testing.T) {
 			})
 		}
 	}
+}
+
+// G1, G24: another profile begins a login while a long-lived one moves over to a
+// device key. Where plex.tv then refuses the move, the token goes on under the
+// identifier that it was made under.
+func TestRefusedMoveKeepsTheIdentifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		before := mustSettings(t, w.PlexAuth)
+		time.Sleep(time.Minute)
+		p := w.beside(t, exchanges, func() {
+			assert.NoError(t, second(w.open(t).Instance("other").Start(t.Context(), plexauth.PinOptions{})))
+		})
+		w.plex.Inject(plextest.Fault{Path: exchanges, Status: 403, Code: 1009, Times: -1})
+		require.Error(t, second(p.UseDeviceKey(t.Context())))
+		assert.Equal(t, before.ClientID, mustSettings(t, w.PlexAuth).ClientID)
+		require.NoError(t, second(w.Verify(t.Context())))
+	})
+}
+
+// G1, G24: the profile that begins a login during the move is another one, in another
+// process. The move stops before plex.tv ends a token for it, or both logins work.
+func TestMoveBesideASibling(t *testing.T) {
+	for _, at := range []string{"/api/v2/auth/jwk", nonces, exchanges} {
+		t.Run(at, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				time.Sleep(time.Minute)
+				other := w.open(t).Instance("other")
+				var pin *plexauth.Pin
+				p := w.beside(t, at, func() {
+					var err error
+					pin, err = other.Start(t.Context(), plexauth.PinOptions{})
+					assert.NoError(t, err)
+				})
+				_, err := p.UseDeviceKey(t.Context())
+				if at == exchanges {
+					require.NoError(t, err)
+				} else {
+					require.ErrorContains(t, err, `profile "other" has a login pending`)
+				}
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				require.NoError(t, second(other.Wait(t.Context())))
+				time.Sleep(8 * day)
+				for _, p := range []*plexauth.PlexAuth{w.PlexAuth, other} {
+					require.NoError(t, second(p.Verify(t.Context())))
+				}
+			})
+		})
+	}
+}
+
+// G1: a device key takes over the program's own identifier, too. Then the store's
+// serves for the logins of other profiles.
+func TestProgramsIdentifierIsTakenOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *plexauth.Options) { o.ClientID = "my-own-id" })
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		time.Sleep(time.Minute)
+		require.NoError(t, second(w.UseDeviceKey(t.Context())))
+		ids := map[string]bool{}
+		for _, p := range []*plexauth.PlexAuth{w.Instance("second"), w.Instance("third")} {
+			w.signIn(t, p, w.alice, plexauth.PinOptions{})
+			ids[mustSettings(t, p).ClientID] = true
+		}
+		assert.Len(t, ids, 1)
+		assert.NotContains(t, ids, "my-own-id")
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.Instance("second"), w.Instance("third")} {
+			require.NoError(t, second(p.Verify(t.Context())))
+		}
+		require.NoError(t, second(w.Refresh(t.Context())))
+	})
+}
+
+// beside opens a replica that does something else before its first request to a path.
+func (w *world) beside(t *testing.T, path string, do func()) *plexauth.PlexAuth {
+	var once sync.Once
+	return w.open(t, func(o *plexauth.Options) {
+		o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Path == path {
+				once.Do(do)
+			}
+			return w.plex.Client().Transport.RoundTrip(r)
+		})}
+	})
 }

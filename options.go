@@ -24,6 +24,8 @@ type Options struct {
 
 	// ClientID is the X-Plex-Client-Identifier. Empty: the store's, which is
 	// made at random once and saved there; that is what most programs want.
+	// Once a profile's device key has taken it over (see UseDeviceKey), other
+	// profiles use the store's.
 	ClientID string
 	// Instance is the profile within the namespace; empty: "default".
 	Instance string
