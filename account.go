@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 )
 
 // Account is the person behind an account token, as GET /api/v2/user tells.
@@ -132,6 +133,17 @@ func (p *PlexAuth) learn(ctx context.Context, unknown []unknownLogin) {
 				return // the others would fare no better
 			}
 		}
+	}
+}
+
+// learnSiblings is learn for the other profiles whose tokens a new one under clientID
+// has retired, where an older version has stored whose they are. A login that was
+// begun by that version, or by another program, comes without it.
+func (p *PlexAuth) learnSiblings(ctx context.Context, clientID string) {
+	if b, err := p.load(ctx); err == nil {
+		p.learn(ctx, slices.DeleteFunc(b.unknownLogins(clientID), func(u unknownLogin) bool {
+			return u.instance == b.id || b.document.profile(u.instance).claimedID() == 0
+		}))
 	}
 }
 

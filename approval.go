@@ -41,6 +41,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 	p.logf(ctx, LevelSuccess, "token stored")
 	reading, done := l.abortable(withAttemptLimit(ctx, l.patience))
 	defer done()
+	p.learnSiblings(reading, l.pin.clientID)
 	_, err = p.adoptToken(reading, t, l.pin.clientID, false)
 	switch {
 	case errors.Is(err, ErrTokenRejected): // signed out again already
@@ -165,6 +166,9 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, h haste) (er
 		a.before, err = p.askBefore(ctx, b, v, h)
 		if err != nil && (a.before != untold || waits() && !a.account.wasMeant(b.claimedID(), b.username())) {
 			return err
+		}
+		if v.device == nil {
+			p.learnSiblings(ctx, v.clientID)
 		}
 		if again, err = p.promote(ctx, a); err != nil {
 			return err

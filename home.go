@@ -111,6 +111,9 @@ func (p *PlexAuth) switchHomeUser(ctx context.Context, u HomeUser, pin string) (
 	var account int64
 	err = p.ask(ctx, func(t Token, clientID string) (err error) {
 		madeUnder = clientID
+		if b, err := p.load(ctx); err == nil { // who loses a token by this is to get the next one
+			p.learn(ctx, b.unknownLogins(clientID))
+		}
 		token, account, err = p.client.switchUser(ctx, t, clientID, u, pin)
 		return err
 	})

@@ -198,3 +198,71 @@ func TestRefusedApproval(t *testing.T) {
 		})
 	}
 }
+
+// unmark lets the document look as an older version has written it, whose numbers do
+// not name the tokens that they are about.
+func (w *world) unmark(t *testing.T) {
+	t.Helper()
+	doc := w.doc(t)
+	for _, p := range []string{"default", "second"} {
+		doc = strings.Replace(doc, `,"bound_to":"`, `,"bound_before":"`, 1)
+		require.Contains(t, doc, "bound_before", p)
+	}
+	put(t, w.store, doc)
+}
+
+// G23: an older version has not noted which tokens its numbers are about. A profile
+// whose token is retired by another one's login, or by a switch of the Home user, gets
+// the next one all the same.
+func TestNumbersOfAnOlderVersion(t *testing.T) {
+	for name, row := range map[string]struct {
+		who     func(w *world) *plextest.User
+		retires func(t *testing.T, w *world)
+	}{
+		"a login": {func(w *world) *plextest.User { return w.alice }, func(t *testing.T, w *world) {
+			require.NoError(t, w.plex.Approve(w.pending(t).Code, w.alice))
+			require.NoError(t, second(w.open(t).Wait(t.Context())))
+		}},
+		"a login that is cancelled": {func(w *world) *plextest.User { return w.alice }, func(t *testing.T, w *world) {
+			require.NoError(t, w.plex.Approve(w.pending(t).Code, w.alice))
+			require.NoError(t, w.open(t).Cancel(t.Context()))
+		}},
+		"a switch": {func(w *world) *plextest.User {
+			return w.plex.AddUser(plextest.User{Username: "carol", HomeAdmin: w.alice})
+		}, func(t *testing.T, w *world) {
+			users, err := w.HomeUsers(t.Context())
+			require.NoError(t, err)
+			for _, u := range users {
+				if u.Username == "carol" {
+					require.NoError(t, second(w.SwitchHomeUser(t.Context(), u, "")))
+				}
+			}
+		}},
+	} {
+		for _, o := range []plexauth.PinOptions{{}, {SwitchAccount: true}} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					w.signIn(t, w.Instance("second"), row.who(w), plexauth.PinOptions{})
+					time.Sleep(time.Minute)
+					require.NoError(t, second(w.Start(t.Context(), o)))
+					w.unmark(t)
+					row.retires(t, w)
+					for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.Instance("second")} {
+						require.NoError(t, second(p.Verify(t.Context())))
+					}
+				})
+			})
+		}
+	}
+}
+
+// pending returns the PIN that waits.
+func (w *world) pending(t *testing.T) *plexauth.Pin {
+	t.Helper()
+	s, err := w.Status(t.Context())
+	require.NoError(t, err)
+	require.NotNil(t, s.Pending)
+	return s.Pending
+}
