@@ -2,6 +2,7 @@ package plexauth_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"testing/synctest"
@@ -53,6 +54,20 @@ func TestGivenUpAfterARejection(t *testing.T) {
 	}
 }
 
+// unreadOnce is a store whose first Load fails.
+type unreadOnce struct {
+	plexauth.ConfigStore
+	failed bool
+}
+
+func (s *unreadOnce) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	if !s.failed {
+		s.failed = true
+		return nil, errors.New("no connection to the database")
+	}
+	return s.ConfigStore.Load(ctx, ns)
+}
+
 // G8: SignOut ends also what was approved and never looked at, on this profile or on
 // one that lives on the same token, or says that it could not find out.
 func TestSignOutFetchesTheApproval(t *testing.T) {
@@ -61,11 +76,13 @@ func TestSignOutFetchesTheApproval(t *testing.T) {
 		change  func(*plexauth.Options)
 		sibling bool
 		down    bool
+		deaf    bool // the store fails at first
 	}{
 		{name: "here"},
 		{name: "beside", sibling: true},
 		{name: "with a device key", change: deviceKey},
 		{name: "plex.tv is down", down: true},
+		{name: "the store cannot be read", deaf: true},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -87,14 +104,24 @@ func TestSignOutFetchesTheApproval(t *testing.T) {
 				if row.down {
 					w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Status: 502, Times: -1})
 				}
+				signOut := w.PlexAuth
+				if row.deaf {
+					store := &unreadOnce{ConfigStore: w.store}
+					signOut = w.open(t, func(o *plexauth.Options) { o.Store = store })
+				}
 				began := time.Now()
-				s, err := w.SignOut(t.Context())
+				s, err := signOut.SignOut(t.Context())
 				assert.LessOrEqual(t, time.Since(began), 4*time.Second)
-				assert.False(t, s.Connected)
+				assert.Equal(t, row.deaf, s.Connected, "forgotten, or nothing is")
 				if row.down {
 					require.ErrorIs(t, err, plexauth.ErrUnavailable)
 					assert.ErrorContains(t, err, "may have been approved")
 					return
+				}
+				if row.deaf {
+					require.ErrorIs(t, err, plexauth.ErrStore)
+					s, err = signOut.SignOut(t.Context())
+					assert.False(t, s.Connected)
 				}
 				require.NoError(t, err)
 				assert.Empty(t, w.plex.Token(w.alice, id))

@@ -45,6 +45,9 @@ func (p *PlexAuth) endWaiting(ctx context.Context) error {
 func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	var gone []revocation
 	unseen := p.fetchApprovals(ctx)
+	if errors.Is(unseen, ErrStore) { // with the pending login an approval might be lost
+		return p.statusNow(ctx, unseen)
+	}
 	err := p.update(ctx, func(b *profile) error {
 		gone = b.signOut()
 		return nil
@@ -69,11 +72,12 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 }
 
 // fetchApprovals parks the tokens of approvals that have not been seen yet, for
-// SignOut to find and end them. It returns why plex.tv could not be asked.
+// SignOut to find and end them. It returns why plex.tv could not be asked, or the
+// store's error.
 func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 	b, err := p.load(ctx)
 	if err != nil {
-		return nil // nothing is signed out then
+		return err
 	}
 	for _, b := range append(b.signedOutWith(), b) {
 		v := b.pending()
