@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -219,4 +220,28 @@ func TestUnboundTokenAndEditedAddress(t *testing.T) {
 			assert.Empty(t, w.plex.Violations())
 		})
 	}
+}
+
+// G14: another server is chosen while a request to the one before waits for the next
+// JWT. Its token does not go to the one before.
+func TestServerChosenDuringARenewal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{AcceptsJWT: true, Connections: []plextest.Connection{lan}})
+		require.ErrorIs(t, second(w.UseServer(t.Context(), box.MachineID)), plexauth.ErrServerToken)
+		require.NoError(t, second(w.Probe(t.Context(), "")))
+		at := mustSettings(t, w.PlexAuth).ServerURL
+		time.Sleep(8 * day)
+		p := w.beside(t, exchanges, func() {
+			w.edit(t, map[string]any{
+				"server_url": "https://other.example", "machine_id": "other",
+				"pms_token": "TEST_others-token", "pms_token_server": "https://other.example",
+			})
+		})
+		wire := &seen{}
+		resp, err := p.Transport(wire).RoundTrip(request(t, "GET", at+"/library/sections", nil))
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Empty(t, wire.last().Header.Get("X-Plex-Token"))
+	})
 }

@@ -164,7 +164,7 @@ func (t *transport) credential(req *http.Request, base http.RoundTripper) (s *so
 		return nil, nil, nil, err
 	}
 	t.noteServer(s.serverOrigin)
-	toServer := !plexTV && s.serverOrigin != "" && at == s.serverOrigin
+	toServer := !plexTV && at == s.serverOrigin
 	if !plexTV && !toServer {
 		return nil, nil, nil, nil
 	}
@@ -173,10 +173,12 @@ func (t *transport) credential(req *http.Request, base http.RoundTripper) (s *so
 			return nil, nil, nil, err
 		}
 	}
-	if plexTV {
+	switch {
+	case plexTV:
 		return s, s.account, base, s.accountErr
-	}
-	if s.serverErr != nil {
+	case at != s.serverOrigin: // another server was chosen during the renewal
+		return nil, nil, nil, nil
+	case s.serverErr != nil:
 		return nil, nil, nil, s.serverErr
 	}
 	rt, err = t.toServer(base, req.URL, s)
