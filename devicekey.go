@@ -145,6 +145,10 @@ func (b *profile) livesOn(d *device) bool {
 	return l.renewable() && l.device.kid == d.kid
 }
 
+// errMovedOver says that another profile's device key has taken over the identifier of
+// a PIN.
+var errMovedOver = errors.New("plexauth: the login of another profile was moved over to a device key at the same time, start again")
+
 var errOtherLogin = errors.New("plexauth: another login was made during the move to a device key, and stands")
 
 // keyFor returns the key for the device of the long-lived token t, made and

@@ -198,6 +198,25 @@ func TestMoveBesideASibling(t *testing.T) {
 	}
 }
 
+// G1, G24: a device key takes over the identifier while another profile's PIN is asked
+// for under it. That profile's login gets another one, and both work.
+func TestIdentifierTakenOverDuringAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		time.Sleep(time.Minute)
+		other := w.beside(t, "/api/v2/pins", func() {
+			assert.NoError(t, second(w.UseDeviceKey(t.Context())))
+		}).Instance("other")
+		w.signIn(t, other, w.alice, plexauth.PinOptions{})
+		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, mustSettings(t, other).ClientID)
+		time.Sleep(8 * day)
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, other} {
+			require.NoError(t, second(p.Verify(t.Context())))
+		}
+	})
+}
+
 // G1: a device key takes over the program's own identifier, too. Then the store's
 // serves for the logins of other profiles.
 func TestProgramsIdentifierIsTakenOver(t *testing.T) {

@@ -81,16 +81,32 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	}
 	changes, done = p.logins.read(p.instance)
 	defer done()
-	pin, before, err := p.remember(ctx, pin, found)
-	if errors.Is(err, errKeyShared) {
-		if pin, err = p.createDevicePIN(ctx, newClientID(), o); err == nil {
-			pin, before, err = p.remember(ctx, pin, found)
-		}
-	}
+	pin, before, err := p.rememberFresh(ctx, pin, found)
 	if err != nil {
 		return nil, err
 	}
 	return p.takeOver(ctx, pin, changes, before)
+}
+
+// rememberFresh is remember, but asks for another PIN where the key or the identifier
+// of pin has become another login's in the meantime.
+func (p *PlexAuth) rememberFresh(ctx context.Context, pin *Pin, found *pendingPIN) (kept *Pin, before Token, err error) {
+	kept, before, err = p.remember(ctx, pin, found)
+	switch {
+	case errors.Is(err, errKeyShared):
+		pin, err = p.createDevicePIN(ctx, newClientID(), pin.options)
+	case errors.Is(err, errMovedOver):
+		var at outset
+		if at, err = p.prepare(ctx, pin.options); err == nil {
+			pin, err = p.requestPIN(ctx, at, pin.options)
+		}
+	default:
+		return kept, before, err
+	}
+	if err != nil {
+		return nil, Token{}, err
+	}
+	return p.remember(ctx, pin, found)
 }
 
 // requestPIN asks plex.tv for a PIN. A key that another device has, as when a store
@@ -243,6 +259,8 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (k
 				return nil
 			case v != nil && v.device != nil && pin.device != nil && v.clientID == pin.clientID:
 				return errKeyShared
+			case pin.device == nil && b.movedOver(pin.clientID):
+				return errMovedOver
 			}
 			b.create()
 			b.setPending(&pendingPIN{
