@@ -54,6 +54,32 @@ func TestGivenUpAfterARejection(t *testing.T) {
 	}
 }
 
+// G8: a caller who cancels within two seconds of the last look leaves plex.tv time to
+// tell of an approval.
+func TestGivenUpInAHurry(t *testing.T) {
+	for name, giveUp := range givingUp {
+		for _, limit := range []time.Duration{1500 * time.Millisecond, 2 * time.Second, 3 * time.Second} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					time.Sleep(time.Minute)
+					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					time.Sleep(5 * time.Second)
+					require.NoError(t, second(w.Finish(t.Context())))
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+					w.plex.Inject(plextest.Fault{Path: "/api/v2/*", Delay: 100 * time.Millisecond, Times: -1})
+					ctx, cancel := context.WithTimeout(t.Context(), limit)
+					defer cancel()
+					require.NoError(t, giveUp(ctx, w.PlexAuth))
+					require.NoError(t, second(w.Verify(t.Context())))
+				})
+			})
+		}
+	}
+}
+
 // unreadOnce is a store whose first Load fails.
 type unreadOnce struct {
 	plexauth.ConfigStore

@@ -244,7 +244,7 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendi
 	last := l.lastLooked(v.created)
 	wait, limit := max(0, min(time.Until(last.Add(fresh)), fresh)), lastLookLimit
 	if end, ok := ctx.Deadline(); ok { // what comes after the look needs time, too
-		limit = min(limit, time.Until(end)/2-wait)
+		limit = min(limit, (time.Until(end)-wait)/2)
 	}
 	end := time.Now().Add(wait + limit)
 	unseen = tooLate("check PIN", "plex.tv", context.DeadlineExceeded)
