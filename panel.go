@@ -89,7 +89,10 @@ func (h *panel) waitForOne(pause time.Duration) time.Duration {
 		h.bury(l.pin)
 	case !errors.Is(err, ErrNoPendingPin):
 		h.over(problemOf(err))
-		_ = sleep(h.ctx, pause) // what is still pending after this is not to be decided now
+		_ = sleep(h.ctx, pause)          // what is still pending after this is not to be decided now
+		if errors.As(err, new(*Error)) { // plex.tv was asked about an approval that outlives its PIN
+			return min(2*pause, refusalPace)
+		}
 		return min(2*pause, slowestPoll)
 	default:
 		h.over(h.outcome())
