@@ -158,3 +158,41 @@ func TestSignOutFetchesTheApproval(t *testing.T) {
 		})
 	}
 }
+
+// G8, G23: the approval that SignOut finds is of an account on whose token another
+// profile has lived, under the same identifier. That profile gets the approved one.
+// Where it lived on the login that is signed out, it is signed out as well.
+func TestSignOutLeavesTheApprovalToASibling(t *testing.T) {
+	for name, row := range map[string]struct {
+		linked func(w *world) *plextest.User
+		gone   bool
+	}{
+		"no login":          {linked: func(*world) *plextest.User { return nil }},
+		"another account's": {linked: func(w *world) *plextest.User { return w.bob }},
+		"the same account":  {linked: func(w *world) *plextest.User { return w.alice }, gone: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				if u := row.linked(w); u != nil {
+					w.signIn(t, w.PlexAuth, u, plexauth.PinOptions{})
+				}
+				sibling := w.Instance("sibling")
+				w.signIn(t, sibling, w.alice, plexauth.PinOptions{})
+				time.Sleep(time.Minute)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				s, err := w.SignOut(t.Context())
+				require.NoError(t, err)
+				assert.False(t, s.Connected)
+				_, err = sibling.Verify(t.Context())
+				if row.gone {
+					require.ErrorIs(t, err, plexauth.ErrNotConnected)
+					return
+				}
+				require.NoError(t, err)
+			})
+		})
+	}
+}

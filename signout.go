@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 )
 
 // Disconnect forgets the profile's credentials and whose they were, and ends a
@@ -41,15 +42,17 @@ func (p *PlexAuth) endWaiting(ctx context.Context) error {
 // forgotten here all the same and the error says so ([ErrUnavailable],
 // [ErrRateLimited]); with one that matches [ErrStore] nothing is. A login that is
 // pending may have been approved already: plex.tv is asked first, which takes four
-// seconds at most, and where it does not answer the error says so, too.
+// seconds at most, and where it does not answer the error says so, too. Where another
+// profile has lost its token to that approval, it gets the approved one.
 func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	var gone []revocation
 	unseen := p.fetchApprovals(ctx)
 	if errors.Is(unseen, ErrStore) { // with the pending login an approval might be lost
 		return p.statusNow(ctx, unseen)
 	}
+	legacy := p.forSiblings(ctx)
 	err := p.update(ctx, func(b *profile) error {
-		gone = b.signOut()
+		gone = b.signOut(legacy)
 		return nil
 	})
 	switch {
@@ -103,6 +106,28 @@ func (p *PlexAuth) fetchInTurn(ctx context.Context, v *pendingPIN) (unseen error
 	return errors.Join(unseen, err)
 }
 
+// forSiblings returns the profile's parked approval with its account, if another
+// profile may have lost its own token to that. Its account is nil where there is no
+// such approval, or plex.tv does not tell whose it is.
+func (p *PlexAuth) forSiblings(ctx context.Context) (a approval) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return a
+	}
+	v := b.pending()
+	if v == nil || v.token.IsZero() || v.device != nil || !slices.ContainsFunc(b.others(), func(other *profile) bool {
+		return !other.accountToken().IsZero() && other.clientID() == v.clientID
+	}) {
+		return a
+	}
+	p.learnSiblings(ctx, v.clientID)
+	a = approval{pin: v, token: v.token}
+	if a.account, err = p.client.readAccount(ctx, v.token, v.clientID, true); err != nil {
+		p.warn(ctx, "the owner of the approved token could not be found out", err)
+	}
+	return a
+}
+
 // signedOutWith are the other profiles that live on the same token.
 func (b *profile) signedOutWith() (others []*profile) {
 	for _, other := range b.others() {
@@ -122,14 +147,20 @@ type revocation struct {
 }
 
 // signOut forgets the credentials of the profile, and of every other one that
-// lives on the same token. It returns what there is to revoke.
-func (b *profile) signOut() (gone []revocation) {
+// lives on the same token. It returns what there is to revoke. The token of legacy is
+// not revoked where other profiles, which are not signed out, get it instead of their
+// own.
+func (b *profile) signOut(legacy approval) (gone []revocation) {
 	parked := func(b *profile) {
 		if v := b.pending(); v != nil && !v.token.IsZero() {
 			gone = append(gone, revocation{v.token, v.clientID, v.device})
 		}
 	}
-	parked(b)
+	v := b.pending()
+	isLegacy := v != nil && legacy.account != nil && legacy.token.Equal(v.token) && !b.sameCredential(legacy.account.ID, v.clientID)
+	if !isLegacy || !legacy.bequeath(b) {
+		parked(b)
+	}
 	if t := b.accountToken(); !t.IsZero() && !b.rejected() {
 		gone = append(gone, revocation{t, b.clientID(), b.life().device})
 	}
