@@ -167,9 +167,6 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, h haste) (er
 		if err != nil && (a.before != untold || waits() && !a.account.wasMeant(b.claimedID(), b.username())) {
 			return err
 		}
-		if v.device == nil {
-			p.learnSiblings(ctx, v.clientID)
-		}
 		if again, err = p.promote(ctx, a); err != nil {
 			return err
 		}
@@ -335,6 +332,9 @@ type settlement struct {
 // promote makes a parked token the profile's, or drops it as another account's.
 // again is true where nothing was done, because there are other tokens now.
 func (p *PlexAuth) promote(ctx context.Context, a approval) (again bool, err error) {
+	if a.pin.device == nil {
+		p.learnSiblings(ctx, a.pin.clientID)
+	}
 	var done settlement
 	err = p.saveToken(ctx, p.loginOf(a.pin.id), a.pin.token, func(b *profile) (err error) {
 		done, err = a.settle(b, p.options.Scopes, p.client.clock.skew())

@@ -145,6 +145,19 @@ func (b *profile) livesOn(d *device) bool {
 	return l.renewable() && l.device.kid == d.kid
 }
 
+// isTakenFrom returns an error if the key or the identifier of pin has become another
+// login's while plex.tv was asked for pin.
+func (b *profile) isTakenFrom(pin *Pin) error {
+	v := b.pending()
+	switch {
+	case pin.device == nil && b.movedOver(pin.clientID):
+		return errMovedOver
+	case pin.device != nil && v != nil && v.device != nil && v.clientID == pin.clientID:
+		return errKeyShared
+	}
+	return nil
+}
+
 // errMovedOver says that another profile's device key has taken over the identifier of
 // a PIN.
 var errMovedOver = errors.New("plexauth: the login of another profile was moved over to a device key at the same time, start again")

@@ -257,10 +257,9 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (k
 			case p.answers(v, pin.clientID, pin.device != nil, pin.options) && (found == nil || v.id != found.id):
 				kept = p.newPin(*v)
 				return nil
-			case v != nil && v.device != nil && pin.device != nil && v.clientID == pin.clientID:
-				return errKeyShared
-			case pin.device == nil && b.movedOver(pin.clientID):
-				return errMovedOver
+			}
+			if err := b.isTakenFrom(pin); err != nil {
+				return err
 			}
 			b.create()
 			b.setPending(&pendingPIN{
