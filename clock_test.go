@@ -148,6 +148,24 @@ func TestRestartUnderAClockAhead(t *testing.T) {
 	}
 }
 
+// G7: after a restart under a clock that was set back, a PIN lives for an hour at most,
+// and its date and its countdown agree.
+func TestRestartUnderAClockSetBack(t *testing.T) {
+	for back, left := range map[time.Duration]time.Duration{10 * time.Minute: 25 * time.Minute, 72 * time.Hour: time.Hour} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			_, err := w.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			plexauth.SetClock(t, -back)
+			s, err := w.open(t).Status(t.Context())
+			require.NoError(t, err)
+			require.NotNil(t, s.Pending)
+			assert.InDelta(t, left, s.Pending.ExpiresAt.Sub(time.Now().Add(-back)), float64(2*time.Second))
+			assert.InDelta(t, left, expiresIn(t, s), float64(2*time.Second))
+		})
+	}
+}
+
 // G7: a machine that sleeps beyond the PIN's end does not wait for it again.
 func TestSuspendedDuringALogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -69,7 +69,8 @@ func (b *profile) pending() *pendingPIN {
 		v.expires = wallClock().Add(defaultLifetime)
 	}
 	// A date that another clock has written far ahead is not waited for.
-	v.ends = elapsed().add(min(v.expires.Sub(wallClock()), longestLifetime))
+	left := min(v.expires.Sub(wallClock()), longestLifetime)
+	v.ends, v.expires = elapsed().add(left), wallClock().Add(left)
 	return v
 }
 

@@ -80,6 +80,37 @@ func TestProxyRefusesConnect(t *testing.T) {
 	}
 }
 
+// G11: and so is a SOCKS proxy that refuses, whatever its reason is.
+func TestSOCKSProxyRefuses(t *testing.T) {
+	for reply := byte(1); reply <= 9; reply++ {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				head := make([]byte, 3) // version 5, one way to authenticate: none
+				_, _ = io.ReadFull(c, head)
+				_, _ = c.Write([]byte{5, 0})
+				_, _ = io.ReadFull(c, make([]byte, 4+1+len("plex.tv")+2))
+				_, _ = c.Write([]byte{5, reply, 0, 1, 0, 0, 0, 0, 0, 0})
+				_ = c.Close()
+			}
+		}()
+		w := newWorld(t)
+		rt := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "socks5", Host: l.Addr().String()})}
+		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient, o.MaxRetries = &http.Client{Transport: rt}, -1 })
+		_, err = p.Start(t.Context(), plexauth.PinOptions{})
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Contains(t, err.Error(), "the proxy refuses the connection: ")
+		assert.NotContains(t, err.Error(), "unknown error")
+		assert.Contains(t, err.Error(), "check the proxy settings")
+	}
+}
+
 // G11: so it is with a media server.
 func TestProxyRefusesConnectToAServer(t *testing.T) {
 	for _, answer := range []string{"HTTP/1.1 403 Forbidden", "HTTP/1.1 503 Not for you", "HTTP/1.1 407 Proxy Authentication Required"} {

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"reflect"
 	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -106,10 +107,15 @@ func (t roundTripper) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// proxyRefusal gives the error of a refused CONNECT the form that all other errors
-// of a proxy have. net/http makes an error of the reason phrase alone ("Forbidden").
+// proxyRefusal gives the error of a proxy that refuses a connection the form that all
+// other errors of a proxy have. net/http makes an error of the reason phrase alone
+// ("Forbidden"), and one of its own for SOCKS.
 func proxyRefusal(rt http.RoundTripper, r *http.Request, err error) error {
-	if r.URL.Scheme != "https" || !isPhrase(err) || !proxied(rt, r) {
+	var op *net.OpError
+	switch {
+	case errors.As(err, &op) && strings.HasPrefix(op.Op, "socks ") && !op.Timeout():
+		err = op.Err
+	case r.URL.Scheme != "https" || !isPhrase(err) || !proxied(rt, r):
 		return err
 	}
 	return &net.OpError{Op: "proxyconnect", Net: "tcp", Err: refusedConnect{err}}
@@ -128,14 +134,14 @@ func proxied(rt http.RoundTripper, r *http.Request) bool {
 	return err == nil && proxy != nil
 }
 
-// refusedConnect is the answer of a proxy to CONNECT.
+// refusedConnect is a proxy's refusal of a connection.
 type refusedConnect struct{ error }
 
 func (e refusedConnect) Error() string {
 	if e.error.Error() == "" {
 		return "the proxy refuses the connection"
 	}
-	return "the proxy refuses the connection: " + e.error.Error()
+	return "the proxy refuses the connection: " + strings.TrimPrefix(e.error.Error(), "unknown error ") // as net/http says for SOCKS
 }
 
 func (e refusedConnect) Unwrap() error { return e.error }
