@@ -70,6 +70,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"github.com/plexauth/plexauth/internal/sibling"
 )
 
 // PlexAuth signs one profile of a store in to Plex. It is safe for concurrent
@@ -103,6 +105,16 @@ func New(o Options) (*PlexAuth, error) {
 		s.store = NewMemoryStore()
 	}
 	return &PlexAuth{shared: s, instance: normalizeInstance(o.Instance)}, nil
+}
+
+func init() {
+	sibling.WithStore = func(p, store any) any { return p.(*PlexAuth).withStore(store.(ConfigStore)) }
+}
+
+// withStore returns a PlexAuth for the default profile of another store. It shares
+// p's client.
+func (p *PlexAuth) withStore(store ConfigStore) *PlexAuth {
+	return &PlexAuth{shared: &shared{options: p.options, store: store, client: p.client, log: p.log}, instance: defaultInstance}
 }
 
 // Instance returns the same client on another profile of the store. Ids are

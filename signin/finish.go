@@ -50,11 +50,7 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	store := f.store()
-	p, err := h.visitor(store)
-	if err != nil {
-		h.showError(w, err, page{Return: f.Return})
-		return
-	}
+	p := h.visitor(store)
 	status, err := h.approval(r.Context(), f, p)
 	if !status.Connected {
 		h.unapproved(w, r, f, err)

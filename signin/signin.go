@@ -54,6 +54,7 @@ import (
 
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/internal/mount"
+	"github.com/plexauth/plexauth/internal/sibling"
 )
 
 const lifetime = 10 * time.Minute // of one sign-in, from start to end
@@ -117,6 +118,7 @@ type Handler struct {
 	o        Options  // without Key
 	external *url.URL // Options.URL
 	returns  []destination
+	base     *plexauth.PlexAuth // of which each visitor has a sibling
 	seal     sealer
 	name     namer
 	counter  counter
@@ -139,7 +141,9 @@ func New(o Options) (*Handler, error) {
 	if h.log == nil {
 		h.log = slog.New(slog.DiscardHandler)
 	}
-	if _, err := h.visitor(plexauth.NewMemoryStore()); err != nil {
+	var err error
+	h.base, err = plexauth.New(plexauth.Options{Product: o.Product, HTTPClient: o.HTTPClient, BaseURL: o.BaseURL})
+	if err != nil {
 		errs = append(errs, err) // Product and BaseURL
 	}
 	if o.OnSignIn == nil {
@@ -304,20 +308,15 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 // begin makes the PIN of f, or finds it there.
 func (h *Handler) begin(ctx context.Context, f *flow) (*plexauth.Pin, error) {
 	store := f.store()
-	p, err := h.visitor(store)
-	if err != nil {
-		return nil, err
-	}
-	pin, err := p.Start(ctx, plexauth.PinOptions{Strong: true, ForwardURL: f.Callback})
+	pin, err := h.visitor(store).Start(ctx, plexauth.PinOptions{Strong: true, ForwardURL: f.Callback})
 	if err == nil {
 		err = f.keep(store, pin)
 	}
 	return pin, err
 }
 
-// visitor is a PlexAuth for one sign-in.
-func (h *Handler) visitor(store plexauth.ConfigStore) (*plexauth.PlexAuth, error) {
-	return plexauth.New(plexauth.Options{
-		Product: h.o.Product, Store: store, HTTPClient: h.o.HTTPClient, BaseURL: h.o.BaseURL,
-	})
+// visitor returns a PlexAuth for one sign-in. All visitors share a client, so that what
+// one meets at plex.tv, a dead connection or a 429, is known to the next one.
+func (h *Handler) visitor(store plexauth.ConfigStore) *plexauth.PlexAuth {
+	return sibling.WithStore(h.base, store).(*plexauth.PlexAuth)
 }
