@@ -25,7 +25,7 @@ const statusLimit = 15000;
 
 const longestWait = 25; // seconds that a long poll asks for
 const shortestWait = 3; // below this the page asks now and then instead
-const nowAndThen = 5000; // between those requests, in milliseconds
+const nowAndThen = 2000; // between those requests, in milliseconds
 
 /** Failure is an answer that says what is wrong, or none. */
 class Failure extends Error {

@@ -344,7 +344,7 @@ func TestWebFailureBesideItsButton(t *testing.T) {
 	p.sees(use)
 	seen := func(text string) {
 		t.Helper()
-		p.until(fmt.Sprintf(`document.querySelector('[data-part="problem-text"]').textContent.includes(%q)`, text))
+		p.until(fmt.Sprintf(`document.querySelector('[data-part="problem"]').textContent.includes(%q)`, text))
 		p.inView(`[data-part="problem-text"]`)
 	}
 	p.click(use)

@@ -524,7 +524,7 @@ func TestWebLoginInFrontRunsOut(t *testing.T) {
 			var out atomic.Bool
 			var asked atomic.Int32
 			at := s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if !out.Load() || strings.HasSuffix(r.URL.Path, "/") {
+				if !out.Load() || strings.HasSuffix(r.URL.Path, "/") || !strings.HasPrefix(r.URL.Path, "/plex/") {
 					s.panel.ServeHTTP(w, r)
 					return
 				}
