@@ -64,17 +64,19 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 		h.logins.noteWebStart(h.instance, startPause)
 	}
 	if err == nil {
-		if pending == nil || pin.ID != pending.id {
-			h.notePanelPIN(r.Context(), pin)
-		}
+		h.notePanelPIN(r.Context(), pin, pending)
 		h.news(nil)
 	}
 	h.answer(w, r, err)
 }
 
-// notePanelPIN tells the other replicas of a PIN, also for when it is no longer in
-// the store. Without the note the pace holds in this process alone.
-func (h *panel) notePanelPIN(ctx context.Context, pin *Pin) {
+// notePanelPIN tells the other replicas of pin, also for when it is no longer in the
+// store, unless it is the one that was pending before. Without the note the pace
+// holds in this process alone.
+func (h *panel) notePanelPIN(ctx context.Context, pin *Pin, before *pendingPIN) {
+	if before != nil && before.id == pin.ID {
+		return
+	}
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace) // the PIN is made, whether the browser waits or not
 	defer cancel()
 	err := h.update(late, func(b *profile) error {
