@@ -89,6 +89,37 @@ func TestNoLookWhileCancelWaits(t *testing.T) {
 	})
 }
 
+// deafStore takes two seconds for one Load, whatever becomes of its context.
+type deafStore struct {
+	plexauth.ConfigStore
+	before int // the Loads before that one
+}
+
+func (s *deafStore) Load(_ context.Context, ns string) (jsonRaw, error) {
+	if s.before--; s.before == 0 {
+		time.Sleep(2 * time.Second)
+	}
+	return s.ConfigStore.Load(context.Background(), ns)
+}
+
+// G9: a look that still reads the store when Cancel comes does not go on to plex.tv.
+func TestNoLookAfterCancelCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &deafStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		store.before = 2 // one to take the login up, one of the look
+		var look sync.WaitGroup
+		look.Go(func() { _, _ = p.Finish(t.Context()) })
+		time.Sleep(time.Second)
+		require.NoError(t, p.Cancel(t.Context()))
+		look.Wait()
+		assert.Empty(t, w.looks(pin.CreatedAt))
+	})
+}
+
 // G10: a token that plex.tv has rejected is not revoked there again.
 func TestSignOutOfARejectedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

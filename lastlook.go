@@ -1,0 +1,145 @@
+package plexauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+)
+
+// lastLookInTurn takes the turn at the PIN that Start found, and then calls lastLook.
+func (p *PlexAuth) lastLookInTurn(ctx context.Context, v *pendingPIN) (*pendingPIN, error) {
+	done, err := p.takeTurn(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done(nil)
+	return p.lastLook(ctx, v)
+}
+
+// lastLook looks at a PIN that is about to be given up, if the approval would have
+// retired a token that a profile lives on: that must not be lost. It parks the
+// token and returns the PIN as it is then, nil where it is not pending any more. The
+// caller has the turn. Where plex.tv does not answer within four seconds, the PIN is
+// given up all the same.
+func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	now := b.pending()
+	switch {
+	case now == nil || now.id != v.id: // settled while the turn was waited for
+		return nil, nil
+	case !now.token.IsZero() || now.device != nil || !b.retires(now.clientID):
+		return now, nil
+	}
+	now, _, err = p.fetchApproval(ctx, now)
+	return now, err
+}
+
+// fetchApproval looks at a PIN and parks the token of an approval that has not been
+// seen yet. It returns the PIN as it is then, nil where it is not pending any
+// more, and in unseen why plex.tv could not be asked. A look that fails is repeated
+// while there is time. The caller has the turn.
+func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendingPIN, unseen, err error) {
+	if p.left(v) <= 0 {
+		return v, nil, nil
+	}
+	l := p.loginOf(v.id)
+	last := l.lastLooked(v.created)
+	wait, limit := max(0, min(time.Until(last.Add(fresh)), fresh)), lastLookLimit
+	if end, ok := ctx.Deadline(); ok { // what comes after the look needs time, too
+		limit = min(limit, (time.Until(end)-wait)/2)
+	}
+	end := time.Now().Add(wait + limit)
+	unseen = tooLate("check PIN", "plex.tv", context.DeadlineExceeded)
+	for {
+		if pause := time.Until(p.client.guard.clear()); pause > wait {
+			wait = pause
+			unseen = &Error{Op: "check PIN", where: "plex.tv", StatusCode: http.StatusTooManyRequests, is: ErrRateLimited, RetryAfter: pause}
+		}
+		if !time.Now().Add(wait).Before(end) {
+			return v, unseen, nil
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return nil, nil, fmt.Errorf("plexauth: %w", err)
+		}
+		reply, sent, err := p.lookUntil(ctx, end, v)
+		if l != nil {
+			p.noteLook(ctx, l, reply, sent, err)
+		}
+		var e *Error
+		switch {
+		case err == nil && reply.token.IsZero(), errors.Is(err, ErrPinExpired):
+			return v, nil, nil
+		case err == nil:
+			now, err = p.parkApproval(ctx, l, v.id, reply.token)
+			return now, nil, err
+		}
+		if unseen = err; !errors.As(err, &e) || !e.transient && e.is != ErrRateLimited {
+			return v, unseen, nil
+		}
+		wait = max(0, time.Until(sent.Add(fresh)))
+	}
+}
+
+// lastLooked returns when the last look left, or made where that is later. l may be
+// nil.
+func (l *login) lastLooked(made time.Time) time.Time {
+	if l == nil {
+		return made
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.looked.After(made) {
+		return l.looked
+	}
+	return made
+}
+
+// lookUntil makes one look, which ends at a time.
+func (p *PlexAuth) lookUntil(ctx context.Context, end time.Time, v *pendingPIN) (r pinReply, sent time.Time, err error) {
+	attempt, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	return p.checkPIN(ctx, attempt, p.newPin(*v))
+}
+
+// parkApproval parks a token beside its PIN, and returns that as it is then; nil
+// where it is not pending any more. l may be nil.
+func (p *PlexAuth) parkApproval(ctx context.Context, l *login, id int64, t Token) (now *pendingPIN, err error) {
+	err = p.saveToken(ctx, l, t, func(b *profile) error {
+		if now = b.pending(); now == nil || now.id != id { // it has been dealt with elsewhere
+			now = nil
+			return nil
+		}
+		if now.token.IsZero() {
+			b.park(t)
+		}
+		now = b.pending()
+		return nil
+	})
+	return now, err
+}
+
+// noteLook takes a look in that was not made for the login, but at its PIN: those
+// who wait keep their pace, and look no more where there is nothing to look at.
+func (p *PlexAuth) noteLook(ctx context.Context, l *login, r pinReply, sent time.Time, err error) {
+	var e *Error
+	switch {
+	case ctx.Err() != nil:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.looked = sent
+	case errors.Is(err, ErrPinExpired):
+		_, _ = p.giveUp(ctx, l, err)
+	case err == nil:
+		if moved, _ := l.notYet(r, sent, false); moved && r.token.IsZero() {
+			p.noteExpiry(ctx, l)
+		}
+	default:
+		errors.As(err, &e)
+		l.postpone(sent, e, err)
+	}
+}
