@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -92,11 +93,11 @@ func TestNoLookWhileCancelWaits(t *testing.T) {
 // deafStore takes two seconds for one Load, whatever becomes of its context.
 type deafStore struct {
 	plexauth.ConfigStore
-	before int // the Loads before that one
+	before atomic.Int64 // the Loads before that one
 }
 
 func (s *deafStore) Load(_ context.Context, ns string) (jsonRaw, error) {
-	if s.before--; s.before == 0 {
+	if s.before.Add(-1) == 0 {
 		time.Sleep(2 * time.Second)
 	}
 	return s.ConfigStore.Load(context.Background(), ns)
@@ -110,7 +111,7 @@ func TestNoLookAfterCancelCame(t *testing.T) {
 		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
-		store.before = 2 // one to take the login up, one of the look
+		store.before.Store(2) // one to take the login up, one of the look
 		var look sync.WaitGroup
 		look.Go(func() { _, _ = p.Finish(t.Context()) })
 		time.Sleep(time.Second)
