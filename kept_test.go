@@ -83,7 +83,7 @@ func TestIdleProfilesAreForgotten(t *testing.T) {
 }
 
 // A Transport that knows the server's address sends nothing there while the store
-// cannot be read, though what it goes by is dropped meanwhile.
+// cannot be read, though what it goes by is dropped by then.
 func TestTransportRemembersItsServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
