@@ -19,11 +19,12 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/internal/plain"
 )
 
 func main() {
@@ -105,7 +106,7 @@ func samePerson(ctx context.Context, a, b *plexauth.PlexAuth) error {
 		return err
 	}
 	if one.CloudAccountID != other.CloudAccountID {
-		return fmt.Errorf("%s approved the device key, and %s the long-lived login", plain.Line(one.Username), plain.Line(other.Username))
+		return fmt.Errorf("%s approved the device key, and %s the long-lived login", visible(one.Username), visible(other.Username))
 	}
 	return nil
 }
@@ -124,9 +125,9 @@ func showAccount(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth) er
 	if err := show(ctx, out, "plex.tv", auth); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "  account       %d, %s\n", user.ID, plain.Line(user.Username))
+	fmt.Fprintf(out, "  account       %d, %s\n", user.ID, visible(user.Username))
 	for _, s := range servers {
-		fmt.Fprintf(out, "  lists         %s, machine id %s\n", plain.Line(s.Name), plain.Line(s.MachineID))
+		fmt.Fprintf(out, "  lists         %s, machine id %s\n", visible(s.Name), visible(s.MachineID))
 	}
 	return nil
 }
@@ -158,7 +159,7 @@ func showServer(ctx context.Context, out io.Writer, auth *plexauth.PlexAuth, mac
 	if err := show(ctx, out, "The media server", auth); err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "  address       %s\n  its libraries %s\n", plain.Line(settings.ServerURL), plain.Line(resp.Status))
+	fmt.Fprintf(out, "  address       %s\n  its libraries %s\n", visible(settings.ServerURL), visible(resp.Status))
 	return nil
 }
 
@@ -177,6 +178,17 @@ func show(ctx context.Context, out io.Writer, what string, auth *plexauth.PlexAu
 		until = status.ExpiresAt.Format(time.DateTime) + ", renewed automatically before that"
 	}
 	_, err = fmt.Fprintf(out, "\n%s, by the profile %q:\n  signed in as  %s\n  identifier    %s\n  token         good until %s\n",
-		what, status.Instance, plain.Line(status.User), plain.Line(settings.ClientID), until)
+		what, status.Instance, visible(status.User), visible(settings.ClientID), until)
 	return err
+}
+
+// visible returns text without what a terminal would obey: other people choose
+// the names of servers and users.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
 }

@@ -16,11 +16,11 @@ import (
 	"strings"
 	"syscall"
 	"time"
+	"unicode"
 
 	"rsc.io/qr"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/plextest"
 )
 
@@ -102,7 +102,7 @@ func run(ctx context.Context, in io.Reader, out io.Writer, config string, offlin
 		}
 		return err
 	}
-	fmt.Fprintf(out, "Signed in as %s. Saved to %s.\n", plain.Line(status.User), config)
+	fmt.Fprintf(out, "Signed in as %s. Saved to %s.\n", visible(status.User), config)
 	return findServer(ctx, in, out, auth)
 }
 
@@ -188,4 +188,15 @@ func countdown(out io.Writer, pin *plexauth.Pin, stop <-chan struct{}) {
 			return
 		}
 	}
+}
+
+// visible returns text without what a terminal would obey: other people choose
+// the names of servers and users.
+func visible(text string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, text)
 }

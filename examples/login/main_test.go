@@ -115,6 +115,6 @@ func TestNamesOnTheTerminal(t *testing.T) {
 	server, err := ask(t.Context(), strings.NewReader("1\n"), &out, []plexauth.Server{{Name: name, Owner: name}})
 	require.NoError(t, err)
 	assert.Equal(t, name, server.Name)
-	assert.Contains(t, out.String(), "  1  Box [2J 2Jgnp of Box [2J 2Jgnp\n")
+	assert.Contains(t, out.String(), "  1  Box[2J2Jgnp of Box[2J2Jgnp\n")
 	assert.NotContains(t, out.String(), "\x1b")
 }

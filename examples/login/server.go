@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/plextest"
 )
 
@@ -46,7 +45,7 @@ func findServer(ctx context.Context, in io.Reader, out io.Writer, auth *plexauth
 	if settings.ServerURL == "" {
 		return nil
 	}
-	fmt.Fprintf(out, "Media server %s at %s\nThe server knows this account as number %s.\n\n", plain.Line(short(settings.MachineID)), plain.Line(settings.ServerURL), plain.Line(settings.AccountID))
+	fmt.Fprintf(out, "Media server %s at %s\nThe server knows this account as number %s.\n\n", visible(short(settings.MachineID)), visible(settings.ServerURL), visible(settings.AccountID))
 	probe, err := auth.Probe(ctx, "")
 	table := tabwriter.NewWriter(out, 2, 8, 2, ' ', 0)
 	for _, a := range probe.Addresses {
@@ -54,7 +53,7 @@ func findServer(ctx context.Context, in io.Reader, out io.Writer, auth *plexauth
 		if a.URL == probe.URL {
 			mark = "*"
 		}
-		fmt.Fprintf(table, "%s %s\t%v\t%s\n", mark, plain.Line(a.URL), a.Took.Round(100*time.Microsecond), a.Finding)
+		fmt.Fprintf(table, "%s %s\t%v\t%s\n", mark, visible(a.URL), a.Took.Round(100*time.Microsecond), a.Finding)
 	}
 	return errors.Join(table.Flush(), err)
 }
@@ -65,9 +64,9 @@ func ask(ctx context.Context, in io.Reader, out io.Writer, servers []plexauth.Se
 	for i, s := range servers {
 		owner := ""
 		if !s.Owned {
-			owner = " of " + plain.Line(s.Owner)
+			owner = " of " + visible(s.Owner)
 		}
-		fmt.Fprintf(out, "  %d  %s%s\n", i+1, plain.Line(s.Name), owner)
+		fmt.Fprintf(out, "  %d  %s%s\n", i+1, visible(s.Name), owner)
 	}
 	lines := make(chan string)
 	go func() { // may run until the program exits: reading from a terminal cannot be interrupted

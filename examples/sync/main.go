@@ -25,9 +25,10 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"unicode"
+	"unicode/utf16"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/internal/plain"
 )
 
 // provider is the interface that the tool needs from each service.
@@ -185,5 +186,15 @@ func print(v any) error {
 // people choose the names in it.
 func document(v any) (string, error) {
 	b, err := json.MarshalIndent(v, "", "  ")
-	return string(plain.JSON(b)), err
+	var out strings.Builder
+	for _, r := range string(b) {
+		if r == '\n' || unicode.IsPrint(r) {
+			out.WriteRune(r)
+			continue
+		}
+		for _, u := range utf16.Encode([]rune{r}) {
+			fmt.Fprintf(&out, `\u%04x`, u)
+		}
+	}
+	return out.String(), err
 }

@@ -4,10 +4,8 @@
 package plain
 
 import (
-	"fmt"
 	"strings"
 	"unicode"
-	"unicode/utf16"
 )
 
 // Line returns text as one line of visible characters. Control characters and
@@ -43,24 +41,6 @@ func Cut(text string, most int) string {
 		return text
 	}
 	return strings.ToValidUTF8(text[:most], "") + "…"
-}
-
-// JSON escapes in a JSON document what Line would leave out of a text. The
-// document keeps its meaning and its lines.
-func JSON(doc []byte) []byte {
-	var b strings.Builder
-	for _, r := range string(doc) {
-		switch {
-		case r == '\n' || !isBreak(r) && !isHidden(r):
-			b.WriteRune(r)
-		case r > 0xffff:
-			high, low := utf16.EncodeRune(r)
-			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
-		default:
-			fmt.Fprintf(&b, `\u%04x`, r)
-		}
-	}
-	return []byte(b.String())
 }
 
 // isPlain reports whether text is printable ASCII, as most is.

@@ -1,11 +1,9 @@
 package plain_test
 
 import (
-	"encoding/json"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth/internal/plain"
 )
@@ -36,20 +34,4 @@ func TestCut(t *testing.T) {
 	assert.Equal(t, "ab…", plain.Cut("abc", 2))
 	assert.Equal(t, "ä…", plain.Cut("ääää", 3), "no half characters")
 	assert.Equal(t, "abc", plain.Cut("a\u200bb\u200bc", 3), "what is not shown does not count")
-}
-
-// What is escaped means the same.
-func TestJSON(t *testing.T) {
-	in := map[string]string{"name": "Box\u009b2J \u202e \U000e0041 \x7f äöü \n \xff"}
-	doc, err := json.MarshalIndent(in, "", "  ")
-	require.NoError(t, err)
-	out := plain.JSON(doc)
-	assert.NotContains(t, string(out), "\u009b")
-	assert.NotContains(t, string(out), "\u202e")
-	assert.NotContains(t, string(out), "\x7f")
-	assert.Contains(t, string(out), "\n  \"name\"", "its lines stay")
-	var a, b map[string]string
-	require.NoError(t, json.Unmarshal(doc, &a))
-	require.NoError(t, json.Unmarshal(out, &b))
-	assert.Equal(t, a, b)
 }
