@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 
@@ -23,12 +24,17 @@ func asked(t *testing.T, list string) (p *plexauth.PlexAuth, urls func() []strin
 	p, mock := linkedMock(t)
 	mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, list))
 	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", httpmock.NewStringResponder(200, payload(t, "user.json")))
+	var mu sync.Mutex // addresses are tried at once
 	var all []string
 	mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
+		mu.Lock()
+		defer mu.Unlock()
 		all = append(all, r.Method+" "+r.URL.String())
 		return httpmock.NewStringResponse(200, `{"MediaContainer":{"machineIdentifier":"another"}}`), nil
 	})
 	return p, func() []string {
+		mu.Lock()
+		defer mu.Unlock()
 		defer func() { all = nil }()
 		return all
 	}

@@ -269,7 +269,7 @@ func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected err
 		return nil
 	})
 	switch {
-	case succeeded, err != nil && late.Err() != nil: // it stays, for whoever comes next
+	case succeeded, err != nil && late.Err() != nil: // it stays for the next caller
 		return err
 	case mismatch:
 		return errors.Join(ErrAccountMismatch, err)

@@ -157,7 +157,7 @@ func (v *directVerifier) verify(state tls.ConnectionState) error {
 func (v *directVerifier) otherName(state tls.ConnectionState, wrong error) ([][]*x509.Certificate, error) {
 	chains, err := v.chains(state, "")
 	if err != nil {
-		return nil, err // nobody vouches for its name
+		return nil, err // no authority vouches for its name
 	}
 	for _, hash := range directHashes(state.PeerCertificates[0]) {
 		if slices.Contains(strings.Fields(v.hashes), hash) {

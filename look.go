@@ -15,7 +15,7 @@ const (
 	rounding    = 2 * time.Second  // what an expiresIn in whole seconds may be off
 
 	longestLook   = 3 * attemptLimit // an attempt has this long where shorter ones have timed out
-	lastLookLimit = 3 * time.Second  // for a look that somebody waits for who wants something else
+	lastLookLimit = 3 * time.Second  // bounds a look that a Start, Cancel or SignOut waits for
 )
 
 // nextLook is when the next look is due: not before the others' pace allows,

@@ -22,7 +22,7 @@ const (
 	whileStarting = 50 * time.Second // until a server that was starting is looked for again
 	keepList      = 15 * time.Second // for other tabs
 	verdict       = 15 * time.Second // after a PIN's expiry: until then it is known how the login ended
-	saveAlarm     = 2 * time.Second  // how long a save may take before somebody is told
+	saveAlarm     = 2 * time.Second  // how long a save may take before the page tells
 )
 
 // panel is the HTTP side of one profile.

@@ -14,9 +14,9 @@
 // # Which one do I want?
 //
 // For a terminal or a daemon, [PlexAuth.Login] with the zero [PinOptions] does
-// it all, and asks nobody who is signed in already. A program that cannot wait (a web request, a CrossWatch-style
-// provider) calls [PlexAuth.Start] and later [PlexAuth.Finish], which looks
-// once. For a settings page, [PlexAuth.Handler] is a panel with all of it, and
+// it all. It returns at once if the profile is signed in already. A program that
+// cannot wait (a web request, a CrossWatch-style provider) calls [PlexAuth.Start]
+// and later [PlexAuth.Finish], which looks once. For a settings page, [PlexAuth.Handler] is a panel with all of it, and
 // [HTML] its fragment for a page of your own. The package signin is "Sign in
 // with Plex" for a web app's visitors.
 //

@@ -64,8 +64,8 @@ func (h *panel) waitForOne(pause time.Duration) time.Duration {
 	return refresh
 }
 
-// bury sees to it that an expired PIN is out of the store, so that nobody asks for
-// it again.
+// bury removes an expired PIN from the store, however often that fails, so that no
+// other process asks about it.
 func (h *panel) bury(pin *Pin) {
 	for pause := refresh; h.dropPending(h.ctx, pin.ID) != nil && sleep(h.ctx, pause) == nil; {
 		pause = min(2*pause, slowestPoll)
@@ -157,7 +157,7 @@ func (h *panel) news(ended *problem) {
 	h.announce(ended)
 }
 
-// announce does it for whoever holds mu.
+// announce tells everyone who waits of the news. mu must be held.
 func (h *panel) announce(ended *problem) {
 	h.ended, h.view = ended, nil
 	close(h.changed)

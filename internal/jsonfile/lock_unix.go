@@ -101,7 +101,7 @@ func checkLock(info fs.FileInfo, path string) error {
 }
 
 // repairLock puts right a lock file that others cannot open. It leaves alone
-// what may be a link to somebody's file: one with a second name.
+// what may be a link to another user's file: one with a second name.
 func repairLock(name, path string, info fs.FileInfo) error {
 	trouble := checkLock(info, path)
 	if trouble == nil {

@@ -54,7 +54,7 @@ func isExposed(fs.FileMode) bool { return false }
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return nil // open elsewhere: it is synced by whoever writes it
+		return nil // open elsewhere: the program that writes it syncs it
 	}
 	defer f.Close()
 	return f.Sync()
