@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -387,4 +388,51 @@ func TestFileStoreOrderOfMadeDirectoriesOfOthers(t *testing.T) {
 		`rename\w*\(.*"` + temp + `".*/made".*RENAME_NOREPLACE\) += 0`,
 	})
 	checkNames(t, top, "made")
+}
+
+// G15: some file systems tell only at the close of a file that it is not whole
+// (NFS over its quota). The old file stays then.
+func TestFileStoreCloseFails(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "config.json")
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o640))
+	works(t, path) // makes the lock file
+	require.NoError(t, os.WriteFile(path, []byte(before), 0o640))
+	ofTemp := regexp.MustCompile(`^(\d+) .*close\(\d+<.*\.plexauth-[0-9a-f]{16}\.tmp>\)`)
+	// Which of a thread's calls closes the new file is known from a run before.
+	nth := func(trace []string) (n int) {
+		for _, line := range trace {
+			if m := ofTemp.FindStringSubmatch(line); m != nil {
+				for _, earlier := range trace {
+					if strings.HasPrefix(earlier, m[1]+" ") && strings.Contains(earlier, "close(") {
+						n++
+					}
+					if earlier == line {
+						return n
+					}
+				}
+			}
+		}
+		return 0
+	}
+	for range 10 {
+		trace, stderr, ok := straced(t, "filestore update", path, "-e", "trace=close")
+		require.True(t, ok, stderr)
+		require.NoError(t, os.WriteFile(path, []byte(before), 0o640))
+		n := nth(trace)
+		require.NotZero(t, n, strings.Join(trace, "\n"))
+		trace, stderr, ok = straced(t, "filestore update", path, "-e", "trace=close", "-e", fmt.Sprintf("inject=close:error=EDQUOT:when=%d", n))
+		hit := slices.ContainsFunc(trace, func(line string) bool { return ofTemp.MatchString(line) && strings.Contains(line, "INJECTED") })
+		if !hit { // another call was the nth of this run's thread
+			require.NoError(t, os.WriteFile(path, []byte(before), 0o640))
+			continue
+		}
+		assert.False(t, ok)
+		assert.Contains(t, stderr, "quota")
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		assert.Equal(t, before, string(data))
+		checkNames(t, filepath.Dir(path), "config.json", "config.json.lock")
+		return
+	}
+	t.Fatal("in ten runs the error has never struck the close of the new file")
 }
