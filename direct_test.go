@@ -305,7 +305,7 @@ func TestDirectCertificateBehindAName(t *testing.T) {
 			for _, err := range []error{second(w.UseServer(t.Context(), at)), second(w.Probe(t.Context(), at))} {
 				require.ErrorIs(t, err, plexauth.ErrUnavailable)
 				assert.ErrorContains(t, err, "the certificate cannot be verified")
-				assert.NotContains(t, err.Error(), ".plex.direct", "nobody vouches for its name")
+				assert.NotContains(t, err.Error(), ".plex.direct", "no authority vouches for its name")
 			}
 			assert.Empty(t, w.mediaRequests())
 		})
@@ -357,7 +357,7 @@ func TestDirectCertificateAndTheCallersChecks(t *testing.T) {
 	})
 }
 
-// The race for a name leaves nothing behind, whoever wins (G9).
+// The race for a name leaves nothing behind, whichever side wins (G9).
 func TestDirectNamesLeaveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)

@@ -154,7 +154,7 @@ func (w *watch) forget(u written) {
 	maps.DeleteFunc(w.changes(), func(_ string, c *change) bool { return c.namespace == u.namespace && c.turn < u.turn })
 }
 
-// run looks whenever a change is due, until there are none.
+// run looks whenever a change is due, until no change is left.
 func (w *watch) run() {
 	for {
 		due, ok := w.next()

@@ -145,7 +145,7 @@ func TestLoopsHandOnAnOldCopy(t *testing.T) {
 	}
 }
 
-// G22: a change that somebody has replaced is not repaired any more, whatever old
+// G22: a change that another writer has replaced is no longer repaired, whatever old
 // copy comes then.
 func TestReplacedChangeIsGivenUp(t *testing.T) {
 	for name, replaced := range map[string]string{"disconnected": "", "another login": "TEST_theirs"} {
