@@ -16,7 +16,7 @@ import (
 	"github.com/fernet/fernet-go"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/internal/confdir"
+	"github.com/plexauth/plexauth/internal/jsonfile"
 )
 
 // keyVariables are looked at before the file, in this order.
@@ -150,7 +150,7 @@ func (k *masterKey) putOnDisk() error {
 // writeTemp makes a file with the content beside path.
 func writeTemp(path string, content []byte) (name string, err error) {
 	// As a FileStore's, which clears away what a killed process leaves.
-	temp, err := confdir.CreateTemp(filepath.Join(filepath.Dir(path), configName))
+	temp, err := jsonfile.CreateTemp(filepath.Join(filepath.Dir(path), configName))
 	if err != nil {
 		return "", err
 	}
@@ -209,7 +209,7 @@ func syncFile(path string) error {
 		return err
 	}
 	defer f.Close()
-	return confdir.Sync(f)
+	return jsonfile.Sync(f)
 }
 
 // fill writes, syncs and closes f, and gives it to the owner of its directory.

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"syscall"
 
-	"github.com/plexauth/plexauth/internal/confdir"
+	"github.com/plexauth/plexauth/internal/jsonfile"
 )
 
 // giveToOwner gives a file to whom CrossWatch's files belong: made by root and
@@ -20,7 +20,7 @@ func giveToOwner(f *os.File) {
 	}
 	path := filepath.Join(filepath.Dir(f.Name()), configName)
 	config, _ := os.Stat(path) // nil where there is none
-	if want, ok := confdir.Reference(path, config); ok && want != confdir.OwnerOf(now) {
+	if want, ok := jsonfile.OwnerBeside(path, config); ok && want != jsonfile.OwnerOf(now) {
 		_ = f.Chown(want.UID, want.GID)
 	}
 }

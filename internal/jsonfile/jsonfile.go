@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"unicode/utf8"
 
-	"github.com/plexauth/plexauth/internal/confdir"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/ordered"
 )
@@ -110,7 +109,7 @@ func (f *File) Exposed() string {
 	if err != nil {
 		return ""
 	}
-	temp, err := confdir.CreateTemp(names.target())
+	temp, err := CreateTemp(names.target())
 	if err != nil {
 		return ""
 	}
@@ -126,7 +125,7 @@ func (f *File) Exposed() string {
 // tryReplacing finds a file system on which a rename cannot replace a file, by
 // replacing temp, a temporary file.
 func tryReplacing(ctx context.Context, path, temp string) error {
-	other, err := confdir.CreateTemp(path)
+	other, err := CreateTemp(path)
 	if err != nil {
 		return explain(path, err)
 	}
@@ -243,7 +242,7 @@ func (c *content) sync(dir *os.File) error {
 }
 
 func (c *content) syncName(dir *os.File) error {
-	if err := confdir.Sync(dir); err != nil {
+	if err := Sync(dir); err != nil {
 		return fmt.Errorf("%w: %s is saved, but may not outlive a power cut: sync its directory: %w", fault.ErrStore, c.path, err)
 	}
 	return nil

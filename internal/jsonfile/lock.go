@@ -10,7 +10,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/confdir"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
 )
@@ -161,7 +160,7 @@ func ensureLockFile(name, path string) error {
 	case err == nil:
 		return repairLock(name, path, info)
 	}
-	temp, err := confdir.CreateTemp(path)
+	temp, err := CreateTemp(path)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errNoLockFile, err)
 	}

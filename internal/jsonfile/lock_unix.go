@@ -12,8 +12,6 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/plexauth/plexauth/internal/confdir"
 )
 
 const noFollow = unix.O_NOFOLLOW
@@ -87,7 +85,7 @@ func checkLock(info fs.FileInfo, path string) error {
 	if err != nil {
 		return nil
 	}
-	mode, is, want := info.Mode().Perm(), confdir.OwnerOf(info), confdir.OwnerOf(config)
+	mode, is, want := info.Mode().Perm(), OwnerOf(info), OwnerOf(config)
 	byGroup := is.GID == want.GID && mode&0o060 == 0o060
 	byAll := mode&0o006 == 0o006
 	lock := fmt.Sprintf("%v of %d:%d", mode, is.UID, is.GID)
@@ -125,7 +123,7 @@ func shareLock(f *os.File, path string) error {
 	if err != nil {
 		config = nil
 	}
-	if want, ok := confdir.Reference(path, config); ok {
+	if want, ok := OwnerBeside(path, config); ok {
 		_ = chown(f, want)
 	}
 	_ = f.Chmod(0o660)

@@ -50,6 +50,9 @@ func replaceFile(ctx context.Context, temp, path string) error {
 // isExposed says no: here the mode does not tell who may read a file.
 func isExposed(fs.FileMode) bool { return false }
 
+// Sync does nothing: this system cannot sync a directory.
+func Sync(*os.File) error { return nil }
+
 // syncFile syncs the file at path.
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)

@@ -1,0 +1,98 @@
+package jsonfile
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+)
+
+// The name of a temporary file is a dot, the name of the config, tempMark, random
+// bytes in hex, and tempSuffix.
+const (
+	tempMark        = ".plexauth-"
+	tempSuffix      = ".tmp"
+	tempRandomBytes = 8
+)
+
+// CreateTemp creates a file of mode 0600 beside config and opens it for writing.
+// If the process dies, a later Update of config removes the file.
+func CreateTemp(config string) (*os.File, error) {
+	return os.OpenFile(tempName(config), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// mkdirTemp creates a directory of mode 0700 beside dir and returns its name.
+func mkdirTemp(dir string) (name string, err error) {
+	name = tempName(dir)
+	return name, os.Mkdir(name, 0o700)
+}
+
+func tempName(config string) string {
+	var b [tempRandomBytes]byte
+	rand.Read(b[:]) // never fails
+	dir, base := filepath.Split(config)
+	return filepath.Join(dir, "."+base+tempMark+hex.EncodeToString(b[:])+tempSuffix)
+}
+
+// isTemp reports whether name is one that CreateTemp or mkdirTemp gives to files
+// beside config.
+func isTemp(config, name string) bool {
+	middle, ok := strings.CutPrefix(name, "."+filepath.Base(config)+tempMark)
+	if !ok {
+		return false
+	}
+	middle, ok = strings.CutSuffix(middle, tempSuffix)
+	b, err := hex.DecodeString(middle)
+	return ok && err == nil && len(b) == tempRandomBytes
+}
+
+// writeTemp writes data to a new file beside path, synced to the disk, with
+// the mode and owner of path, or those that a new one gets if old is nil. After
+// an error there is no such file.
+func writeTemp(path string, data []byte, old fs.FileInfo) (name string, err error) {
+	f, err := CreateTemp(path)
+	if err != nil {
+		return "", explain(path, err)
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = keepOwner(f, path, old)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if closed := f.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		os.Remove(f.Name())
+		return "", explain(path, err)
+	}
+	return f.Name(), nil
+}
+
+// litterAge is how old a temporary file must be on a file system that other
+// machines may share, where a writer need not have our lock.
+const litterAge = 10 * time.Minute
+
+// removeLitter removes what processes killed in an Update of path have left.
+// The lock must be held, so that none of it is in use.
+func removeLitter(dir *os.File, path string) {
+	names, _ := dir.Readdirnames(-1) // a directory that cannot be listed keeps its litter
+	for _, name := range names {
+		if !isTemp(path, name) {
+			continue
+		}
+		full := filepath.Join(filepath.Dir(path), name)
+		info, err := os.Lstat(full)
+		if err != nil || !info.Mode().IsRegular() {
+			continue
+		}
+		if time.Since(info.ModTime()) >= litterAge || !mayBeShared(path) {
+			os.Remove(full)
+		}
+	}
+}
