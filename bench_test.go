@@ -2,15 +2,22 @@ package plexauth_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/internal/measure"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // recorded is an answer of plex.tv's, from testdata.
@@ -119,4 +126,148 @@ func BenchmarkPendingLogins(b *testing.B) {
 			<-done
 		}
 	}
+}
+
+// household is an account's list of n devices, every second one a server.
+func household(n int) string {
+	var b strings.Builder
+	b.WriteString("[")
+	for i := range n {
+		if i > 0 {
+			b.WriteString(",")
+		}
+		provides := "server"
+		if i%2 == 1 {
+			provides = "client,player"
+		}
+		fmt.Fprintf(&b, `{"name":"Device %d","product":"Plex","productVersion":"1.43.2.10687-563d026ea","platform":"Linux","platformVersion":"6.8.0","device":"Docker Container",
+"clientIdentifier":"%040x","createdAt":"2021-01-01T12:12:24Z","lastSeenAt":"2026-01-01T13:43:34Z","provides":%q,"ownerId":null,"sourceTitle":null,"publicAddress":"203.0.113.7",
+"accessToken":"TEST_server-token-%d","searchEnabled":true,"owned":true,"home":false,"synced":false,"relay":true,"presence":true,"httpsRequired":false,"publicAddressMatches":false,
+"dnsRebindingProtection":false,"natLoopbackSupported":false,"connections":[`, i, i, provides, i)
+		for c := range 5 {
+			if c > 0 {
+				b.WriteString(",")
+			}
+			fmt.Fprintf(&b, `{"protocol":"https","address":"192.168.%d.%d","port":32400,"uri":"https://192-168-%d-%d.0123456789abcdef0123456789abcdef.plex.direct:32400","local":true,"relay":false,"IPv6":false}`, c, i, c, i)
+		}
+		b.WriteString("]}")
+	}
+	return b.String() + "]"
+}
+
+// BenchmarkServers reads the list of an account with 200 devices.
+func BenchmarkServers(b *testing.B) {
+	store := plexauth.NewMemoryStore()
+	require.NoError(b, store.Update(b.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) {
+		return jsonRaw(`{"client_id":"0123456789abcdef01234567","account_token":"TEST_account-token"}`), nil
+	}))
+	body := household(200)
+	rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		return httpmock.NewStringResponse(200, body), nil
+	})
+	p, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: &http.Client{Transport: rt}})
+	require.NoError(b, err)
+	b.SetBytes(int64(len(body)))
+	b.ReportAllocs()
+	for b.Loop() {
+		servers, err := p.Servers(b.Context())
+		if err != nil || len(servers) != 100 {
+			b.Fatal(err, len(servers))
+		}
+	}
+}
+
+// nowhere answers everything at once, so that what is measured is what stands
+// before it.
+type nowhere struct{}
+
+func (nowhere) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
+}
+
+// BenchmarkTransport is a request with a fresh token beside one through the bare
+// transport. What it may allocate is the copy of the request and its headers.
+func BenchmarkTransport(b *testing.B) {
+	signedIn := func(b *testing.B, o plexauth.Options) *plexauth.PlexAuth {
+		b.Helper()
+		plex := plextest.NewServer()
+		b.Cleanup(plex.Close)
+		alice := plex.AddUser(plextest.User{Username: "alice"})
+		o.Product, o.HTTPClient = "My App", plex.Client()
+		p, err := plexauth.New(o)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := p.Login(b.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) }); err != nil {
+			b.Fatal(err)
+		}
+		return p
+	}
+	for _, bench := range []struct {
+		name string
+		rt   func(b *testing.B) http.RoundTripper
+	}{
+		{"bare", func(*testing.B) http.RoundTripper { return nowhere{} }},
+		{"long-lived token", func(b *testing.B) http.RoundTripper { return signedIn(b, plexauth.Options{}).Transport(nowhere{}) }},
+		{"device key", func(b *testing.B) http.RoundTripper {
+			return signedIn(b, plexauth.Options{DeviceKey: true}).Transport(nowhere{})
+		}},
+	} {
+		b.Run(bench.name, func(b *testing.B) {
+			rt := bench.rt(b)
+			req, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "https://plex.tv/api/v2/user", nil)
+			if err != nil {
+				b.Fatal(err)
+			}
+			req.Header.Set("Accept", "application/json")
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := rt.RoundTrip(req); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
+// The second is the same read, edit and rename as anyone would write it, without
+// lock and sync, in the same run.
+func BenchmarkFileStoreUpdate(b *testing.B) {
+	doc, err := os.ReadFile("internal/ordered/testdata/crosswatch.json")
+	require.NoError(b, err)
+	b.Run("FileStore", func(b *testing.B) {
+		path := filepath.Join(b.TempDir(), "config.json")
+		require.NoError(b, os.WriteFile(path, doc, 0o600))
+		store := plexauth.NewFileStore(path)
+		n := 0
+		for b.Loop() {
+			n++
+			if err := store.Update(b.Context(), "plex", becomes(fmt.Sprintf(`{"n":%d}`, n))); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("without lock and sync", func(b *testing.B) {
+		path := filepath.Join(b.TempDir(), "config.json")
+		require.NoError(b, os.WriteFile(path, doc, 0o600))
+		n := 0
+		for b.Loop() {
+			n++
+			data, err := os.ReadFile(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			var all map[string]json.RawMessage
+			if err := json.Unmarshal(data, &all); err != nil {
+				b.Fatal(err)
+			}
+			all["plex"] = json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))
+			if data, err = json.MarshalIndent(all, "", "  "); err != nil {
+				b.Fatal(err)
+			}
+			if err := errors.Join(os.WriteFile(path+".tmp", data, 0o600), os.Rename(path+".tmp", path)); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

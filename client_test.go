@@ -1,7 +1,6 @@
 package plexauth_test
 
 import (
-	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,7 +8,6 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptest"
 	"net/url"
 	"strings"
 	"syscall"
@@ -24,79 +22,6 @@ import (
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/plextest"
 )
-
-// G2: exact headers, safe on the wire whatever the product or host is called.
-func TestHeaders(t *testing.T) {
-	names := map[string]string{
-		"plain": "My App", "curly": "Jesse’s “Mac”", "CJK": "客厅电视", "injection": "App\r\nX-Evil: 1", "long": strings.Repeat("é", 5000),
-		"broken": "App \xff\xfe name", "NUL": "App\x00", "nbsp control": "App\u0085x", "quotes": `"App"`,
-	}
-	for name, value := range names {
-		t.Run(name, func(t *testing.T) {
-			var seen []http.Header
-			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				seen = append(seen, r.Header)
-				w.Header().Set("Content-Type", "application/json")
-				w.WriteHeader(201)
-				io.WriteString(w, `{"id":1,"code":"ABCD","expiresIn":900}`)
-			}))
-			defer srv.Close()
-			p, err := plexauth.New(plexauth.Options{
-				Product: value, Version: value, Platform: value, PlatformVersion: value, Device: value, DeviceName: value, Model: value, BaseURL: srv.URL,
-			})
-			require.NoError(t, err)
-			_, err = p.Start(t.Context(), plexauth.PinOptions{})
-			require.NoError(t, err)
-			h := seen[0]
-			assert.Equal(t, []string{"application/json"}, h["Accept"], "exactly, or plex.tv answers XML")
-			for _, field := range []string{"Product", "Version", "Platform", "Platform-Version", "Device", "Device-Name", "Model", "Client-Identifier"} {
-				v := h["X-Plex-"+field]
-				require.Len(t, v, 1, field)
-				assert.NotEmpty(t, v[0])
-				assert.LessOrEqual(t, len(v[0]), 255)
-				assert.Equal(t, strings.ToValidUTF8(v[0], ""), v[0])
-			}
-			assert.Empty(t, h["X-Evil"])
-			assert.Empty(t, h["X-Plex-Token"])
-		})
-	}
-}
-
-// G2: what the program does not say is filled in.
-func TestIdentityIsComplete(t *testing.T) {
-	w := newWorld(t)
-	w.signInNow(t)
-	for _, r := range w.plex.Requests() {
-		for _, field := range []string{"Product", "Version", "Platform", "Device", "Device-Name", "Client-Identifier"} {
-			assert.NotEmpty(t, r.Header.Get("X-Plex-"+field), "%s %s", r.Path, field)
-		}
-	}
-}
-
-func TestOptions(t *testing.T) {
-	_, err := plexauth.New(plexauth.Options{
-		Product: "\r\n", ClientID: "two\nlines", Instance: "a\x00b", PollInterval: -1, BaseURL: "not a url",
-	})
-	require.Error(t, err)
-	for _, field := range []string{"Product", "ClientID", "Instance", "PollInterval", "BaseURL"} {
-		assert.ErrorContains(t, err, field, "one error names all of them")
-	}
-	for _, base := range []string{"plex.example", "ftp://plex.example", "http://plex.example", "https://u:p@plex.example", "https://plex.example/path", "https://plex.example?q=1", "://", "http://192.168.1.1"} {
-		_, err := plexauth.New(plexauth.Options{Product: "x", BaseURL: base})
-		assert.ErrorContains(t, err, "BaseURL", base)
-	}
-	for _, base := range []string{"https://plex.example", "https://plex.example/", "http://127.0.0.1:80", "http://localhost:3000", "http://[::1]:1"} {
-		_, err := plexauth.New(plexauth.Options{Product: "x", BaseURL: base})
-		assert.NoError(t, err, base)
-	}
-	p, err := plexauth.New(plexauth.Options{Product: "x"})
-	require.NoError(t, err)
-	_, err = p.Instance("bad\n").Status(t.Context())
-	assert.ErrorContains(t, err, "control characters")
-	_, err = p.Instance("bad\n").Disconnect(t.Context())
-	assert.ErrorContains(t, err, "control characters")
-	assert.ErrorContains(t, p.Instance("bad\n").Cancel(t.Context()), "control characters")
-}
 
 // G11: each failure is told apart, and says what to do.
 // G10: none of them changes the stored token.
@@ -249,10 +174,6 @@ func TestRejectedWhileRelinked(t *testing.T) {
 	assert.True(t, s.Connected)
 }
 
-type roundTripFunc func(*http.Request) (*http.Response, error)
-
-func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
 // A login's account that could not be read is completed by Verify.
 func TestVerifyCompletes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -317,79 +238,6 @@ func TestRetries(t *testing.T) {
 			})
 		})
 	}
-}
-
-// G14: no redirect carries a token across an origin or down to http.
-func TestRedirects(t *testing.T) {
-	for to, followed := range map[string]bool{
-		"https://clients.plex.tv/api/v2/user": true,
-		"https://plex.tv:443/api/v2/user":     true,
-		"https://elsewhere.example/user":      false,
-		"http://plex.tv/api/v2/user":          false,
-		"https://plex.tv:8443/api/v2/user":    false,
-		"https://plex.tv.example/api/v2/user": false,
-		"https://app.plex.tv/api/v2/user":     false,
-	} {
-		t.Run(to, func(t *testing.T) {
-			p, mock := mocked(t)
-			seen := map[string]string{}
-			mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
-				seen[r.URL.String()] = r.Header.Get("X-Plex-Token")
-				if len(seen) == 1 {
-					resp := httpmock.NewStringResponse(302, "")
-					resp.Header.Set("Location", to)
-					return resp, nil
-				}
-				return httpmock.NewStringResponse(200, payload(t, "user.json")), nil
-			})
-			require.NoError(t, useToken(t, p, "TEST_token"))
-			_, err := p.Verify(t.Context())
-			assert.Equal(t, followed, err == nil, err)
-			assert.Equal(t, followed, seen[to] == "TEST_token")
-			if !followed {
-				assert.ErrorIs(t, err, plexauth.ErrUnavailable)
-				assert.Len(t, seen, 1)
-			}
-		})
-	}
-	t.Run("no end", func(t *testing.T) {
-		p, mock := mocked(t)
-		n := 0
-		mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
-			n++
-			resp := httpmock.NewStringResponse(302, "")
-			resp.Header.Set("Location", "https://plex.tv/api/v2/user")
-			return resp, nil
-		})
-		require.NoError(t, useToken(t, p, "TEST_token"))
-		_, err := p.Verify(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrUnavailable)
-		assert.LessOrEqual(t, n, 4)
-	})
-}
-
-// useToken signs in by mock.
-func useToken(t *testing.T, p *plexauth.PlexAuth, token string) error {
-	t.Helper()
-	mock := httpmock.NewMockTransport()
-	mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
-	mock.RegisterResponder("GET", pinsURL+"/373040866", jsonAnswer(200, strings.Replace(payload(t, "pin-approved.json"), "TEST_account-token01", token, 1)))
-	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, payload(t, "user.json")))
-	hc := swapTransport(p, mock)
-	defer hc()
-	if _, err := p.Start(t.Context(), plexauth.PinOptions{}); err != nil {
-		return err
-	}
-	return second(p.Finish(t.Context()))
-}
-
-// swapTransport changes the transport of the caller's own client for a while:
-// it is read at each request.
-func swapTransport(p *plexauth.PlexAuth, rt http.RoundTripper) (back func()) {
-	hc := plexauth.HTTPClientOf(p)
-	old := hc.Transport
-	hc.Transport = rt
-	return func() { hc.Transport = old }
 }
 
 // The caller's client is used as it is at each request, never written to, and
@@ -463,52 +311,6 @@ func TestEndlessBody(t *testing.T) {
 	w.plex.Inject(plextest.Fault{Method: "POST", Endless: true})
 	_, err := w.Start(t.Context(), plexauth.PinOptions{})
 	require.ErrorIs(t, err, plexauth.ErrUnavailable)
-}
-
-// The end of ctx is ctx's error, not plex.tv's or the store's; nor is a bad id.
-func TestContextError(t *testing.T) {
-	over, cancel := context.WithCancel(t.Context())
-	cancel()
-	w := newWorld(t)
-	for name, c := range map[string]struct {
-		ctx context.Context
-		p   *plexauth.PlexAuth
-	}{"context": {over, w.PlexAuth}, "id": {t.Context(), w.Instance("a\nb")}} {
-		ctx, p := c.ctx, c.p
-		for op, err := range map[string]error{
-			"Start":          second(p.Start(ctx, plexauth.PinOptions{})),
-			"Finish":         second(p.Finish(ctx)),
-			"Wait":           second(p.Wait(ctx)),
-			"Login":          second(p.Login(ctx, plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })),
-			"Cancel":         p.Cancel(ctx),
-			"Status":         second(p.Status(ctx)),
-			"Settings":       second(p.Settings(ctx)),
-			"Instances":      second(p.Instances(ctx)),
-			"Token":          second(p.Token(ctx)),
-			"Verify":         second(p.Verify(ctx)),
-			"Refresh":        second(p.Refresh(ctx)),
-			"UseDeviceKey":   second(p.UseDeviceKey(ctx)),
-			"Disconnect":     second(p.Disconnect(ctx)),
-			"SignOut":        second(p.SignOut(ctx)),
-			"Account":        second(p.Account(ctx)),
-			"HomeUsers":      second(p.HomeUsers(ctx)),
-			"SwitchHomeUser": second(p.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, "")),
-			"Servers":        second(p.Servers(ctx)),
-			"Inspect":        second(p.Inspect(ctx)),
-			"UseServer":      second(p.UseServer(ctx, "m1")),
-			"Probe":          second(p.Probe(ctx, "http://192.168.1.5:32400")),
-		} {
-			require.Error(t, err, "%s: %s", name, op)
-			if name == "id" {
-				assert.ErrorContains(t, err, `Instance "a\nb"`, op)
-			} else {
-				assert.ErrorIs(t, err, context.Canceled, op)
-			}
-			for _, k := range kinds {
-				assert.NotErrorIs(t, err, k.is, "%s: %s", name, op)
-			}
-		}
-	}
 }
 
 // An answer is read up to a mebibyte, and no further.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -238,6 +239,61 @@ func TestClockSetDuringAPause(t *testing.T) {
 			time.Sleep(14 * time.Second)
 			_, err = w.Token(t.Context())
 			require.NoError(t, err, by)
+		})
+	}
+}
+
+// G7: a clock that is set two hours ahead while a login waits, as on a machine
+// without one that finds its time server, does not end it: plex.tv tells anew how
+// long the PIN lives. Set back by a day, it makes nobody wait for longer, either.
+func TestClockIsSet(t *testing.T) {
+	for _, by := range []time.Duration{2 * time.Hour, -24 * time.Hour} {
+		t.Run(by.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				plexauth.SetClock(t, by)
+				result := make(chan error, 1)
+				go func() {
+					_, err := w.Wait(t.Context())
+					result <- err
+				}()
+				time.Sleep(time.Minute)
+				require.Empty(t, result)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				time.Sleep(2 * time.Second)
+				require.Len(t, result, 1)
+				assert.NoError(t, <-result)
+			})
+		})
+	}
+}
+
+// G7: a restart with a clock that was set meanwhile; plex.tv's next answer
+// decides, and the countdown of others follows it.
+func TestRestartWithAnotherClock(t *testing.T) {
+	for name, shift := range map[string]time.Duration{"far behind": -365 * 24 * time.Hour, "far ahead": 365 * 24 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				// The stored dates as another clock would have written them.
+				moved := strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(pin.ExpiresAt.Add(shift).UnixMilli()), 1)
+				put(t, w.store, moved)
+				p := w.open(t)
+				go func() { _, _ = p.Wait(t.Context()) }()
+				time.Sleep(3 * time.Second)
+				s, err := p.Status(t.Context())
+				require.NoError(t, err)
+				require.NotNil(t, s.Pending)
+				assert.WithinDuration(t, pin.ExpiresAt, s.Pending.ExpiresAt, 3*time.Second)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				done, err := p.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, done.Connected)
+			})
 		})
 	}
 }

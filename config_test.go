@@ -1,45 +1,16 @@
 package plexauth_test
 
 import (
-	"context"
 	"encoding/json"
 	"os"
 	"strings"
 	"testing"
-
-	"github.com/plexauth/plexauth/plextest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
 )
-
-type ctx = context.Context
-
-// stored decodes the namespace.
-func (w *world) stored(t *testing.T) map[string]any {
-	t.Helper()
-	var m map[string]any
-	require.NoError(t, json.Unmarshal([]byte(w.doc(t)), &m))
-	return m
-}
-
-func keys(t *testing.T, doc string) []string {
-	t.Helper()
-	dec := json.NewDecoder(strings.NewReader(doc))
-	_, err := dec.Token()
-	require.NoError(t, err)
-	var names []string
-	for dec.More() {
-		k, err := dec.Token()
-		require.NoError(t, err)
-		names = append(names, k.(string))
-		var v any
-		require.NoError(t, dec.Decode(&v))
-	}
-	return names
-}
 
 // CrossWatch's field names, in its places.
 func TestStoredFields(t *testing.T) {
@@ -125,52 +96,6 @@ func TestCrossWatchConfigStays(t *testing.T) {
 	assert.Equal(t, before, keys(t, w.doc(t)))
 }
 
-// G22: unlinking asks nobody, keeps the server choice and what is not ours.
-func TestDisconnectOffline(t *testing.T) {
-	w := newWorld(t)
-	w.signInNow(t)
-	put(t, w.store, strings.Replace(w.doc(t), "{", `{"server_url":"http://10.0.0.2:32400","machine_id":"m1","pms_token":"TEST_pms","pms_token_server":"http://10.0.0.2:32400","home_pin":"QXYZ","label":"mine","scrobble":{"libraries":["1"]},"_theirs":1,`, 1))
-	n := len(w.plex.Requests())
-	s, err := w.Disconnect(t.Context())
-	require.NoError(t, err)
-	assert.False(t, s.Connected)
-	assert.Len(t, w.plex.Requests(), n)
-	m := w.stored(t)
-	assert.Equal(t, "http://10.0.0.2:32400", m["server_url"])
-	assert.Equal(t, "m1", m["machine_id"])
-	assert.Equal(t, "mine", m["label"])
-	assert.NotContains(t, m, "pms_token_server")
-	assert.NotContains(t, w.doc(t), "TEST_")
-	assert.NotContains(t, w.doc(t), "QXYZ")
-	assert.Contains(t, w.doc(t), `"_theirs":1`)
-}
-
-// SignOut forgets here first, and says where plex.tv could not be told.
-func TestSignOut(t *testing.T) {
-	w := newWorld(t)
-	w.signInNow(t)
-	id := mustSettings(t, w.PlexAuth).ClientID
-	w.plex.Inject(pathFault("/api/v2/users/signout", 502))
-	s, err := w.SignOut(t.Context())
-	require.ErrorIs(t, err, plexauth.ErrUnavailable)
-	assert.ErrorContains(t, err, "signed out here")
-	assert.False(t, s.Connected)
-	assert.True(t, mustSettings(t, w.PlexAuth).AccountToken.IsZero())
-	assert.NotEmpty(t, w.plex.Token(w.alice, id))
-
-	w.signInNow(t)
-	_, err = w.SignOut(t.Context())
-	require.NoError(t, err)
-	assert.Empty(t, w.plex.Token(w.alice, id), "revoked")
-
-	w.signInNow(t)
-	w.plex.Revoke(w.alice)
-	_, err = w.SignOut(t.Context())
-	require.NoError(t, err, "a token that is dead already is no error")
-	_, err = w.SignOut(t.Context())
-	require.NoError(t, err)
-}
-
 // Whatever lies in the namespace: no panic, nothing lost, or a clear error.
 func TestOddDocuments(t *testing.T) {
 	for name, doc := range map[string]string{
@@ -226,60 +151,4 @@ func TestCrossWatchPending(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
 	}
-}
-
-func jsonText(v any) string {
-	b, err := json.Marshal(v)
-	if err != nil {
-		panic(err)
-	}
-	return string(b)
-}
-
-func TestInstanceIDs(t *testing.T) {
-	w := newWorld(t)
-	for id, want := range map[string]string{
-		"": "default", " ": "default", "DEFAULT": "default", " Default ": "default", "Default:03": "default", "PLEX-P01": "PLEX-P01", " plex-p01 ": "plex-p01",
-		"plex:0": "plex", "a:1:2": "a:1", ":5": ":5", "x :1": "x", "a:b": "a:b", "a:": "a:", "1": "1", "x:٣": "x",
-	} {
-		s, err := w.Instance(id).Status(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, want, s.Instance, "%q", id)
-	}
-}
-
-func TestStatusJSON(t *testing.T) {
-	w := newWorld(t)
-	s, err := w.Status(t.Context())
-	require.NoError(t, err)
-	assert.JSONEq(t, `{"connected":false,"label":"Plex","user":null,"expires_at":null,"scopes":null,"extra":{"needs_login":false},"instance":"default"}`, jsonText(s))
-	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-	require.NoError(t, err)
-	s, err = w.Status(t.Context())
-	require.NoError(t, err)
-	var m struct {
-		Extra struct {
-			Pending struct {
-				Code, URL string
-				ExpiresIn int `json:"expires_in"`
-			}
-		}
-	}
-	require.NoError(t, json.Unmarshal([]byte(jsonText(s)), &m))
-	assert.Equal(t, pin.Code, m.Extra.Pending.Code)
-	assert.Equal(t, pin.URL(), m.Extra.Pending.URL)
-	assert.InDelta(t, 900, m.Extra.Pending.ExpiresIn, 2, "G7")
-}
-
-func TestMemoryStoreZeroContext(t *testing.T) {
-	s := plexauth.NewMemoryStore()
-	c, cancel := context.WithCancel(t.Context())
-	cancel()
-	_, err := s.Load(c, "plex")
-	require.ErrorIs(t, err, context.Canceled)
-}
-
-// pathFault answers the next request of a path with a bare status.
-func pathFault(path string, status int) plextest.Fault {
-	return plextest.Fault{Path: path, Status: status}
 }

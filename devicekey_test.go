@@ -1,94 +1,23 @@
 package plexauth_test
 
 import (
-	"bytes"
 	"context"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
-	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/internal/corpus"
 	"github.com/plexauth/plexauth/plextest"
 )
-
-func deviceKey(o *plexauth.Options) { o.DeviceKey = true }
-
-func scopes(s ...string) func(*plexauth.Options) { return func(o *plexauth.Options) { o.Scopes = s } }
-
-// newDeviceWorld is a world with a login by device key.
-func newDeviceWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
-	t.Helper()
-	w := newWorld(t, append(change, deviceKey)...)
-	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-	return w
-}
-
-const (
-	nonces    = "/api/v2/auth/nonce"
-	exchanges = "/api/v2/auth/token"
-	keysPath  = "/api/v2/auth/keys"
-)
-
-// block is the stored block of the default profile.
-func (w *world) block(t *testing.T) (b struct {
-	ClientID     string `json:"client_id"`
-	AccountToken string `json:"account_token"`
-	Device       struct {
-		ClientID string `json:"client_id"`
-		Kid      string `json:"kid"`
-		Secret   string `json:"secret"`
-		Scope    string `json:"scope"`
-	} `json:"_device"`
-}) {
-	t.Helper()
-	require.NoError(t, json.Unmarshal([]byte(w.doc(t)), &b))
-	return b
-}
-
-// part decodes one part of a JWT.
-func part(t *testing.T, jwt string, n int) []byte {
-	t.Helper()
-	parts := strings.Split(jwt, ".")
-	require.Len(t, parts, 3)
-	b, err := base64.RawURLEncoding.DecodeString(parts[n])
-	require.NoError(t, err)
-	return b
-}
-
-// forge changes a JWT's header and claims, signed with another key unless
-// change breaks that as well.
-func forge(t *testing.T, jwt string, change func(header, claims map[string]any)) string {
-	t.Helper()
-	var header, claims map[string]any
-	require.NoError(t, json.Unmarshal(part(t, jwt, 0), &header))
-	require.NoError(t, json.Unmarshal(part(t, jwt, 1), &claims))
-	change(header, claims)
-	h, _ := json.Marshal(header)
-	c, _ := json.Marshal(claims)
-	signed := base64.RawURLEncoding.EncodeToString(h) + "." + base64.RawURLEncoding.EncodeToString(c)
-	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(make([]byte, 32)), []byte(signed)))
-}
-
-func tokenOf(t *testing.T, p *plexauth.PlexAuth) string {
-	t.Helper()
-	tok, err := p.Token(t.Context())
-	require.NoError(t, err)
-	return tok.Secret()
-}
 
 // G1, G23: from an empty store to a JWT, under an identifier of the device's
 // own.
@@ -350,40 +279,6 @@ func TestDeviceKeyVector(t *testing.T) {
 	})
 }
 
-// sentBodies keeps what is sent.
-type sentBodies struct {
-	http.RoundTripper
-	mu   sync.Mutex
-	sent []string // path and body in turn
-}
-
-func (b *sentBodies) RoundTrip(r *http.Request) (*http.Response, error) {
-	var body []byte
-	if r.Body != nil {
-		body, _ = io.ReadAll(r.Body)
-		r = r.Clone(r.Context())
-		r.Body = io.NopCloser(bytes.NewReader(body))
-	}
-	b.mu.Lock()
-	b.sent = append(b.sent, r.URL.Path, string(body))
-	b.mu.Unlock()
-	return b.RoundTripper.RoundTrip(r)
-}
-
-func (b *sentBodies) all(path string) (sent []string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for i := 0; i < len(b.sent); i += 2 {
-		if b.sent[i] == path {
-			sent = append(sent, b.sent[i+1])
-		}
-	}
-	return sent
-}
-
-func (b *sentBodies) first(path string) string { return b.all(path)[0] }
-func (b *sentBodies) last(path string) string  { s := b.all(path); return s[len(s)-1] }
-
 // G8: plex.tv's keys cannot be had when the approval comes. The token is kept
 // until they can, past the PIN's end and over a restart, and counts as nothing
 // before.
@@ -544,246 +439,6 @@ func TestDeviceProfile(t *testing.T) {
 	})
 }
 
-// On request a long-lived login is moved over, without asking the person: the
-// old token ends by that, and the identifier is the device's from then on.
-func TestUseDeviceKey(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, scopes("username"))
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		w.signIn(t, w.Instance("bob"), w.bob, plexauth.PinOptions{})
-		before := mustSettings(t, w.PlexAuth)
-		s, err := w.UseDeviceKey(t.Context())
-		require.NoError(t, err)
-		assert.True(t, s.Connected)
-		assert.NotZero(t, s.ExpiresAt)
-		assert.Equal(t, []string{"username"}, s.Scopes)
-		after := mustSettings(t, w.PlexAuth)
-		assert.Equal(t, before.ClientID, after.ClientID)
-		assert.Equal(t, before.Username, after.Username)
-		assert.Empty(t, w.plex.Token(w.alice, before.ClientID), "the long-lived token has ended")
-		_, err = w.Verify(t.Context())
-		require.NoError(t, err)
-		_, err = w.Instance("bob").Verify(t.Context())
-		require.NoError(t, err, "another account's token under that identifier is its own")
-
-		first := tokenOf(t, w.PlexAuth)
-		time.Sleep(time.Minute)
-		_, err = w.UseDeviceKey(t.Context()) // again: as Refresh
-		require.NoError(t, err)
-		assert.NotEqual(t, first, tokenOf(t, w.PlexAuth))
-		assert.Equal(t, 1, w.count("POST", "/api/v2/auth/jwk"))
-
-		third := w.Instance("third") // a long-lived login after that does not end the JWT
-		w.signIn(t, third, w.alice, plexauth.PinOptions{})
-		assert.NotEqual(t, before.ClientID, mustSettings(t, third).ClientID)
-		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.Instance("bob"), third} {
-			_, err = p.Verify(t.Context())
-			require.NoError(t, err)
-		}
-	})
-}
-
-// The server token that was the long-lived one itself ends with it.
-func TestUseDeviceKeyAndTheServerToken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := linked(t, false)
-		w.plex.SetQuirks(plextest.Quirks{OwnedTokenIsAccountToken: true})
-		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
-		v, err := w.Inspect(t.Context())
-		require.NoError(t, err)
-		require.True(t, v.ServerToken.Equal(v.AccountToken))
-		_, err = w.UseDeviceKey(t.Context())
-		require.NoError(t, err)
-		after := mustSettings(t, w.PlexAuth)
-		assert.True(t, after.ServerToken.IsZero())
-		assert.Equal(t, v.ServerURL, after.ServerURL)
-		_, err = w.Inspect(t.Context())
-		assert.ErrorIs(t, err, plexauth.ErrServerToken)
-	})
-}
-
-// What is asked for and cannot be done changes nothing.
-func TestUseDeviceKeyRefusals(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		_, err := w.UseDeviceKey(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrNotConnected)
-
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		put(t, w.store, strings.Replace(w.doc(t), "{", fmt.Sprintf(`{"instances":{"PLEX-P01":{"account_token":%q}},`, tokenOf(t, w.PlexAuth)), 1))
-		before := w.doc(t)
-		_, err = w.UseDeviceKey(t.Context())
-		require.ErrorContains(t, err, "PLEX-P01")
-		assert.Equal(t, before, w.doc(t))
-		_, err = w.Instance("PLEX-P01").Disconnect(t.Context())
-		require.NoError(t, err)
-
-		// What that login brings would live under the identifier of the device.
-		_, err = w.Instance("PLEX-P01").Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		before = w.doc(t)
-		_, err = w.UseDeviceKey(t.Context())
-		require.ErrorContains(t, err, `"PLEX-P01" has a login pending`)
-		assert.Equal(t, before, w.doc(t))
-		time.Sleep(16 * time.Minute) // that PIN is over, and has brought none
-
-		old := tokenOf(t, w.PlexAuth)
-		w.plex.Inject(plextest.Fault{Path: "/api/v2/auth/jwk", Status: 502})
-		_, err = w.UseDeviceKey(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrUnavailable)
-		_, err = w.Verify(t.Context())
-		require.NoError(t, err)
-		assert.Equal(t, old, tokenOf(t, w.PlexAuth))
-		assert.Zero(t, w.count("GET", nonces), "an attempt that failed is no request to go on by itself")
-		_, err = w.open(t, deviceKey).Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, w.block(t).Device.ClientID, "a device login does not take the key that is left")
-
-		w.plex.Revoke(w.alice)
-		s, err := w.UseDeviceKey(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
-		assert.True(t, s.NeedsLogin)
-	})
-}
-
-// A move that stopped half way goes on: the key is registered already, and it
-// is ours.
-func TestUseDeviceKeyGoesOn(t *testing.T) {
-	for name, fault := range map[string]plextest.Fault{
-		"registered, answer lost": {Path: "/api/v2/auth/jwk", ResetAfter: true},
-		"no nonce":                {Path: nonces, Status: 502, Times: 4},
-		"exchanged, answer lost":  {Path: exchanges, ResetAfter: true, Times: 2},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				w.plex.Inject(fault)
-				_, err := w.UseDeviceKey(t.Context())
-				require.ErrorIs(t, err, plexauth.ErrUnavailable)
-				kid := w.block(t).Device.Kid
-				w.plex.ResetFaults()
-				time.Sleep(2 * time.Second)
-				s, err := w.open(t).UseDeviceKey(t.Context())
-				require.NoError(t, err)
-				assert.True(t, s.Connected)
-				assert.NotZero(t, s.ExpiresAt)
-				assert.Equal(t, kid, w.block(t).Device.Kid)
-			})
-		})
-	}
-}
-
-// G23: a move that plex.tv has refused is no move: whoever comes by later leaves
-// the long-lived login as it is, and calling again goes on.
-func TestUseDeviceKeyRefused(t *testing.T) {
-	for name, fault := range map[string]plextest.Fault{
-		"no nonce":             {Path: nonces, Code: 1003, Times: -1},
-		"the key is refused":   {Path: exchanges, Code: 1001, Times: -1},
-		"too many exchanges":   {Path: exchanges, Code: 1003, Times: -1},
-		"the word is not good": {Path: exchanges, Code: 1008, Times: -1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				long := tokenOf(t, w.PlexAuth)
-				w.plex.Inject(fault)
-				s, err := w.UseDeviceKey(t.Context())
-				require.Error(t, err)
-				require.NotErrorIs(t, err, plexauth.ErrTokenRejected, "that was not about the token")
-				assert.True(t, s.Connected)
-				assert.False(t, s.NeedsLogin)
-				w.plex.ResetFaults()
-				time.Sleep(time.Hour)
-				_, err = w.open(t).Account(t.Context())
-				require.NoError(t, err)
-				assert.Equal(t, long, tokenOf(t, w.PlexAuth))
-				s, err = w.UseDeviceKey(t.Context())
-				require.NoError(t, err)
-				assert.NotZero(t, s.ExpiresAt)
-			})
-		})
-	}
-}
-
-// Two answers that are lost, one after the other, do not cost the login.
-func TestUseDeviceKeyGoesOnTwice(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		w.plex.Inject(plextest.Fault{Path: "/api/v2/auth/jwk", ResetAfter: true})
-		_, err := w.UseDeviceKey(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrUnavailable)
-		w.plex.Inject(plextest.Fault{Path: exchanges, ResetAfter: true, Times: 2})
-		_, err = w.UseDeviceKey(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrUnavailable)
-		w.plex.ResetFaults()
-		time.Sleep(2 * time.Second)
-		s, err := w.UseDeviceKey(t.Context())
-		require.NoError(t, err)
-		assert.NotZero(t, s.ExpiresAt)
-	})
-}
-
-// A double click, and another process at the same time, move the login once.
-func TestUseDeviceKeyConcurrently(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.replicas = true
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		var wg sync.WaitGroup
-		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.open(t)} {
-			for range 5 {
-				wg.Go(func() {
-					s, err := p.UseDeviceKey(t.Context())
-					assert.NoError(t, err)
-					assert.NotZero(t, s.ExpiresAt)
-				})
-			}
-		}
-		wg.Wait()
-		assert.LessOrEqual(t, w.count("POST", "/api/v2/auth/jwk"), 2, "one a process")
-		_, err := w.Refresh(t.Context())
-		require.NoError(t, err)
-	})
-}
-
-// A key that is another device's gives way to a new one, once.
-func TestUseDeviceKeyTaken(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newDeviceWorld(t)
-		b := w.block(t)
-		clone := plexauth.NewMemoryStore()
-		p := w.open(t, func(o *plexauth.Options) { o.Store = clone })
-		w.signIn(t, p, w.bob, plexauth.PinOptions{})
-		v := mustSettings(t, p)
-		raw, err := clone.Load(t.Context(), plexauth.Namespace)
-		require.NoError(t, err)
-		put(t, clone, strings.Replace(string(raw), "{", fmt.Sprintf(`{"_device":{"client_id":%q,"kid":%q,"secret":%q},`, v.ClientID, b.Device.Kid, b.Device.Secret), 1))
-		s, err := p.UseDeviceKey(t.Context())
-		require.NoError(t, err)
-		assert.NotZero(t, s.ExpiresAt)
-		assert.Equal(t, 2, w.count("POST", "/api/v2/auth/jwk"))
-		_, err = w.Verify(t.Context())
-		require.NoError(t, err)
-	})
-}
-
-// G23: a JWT that some program took for a server's token does not go to the
-// server.
-func TestNoJWTToTheServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newDeviceWorld(t)
-		jwt := w.block(t).AccountToken
-		put(t, w.store, strings.Replace(w.doc(t), "{", fmt.Sprintf(`{"server_url":"https://plex.example.org","machine_id":"m","pms_token_server":"https://plex.example.org","pms_token":%q,`, jwt), 1))
-		wire := &seen{}
-		_, err := w.open(t).Transport(wire).RoundTrip(request(t, "GET", "https://plex.example.org/library", nil))
-		require.ErrorIs(t, err, plexauth.ErrServerToken)
-		assert.Empty(t, wire.reqs)
-	})
-}
-
 // G13: keys, JWTs and nonces are in no log and no error, and the store has the
 // secret ones under names that CrossWatch encrypts.
 func TestDeviceKeyLeaksNothing(t *testing.T) {
@@ -885,86 +540,6 @@ func leaves(t *testing.T, raw []byte, at string) map[string]string {
 	return all
 }
 
-// jwtsAtServers counts the JWTs that media servers were shown.
-func (w *world) jwtsAtServers() (n int) {
-	for _, r := range w.mediaRequests() {
-		if strings.HasPrefix(r.Credential, "jwt") {
-			n++
-		}
-	}
-	return n
-}
-
-// G23: plex.tv hands a device the JWT itself for a server of its own. That is
-// noticed and said, not saved, and not sent.
-func TestNoJWTForAMediaServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newDeviceWorld(t)
-		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
-		v, err := w.UseServer(t.Context(), box.MachineID)
-		require.ErrorIs(t, err, plexauth.ErrServerToken)
-		assert.Equal(t, box.MachineID, v.MachineID)
-		assert.NotEmpty(t, v.ServerURL)
-		assert.True(t, v.ServerToken.IsZero())
-		assert.NotContains(t, w.doc(t), `"pms_token":"e`)
-		assert.Equal(t, 401, w.status(t, request(t, "GET", v.ServerURL+"/library/sections", nil)))
-		assert.Zero(t, w.jwtsAtServers())
-
-		shared := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{Address: "192.168.1.77", Local: true}}})
-		v, _ = w.UseServer(t.Context(), shared.MachineID)
-		require.False(t, v.ServerToken.IsZero())
-		assert.NotContains(t, v.ServerToken.Secret(), ".")
-		r, err := w.Probe(t.Context(), "")
-		require.NoError(t, err, "a shared server comes with a token of its own")
-		assert.True(t, r.TokenAccepted)
-		assert.Zero(t, w.jwtsAtServers())
-	})
-}
-
-// G23: Probe finds out whether a server takes a JWT; if it does, the server gets
-// it from then on, renewed like any other, until it refuses.
-func TestMediaServerThatTakesAJWT(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newDeviceWorld(t)
-		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{AcceptsJWT: true, Connections: []plextest.Connection{lan}})
-		v, err := w.UseServer(t.Context(), box.MachineID)
-		require.ErrorIs(t, err, plexauth.ErrServerToken)
-		library := func() *http.Request { return request(t, "GET", v.ServerURL+"/library/sections", nil) }
-		assert.Equal(t, 401, w.status(t, library()))
-		_, err = w.Probe(t.Context(), v.ServerURL)
-		require.NoError(t, err)
-		assert.Zero(t, w.jwtsAtServers(), "only where plex.tv lists it as the account's own")
-
-		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: payload(t, "pms-401.html"), ContentType: "text/html"})
-		r, err := w.Probe(t.Context(), "")
-		require.ErrorIs(t, err, plexauth.ErrServerToken)
-		assert.False(t, r.TokenAccepted)
-		assert.Equal(t, 401, w.status(t, library()))
-		assert.Equal(t, 1, w.jwtsAtServers())
-
-		r, err = w.Probe(t.Context(), "")
-		require.NoError(t, err)
-		assert.True(t, r.TokenAccepted)
-		assert.Equal(t, 200, w.status(t, library()))
-		w.plex.Inject(plextest.Fault{Path: "/", Status: 403, Body: "<html>blocked", ContentType: "text/html"})
-		_, err = w.Probe(t.Context(), "")
-		require.ErrorIs(t, err, plexauth.ErrUnavailable)
-		assert.Equal(t, 200, w.status(t, library()), "a proxy's page is not the server's refusal")
-		v, err = w.Inspect(t.Context())
-		require.NoError(t, err)
-		assert.True(t, v.ServerToken.Equal(v.AccountToken))
-		time.Sleep(8 * day)
-		assert.Equal(t, 200, w.status(t, library()))
-		assert.Equal(t, 1, w.count("POST", exchanges))
-		assert.NotContains(t, w.doc(t), `"pms_token":"e`)
-
-		w.plex.Inject(plextest.Fault{Path: "/", Status: 401, Body: payload(t, "pms-401.html"), ContentType: "text/html"})
-		_, err = w.Probe(t.Context(), "")
-		require.ErrorIs(t, err, plexauth.ErrServerToken)
-		assert.Equal(t, 401, w.status(t, library()))
-	})
-}
-
 // G13: a store that quotes what it could not write gives no key away.
 func TestCarelessStoreQuotesNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -985,75 +560,6 @@ func TestCarelessStoreQuotesNoKey(t *testing.T) {
 			assert.NotContains(t, text, b.Device.Secret, name)
 			assert.NotContains(t, text, b.AccountToken[:30], name)
 		}
-	})
-}
-
-// Whatever stands in a JWT or in the stored key: no panic, an error with a type,
-// and what is saved is the token that plex.tv's key has signed for this device.
-func FuzzJWT(f *testing.F) {
-	corpus.Require(f) // of the year 2000, in which a bubble begins
-	plexs := ed25519.NewKeyFromSeed(make([]byte, 32))
-	keys := fmt.Sprintf(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":%q}]}`, base64.RawURLEncoding.EncodeToString(plexs.Public().(ed25519.PublicKey)))
-	f.Fuzz(func(t *testing.T, header, payload, device []byte) {
-		doc := fmt.Appendf(nil, `{"_device":%s}`, device)
-		if !json.Valid(doc) || !utf8.Valid(doc) { // which no store keeps
-			return
-		}
-		synctest.Test(t, func(t *testing.T) {
-			signed := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
-			jwt := signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(plexs, []byte(signed)))
-			store := plexauth.NewMemoryStore()
-			put(t, store, string(doc))
-			p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
-				body := `{"id":7}`
-				switch {
-				case r.URL.Path == keysPath:
-					body = keys
-				case r.Method == http.MethodPost:
-					body = `{"id":4711,"code":"ABCD"}`
-				case strings.HasPrefix(r.URL.Path, "/api/v2/pins/"):
-					body = fmt.Sprintf(`{"id":4711,"code":"ABCD","authToken":%q}`, jwt)
-				}
-				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: r}, nil
-			}), deviceKey, func(o *plexauth.Options) { o.Store = store })
-			_, err := p.Start(t.Context(), plexauth.PinOptions{})
-			require.NoError(t, err)
-			s, err := p.Finish(t.Context())
-			saved := mustSettings(t, p).AccountToken.Secret()
-			switch {
-			case err != nil && saved != "":
-				t.Fatalf("an error, and a token: %v", err)
-			case err != nil && !errors.Is(err, plexauth.ErrUnavailable):
-				t.Fatalf("not typed: %v", err)
-			case err == nil && (saved != jwt || !s.Connected || s.ExpiresAt.IsZero()):
-				t.Fatalf("not the JWT, or no good: %+v %v", s, saved == jwt)
-			}
-		})
-	})
-}
-
-// G14, G23: a JWT that one server has accepted stays with that address, also
-// where somebody edits server_url and leaves machine_id as it was.
-func TestJWTStaysWithItsServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newDeviceWorld(t)
-		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{AcceptsJWT: true, Connections: []plextest.Connection{lan}})
-		other := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.9", Local: true}}})
-		_, err := w.UseServer(t.Context(), box.MachineID)
-		require.ErrorIs(t, err, plexauth.ErrServerToken)
-		_, err = w.Probe(t.Context(), "")
-		require.NoError(t, err)
-		s := mustSettings(t, w.PlexAuth)
-		require.True(t, s.ServerToken.Equal(s.AccountToken), "accepted there")
-
-		w.edit(t, map[string]any{"server_url": other.Connections[0].URI})
-		assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero())
-		time.Sleep(3 * time.Second) // past what a Transport remembers
-		wire := &seen{}
-		resp, err := (&http.Client{Transport: w.Transport(wire)}).Get(other.Connections[0].URI + "/library/sections")
-		require.NoError(t, err)
-		resp.Body.Close()
-		assert.Empty(t, wire.last().Header.Get("X-Plex-Token"))
 	})
 }
 
@@ -1106,4 +612,47 @@ func TestRenewalIsNoApproval(t *testing.T) {
 			assert.Equal(t, fmt.Sprint(w.alice.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
 		})
 	}
+}
+
+// G24: a device's own JWT is for plex.tv, from this device, good for minutes.
+func TestDeviceJWTOnTheWire(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var jwts []string
+		w := newWorld(t, deviceKey, func(o *plexauth.Options) {
+			next := o.HTTPClient.Transport
+			o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+				if v := r.URL.Query().Get("deviceJWT"); v != "" {
+					jwts = append(jwts, v)
+				}
+				if r.URL.Path == exchanges {
+					body, err := r.GetBody()
+					require.NoError(t, err)
+					var sent struct{ JWT string }
+					require.NoError(t, json.NewDecoder(body).Decode(&sent))
+					jwts = append(jwts, sent.JWT)
+				}
+				return next.RoundTrip(r)
+			})}
+		})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		_, err := w.Refresh(t.Context())
+		require.NoError(t, err)
+		require.GreaterOrEqual(t, len(jwts), 2, "at the PIN, and in the exchange")
+		for _, jwt := range jwts {
+			payload, err := base64.RawURLEncoding.DecodeString(strings.Split(jwt, ".")[1])
+			require.NoError(t, err)
+			var c struct {
+				Aud, Iss string
+				Iat, Exp int64
+			}
+			require.NoError(t, json.Unmarshal(payload, &c))
+			assert.Equal(t, "plex.tv", c.Aud)
+			assert.Equal(t, mustSettings(t, w.PlexAuth).ClientID, c.Iss)
+			now := time.Now().Unix()
+			assert.LessOrEqual(t, c.Iat, now)
+			assert.GreaterOrEqual(t, c.Iat, now-120)
+			assert.Greater(t, c.Exp, now)
+			assert.LessOrEqual(t, c.Exp-c.Iat, int64(300), "plex.tv takes five minutes at most")
+		}
+	})
 }

@@ -1,12 +1,15 @@
 package plexauth_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -186,37 +189,6 @@ const (
 
 func on(method, path string) plextest.Fault { return plextest.Fault{Method: method, Path: path} }
 
-// start signs nobody in, and begins a login that alice approves.
-func start(t *testing.T, w *world) *plexauth.Pin {
-	t.Helper()
-	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-	require.NoError(t, err)
-	return pin
-}
-
-func approved(t *testing.T, w *world) *world {
-	t.Helper()
-	require.NoError(t, w.plex.Approve(start(t, w).Code, w.alice))
-	return w
-}
-
-func signedIn(t *testing.T) *world {
-	w := newWorld(t)
-	w.signInNow(t)
-	return w
-}
-
-// served is alice with a media server, known to the profile or not.
-func served(t *testing.T, inspected bool) *world {
-	w := signedIn(t)
-	w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan}})
-	if inspected {
-		_, err := w.Inspect(t.Context())
-		require.NoError(t, err)
-	}
-	return w
-}
-
 // anotherProcess is a device key's login after a restart: no key of plex.tv's
 // is known.
 func anotherProcess(t *testing.T) (*world, func() (any, error)) {
@@ -375,3 +347,164 @@ var operations = []operation{
 		},
 	},
 }
+
+// storeFault is one way in which an Update of a store can fail.
+type storeFault struct {
+	name   string
+	once   bool // the next one goes well
+	wrote  bool // what was to be saved is saved all the same
+	hangs  bool // until its context ends
+	good   bool // nothing is wrong with it, it only looks so
+	slow   time.Duration
+	err    error // that the caller can match
+	update func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error
+}
+
+var storeFaults = []storeFault{
+	{name: "the disk is full", err: syscall.ENOSPC, update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
+		if _, err := unwritten(s, ctx, ns, edit); err != nil {
+			return err
+		}
+		return errDisk
+	}},
+	{name: "the disk is full for a moment", once: true, err: syscall.ENOSPC, update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
+		if _, err := unwritten(s, ctx, ns, edit); err != nil {
+			return err
+		}
+		return errDisk
+	}},
+	{name: "read-only", err: syscall.EROFS, update: func(plexauth.ConfigStore, context.Context, string, edit) error {
+		return fmt.Errorf("open config.json: %w", syscall.EROFS)
+	}},
+	{name: "the error quotes all", update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
+		next, err := unwritten(s, ctx, ns, edit)
+		if err != nil {
+			return err
+		}
+		return fmt.Errorf("cannot write %s", next)
+	}},
+	{name: "corrupt", err: plexauth.ErrCorruptConfig, update: func(plexauth.ConfigStore, context.Context, string, edit) error {
+		return fmt.Errorf("config.json: line 3: %w", plexauth.ErrCorruptConfig)
+	}},
+	{name: "hangs", hangs: true, update: func(_ plexauth.ConfigStore, ctx context.Context, _ string, _ edit) error {
+		<-ctx.Done()
+		return ctx.Err()
+	}},
+	{name: "written, and then an error", once: true, wrote: true, err: syscall.EIO, update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
+		if err := s.Update(ctx, ns, edit); err != nil {
+			return err
+		}
+		return syscall.EIO
+	}},
+	{name: "the edit runs twice", good: true, update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
+		if _, err := unwritten(s, ctx, ns, edit); err != nil {
+			return err
+		}
+		return s.Update(ctx, ns, edit)
+	}},
+	{name: "takes two seconds", good: true, slow: 2 * time.Second, update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
+		select {
+		case <-time.After(2 * time.Second):
+			return s.Update(ctx, ns, edit)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}},
+}
+
+// failing is a store that fails from one of its Updates on.
+type failing struct {
+	plexauth.ConfigStore
+	fault  *storeFault // nil: it works
+	good   atomic.Int64
+	failed atomic.Int64
+}
+
+func (s *failing) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+	if s.fault == nil || s.good.Add(-1) >= 0 || s.fault.once && s.failed.Load() > 0 {
+		return s.ConfigStore.Update(ctx, ns, edit)
+	}
+	s.failed.Add(1)
+	return s.fault.update(s.ConfigStore, ctx, ns, edit)
+}
+
+// saving is an operation and the moment at which it saves.
+type saving struct {
+	name   string
+	call   string
+	good   int64         // Updates that go well before
+	held   time.Duration // for how long it is tried again, as what is to be saved exists nowhere else; 0: not at all
+	also   error         // why it is saved: what the error is as well
+	asked  int           // requests until then
+	after  int           // requests after it
+	rested int           // Updates after it
+	done   holding
+	given  bool // the result is returned all the same
+	begin  func(*testing.T) (*world, saveCall)
+}
+
+type saveCall = func(context.Context, *plexauth.PlexAuth) (any, error)
+
+func finish(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.Finish(ctx) }
+
+func renew(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.Refresh(ctx) }
+
+var savings = []saving{
+	{name: "the new PIN", call: "Start", good: 1, asked: 1, done: pinPending, begin: func(t *testing.T) (*world, saveCall) {
+		return signedIn(t), func(ctx context.Context, p *plexauth.PlexAuth) (any, error) {
+			return p.Start(ctx, plexauth.PinOptions{})
+		}
+	}},
+	{name: "the token", call: "Finish", held: 5 * time.Minute, asked: 1, after: 1, rested: 1, done: connected, begin: func(t *testing.T) (*world, saveCall) {
+		return approved(t, newWorld(t)), finish
+	}},
+	{name: "the token, linked already", call: "Finish", held: 5 * time.Minute, asked: 1, after: 1, rested: 1, done: connected, begin: func(t *testing.T) (*world, saveCall) {
+		return approved(t, signedIn(t)), finish
+	}},
+	{name: "the token, once its account is known", call: "Finish", good: 1, held: 5 * time.Minute, asked: 2, done: connected, begin: func(t *testing.T) (*world, saveCall) {
+		return approved(t, signedIn(t)), finish
+	}},
+	{name: "the account", call: "Account", asked: 1, done: accountKnown, begin: func(t *testing.T) (*world, saveCall) {
+		w := approved(t, newWorld(t))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1042, Status: 403})
+		_, err := w.Finish(t.Context())
+		require.NoError(t, err)
+		return w, func(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.Account(ctx) }
+	}},
+	{name: "the rejection", call: "Verify", also: plexauth.ErrTokenRejected, asked: 1, done: marked, begin: func(t *testing.T) (*world, saveCall) {
+		w := signedIn(t)
+		w.plex.Revoke(w.alice)
+		w.forgive = "after plex.tv rejected it" // what could not be noted is asked again
+		return w, func(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.Verify(ctx) }
+	}},
+	{name: "the server", call: "Inspect", asked: 2, done: serverSaved, begin: func(t *testing.T) (*world, saveCall) {
+		return served(t, false), func(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.Inspect(ctx) }
+	}},
+	{name: "a Home user's token", call: "SwitchHomeUser", held: 5 * time.Minute, asked: 1, done: passedOn, given: true, begin: func(t *testing.T) (*world, saveCall) {
+		w, _, carol := home(t)
+		u := user(t, w, carol)
+		w.signIn(t, w.Instance("PLEX-P01"), carol, plexauth.PinOptions{})
+		return w, func(ctx context.Context, p *plexauth.PlexAuth) (any, error) {
+			return p.SwitchHomeUser(ctx, u, carol.HomePIN)
+		}
+	}},
+	{name: "that a JWT is being renewed", call: "Refresh", asked: 0, after: 3, rested: 1, done: renewed, begin: func(t *testing.T) (*world, saveCall) { return newDeviceWorld(t), renew }},
+	{name: "the next JWT", call: "Refresh", good: 1, held: 3 * time.Second, asked: 3, done: renewed, begin: func(t *testing.T) (*world, saveCall) { return newDeviceWorld(t), renew }},
+	{name: "that all is forgotten, before it is revoked", call: "SignOut", asked: 0, after: 1, done: signedOut, begin: func(t *testing.T) (*world, saveCall) {
+		return signedIn(t), func(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.SignOut(ctx) }
+	}},
+	{name: "that all is forgotten", call: "Disconnect", done: signedOut, begin: func(t *testing.T) (*world, saveCall) {
+		return signedIn(t), func(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.Disconnect(ctx) }
+	}},
+	{name: "that a login is over", call: "Cancel", done: pinGone, begin: func(t *testing.T) (*world, saveCall) {
+		w := newWorld(t)
+		start(t, w)
+		return w, func(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return nil, p.Cancel(ctx) }
+	}},
+}
+
+// patience is how long the caller of a save waits: longer than we do.
+const patience = 10 * time.Minute
+
+// leaseOver is when another may renew a JWT where one has died over it.
+const leaseOver = 31 * time.Second

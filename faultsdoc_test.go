@@ -104,3 +104,17 @@ func span(from, to time.Duration) string {
 	}
 	return text(from) + " to " + text(to)
 }
+
+// savesDocument prints the rules.
+func savesDocument() string {
+	var b strings.Builder
+	for _, s := range savings {
+		fmt.Fprintf(&b, "### %s\n\n`%s`.\n\n", strings.ToUpper(s.name[:1])+s.name[1:], s.call)
+		var names, rows []string
+		for _, f := range storeFaults {
+			names, rows = append(names, f.name), append(rows, s.expect(f).row())
+		}
+		writeTable(&b, names, rows)
+	}
+	return b.String()
+}

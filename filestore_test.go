@@ -46,43 +46,6 @@ func ExampleNewFileStore() {
 	// }
 }
 
-// becomes is an edit that returns value, whatever there was.
-func becomes(value string) func(json.RawMessage) (json.RawMessage, error) {
-	return func(json.RawMessage) (json.RawMessage, error) {
-		if value == "" {
-			return nil, nil
-		}
-		return json.RawMessage(value), nil
-	}
-}
-
-// fileWith returns the path of a new file with that content.
-func fileWith(t *testing.T, content string) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "config.json")
-	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-	return path
-}
-
-func content(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	require.NoError(t, err)
-	return string(data)
-}
-
-// checkNoLitter requires that only these names are in the directory of path.
-func checkNoLitter(t *testing.T, path string, names ...string) {
-	t.Helper()
-	entries, err := os.ReadDir(filepath.Dir(path))
-	require.NoError(t, err)
-	var have []string
-	for _, e := range entries {
-		have = append(have, e.Name())
-	}
-	assert.ElementsMatch(t, names, have)
-}
-
 // G15: a new file is private, and so is what it is made in.
 func TestFileStoreFirstRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "deeper", "config.json")

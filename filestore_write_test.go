@@ -2,8 +2,6 @@ package plexauth_test
 
 import (
 	"encoding/json"
-	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -96,46 +94,4 @@ func TestFileStoreLargeDocument(t *testing.T) {
 	require.Greater(t, len(big), 10_000_000)
 	require.NoError(t, plexauth.NewFileStore(path).Update(t.Context(), "plex", becomes(`{"x":2}`)))
 	assert.True(t, content(t, path) == strings.Replace(big, `{"x":1}`, "{\n    \"x\": 2\n  }", 1))
-}
-
-// The second is the same read, edit and rename as anyone would write it, without
-// lock and sync, in the same run.
-func BenchmarkFileStoreUpdate(b *testing.B) {
-	doc, err := os.ReadFile("internal/ordered/testdata/crosswatch.json")
-	require.NoError(b, err)
-	b.Run("FileStore", func(b *testing.B) {
-		path := filepath.Join(b.TempDir(), "config.json")
-		require.NoError(b, os.WriteFile(path, doc, 0o600))
-		store := plexauth.NewFileStore(path)
-		n := 0
-		for b.Loop() {
-			n++
-			if err := store.Update(b.Context(), "plex", becomes(fmt.Sprintf(`{"n":%d}`, n))); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
-	b.Run("without lock and sync", func(b *testing.B) {
-		path := filepath.Join(b.TempDir(), "config.json")
-		require.NoError(b, os.WriteFile(path, doc, 0o600))
-		n := 0
-		for b.Loop() {
-			n++
-			data, err := os.ReadFile(path)
-			if err != nil {
-				b.Fatal(err)
-			}
-			var all map[string]json.RawMessage
-			if err := json.Unmarshal(data, &all); err != nil {
-				b.Fatal(err)
-			}
-			all["plex"] = json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))
-			if data, err = json.MarshalIndent(all, "", "  "); err != nil {
-				b.Fatal(err)
-			}
-			if err := errors.Join(os.WriteFile(path+".tmp", data, 0o600), os.Rename(path+".tmp", path)); err != nil {
-				b.Fatal(err)
-			}
-		}
-	})
 }

@@ -45,27 +45,6 @@ func seed(f *testing.F, patterns ...string) {
 	}
 }
 
-// bodies answers each request with the next body, with status 200.
-func bodies(list ...[]byte) http.RoundTripper {
-	return roundTripFunc(func(r *http.Request) (*http.Response, error) {
-		body := list[0]
-		if len(list) > 1 {
-			list = list[1:]
-		}
-		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: -1, Request: r}, nil
-	})
-}
-
-func fuzzed(t *testing.T, rt http.RoundTripper, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
-	o := plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: rt}, MaxRetries: -1}
-	for _, f := range change {
-		f(&o)
-	}
-	p, err := plexauth.New(o)
-	require.NoError(t, err)
-	return p
-}
-
 // Whatever plex.tv answers, a PIN is whole or an error is typed, and a token
 // that is saved fits into a header.
 func FuzzPIN(f *testing.F) {
@@ -185,8 +164,8 @@ func FuzzConfig(f *testing.F) {
 // looseStore keeps whatever it is given.
 type looseStore struct{ doc []byte }
 
-func (s *looseStore) Load(ctx, string) (jsonRaw, error) { return bytes.Clone(s.doc), nil }
-func (s *looseStore) Update(_ ctx, _ string, edit func(jsonRaw) (jsonRaw, error)) error {
+func (s *looseStore) Load(context.Context, string) (jsonRaw, error) { return bytes.Clone(s.doc), nil }
+func (s *looseStore) Update(_ context.Context, _ string, edit func(jsonRaw) (jsonRaw, error)) error {
 	next, err := edit(bytes.Clone(s.doc))
 	if err == nil {
 		s.doc = bytes.Clone(next)

@@ -17,29 +17,6 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// home is alice's Plex Home: a child, a guest, and carol with a PIN.
-func home(t *testing.T) (w *world, kid, carol *plextest.User) {
-	w = linked(t, false)
-	kid = w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
-	carol = w.plex.AddUser(plextest.User{Username: "carol", HomeAdmin: w.alice, HomePIN: "4711"})
-	w.plex.AddUser(plextest.User{Username: "guest", Guest: true, HomeAdmin: w.alice})
-	return w, kid, carol
-}
-
-// user finds one of the Home users by account.
-func user(t *testing.T, w *world, u *plextest.User) plexauth.HomeUser {
-	t.Helper()
-	users, err := w.HomeUsers(t.Context())
-	require.NoError(t, err)
-	for _, have := range users {
-		if have.ID == u.ID {
-			return have
-		}
-	}
-	require.Fail(t, "no such user")
-	return plexauth.HomeUser{}
-}
-
 func TestHomeUsers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, kid, carol := home(t)

@@ -3,11 +3,9 @@ package plexauth_test
 import (
 	"encoding/xml"
 	"io"
-	"net/http"
 	"regexp"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -79,27 +77,4 @@ func balanced(t *testing.T, fragment string) {
 		}
 		require.NoError(t, err)
 	}
-}
-
-// The page around it names the product, whatever that is called, and loads by
-// relative URLs only.
-func TestPanelPage(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Product = `<b>"My" & 'App'` }))
-		page := f.do(http.MethodGet, "/", "").Body.String()
-		assert.Contains(t, page, plexauth.HTML())
-		assert.Contains(t, page, "<title>Plex · &lt;b&gt;&#34;My&#34; &amp; &#39;App&#39;</title>")
-		assert.NotContains(t, page, "<b>\"My")
-		assert.Contains(t, page, `<html lang="en">`)
-		assert.Contains(t, page, "<noscript>")
-		for _, u := range regexp.MustCompile(`<(?:script|link)[^>]* (?:src|href)="([^"]*)"`).FindAllStringSubmatch(page, -1) {
-			assert.NotRegexp(t, `^(/|https?:)`, u[1])
-		}
-		for _, path := range []string{"/panel.js", "/view.js"} {
-			script := f.do(http.MethodGet, path, "").Body.String()
-			assert.NotContains(t, script, "innerHTML", "what plex.tv says is never taken for markup")
-			assert.NotContains(t, script, "localStorage")
-		}
-	})
 }

@@ -1,7 +1,10 @@
 package plexauth_test
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -107,116 +110,6 @@ func TestPINsShareNoKey(t *testing.T) {
 	}
 }
 
-// G24: while a login moves over to a device key, another replica begins a login with
-// one, and also finishes it. Key, identifier and token stay together: the profile has
-// those of the one or of the other, and they work.
-func TestMoveBesideAnotherLogin(t *testing.T) {
-	for _, at := range []string{"/api/v2/auth/jwk", nonces, exchanges} {
-		for _, finishes := range []bool{false, true} {
-			t.Run(at, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t)
-					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-					other := w.open(t, deviceKey)
-					time.Sleep(time.Minute)
-					var once sync.Once
-					p := w.open(t, deviceKey, func(o *plexauth.Options) {
-						o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
-							if r.URL.Path == at {
-								once.Do(func() {
-									if finishes {
-										w.signIn(t, other, w.alice, plexauth.PinOptions{})
-									} else {
-										assert.NoError(t, second(other.Start(t.Context(), plexauth.PinOptions{})))
-									}
-								})
-							}
-							return w.plex.Client().Transport.RoundTrip(r)
-						})}
-					})
-					_, err := p.UseDeviceKey(t.Context())
-					assert.Equal(t, finishes, err != nil, "%v", err)
-					require.NoError(t, second(p.Account(t.Context())))
-					require.NoError(t, second(p.Refresh(t.Context())))
-					time.Sleep(8 * day)
-					require.NoError(t, second(p.Account(t.Context())))
-				})
-			})
-		}
-	}
-}
-
-// G1, G24: another profile begins a login while a long-lived one moves over to a
-// device key. Where plex.tv then refuses the move, the token goes on under the
-// identifier that it was made under.
-func TestRefusedMoveKeepsTheIdentifier(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		before := mustSettings(t, w.PlexAuth)
-		time.Sleep(time.Minute)
-		p := w.beside(t, exchanges, func() {
-			assert.NoError(t, second(w.open(t).Instance("other").Start(t.Context(), plexauth.PinOptions{})))
-		})
-		w.plex.Inject(plextest.Fault{Path: exchanges, Status: 403, Code: 1009, Times: -1})
-		require.Error(t, second(p.UseDeviceKey(t.Context())))
-		assert.Equal(t, before.ClientID, mustSettings(t, w.PlexAuth).ClientID)
-		require.NoError(t, second(w.Verify(t.Context())))
-	})
-}
-
-// G1, G24: the profile that begins a login during the move is another one, in another
-// process. The move stops before plex.tv ends a token for it, or both logins work.
-func TestMoveBesideASibling(t *testing.T) {
-	for _, at := range []string{"/api/v2/auth/jwk", nonces, exchanges} {
-		t.Run(at, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				time.Sleep(time.Minute)
-				other := w.open(t).Instance("other")
-				var pin *plexauth.Pin
-				p := w.beside(t, at, func() {
-					var err error
-					pin, err = other.Start(t.Context(), plexauth.PinOptions{})
-					assert.NoError(t, err)
-				})
-				_, err := p.UseDeviceKey(t.Context())
-				if at == exchanges {
-					require.NoError(t, err)
-				} else {
-					require.ErrorContains(t, err, `profile "other" has a login pending`)
-				}
-				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-				require.NoError(t, second(other.Wait(t.Context())))
-				time.Sleep(8 * day)
-				for _, p := range []*plexauth.PlexAuth{w.PlexAuth, other} {
-					require.NoError(t, second(p.Verify(t.Context())))
-				}
-			})
-		})
-	}
-}
-
-// G1, G24: a device key takes over the identifier while another profile's PIN is asked
-// for under it. That profile's login gets another one, and both work.
-func TestIdentifierTakenOverDuringAStart(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		time.Sleep(time.Minute)
-		other := w.beside(t, "/api/v2/pins", func() {
-			assert.NoError(t, second(w.UseDeviceKey(t.Context())))
-		}).Instance("other")
-		w.signIn(t, other, w.alice, plexauth.PinOptions{})
-		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, mustSettings(t, other).ClientID)
-		time.Sleep(8 * day)
-		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, other} {
-			require.NoError(t, second(p.Verify(t.Context())))
-		}
-	})
-}
-
 // G1: a device key takes over the program's own identifier, too. Then the store's
 // serves for the logins of other profiles.
 func TestProgramsIdentifierIsTakenOver(t *testing.T) {
@@ -239,15 +132,180 @@ func TestProgramsIdentifierIsTakenOver(t *testing.T) {
 	})
 }
 
-// beside opens a replica that does something else before its first request to a path.
-func (w *world) beside(t *testing.T, path string, do func()) *plexauth.PlexAuth {
-	var once sync.Once
-	return w.open(t, func(o *plexauth.Options) {
-		o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
-			if r.URL.Path == path {
-				once.Do(do)
-			}
-			return w.plex.Client().Transport.RoundTrip(r)
-		})}
+// G1: one identifier, however many processes and restarts, saved before the
+// first request.
+func TestOneIdentifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 500})
+		_, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		saved, err := w.Settings(t.Context())
+		require.NoError(t, err)
+		require.NotEmpty(t, saved.ClientID, "saved although the first request failed")
+
+		var wg sync.WaitGroup
+		for i := range 4 {
+			p := w.open(t).Instance([]string{"", "PLEX-P01", "PLEX-P02", "PLEX-P03"}[i])
+			wg.Go(func() {
+				_, err := p.Start(t.Context(), plexauth.PinOptions{})
+				assert.NoError(t, err)
+				_, err = p.Finish(t.Context())
+				assert.NoError(t, err)
+			})
+		}
+		wg.Wait()
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		_, err = w.Disconnect(t.Context())
+		require.NoError(t, err)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		for _, r := range w.plex.Requests() {
+			assert.Equal(t, saved.ClientID, r.Header.Get("X-Plex-Client-Identifier"), r)
+		}
 	})
+}
+
+// G1: processes that start together on an empty store agree on one, and two
+// empty stores differ.
+func TestIdentifierIsMadeOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		var wg sync.WaitGroup
+		for range 8 {
+			p := w.open(t)
+			wg.Go(func() {
+				_, err := p.Start(t.Context(), plexauth.PinOptions{})
+				assert.NoError(t, err)
+			})
+		}
+		wg.Wait()
+		ids := map[string]bool{}
+		for _, r := range w.plex.Requests() {
+			ids[r.Header.Get("X-Plex-Client-Identifier")] = true
+		}
+		assert.Len(t, ids, 1)
+		other := newWorld(t)
+		_, err := other.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		v, err := other.Settings(t.Context())
+		require.NoError(t, err)
+		assert.NotContains(t, ids, v.ClientID)
+	})
+}
+
+// G1: a token and a PIN stay with the identifier they were made under when the
+// program brings one of its own.
+func TestIdentifierOfTheProgram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		before, err := w.Settings(t.Context())
+		require.NoError(t, err)
+
+		p := w.open(t, func(o *plexauth.Options) { o.ClientID = "my-own-id" })
+		_, err = p.Verify(t.Context())
+		require.NoError(t, err)
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		_, err = p.Verify(t.Context())
+		require.NoError(t, err, "the old token goes with the old identifier while the new PIN is pending")
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		_, err = w.open(t).Wait(t.Context()) // another process, without that option
+		require.NoError(t, err)
+		after, err := p.Settings(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "my-own-id", after.ClientID)
+		assert.NotEqual(t, before.ClientID, after.ClientID)
+	})
+}
+
+// G1: where the document's identifier changes, a profile whose token was made under the
+// old one keeps that.
+func TestIdentifierChangesBelowOtherProfiles(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		theirs := w.plex.IssueToken(w.bob, "their-id")
+		put(t, w.store, `{"client_id":"their-id","instances":{"P1":{"account_token":"`+theirs+`"},"P2":{"account_token":""},"P3":{"account_token":"TEST_x","client_id":"own-id"}}}`)
+		p := w.open(t, func(o *plexauth.Options) { o.ClientID = "program-id" })
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		assert.Equal(t, "program-id", mustSettings(t, p).ClientID)
+		assert.Equal(t, "their-id", mustSettings(t, p.Instance("P1")).ClientID)
+		assert.Equal(t, "program-id", mustSettings(t, p.Instance("P2")).ClientID, "nothing was made under the old one")
+		assert.Equal(t, "own-id", mustSettings(t, p.Instance("P3")).ClientID)
+		s, err := p.Instance("P1").Verify(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "bob", s.User)
+	})
+}
+
+// A token that stands in the store without an identifier gets one, and both are of
+// one moment: a login that comes between them is not torn apart.
+func TestIdentifierForATokenByHand(t *testing.T) {
+	w := newWorld(t)
+	put(t, w.store, `{"account_token":"TEST_first"}`)
+	store := &betweenStore{ConfigStore: w.store}
+	store.after = func() {
+		put(t, w.store, `{"client_id":"second-client","account_token":"TEST_second"}`)
+	}
+	wire := &seen{}
+	p := w.open(t, func(o *plexauth.Options) { o.Store, o.HTTPClient = store, &http.Client{Transport: wire} })
+	resp, err := p.Transport(wire).RoundTrip(request(t, "GET", "https://plex.tv/a", nil))
+	require.NoError(t, err)
+	_, _ = io.Copy(io.Discard, resp.Body)
+	assert.Equal(t, "TEST_second second-client", wire.last().Header.Get("X-Plex-Token")+" "+wire.last().Header.Get("X-Plex-Client-Identifier"))
+
+	put(t, w.store, `{"account_token":"TEST_first"}`)
+	store.after = func() {
+		put(t, w.store, `{"client_id":"second-client","account_token":"TEST_second"}`)
+	}
+	_, _ = p.HomeUsers(t.Context())
+	assert.Equal(t, "TEST_second second-client", wire.last().Header.Get("X-Plex-Token")+" "+wire.last().Header.Get("X-Plex-Client-Identifier"))
+}
+
+// G2: exact headers, safe on the wire whatever the product or host is called.
+func TestHeaders(t *testing.T) {
+	names := map[string]string{
+		"plain": "My App", "curly": "Jesse’s “Mac”", "CJK": "客厅电视", "injection": "App\r\nX-Evil: 1", "long": strings.Repeat("é", 5000),
+		"broken": "App \xff\xfe name", "NUL": "App\x00", "nbsp control": "App\u0085x", "quotes": `"App"`,
+	}
+	for name, value := range names {
+		t.Run(name, func(t *testing.T) {
+			var seen []http.Header
+			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				seen = append(seen, r.Header)
+				w.Header().Set("Content-Type", "application/json")
+				w.WriteHeader(201)
+				io.WriteString(w, `{"id":1,"code":"ABCD","expiresIn":900}`)
+			}))
+			defer srv.Close()
+			p, err := plexauth.New(plexauth.Options{
+				Product: value, Version: value, Platform: value, PlatformVersion: value, Device: value, DeviceName: value, Model: value, BaseURL: srv.URL,
+			})
+			require.NoError(t, err)
+			_, err = p.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			h := seen[0]
+			assert.Equal(t, []string{"application/json"}, h["Accept"], "exactly, or plex.tv answers XML")
+			for _, field := range []string{"Product", "Version", "Platform", "Platform-Version", "Device", "Device-Name", "Model", "Client-Identifier"} {
+				v := h["X-Plex-"+field]
+				require.Len(t, v, 1, field)
+				assert.NotEmpty(t, v[0])
+				assert.LessOrEqual(t, len(v[0]), 255)
+				assert.Equal(t, strings.ToValidUTF8(v[0], ""), v[0])
+			}
+			assert.Empty(t, h["X-Evil"])
+			assert.Empty(t, h["X-Plex-Token"])
+		})
+	}
+}
+
+// G2: what the program does not say is filled in.
+func TestIdentityIsComplete(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	for _, r := range w.plex.Requests() {
+		for _, field := range []string{"Product", "Version", "Platform", "Device", "Device-Name", "Client-Identifier"} {
+			assert.NotEmpty(t, r.Header.Get("X-Plex-"+field), "%s %s", r.Path, field)
+		}
+	}
 }

@@ -1,15 +1,24 @@
 package plexauth_test
 
 import (
+	"crypto/ed25519"
+	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/corpus"
 )
 
 // G4: of plex.tv's public keys only what is needed must have its shape.
@@ -96,4 +105,221 @@ func changedKeys(t *testing.T, fields map[string]any) func([]byte) []byte {
 		require.NoError(t, err)
 		return body
 	}
+}
+
+// forgeries are answers that are not plex.tv's word to this device.
+var forgeries = map[string]func(header, claims map[string]any){
+	"unknown key":     func(_, _ map[string]any) {},
+	"unknown kid":     func(h, _ map[string]any) { h["kid"] = "nobody's" },
+	"no kid":          func(h, _ map[string]any) { delete(h, "kid") },
+	"alg none":        func(h, _ map[string]any) { h["alg"] = "none" },
+	"alg RS256":       func(h, _ map[string]any) { h["alg"] = "RS256" },
+	"alg HS256":       func(h, _ map[string]any) { h["alg"] = "HS256" },
+	"another device":  func(_, c map[string]any) { c["aud"] = []string{"plex.tv", "another"} },
+	"no audience":     func(_, c map[string]any) { delete(c, "aud") },
+	"another key":     func(_, c map[string]any) { c["thumbprint"] = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k" },
+	"no thumbprint":   func(_, c map[string]any) { delete(c, "thumbprint") },
+	"another issuer":  func(_, c map[string]any) { c["iss"] = "plex.example" },
+	"no end":          func(_, c map[string]any) { delete(c, "exp") },
+	"critical header": func(h, _ map[string]any) { h["crit"], h["x"] = []string{"x"}, 1 },
+	"expired":         func(_, c map[string]any) { c["exp"] = 1 },
+	"a key of its own": func(h, _ map[string]any) {
+		h["jwk"] = map[string]any{"kty": "OKP", "crv": "Ed25519", "x": "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik"}
+	},
+	"claims are no object": nil,
+}
+
+// Bad answers to an exchange are a typed error, and the old credential stays.
+func TestForgedAnswers(t *testing.T) {
+	for name, change := range forgeries {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				before := w.doc(t)
+				var forged string
+				bad, client := w.tamper(exchanges)
+				bad.change = func(body []byte) []byte {
+					var j map[string]string
+					_ = json.Unmarshal(body, &j)
+					if forged = j["auth_token"]; change != nil {
+						forged = forge(t, forged, change)
+					} else {
+						forged = forged[:strings.Index(forged, ".")] + ".bnVsbA.AAAA"
+					}
+					j["auth_token"] = forged
+					body, _ = json.Marshal(j)
+					return body
+				}
+				_, err := w.open(t, client).Refresh(t.Context())
+				var e *plexauth.Error
+				require.ErrorAs(t, err, &e)
+				assert.ErrorIs(t, err, plexauth.ErrUnavailable)
+				assert.Equal(t, before, w.doc(t))
+				assert.NotContains(t, err.Error()+fmt.Sprintf("%+v %#v", err, err)+w.log.String(), forged)
+				_, err = w.Verify(t.Context())
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+// signing has the answers to exchanges changed and signed by a key that is listed
+// with plex.tv's.
+func (w *world) signing(t *testing.T, change func(header, claims map[string]any)) func(*plexauth.Options) {
+	keys, _ := w.tamper(keysPath)
+	keys.change = func([]byte) []byte {
+		return []byte(`{"keys":[{"kty":"OKP","crv":"Ed25519","x":"O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik"}]}`)
+	}
+	answers := &tampered{RoundTripper: keys, path: exchanges, change: func(body []byte) []byte {
+		var j map[string]string
+		_ = json.Unmarshal(body, &j)
+		j["auth_token"] = forge(t, j["auth_token"], change)
+		body, _ = json.Marshal(j)
+		return body
+	}}
+	return func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: answers} }
+}
+
+// G22, G23: a new token that names another account does not take the old one's
+// place, whether the old one tells whose it is or the profile. One that names none
+// does.
+func TestRenewedForAnotherAccount(t *testing.T) {
+	bob := func(_, c map[string]any) { c["user"] = map[string]any{"id": 999, "uuid": "ffff", "username": "bob"} }
+	for name, login := range map[string]func(t *testing.T) *world{
+		"a JWT": func(t *testing.T) *world { return newDeviceWorld(t) },
+		"a long-lived token": func(t *testing.T) *world {
+			w := newWorld(t)
+			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+			return w
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := login(t)
+				old := w.block(t).AccountToken
+				s, err := w.open(t, w.signing(t, bob)).UseDeviceKey(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				require.ErrorContains(t, err, "another account's")
+				require.ErrorAs(t, err, new(*plexauth.Error))
+				assert.False(t, s.NeedsLogin)
+				assert.Equal(t, old, w.block(t).AccountToken)
+				assert.NotContains(t, w.doc(t), "leased")
+
+				nobody := func(_, c map[string]any) { delete(c, "user") }
+				_, err = w.open(t, w.signing(t, nobody)).UseDeviceKey(t.Context())
+				require.NoError(t, err)
+				assert.NotEqual(t, old, w.block(t).AccountToken)
+			})
+		})
+	}
+}
+
+// G3, G5: the same from a PIN is weather: nothing of it is stored, and the login
+// goes on until the true token comes.
+func TestForgedApproval(t *testing.T) {
+	for name, change := range forgeries {
+		if name == "expired" || change == nil {
+			continue
+		}
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				bad, client := w.tamper("/api/v2/pins/")
+				n := 0
+				bad.change = func(body []byte) []byte {
+					var j map[string]any
+					_ = json.Unmarshal(body, &j)
+					if jwt, ok := j["authToken"].(string); ok && n < 5 {
+						n++
+						j["authToken"] = forge(t, jwt, change)
+					}
+					body, _ = json.Marshal(j)
+					return body
+				}
+				p := w.open(t, client, deviceKey)
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				s, err := p.Finish(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				assert.False(t, s.Connected)
+				assert.NotNil(t, s.Pending)
+				assert.NotContains(t, w.doc(t), `"account_token":"e`)
+				s, err = p.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.Equal(t, 5, n)
+				_, err = p.Verify(t.Context())
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+// Whatever stands in a JWT or in the stored key: no panic, an error with a type,
+// and what is saved is the token that plex.tv's key has signed for this device.
+func FuzzJWT(f *testing.F) {
+	corpus.Require(f) // of the year 2000, in which a bubble begins
+	plexs := ed25519.NewKeyFromSeed(make([]byte, 32))
+	keys := fmt.Sprintf(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":%q}]}`, base64.RawURLEncoding.EncodeToString(plexs.Public().(ed25519.PublicKey)))
+	f.Fuzz(func(t *testing.T, header, payload, device []byte) {
+		doc := fmt.Appendf(nil, `{"_device":%s}`, device)
+		if !json.Valid(doc) || !utf8.Valid(doc) { // which no store keeps
+			return
+		}
+		synctest.Test(t, func(t *testing.T) {
+			signed := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(payload)
+			jwt := signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(plexs, []byte(signed)))
+			store := plexauth.NewMemoryStore()
+			put(t, store, string(doc))
+			p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+				body := `{"id":7}`
+				switch {
+				case r.URL.Path == keysPath:
+					body = keys
+				case r.Method == http.MethodPost:
+					body = `{"id":4711,"code":"ABCD"}`
+				case strings.HasPrefix(r.URL.Path, "/api/v2/pins/"):
+					body = fmt.Sprintf(`{"id":4711,"code":"ABCD","authToken":%q}`, jwt)
+				}
+				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: r}, nil
+			}), deviceKey, func(o *plexauth.Options) { o.Store = store })
+			_, err := p.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			s, err := p.Finish(t.Context())
+			saved := mustSettings(t, p).AccountToken.Secret()
+			switch {
+			case err != nil && saved != "":
+				t.Fatalf("an error, and a token: %v", err)
+			case err != nil && !errors.Is(err, plexauth.ErrUnavailable):
+				t.Fatalf("not typed: %v", err)
+			case err == nil && (saved != jwt || !s.Connected || s.ExpiresAt.IsZero()):
+				t.Fatalf("not the JWT, or no good: %+v %v", s, saved == jwt)
+			}
+		})
+	})
+}
+
+// A JWT that came from elsewhere is used while it lasts; without its key only a
+// login helps then.
+func TestJWTWithoutItsKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		b := w.block(t)
+		put(t, w.store, fmt.Sprintf(`{"client_id":%q,"account_token":%q}`, b.Device.ClientID, b.AccountToken))
+		s, err := w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.False(t, s.NeedsLogin)
+		assert.NotZero(t, s.ExpiresAt)
+		time.Sleep(8 * day)
+		s, err = w.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.NeedsLogin)
+		_, err = w.Token(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+		_, err = w.Refresh(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+		_, err = w.Transport(nil).RoundTrip(request(t, "GET", "https://plex.tv/api/v2/user", nil))
+		require.ErrorIs(t, err, plexauth.ErrTokenExpired)
+	})
 }

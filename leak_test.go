@@ -509,18 +509,6 @@ func TestNoArguments(t *testing.T) {
 	assert.NotContains(t, strings.Fields(string(out)), "os/exec")
 }
 
-// hides asserts that neither the log nor an error shows what the store holds or
-// held.
-func (w *world) hides(t *testing.T, held *canary.Set, err error) {
-	t.Helper()
-	held.Learn([]byte(w.doc(t)))
-	shown := w.log.String()
-	if err != nil {
-		shown += canary.Forms(err)
-	}
-	assert.Empty(t, held.Search().In(shown, true))
-}
-
 // G13: a PlexAuth in other people's structs, with a login behind it and another
 // one under way, tells nothing to a failing test.
 func TestDumpOfPlexAuth(t *testing.T) {

@@ -172,10 +172,3 @@ func TestHiddenCharactersInASecret(t *testing.T) {
 	require.Error(t, err)
 	assert.NotContains(t, err.Error(), "TEST_account-token")
 }
-
-func must[T any](v T, err error) T {
-	if err != nil {
-		panic(err)
-	}
-	return v
-}

@@ -3,7 +3,10 @@ package plexauth_test
 import (
 	"context"
 	"errors"
-	"fmt"
+	"io"
+	"net/http"
+	"regexp"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -186,32 +189,6 @@ func TestSuperseded(t *testing.T) {
 	})
 }
 
-// G8: a replica cancels or replaces the login that this one waits for.
-func TestEndedByAnotherReplica(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.replicas = true
-		_, err := w.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		go func() {
-			time.Sleep(10 * time.Second)
-			assert.NoError(t, w.open(t).Cancel(t.Context()))
-		}()
-		_, err = w.Wait(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
-
-		_, err = w.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		go func() {
-			time.Sleep(10 * time.Second)
-			_, err := w.open(t).Start(t.Context(), plexauth.PinOptions{Strong: true})
-			assert.NoError(t, err)
-		}()
-		_, err = w.Wait(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrPinSuperseded)
-	})
-}
-
 // Connected speaks of this login: an older token is not its success.
 func TestFinishSpeaksOfThisLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -235,142 +212,6 @@ func TestFinishSpeaksOfThisLogin(t *testing.T) {
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
 	})
-}
-
-// G9, G6: when Cancel returns nothing more is asked about the PIN, and all who
-// wait are told.
-func TestCancel(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Hang: true, Times: -1})
-		var wg sync.WaitGroup
-		for range 3 {
-			wg.Go(func() {
-				_, err := w.Wait(t.Context())
-				assert.ErrorIs(t, err, plexauth.ErrNoPendingPin)
-			})
-		}
-		time.Sleep(1500 * time.Millisecond) // a look hangs
-		began := time.Now()
-		require.NoError(t, w.Cancel(t.Context()))
-		assert.Less(t, time.Since(began), time.Second)
-		n := len(w.looks(pin.CreatedAt))
-		wg.Wait()
-		time.Sleep(time.Hour)
-		assert.Len(t, w.looks(pin.CreatedAt), n)
-		require.NoError(t, w.Cancel(t.Context()), "nothing pending is no error")
-	})
-}
-
-// G9: the end of a context stops all work at once, whatever hangs.
-func TestCleanStop(t *testing.T) {
-	for _, hang := range []string{"POST", "GET", "-"} {
-		t.Run(hang, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				if hang != "POST" {
-					_, err := w.Start(t.Context(), plexauth.PinOptions{})
-					require.NoError(t, err)
-				}
-				w.plex.Inject(plextest.Fault{Method: hang, Hang: true, Times: -1})
-				ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
-				defer cancel()
-				began := time.Now()
-				_, err := w.Login(ctx, plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })
-				require.ErrorIs(t, err, context.DeadlineExceeded)
-				assert.NotErrorIs(t, err, plexauth.ErrUnavailable)
-				assert.Less(t, time.Since(began), 4500*time.Millisecond)
-			}) // the bubble panics if a goroutine stays behind
-		})
-	}
-}
-
-// G17: a store that cannot be written is found before a PIN is made.
-func TestStoreFailsBeforeThePIN(t *testing.T) {
-	for name, store := range map[string]plexauth.ConfigStore{
-		"Check":  &checkedStore{plexauth.NewMemoryStore(), errors.New("read-only file system")},
-		"Update": brokenStore{},
-	} {
-		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			p := w.open(t, func(o *plexauth.Options) { o.Store = store })
-			_, err := p.Start(t.Context(), plexauth.PinOptions{})
-			require.ErrorIs(t, err, plexauth.ErrStore)
-			assert.ErrorContains(t, err, "read-only file system")
-			assert.Empty(t, w.plex.Requests())
-		})
-	}
-}
-
-type checkedStore struct {
-	plexauth.ConfigStore
-	err error
-}
-
-func (s *checkedStore) Check(context.Context) error { return s.err }
-
-type brokenStore struct{}
-
-var errBroken = errors.New("read-only file system")
-
-func (brokenStore) Load(context.Context, string) (jsonRaw, error) { return nil, errBroken }
-func (brokenStore) Update(context.Context, string, func(jsonRaw) (jsonRaw, error)) error {
-	return errBroken
-}
-
-// betweenStore lets something happen right after a Load.
-type betweenStore struct {
-	plexauth.ConfigStore
-	after func()
-}
-
-func (s *betweenStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
-	raw, err := s.ConfigStore.Load(ctx, ns)
-	if after := s.after; after != nil {
-		s.after = nil
-		after()
-	}
-	return raw, err
-}
-
-// G6, G9: a login that has ended while the store was being read is not taken up
-// again: no look is made at its PIN, and who waits for it hears at once.
-func TestEndedWhileBeingRead(t *testing.T) {
-	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
-		"Cancel": (*plexauth.PlexAuth).Cancel,
-		"Disconnect": func(p *plexauth.PlexAuth, ctx context.Context) error {
-			_, err := p.Disconnect(ctx)
-			return err
-		},
-		"Finish": func(p *plexauth.PlexAuth, ctx context.Context) error {
-			_, err := p.Finish(ctx)
-			return err
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-				require.NoError(t, err)
-				looks := 0
-				if name == "Finish" {
-					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-					looks = 1
-				}
-				store := &betweenStore{ConfigStore: w.store}
-				p := w.open(t, func(o *plexauth.Options) { o.Store = store }) // after a restart
-				store.after = func() { assert.NoError(t, end(p, t.Context())) }
-				began := time.Now()
-				_, err = p.Wait(t.Context())
-				require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
-				assert.Zero(t, time.Since(began))
-				time.Sleep(time.Minute)
-				assert.Len(t, w.looks(began), looks)
-			})
-		})
-	}
 }
 
 // A read that is old does not end the login that has begun since.
@@ -405,71 +246,6 @@ func TestBegunWhileBeingRead(t *testing.T) {
 	})
 }
 
-// afterStore lets something happen right after an Update.
-type afterStore struct {
-	plexauth.ConfigStore
-	after func()
-}
-
-func (s *afterStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
-	err := s.ConfigStore.Update(ctx, ns, edit)
-	if s.after != nil {
-		s.after()
-	}
-	return err
-}
-
-// G6: a login that is cancelled in the moment in which its PIN has been saved is not
-// taken up any more.
-func TestCancelledWhileBeingSaved(t *testing.T) {
-	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
-		"Cancel": (*plexauth.PlexAuth).Cancel,
-		"Disconnect": func(p *plexauth.PlexAuth, ctx context.Context) error {
-			return second(p.Disconnect(ctx))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				store := &afterStore{ConfigStore: w.store}
-				p := w.open(t, func(o *plexauth.Options) { o.Store = store })
-				updates := 0
-				store.after = func() {
-					if updates++; updates == 2 { // the PIN is there
-						store.after = nil
-						assert.NoError(t, end(p, t.Context()))
-					}
-				}
-				began := time.Now()
-				_, err := p.Login(t.Context(), plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })
-				require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
-				assert.Empty(t, w.looks(began))
-			})
-		})
-	}
-}
-
-// Names that somebody makes up leave nothing behind, nor do logins that have ended.
-func TestNoPlaceIsLeft(t *testing.T) {
-	w := newWorld(t)
-	for i := range 50 {
-		p := w.Instance(fmt.Sprint("nobody-", i))
-		_, err := p.Finish(t.Context())
-		require.NoError(t, err)
-		_, err = p.Wait(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
-		require.NoError(t, p.Cancel(t.Context()))
-		_, err = p.Disconnect(t.Context())
-		require.NoError(t, err)
-		_, err = w.Instance(fmt.Sprint("a\nb", i)).Finish(t.Context())
-		require.Error(t, err)
-		_, err = p.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		require.NoError(t, p.Cancel(t.Context()))
-	}
-	assert.Zero(t, plexauth.Places(w.PlexAuth))
-}
-
 // A second click beside the approval: the login that it finds pending has succeeded
 // in the same moment, and so it says.
 func TestStartBesideTheApproval(t *testing.T) {
@@ -491,38 +267,6 @@ func TestStartBesideTheApproval(t *testing.T) {
 			assert.Equal(t, pin.Code, again.Code)
 			return nil
 		})
-		require.NoError(t, err)
-		assert.True(t, s.Connected)
-	})
-}
-
-// Start does not fail once its PIN is stored, whatever a read says then.
-func TestStoreUnreadAfterThePIN(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		fails := false
-		after := &afterStore{ConfigStore: &failingLoads{w.store, func() bool { failed := fails; fails = false; return failed }}}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = after })
-		w.signIn(t, p, w.alice, plexauth.PinOptions{})
-		_, err := p.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		result := make(chan error, 1)
-		go func() {
-			_, err := p.Wait(t.Context())
-			result <- err
-		}()
-		time.Sleep(1500 * time.Millisecond)
-		updates := 0
-		after.after = func() {
-			if updates++; updates == 2 { // the next PIN is there, which ends the waiting for the first
-				assert.ErrorIs(t, <-result, plexauth.ErrPinSuperseded)
-				fails = true
-			}
-		}
-		pin, err := p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
-		require.NoError(t, err)
-		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-		s, err := p.Wait(t.Context())
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
 	})
@@ -582,4 +326,273 @@ func TestNewerLoginKeepsItsPlace(t *testing.T) {
 		require.NoError(t, w.plex.Approve(newer.Code, w.alice))
 		assert.NoError(t, <-result)
 	})
+}
+
+// G12: Starts at the same time make one PIN, also with options that no PIN has yet.
+func TestStartsTakeTurns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Times: -1, Delay: 2 * time.Second})
+		var all sync.WaitGroup
+		pins := make([]*plexauth.Pin, 5)
+		for i := range pins {
+			all.Go(func() {
+				var err error
+				pins[i], err = w.Start(t.Context(), plexauth.PinOptions{Strong: true})
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		assert.Equal(t, 1, w.count("POST", "/api/v2/pins"))
+		for _, pin := range pins {
+			assert.Equal(t, pins[0].ID, pin.ID)
+		}
+	})
+}
+
+// G9: those who leave while an approved token waits for its account are no trouble to
+// the others: neither by their error nor by the pace.
+func TestCallersThatLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &hurriedStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+		_, err = p.Finish(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable) // the token is parked
+		w.plex.ResetFaults()
+		time.Sleep(5 * time.Second)
+
+		store.load = 50 * time.Millisecond
+		for range 4 {
+			ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond) // in the third read
+			_, err = p.Finish(ctx)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			cancel()
+			time.Sleep(1100 * time.Millisecond)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond)
+		defer cancel()
+		_, err = p.Finish(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		s, err := p.Finish(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// Login asks a person only where that helps: where the profile is signed in, it
+// returns its Status without a request and shows no code.
+func TestLoginWhereSignedIn(t *testing.T) {
+	weeks := func(t *testing.T, _ *world) { time.Sleep(30 * 24 * time.Hour) }
+	for name, tc := range map[string]struct {
+		deviceKey bool
+		before    func(t *testing.T, w *world)
+		o         plexauth.PinOptions
+		instance  string
+		asks      bool
+	}{
+		"signed in":                {},
+		"other options":            {o: plexauth.PinOptions{Strong: true}},
+		"with a device key":        {deviceKey: true},
+		"the JWT is to be renewed": {deviceKey: true, before: weeks},
+		"a login is pending": {before: func(t *testing.T, w *world) {
+			require.NoError(t, second(w.Start(t.Context(), plexauth.PinOptions{})))
+		}},
+		"switch account":  {o: plexauth.PinOptions{SwitchAccount: true}, asks: true},
+		"another profile": {instance: "P1", asks: true},
+		"signed out here": {asks: true, before: func(t *testing.T, w *world) {
+			require.NoError(t, second(w.Disconnect(t.Context())))
+		}},
+		"rejected": {asks: true, before: func(t *testing.T, w *world) {
+			w.plex.Revoke(w.alice)
+			require.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrTokenRejected)
+		}},
+		"the key is damaged": {deviceKey: true, asks: true, before: func(t *testing.T, w *world) {
+			put(t, w.store, regexp.MustCompile(`"secret":"[^"]*"`).ReplaceAllString(w.doc(t), `"secret":"x"`))
+		}},
+		"a JWT without a key is over": {deviceKey: true, asks: true, before: func(t *testing.T, w *world) {
+			put(t, w.store, regexp.MustCompile(`"_device":\{[^}]*\}`).ReplaceAllString(w.doc(t), `"_device":null`))
+			weeks(t, w)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(o *plexauth.Options) { o.DeviceKey = tc.deviceKey })
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				if tc.before != nil {
+					tc.before(t, w)
+				}
+				p := w.open(t, func(o *plexauth.Options) { o.DeviceKey = tc.deviceKey }).Instance(tc.instance)
+				requests, began, asked := len(w.plex.Requests()), time.Now(), false
+				before, err := p.Status(t.Context())
+				require.NoError(t, err)
+				s, err := p.Login(t.Context(), tc.o, func(pin *plexauth.Pin) error {
+					asked = true
+					return w.plex.Approve(pin.Code, w.alice)
+				})
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.False(t, s.NeedsLogin)
+				assert.Equal(t, tc.asks, asked)
+				if !tc.asks {
+					assert.Equal(t, before, s)
+					assert.Zero(t, time.Since(began))
+					assert.Len(t, w.plex.Requests(), requests)
+				}
+			})
+		})
+	}
+}
+
+// What is wrong with the call or the store is an error also where the profile is
+// signed in.
+func TestLoginWhereSignedInFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signInNow(t)
+		show := func(*plexauth.Pin) error {
+			t.Error("a code is shown")
+			return nil
+		}
+		_, err := w.Login(t.Context(), plexauth.PinOptions{ForwardURL: "https://app.example"}, show)
+		require.ErrorContains(t, err, "ForwardURL")
+		_, err = w.Login(t.Context(), plexauth.PinOptions{}, nil)
+		require.ErrorContains(t, err, "shows the PIN")
+		_, err = w.Instance("a\nb").Login(t.Context(), plexauth.PinOptions{}, show)
+		require.ErrorContains(t, err, "Instance")
+		store := &stuckStore{ConfigStore: w.store}
+		store.load.Store(true)
+		_, err = w.open(t, func(o *plexauth.Options) { o.Store = store }).Login(t.Context(), plexauth.PinOptions{}, show)
+		require.ErrorIs(t, err, plexauth.ErrStore)
+	})
+}
+
+// G8: another process settles a parked token just when Start or Cancel is about
+// to. That is as good, and no error.
+func TestSettledAtTheSameTime(t *testing.T) {
+	for name, tc := range map[string]struct {
+		at   int // the Update of the settling
+		call func(*plexauth.PlexAuth, context.Context) error
+	}{
+		"Start":  {2, func(p *plexauth.PlexAuth, c context.Context) error { return second(p.Start(c, plexauth.PinOptions{})) }},
+		"Cancel": {1, (*plexauth.PlexAuth).Cancel},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signInNow(t)
+				old := start(t, w)
+				require.NoError(t, w.plex.Approve(old.Code, w.bob))
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502, Times: -1})
+				_, err := w.Finish(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable, "parked")
+				w.plex.ResetFaults()
+				store := &interruptedStore{ConfigStore: w.store, at: tc.at}
+				store.by = func() { assert.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrAccountMismatch) }
+				p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+				require.NoError(t, tc.call(p, t.Context()))
+				assert.LessOrEqual(t, store.at, 0, "the moment was met")
+				s, err := p.Status(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				if name == "Cancel" {
+					assert.Nil(t, s.Pending)
+				} else if assert.NotNil(t, s.Pending) {
+					assert.NotEqual(t, old.Code, s.Pending.Code)
+				}
+			})
+		})
+	}
+}
+
+// A login that somebody else has settled is a success for all who wait, without
+// another request.
+func TestSettledByAnother(t *testing.T) {
+	for name, settle := range map[string]func(*plexauth.PlexAuth, context.Context) error{
+		"Cancel": func(p *plexauth.PlexAuth, c context.Context) error { return p.Cancel(c) },
+		"Verify": func(p *plexauth.PlexAuth, c context.Context) error { return second(p.Verify(c)) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502, Times: -1})
+				ended := make(chan error, 1)
+				go func() {
+					_, err := w.Wait(t.Context())
+					ended <- err
+				}()
+				time.Sleep(10 * time.Second)
+				w.plex.ResetFaults()
+				looks := len(w.looks(pin.CreatedAt))
+				require.NoError(t, settle(w.PlexAuth, t.Context()))
+				assert.NoError(t, <-ended)
+				assert.Len(t, w.looks(pin.CreatedAt), looks)
+			})
+		})
+	}
+}
+
+// Whoever gives up a Start in the middle of such a look ends nobody else's wait, and
+// leaves nobody their own context's error.
+func TestStartGivenUpInTheLastLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		time.Sleep(1500 * time.Millisecond)
+		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Hang: true})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second/2, cancel)
+		_, err = w.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = w.Finish(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		s, err := w.Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// Answers that people write by hand in their tests.
+func TestHandMadeAnswers(t *testing.T) {
+	answer := func(status int, body string) *http.Response {
+		return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))} // no length, no header
+	}
+	p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		switch {
+		case r.Method == "POST":
+			return answer(201, `{"id":1,"code":"ABCD","errors":null}`), nil
+		case strings.HasSuffix(r.URL.Path, "/user"):
+			return answer(200, `{"id":7,"username":"alice","errors":[]}`), nil
+		}
+		return answer(200, `{"id":1,"authToken":"TEST_token","errors":[]}`), nil
+	}))
+	_, err := p.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	s, err := p.Finish(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, "alice", s.User)
+	for _, resp := range []*http.Response{nil, {StatusCode: 200}} {
+		p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			if r.Method == "POST" {
+				return answer(201, `{"id":1,"code":"ABCD"}`), nil
+			}
+			return resp, nil
+		}))
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		_, err = p.Finish(t.Context())
+		assert.ErrorIs(t, err, plexauth.ErrUnavailable)
+	}
 }

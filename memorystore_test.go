@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
 )
@@ -44,4 +45,12 @@ func TestMemoryStoreErrors(t *testing.T) {
 			return json.RawMessage(`{}`), nil
 		}))
 	})
+}
+
+func TestMemoryStoreZeroContext(t *testing.T) {
+	s := plexauth.NewMemoryStore()
+	c, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err := s.Load(c, "plex")
+	require.ErrorIs(t, err, context.Canceled)
 }

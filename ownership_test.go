@@ -1,7 +1,6 @@
 package plexauth_test
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -195,36 +194,6 @@ func TestRefusedApproval(t *testing.T) {
 				}
 				require.NoError(t, err)
 				assert.Equal(t, "alice", st.User)
-			})
-		})
-	}
-}
-
-// G6: an approval that outlives its PIN, because plex.tv does not tell whose it is, is
-// asked about once a minute while a panel is open.
-func TestPanelAsksAboutAnApprovalOncePerMinute(t *testing.T) {
-	for name, f := range map[string]plextest.Fault{
-		"an outage": {Path: "/api/v2/user", Status: http.StatusBadGateway, Times: -1},
-		"a block":   {Path: "/api/v2/user", Status: http.StatusForbidden, Body: "<html>", ContentType: "text/html", Times: -1},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, func(o *plexauth.Options) { o.MaxRetries = -1 })
-				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				time.Sleep(time.Minute)
-				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-				require.NoError(t, err)
-				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
-				w.plex.Inject(f)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				w.Handler(ctx)
-				time.Sleep(time.Hour)
-				before := w.count("GET", "/api/v2/user")
-				time.Sleep(time.Hour)
-				assert.LessOrEqual(t, w.count("GET", "/api/v2/user")-before, 60)
-				cancel()
-				synctest.Wait()
 			})
 		})
 	}

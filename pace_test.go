@@ -1,6 +1,7 @@
 package plexauth_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync"
@@ -15,96 +16,168 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// halfAMinute is the longest pause for a pending PIN, with a second for the look
-// that waits for the PIN's end.
-const halfAMinute = 31 * time.Second
-
-// gaps asserts that no pause between looks is longer than half a minute.
-func gaps(t *testing.T, at []time.Duration) {
-	t.Helper()
-	for i := 1; i < len(at); i++ {
-		assert.LessOrEqual(t, at[i]-at[i-1], halfAMinute, "look %d", i)
-	}
+// G6: the pace of a login that nobody disturbs.
+func TestPolitePace(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		start := pin.CreatedAt
+		var wg sync.WaitGroup
+		for i := range 20 { // tabs, double clicks, an Instance made anew
+			p := w.PlexAuth
+			if i%2 == 1 {
+				p = w.Instance("default")
+			}
+			wg.Go(func() {
+				_, err := p.Wait(t.Context())
+				assert.ErrorIs(t, err, plexauth.ErrPinExpired)
+			})
+		}
+		wg.Wait()
+		at := w.looks(start)
+		require.Greater(t, len(at), 800)
+		assert.GreaterOrEqual(t, at[0], time.Second, "first look after one interval")
+		for i := 1; i < len(at)-1; i++ {
+			gap := at[i] - at[i-1]
+			assert.GreaterOrEqual(t, gap, time.Second)
+			assert.LessOrEqual(t, gap, 1100*time.Millisecond)
+		}
+		assert.GreaterOrEqual(t, at[len(at)-1], 15*time.Minute, "one look at the deadline")
+		assert.Less(t, at[len(at)-1], 15*time.Minute+time.Second, "none after")
+	})
 }
 
-// G12: whatever Retry-After says, a pending PIN is looked at again within half a
-// minute, and an approval is found.
-func TestRetryAfterParksNoPIN(t *testing.T) {
-	ahead := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
-	for name, header := range map[string]func() http.Header{
-		"seconds": func() http.Header { return http.Header{"Retry-After": {"900"}} },
-		"huge":    func() http.Header { return http.Header{"Retry-After": {"1e300"}} },
-		"date":    func() http.Header { return http.Header{"Retry-After": {ahead(time.Hour)}} },
-		"date of another clock": func() http.Header {
-			return http.Header{"Retry-After": {ahead(73 * time.Hour)}, "Date": {ahead(72 * time.Hour)}}
-		},
-		"several":         func() http.Header { return http.Header{"Retry-After": {"soon", "3600", "900"}} },
-		"garbage":         func() http.Header { return http.Header{"Retry-After": {"after the break"}} },
-		"on a 503":        func() http.Header { return http.Header{"Retry-After": {"3600"}, "X-Status": {"503"}} },
-		"none, for years": func() http.Header { return nil },
+// slowWay delays every other look on its way to plex.tv.
+type slowWay struct {
+	http.RoundTripper
+	looks int
+}
+
+func (s *slowWay) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodGet {
+		if s.looks++; s.looks%2 == 1 {
+			time.Sleep(600 * time.Millisecond)
+		}
+	}
+	return s.RoundTripper.RoundTrip(r)
+}
+
+// G6: looks arrive a second apart also where the way takes now longer, now
+// shorter.
+func TestLooksArriveASecondApart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *plexauth.Options) {
+			o.HTTPClient = &http.Client{Transport: &slowWay{RoundTripper: o.HTTPClient.Transport}}
+		})
+		_, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		_, err = w.Wait(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		var last time.Time
+		for _, r := range w.plex.Requests() {
+			if r.Method == http.MethodGet {
+				assert.False(t, !last.IsZero() && r.Time.Sub(last) < time.Second, "after %v", r.Time.Sub(last))
+				last = r.Time
+			}
+		}
+		assert.False(t, last.IsZero())
+	})
+}
+
+// G6: after a 429 the pace stays wide, also once plex.tv answers again; after other
+// trouble it is a second's.
+func TestPaceAfterTrouble(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fault       plextest.Fault
+		least, most time.Duration
+	}{
+		"429":             {plextest.Fault{Code: 1003}, 6 * time.Second, 7 * time.Second},
+		"429, for long":   {plextest.Fault{Code: 1003, Header: http.Header{"Retry-After": {"25"}}}, 10 * time.Second, 11 * time.Second},
+		"503":             {plextest.Fault{Status: 503}, time.Second, 1100 * time.Millisecond},
+		"503, many times": {plextest.Fault{Status: 503, Times: 5}, time.Second, 1100 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
-				fault := plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Times: 12, Code: 1003, Header: header()}
-				if fault.Header.Get("X-Status") != "" {
-					fault.Code, fault.Status = 0, http.StatusServiceUnavailable
-				}
-				w.plex.Inject(fault)
-				time.AfterFunc(20*time.Second, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
-				s, err := w.Wait(t.Context())
-				require.NoError(t, err)
-				assert.True(t, s.Connected)
+				tc.fault.Method, tc.fault.Path = "GET", "/api/v2/pins/*"
+				w.plex.Inject(tc.fault)
+				ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+				defer cancel()
+				_, _ = w.Wait(ctx)
 				at := w.looks(pin.CreatedAt)
-				assert.Len(t, at, 13)
-				gaps(t, at)
+				for i := max(tc.fault.Times, 1) + 2; i < len(at); i++ {
+					assert.GreaterOrEqual(t, at[i]-at[i-1], tc.least)
+					assert.LessOrEqual(t, at[i]-at[i-1], tc.most)
+				}
+				assert.Greater(t, len(at), 8)
 			})
 		})
 	}
 }
 
-// The date of a Retry-After counts from the date of its answer.
-func TestRetryAfterByTheClockOfTheAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		for _, skew := range []time.Duration{-72 * time.Hour, 72 * time.Hour} {
-			w := newWorld(t)
-			date := time.Now().Add(skew).UTC()
-			w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Code: 1003, Times: -1, Header: http.Header{
-				"Date": {date.Format(http.TimeFormat)}, "Retry-After": {date.Add(40 * time.Second).Format(http.TimeFormat)},
-			}})
-			_, err := w.Start(t.Context(), plexauth.PinOptions{})
-			var e *plexauth.Error
-			require.ErrorAs(t, err, &e)
-			assert.Equal(t, 40*time.Second, e.RetryAfter)
-		}
-	})
-}
-
-// G12: what other profiles are told again and again slows a pending PIN, but does not
-// park it for longer than half a minute.
-func TestOtherProfilesParkNoPIN(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Times: -1, Code: 1003, Header: http.Header{"Retry-After": {"25"}}})
-		var others sync.WaitGroup
-		for i := range 10 {
-			others.Go(func() {
-				time.Sleep(time.Duration(i) * 5 * time.Second)
-				for time.Until(pin.ExpiresAt) > 0 {
-					_, _ = w.Instance(fmt.Sprint("P", i)).Start(t.Context(), plexauth.PinOptions{})
-					time.Sleep(7 * time.Second)
-				}
+// G6: a look that a Start makes before it gives a PIN up counts for those who wait
+// for that PIN: none within a second of it, and none after plex.tv has told the end.
+func TestPaceAfterTheLastLook(t *testing.T) {
+	for _, after := range []time.Duration{1500 * time.Millisecond, 2500 * time.Millisecond, 3900 * time.Millisecond} {
+		for _, expired := range []bool{false, true} {
+			t.Run(fmt.Sprint(after, expired), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t) // which tells of looks that must not be
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					result := make(chan error, 1)
+					go func() {
+						_, err := w.Wait(t.Context())
+						result <- err
+					}()
+					time.Sleep(after)
+					want := plexauth.ErrPinSuperseded
+					if expired {
+						require.NoError(t, w.plex.Expire(pin.Code))
+						want = plexauth.ErrPinExpired
+					}
+					w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Delay: 2 * time.Second})
+					_, err = w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+					require.NoError(t, err)
+					assert.ErrorIs(t, <-result, want)
+				})
 			})
 		}
-		_, err = w.Wait(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrPinExpired)
-		others.Wait()
-		at := w.looks(pin.CreatedAt)
-		require.NotEmpty(t, at)
-		gaps(t, append([]time.Duration{0}, at...))
-	})
+	}
+}
+
+// G6: an approval that outlives its PIN, because plex.tv does not tell whose it is, is
+// asked about once a minute while a panel is open.
+func TestPanelAsksAboutAnApprovalOncePerMinute(t *testing.T) {
+	for name, f := range map[string]plextest.Fault{
+		"an outage": {Path: "/api/v2/user", Status: http.StatusBadGateway, Times: -1},
+		"a block":   {Path: "/api/v2/user", Status: http.StatusForbidden, Body: "<html>", ContentType: "text/html", Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(o *plexauth.Options) { o.MaxRetries = -1 })
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				time.Sleep(time.Minute)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+				w.plex.Inject(f)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				w.Handler(ctx)
+				time.Sleep(time.Hour)
+				before := w.count("GET", "/api/v2/user")
+				time.Sleep(time.Hour)
+				assert.LessOrEqual(t, w.count("GET", "/api/v2/user")-before, 60)
+				cancel()
+				synctest.Wait()
+			})
+		})
+	}
 }

@@ -4,46 +4,16 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
-	"net/http"
 	"net/url"
-	"os"
 	"strings"
 	"testing"
 
-	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/plextest"
 )
-
-const pinsURL = "https://plex.tv/api/v2/pins"
-
-// mocked is a PlexAuth whose plex.tv is httpmock.
-func mocked(t *testing.T, change ...func(*plexauth.Options)) (*plexauth.PlexAuth, *httpmock.MockTransport) {
-	t.Helper()
-	mock := httpmock.NewMockTransport()
-	o := plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: mock}, MaxRetries: -1}
-	for _, f := range change {
-		f(&o)
-	}
-	p, err := plexauth.New(o)
-	require.NoError(t, err)
-	return p, mock
-}
-
-// payload is a recorded answer of plex.tv.
-func payload(t testing.TB, name string) string {
-	t.Helper()
-	b, err := os.ReadFile("testdata/" + name)
-	require.NoError(t, err)
-	return string(b)
-}
-
-func jsonAnswer(status int, body string) httpmock.Responder {
-	return httpmock.NewStringResponder(status, body).HeaderSet(http.Header{"Content-Type": {"application/json; charset=utf-8"}})
-}
 
 func TestRecordedLogin(t *testing.T) {
 	p, mock := mocked(t)

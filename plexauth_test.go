@@ -1,149 +1,132 @@
 package plexauth_test
 
 import (
+	"context"
 	"encoding/json"
-	"log/slog"
-	"net/http"
-	"strings"
-	"sync"
 	"testing"
-	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/plextest"
 )
 
-// world is a program, its store and a fake plex.tv.
-type world struct {
-	*plexauth.PlexAuth
-	t     *testing.T
-	plex  *plextest.Server
-	alice *plextest.User
-	bob   *plextest.User
-	store plexauth.ConfigStore
-	log   *logText
-
-	replicas bool   // several processes look at one PIN, each at its own pace
-	forgive  string // a violation that the test itself provokes
+func TestOptions(t *testing.T) {
+	_, err := plexauth.New(plexauth.Options{
+		Product: "\r\n", ClientID: "two\nlines", Instance: "a\x00b", PollInterval: -1, BaseURL: "not a url",
+	})
+	require.Error(t, err)
+	for _, field := range []string{"Product", "ClientID", "Instance", "PollInterval", "BaseURL"} {
+		assert.ErrorContains(t, err, field, "one error names all of them")
+	}
+	for _, base := range []string{"plex.example", "ftp://plex.example", "http://plex.example", "https://u:p@plex.example", "https://plex.example/path", "https://plex.example?q=1", "://", "http://192.168.1.1"} {
+		_, err := plexauth.New(plexauth.Options{Product: "x", BaseURL: base})
+		assert.ErrorContains(t, err, "BaseURL", base)
+	}
+	for _, base := range []string{"https://plex.example", "https://plex.example/", "http://127.0.0.1:80", "http://localhost:3000", "http://[::1]:1"} {
+		_, err := plexauth.New(plexauth.Options{Product: "x", BaseURL: base})
+		assert.NoError(t, err, base)
+	}
+	p, err := plexauth.New(plexauth.Options{Product: "x"})
+	require.NoError(t, err)
+	_, err = p.Instance("bad\n").Status(t.Context())
+	assert.ErrorContains(t, err, "control characters")
+	_, err = p.Instance("bad\n").Disconnect(t.Context())
+	assert.ErrorContains(t, err, "control characters")
+	assert.ErrorContains(t, p.Instance("bad\n").Cancel(t.Context()), "control characters")
 }
 
-// logText collects a log at Debug level.
-type logText struct {
-	mu sync.Mutex
-	b  strings.Builder
-}
-
-func (l *logText) Write(b []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(b)
-}
-
-func (l *logText) String() string {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.String()
-}
-
-func newWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
-	t.Helper()
-	w := &world{t: t, plex: plextest.NewServer(), store: plexauth.NewMemoryStore(), log: &logText{}}
-	w.alice = w.plex.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
-	w.bob = w.plex.AddUser(plextest.User{Username: "bob", Email: "bob@example.com"})
-	w.PlexAuth = w.open(t, change...)
-	t.Cleanup(func() {
-		for _, v := range w.plex.Violations() {
-			if (!w.replicas || !strings.Contains(v, "a PIN")) && (w.forgive == "" || !strings.Contains(v, w.forgive)) {
-				t.Errorf("what a client must never do: %s", v)
+// The end of ctx is ctx's error, not plex.tv's or the store's; nor is a bad id.
+func TestContextError(t *testing.T) {
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	w := newWorld(t)
+	for name, c := range map[string]struct {
+		ctx context.Context
+		p   *plexauth.PlexAuth
+	}{"context": {over, w.PlexAuth}, "id": {t.Context(), w.Instance("a\nb")}} {
+		ctx, p := c.ctx, c.p
+		for op, err := range map[string]error{
+			"Start":          second(p.Start(ctx, plexauth.PinOptions{})),
+			"Finish":         second(p.Finish(ctx)),
+			"Wait":           second(p.Wait(ctx)),
+			"Login":          second(p.Login(ctx, plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })),
+			"Cancel":         p.Cancel(ctx),
+			"Status":         second(p.Status(ctx)),
+			"Settings":       second(p.Settings(ctx)),
+			"Instances":      second(p.Instances(ctx)),
+			"Token":          second(p.Token(ctx)),
+			"Verify":         second(p.Verify(ctx)),
+			"Refresh":        second(p.Refresh(ctx)),
+			"UseDeviceKey":   second(p.UseDeviceKey(ctx)),
+			"Disconnect":     second(p.Disconnect(ctx)),
+			"SignOut":        second(p.SignOut(ctx)),
+			"Account":        second(p.Account(ctx)),
+			"HomeUsers":      second(p.HomeUsers(ctx)),
+			"SwitchHomeUser": second(p.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, "")),
+			"Servers":        second(p.Servers(ctx)),
+			"Inspect":        second(p.Inspect(ctx)),
+			"UseServer":      second(p.UseServer(ctx, "m1")),
+			"Probe":          second(p.Probe(ctx, "http://192.168.1.5:32400")),
+		} {
+			require.Error(t, err, "%s: %s", name, op)
+			if name == "id" {
+				assert.ErrorContains(t, err, `Instance "a\nb"`, op)
+			} else {
+				assert.ErrorIs(t, err, context.Canceled, op)
+			}
+			for _, k := range kinds {
+				assert.NotErrorIs(t, err, k.is, "%s: %s", name, op)
 			}
 		}
-		w.plex.Close()
-	})
-	return w
-}
-
-// open makes another PlexAuth over the same store: a restart, a replica.
-func (w *world) open(t *testing.T, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
-	t.Helper()
-	o := plexauth.Options{
-		Product: "My App", Store: w.store, HTTPClient: w.plex.Client(),
-		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
-	for _, f := range change {
-		f(&o)
+}
+
+func TestCapabilities(t *testing.T) {
+	const want = `{"features":{"watchlist":{"read":true,"write":true},"collections":{"read":true,"write":false},"ratings":{"read":true,"write":true,"scale":"1-10"},"watched":{"read":true,"write":true},"liked_lists":{"read":false,"write":false}},"entity_types":["movie","show"]}`
+	assert.Equal(t, want, jsonText(plexauth.Capabilities()), "byte for byte")
+	w := newWorld(t)
+	assert.Equal(t, plexauth.Capabilities(), w.Capabilities())
+	plexauth.Capabilities().EntityTypes[0] = "changed"
+	assert.Equal(t, want, jsonText(plexauth.Capabilities()), "each caller has a copy")
+}
+
+func TestManifest(t *testing.T) {
+	const want = `{"name":"PLEX","label":"Plex","flow":"device_pin","fields":[],"actions":{"start":true,"finish":true,"refresh":false,"disconnect":true},"verify_url":"https://plex.tv/pin","notes":"Open Plex, enter the PIN, then click 'Check PIN'."}`
+	assert.JSONEq(t, want, jsonText(newWorld(t).Manifest()))
+}
+
+func TestInstanceIDs(t *testing.T) {
+	w := newWorld(t)
+	for id, want := range map[string]string{
+		"": "default", " ": "default", "DEFAULT": "default", " Default ": "default", "Default:03": "default", "PLEX-P01": "PLEX-P01", " plex-p01 ": "plex-p01",
+		"plex:0": "plex", "a:1:2": "a:1", ":5": ":5", "x :1": "x", "a:b": "a:b", "a:": "a:", "1": "1", "x:٣": "x",
+	} {
+		s, err := w.Instance(id).Status(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, want, s.Instance, "%q", id)
 	}
-	p, err := plexauth.New(o)
-	require.NoError(t, err)
-	return p
 }
 
-// doc is the stored namespace as text.
-func (w *world) doc(t *testing.T) string {
-	t.Helper()
-	raw, err := w.store.Load(t.Context(), plexauth.Namespace)
+func TestStatusJSON(t *testing.T) {
+	w := newWorld(t)
+	s, err := w.Status(t.Context())
 	require.NoError(t, err)
-	return string(raw)
-}
-
-// put replaces the stored namespace.
-func put(t *testing.T, s plexauth.ConfigStore, doc string) {
-	t.Helper()
-	require.NoError(t, s.Update(t.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) { return jsonRaw(doc), nil }))
-}
-
-type jsonRaw = json.RawMessage
-
-// signIn goes through a whole login as u.
-func (w *world) signIn(t *testing.T, p *plexauth.PlexAuth, u *plextest.User, o plexauth.PinOptions) {
-	t.Helper()
-	pin, err := p.Start(t.Context(), o)
-	require.NoError(t, err)
-	require.NoError(t, w.plex.Approve(pin.Code, u))
-	s, err := p.Wait(t.Context())
-	require.NoError(t, err)
-	require.True(t, s.Connected)
-}
-
-// signInNow signs alice in without waiting.
-func (w *world) signInNow(t *testing.T) {
-	t.Helper()
+	assert.JSONEq(t, `{"connected":false,"label":"Plex","user":null,"expires_at":null,"scopes":null,"extra":{"needs_login":false},"instance":"default"}`, jsonText(s))
 	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
 	require.NoError(t, err)
-	require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-	s, err := w.Finish(t.Context())
+	s, err = w.Status(t.Context())
 	require.NoError(t, err)
-	require.True(t, s.Connected)
-}
-
-func mustSettings(t *testing.T, p *plexauth.PlexAuth) plexauth.Settings {
-	t.Helper()
-	v, err := p.Settings(t.Context())
-	require.NoError(t, err)
-	return v
-}
-
-func second[T any](_ T, err error) error { return err }
-
-// looks are the times of the looks at PINs, counted from start.
-func (w *world) looks(start time.Time) []time.Duration {
-	var at []time.Duration
-	for _, r := range w.plex.Requests() {
-		if r.Method == http.MethodGet && r.Path == "/api/v2/pins/{id}" {
-			at = append(at, r.Time.Sub(start))
+	var m struct {
+		Extra struct {
+			Pending struct {
+				Code, URL string
+				ExpiresIn int `json:"expires_in"`
+			}
 		}
 	}
-	return at
-}
-
-// count is the number of requests with this method and path.
-func (w *world) count(method, path string) int {
-	n := 0
-	for _, r := range w.plex.Requests() {
-		if r.Method == method && r.Path == path {
-			n++
-		}
-	}
-	return n
+	require.NoError(t, json.Unmarshal([]byte(jsonText(s)), &m))
+	assert.Equal(t, pin.Code, m.Extra.Pending.Code)
+	assert.Equal(t, pin.URL(), m.Extra.Pending.URL)
+	assert.InDelta(t, 900, m.Extra.Pending.ExpiresIn, 2, "G7")
 }

@@ -2,7 +2,9 @@ package plexauth_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -117,35 +119,264 @@ func TestUnavailableForAWhile(t *testing.T) {
 	})
 }
 
-// G12: the panel says for how long plex.tv wants to be left alone.
-func TestPanelSaysForHowLong(t *testing.T) {
-	for after, says := range map[string]string{"30": "Try again in 30 seconds.", "600": "Try again in 10 minutes.", "": "Try again in 5 seconds."} {
+// G6, G12: after a 429 everybody slows down, and no gap shrinks; a hostile
+// Retry-After parks nobody.
+func TestRateLimited(t *testing.T) {
+	for name, tc := range map[string]struct {
+		header string
+		least  time.Duration // until the look after the first 429
+	}{
+		"none":    {"", 6 * time.Second},
+		"seconds": {"12", 12 * time.Second},
+		"garbage": {"soon", 6 * time.Second},
+		"past":    {"Fri, 01 Jan 1999 00:00:00 GMT", 6 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				fault := plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Times: 3, Code: 1003, Header: http.Header{}}
+				if tc.header != "" {
+					fault.Header.Set("Retry-After", tc.header)
+				}
+				w.plex.Inject(fault)
+				time.AfterFunc(3*time.Minute, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
+				_, err = w.Wait(t.Context())
+				require.NoError(t, err)
+				at := w.looks(pin.CreatedAt)
+				for i := 1; i <= 3; i++ {
+					assert.GreaterOrEqual(t, at[i]-at[i-1], tc.least)
+					if i > 1 {
+						assert.GreaterOrEqual(t, at[i]-at[i-1], at[i-1]-at[i-2])
+					}
+				}
+			})
+		})
+	}
+	t.Run("hostile", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			w.plex.Inject(plextest.Fault{Path: "/api/v2/pins", Times: -1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {after}}})
-			f := openPanel(t, w.PlexAuth)
-			v := f.refused(f.do(http.MethodPost, "/start", "{}"), http.StatusTooManyRequests, "rate_limited")
-			assert.Contains(t, v.Message, says)
-			assert.Positive(t, v.RetryAfter)
+			pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Code: 1003, Header: http.Header{"Retry-After": {"999999"}}})
+			go func() { _, _ = w.Wait(t.Context()) }()
+			time.Sleep(1100 * time.Millisecond)
+			synctest.Wait()
+			began := time.Now()
+			_, err = w.Instance("PLEX-P01").Start(t.Context(), plexauth.PinOptions{})
+			require.ErrorIs(t, err, plexauth.ErrRateLimited)
+			assert.Zero(t, time.Since(began), "a person is told at once")
+			var e *plexauth.Error
+			require.ErrorAs(t, err, &e)
+			assert.Greater(t, e.RetryAfter, 20*time.Second, "another profile of the same client slows down too")
+			assert.LessOrEqual(t, e.RetryAfter, 30*time.Second, "but is not parked")
+			time.Sleep(e.RetryAfter)
+			_, err = w.Instance("PLEX-P01").Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+			s, err := w.Wait(t.Context())
+			require.NoError(t, err)
+			assert.True(t, s.Connected)
+			assert.LessOrEqual(t, time.Since(pin.CreatedAt), 15*time.Minute+time.Second, "at the PIN's deadline at the latest")
+		})
+	})
+}
+
+// G12: Finish obeys a 429 too, and one that another profile got as well.
+func TestFinishObeysRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p1 := w.Instance("P1")
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		_, err = p1.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Code: 1003, Header: http.Header{"Retry-After": {"20"}}})
+		for range 9 {
+			_, err = w.Finish(t.Context())
+			require.ErrorIs(t, err, plexauth.ErrRateLimited)
+			_, err = p1.Finish(t.Context())
+			require.NoError(t, err)
+			time.Sleep(2 * time.Second)
+		}
+		assert.Len(t, w.looks(pin.CreatedAt), 1)
+		time.Sleep(3 * time.Second)
+		_, err = w.Finish(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// G12: a Wait that sleeps already is slowed too.
+func TestRateLimitReachesSleepers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		first, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Code: 1003, Header: http.Header{"Retry-After": {"20"}}})
+		c, cancel := context.WithTimeout(t.Context(), 15*time.Second)
+		defer cancel()
+		var wg sync.WaitGroup
+		for i := range 5 {
+			p := w.Instance(fmt.Sprintf("P%d", i))
+			_, err := p.Start(c, plexauth.PinOptions{})
+			require.NoError(t, err)
+			wg.Go(func() { _, _ = p.Wait(c) })
+			time.Sleep(100 * time.Millisecond)
+		}
+		wg.Wait()
+		assert.Len(t, w.looks(first.CreatedAt), 1)
+	})
+}
+
+// G12: of two 429s the one that asks for more time counts, whichever comes last.
+func TestLongerRateLimitWins(t *testing.T) {
+	for _, after := range [][]string{{"20", "5"}, {"5", "20"}} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			p1 := w.Instance("P1")
+			for _, p := range []*plexauth.PlexAuth{w.PlexAuth, p1} {
+				_, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+			}
+			for _, s := range after { // both are on their way at once
+				w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Code: 1003, Header: http.Header{"Retry-After": {s}}, Delay: time.Second})
+			}
+			var both sync.WaitGroup
+			began := time.Now()
+			both.Go(func() { _, _ = w.Finish(t.Context()) })
+			both.Go(func() { time.Sleep(100 * time.Millisecond); _, _ = p1.Finish(t.Context()) })
+			both.Wait()
+			third := w.Instance("P2")
+			for time.Since(began) < 15*time.Second {
+				_, err := third.Start(t.Context(), plexauth.PinOptions{})
+				require.ErrorIs(t, err, plexauth.ErrRateLimited, after)
+				time.Sleep(time.Second)
+			}
+			time.Sleep(8 * time.Second)
+			_, err := third.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
 		})
 	}
 }
 
-// G12: after a login in the panel a rate limit delays the search for the server, and
-// does not end it.
-func TestPanelSearchIsRateLimited(t *testing.T) {
+// G9: a pause that the caller's context does not outlast is not begun: the last answer
+// says more than "deadline exceeded" some time later.
+func TestNoPauseBeyondTheContext(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"between two attempts": {Path: "/api/v2/user", Status: 503, Times: -1},
+		"after a 429":          {Path: "/api/v2/user", Code: 1003, Times: -1, Header: http.Header{"Retry-After": {"2"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signInNow(t)
+				w.plex.Inject(fault)
+				for range 2 { // the second one meets the guard
+					ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
+					defer cancel()
+					began := time.Now()
+					_, err := w.Account(ctx)
+					var e *plexauth.Error
+					require.ErrorAs(t, err, &e)
+					assert.NotErrorIs(t, err, context.DeadlineExceeded)
+					assert.Less(t, time.Since(began), 100*time.Millisecond)
+				}
+			})
+		})
+	}
+}
+
+// halfAMinute is the longest pause for a pending PIN, with a second for the look
+// that waits for the PIN's end.
+const halfAMinute = 31 * time.Second
+
+// gaps asserts that no pause between looks is longer than half a minute.
+func gaps(t *testing.T, at []time.Duration) {
+	t.Helper()
+	for i := 1; i < len(at); i++ {
+		assert.LessOrEqual(t, at[i]-at[i-1], halfAMinute, "look %d", i)
+	}
+}
+
+// G12: whatever Retry-After says, a pending PIN is looked at again within half a
+// minute, and an approval is found.
+func TestRetryAfterParksNoPIN(t *testing.T) {
+	ahead := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+	for name, header := range map[string]func() http.Header{
+		"seconds": func() http.Header { return http.Header{"Retry-After": {"900"}} },
+		"huge":    func() http.Header { return http.Header{"Retry-After": {"1e300"}} },
+		"date":    func() http.Header { return http.Header{"Retry-After": {ahead(time.Hour)}} },
+		"date of another clock": func() http.Header {
+			return http.Header{"Retry-After": {ahead(73 * time.Hour)}, "Date": {ahead(72 * time.Hour)}}
+		},
+		"several":         func() http.Header { return http.Header{"Retry-After": {"soon", "3600", "900"}} },
+		"garbage":         func() http.Header { return http.Header{"Retry-After": {"after the break"}} },
+		"on a 503":        func() http.Header { return http.Header{"Retry-After": {"3600"}, "X-Status": {"503"}} },
+		"none, for years": func() http.Header { return nil },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				fault := plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Times: 12, Code: 1003, Header: header()}
+				if fault.Header.Get("X-Status") != "" {
+					fault.Code, fault.Status = 0, http.StatusServiceUnavailable
+				}
+				w.plex.Inject(fault)
+				time.AfterFunc(20*time.Second, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
+				s, err := w.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				at := w.looks(pin.CreatedAt)
+				assert.Len(t, at, 13)
+				gaps(t, at)
+			})
+		})
+	}
+}
+
+// The date of a Retry-After counts from the date of its answer.
+func TestRetryAfterByTheClockOfTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, skew := range []time.Duration{-72 * time.Hour, 72 * time.Hour} {
+			w := newWorld(t)
+			date := time.Now().Add(skew).UTC()
+			w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Code: 1003, Times: -1, Header: http.Header{
+				"Date": {date.Format(http.TimeFormat)}, "Retry-After": {date.Add(40 * time.Second).Format(http.TimeFormat)},
+			}})
+			_, err := w.Start(t.Context(), plexauth.PinOptions{})
+			var e *plexauth.Error
+			require.ErrorAs(t, err, &e)
+			assert.Equal(t, 40*time.Second, e.RetryAfter)
+		}
+	})
+}
+
+// G12: what other profiles are told again and again slows a pending PIN, but does not
+// park it for longer than half a minute.
+func TestOtherProfilesParkNoPIN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
-		w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Times: 3, Status: http.StatusTooManyRequests})
-		f := openPanel(t, w.PlexAuth)
-		code := f.post("/start", "{}").Extra.Pending.Code
-		require.NoError(t, w.plex.Approve(code, w.alice))
-		time.Sleep(20 * time.Second)
-		s := f.get("/status")
-		assert.True(t, s.Connected)
-		assert.Nil(t, s.Problem)
-		assert.NotEmpty(t, s.Settings.ServerURL)
-		assert.Equal(t, 4, w.count("GET", "/api/v2/resources"))
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Times: -1, Code: 1003, Header: http.Header{"Retry-After": {"25"}}})
+		var others sync.WaitGroup
+		for i := range 10 {
+			others.Go(func() {
+				time.Sleep(time.Duration(i) * 5 * time.Second)
+				for time.Until(pin.ExpiresAt) > 0 {
+					_, _ = w.Instance(fmt.Sprint("P", i)).Start(t.Context(), plexauth.PinOptions{})
+					time.Sleep(7 * time.Second)
+				}
+			})
+		}
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrPinExpired)
+		others.Wait()
+		at := w.looks(pin.CreatedAt)
+		require.NotEmpty(t, at)
+		gaps(t, append([]time.Duration{0}, at...))
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"testing/synctest"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -112,138 +113,6 @@ func TestTransportHopWithoutLogin(t *testing.T) {
 	assert.Len(t, wire.hops, 2)
 }
 
-// G13: the request of an answer is the caller's, with nothing added, also where it
-// was made once more with a new token.
-func TestRequestOfTheAnswer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newDeviceWorld(t)
-		put(t, w.store, strings.Replace(w.doc(t), "{", `{"server_url":"https://plex.example.org","machine_id":"m","pms_token":"TEST_server-token","pms_token_server":"https://plex.example.org",`, 1))
-		n := 0
-		rt := w.Transport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
-			rec := httptest.NewRecorder()
-			if n++; r.URL.Path == "/refused" && n == 1 {
-				rec.WriteHeader(498)
-			}
-			resp := rec.Result()
-			resp.Request = r
-			return resp, nil
-		}))
-		for _, u := range []string{"https://plex.tv/refused", "https://plex.tv/a", "https://plex.example.org/b", "https://elsewhere.example/c"} {
-			req := request(t, "GET", u, nil)
-			resp, err := rt.RoundTrip(req)
-			require.NoError(t, err)
-			assert.Same(t, req, resp.Request, u)
-			assert.Equal(t, http.Header{"Accept": {"application/json"}}, req.Header, u)
-		}
-		assert.Equal(t, 5, n)
-	})
-}
-
-// A request that is made once more has the new token with the identifier that it
-// was made under, unless the program has set one itself.
-func TestRepeatedWithOneIdentity(t *testing.T) {
-	for name, own := range map[string]string{"ours": "", "the program's": "my-own-id"} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newDeviceWorld(t)
-				old := mustSettings(t, w.PlexAuth)
-				var sent []http.Header
-				rt := w.Transport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
-					rec := httptest.NewRecorder()
-					if sent = append(sent, r.Header); len(sent) == 1 {
-						other := w.open(t) // signs in without a device key
-						w.signIn(t, other, w.alice, plexauth.PinOptions{})
-						rec.WriteHeader(http.StatusUnauthorized)
-					}
-					return rec.Result(), nil
-				}))
-				req := request(t, "PUT", "https://plex.tv/api/v2/ping", strings.NewReader("x=1"))
-				if own != "" {
-					req.Header.Set("X-Plex-Client-Identifier", own)
-				}
-				resp, err := rt.RoundTrip(req)
-				require.NoError(t, err)
-				assert.Equal(t, 200, resp.StatusCode)
-				require.Len(t, sent, 2)
-				now := mustSettings(t, w.PlexAuth)
-				require.NotEqual(t, old.ClientID, now.ClientID)
-				for i, s := range []plexauth.Settings{old, now} {
-					assert.Equal(t, s.AccountToken.Secret(), sent[i].Get("X-Plex-Token"))
-					want := s.ClientID
-					if own != "" {
-						want = own
-					}
-					assert.Equal(t, want, sent[i].Get("X-Plex-Client-Identifier"))
-				}
-			})
-		})
-	}
-}
-
-// Transport(nil) sends as Options.HTTPClient does, which may change, and else as
-// http.DefaultTransport does; also where the client's transport is that very one.
-func TestTransportWithoutBase(t *testing.T) {
-	saved := http.DefaultTransport
-	t.Cleanup(func() { http.DefaultTransport = saved })
-	by := ""
-	way := func(name string) http.RoundTripper {
-		return roundTripFunc(func(r *http.Request) (*http.Response, error) {
-			by = name
-			return httptest.NewRecorder().Result(), nil
-		})
-	}
-	hc := &http.Client{Transport: way("first")}
-	w := newWorld(t, func(o *plexauth.Options) { o.HTTPClient = hc })
-	put(t, w.store, `{"client_id":"my-client","account_token":"TEST_account-token","server_url":"https://plex.example.org","machine_id":"m","pms_token":"TEST_server-token","pms_token_server":"https://plex.example.org"}`)
-	http.DefaultTransport = way("default")
-	rt := w.Transport(nil)
-	for _, c := range []struct {
-		set  http.RoundTripper
-		want string
-	}{{hc.Transport, "first"}, {way("second"), "second"}, {nil, "default"}, {rt, "default"}} {
-		hc.Transport = c.set
-		for _, u := range []string{"https://plex.tv/a", "https://plex.example.org/b", "https://elsewhere.example/c"} {
-			by = ""
-			resp, err := rt.RoundTrip(request(t, "GET", u, nil))
-			require.NoError(t, err)
-			resp.Body.Close()
-			assert.Equal(t, c.want, by, u)
-		}
-	}
-	none := w.open(t, func(o *plexauth.Options) { o.HTTPClient = nil }).Transport(nil)
-	resp, err := none.RoundTrip(request(t, "GET", "https://plex.tv/a", nil))
-	require.NoError(t, err)
-	resp.Body.Close()
-	assert.Equal(t, "default", by)
-}
-
-// G2: plex.tv and the media server are asked for JSON where the request has no
-// Accept of its own. Another host is not.
-func TestTransportAccept(t *testing.T) {
-	w := newWorld(t)
-	put(t, w.store, `{"client_id":"my-client","account_token":"TEST_account-token","server_url":"https://plex.example.org","machine_id":"m","pms_token":"TEST_server-token","pms_token_server":"https://plex.example.org"}`)
-	wire := &seen{}
-	rt := w.Transport(wire)
-	for u, ours := range map[string]bool{"https://plex.tv/a": true, "https://discover.provider.plex.tv/a": true, "https://plex.example.org/b": true, "https://elsewhere.example/c": false} {
-		for _, accept := range []string{"", "text/plain", "application/xml, */*"} {
-			req, want := request(t, "GET", u, nil), []string{accept}
-			req.Header.Del("Accept")
-			switch {
-			case accept != "":
-				req.Header.Set("Accept", accept)
-			case ours:
-				want = []string{"application/json"}
-			default:
-				want = nil
-			}
-			resp, err := rt.RoundTrip(req)
-			require.NoError(t, err)
-			resp.Body.Close()
-			assert.Equal(t, want, wire.last().Header["Accept"], u)
-		}
-	}
-}
-
 // G23: a cookie that plex.tv sets for one account goes along with no request of
 // another, nor into the caller's jar.
 func TestNoCookies(t *testing.T) {
@@ -271,26 +140,113 @@ func TestNoCookies(t *testing.T) {
 	})
 }
 
-// A token that stands in the store without an identifier gets one, and both are of
-// one moment: a login that comes between them is not torn apart.
-func TestIdentifierForATokenByHand(t *testing.T) {
-	w := newWorld(t)
-	put(t, w.store, `{"account_token":"TEST_first"}`)
-	store := &betweenStore{ConfigStore: w.store}
-	store.after = func() {
-		put(t, w.store, `{"client_id":"second-client","account_token":"TEST_second"}`)
+// G14: no redirect carries a token across an origin or down to http.
+func TestRedirects(t *testing.T) {
+	for to, followed := range map[string]bool{
+		"https://clients.plex.tv/api/v2/user": true,
+		"https://plex.tv:443/api/v2/user":     true,
+		"https://elsewhere.example/user":      false,
+		"http://plex.tv/api/v2/user":          false,
+		"https://plex.tv:8443/api/v2/user":    false,
+		"https://plex.tv.example/api/v2/user": false,
+		"https://app.plex.tv/api/v2/user":     false,
+	} {
+		t.Run(to, func(t *testing.T) {
+			p, mock := mocked(t)
+			seen := map[string]string{}
+			mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
+				seen[r.URL.String()] = r.Header.Get("X-Plex-Token")
+				if len(seen) == 1 {
+					resp := httpmock.NewStringResponse(302, "")
+					resp.Header.Set("Location", to)
+					return resp, nil
+				}
+				return httpmock.NewStringResponse(200, payload(t, "user.json")), nil
+			})
+			require.NoError(t, useToken(t, p, "TEST_token"))
+			_, err := p.Verify(t.Context())
+			assert.Equal(t, followed, err == nil, err)
+			assert.Equal(t, followed, seen[to] == "TEST_token")
+			if !followed {
+				assert.ErrorIs(t, err, plexauth.ErrUnavailable)
+				assert.Len(t, seen, 1)
+			}
+		})
 	}
-	wire := &seen{}
-	p := w.open(t, func(o *plexauth.Options) { o.Store, o.HTTPClient = store, &http.Client{Transport: wire} })
-	resp, err := p.Transport(wire).RoundTrip(request(t, "GET", "https://plex.tv/a", nil))
-	require.NoError(t, err)
-	_, _ = io.Copy(io.Discard, resp.Body)
-	assert.Equal(t, "TEST_second second-client", wire.last().Header.Get("X-Plex-Token")+" "+wire.last().Header.Get("X-Plex-Client-Identifier"))
+	t.Run("no end", func(t *testing.T) {
+		p, mock := mocked(t)
+		n := 0
+		mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
+			n++
+			resp := httpmock.NewStringResponse(302, "")
+			resp.Header.Set("Location", "https://plex.tv/api/v2/user")
+			return resp, nil
+		})
+		require.NoError(t, useToken(t, p, "TEST_token"))
+		_, err := p.Verify(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.LessOrEqual(t, n, 4)
+	})
+}
 
-	put(t, w.store, `{"account_token":"TEST_first"}`)
-	store.after = func() {
-		put(t, w.store, `{"client_id":"second-client","account_token":"TEST_second"}`)
+// G14: a look follows a redirect within plex.tv's API, and no other.
+func TestLookRedirected(t *testing.T) {
+	for to, ok := range map[string]bool{"https://clients.plex.tv/moved": true, "http://plex.tv/moved": false, "https://elsewhere.example/moved": false} {
+		p, mock := mocked(t)
+		mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
+		mock.RegisterResponder("GET", pinsURL+"/373040866", httpmock.NewStringResponder(307, "").HeaderSet(http.Header{"Location": {to}}))
+		mock.RegisterResponder("GET", to, jsonAnswer(200, payload(t, "pin-approved.json")))
+		mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, payload(t, "user.json")))
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		s, err := p.Finish(t.Context())
+		assert.Equal(t, ok, s.Connected, to)
+		assert.Equal(t, ok, err == nil, to)
 	}
-	_, _ = p.HomeUsers(t.Context())
-	assert.Equal(t, "TEST_second second-client", wire.last().Header.Get("X-Plex-Token")+" "+wire.last().Header.Get("X-Plex-Client-Identifier"))
+}
+
+// G14: a look that is redirected goes to its new host by that host's name.
+func TestHostOfARedirectedLook(t *testing.T) {
+	var hosts []string
+	p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		answer := &http.Response{StatusCode: http.StatusCreated, Header: http.Header{}, Request: r}
+		answer.Body = io.NopCloser(strings.NewReader(`{"id":1,"code":"ABCD"}`))
+		if r.Method != http.MethodGet {
+			return answer, nil
+		}
+		host := r.Host // net/http sends this, or else the URL's
+		if host == "" {
+			host = r.URL.Host
+		}
+		hosts = append(hosts, host)
+		answer.StatusCode = http.StatusOK
+		if r.URL.Host == "plex.tv" {
+			answer.StatusCode = http.StatusTemporaryRedirect
+			answer.Header.Set("Location", "https://clients.plex.tv/moved")
+		}
+		return answer, nil
+	}))
+	_, err := p.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	_, err = p.Finish(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, []string{"plex.tv", "clients.plex.tv"}, hosts)
+}
+
+// G14: the token does not follow a redirect elsewhere.
+func TestTransportRedirect(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	var hops []string
+	rt := w.Transport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		hops = append(hops, r.URL.Host+" "+r.Header.Get("X-Plex-Token"))
+		rec := httptest.NewRecorder()
+		if len(hops) == 1 {
+			http.Redirect(rec, r, "https://elsewhere.example/", http.StatusFound)
+		}
+		return rec.Result(), nil
+	}))
+	_, err := (&http.Client{Transport: rt}).Get("https://plex.tv/x")
+	require.NoError(t, err)
+	assert.Equal(t, []string{"plex.tv " + mustSettings(t, w.PlexAuth).AccountToken.Secret(), "elsewhere.example "}, hops)
 }

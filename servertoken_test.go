@@ -2,6 +2,7 @@ package plexauth_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,110 +13,6 @@ import (
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/plextest"
 )
-
-// get makes a request of the program's to a media server. It returns 0 where there
-// was no answer.
-func (w *world) get(t *testing.T, at string) int {
-	t.Helper()
-	rt := w.plex.Transport()
-	defer rt.CloseIdleConnections()
-	c := &http.Client{Transport: w.open(t).Transport(rt)}
-	defer c.CloseIdleConnections()
-	resp, err := c.Get(at + "/library/sections")
-	if err != nil {
-		return 0
-	}
-	resp.Body.Close()
-	return resp.StatusCode
-}
-
-// G14: verify_ssl: false counts for the one address that a person typed. Whatever
-// is chosen after that is verified, and the typed address is not when it comes back.
-func TestVerifySSLCountsForOneAddress(t *testing.T) {
-	const self = "https://192.168.1.5:32400"
-	setup := func(t *testing.T) (w *world, other *plextest.MediaServer) {
-		w = linked(t, true)
-		w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.5", URI: self, BadCert: true}}})
-		other = w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "plex.example.org", Port: 443, URI: "https://plex.example.org"}}})
-		return w, other
-	}
-	for name, typedFirst := range map[string]func(*testing.T, *world){
-		"stored": func(t *testing.T, w *world) {
-			w.edit(t, map[string]any{"server_url": "192.168.1.5", "verify_ssl": false})
-			require.NoError(t, second(w.Inspect(t.Context())))
-		},
-		"stored and never inspected": func(t *testing.T, w *world) { w.edit(t, map[string]any{"server_url": self, "verify_ssl": false}) },
-		"UseServer": func(t *testing.T, w *world) {
-			w.edit(t, map[string]any{"verify_ssl": false})
-			require.NoError(t, second(w.UseServer(t.Context(), "192.168.1.5")))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w, other := setup(t)
-				typedFirst(t, w)
-				assert.False(t, mustSettings(t, w.PlexAuth).VerifySSL)
-				for _, choice := range []string{other.MachineID, "https://plex.example.org", "plex.example.org"} {
-					s, err := w.UseServer(t.Context(), choice)
-					require.NoError(t, err)
-					require.Equal(t, "https://plex.example.org", s.ServerURL)
-					assert.True(t, s.VerifySSL, "the address is another one")
-					require.Equal(t, http.StatusOK, w.get(t, s.ServerURL))
-					w.plex.ChangeMediaServer(other, func(m *plextest.MediaServer) { m.Connections[0].BadCert = true })
-					assert.Zero(t, w.get(t, s.ServerURL))
-					require.ErrorIs(t, second(w.UseServer(t.Context(), choice)), plexauth.ErrUnavailable)
-					require.ErrorIs(t, second(w.Probe(t.Context(), "https://plex.example.org")), plexauth.ErrUnavailable)
-					w.plex.ChangeMediaServer(other, func(m *plextest.MediaServer) { m.Connections[0].BadCert = false })
-				}
-				s, err := w.UseServer(t.Context(), self)
-				require.NoError(t, err, "it was meant for this one")
-				assert.False(t, s.VerifySSL)
-				assert.Equal(t, http.StatusOK, w.get(t, self))
-			})
-		})
-	}
-	// A found address is verified, and one of plex.direct however it came.
-	for _, typed := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			w := linked(t, true)
-			w.edit(t, map[string]any{"verify_ssl": false})
-			box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "203.0.113.8"}}})
-			at := box.Connections[0].URI
-			var s plexauth.Settings
-			var err error
-			if typed {
-				s, err = w.UseServer(t.Context(), at)
-			} else {
-				s, err = w.Inspect(t.Context())
-			}
-			require.NoError(t, err)
-			assert.True(t, s.VerifySSL)
-			assert.Equal(t, false, w.stored(t)["verify_ssl"], "what is stored is another program's, too")
-			require.Equal(t, http.StatusOK, w.get(t, at))
-			w.plex.ChangeMediaServer(box, func(m *plextest.MediaServer) { m.Connections[0].BadCert = true })
-			assert.Zero(t, w.get(t, at))
-		})
-	}
-}
-
-// G14: while verify_ssl is false for a typed address, the server there does not
-// pass for another one that is chosen.
-func TestVerifySSLImpostor(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := linked(t, true)
-		w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.5", URI: "https://192.168.1.5:32400", BadCert: true}}})
-		w.edit(t, map[string]any{"server_url": "https://192.168.1.5:32400", "verify_ssl": false})
-		require.NoError(t, second(w.Inspect(t.Context())))
-		other := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{Address: "203.0.113.8"}}})
-		n := len(w.plex.Requests())
-		s, err := w.UseServer(t.Context(), other.MachineID)
-		require.NoError(t, err)
-		assert.Equal(t, other.Connections[0].URI, s.ServerURL)
-		for _, r := range w.plex.Requests()[n:] {
-			assert.NotEqual(t, "192.168.1.5:32400", r.Host, "that address is another server's")
-		}
-	})
-}
 
 // G14: a machine's identifier can be claimed by anybody, so a token is kept for one
 // owner's machine. A duplicate of another owner gets none of it, and is used only
@@ -243,5 +140,76 @@ func TestServerChosenDuringARenewal(t *testing.T) {
 		require.NoError(t, err)
 		resp.Body.Close()
 		assert.Empty(t, wire.last().Header.Get("X-Plex-Token"))
+	})
+}
+
+// G23: a token that was got for another server is not sent to this one.
+func TestServerTokenIsBound(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	wire := &seen{}
+	for at, want := range map[string]string{
+		"https://a.example:32400":  "TEST_pms",
+		"https://A.example:32400/": "TEST_pms",
+		"https://b.example:32400":  "",
+		"https://a.example":        "",
+		"http://a.example:32400":   "",
+		"nonsense":                 "",
+	} {
+		w.edit(t, map[string]any{"server_url": "https://a.example:32400", "pms_token": "TEST_pms", "pms_token_server": at})
+		assert.Equal(t, want, mustSettings(t, w.PlexAuth).ServerToken.Secret(), at)
+		_, err := (&http.Client{Transport: w.open(t).Transport(wire)}).Get("https://a.example:32400/")
+		require.NoError(t, err)
+		assert.Equal(t, want, wire.last().Header.Get("X-Plex-Token"), at)
+	}
+}
+
+// G14, G23: a token of which it is not noted which server it is for does not go to
+// the next server that is chosen.
+func TestServerTokenStaysWithItsServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t) // so that plex.tv gives no other one
+		one := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "one", Connections: []plextest.Connection{lan}})
+		two := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "two", Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+		_, err := w.UseServer(t.Context(), one.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		w.edit(t, map[string]any{"pms_token": "TEST_of_one"})
+		require.Equal(t, "TEST_of_one", mustSettings(t, w.PlexAuth).ServerToken.Secret())
+		s, err := w.UseServer(t.Context(), two.MachineID)
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		require.Equal(t, two.MachineID, s.MachineID)
+		assert.True(t, s.ServerToken.IsZero())
+		assert.NotContains(t, w.doc(t), "TEST_of_one")
+	})
+}
+
+// G14, G25: an impostor at the saved address gets no token and takes no place.
+func TestImpostor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Box", SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{
+			{Address: "192.168.1.5", Local: true, Impostor: true, URI: "http://192.168.1.5:32400"}, {Address: "203.0.113.7"},
+		}})
+		s, err := w.UseServer(t.Context(), box.MachineID)
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[1].URI, s.ServerURL)
+		for _, r := range w.mediaRequests() {
+			if r.Host == "192.168.1.5:32400" {
+				assert.Empty(t, r.Credential)
+			}
+		}
+		// At the saved address it gets none either, and no newer one.
+		w.edit(t, map[string]any{"server_url": "http://192.168.1.5:32400", "pms_token": "TEST_older", "pms_token_server": "http://192.168.1.5:32400", "server_url_found": "http://192.168.1.5:32400"})
+		w.plex.Inject(plextest.Fault{Host: strings.TrimPrefix(box.Connections[1].URI, "https://"), Times: 1, Status: 502})
+		s, err = w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Equal(t, "TEST_older", s.ServerToken.Secret())
+		// Typed by hand, it is asked who it is, and that is all.
+		w.edit(t, map[string]any{"pms_token_server": "https://203.0.113.7"})
+		w.edit(t, map[string]any{"server_url": "http://192.168.1.5:32400"})
+		s, err = w.Inspect(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrServerToken)
+		assert.Equal(t, "http://192.168.1.5:32400", s.ServerURL)
+		assert.True(t, s.ServerToken.IsZero())
 	})
 }

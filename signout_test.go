@@ -3,6 +3,8 @@ package plexauth_test
 import (
 	"context"
 	"errors"
+	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -59,21 +61,185 @@ func TestDisconnectWhileTheAccountHangs(t *testing.T) {
 	})
 }
 
-// G23: where the store fails, and another process unlinks this profile at the
-// same time, the token stays with those who live on it.
-func TestSignOutNotSaved(t *testing.T) {
+// G22: unlinking asks nobody, keeps the server choice and what is not ours.
+func TestDisconnectOffline(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	put(t, w.store, strings.Replace(w.doc(t), "{", `{"server_url":"http://10.0.0.2:32400","machine_id":"m1","pms_token":"TEST_pms","pms_token_server":"http://10.0.0.2:32400","home_pin":"QXYZ","label":"mine","scrobble":{"libraries":["1"]},"_theirs":1,`, 1))
+	n := len(w.plex.Requests())
+	s, err := w.Disconnect(t.Context())
+	require.NoError(t, err)
+	assert.False(t, s.Connected)
+	assert.Len(t, w.plex.Requests(), n)
+	m := w.stored(t)
+	assert.Equal(t, "http://10.0.0.2:32400", m["server_url"])
+	assert.Equal(t, "m1", m["machine_id"])
+	assert.Equal(t, "mine", m["label"])
+	assert.NotContains(t, m, "pms_token_server")
+	assert.NotContains(t, w.doc(t), "TEST_")
+	assert.NotContains(t, w.doc(t), "QXYZ")
+	assert.Contains(t, w.doc(t), `"_theirs":1`)
+}
+
+// SignOut forgets here first, and says where plex.tv could not be told.
+func TestSignOut(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	id := mustSettings(t, w.PlexAuth).ClientID
+	w.plex.Inject(pathFault("/api/v2/users/signout", 502))
+	s, err := w.SignOut(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrUnavailable)
+	assert.ErrorContains(t, err, "signed out here")
+	assert.False(t, s.Connected)
+	assert.True(t, mustSettings(t, w.PlexAuth).AccountToken.IsZero())
+	assert.NotEmpty(t, w.plex.Token(w.alice, id))
+
+	w.signInNow(t)
+	_, err = w.SignOut(t.Context())
+	require.NoError(t, err)
+	assert.Empty(t, w.plex.Token(w.alice, id), "revoked")
+
+	w.signInNow(t)
+	w.plex.Revoke(w.alice)
+	_, err = w.SignOut(t.Context())
+	require.NoError(t, err, "a token that is dead already is no error")
+	_, err = w.SignOut(t.Context())
+	require.NoError(t, err)
+}
+
+// G10: a token that plex.tv has rejected is not revoked there again.
+func TestSignOutOfARejectedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		p1 := w.Instance("P1")
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		w.signIn(t, p1, w.alice, plexauth.PinOptions{})
-		store := &failing{ConfigStore: w.store, fault: &storeFault{update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
-			_, err := unwritten(s, ctx, ns, edit)
-			return errors.Join(err, second(w.Disconnect(ctx)), errDisk)
-		}}}
-		_, err := w.open(t, func(o *plexauth.Options) { o.Store = store }).SignOut(t.Context())
-		require.ErrorIs(t, err, plexauth.ErrStore)
-		_, err = p1.Verify(t.Context())
+		w.signInNow(t)
+		w.plex.Revoke(w.alice)
+		_, err := w.Verify(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		s, err := w.SignOut(t.Context())
 		require.NoError(t, err)
+		assert.False(t, s.Connected)
+		assert.Zero(t, w.count("DELETE", "/api/v2/users/signout"))
 	})
+}
+
+// unreadOnce is a store whose first Load fails.
+type unreadOnce struct {
+	plexauth.ConfigStore
+	failed bool
+}
+
+func (s *unreadOnce) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	if !s.failed {
+		s.failed = true
+		return nil, errors.New("no connection to the database")
+	}
+	return s.ConfigStore.Load(ctx, ns)
+}
+
+// G8: SignOut ends also what was approved and never looked at, on this profile or on
+// one that lives on the same token, or says that it could not find out.
+func TestSignOutFetchesTheApproval(t *testing.T) {
+	for _, row := range []struct {
+		name    string
+		change  func(*plexauth.Options)
+		sibling bool
+		down    bool
+		deaf    bool // the store fails at first
+	}{
+		{name: "here"},
+		{name: "beside", sibling: true},
+		{name: "with a device key", change: deviceKey},
+		{name: "plex.tv is down", down: true},
+		{name: "the store cannot be read", deaf: true},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				id := mustSettings(t, w.PlexAuth).ClientID
+				p := w.PlexAuth
+				if row.change != nil {
+					p = w.open(t, row.change)
+				}
+				if row.sibling {
+					p = w.Instance("beside")
+					w.signIn(t, p, w.alice, plexauth.PinOptions{})
+				}
+				time.Sleep(time.Minute)
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				if row.down {
+					w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Status: 502, Times: -1})
+				}
+				signOut := w.PlexAuth
+				if row.deaf {
+					store := &unreadOnce{ConfigStore: w.store}
+					signOut = w.open(t, func(o *plexauth.Options) { o.Store = store })
+				}
+				began := time.Now()
+				s, err := signOut.SignOut(t.Context())
+				assert.LessOrEqual(t, time.Since(began), 4*time.Second)
+				assert.Equal(t, row.deaf, s.Connected, "forgotten, or nothing is")
+				if row.down {
+					require.ErrorIs(t, err, plexauth.ErrUnavailable)
+					assert.ErrorContains(t, err, "may have been approved")
+					return
+				}
+				if row.deaf {
+					require.ErrorIs(t, err, plexauth.ErrStore)
+					s, err = signOut.SignOut(t.Context())
+					assert.False(t, s.Connected)
+				}
+				require.NoError(t, err)
+				assert.Empty(t, w.plex.Token(w.alice, id))
+				if row.change != nil {
+					assert.Equal(t, 2, w.count("DELETE", "/api/v2/users/signout"))
+				}
+			})
+		})
+	}
+}
+
+// G8, G23: the approval that SignOut finds is of an account on whose token another
+// profile has lived, under the same identifier. That profile gets the approved one.
+// Where it lived on the login that is signed out, it is signed out as well.
+func TestSignOutLeavesTheApprovalToASibling(t *testing.T) {
+	for name, row := range map[string]struct {
+		linked func(w *world) *plextest.User
+		gone   bool
+	}{
+		"no login":          {linked: func(*world) *plextest.User { return nil }},
+		"another account's": {linked: func(w *world) *plextest.User { return w.bob }},
+		"the same account":  {linked: func(w *world) *plextest.User { return w.alice }, gone: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				if u := row.linked(w); u != nil {
+					w.signIn(t, w.PlexAuth, u, plexauth.PinOptions{})
+				}
+				sibling := w.Instance("sibling")
+				w.signIn(t, sibling, w.alice, plexauth.PinOptions{})
+				time.Sleep(time.Minute)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				s, err := w.SignOut(t.Context())
+				require.NoError(t, err)
+				assert.False(t, s.Connected)
+				_, err = sibling.Verify(t.Context())
+				if row.gone {
+					require.ErrorIs(t, err, plexauth.ErrNotConnected)
+					return
+				}
+				require.NoError(t, err)
+			})
+		})
+	}
+}
+
+// pathFault answers the next request of a path with a bare status.
+func pathFault(path string, status int) plextest.Fault {
+	return plextest.Fault{Path: path, Status: status}
 }

@@ -93,7 +93,3 @@ func TestTokenDoesNotPrintItself(t *testing.T) {
 	require.NoError(t, err)
 	assert.Contains(t, string(j), "alice")
 }
-
-type recorder struct{ text string }
-
-func (r *recorder) Errorf(format string, args ...any) { r.text += fmt.Sprintf(format, args...) }

@@ -1,9 +1,11 @@
 package plexauth_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -16,22 +18,6 @@ import (
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/plextest"
 )
-
-// seen records what reaches the wire, and answers 200.
-type seen struct {
-	mu   sync.Mutex
-	reqs []*http.Request
-}
-
-func (s *seen) RoundTrip(r *http.Request) (*http.Response, error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.reqs = append(s.reqs, r)
-	rec := httptest.NewRecorder()
-	return rec.Result(), nil
-}
-
-func (s *seen) last() *http.Request { return s.reqs[len(s.reqs)-1] }
 
 // G14: the account token goes to plex.tv over https, the server token to the
 // saved server's exact origin, nothing anywhere else.
@@ -81,24 +67,6 @@ func TestTransport(t *testing.T) {
 	assert.Equal(t, "TEST_own", wire.last().Header.Get("X-Plex-Token"), "the program's own header stays")
 }
 
-// G14: the token does not follow a redirect elsewhere.
-func TestTransportRedirect(t *testing.T) {
-	w := newWorld(t)
-	w.signInNow(t)
-	var hops []string
-	rt := w.Transport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
-		hops = append(hops, r.URL.Host+" "+r.Header.Get("X-Plex-Token"))
-		rec := httptest.NewRecorder()
-		if len(hops) == 1 {
-			http.Redirect(rec, r, "https://elsewhere.example/", http.StatusFound)
-		}
-		return rec.Result(), nil
-	}))
-	_, err := (&http.Client{Transport: rt}).Get("https://plex.tv/x")
-	require.NoError(t, err)
-	assert.Equal(t, []string{"plex.tv " + mustSettings(t, w.PlexAuth).AccountToken.Secret(), "elsewhere.example "}, hops)
-}
-
 func TestTransportNotConnected(t *testing.T) {
 	w := newWorld(t)
 	wire := &seen{}
@@ -111,13 +79,6 @@ func TestTransportNotConnected(t *testing.T) {
 	require.NoError(t, err)
 	assert.Len(t, wire.reqs, 1)
 }
-
-type closed struct {
-	io.Reader
-	done bool
-}
-
-func (c *closed) Close() error { c.done = true; return nil }
 
 // G22: a relink reaches every holder of a Transport, in this process at once,
 // in another within two seconds; in between the store is not read again.
@@ -160,7 +121,7 @@ type countingStore struct {
 	loads int
 }
 
-func (s *countingStore) Load(ctx ctx, ns string) (jsonRaw, error) {
+func (s *countingStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
 	s.loads++
 	return s.ConfigStore.Load(ctx, ns)
 }
@@ -313,6 +274,327 @@ func TestTransportLeavesThePageAlone(t *testing.T) {
 			require.NoError(t, err)
 			resp.Body.Close()
 			assert.Equal(t, goes, wire.last().Header.Get("X-Plex-Token") != "", host)
+		}
+	})
+}
+
+// A Transport that knows the server's address sends nothing there while the store
+// cannot be read, though what it goes by is dropped by then.
+func TestTransportRemembersItsServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signInNow(t)
+		w.edit(t, map[string]any{"server_url": "https://10.0.0.2:32400", "machine_id": "m1", "pms_token": "TEST_pms", "pms_token_server": "https://10.0.0.2:32400"})
+		store := &stuckStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		sent := 0
+		rt := p.Transport(roundTripFunc(func(*http.Request) (*http.Response, error) {
+			sent++
+			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
+		}))
+		ask := func() error {
+			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://10.0.0.2:32400/identity", nil)
+			require.NoError(t, err)
+			return second(rt.RoundTrip(req))
+		}
+		require.NoError(t, ask())
+		time.Sleep(time.Hour)
+		store.load.Store(true)
+		require.ErrorIs(t, ask(), plexauth.ErrStore)
+		assert.Equal(t, 1, sent)
+	})
+}
+
+// G24: where plex.tv says 498 the token is renewed and the request made once
+// more, if its body can be sent again.
+func TestTransport498(t *testing.T) {
+	type body struct {
+		reader io.Reader
+		again  bool // it can be sent
+	}
+	for name, body := range map[string]func() body{
+		"none":        func() body { return body{nil, true} },
+		"http.NoBody": func() body { return body{http.NoBody, true} },
+		"bytes":       func() body { return body{strings.NewReader("code=ABCD"), true} },
+		"a stream":    func() body { return body{io.MultiReader(strings.NewReader("code=ABCD")), false} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/ping", Status: 498})
+				old := tokenOf(t, w.PlexAuth)
+				b := body()
+				req := request(t, "PUT", "https://plex.tv/api/v2/ping", b.reader)
+				status := w.status(t, req)
+				assert.NotEqual(t, old, tokenOf(t, w.PlexAuth), "renewed in any case")
+				if b.again {
+					assert.NotEqual(t, 498, status)
+					assert.Equal(t, 2, w.count("PUT", "/api/v2/ping"))
+				} else {
+					assert.Equal(t, 498, status)
+					assert.Equal(t, 1, w.count("PUT", "/api/v2/ping"))
+				}
+				assert.Equal(t, 1, w.count("POST", exchanges))
+				assert.Empty(t, req.Header.Get("X-Plex-Token"), "the caller's request is not written to")
+			})
+		})
+	}
+}
+
+// One repetition, not a loop; and none where the renewal fails or the token is
+// the program's own.
+func TestTransport498Ends(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		get := func() *http.Request { return request(t, "GET", "https://plex.tv/api/v2/ping", nil) }
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/ping", Status: 498, Times: -1})
+		assert.Equal(t, 498, w.status(t, get()))
+		assert.Equal(t, 2, w.count("GET", "/api/v2/ping"))
+
+		own := get()
+		own.Header.Set("X-Plex-Token", tokenOf(t, w.PlexAuth))
+		time.Sleep(time.Minute)
+		assert.Equal(t, 498, w.status(t, own))
+		assert.Equal(t, 3, w.count("GET", "/api/v2/ping"))
+		assert.Equal(t, 1, w.count("POST", exchanges))
+
+		w.plex.Inject(plextest.Fault{Path: nonces, Code: 1003, Times: -1})
+		assert.Equal(t, 498, w.status(t, get()))
+		assert.Equal(t, 4, w.count("GET", "/api/v2/ping"))
+
+		plain := newWorld(t)
+		plain.signIn(t, plain.PlexAuth, plain.alice, plexauth.PinOptions{})
+		plain.plex.Inject(plextest.Fault{Path: "/api/v2/ping", Status: 498})
+		assert.Equal(t, 498, plain.status(t, get()))
+	})
+}
+
+// A Transport finds the token that another process got, also where plex.tv ends
+// the one before at once.
+func TestTransportFollowsAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.plex.SetQuirks(plextest.Quirks{RefreshEndsJWT: true})
+		get := func() *http.Request { return request(t, "GET", "https://plex.tv/api/v2/user", nil) }
+		assert.Equal(t, 200, w.status(t, get()))
+		_, err := w.open(t).Refresh(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, 200, w.status(t, get()))
+		_, err = w.open(t).Refresh(t.Context())
+		require.NoError(t, err)
+		_, err = w.Account(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// The request for which the renewal is due waits for it a moment, no other does.
+func TestTransportDoesNotWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(6 * day)
+		w.plex.Inject(plextest.Fault{Path: exchanges, Delay: 3 * time.Second})
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		waited := map[time.Duration]int{}
+		for range 50 {
+			wg.Go(func() {
+				began := time.Now()
+				assert.Equal(t, 200, w.status(t, request(t, "GET", "https://plex.tv/api/v2/user", nil)))
+				mu.Lock()
+				defer mu.Unlock()
+				waited[time.Since(began)]++
+			})
+		}
+		wg.Wait()
+		assert.Equal(t, map[time.Duration]int{0: 49, 800 * time.Millisecond: 1}, waited)
+		old := w.block(t).AccountToken
+		time.Sleep(3 * time.Second)
+		assert.NotEqual(t, old, w.block(t).AccountToken, "it went on all the same")
+
+		time.Sleep(6 * day)
+		w.plex.Inject(plextest.Fault{Path: nonces, Hang: true, Times: -1})
+		began := time.Now()
+		assert.Equal(t, 200, w.status(t, request(t, "GET", "https://plex.tv/api/v2/user", nil)))
+		assert.Equal(t, 800*time.Millisecond, time.Since(began))
+		time.Sleep(10 * time.Second)
+		assert.NotContains(t, w.doc(t), "leased", "given up")
+	})
+}
+
+// Transport(nil) sends as Options.HTTPClient does, which may change, and else as
+// http.DefaultTransport does; also where the client's transport is that very one.
+func TestTransportWithoutBase(t *testing.T) {
+	saved := http.DefaultTransport
+	t.Cleanup(func() { http.DefaultTransport = saved })
+	by := ""
+	way := func(name string) http.RoundTripper {
+		return roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			by = name
+			return httptest.NewRecorder().Result(), nil
+		})
+	}
+	hc := &http.Client{Transport: way("first")}
+	w := newWorld(t, func(o *plexauth.Options) { o.HTTPClient = hc })
+	put(t, w.store, `{"client_id":"my-client","account_token":"TEST_account-token","server_url":"https://plex.example.org","machine_id":"m","pms_token":"TEST_server-token","pms_token_server":"https://plex.example.org"}`)
+	http.DefaultTransport = way("default")
+	rt := w.Transport(nil)
+	for _, c := range []struct {
+		set  http.RoundTripper
+		want string
+	}{{hc.Transport, "first"}, {way("second"), "second"}, {nil, "default"}, {rt, "default"}} {
+		hc.Transport = c.set
+		for _, u := range []string{"https://plex.tv/a", "https://plex.example.org/b", "https://elsewhere.example/c"} {
+			by = ""
+			resp, err := rt.RoundTrip(request(t, "GET", u, nil))
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, c.want, by, u)
+		}
+	}
+	none := w.open(t, func(o *plexauth.Options) { o.HTTPClient = nil }).Transport(nil)
+	resp, err := none.RoundTrip(request(t, "GET", "https://plex.tv/a", nil))
+	require.NoError(t, err)
+	resp.Body.Close()
+	assert.Equal(t, "default", by)
+}
+
+// G2: plex.tv and the media server are asked for JSON where the request has no
+// Accept of its own. Another host is not.
+func TestTransportAccept(t *testing.T) {
+	w := newWorld(t)
+	put(t, w.store, `{"client_id":"my-client","account_token":"TEST_account-token","server_url":"https://plex.example.org","machine_id":"m","pms_token":"TEST_server-token","pms_token_server":"https://plex.example.org"}`)
+	wire := &seen{}
+	rt := w.Transport(wire)
+	for u, ours := range map[string]bool{"https://plex.tv/a": true, "https://discover.provider.plex.tv/a": true, "https://plex.example.org/b": true, "https://elsewhere.example/c": false} {
+		for _, accept := range []string{"", "text/plain", "application/xml, */*"} {
+			req, want := request(t, "GET", u, nil), []string{accept}
+			req.Header.Del("Accept")
+			switch {
+			case accept != "":
+				req.Header.Set("Accept", accept)
+			case ours:
+				want = []string{"application/json"}
+			default:
+				want = nil
+			}
+			resp, err := rt.RoundTrip(req)
+			require.NoError(t, err)
+			resp.Body.Close()
+			assert.Equal(t, want, wire.last().Header["Accept"], u)
+		}
+	}
+}
+
+// G13: the request of an answer is the caller's, with nothing added, also where it
+// was made once more with a new token.
+func TestRequestOfTheAnswer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		put(t, w.store, strings.Replace(w.doc(t), "{", `{"server_url":"https://plex.example.org","machine_id":"m","pms_token":"TEST_server-token","pms_token_server":"https://plex.example.org",`, 1))
+		n := 0
+		rt := w.Transport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			rec := httptest.NewRecorder()
+			if n++; r.URL.Path == "/refused" && n == 1 {
+				rec.WriteHeader(498)
+			}
+			resp := rec.Result()
+			resp.Request = r
+			return resp, nil
+		}))
+		for _, u := range []string{"https://plex.tv/refused", "https://plex.tv/a", "https://plex.example.org/b", "https://elsewhere.example/c"} {
+			req := request(t, "GET", u, nil)
+			resp, err := rt.RoundTrip(req)
+			require.NoError(t, err)
+			assert.Same(t, req, resp.Request, u)
+			assert.Equal(t, http.Header{"Accept": {"application/json"}}, req.Header, u)
+		}
+		assert.Equal(t, 5, n)
+	})
+}
+
+// A request that is made once more has the new token with the identifier that it
+// was made under, unless the program has set one itself.
+func TestRepeatedWithOneIdentity(t *testing.T) {
+	for name, own := range map[string]string{"ours": "", "the program's": "my-own-id"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newDeviceWorld(t)
+				old := mustSettings(t, w.PlexAuth)
+				var sent []http.Header
+				rt := w.Transport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+					rec := httptest.NewRecorder()
+					if sent = append(sent, r.Header); len(sent) == 1 {
+						other := w.open(t) // signs in without a device key
+						w.signIn(t, other, w.alice, plexauth.PinOptions{})
+						rec.WriteHeader(http.StatusUnauthorized)
+					}
+					return rec.Result(), nil
+				}))
+				req := request(t, "PUT", "https://plex.tv/api/v2/ping", strings.NewReader("x=1"))
+				if own != "" {
+					req.Header.Set("X-Plex-Client-Identifier", own)
+				}
+				resp, err := rt.RoundTrip(req)
+				require.NoError(t, err)
+				assert.Equal(t, 200, resp.StatusCode)
+				require.Len(t, sent, 2)
+				now := mustSettings(t, w.PlexAuth)
+				require.NotEqual(t, old.ClientID, now.ClientID)
+				for i, s := range []plexauth.Settings{old, now} {
+					assert.Equal(t, s.AccountToken.Secret(), sent[i].Get("X-Plex-Token"))
+					want := s.ClientID
+					if own != "" {
+						want = own
+					}
+					assert.Equal(t, want, sent[i].Get("X-Plex-Client-Identifier"))
+				}
+			})
+		})
+	}
+}
+
+// G14: over plain http the server token goes to a private address only, as
+// dialled.
+func TestTransportInClear(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{
+			{Address: "192.168.1.5", Local: true, URI: "http://192.168.1.5:32400"},
+			{Address: "plex.lan", IP: "192.168.1.9", URI: "http://plex.lan:32400", Unlisted: true},
+			{Address: "plex.example.org", IP: "203.0.113.9", URI: "http://plex.example.org:32400", Unlisted: true},
+			{Address: "203.0.113.7", URI: "http://203.0.113.7:32400"},
+			{Address: "fd00::5", Local: true, URI: "http://[fd00::5]:32400"},
+		}})
+		token := w.plex.ServerToken(w.alice, box)
+		base := w.plex.Transport()
+		base.Proxy = func(*http.Request) (*url.URL, error) { return url.Parse("http://proxy.example:3128") }
+		defer base.CloseIdleConnections()
+		for _, c := range []struct {
+			url           string
+			direct, other bool // over an http.Transport, over another RoundTripper
+		}{
+			{"http://192.168.1.5:32400", true, true},
+			{"http://[fd00::5]:32400", true, true},
+			{"http://plex.lan:32400", true, false},
+			{"http://plex.example.org:32400", false, false},
+			{"http://203.0.113.7:32400", false, false},
+		} {
+			w.edit(t, map[string]any{"server_url": c.url, "pms_token": token, "pms_token_server": c.url, "machine_id": box.MachineID})
+			for over, ok := range map[http.RoundTripper]bool{base: c.direct, w.plex.Client().Transport: c.other} {
+				client := &http.Client{Transport: w.open(t).Transport(over)}
+				n := len(w.plex.Requests())
+				resp, err := client.Get(c.url + "/library/sections")
+				if ok {
+					require.NoError(t, err, "%s %T", c.url, over)
+					assert.Equal(t, http.StatusOK, resp.StatusCode)
+					resp.Body.Close()
+				} else {
+					require.ErrorIs(t, err, plexauth.ErrServerToken, "%s %T", c.url, over)
+					assert.NotContains(t, err.Error(), token)
+					assert.Len(t, w.plex.Requests(), n, "nothing is sent")
+				}
+				client.CloseIdleConnections()
+			}
 		}
 	})
 }

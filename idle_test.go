@@ -15,6 +15,27 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
+// Names that somebody makes up leave nothing behind, nor do logins that have ended.
+func TestNoPlaceIsLeft(t *testing.T) {
+	w := newWorld(t)
+	for i := range 50 {
+		p := w.Instance(fmt.Sprint("nobody-", i))
+		_, err := p.Finish(t.Context())
+		require.NoError(t, err)
+		_, err = p.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+		require.NoError(t, p.Cancel(t.Context()))
+		_, err = p.Disconnect(t.Context())
+		require.NoError(t, err)
+		_, err = w.Instance(fmt.Sprint("a\nb", i)).Finish(t.Context())
+		require.Error(t, err)
+		_, err = p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, p.Cancel(t.Context()))
+	}
+	assert.Zero(t, plexauth.Places(w.PlexAuth))
+}
+
 // G9: what a process keeps by profile is dropped once nothing asks for it, however the
 // profile was used: a server of many profiles must not grow by each that it has seen,
 // nor keep the tokens of those that have signed out.
@@ -80,31 +101,4 @@ func TestIdleProfilesAreForgotten(t *testing.T) {
 			})
 		})
 	}
-}
-
-// A Transport that knows the server's address sends nothing there while the store
-// cannot be read, though what it goes by is dropped by then.
-func TestTransportRemembersItsServer(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.signInNow(t)
-		w.edit(t, map[string]any{"server_url": "https://10.0.0.2:32400", "machine_id": "m1", "pms_token": "TEST_pms", "pms_token_server": "https://10.0.0.2:32400"})
-		store := &stuckStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
-		sent := 0
-		rt := p.Transport(roundTripFunc(func(*http.Request) (*http.Response, error) {
-			sent++
-			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
-		}))
-		ask := func() error {
-			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://10.0.0.2:32400/identity", nil)
-			require.NoError(t, err)
-			return second(rt.RoundTrip(req))
-		}
-		require.NoError(t, ask())
-		time.Sleep(time.Hour)
-		store.load.Store(true)
-		require.ErrorIs(t, ask(), plexauth.ErrStore)
-		assert.Equal(t, 1, sent)
-	})
 }

@@ -2,7 +2,6 @@ package plexauth_test
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,20 +12,6 @@ import (
 
 	"github.com/plexauth/plexauth"
 )
-
-const resourcesURL = "https://clients.plex.tv/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1"
-
-// linkedMock is a PlexAuth with a token, over mocks.
-func linkedMock(t testing.TB) (*plexauth.PlexAuth, *httpmock.MockTransport) {
-	t.Helper()
-	store, mock := plexauth.NewMemoryStore(), httpmock.NewMockTransport()
-	require.NoError(t, store.Update(t.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) {
-		return jsonRaw(`{"client_id":"0123456789abcdef01234567","account_token":"TEST_account-token","username":"alice","_cloud":{"account_id":12345}}`), nil
-	}))
-	p, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: &http.Client{Transport: mock}, MaxRetries: -1})
-	require.NoError(t, err)
-	return p, mock
-}
 
 func TestServers(t *testing.T) {
 	p, mock := linkedMock(t)
@@ -123,21 +108,6 @@ func TestServersDrift(t *testing.T) {
 	}
 }
 
-// G23: a JWT in the place of a server token is none.
-func TestServersGiveNoJWT(t *testing.T) {
-	p, mock := linkedMock(t)
-	mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, `[
-		{"provides":"server","clientIdentifier":"a","owned":true,"accessToken":"eyJhbGciOiJFZERTQSIsInR5cCI6IkpXVCJ9.eyJpc3MiOiJwbGV4LnR2In0.c2ln"},
-		{"provides":"server","clientIdentifier":"b","accessToken":"TEST.not.jwt"},
-		{"provides":"server","clientIdentifier":"c","accessToken":"TEST_opaque"}]`))
-	servers, err := p.Servers(t.Context())
-	require.NoError(t, err)
-	require.Len(t, servers, 3)
-	assert.True(t, servers[0].Token.IsZero())
-	assert.Equal(t, "TEST.not.jwt", servers[1].Token.Secret())
-	assert.Equal(t, "TEST_opaque", servers[2].Token.Secret())
-}
-
 func TestServersErrors(t *testing.T) {
 	for body, want := range map[string]error{
 		`{"errors":[{"code":1001,"message":"User could not be authenticated","status":401}]}`: plexauth.ErrTokenRejected,
@@ -157,54 +127,5 @@ func TestServersErrors(t *testing.T) {
 		mock.RegisterResponder("GET", resourcesURL, jsonAnswer(200, body))
 		_, err := p.Servers(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrUnavailable, body)
-	}
-}
-
-// household is an account's list of n devices, every second one a server.
-func household(n int) string {
-	var b strings.Builder
-	b.WriteString("[")
-	for i := range n {
-		if i > 0 {
-			b.WriteString(",")
-		}
-		provides := "server"
-		if i%2 == 1 {
-			provides = "client,player"
-		}
-		fmt.Fprintf(&b, `{"name":"Device %d","product":"Plex","productVersion":"1.43.2.10687-563d026ea","platform":"Linux","platformVersion":"6.8.0","device":"Docker Container",
-"clientIdentifier":"%040x","createdAt":"2021-01-01T12:12:24Z","lastSeenAt":"2026-01-01T13:43:34Z","provides":%q,"ownerId":null,"sourceTitle":null,"publicAddress":"203.0.113.7",
-"accessToken":"TEST_server-token-%d","searchEnabled":true,"owned":true,"home":false,"synced":false,"relay":true,"presence":true,"httpsRequired":false,"publicAddressMatches":false,
-"dnsRebindingProtection":false,"natLoopbackSupported":false,"connections":[`, i, i, provides, i)
-		for c := range 5 {
-			if c > 0 {
-				b.WriteString(",")
-			}
-			fmt.Fprintf(&b, `{"protocol":"https","address":"192.168.%d.%d","port":32400,"uri":"https://192-168-%d-%d.0123456789abcdef0123456789abcdef.plex.direct:32400","local":true,"relay":false,"IPv6":false}`, c, i, c, i)
-		}
-		b.WriteString("]}")
-	}
-	return b.String() + "]"
-}
-
-// BenchmarkServers reads the list of an account with 200 devices.
-func BenchmarkServers(b *testing.B) {
-	store := plexauth.NewMemoryStore()
-	require.NoError(b, store.Update(b.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) {
-		return jsonRaw(`{"client_id":"0123456789abcdef01234567","account_token":"TEST_account-token"}`), nil
-	}))
-	body := household(200)
-	rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
-		return httpmock.NewStringResponse(200, body), nil
-	})
-	p, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: &http.Client{Transport: rt}})
-	require.NoError(b, err)
-	b.SetBytes(int64(len(body)))
-	b.ReportAllocs()
-	for b.Loop() {
-		servers, err := p.Servers(b.Context())
-		if err != nil || len(servers) != 100 {
-			b.Fatal(err, len(servers))
-		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -19,89 +20,6 @@ import (
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/plextest"
 )
-
-// front is what a browser does with a panel.
-type front struct {
-	t *testing.T
-	h http.Handler
-}
-
-// openPanel makes the panel of p, which ends with the test.
-func openPanel(t *testing.T, p *plexauth.PlexAuth) *front {
-	ctx, cancel := context.WithCancel(t.Context())
-	t.Cleanup(cancel)
-	return &front{t, p.Handler(ctx)}
-}
-
-func (f *front) do(method, path, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
-	f.t.Helper()
-	r := httptest.NewRequest(method, path, strings.NewReader(body))
-	if method == http.MethodPost {
-		r.Header.Set("Content-Type", "application/json")
-		r.Header.Set("Origin", "http://"+r.Host)
-		r.Header.Set("Sec-Fetch-Site", "same-origin")
-	}
-	for _, c := range change {
-		c(r)
-	}
-	rec := httptest.NewRecorder()
-	f.h.ServeHTTP(rec, r)
-	return rec
-}
-
-// state is what status and the POSTs answer.
-type state struct {
-	Connected bool
-	User      string
-	Label     string
-	Instance  string
-	Extra     struct {
-		Pending *struct {
-			Code      string
-			URL       string
-			ExpiresIn int `json:"expires_in"`
-		}
-		NeedsLogin bool `json:"needs_login"`
-	}
-	Settings plexauth.Settings
-	Finding  bool
-	Problem  *trouble
-	Seen     string
-}
-
-type trouble struct {
-	Error      string
-	Message    string
-	Detail     string
-	RetryAfter int `json:"retry_after"`
-	Servers    []plexauth.Server
-}
-
-func (f *front) state(rec *httptest.ResponseRecorder) (s state) {
-	f.t.Helper()
-	require.Equal(f.t, http.StatusOK, rec.Code, rec.Body.String())
-	assert.Equal(f.t, "application/json", rec.Header().Get("Content-Type"))
-	assert.Equal(f.t, "no-store", rec.Header().Get("Cache-Control"))
-	require.NoError(f.t, json.Unmarshal(rec.Body.Bytes(), &s))
-	return s
-}
-
-func (f *front) get(path string) state { f.t.Helper(); return f.state(f.do(http.MethodGet, path, "")) }
-
-func (f *front) post(path, body string) state {
-	f.t.Helper()
-	return f.state(f.do(http.MethodPost, path, body))
-}
-
-// refused asserts that an answer is an error with this status and word.
-func (f *front) refused(rec *httptest.ResponseRecorder, status int, word string) (v trouble) {
-	f.t.Helper()
-	assert.Equal(f.t, status, rec.Code, rec.Body.String())
-	require.NoError(f.t, json.Unmarshal(rec.Body.Bytes(), &v), rec.Body.String())
-	assert.Equal(f.t, word, v.Error)
-	assert.NotEmpty(f.t, v.Message)
-	return v
-}
 
 // G19: under any prefix, stripped or not, with the headers of a careful page.
 func TestPanelMount(t *testing.T) {
@@ -347,6 +265,99 @@ func TestPanelSecrets(t *testing.T) {
 			assert.NotContains(t, text, "FAKE_", name)
 			assert.NotContains(t, text, "Q-XYZ-4711", name)
 			assert.NotContains(t, text, stored.Pending.ID.String(), name)
+		}
+	})
+}
+
+// The long poll.
+func TestPanelLongPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.PlexAuth)
+		took := func(path string) time.Duration {
+			began := time.Now()
+			f.get(path)
+			return time.Since(began)
+		}
+		s := f.get("/status")
+		assert.Zero(t, took("/status?wait=25"), "nothing is pending: nothing to wait for")
+		assert.Equal(t, 25*time.Second, took("/status?wait=25&seen="+s.Seen))
+		assert.Zero(t, took("/status?wait=25&seen=old"))
+		s = f.post("/start", "")
+		assert.Equal(t, 25*time.Second, took("/status?wait=25"))
+		assert.Equal(t, 25*time.Second, took("/status?wait=25&seen="+s.Seen))
+		assert.Equal(t, 30*time.Second, took("/status?wait=99999999"))
+		assert.Zero(t, took("/status?wait=0"))
+		for _, bad := range []string{"-1", "x", "1.5"} {
+			f.refused(f.do(http.MethodGet, "/status?wait="+bad, ""), http.StatusBadRequest, "bad_request")
+		}
+	})
+}
+
+// G12: each list is asked for once, for all tabs, and anew for another
+// account.
+func TestPanelManyLists(t *testing.T) {
+	for _, path := range []string{"/servers", "/users"} {
+		t.Run(path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Alice's", Offline: true})
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				f := openPanel(t, w.PlexAuth)
+				asked := len(w.plex.Requests())
+				var tabs sync.WaitGroup
+				for range 100 {
+					tabs.Go(func() {
+						rec := f.do(http.MethodGet, path, "")
+						assert.Equal(t, http.StatusOK, rec.Code)
+						assert.Contains(t, strings.ToLower(rec.Body.String()), "alice")
+					})
+				}
+				tabs.Wait()
+				assert.Len(t, w.plex.Requests(), asked+1)
+
+				w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
+				rec := f.do(http.MethodGet, path, "")
+				assert.Equal(t, http.StatusOK, rec.Code)
+				assert.NotContains(t, strings.ToLower(rec.Body.String()), "alice")
+				time.Sleep(15 * time.Second)
+				asked = len(w.plex.Requests())
+				f.do(http.MethodGet, path, "")
+				assert.Len(t, w.plex.Requests(), asked+1, "it is not kept for long")
+			})
+		})
+	}
+}
+
+// A profile of a name that cannot be is an error, not a loop.
+func TestPanelBadInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.Instance("a\nb"))
+		f.refused(f.do(http.MethodGet, "/status", ""), http.StatusInternalServerError, "internal")
+		time.Sleep(time.Hour)
+	})
+}
+
+// The page around it names the product, whatever that is called, and loads by
+// relative URLs only.
+func TestPanelPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Product = `<b>"My" & 'App'` }))
+		page := f.do(http.MethodGet, "/", "").Body.String()
+		assert.Contains(t, page, plexauth.HTML())
+		assert.Contains(t, page, "<title>Plex · &lt;b&gt;&#34;My&#34; &amp; &#39;App&#39;</title>")
+		assert.NotContains(t, page, "<b>\"My")
+		assert.Contains(t, page, `<html lang="en">`)
+		assert.Contains(t, page, "<noscript>")
+		for _, u := range regexp.MustCompile(`<(?:script|link)[^>]* (?:src|href)="([^"]*)"`).FindAllStringSubmatch(page, -1) {
+			assert.NotRegexp(t, `^(/|https?:)`, u[1])
+		}
+		for _, path := range []string{"/panel.js", "/view.js"} {
+			script := f.do(http.MethodGet, path, "").Body.String()
+			assert.NotContains(t, script, "innerHTML", "what plex.tv says is never taken for markup")
+			assert.NotContains(t, script, "localStorage")
 		}
 	})
 }

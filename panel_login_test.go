@@ -6,8 +6,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -250,66 +248,6 @@ func TestPanelExpiryUnsaved(t *testing.T) {
 	})
 }
 
-// The long poll.
-func TestPanelLongPoll(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		f := openPanel(t, w.PlexAuth)
-		took := func(path string) time.Duration {
-			began := time.Now()
-			f.get(path)
-			return time.Since(began)
-		}
-		s := f.get("/status")
-		assert.Zero(t, took("/status?wait=25"), "nothing is pending: nothing to wait for")
-		assert.Equal(t, 25*time.Second, took("/status?wait=25&seen="+s.Seen))
-		assert.Zero(t, took("/status?wait=25&seen=old"))
-		s = f.post("/start", "")
-		assert.Equal(t, 25*time.Second, took("/status?wait=25"))
-		assert.Equal(t, 25*time.Second, took("/status?wait=25&seen="+s.Seen))
-		assert.Equal(t, 30*time.Second, took("/status?wait=99999999"))
-		assert.Zero(t, took("/status?wait=0"))
-		for _, bad := range []string{"-1", "x", "1.5"} {
-			f.refused(f.do(http.MethodGet, "/status?wait="+bad, ""), http.StatusBadRequest, "bad_request")
-		}
-	})
-}
-
-// G12: each list is asked for once, for all tabs, and anew for another
-// account.
-func TestPanelManyLists(t *testing.T) {
-	for _, path := range []string{"/servers", "/users"} {
-		t.Run(path, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Alice's", Offline: true})
-				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				f := openPanel(t, w.PlexAuth)
-				asked := len(w.plex.Requests())
-				var tabs sync.WaitGroup
-				for range 100 {
-					tabs.Go(func() {
-						rec := f.do(http.MethodGet, path, "")
-						assert.Equal(t, http.StatusOK, rec.Code)
-						assert.Contains(t, strings.ToLower(rec.Body.String()), "alice")
-					})
-				}
-				tabs.Wait()
-				assert.Len(t, w.plex.Requests(), asked+1)
-
-				w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
-				rec := f.do(http.MethodGet, path, "")
-				assert.Equal(t, http.StatusOK, rec.Code)
-				assert.NotContains(t, strings.ToLower(rec.Body.String()), "alice")
-				time.Sleep(15 * time.Second)
-				asked = len(w.plex.Requests())
-				f.do(http.MethodGet, path, "")
-				assert.Len(t, w.plex.Requests(), asked+1, "it is not kept for long")
-			})
-		})
-	}
-}
-
 // Each kind of trouble has its word, while a login waits and when it begins.
 func TestPanelTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -444,12 +382,66 @@ func TestPanelFailsClosed(t *testing.T) {
 	})
 }
 
-// A profile of a name that cannot be is an error, not a loop.
-func TestPanelBadInstance(t *testing.T) {
+// A login approved by another account is refused, and then accepted on demand.
+func TestPanelSwitchAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.Instance("a\nb"))
-		f.refused(f.do(http.MethodGet, "/status", ""), http.StatusInternalServerError, "internal")
-		time.Sleep(time.Hour)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		s := f.post("/start", "")
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.bob))
+		s = f.get("/status?wait=25")
+		require.NotNil(t, s.Problem)
+		assert.Equal(t, "account_mismatch", s.Problem.Error)
+		assert.Equal(t, "alice", s.User)
+		time.Sleep(10 * time.Second)
+		s = f.post("/start", `{"switch_account":true}`)
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.bob))
+		s = f.get("/status?wait=25")
+		assert.Nil(t, s.Problem)
+		assert.Equal(t, "bob", s.User)
 	})
+}
+
+func TestPanelCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		f := openPanel(t, w.PlexAuth)
+		f.post("/start", "")
+		time.Sleep(3 * time.Second)
+		s := f.post("/cancel", "")
+		assert.Nil(t, s.Extra.Pending)
+		assert.Nil(t, s.Problem)
+		asked := len(w.plex.Requests())
+		time.Sleep(time.Minute)
+		assert.Len(t, w.plex.Requests(), asked, "nothing is asked any more")
+	})
+}
+
+// Disconnect works offline; with revoke it says what plex.tv was not told.
+func TestPanelDisconnect(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		w.plex.Inject(plextest.Fault{Status: 502, Times: -1})
+		s := f.post("/disconnect", `{"revoke":true}`)
+		assert.False(t, s.Connected)
+		require.NotNil(t, s.Problem)
+		assert.Equal(t, "not_revoked", s.Problem.Error)
+	})
+}
+
+// G12: the panel says for how long plex.tv wants to be left alone.
+func TestPanelSaysForHowLong(t *testing.T) {
+	for after, says := range map[string]string{"30": "Try again in 30 seconds.", "600": "Try again in 10 minutes.", "": "Try again in 5 seconds."} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			w.plex.Inject(plextest.Fault{Path: "/api/v2/pins", Times: -1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {after}}})
+			f := openPanel(t, w.PlexAuth)
+			v := f.refused(f.do(http.MethodPost, "/start", "{}"), http.StatusTooManyRequests, "rate_limited")
+			assert.Contains(t, v.Message, says)
+			assert.Positive(t, v.RetryAfter)
+		})
+	}
 }

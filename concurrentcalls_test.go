@@ -17,18 +17,6 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// calls are the calls that may meet at one pending login.
-var calls = map[string]func(context.Context, *plexauth.PlexAuth) error{
-	"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
-		_, err := p.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
-		return err
-	},
-	"Finish": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Finish(ctx)) },
-	"Wait":   func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Wait(ctx)) },
-	"Cancel": func(ctx context.Context, p *plexauth.PlexAuth) error { return p.Cancel(ctx) },
-	"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Verify(ctx)) },
-}
-
 // G6: after a restart, too, a PIN is looked at by one caller at a time. The world
 // reports looks that meet.
 func TestOneLookAtATimeAfterARestart(t *testing.T) {
@@ -62,115 +50,6 @@ func TestOneLookAtATimeAfterARestart(t *testing.T) {
 			})
 		}
 	}
-}
-
-// stuckStore hangs while it is told to: each call returns when its context ends.
-type stuckStore struct {
-	plexauth.ConfigStore
-	load, update atomic.Bool
-}
-
-func (s *stuckStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
-	if s.load.Load() {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	return s.ConfigStore.Load(ctx, ns)
-}
-
-func (s *stuckStore) Update(ctx context.Context, ns string, edit edit) error {
-	if s.update.Load() {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	return s.ConfigStore.Update(ctx, ns, edit)
-}
-
-// G7: a store that hangs keeps no Wait beyond its PIN, and no other call beyond half a
-// minute. The store is to blame, not a context of the caller's.
-func TestStoreHangs(t *testing.T) {
-	for name, hang := range map[string]func(*stuckStore, bool){
-		"Load":   func(s *stuckStore, on bool) { s.load.Store(on) },
-		"Update": func(s *stuckStore, on bool) { s.update.Store(on) },
-		"both":   func(s *stuckStore, on bool) { s.load.Store(on); s.update.Store(on) },
-	} {
-		begin := func(t *testing.T) (*world, *plexauth.PlexAuth, *stuckStore, *plexauth.Pin) {
-			w := newWorld(t)
-			store := &stuckStore{ConfigStore: w.store}
-			p := w.open(t, func(o *plexauth.Options) { o.Store = store })
-			pin, err := p.Start(t.Context(), plexauth.PinOptions{})
-			require.NoError(t, err)
-			return w, p, store, pin
-		}
-		t.Run(name+", to the end", func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				_, p, store, pin := begin(t)
-				time.AfterFunc(3500*time.Millisecond, func() { hang(store, true) })
-				_, err := p.Wait(t.Context())
-				require.ErrorIs(t, err, plexauth.ErrPinExpired)
-				assert.Less(t, time.Since(pin.ExpiresAt), time.Minute)
-			})
-		})
-		t.Run(name+", for a while", func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w, p, store, pin := begin(t)
-				time.AfterFunc(3500*time.Millisecond, func() { hang(store, true) })
-				time.AfterFunc(10*time.Second, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
-				time.AfterFunc(40*time.Second, func() { hang(store, false) })
-				s, err := p.Wait(t.Context())
-				require.NoError(t, err)
-				assert.True(t, s.Connected)
-				assert.Less(t, time.Since(pin.CreatedAt), 2*time.Minute)
-			})
-		})
-		for call, do := range calls {
-			if call == "Wait" {
-				continue
-			}
-			t.Run(name+", "+call, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w, p, store, pin := begin(t)
-					time.Sleep(2 * time.Second)
-					hang(store, true)
-					began := time.Now()
-					err := do(t.Context(), p)
-					assert.LessOrEqual(t, time.Since(began), 31*time.Second)
-					if call == "Start" || call == "Cancel" || name == "both" {
-						require.ErrorIs(t, err, plexauth.ErrStore)
-					}
-					assert.NotErrorIs(t, err, context.DeadlineExceeded)
-					hang(store, false)
-					if call != "Cancel" && call != "Start" {
-						require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-						s, err := p.Wait(t.Context())
-						require.NoError(t, err)
-						assert.True(t, s.Connected)
-					}
-				})
-			})
-		}
-	}
-}
-
-// A look whose store hangs does not keep Cancel waiting.
-func TestCancelBesideAStoreThatHangs(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		store := &stuckStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
-		_, err := p.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		result := make(chan error, 1)
-		go func() { result <- second(p.Wait(t.Context())) }()
-		time.Sleep(500 * time.Millisecond)
-		store.load.Store(true)
-		time.Sleep(time.Second) // a look reads the store
-		store.load.Store(false)
-		began := time.Now()
-		require.NoError(t, p.Cancel(t.Context()))
-		assert.Less(t, time.Since(began), time.Second)
-		assert.ErrorIs(t, <-result, plexauth.ErrNoPendingPin)
-	})
 }
 
 // panicking is a transport and a store that panic at their nth use.

@@ -16,12 +16,74 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// probe is what POST probe says of the saved server.
-func (f *front) probe() (v struct{ Server struct{ Problem *trouble } }) {
-	rec := f.do(http.MethodPost, "/probe", "{}")
-	require.Equal(f.t, http.StatusOK, rec.Code)
-	require.NoError(f.t, json.Unmarshal(rec.Body.Bytes(), &v))
-	return v
+// Several servers are never picked from silently.
+func TestPanelServers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		at := func(ip string) []plextest.Connection { return []plextest.Connection{{Address: ip, Local: true}} }
+		attic := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Attic", Connections: at("192.168.1.5")})
+		cellar := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Cellar", Connections: at("192.168.1.6")})
+		bobs := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Bob's", Connections: at("192.168.1.7")})
+		off := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Off", Offline: true, Connections: []plextest.Connection{{Address: "192.168.1.8", Local: true, BlackHole: true}}})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+
+		rec := f.do(http.MethodGet, "/servers", "")
+		var list struct{ Servers []plexauth.Server }
+		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &list))
+		assert.Len(t, list.Servers, 3)
+		v := f.refused(f.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "server_choice")
+		assert.Len(t, v.Servers, 3)
+
+		s := f.post("/server", fmt.Sprintf(`{"machine_id":%q}`, cellar.MachineID))
+		assert.Equal(t, cellar.MachineID, s.Settings.MachineID)
+		assert.Contains(t, s.Settings.ServerURL, "192-168-1-6")
+		f.refused(f.do(http.MethodPost, "/server", fmt.Sprintf(`{"machine_id":%q}`, bobs.MachineID)), http.StatusConflict, "server_choice")
+		f.refused(f.do(http.MethodPost, "/server", fmt.Sprintf(`{"machine_id":%q}`, off.MachineID)), http.StatusBadGateway, "server_unreachable")
+
+		probe := func(body string) (v struct {
+			Result  string
+			Account struct {
+				OK      bool
+				Problem *trouble
+			}
+			Server struct {
+				OK            bool
+				Problem       *trouble
+				URL           string
+				TokenAccepted bool `json:"token_accepted"`
+			}
+		}) {
+			rec := f.do(http.MethodPost, "/probe", body)
+			require.Equal(t, http.StatusOK, rec.Code, rec.Body.String())
+			require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &v))
+			if v.Result != "" {
+				assert.JSONEq(t, fmt.Sprintf(`{"result":%q}`, v.Result), rec.Body.String(), "and no more")
+			}
+			return v
+		}
+		all := probe("{}")
+		assert.True(t, all.Account.OK)
+		assert.True(t, all.Server.OK)
+		assert.True(t, all.Server.TokenAccepted)
+		assert.Equal(t, "ok", probe(`{"url":"http://192.168.1.6:32400"}`).Result)
+		assert.Equal(t, "wrong_server", probe(`{"url":"http://192.168.1.5:32400"}`).Result)
+		assert.Equal(t, "unreachable", probe(`{"url":"http://192.168.1.77:32400"}`).Result)
+
+		s = f.post("/server", `{"url":"192.168.1.5"}`)
+		assert.Equal(t, attic.MachineID, s.Settings.MachineID, "an address does, as a person types it")
+		assert.Equal(t, "http://192.168.1.5:32400", s.Settings.ServerURL)
+		v = f.refused(f.do(http.MethodPost, "/server", `{"url":"nas"}`), http.StatusBadGateway, "server_unreachable")
+		assert.Contains(t, v.Detail, "http://nas:32400", "a bare name is the name of a host")
+
+		w.plex.ChangeMediaServer(attic, func(m *plextest.MediaServer) { m.Connections = nil })
+		w.plex.MoveServer(attic, plextest.Connection{Address: "192.168.1.55", Local: true})
+		w.plex.Revoke(w.alice)
+		all = probe("")
+		assert.False(t, all.Account.OK)
+		assert.Equal(t, "rejected", all.Account.Problem.Error)
+		assert.False(t, all.Server.OK)
+	})
 }
 
 // G25: a friend sees no problem in the panel: the server shows its accounts to its
@@ -119,5 +181,24 @@ func TestPanelDeviceKeyAndOwnServer(t *testing.T) {
 		f := openPanel(t, w.PlexAuth)
 		trouble := f.refused(f.do(http.MethodPost, "/server", `{"url":"http://192.168.1.5:32400"}`), http.StatusConflict, "server_token")
 		assert.Contains(t, trouble.Message, "owner")
+	})
+}
+
+// G12: after a login in the panel a rate limit delays the search for the server, and
+// does not end it.
+func TestPanelSearchIsRateLimited(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Times: 3, Status: http.StatusTooManyRequests})
+		f := openPanel(t, w.PlexAuth)
+		code := f.post("/start", "{}").Extra.Pending.Code
+		require.NoError(t, w.plex.Approve(code, w.alice))
+		time.Sleep(20 * time.Second)
+		s := f.get("/status")
+		assert.True(t, s.Connected)
+		assert.Nil(t, s.Problem)
+		assert.NotEmpty(t, s.Settings.ServerURL)
+		assert.Equal(t, 4, w.count("GET", "/api/v2/resources"))
 	})
 }

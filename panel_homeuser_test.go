@@ -1,8 +1,10 @@
 package plexauth_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"testing"
 	"testing/synctest"
@@ -15,9 +17,68 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-func (f *front) chooses(u *plextest.User, pin string) state {
-	f.t.Helper()
-	return f.post("/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, u.UUID, pin))
+// A Home user with a PIN is chosen with that PIN only.
+func TestPanelUsers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice, HomePIN: "QXYZ"})
+		baby := w.plex.AddUser(plextest.User{Title: "Baby", Restricted: true, HomeAdmin: w.alice})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		f.post("/inspect", "")
+
+		var list struct{ Users []plexauth.HomeUser }
+		require.NoError(t, json.Unmarshal(f.do(http.MethodGet, "/users", "").Body.Bytes(), &list))
+		assert.Len(t, list.Users, 3)
+		choose := func(u *plextest.User, pin string) *httptest.ResponseRecorder {
+			return f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, u.UUID, pin))
+		}
+		f.refused(choose(kid, ""), http.StatusForbidden, "home_pin")
+		f.refused(choose(kid, "0000"), http.StatusForbidden, "home_pin")
+		f.refused(choose(w.bob, ""), http.StatusBadRequest, "bad_request")
+		s := f.state(choose(kid, "QXYZ"))
+		assert.Equal(t, "Kid", s.Settings.Username)
+		assert.Equal(t, fmt.Sprint(kid.ID), s.Settings.AccountID)
+		assert.NotContains(t, w.doc(t), "QXYZ", "the PIN is kept nowhere")
+		s = f.state(choose(baby, ""))
+		assert.Equal(t, "Baby", s.Settings.Username)
+		f.state(choose(w.alice, ""))
+		time.Sleep(5 * time.Second)
+		s = f.get("/status")
+		assert.Equal(t, "1", s.Settings.AccountID)
+		assert.True(t, s.Connected)
+		_, err := w.Verify(t.Context())
+		assert.NoError(t, err, "the login is still alice's")
+	})
+}
+
+// G23: a Home user chosen under one account is not written into the login of
+// another that is linked meanwhile.
+func TestPanelUserOfAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		f := openPanel(t, w.PlexAuth)
+		choose := func() <-chan *httptest.ResponseRecorder {
+			w.plex.Inject(plextest.Fault{Path: "/api/v2/home/users", Delay: 8 * time.Second})
+			answer := make(chan *httptest.ResponseRecorder, 1)
+			go func() { answer <- f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q}`, kid.UUID)) }()
+			time.Sleep(time.Second)
+			return answer
+		}
+		answer := choose()
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{}) // with another token
+		assert.Equal(t, "Kid", f.state(<-answer).Settings.Username, "it is the same account's")
+
+		answer = choose()
+		w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
+		f.refused(<-answer, http.StatusConflict, "changed")
+		s := f.get("/status")
+		assert.Equal(t, "bob", s.Settings.Username)
+		assert.Empty(t, s.Settings.AccountID)
+	})
 }
 
 // G23: the account that is signed in and the Home user whom the program works for

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
 	"net/url"
@@ -20,8 +21,6 @@ import (
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/plextest"
 )
-
-type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 // redial changes how the fake's transport dials.
 func (w *world) redial(t *testing.T, change func(dial) dial) *http.Transport {
@@ -402,5 +401,69 @@ func TestDirectCertificateComesSecond(t *testing.T) {
 		s, err = w.UseServer(t.Context(), "192.168.1.5")
 		require.NoError(t, err)
 		assert.Equal(t, "https://192.168.1.5:32400", s.ServerURL)
+	})
+}
+
+// G25: where the resolver hides the private name, its address is dialled, TLS
+// verified against the name, and the trouble named; a Transport does the same.
+func TestRebindingProtection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan, {Address: "203.0.113.7"}, {Address: "fd00::5", Local: true, BadCert: true}}})
+		w.plex.SetRebindProtection(true)
+		s, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+		r, err := w.Probe(t.Context(), "")
+		require.NoError(t, err)
+		assert.True(t, r.TokenAccepted)
+		assert.Contains(t, r.Addresses[0].Finding, "DNS rebinding protection")
+
+		base := w.plex.Transport()
+		_, err = (&http.Client{Transport: base}).Get(s.ServerURL + "/identity")
+		require.ErrorAs(t, err, new(*net.DNSError), "without help")
+		c := &http.Client{Transport: w.Transport(base)}
+		defer c.CloseIdleConnections()
+		resp, err := c.Get(s.ServerURL + "/library/sections")
+		require.NoError(t, err)
+		resp.Body.Close()
+		assert.Equal(t, http.StatusOK, resp.StatusCode)
+
+		// The certificate of another name is refused all the same.
+		r, err = w.Probe(t.Context(), box.Connections[2].URI)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Contains(t, r.Addresses[0].Finding, "certificate")
+
+		// Over a RoundTripper that cannot be helped, the trouble is named.
+		p := w.open(t)
+		r, err = p.Probe(t.Context(), s.ServerURL)
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.Contains(t, r.Addresses[0].Finding, "DNS rebinding protection")
+		assert.Contains(t, r.Addresses[0].Finding, "allow plex.direct")
+	})
+}
+
+// A resolver that points the name elsewhere (0.0.0.0, a page of its own) hides
+// it as well.
+func TestRebindingProtectionByLying(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, true)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan}})
+		base := w.plex.Transport()
+		dial := base.DialContext
+		var refusals atomic.Int32
+		base.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
+			if strings.Contains(addr, ".plex.direct") {
+				refusals.Add(1)
+				return nil, &net.OpError{Op: "dial", Net: "tcp", Addr: &net.TCPAddr{IP: net.IPv4zero, Port: 32400}, Err: fmt.Errorf("refused")}
+			}
+			return dial(ctx, network, addr)
+		}
+		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: base} })
+		defer base.CloseIdleConnections()
+		s, err := p.Inspect(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
+		assert.Positive(t, refusals.Load())
 	})
 }

@@ -3,11 +3,13 @@ package plexauth_test
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -19,6 +21,51 @@ import (
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/plextest"
 )
+
+// G5: nothing that the network or a proxy does ends a login before its
+// deadline.
+func TestWeatherDoesNotEndALogin(t *testing.T) {
+	faults := map[string]plextest.Fault{
+		"reset":               {Reset: true},
+		"reset after":         {ResetAfter: true},
+		"hang":                {Hang: true},
+		"truncated":           {Truncate: true},
+		"drip":                {Drip: time.Second},
+		"endless":             {Endless: true},
+		"DNS":                 {Err: &net.DNSError{Err: "no such host", Name: "plex.tv", IsNotFound: true}},
+		"TLS":                 {Err: x509.UnknownAuthorityError{}},
+		"408":                 {Status: 408},
+		"425":                 {Status: 425},
+		"429":                 {Code: 1003},
+		"500":                 {Code: 1007},
+		"502 HTML":            {Status: 502, Body: "<html>bad gateway</html>", ContentType: "text/html"},
+		"503":                 {Status: 503},
+		"200 HTML":            {Status: 200, Body: "<!doctype html><title>Log in to the Wi-Fi</title>", ContentType: "text/html"},
+		"200 XML":             {Status: 200, Body: `<pin id="1"/>`, ContentType: "application/xml"},
+		"200 empty":           {Status: 200},
+		"200 error":           {Status: 200, Body: `{"errors":[{"code":1007}]}`, ContentType: "application/json"},
+		"403 HTML":            {Status: 403, Body: "<html>blocked</html>", ContentType: "text/html"},
+		"404 HTML":            {Status: 404, Body: "<html>not here</html>", ContentType: "text/html"},
+		"401 plain":           {Status: 401, Body: "who are you?", ContentType: "text/plain"},
+		"redirect to foreign": {Redirect: "https://elsewhere.example/api/v2/pins/1"},
+	}
+	for name, fault := range faults {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				fault.Method, fault.Path, fault.Times = "GET", "/api/v2/pins/*", 3
+				w.plex.Inject(fault)
+				time.AfterFunc(2*time.Minute, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
+				s, err := w.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.LessOrEqual(t, strings.Count(w.log.String(), "no look at the PIN possible"), 1, "logged once per change")
+			})
+		})
+	}
+}
 
 // http2Way leads to the fake by HTTP/2, over connections that can die in silence.
 type http2Way struct {
@@ -65,7 +112,8 @@ func (w *http2Way) Accept() (net.Conn, error) {
 	}
 }
 
-func (w *http2Way) Close() error   { return nil }
+func (w *http2Way) Close() error { return nil }
+
 func (w *http2Way) Addr() net.Addr { return &net.TCPAddr{} }
 
 func (w *http2Way) dial(context.Context, string, string) (net.Conn, error) {

@@ -1,0 +1,458 @@
+package plexauth_test
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// G9, G6: when Cancel returns nothing more is asked about the PIN, and all who
+// wait are told.
+func TestCancel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Hang: true, Times: -1})
+		var wg sync.WaitGroup
+		for range 3 {
+			wg.Go(func() {
+				_, err := w.Wait(t.Context())
+				assert.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+			})
+		}
+		time.Sleep(1500 * time.Millisecond) // a look hangs
+		began := time.Now()
+		require.NoError(t, w.Cancel(t.Context()))
+		assert.Less(t, time.Since(began), time.Second)
+		n := len(w.looks(pin.CreatedAt))
+		wg.Wait()
+		time.Sleep(time.Hour)
+		assert.Len(t, w.looks(pin.CreatedAt), n)
+		require.NoError(t, w.Cancel(t.Context()), "nothing pending is no error")
+	})
+}
+
+// G9: the end of a context stops all work at once, whatever hangs.
+func TestCleanStop(t *testing.T) {
+	for _, hang := range []string{"POST", "GET", "-"} {
+		t.Run(hang, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				if hang != "POST" {
+					_, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+				}
+				w.plex.Inject(plextest.Fault{Method: hang, Hang: true, Times: -1})
+				ctx, cancel := context.WithTimeout(t.Context(), 3500*time.Millisecond)
+				defer cancel()
+				began := time.Now()
+				_, err := w.Login(ctx, plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })
+				require.ErrorIs(t, err, context.DeadlineExceeded)
+				assert.NotErrorIs(t, err, plexauth.ErrUnavailable)
+				assert.Less(t, time.Since(began), 4500*time.Millisecond)
+			}) // the bubble panics if a goroutine stays behind
+		})
+	}
+}
+
+// G8: a replica cancels or replaces the login that this one waits for.
+func TestEndedByAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.replicas = true
+		_, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		go func() {
+			time.Sleep(10 * time.Second)
+			assert.NoError(t, w.open(t).Cancel(t.Context()))
+		}()
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+
+		_, err = w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		go func() {
+			time.Sleep(10 * time.Second)
+			_, err := w.open(t).Start(t.Context(), plexauth.PinOptions{Strong: true})
+			assert.NoError(t, err)
+		}()
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrPinSuperseded)
+	})
+}
+
+// A login that another process has cancelled has not succeeded, though the profile
+// has got another token since, by the login of another one.
+func TestCancelledElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.replicas = true
+		p := w.open(t, func(o *plexauth.Options) { o.PollInterval = 10 * time.Second })
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		result := make(chan error, 1)
+		go func() {
+			_, err := p.Wait(t.Context())
+			result <- err
+		}()
+		time.Sleep(11 * time.Second) // one look
+		require.NoError(t, w.Cancel(t.Context()))
+		w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
+		assert.ErrorIs(t, <-result, plexauth.ErrNoPendingPin)
+	})
+}
+
+// G6, G9: a login that has ended while the store was being read is not taken up
+// again: no look is made at its PIN, and who waits for it hears at once.
+func TestEndedWhileBeingRead(t *testing.T) {
+	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
+		"Cancel": (*plexauth.PlexAuth).Cancel,
+		"Disconnect": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			_, err := p.Disconnect(ctx)
+			return err
+		},
+		"Finish": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			_, err := p.Finish(ctx)
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				looks := 0
+				if name == "Finish" {
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+					looks = 1
+				}
+				store := &betweenStore{ConfigStore: w.store}
+				p := w.open(t, func(o *plexauth.Options) { o.Store = store }) // after a restart
+				store.after = func() { assert.NoError(t, end(p, t.Context())) }
+				began := time.Now()
+				_, err = p.Wait(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+				assert.Zero(t, time.Since(began))
+				time.Sleep(time.Minute)
+				assert.Len(t, w.looks(began), looks)
+			})
+		})
+	}
+}
+
+// G6: a login that is cancelled in the moment in which its PIN has been saved is not
+// taken up any more.
+func TestCancelledWhileBeingSaved(t *testing.T) {
+	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
+		"Cancel": (*plexauth.PlexAuth).Cancel,
+		"Disconnect": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			return second(p.Disconnect(ctx))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				store := &afterStore{ConfigStore: w.store}
+				p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+				updates := 0
+				store.after = func() {
+					if updates++; updates == 2 { // the PIN is there
+						store.after = nil
+						assert.NoError(t, end(p, t.Context()))
+					}
+				}
+				began := time.Now()
+				_, err := p.Login(t.Context(), plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })
+				require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
+				assert.Empty(t, w.looks(began))
+			})
+		})
+	}
+}
+
+// G9: while Cancel waits for a look to end, none of the others that wait for their turn
+// makes the next one.
+func TestNoLookWhileCancelWaits(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		slow := false // the end of a look is slow, whatever its context says
+		p := w.open(t, func(o *plexauth.Options) {
+			next := o.HTTPClient.Transport
+			o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+				if slow && r.Method == http.MethodGet {
+					time.Sleep(3 * time.Second)
+				}
+				return next.RoundTrip(r)
+			})}
+		})
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		slow = true
+		var tabs sync.WaitGroup
+		for range 5 {
+			tabs.Go(func() { _, _ = p.Finish(t.Context()) })
+		}
+		time.Sleep(time.Second)
+		require.NoError(t, p.Cancel(t.Context()))
+		tabs.Wait()
+		assert.LessOrEqual(t, len(w.looks(pin.CreatedAt)), 1)
+	})
+}
+
+// G9: a look that still reads the store when Cancel comes does not go on to plex.tv.
+func TestNoLookAfterCancelCame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &deafStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		store.before.Store(2) // one to take the login up, one of the look
+		var look sync.WaitGroup
+		look.Go(func() { _, _ = p.Finish(t.Context()) })
+		time.Sleep(time.Second)
+		require.NoError(t, p.Cancel(t.Context()))
+		look.Wait()
+		assert.Empty(t, w.looks(pin.CreatedAt))
+	})
+}
+
+// deafStore takes two seconds for one Load, whatever becomes of its context.
+type deafStore struct {
+	plexauth.ConfigStore
+	before atomic.Int64 // the Loads before that one
+}
+
+func (s *deafStore) Load(_ context.Context, ns string) (jsonRaw, error) {
+	if s.before.Add(-1) == 0 {
+		time.Sleep(2 * time.Second)
+	}
+	return s.ConfigStore.Load(context.Background(), ns)
+}
+
+// A look whose store hangs does not keep Cancel waiting.
+func TestCancelBesideAStoreThatHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &stuckStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		result := make(chan error, 1)
+		go func() { result <- second(p.Wait(t.Context())) }()
+		time.Sleep(500 * time.Millisecond)
+		store.load.Store(true)
+		time.Sleep(time.Second) // a look reads the store
+		store.load.Store(false)
+		began := time.Now()
+		require.NoError(t, p.Cancel(t.Context()))
+		assert.Less(t, time.Since(began), time.Second)
+		assert.ErrorIs(t, <-result, plexauth.ErrNoPendingPin)
+	})
+}
+
+// givingUp are the ways to end a login that waits.
+var givingUp = map[string]func(context.Context, *plexauth.PlexAuth) error{
+	"Cancel": func(ctx context.Context, p *plexauth.PlexAuth) error { return p.Cancel(ctx) },
+	"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
+		return second(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
+	},
+}
+
+var givingUps = map[string]func(context.Context, *plexauth.PlexAuth) error{"Start": calls["Start"], "Cancel": calls["Cancel"]}
+
+// Where there is nothing to lose, or plex.tv does not answer, a login is cancelled
+// all the same.
+func TestGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		_, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		asked, began := len(w.plex.Requests()), time.Now()
+		require.NoError(t, w.Cancel(t.Context()))
+		assert.Len(t, w.plex.Requests(), asked)
+		assert.Zero(t, time.Since(began))
+
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		for _, f := range []plextest.Fault{{Hang: true}, {Reset: true}, {Status: 503}, {Code: 1003}} {
+			_, err = w.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			w.plex.Inject(f)
+			began = time.Now()
+			require.NoError(t, w.Cancel(t.Context()))
+			assert.LessOrEqual(t, time.Since(began), 4*time.Second)
+			s, err := w.Status(t.Context())
+			require.NoError(t, err)
+			assert.True(t, s.Connected)
+			assert.Nil(t, s.Pending)
+			time.Sleep(time.Minute)
+		}
+
+		// Login cancels when its PIN cannot be shown, and has little time for that.
+		for _, after := range []time.Duration{0, 5 * time.Second} {
+			w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Hang: true})
+			_, err = w.Login(t.Context(), plexauth.PinOptions{SwitchAccount: true}, func(*plexauth.Pin) error {
+				time.Sleep(after)
+				return errors.New("no screen")
+			})
+			require.ErrorContains(t, err, "no screen")
+			s, err := w.Status(t.Context())
+			require.NoError(t, err)
+			assert.Nil(t, s.Pending)
+			w.plex.ResetFaults()
+		}
+	})
+}
+
+// G8: an approval that nobody has seen yet has retired the token that the profile
+// lives on. Who cancels the login, or begins another, does not lose it.
+func TestGivenUpAfterTheApproval(t *testing.T) {
+	for name, giveUp := range map[string]func(t *testing.T, w *world) error{
+		"Cancel": func(t *testing.T, w *world) error { return w.Cancel(t.Context()) },
+		"Start": func(t *testing.T, w *world) error {
+			_, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+			return err
+		},
+		"another process": func(t *testing.T, w *world) error { return w.open(t).Cancel(t.Context()) },
+		"the panel": func(t *testing.T, w *world) error {
+			rec := httptest.NewRecorder()
+			w.Handler(t.Context()).ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/cancel", nil))
+			assert.Equal(t, http.StatusOK, rec.Code)
+			return nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				old := mustSettings(t, w.PlexAuth).AccountToken
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				require.NoError(t, giveUp(t, w))
+				s, err := w.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.False(t, old.Equal(mustSettings(t, w.PlexAuth).AccountToken))
+			})
+		})
+	}
+}
+
+// G8: an approval counts that comes to light when its login is given up, though
+// plex.tv was seen to reject the token before it, which it has ended, and though the
+// first looks fail.
+func TestGivenUpAfterARejection(t *testing.T) {
+	for name, giveUp := range givingUp {
+		for _, f := range []plextest.Fault{{}, {Reset: true}, {Status: 502, Body: "<html>", Times: 2}, {Status: 503}} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					time.Sleep(time.Minute)
+					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+					require.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrTokenRejected)
+					if f.Reset || f.Status != 0 {
+						f.Method, f.Path = http.MethodGet, "/api/v2/pins/*"
+						w.plex.Inject(f)
+					}
+					began := time.Now()
+					require.NoError(t, giveUp(t.Context(), w.PlexAuth))
+					assert.LessOrEqual(t, time.Since(began), 4*time.Second)
+					s, err := w.Verify(t.Context())
+					require.NoError(t, err)
+					assert.True(t, s.Connected)
+				})
+			})
+		}
+	}
+}
+
+// G8: a caller who cancels within two seconds of the last look leaves plex.tv time to
+// tell of an approval.
+func TestGivenUpInAHurry(t *testing.T) {
+	for name, giveUp := range givingUp {
+		for _, limit := range []time.Duration{1500 * time.Millisecond, 2 * time.Second, 3 * time.Second} {
+			t.Run(name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					time.Sleep(time.Minute)
+					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					time.Sleep(5 * time.Second)
+					require.NoError(t, second(w.Finish(t.Context())))
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+					w.plex.Inject(plextest.Fault{Path: "/api/v2/*", Delay: 100 * time.Millisecond, Times: -1})
+					ctx, cancel := context.WithTimeout(t.Context(), limit)
+					defer cancel()
+					require.NoError(t, giveUp(ctx, w.PlexAuth))
+					require.NoError(t, second(w.Verify(t.Context())))
+				})
+			})
+		}
+	}
+}
+
+// G8, G22: an approval ends the token of every profile on that account, so it is not
+// given up where this profile has none, either.
+func TestGivenUpBesideASibling(t *testing.T) {
+	for name, giveUp := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
+		"Cancel": (*plexauth.PlexAuth).Cancel,
+		"Start": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			return second(p.Start(ctx, plexauth.PinOptions{Strong: true}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				other := w.Instance("second")
+				pin, err := other.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				require.NoError(t, giveUp(other, t.Context()))
+				s, err := w.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}
+
+// G12: a Start or Cancel that comes while a 429 counts makes no last look.
+func TestNoLastLookDuringA429(t *testing.T) {
+	for name, end := range givingUps {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signInNow(t)
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1003, Header: http.Header{"Retry-After": {"20"}}})
+				_, err = w.Account(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrRateLimited)
+				time.Sleep(2 * time.Second)
+				before := len(w.looks(pin.CreatedAt))
+				_ = end(t.Context(), w.PlexAuth)
+				assert.Len(t, w.looks(pin.CreatedAt), before)
+			})
+		})
+	}
+}

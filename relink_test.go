@@ -1,0 +1,506 @@
+package plexauth_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// G22: relinking the same account keeps identifier and server choice; another
+// account is refused unless told, and leaves the old login as it was.
+func TestRelink(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		require.NoError(t, w.store.Update(t.Context(), plexauth.Namespace, func(cur jsonRaw) (jsonRaw, error) {
+			s := strings.Replace(string(cur), `{`, `{"server_url":"https://plex.example.org","machine_id":"m1","account_id":1,`, 1)
+			return jsonRaw(s), nil
+		}))
+		before, err := w.Settings(t.Context())
+		require.NoError(t, err)
+
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		again, err := w.Settings(t.Context())
+		require.NoError(t, err)
+		assert.False(t, before.AccountToken.Equal(again.AccountToken), "plex.tv gave a new token")
+		again.AccountToken, before.AccountToken = plexauth.Token{}, plexauth.Token{}
+		assert.Equal(t, before, again, "only the token changed")
+
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		s, err := w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		assert.True(t, s.Connected)
+		assert.Equal(t, "alice", s.User)
+		v, err := w.Settings(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, w.plex.Token(w.alice, v.ClientID), v.AccountToken.Secret())
+		assert.Empty(t, w.plex.Token(w.bob, v.ClientID), "the other account's token was revoked")
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+
+		w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
+		v, err = w.Settings(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "bob", v.Username)
+		assert.Equal(t, fmt.Sprint(w.bob.ID), v.CloudAccountID)
+		assert.Empty(t, v.AccountID, "the other account's number on the server is gone")
+		assert.Equal(t, "https://plex.example.org", v.ServerURL)
+		assert.Equal(t, before.ClientID, v.ClientID)
+	})
+}
+
+// G22, G23: a login that is refused, because another account approved it, has
+// retired that account's token in another profile: the new one goes there.
+func TestMismatchLeavesOthersConnected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p2 := w.Instance("P2")
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.signIn(t, p2, w.bob, plexauth.PinOptions{})
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, p2} {
+			s, err := p.Verify(t.Context())
+			require.NoError(t, err)
+			assert.True(t, s.Connected)
+		}
+	})
+}
+
+// G23, G22: plex.tv keeps one token an account and identifier: the profiles on
+// the same account get the new one, those of others keep theirs.
+func TestSuccessorToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p1, p2 := w.Instance("PLEX-P01"), w.Instance("PLEX-P02")
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.signIn(t, p2, w.bob, plexauth.PinOptions{})
+		w.signIn(t, p1, w.alice, plexauth.PinOptions{})
+		for p, u := range map[*plexauth.PlexAuth]*plextest.User{w.PlexAuth: w.alice, p1: w.alice, p2: w.bob} {
+			v, err := p.Settings(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, w.plex.Token(u, v.ClientID), v.AccountToken.Secret())
+			_, err = p.Verify(t.Context())
+			assert.NoError(t, err)
+		}
+		ids, err := w.Instances(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []string{"default", "PLEX-P02", "PLEX-P01"}, ids)
+
+		_, err = p1.SignOut(t.Context())
+		require.NoError(t, err)
+		for p, connected := range map[*plexauth.PlexAuth]bool{w.PlexAuth: false, p1: false, p2: true} {
+			s, err := p.Status(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, connected, s.Connected)
+		}
+		assert.Empty(t, w.plex.Token(w.alice, mustSettings(t, w.PlexAuth).ClientID))
+	})
+}
+
+// G23: what is stored of one account never stands beside another's token, also
+// where only its name is known.
+func TestAccountsDoNotMix(t *testing.T) {
+	const stored = `{"server_url":"http://10.0.0.2:32400","account_token":"TEST_old","pms_token":"TEST_pms","client_id":"abc","machine_id":"m1","username":"alice","account_id":5,"home_pin":"1234","pms_token_server":"http://10.0.0.2:32400"}`
+	for user, kept := range map[string]bool{"alice": true, "bob": false} {
+		t.Run(user, func(t *testing.T) {
+			w := newWorld(t)
+			put(t, w.store, stored)
+			pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			require.NoError(t, w.plex.Approve(pin.Code, map[string]*plextest.User{"alice": w.alice, "bob": w.bob}[user]))
+			s, err := w.Finish(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, user, s.User)
+			assert.Equal(t, kept, strings.Contains(w.doc(t), "TEST_pms"))
+			assert.Equal(t, kept, strings.Contains(w.doc(t), "1234"))
+			assert.Contains(t, w.doc(t), `"machine_id":"m1"`)
+		})
+	}
+}
+
+// SwitchAccount forgets what was another account's, and only that.
+func TestSwitchToTheSameAccount(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	put(t, w.store, strings.Replace(w.doc(t), "{", `{"server_url":"http://10.0.0.2:32400","machine_id":"m1","pms_token":"TEST_pms","pms_token_server":"http://10.0.0.2:32400","account_id":7,`, 1))
+	pin, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+	require.NoError(t, err)
+	require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+	_, err = w.Finish(t.Context())
+	require.NoError(t, err)
+	assert.Contains(t, w.doc(t), "TEST_pms")
+	assert.Equal(t, "7", mustSettings(t, w.PlexAuth).AccountID)
+	assert.NotContains(t, w.doc(t), "_was")
+}
+
+// G22: another account is refused also where it is not known yet whose login is
+// stored: Start finds that out.
+func TestMismatchWithAnUnknownAccount(t *testing.T) {
+	for _, how := range []string{"could not be read", "another program's config"} {
+		t.Run(how, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				if how == "could not be read" {
+					w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+				}
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.plex.ResetFaults()
+				if how != "could not be read" {
+					w.withoutCloud(t, nil)
+				}
+				old := mustSettings(t, w.PlexAuth).AccountToken
+				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+				_, err = w.Wait(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+				assert.True(t, old.Equal(mustSettings(t, w.PlexAuth).AccountToken))
+			})
+		})
+	}
+}
+
+// G23: a login that retires the token of another profile gives it the next one,
+// also where it was not known whose that was.
+func TestSuccessorForAnUnknownAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.plex.ResetFaults()
+		w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
+		_, err := w.Verify(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// G23: nothing of the account before serves the next one, neither while plex.tv
+// cannot tell whose the login is, nor where it never told whose the last one was;
+// what is called alike is not the same.
+func TestNextAccountInheritsNothing(t *testing.T) {
+	for name, c := range map[string]struct {
+		before  func(t *testing.T, w *world) // alice's profile is made to look so
+		weather bool                         // while the next login is made
+	}{
+		"linked, weather":        {weather: true},
+		"never read":             {before: func(t *testing.T, w *world) { w.withoutCloud(t, map[string]any{"username": ""}) }, weather: true},
+		"by name only":           {before: func(t *testing.T, w *world) { w.withoutCloud(t, nil) }, weather: true},
+		"by name only, rejected": {before: func(t *testing.T, w *world) { w.withoutCloud(t, nil); w.plex.Revoke(w.alice) }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, true)
+				box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+				theirs := w.plex.ServerToken(w.alice, box)
+				_, err := w.Inspect(t.Context())
+				require.NoError(t, err)
+				w.edit(t, map[string]any{"home_pin": "QXYZ"})
+				if c.before != nil {
+					c.before(t, w)
+				}
+				if c.weather {
+					w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+				}
+				mallory := w.plex.AddUser(plextest.User{Username: "mallory", Title: "Alice"})
+				w.signIn(t, w.PlexAuth, mallory, plexauth.PinOptions{SwitchAccount: true})
+				for range 2 {
+					s := mustSettings(t, w.PlexAuth)
+					assert.NotEqual(t, theirs, s.ServerToken.Secret())
+					assert.NotEqual(t, "1", s.AccountID)
+					assert.NotContains(t, []any{"QXYZ"}, w.stored(t)["home_pin"])
+					w.plex.ResetFaults()
+					_, _ = w.Inspect(t.Context())
+				}
+				assert.NotContains(t, w.doc(t), theirs)
+				assert.NotContains(t, w.doc(t), "QXYZ")
+				assert.NotContains(t, w.doc(t), "_was")
+			})
+		})
+	}
+}
+
+// G22: what is the account's own comes back with it, the weather notwithstanding,
+// and a token that served as the server's too does so again.
+func TestSameAccountFindsItsThings(t *testing.T) {
+	for _, sameToken := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := linked(t, true)
+			w.plex.SetQuirks(plextest.Quirks{OwnedTokenIsAccountToken: sameToken})
+			box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+			_, err := w.Inspect(t.Context())
+			require.NoError(t, err)
+			w.edit(t, map[string]any{"home_pin": "1234", "account_id": 23456, "username": "Kid"})
+			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{SwitchAccount: true})
+			assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero(), "not before it is known whose the login is")
+			w.plex.ResetFaults()
+			_, err = w.Verify(t.Context())
+			require.NoError(t, err)
+			s := mustSettings(t, w.PlexAuth)
+			want := w.plex.ServerToken(w.alice, box)
+			if sameToken {
+				want = w.plex.Token(w.alice, s.ClientID)
+			}
+			assert.Equal(t, want, s.ServerToken.Secret())
+			assert.Equal(t, "23456", s.AccountID)
+			assert.Equal(t, "Kid", s.Username)
+			assert.Equal(t, "1234", w.stored(t)["home_pin"])
+			assert.NotContains(t, w.doc(t), "_was")
+		})
+	}
+}
+
+// G22: where Start could not find out whose the stored login is, the approval does,
+// before anything is replaced.
+func TestMismatchFoundOutLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.withoutCloud(t, nil)
+		old := mustSettings(t, w.PlexAuth).AccountToken
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503}) // once, at Start
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		_, err = w.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		assert.True(t, old.Equal(mustSettings(t, w.PlexAuth).AccountToken))
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+
+		// The same account's approval has retired the old token: nobody can be asked.
+		w.withoutCloud(t, nil)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503})
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// G22, G23: a login that plex.tv will say nothing more about is in no new one's way,
+// though nobody has noted whose it was; a JWT tells that itself.
+func TestRelinkOverAJWTThatIsOver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.open(t, deviceKey), w.alice, plexauth.PinOptions{})
+		old := mustSettings(t, w.PlexAuth)
+		put(t, w.store, fmt.Sprintf(`{"client_id":%q,"account_token":%q}`, old.ClientID, old.AccountToken.Secret()))
+		time.Sleep(8 * 24 * time.Hour)
+		s, err := w.Status(t.Context())
+		require.NoError(t, err)
+		require.True(t, s.NeedsLogin)
+		before := w.doc(t)
+
+		login := func(u *plextest.User, o plexauth.PinOptions) error {
+			_, err := w.Login(t.Context(), o, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, u) })
+			return err
+		}
+		require.NoError(t, login(w.alice, plexauth.PinOptions{}))
+		put(t, w.store, before)
+		require.ErrorIs(t, login(w.bob, plexauth.PinOptions{}), plexauth.ErrAccountMismatch)
+		require.NoError(t, login(w.bob, plexauth.PinOptions{SwitchAccount: true}))
+		s, err = w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "bob", s.User)
+	})
+}
+
+// verdict answers what is asked with one token.
+type verdict struct {
+	http.RoundTripper
+	token  string
+	status int
+	body   string
+}
+
+func (v *verdict) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header.Get("X-Plex-Token") != v.token {
+		return v.RoundTripper.RoundTrip(r)
+	}
+	return &http.Response{StatusCode: v.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(v.body)), Request: r}, nil
+}
+
+// G22, G23: what plex.tv says of the token before, and is no rejection, gives nobody
+// the place of whoever that may be: the same person's approval would have ended it.
+// The login waits, and is refused at its end; whoever says so gets in.
+func TestRelinkOverARefusal(t *testing.T) {
+	for _, row := range []struct {
+		status int
+		body   string
+		lasts  bool
+	}{
+		{403, `{"errors":[{"code":1009,"message":"Managed users may not do this","status":403}]}`, true},
+		{401, `{"errors":[{"code":1029,"message":"Please enter the verification code","status":401}]}`, true},
+		{422, `{"errors":[{"code":1008,"message":"Unprocessable request","status":422}]}`, true},
+		{404, `{"errors":[{"code":1002,"message":"Not found","status":404}]}`, false},
+		{503, `{"errors":[{"code":1007,"message":"Internal server error","status":503}]}`, false},
+		{403, `<html>blocked</html>`, false},
+	} {
+		t.Run(fmt.Sprint(row.status, row.lasts), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.withoutCloud(t, nil)
+				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), row.status, row.body}
+				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+				s, err := p.Finish(t.Context())
+				require.Error(t, err)
+				assert.False(t, s.Connected)
+				if !row.lasts {
+					v.token = "nobody's"
+				}
+				_, err = p.Wait(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+				s, err = p.Status(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, "alice", s.User)
+				assert.Nil(t, s.Pending)
+
+				w.signIn(t, p, w.bob, plexauth.PinOptions{SwitchAccount: true})
+			})
+		})
+	}
+}
+
+// G8, G22: who has approved is the person that is linked, also where plex.tv says of
+// the token before, which the approval has ended, what is no rejection: by the name
+// that is stored, by the words that plex.tv uses for a dead token, or by what a JWT
+// says of itself. Nobody waits for that, and the new token stays.
+func TestRelinkBySamePerson(t *testing.T) {
+	const (
+		xml     = `<?xml version="1.0" encoding="UTF-8"?><errors><error>Invalid authentication token.</error></errors>`
+		managed = `{"errors":[{"code":1009,"message":"Managed users may not do this","status":403}]}`
+	)
+	byKey := func(o *plexauth.Options) { o.DeviceKey, o.Scopes = true, []string{"username"} }
+	plain := func(*plexauth.Options) {}
+	for name, row := range map[string]struct {
+		before, then func(*plexauth.Options)
+		more         map[string]any
+		status       int
+		body         string
+	}{
+		"404 by words":      {plain, plain, map[string]any{"username": ""}, 404, xml},
+		"403 by words":      {plain, plain, map[string]any{"username": ""}, 403, xml},
+		"422 by name":       {plain, plain, nil, 422, `{"errors":[{"code":1008,"message":"Unprocessable","status":422}]}`},
+		"404 by name":       {plain, plain, nil, 404, `{"errors":[{"code":1002,"message":"Not found","status":404}]}`},
+		"403 by e-mail":     {plain, plain, map[string]any{"username": "Alice@Example.com"}, 403, managed},
+		"to a key, by name": {plain, byKey, nil, 403, managed},
+		"of a key":          {byKey, byKey, map[string]any{"username": ""}, 403, managed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.open(t, row.before), w.alice, plexauth.PinOptions{})
+				w.withoutCloud(t, row.more)
+				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), row.status, row.body}
+				p := w.open(t, row.then, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				s, err := p.Finish(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				s, err = p.Verify(t.Context())
+				require.NoError(t, err)
+				assert.Contains(t, strings.ToLower(s.User), "alice")
+			})
+		})
+	}
+}
+
+// G22: a login that waits so blocks no other one and no Cancel, whatever date its PIN
+// was stored with; and what ends it says what nobody knows.
+func TestRefusalBlocksNobody(t *testing.T) {
+	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
+		"Cancel": (*plexauth.PlexAuth).Cancel,
+		"Start": func(p *plexauth.PlexAuth, ctx context.Context) error {
+			return second(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.withoutCloud(t, nil)
+				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), 403, `{"errors":[{"code":1009,"message":"no","status":403}]}`}
+				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+				_, err = p.Finish(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(pin.ExpiresAt.AddDate(1, 0, 0).UnixMilli()), 1))
+				result := make(chan error, 1)
+				go func() {
+					_, err := p.Wait(t.Context())
+					result <- err
+				}()
+				time.Sleep(time.Second)
+				require.NoError(t, end(p, t.Context()))
+				err = <-result
+				require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+				assert.ErrorContains(t, err, "bob (plex.tv does not say whose the linked login is)")
+				s, err := p.Status(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, "alice", s.User)
+			})
+		})
+	}
+}
+
+// G22: Start finds out whose the logins are that its approval may end: those under
+// the identifier of its PIN, which may be the program's own, and also where one of
+// them cannot be asked about.
+func TestFindsOutWhoseLoginsThereAre(t *testing.T) {
+	for name, prepare := range map[string]func(t *testing.T, w *world) *plexauth.PlexAuth{
+		"the program's identifier": func(t *testing.T, w *world) *plexauth.PlexAuth {
+			put(t, w.store, `{"client_id":"0123456789abcdef01234567"}`)
+			return w.open(t, func(o *plexauth.Options) { o.ClientID = "my-own-client-id" })
+		},
+		"one that cannot be asked about": func(t *testing.T, w *world) *plexauth.PlexAuth {
+			dead := w.open(t, deviceKey)
+			w.signIn(t, dead, w.bob, plexauth.PinOptions{})
+			jwt := mustSettings(t, dead).AccountToken.Secret()
+			require.NoError(t, second(dead.Disconnect(t.Context())))
+			put(t, w.store, strings.Replace(w.doc(t), "{", fmt.Sprintf(`{"instances":{"first":{"account_token":%q}},`, jwt), 1))
+			time.Sleep(8 * 24 * time.Hour)
+			w.forgive = "another client identifier"
+			return w.PlexAuth
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := prepare(t, w)
+				other := p.Instance("second")
+				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+				w.signIn(t, other, w.alice, plexauth.PinOptions{})
+				w.plex.ResetFaults()
+				w.signIn(t, p.Instance("third"), w.alice, plexauth.PinOptions{})
+				s, err := other.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}

@@ -1,0 +1,418 @@
+package plexauth_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// G17: a store that cannot be written is found before a PIN is made.
+func TestStoreFailsBeforeThePIN(t *testing.T) {
+	for name, store := range map[string]plexauth.ConfigStore{
+		"Check":  &checkedStore{plexauth.NewMemoryStore(), errors.New("read-only file system")},
+		"Update": brokenStore{},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+			_, err := p.Start(t.Context(), plexauth.PinOptions{})
+			require.ErrorIs(t, err, plexauth.ErrStore)
+			assert.ErrorContains(t, err, "read-only file system")
+			assert.Empty(t, w.plex.Requests())
+		})
+	}
+}
+
+type checkedStore struct {
+	plexauth.ConfigStore
+	err error
+}
+
+func (s *checkedStore) Check(context.Context) error { return s.err }
+
+// G8: the store fails when the token is in hand.
+func TestSaveFailsForAWhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := approved(t, newWorld(t))
+		flaky := &flakyStore{ConfigStore: w.store}
+		flaky.fail.Store(20)
+		s, err := w.open(t, func(o *plexauth.Options) { o.Store = flaky }).Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		assert.NotContains(t, w.log.String(), "FAKE_", "G13: the store's careless error is not passed on")
+	})
+}
+
+// G8: a store that stays broken ends the wait with its error after five
+// minutes, and the login can still be finished.
+func TestSaveFailsForLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := approved(t, newWorld(t))
+		flaky := &flakyStore{ConfigStore: w.store}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = flaky })
+		flaky.fail.Store(1 << 30)
+		began := time.Now()
+		s, err := p.Wait(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		assert.False(t, s.Connected)
+		assert.NotContains(t, err.Error(), "FAKE_")
+		assert.InDelta(t, 5*time.Minute, time.Since(began), float64(10*time.Second))
+		flaky.fail.Store(0)
+		s, err = p.Finish(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// G8: the caller's context ends while the token is on its way: it is saved all
+// the same, within a second.
+func TestContextEndsWithTheTokenInHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		slow := &slowStore{ConfigStore: w.store, started: cancel}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = slow })
+		pin, err := p.Start(ctx, plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		slow.on.Store(true)
+		s, err := p.Wait(ctx)
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// A store that is slow is waited for as long as the caller waits: what has
+// succeeded is not told to have failed.
+func TestSlowStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.open(t, func(o *plexauth.Options) { o.Store = &lazyStore{ConfigStore: w.store, load: 1200 * time.Millisecond} })
+		s, err := p.Login(t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, w.alice) })
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		s, err = p.Disconnect(t.Context())
+		require.NoError(t, err)
+		assert.False(t, s.Connected)
+	})
+}
+
+// What ends a Wait while a save hangs is the caller's context, by its own error.
+func TestContextEndsWhileSaving(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		updates := 0
+		p := w.open(t, func(o *plexauth.Options) {
+			o.Store = &lazyStore{ConfigStore: w.store, hangs: func() bool { updates++; return updates == 3 }}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		defer cancel()
+		_, err := p.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, w.alice) })
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.NotErrorIs(t, err, context.Canceled)
+	})
+}
+
+// G8: a store that cannot be read for a moment makes no failure of an approval,
+// whichever read it is, in a first login or over another one.
+func TestStoreUnreadForAMoment(t *testing.T) {
+	for _, relink := range []bool{false, true} {
+		for nth := 2; nth <= 8; nth++ { // the first is Wait's own
+			t.Run(fmt.Sprint(relink, nth), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					if relink {
+						w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					}
+					loads, counts := 0, false
+					p := w.open(t, func(o *plexauth.Options) {
+						o.Store = &failingLoads{w.store, func() bool {
+							if counts {
+								loads++
+							}
+							return loads == nth
+						}}
+					})
+					pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+					counts = true
+					s, err := p.Wait(t.Context())
+					require.NoError(t, err)
+					assert.True(t, s.Connected)
+				})
+			})
+		}
+	}
+}
+
+// Start does not fail once its PIN is stored, whatever a read says then.
+func TestStoreUnreadAfterThePIN(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		fails := false
+		after := &afterStore{ConfigStore: &failingLoads{w.store, func() bool { failed := fails; fails = false; return failed }}}
+		p := w.open(t, func(o *plexauth.Options) { o.Store = after })
+		w.signIn(t, p, w.alice, plexauth.PinOptions{})
+		_, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		result := make(chan error, 1)
+		go func() {
+			_, err := p.Wait(t.Context())
+			result <- err
+		}()
+		time.Sleep(1500 * time.Millisecond)
+		updates := 0
+		after.after = func() {
+			if updates++; updates == 2 { // the next PIN is there, which ends the waiting for the first
+				assert.ErrorIs(t, <-result, plexauth.ErrPinSuperseded)
+				fails = true
+			}
+		}
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		s, err := p.Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// G10: a token that is known to be rejected is not sent with every look where that
+// cannot be written down.
+func TestRejectedBeforeAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.withoutCloud(t, nil)
+		full := false
+		p := w.open(t, func(o *plexauth.Options) {
+			o.Store = &failingUpdates{w.store, func() bool { return full }}
+		})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		_, err = p.Finish(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable) // the token is parked
+		w.plex.ResetFaults()
+		full = true
+		asked := w.count("GET", "/api/v2/user")
+		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+		defer cancel()
+		_, err = p.Wait(ctx)
+		require.Error(t, err)
+		assert.Equal(t, asked+2, w.count("GET", "/api/v2/user"), "about the new one and the old one")
+		full = false
+		w.forgive = "used again" // once more: nobody could remember
+		s, err := p.Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// G7: a store that hangs keeps no Wait beyond its PIN, and no other call beyond half a
+// minute. The store is to blame, not a context of the caller's.
+func TestStoreHangs(t *testing.T) {
+	for name, hang := range map[string]func(*stuckStore, bool){
+		"Load":   func(s *stuckStore, on bool) { s.load.Store(on) },
+		"Update": func(s *stuckStore, on bool) { s.update.Store(on) },
+		"both":   func(s *stuckStore, on bool) { s.load.Store(on); s.update.Store(on) },
+	} {
+		begin := func(t *testing.T) (*world, *plexauth.PlexAuth, *stuckStore, *plexauth.Pin) {
+			w := newWorld(t)
+			store := &stuckStore{ConfigStore: w.store}
+			p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+			pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			return w, p, store, pin
+		}
+		t.Run(name+", to the end", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				_, p, store, pin := begin(t)
+				time.AfterFunc(3500*time.Millisecond, func() { hang(store, true) })
+				_, err := p.Wait(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrPinExpired)
+				assert.Less(t, time.Since(pin.ExpiresAt), time.Minute)
+			})
+		})
+		t.Run(name+", for a while", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w, p, store, pin := begin(t)
+				time.AfterFunc(3500*time.Millisecond, func() { hang(store, true) })
+				time.AfterFunc(10*time.Second, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
+				time.AfterFunc(40*time.Second, func() { hang(store, false) })
+				s, err := p.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.Less(t, time.Since(pin.CreatedAt), 2*time.Minute)
+			})
+		})
+		for call, do := range calls {
+			if call == "Wait" {
+				continue
+			}
+			t.Run(name+", "+call, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w, p, store, pin := begin(t)
+					time.Sleep(2 * time.Second)
+					hang(store, true)
+					began := time.Now()
+					err := do(t.Context(), p)
+					assert.LessOrEqual(t, time.Since(began), 31*time.Second)
+					if call == "Start" || call == "Cancel" || name == "both" {
+						require.ErrorIs(t, err, plexauth.ErrStore)
+					}
+					assert.NotErrorIs(t, err, context.DeadlineExceeded)
+					hang(store, false)
+					if call != "Cancel" && call != "Start" {
+						require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+						s, err := p.Wait(t.Context())
+						require.NoError(t, err)
+						assert.True(t, s.Connected)
+					}
+				})
+			})
+		}
+	}
+}
+
+// G23: where the store fails, and another process unlinks this profile at the
+// same time, the token stays with those who live on it.
+func TestSignOutNotSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p1 := w.Instance("P1")
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.signIn(t, p1, w.alice, plexauth.PinOptions{})
+		store := &failing{ConfigStore: w.store, fault: &storeFault{update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
+			_, err := unwritten(s, ctx, ns, edit)
+			return errors.Join(err, second(w.Disconnect(ctx)), errDisk)
+		}}}
+		_, err := w.open(t, func(o *plexauth.Options) { o.Store = store }).SignOut(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		_, err = p1.Verify(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// G18: a store that cannot be read is an error everywhere, and never a first
+// run.
+func TestFailClosed(t *testing.T) {
+	for name, doc := range map[string]string{"list": `[]`, "text": `"x"`, "cut": `{"account_token":"TEST_cut`} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.open(t, func(o *plexauth.Options) { o.Store = rawStore(doc) })
+			for op, err := range map[string]error{
+				"Status":     second(p.Status(t.Context())),
+				"Settings":   second(p.Settings(t.Context())),
+				"Token":      second(p.Token(t.Context())),
+				"Start":      second(p.Start(t.Context(), plexauth.PinOptions{})),
+				"Finish":     second(p.Finish(t.Context())),
+				"Wait":       second(p.Wait(t.Context())),
+				"Verify":     second(p.Verify(t.Context())),
+				"Disconnect": second(p.Disconnect(t.Context())),
+				"SignOut":    second(p.SignOut(t.Context())),
+				"Instances":  second(p.Instances(t.Context())),
+			} {
+				assert.ErrorIs(t, err, plexauth.ErrCorruptConfig, op)
+				assert.ErrorIs(t, err, plexauth.ErrStore, op)
+				assert.NotContains(t, err.Error(), "TEST_")
+			}
+			assert.Empty(t, w.plex.Requests())
+		})
+	}
+}
+
+// rawStore is a careless store: it hands out whatever it holds.
+type rawStore string
+
+func (s rawStore) Load(context.Context, string) (jsonRaw, error) { return jsonRaw(s), nil }
+
+func (s rawStore) Update(_ context.Context, _ string, edit func(jsonRaw) (jsonRaw, error)) error {
+	_, err := edit(jsonRaw(s))
+	return err
+}
+
+// quotingStore cannot read, and quotes in its error what it found.
+type quotingStore struct {
+	plexauth.ConfigStore
+	say func(raw jsonRaw) error
+}
+
+func (s quotingStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	raw, err := s.ConfigStore.Load(ctx, ns)
+	if err != nil {
+		return nil, err
+	}
+	return nil, s.say(raw)
+}
+
+func (s quotingStore) Check(ctx context.Context) error {
+	_, err := s.Load(ctx, plexauth.Namespace)
+	return err
+}
+
+// G13: a store that quotes what it holds is not passed on, whatever it was
+// asked and however it quotes.
+func TestStoreThatQuotes(t *testing.T) {
+	const doc = `{"account_token":"TEST_account","pms_token": "TEST_server","home_pin":"TEST_home","_device":{"secret":"TEST_key"},"_pending_pin":{"id":471100815,"code":"TEST_code"}}`
+	for name, say := range map[string]func(jsonRaw) error{
+		"as it is": func(raw jsonRaw) error { return fmt.Errorf("cannot read %s", raw) },
+		"quoted":   func(raw jsonRaw) error { return fmt.Errorf("cannot read %q", raw) },
+		"twice":    func(raw jsonRaw) error { return fmt.Errorf("cannot read %q", fmt.Sprintf("%q", raw)) },
+		"truncated": func(raw jsonRaw) error {
+			return fmt.Errorf("unexpected end: %s", raw[:len(`{"account_token":"TEST_acco`)])
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			store := plexauth.NewMemoryStore()
+			put(t, store, doc)
+			p, err := plexauth.New(plexauth.Options{Product: "Test", Store: quotingStore{store, say}})
+			require.NoError(t, err)
+			for _, call := range []func() error{
+				func() error { _, err := p.Status(t.Context()); return err },
+				func() error { _, err := p.Start(t.Context(), plexauth.PinOptions{}); return err },
+			} {
+				err := call()
+				require.ErrorIs(t, err, plexauth.ErrStore)
+				for _, secret := range []string{"TEST_", "4711008"} {
+					assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), secret)
+				}
+			}
+		})
+	}
+}
+
+// G17: what is to be done about a store that fails stands at the end of a text
+// that names the path several times. It reaches whoever starts a login, and the
+// panel, also where the path is as long as on many a NAS.
+func TestStoreRemedyReachesThePerson(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "volume1", "docker", "appdata", "plex-companion", "config")
+	require.NoError(t, os.MkdirAll(filepath.Dir(dir), 0o700))
+	require.NoError(t, os.WriteFile(dir, nil, 0o600))
+	store := plexauth.NewFileStore(filepath.Join(dir, "a-rather-long-name-of-a-config.json"))
+	want := store.Check(t.Context()).Error()
+	require.Greater(t, len(want), 400)
+	require.Contains(t, want, "see that "+dir+" is a directory")
+
+	w := newWorld(t, func(o *plexauth.Options) { o.Store = store })
+	_, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.Contains(t, err.Error(), strings.TrimPrefix(want, plexauth.ErrStore.Error()))
+	rec := openPanel(t, w.PlexAuth).do(http.MethodPost, "/start", "{}")
+	assert.Contains(t, rec.Body.String(), "see that "+dir+" is a directory")
+}

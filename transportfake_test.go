@@ -1,0 +1,225 @@
+package plexauth_test
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/jarcoal/httpmock"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+)
+
+type roundTripFunc func(*http.Request) (*http.Response, error)
+
+func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// seen records what reaches the wire, and answers 200.
+type seen struct {
+	mu   sync.Mutex
+	reqs []*http.Request
+}
+
+func (s *seen) RoundTrip(r *http.Request) (*http.Response, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.reqs = append(s.reqs, r)
+	rec := httptest.NewRecorder()
+	return rec.Result(), nil
+}
+
+func (s *seen) last() *http.Request { return s.reqs[len(s.reqs)-1] }
+
+type closed struct {
+	io.Reader
+	done bool
+}
+
+func (c *closed) Close() error { c.done = true; return nil }
+
+// tampered changes the answers of one path, as long as change is set.
+type tampered struct {
+	http.RoundTripper
+	path   string
+	change func(body []byte) []byte
+}
+
+func (r *tampered) RoundTrip(req *http.Request) (*http.Response, error) {
+	resp, err := r.RoundTripper.RoundTrip(req)
+	if err != nil || r.change == nil || !strings.HasPrefix(req.URL.Path, r.path) || resp.StatusCode >= 300 {
+		return resp, err
+	}
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body.Close()
+	body = r.change(body)
+	resp.Body, resp.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	return resp, nil
+}
+
+func (w *world) tamper(path string) (*tampered, func(*plexauth.Options)) {
+	r := &tampered{RoundTripper: w.plex.Client().Transport, path: path}
+	return r, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: r} }
+}
+
+// beside opens a replica that does something else before its first request to a path.
+func (w *world) beside(t *testing.T, path string, do func()) *plexauth.PlexAuth {
+	var once sync.Once
+	return w.open(t, func(o *plexauth.Options) {
+		o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Path == path {
+				once.Do(do)
+			}
+			return w.plex.Client().Transport.RoundTrip(r)
+		})}
+	})
+}
+
+// sentBodies keeps what is sent.
+type sentBodies struct {
+	http.RoundTripper
+	mu   sync.Mutex
+	sent []string // path and body in turn
+}
+
+func (b *sentBodies) RoundTrip(r *http.Request) (*http.Response, error) {
+	var body []byte
+	if r.Body != nil {
+		body, _ = io.ReadAll(r.Body)
+		r = r.Clone(r.Context())
+		r.Body = io.NopCloser(bytes.NewReader(body))
+	}
+	b.mu.Lock()
+	b.sent = append(b.sent, r.URL.Path, string(body))
+	b.mu.Unlock()
+	return b.RoundTripper.RoundTrip(r)
+}
+
+func (b *sentBodies) all(path string) (sent []string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := 0; i < len(b.sent); i += 2 {
+		if b.sent[i] == path {
+			sent = append(sent, b.sent[i+1])
+		}
+	}
+	return sent
+}
+
+func (b *sentBodies) first(path string) string { return b.all(path)[0] }
+
+func (b *sentBodies) last(path string) string { s := b.all(path); return s[len(s)-1] }
+
+type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
+
+type countedConn struct {
+	net.Conn
+	open   *atomic.Int32
+	closed atomic.Bool
+}
+
+func (c *countedConn) Close() error {
+	if !c.closed.Swap(true) {
+		c.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
+func fuzzed(t *testing.T, rt http.RoundTripper, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
+	o := plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: rt}, MaxRetries: -1}
+	for _, f := range change {
+		f(&o)
+	}
+	p, err := plexauth.New(o)
+	require.NoError(t, err)
+	return p
+}
+
+// bodies answers each request with the next body, with status 200.
+func bodies(list ...[]byte) http.RoundTripper {
+	return roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		body := list[0]
+		if len(list) > 1 {
+			list = list[1:]
+		}
+		return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(bytes.NewReader(body)), ContentLength: -1, Request: r}, nil
+	})
+}
+
+// Recorded answers, by httpmock.
+
+const pinsURL = "https://plex.tv/api/v2/pins"
+
+const resourcesURL = "https://clients.plex.tv/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1"
+
+// mocked is a PlexAuth whose plex.tv is httpmock.
+func mocked(t *testing.T, change ...func(*plexauth.Options)) (*plexauth.PlexAuth, *httpmock.MockTransport) {
+	t.Helper()
+	mock := httpmock.NewMockTransport()
+	o := plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: mock}, MaxRetries: -1}
+	for _, f := range change {
+		f(&o)
+	}
+	p, err := plexauth.New(o)
+	require.NoError(t, err)
+	return p, mock
+}
+
+// linkedMock is a PlexAuth with a token, over mocks.
+func linkedMock(t testing.TB) (*plexauth.PlexAuth, *httpmock.MockTransport) {
+	t.Helper()
+	store, mock := plexauth.NewMemoryStore(), httpmock.NewMockTransport()
+	require.NoError(t, store.Update(t.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) {
+		return jsonRaw(`{"client_id":"0123456789abcdef01234567","account_token":"TEST_account-token","username":"alice","_cloud":{"account_id":12345}}`), nil
+	}))
+	p, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: &http.Client{Transport: mock}, MaxRetries: -1})
+	require.NoError(t, err)
+	return p, mock
+}
+
+// payload is a recorded answer of plex.tv.
+func payload(t testing.TB, name string) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/" + name)
+	require.NoError(t, err)
+	return string(b)
+}
+
+func jsonAnswer(status int, body string) httpmock.Responder {
+	return httpmock.NewStringResponder(status, body).HeaderSet(http.Header{"Content-Type": {"application/json; charset=utf-8"}})
+}
+
+// useToken signs in by mock.
+func useToken(t *testing.T, p *plexauth.PlexAuth, token string) error {
+	t.Helper()
+	mock := httpmock.NewMockTransport()
+	mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
+	mock.RegisterResponder("GET", pinsURL+"/373040866", jsonAnswer(200, strings.Replace(payload(t, "pin-approved.json"), "TEST_account-token01", token, 1)))
+	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, payload(t, "user.json")))
+	hc := swapTransport(p, mock)
+	defer hc()
+	if _, err := p.Start(t.Context(), plexauth.PinOptions{}); err != nil {
+		return err
+	}
+	return second(p.Finish(t.Context()))
+}
+
+// swapTransport changes the transport of the caller's own client for a while:
+// it is read at each request.
+func swapTransport(p *plexauth.PlexAuth, rt http.RoundTripper) (back func()) {
+	hc := plexauth.HTTPClientOf(p)
+	old := hc.Transport
+	hc.Transport = rt
+	return func() { hc.Transport = old }
+}

@@ -1,0 +1,353 @@
+package plexauth_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// On request a long-lived login is moved over, without asking the person: the
+// old token ends by that, and the identifier is the device's from then on.
+func TestUseDeviceKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, scopes("username"))
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.signIn(t, w.Instance("bob"), w.bob, plexauth.PinOptions{})
+		before := mustSettings(t, w.PlexAuth)
+		s, err := w.UseDeviceKey(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		assert.NotZero(t, s.ExpiresAt)
+		assert.Equal(t, []string{"username"}, s.Scopes)
+		after := mustSettings(t, w.PlexAuth)
+		assert.Equal(t, before.ClientID, after.ClientID)
+		assert.Equal(t, before.Username, after.Username)
+		assert.Empty(t, w.plex.Token(w.alice, before.ClientID), "the long-lived token has ended")
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+		_, err = w.Instance("bob").Verify(t.Context())
+		require.NoError(t, err, "another account's token under that identifier is its own")
+
+		first := tokenOf(t, w.PlexAuth)
+		time.Sleep(time.Minute)
+		_, err = w.UseDeviceKey(t.Context()) // again: as Refresh
+		require.NoError(t, err)
+		assert.NotEqual(t, first, tokenOf(t, w.PlexAuth))
+		assert.Equal(t, 1, w.count("POST", "/api/v2/auth/jwk"))
+
+		third := w.Instance("third") // a long-lived login after that does not end the JWT
+		w.signIn(t, third, w.alice, plexauth.PinOptions{})
+		assert.NotEqual(t, before.ClientID, mustSettings(t, third).ClientID)
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.Instance("bob"), third} {
+			_, err = p.Verify(t.Context())
+			require.NoError(t, err)
+		}
+	})
+}
+
+// The server token that was the long-lived one itself ends with it.
+func TestUseDeviceKeyAndTheServerToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.SetQuirks(plextest.Quirks{OwnedTokenIsAccountToken: true})
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		v, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		require.True(t, v.ServerToken.Equal(v.AccountToken))
+		_, err = w.UseDeviceKey(t.Context())
+		require.NoError(t, err)
+		after := mustSettings(t, w.PlexAuth)
+		assert.True(t, after.ServerToken.IsZero())
+		assert.Equal(t, v.ServerURL, after.ServerURL)
+		_, err = w.Inspect(t.Context())
+		assert.ErrorIs(t, err, plexauth.ErrServerToken)
+	})
+}
+
+// What is asked for and cannot be done changes nothing.
+func TestUseDeviceKeyRefusals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		_, err := w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrNotConnected)
+
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		put(t, w.store, strings.Replace(w.doc(t), "{", fmt.Sprintf(`{"instances":{"PLEX-P01":{"account_token":%q}},`, tokenOf(t, w.PlexAuth)), 1))
+		before := w.doc(t)
+		_, err = w.UseDeviceKey(t.Context())
+		require.ErrorContains(t, err, "PLEX-P01")
+		assert.Equal(t, before, w.doc(t))
+		_, err = w.Instance("PLEX-P01").Disconnect(t.Context())
+		require.NoError(t, err)
+
+		// What that login brings would live under the identifier of the device.
+		_, err = w.Instance("PLEX-P01").Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		before = w.doc(t)
+		_, err = w.UseDeviceKey(t.Context())
+		require.ErrorContains(t, err, `"PLEX-P01" has a login pending`)
+		assert.Equal(t, before, w.doc(t))
+		time.Sleep(16 * time.Minute) // that PIN is over, and has brought none
+
+		old := tokenOf(t, w.PlexAuth)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/auth/jwk", Status: 502})
+		_, err = w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, old, tokenOf(t, w.PlexAuth))
+		assert.Zero(t, w.count("GET", nonces), "an attempt that failed is no request to go on by itself")
+		_, err = w.open(t, deviceKey).Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, w.block(t).Device.ClientID, "a device login does not take the key that is left")
+
+		w.plex.Revoke(w.alice)
+		s, err := w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+		assert.True(t, s.NeedsLogin)
+	})
+}
+
+// A move that stopped half way goes on: the key is registered already, and it
+// is ours.
+func TestUseDeviceKeyGoesOn(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"registered, answer lost": {Path: "/api/v2/auth/jwk", ResetAfter: true},
+		"no nonce":                {Path: nonces, Status: 502, Times: 4},
+		"exchanged, answer lost":  {Path: exchanges, ResetAfter: true, Times: 2},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.plex.Inject(fault)
+				_, err := w.UseDeviceKey(t.Context())
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				kid := w.block(t).Device.Kid
+				w.plex.ResetFaults()
+				time.Sleep(2 * time.Second)
+				s, err := w.open(t).UseDeviceKey(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				assert.NotZero(t, s.ExpiresAt)
+				assert.Equal(t, kid, w.block(t).Device.Kid)
+			})
+		})
+	}
+}
+
+// G23: a move that plex.tv has refused is no move: whoever comes by later leaves
+// the long-lived login as it is, and calling again goes on.
+func TestUseDeviceKeyRefused(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"no nonce":             {Path: nonces, Code: 1003, Times: -1},
+		"the key is refused":   {Path: exchanges, Code: 1001, Times: -1},
+		"too many exchanges":   {Path: exchanges, Code: 1003, Times: -1},
+		"the word is not good": {Path: exchanges, Code: 1008, Times: -1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				long := tokenOf(t, w.PlexAuth)
+				w.plex.Inject(fault)
+				s, err := w.UseDeviceKey(t.Context())
+				require.Error(t, err)
+				require.NotErrorIs(t, err, plexauth.ErrTokenRejected, "that was not about the token")
+				assert.True(t, s.Connected)
+				assert.False(t, s.NeedsLogin)
+				w.plex.ResetFaults()
+				time.Sleep(time.Hour)
+				_, err = w.open(t).Account(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, long, tokenOf(t, w.PlexAuth))
+				s, err = w.UseDeviceKey(t.Context())
+				require.NoError(t, err)
+				assert.NotZero(t, s.ExpiresAt)
+			})
+		})
+	}
+}
+
+// Two answers that are lost, one after the other, do not cost the login.
+func TestUseDeviceKeyGoesOnTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/auth/jwk", ResetAfter: true})
+		_, err := w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		w.plex.Inject(plextest.Fault{Path: exchanges, ResetAfter: true, Times: 2})
+		_, err = w.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		w.plex.ResetFaults()
+		time.Sleep(2 * time.Second)
+		s, err := w.UseDeviceKey(t.Context())
+		require.NoError(t, err)
+		assert.NotZero(t, s.ExpiresAt)
+	})
+}
+
+// A double click, and another process at the same time, move the login once.
+func TestUseDeviceKeyConcurrently(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.replicas = true
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		var wg sync.WaitGroup
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.open(t)} {
+			for range 5 {
+				wg.Go(func() {
+					s, err := p.UseDeviceKey(t.Context())
+					assert.NoError(t, err)
+					assert.NotZero(t, s.ExpiresAt)
+				})
+			}
+		}
+		wg.Wait()
+		assert.LessOrEqual(t, w.count("POST", "/api/v2/auth/jwk"), 2, "one a process")
+		_, err := w.Refresh(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// A key that is another device's gives way to a new one, once.
+func TestUseDeviceKeyTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		b := w.block(t)
+		clone := plexauth.NewMemoryStore()
+		p := w.open(t, func(o *plexauth.Options) { o.Store = clone })
+		w.signIn(t, p, w.bob, plexauth.PinOptions{})
+		v := mustSettings(t, p)
+		raw, err := clone.Load(t.Context(), plexauth.Namespace)
+		require.NoError(t, err)
+		put(t, clone, strings.Replace(string(raw), "{", fmt.Sprintf(`{"_device":{"client_id":%q,"kid":%q,"secret":%q},`, v.ClientID, b.Device.Kid, b.Device.Secret), 1))
+		s, err := p.UseDeviceKey(t.Context())
+		require.NoError(t, err)
+		assert.NotZero(t, s.ExpiresAt)
+		assert.Equal(t, 2, w.count("POST", "/api/v2/auth/jwk"))
+		_, err = w.Verify(t.Context())
+		require.NoError(t, err)
+	})
+}
+
+// G24: while a login moves over to a device key, another replica begins a login with
+// one, and also finishes it. Key, identifier and token stay together: the profile has
+// those of the one or of the other, and they work.
+func TestMoveBesideAnotherLogin(t *testing.T) {
+	for _, at := range []string{"/api/v2/auth/jwk", nonces, exchanges} {
+		for _, finishes := range []bool{false, true} {
+			t.Run(at, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+					other := w.open(t, deviceKey)
+					time.Sleep(time.Minute)
+					var once sync.Once
+					p := w.open(t, deviceKey, func(o *plexauth.Options) {
+						o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+							if r.URL.Path == at {
+								once.Do(func() {
+									if finishes {
+										w.signIn(t, other, w.alice, plexauth.PinOptions{})
+									} else {
+										assert.NoError(t, second(other.Start(t.Context(), plexauth.PinOptions{})))
+									}
+								})
+							}
+							return w.plex.Client().Transport.RoundTrip(r)
+						})}
+					})
+					_, err := p.UseDeviceKey(t.Context())
+					assert.Equal(t, finishes, err != nil, "%v", err)
+					require.NoError(t, second(p.Account(t.Context())))
+					require.NoError(t, second(p.Refresh(t.Context())))
+					time.Sleep(8 * day)
+					require.NoError(t, second(p.Account(t.Context())))
+				})
+			})
+		}
+	}
+}
+
+// G1, G24: another profile begins a login while a long-lived one moves over to a
+// device key. Where plex.tv then refuses the move, the token goes on under the
+// identifier that it was made under.
+func TestRefusedMoveKeepsTheIdentifier(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		before := mustSettings(t, w.PlexAuth)
+		time.Sleep(time.Minute)
+		p := w.beside(t, exchanges, func() {
+			assert.NoError(t, second(w.open(t).Instance("other").Start(t.Context(), plexauth.PinOptions{})))
+		})
+		w.plex.Inject(plextest.Fault{Path: exchanges, Status: 403, Code: 1009, Times: -1})
+		require.Error(t, second(p.UseDeviceKey(t.Context())))
+		assert.Equal(t, before.ClientID, mustSettings(t, w.PlexAuth).ClientID)
+		require.NoError(t, second(w.Verify(t.Context())))
+	})
+}
+
+// G1, G24: the profile that begins a login during the move is another one, in another
+// process. The move stops before plex.tv ends a token for it, or both logins work.
+func TestMoveBesideASibling(t *testing.T) {
+	for _, at := range []string{"/api/v2/auth/jwk", nonces, exchanges} {
+		t.Run(at, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				time.Sleep(time.Minute)
+				other := w.open(t).Instance("other")
+				var pin *plexauth.Pin
+				p := w.beside(t, at, func() {
+					var err error
+					pin, err = other.Start(t.Context(), plexauth.PinOptions{})
+					assert.NoError(t, err)
+				})
+				_, err := p.UseDeviceKey(t.Context())
+				if at == exchanges {
+					require.NoError(t, err)
+				} else {
+					require.ErrorContains(t, err, `profile "other" has a login pending`)
+				}
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				require.NoError(t, second(other.Wait(t.Context())))
+				time.Sleep(8 * day)
+				for _, p := range []*plexauth.PlexAuth{w.PlexAuth, other} {
+					require.NoError(t, second(p.Verify(t.Context())))
+				}
+			})
+		})
+	}
+}
+
+// G1, G24: a device key takes over the identifier while another profile's PIN is asked
+// for under it. That profile's login gets another one, and both work.
+func TestIdentifierTakenOverDuringAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		time.Sleep(time.Minute)
+		other := w.beside(t, "/api/v2/pins", func() {
+			assert.NoError(t, second(w.UseDeviceKey(t.Context())))
+		}).Instance("other")
+		w.signIn(t, other, w.alice, plexauth.PinOptions{})
+		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, mustSettings(t, other).ClientID)
+		time.Sleep(8 * day)
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, other} {
+			require.NoError(t, second(p.Verify(t.Context())))
+		}
+	})
+}

@@ -1,0 +1,453 @@
+package plexauth_test
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/canary"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// world is a program, its store and a fake plex.tv.
+type world struct {
+	*plexauth.PlexAuth
+	t     *testing.T
+	plex  *plextest.Server
+	alice *plextest.User
+	bob   *plextest.User
+	store plexauth.ConfigStore
+	log   *logText
+
+	replicas bool   // several processes look at one PIN, each at its own pace
+	forgive  string // a violation that the test itself provokes
+}
+
+// logText collects a log at Debug level.
+type logText struct {
+	mu sync.Mutex
+	b  strings.Builder
+}
+
+func (l *logText) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(b)
+}
+
+func (l *logText) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
+}
+
+func newWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
+	t.Helper()
+	w := &world{t: t, plex: plextest.NewServer(), store: plexauth.NewMemoryStore(), log: &logText{}}
+	w.alice = w.plex.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
+	w.bob = w.plex.AddUser(plextest.User{Username: "bob", Email: "bob@example.com"})
+	w.PlexAuth = w.open(t, change...)
+	t.Cleanup(func() {
+		for _, v := range w.plex.Violations() {
+			if (!w.replicas || !strings.Contains(v, "a PIN")) && (w.forgive == "" || !strings.Contains(v, w.forgive)) {
+				t.Errorf("what a client must never do: %s", v)
+			}
+		}
+		w.plex.Close()
+	})
+	return w
+}
+
+// open makes another PlexAuth over the same store: a restart, a replica.
+func (w *world) open(t *testing.T, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
+	t.Helper()
+	o := plexauth.Options{
+		Product: "My App", Store: w.store, HTTPClient: w.plex.Client(),
+		Logger: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
+	for _, f := range change {
+		f(&o)
+	}
+	p, err := plexauth.New(o)
+	require.NoError(t, err)
+	return p
+}
+
+// Worlds in a certain state.
+
+func signedIn(t *testing.T) *world {
+	w := newWorld(t)
+	w.signInNow(t)
+	return w
+}
+
+// linked is a world in which alice is signed in. In it the network of
+// plextest is used from the names and addresses up if real is set.
+func linked(t *testing.T, real bool) *world {
+	t.Helper()
+	w := newWorld(t)
+	if real {
+		w.PlexAuth = w.onNetwork(t)
+	}
+	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+	return w
+}
+
+// onNetwork opens a PlexAuth that dials inside the fake's network.
+func (w *world) onNetwork(t *testing.T) *plexauth.PlexAuth {
+	rt := w.plex.Transport()
+	t.Cleanup(rt.CloseIdleConnections)
+	return w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: rt} })
+}
+
+// newDeviceWorld is a world with a login by device key.
+func newDeviceWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
+	t.Helper()
+	w := newWorld(t, append(change, deviceKey)...)
+	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+	return w
+}
+
+// home is alice's Plex Home: a child, a guest, and carol with a PIN.
+func home(t *testing.T) (w *world, kid, carol *plextest.User) {
+	w = linked(t, false)
+	kid = w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
+	carol = w.plex.AddUser(plextest.User{Username: "carol", HomeAdmin: w.alice, HomePIN: "4711"})
+	w.plex.AddUser(plextest.User{Username: "guest", Guest: true, HomeAdmin: w.alice})
+	return w, kid, carol
+}
+
+// served is alice with a media server, known to the profile or not.
+func served(t *testing.T, inspected bool) *world {
+	w := signedIn(t)
+	w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan}})
+	if inspected {
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+	}
+	return w
+}
+
+// start signs nobody in, and begins a login that alice approves.
+func start(t *testing.T, w *world) *plexauth.Pin {
+	t.Helper()
+	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	return pin
+}
+
+func approved(t *testing.T, w *world) *world {
+	t.Helper()
+	require.NoError(t, w.plex.Approve(start(t, w).Code, w.alice))
+	return w
+}
+
+func deviceKey(o *plexauth.Options) { o.DeviceKey = true }
+
+func scopes(s ...string) func(*plexauth.Options) { return func(o *plexauth.Options) { o.Scopes = s } }
+
+var lan = plextest.Connection{Address: "192.168.1.5", Local: true}
+
+// Signing in.
+
+// signIn goes through a whole login as u.
+func (w *world) signIn(t *testing.T, p *plexauth.PlexAuth, u *plextest.User, o plexauth.PinOptions) {
+	t.Helper()
+	pin, err := p.Start(t.Context(), o)
+	require.NoError(t, err)
+	require.NoError(t, w.plex.Approve(pin.Code, u))
+	s, err := p.Wait(t.Context())
+	require.NoError(t, err)
+	require.True(t, s.Connected)
+}
+
+// signInNow signs alice in without waiting.
+func (w *world) signInNow(t *testing.T) {
+	t.Helper()
+	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+	s, err := w.Finish(t.Context())
+	require.NoError(t, err)
+	require.True(t, s.Connected)
+}
+
+// relink signs in as another account.
+func (w *world) relink(t *testing.T, u *plextest.User) {
+	w.signIn(t, w.PlexAuth, u, plexauth.PinOptions{SwitchAccount: true})
+}
+
+// What the store holds.
+
+type jsonRaw = json.RawMessage
+
+// doc is the stored namespace as text.
+func (w *world) doc(t *testing.T) string {
+	t.Helper()
+	raw, err := w.store.Load(t.Context(), plexauth.Namespace)
+	require.NoError(t, err)
+	return string(raw)
+}
+
+// stored decodes the namespace.
+func (w *world) stored(t *testing.T) map[string]any {
+	t.Helper()
+	var m map[string]any
+	require.NoError(t, json.Unmarshal([]byte(w.doc(t)), &m))
+	return m
+}
+
+// block is the stored block of the default profile.
+func (w *world) block(t *testing.T) (b struct {
+	ClientID     string `json:"client_id"`
+	AccountToken string `json:"account_token"`
+	Device       struct {
+		ClientID string `json:"client_id"`
+		Kid      string `json:"kid"`
+		Secret   string `json:"secret"`
+		Scope    string `json:"scope"`
+	} `json:"_device"`
+}) {
+	t.Helper()
+	require.NoError(t, json.Unmarshal([]byte(w.doc(t)), &b))
+	return b
+}
+
+// put replaces the stored namespace.
+func put(t *testing.T, s plexauth.ConfigStore, doc string) {
+	t.Helper()
+	require.NoError(t, s.Update(t.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) { return jsonRaw(doc), nil }))
+}
+
+// edit sets members of the stored namespace.
+func (w *world) edit(t *testing.T, members map[string]any) {
+	t.Helper()
+	doc := w.stored(t)
+	for k, v := range members {
+		doc[k] = v
+	}
+	b, err := json.Marshal(doc)
+	require.NoError(t, err)
+	put(t, w.store, string(b))
+}
+
+// withoutCloud is what a config says that other programs have written: whose the
+// login is, by name only.
+func (w *world) withoutCloud(t *testing.T, more map[string]any) {
+	t.Helper()
+	doc := w.stored(t)
+	delete(doc, "_cloud")
+	maps.Copy(doc, more)
+	raw, err := json.Marshal(doc)
+	require.NoError(t, err)
+	put(t, w.store, string(raw))
+}
+
+// What a world's plex.tv and media servers were asked.
+
+// looks are the times of the looks at PINs, counted from start.
+func (w *world) looks(start time.Time) []time.Duration {
+	var at []time.Duration
+	for _, r := range w.plex.Requests() {
+		if r.Method == http.MethodGet && r.Path == "/api/v2/pins/{id}" {
+			at = append(at, r.Time.Sub(start))
+		}
+	}
+	return at
+}
+
+// count is the number of requests with this method and path.
+func (w *world) count(method, path string) int {
+	n := 0
+	for _, r := range w.plex.Requests() {
+		if r.Method == method && r.Path == path {
+			n++
+		}
+	}
+	return n
+}
+
+// mediaRequests are the requests that reached a media server, or tried to.
+func (w *world) mediaRequests() (all []plextest.Request) {
+	for _, r := range w.plex.Requests() {
+		if !strings.HasPrefix(r.Path, "/api/") {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+// hides asserts that neither the log nor an error shows what the store holds or
+// held.
+func (w *world) hides(t *testing.T, held *canary.Set, err error) {
+	t.Helper()
+	held.Learn([]byte(w.doc(t)))
+	shown := w.log.String()
+	if err != nil {
+		shown += canary.Forms(err)
+	}
+	assert.Empty(t, held.Search().In(shown, true))
+}
+
+const (
+	nonces    = "/api/v2/auth/nonce"
+	exchanges = "/api/v2/auth/token"
+	keysPath  = "/api/v2/auth/keys"
+)
+
+// Calls.
+
+func mustSettings(t *testing.T, p *plexauth.PlexAuth) plexauth.Settings {
+	t.Helper()
+	v, err := p.Settings(t.Context())
+	require.NoError(t, err)
+	return v
+}
+
+func tokenOf(t *testing.T, p *plexauth.PlexAuth) string {
+	t.Helper()
+	tok, err := p.Token(t.Context())
+	require.NoError(t, err)
+	return tok.Secret()
+}
+
+// user finds one of the Home users by account.
+func user(t *testing.T, w *world, u *plextest.User) plexauth.HomeUser {
+	t.Helper()
+	users, err := w.HomeUsers(t.Context())
+	require.NoError(t, err)
+	for _, have := range users {
+		if have.ID == u.ID {
+			return have
+		}
+	}
+	require.Fail(t, "no such user")
+	return plexauth.HomeUser{}
+}
+
+// request is one of a program's own.
+func request(t *testing.T, method, url string, body io.Reader) *http.Request {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
+	require.NoError(t, err)
+	req.Header.Set("Accept", "application/json")
+	return req
+}
+
+// status is the answer to a program's request through w's Transport.
+func (w *world) status(t *testing.T, req *http.Request) int {
+	t.Helper()
+	resp, err := w.Transport(w.plex.Client().Transport).RoundTrip(req)
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	_, err = io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		panic(err)
+	}
+	return v
+}
+
+// Text.
+
+const day = 24 * time.Hour
+
+func jsonText(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic(err)
+	}
+	return string(b)
+}
+
+func keys(t *testing.T, doc string) []string {
+	t.Helper()
+	dec := json.NewDecoder(strings.NewReader(doc))
+	_, err := dec.Token()
+	require.NoError(t, err)
+	var names []string
+	for dec.More() {
+		k, err := dec.Token()
+		require.NoError(t, err)
+		names = append(names, k.(string))
+		var v any
+		require.NoError(t, dec.Decode(&v))
+	}
+	return names
+}
+
+// part decodes one part of a JWT.
+func part(t *testing.T, jwt string, n int) []byte {
+	t.Helper()
+	parts := strings.Split(jwt, ".")
+	require.Len(t, parts, 3)
+	b, err := base64.RawURLEncoding.DecodeString(parts[n])
+	require.NoError(t, err)
+	return b
+}
+
+// forge changes a JWT's header and claims, signed with another key unless
+// change breaks that as well.
+func forge(t *testing.T, jwt string, change func(header, claims map[string]any)) string {
+	t.Helper()
+	var header, claims map[string]any
+	require.NoError(t, json.Unmarshal(part(t, jwt, 0), &header))
+	require.NoError(t, json.Unmarshal(part(t, jwt, 1), &claims))
+	change(header, claims)
+	h, _ := json.Marshal(header)
+	c, _ := json.Marshal(claims)
+	signed := base64.RawURLEncoding.EncodeToString(h) + "." + base64.RawURLEncoding.EncodeToString(c)
+	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(make([]byte, 32)), []byte(signed)))
+}
+
+type recorder struct{ text string }
+
+func (r *recorder) Errorf(format string, args ...any) { r.text += fmt.Sprintf(format, args...) }
+
+// calls are the calls that may meet at one pending login.
+var calls = map[string]func(context.Context, *plexauth.PlexAuth) error{
+	"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
+		_, err := p.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
+		return err
+	},
+	"Finish": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Finish(ctx)) },
+	"Wait":   func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Wait(ctx)) },
+	"Cancel": func(ctx context.Context, p *plexauth.PlexAuth) error { return p.Cancel(ctx) },
+	"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Verify(ctx)) },
+}
+
+// get makes a request of the program's to a media server. It returns 0 where there
+// was no answer.
+func (w *world) get(t *testing.T, at string) int {
+	t.Helper()
+	rt := w.plex.Transport()
+	defer rt.CloseIdleConnections()
+	c := &http.Client{Transport: w.open(t).Transport(rt)}
+	defer c.CloseIdleConnections()
+	resp, err := c.Get(at + "/library/sections")
+	if err != nil {
+		return 0
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
