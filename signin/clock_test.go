@@ -14,7 +14,7 @@ import (
 
 var clockSteps = []time.Duration{-72 * time.Hour, -5 * time.Minute, 5 * time.Minute, 72 * time.Hour}
 
-// G7, G20: a clock that is set in the middle of a sign-in neither ends nor prolongs it.
+// G7, G20: setting the clock during a sign-in neither ends nor prolongs it.
 func TestClockSetDuringASignIn(t *testing.T) {
 	for _, by := range clockSteps {
 		synctest.Test(t, func(t *testing.T) {
@@ -28,12 +28,12 @@ func TestClockSetDuringASignIn(t *testing.T) {
 			assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code, by)
 			time.Sleep(3 * time.Minute)
 			assert.Equal(t, http.StatusGone, late.post("/signin/finish").Code, by)
-			assert.Len(t, w.came, 1)
+			assert.Len(t, w.signedIn, 1)
 		})
 	}
 }
 
-// G12: the limits on starts are over in ten minutes, whatever the clock was set to.
+// G12: a limit on starts ends after ten minutes, whatever the clock was set to.
 func TestClockSetBesideTheCaps(t *testing.T) {
 	for _, by := range clockSteps {
 		synctest.Test(t, func(t *testing.T) {
@@ -51,11 +51,11 @@ func TestClockSetBesideTheCaps(t *testing.T) {
 			assert.Equal(t, http.StatusTooManyRequests, w.browser(w).post("/signin/start").Code)
 			signin.SetClock(t, by)
 			time.Sleep(time.Second)
-			assert.Equal(t, http.StatusTooManyRequests, w.browser(w).post("/signin/start").Code, "%s: all together", by)
+			assert.Equal(t, http.StatusTooManyRequests, w.browser(w).post("/signin/start").Code, "%s: the limit for all", by)
 			time.Sleep(10 * time.Minute)
-			assert.Equal(t, http.StatusSeeOther, w.browser(w).post("/signin/start").Code, "%s: all together", by)
-			time.Sleep(10 * time.Minute) // the cookie has dates only
-			assert.Equal(t, http.StatusSeeOther, b.post("/signin/start").Code, "%s: the browser", by)
+			assert.Equal(t, http.StatusSeeOther, w.browser(w).post("/signin/start").Code, "%s: the limit for all", by)
+			time.Sleep(10 * time.Minute) // the browser's starts are dates in the cookie
+			assert.Equal(t, http.StatusSeeOther, b.post("/signin/start").Code, "%s: the limit for the browser", by)
 		})
 	}
 }

@@ -19,7 +19,8 @@ import (
 	"github.com/plexauth/plexauth/signin"
 )
 
-// silent is a connection to plex.tv of which nothing is heard any more once it is dead.
+// silent is a connection to plex.tv that can die without an error: it then drops what is
+// written to it.
 type silent struct {
 	net.Conn
 	mu   sync.Mutex
@@ -41,8 +42,8 @@ func (c *silent) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// G5: an HTTP/2 connection to plex.tv that died in silence costs one visitor an attempt,
-// and the ones after them nothing.
+// G5: an HTTP/2 connection to plex.tv that died without an error fails one visitor's
+// request, and does not delay the visitors after that.
 func TestConnectionThatDied(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		accept, over := make(chan net.Conn), make(chan struct{})
@@ -66,7 +67,7 @@ func TestConnectionThatDied(t *testing.T) {
 				close(over)
 				server.Close()
 				rt.CloseIdleConnections()
-				time.Sleep(2 * time.Minute) // in which what is idle is closed
+				time.Sleep(2 * time.Minute) // until idle connections are closed
 				for _, c := range conns {
 					c.Close()
 				}
@@ -91,7 +92,7 @@ func TestConnectionThatDied(t *testing.T) {
 	})
 }
 
-// pipes is a listener of connections in memory.
+// pipes is a listener for connections in memory.
 type pipes struct {
 	accept chan net.Conn
 	over   chan struct{}

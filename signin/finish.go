@@ -9,165 +9,153 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-const (
-	// race is how long a returning visitor waits for plex.tv to know what it
-	// has just told the browser.
-	race         = 10 * time.Second
-	afterward    = 30 * time.Second // for what is done with a token in hand, visitor there or not
-	revokeWithin = 10 * time.Second // and then for revoking it
-)
+// approvalWait bounds how long a visitor who is back from Plex waits for plex.tv to
+// report the approval. It can arrive after the browser.
+const approvalWait = 10 * time.Second
 
-// callback is where Plex sends the browser. It changes nothing: its page comes
-// back with a POST, which is of this site again.
+// canFinish reports whether a has a PIN, has not ended, and is not finished.
+func (h *Handler) canFinish(a *attempt) bool { return a.live() && !h.claims.isFinished(a) }
+
+// callback serves the page to which Plex sends the browser. It changes nothing, because
+// another site can send a browser here. The page posts to finish by itself.
 func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
-	f := h.open(r)
-	if !f.live() || h.counter.finished(f) {
-		h.over(w, f)
+	a := h.readCookie(r)
+	if !h.canFinish(a) {
+		h.showEnded(w, a)
 		return
 	}
-	h.show(w, http.StatusOK, page{Title: "Signing in", Text: "One moment: asking Plex who you are.", Finish: true, Auto: true})
+	h.show(w, http.StatusOK, page{Title: "Signing in", Text: "One moment. Checking your Plex account.", Finish: true, Auto: true})
 }
 
-// over answers a visitor whose sign-in can no longer be finished.
-func (h *Handler) over(w http.ResponseWriter, f *flow) {
+// showEnded tells a visitor that a can no longer be finished.
+func (h *Handler) showEnded(w http.ResponseWriter, a *attempt) {
 	h.show(w, http.StatusGone, page{
-		Title: "Start again", Start: true, Return: f.Return,
-		Text: "This sign-in is over: it was used, it took longer than ten minutes, or it was begun in another browser. Begin a new one.",
+		Title: "Start again", Start: true, Return: a.Return,
+		Text: "This sign-in is no longer valid. It was already used, it took longer than ten minutes, or it was started in another browser. Sign in again.",
 	})
 }
 
-// finish turns an approval into a visitor.
+// finish signs the visitor in if Plex has approved the attempt and the policy lets them
+// in.
 func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
-	f := h.open(r)
-	if !f.live() || !h.counter.claim(r.Context(), f) {
-		h.over(w, f)
+	a := h.readCookie(r)
+	if !a.live() || !h.claims.acquire(r.Context(), a) {
+		h.showEnded(w, a)
 		return
 	}
-	done := false
-	defer func() { h.counter.release(f, done) }()
-	if wait := h.counter.pause(); wait > 0 {
-		h.slowDown(w, wait, page{Finish: true, Return: f.Return})
+	state := unclaimed
+	defer func() { h.claims.release(a, state) }()
+	if wait := h.pause.left(); wait > 0 {
+		h.askToWait(w, wait, page{Finish: true, Return: a.Return})
 		return
 	}
-	store := f.store()
-	p := h.visitor(store)
-	status, err := h.approval(r.Context(), f, p)
+	p := h.visitor(a.store())
+	status, err := h.awaitApproval(r.Context(), a, p)
 	if !status.Connected {
-		h.unapproved(w, r, f, err)
+		h.showNotApproved(w, r, a, err)
 		return
 	}
-	done = true // a token came of it: this sign-in is used up, whatever follows
-	h.save(w, r, f.used())
-	account, allowed, lacks, err := h.decide(r.Context(), p)
-	h.counter.failed(err)
+	state = finished // whatever happens to the token that p has now
+	h.writeCookie(w, r, a.finished())
+	d, err := h.decide(r.Context(), p)
+	h.pause.record(err)
 	switch {
 	case err != nil:
 		h.log.WarnContext(r.Context(), "visitor refused: the policy failed", "error", err)
-		h.showError(w, err, page{Return: f.Return})
-	case !allowed && lacks != "":
-		h.log.WarnContext(r.Context(), "visitor refused: the app is not set up", "account", account.ID, "because", string(lacks))
+		h.showError(w, err, page{Return: a.Return})
+	case d.allowed:
+		h.log.InfoContext(r.Context(), "visitor signed in", "account", d.account.ID)
+		response := &trackedResponse{ResponseWriter: w}
+		h.o.OnSignIn(response, r, *d.account)
+		if !response.written {
+			http.Redirect(w, r, a.Return, http.StatusSeeOther)
+		}
+	case d.missing != nothing:
+		h.log.WarnContext(r.Context(), "visitor refused: the app is not set up", "account", d.account.ID, "because", string(d.missing))
 		h.show(w, http.StatusServiceUnavailable, page{
-			Title: "Not set up yet", Start: true, Again: true, Return: f.Return,
-			Text: h.o.Product + " cannot let you in: " + string(lacks) + ". Your Plex account is not the reason. Ask the person who runs this app to set it up, then sign in again.",
-		})
-	case !allowed:
-		h.log.InfoContext(r.Context(), "visitor refused", "account", account.ID)
-		h.show(w, http.StatusForbidden, page{
-			Title: "No access", Start: true, Again: true, Return: f.Return, Name: name(account),
-			Text: "This Plex account may not sign in to " + h.o.Product + ". Ask the person who runs it, or sign in at Plex with another account.",
+			Title: "Not set up yet", Start: true, Again: true, Return: a.Return,
+			Text: h.o.Product + " cannot sign you in: " + string(d.missing) + ". Nothing is wrong with your Plex account. Ask the person who runs this app to set it up, then sign in again.",
 		})
 	default:
-		h.log.InfoContext(r.Context(), "visitor signed in", "account", account.ID)
-		answer := &answer{ResponseWriter: w}
-		h.o.OnSignIn(answer, r, *account)
-		if !answer.written {
-			http.Redirect(w, r, f.Return, http.StatusSeeOther)
-		}
+		h.log.InfoContext(r.Context(), "visitor refused", "account", d.account.ID)
+		h.show(w, http.StatusForbidden, page{
+			Title: "No access", Start: true, Again: true, Return: a.Return, Account: displayName(d.account),
+			Text: "This Plex account may not sign in to " + h.o.Product + ". Ask the person who runs it, or sign in with another Plex account.",
+		})
 	}
 }
 
-// approval looks for the approval of f, and waits out a short race, but not
-// beyond the end of f. It looks by itself, because Wait would hide a 429 that
-// concerns all visitors.
-func (h *Handler) approval(ctx context.Context, f *flow, p *plexauth.PlexAuth) (plexauth.Status, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(race, f.left()))
+// awaitApproval polls the PIN of a until it is approved, for approvalWait at most. It
+// calls Finish and not Wait, because Wait would hide a 429, which concerns all visitors.
+func (h *Handler) awaitApproval(ctx context.Context, a *attempt, p *plexauth.PlexAuth) (plexauth.Status, error) {
+	ctx, cancel := context.WithTimeout(ctx, min(approvalWait, a.timeLeft()))
 	defer cancel()
-	for gap := time.Second; ; {
+	for interval := minPollInterval; ; {
 		status, err := p.Finish(ctx)
-		h.counter.failed(err)
+		h.pause.record(err)
 		switch {
-		case status.Connected, err != nil && !unsettled(err):
+		case status.Connected, err != nil && !isTemporary(err):
 			return status, err
 		case err != nil:
-			gap *= 2
+			interval *= 2
 		}
-		pause := max(gap, h.counter.pause())
-		if end, _ := ctx.Deadline(); err != nil && time.Until(end) <= pause {
+		wait := max(interval, h.pause.left())
+		if end, _ := ctx.Deadline(); err != nil && time.Until(end) <= wait {
 			return status, err
 		}
-		next := time.NewTimer(pause)
-		select {
-		case <-next.C:
-		case <-ctx.Done():
-		}
-		next.Stop()
-		if ctx.Err() != nil {
+		if sleep(ctx, wait); ctx.Err() != nil {
 			return status, err
 		}
 	}
 }
 
-// unsettled tells that the next look may succeed.
-func unsettled(err error) bool {
+// isTemporary reports whether the next poll may succeed after err.
+func isTemporary(err error) bool {
 	return errors.Is(err, plexauth.ErrUnavailable) || errors.Is(err, plexauth.ErrRateLimited)
 }
 
-func (h *Handler) unapproved(w http.ResponseWriter, r *http.Request, f *flow, err error) {
+// showNotApproved tells a visitor why awaitApproval brought no approval.
+func (h *Handler) showNotApproved(w http.ResponseWriter, r *http.Request, a *attempt, err error) {
 	switch {
-	case r.Context().Err() != nil: // the visitor has left; the sign-in stays
-	case !f.live(), errors.Is(err, plexauth.ErrPinExpired), errors.Is(err, plexauth.ErrNoPendingPin):
-		h.over(w, f)
+	case r.Context().Err() != nil: // the visitor has left; the attempt can be finished later
+	case !a.live(), errors.Is(err, plexauth.ErrPinExpired), errors.Is(err, plexauth.ErrNoPendingPin):
+		h.showEnded(w, a)
 	case err == nil, errors.Is(err, context.DeadlineExceeded):
 		h.show(w, http.StatusAccepted, page{
-			Title: "Not approved yet", Finish: true, Start: true, Return: f.Return,
-			Text: "Plex does not know of your approval yet. If you have approved it there, press Continue; else go to Plex again.",
+			Title: "Not approved yet", Finish: true, Start: true, Return: a.Return,
+			Text: "Plex has not reported your approval yet. If you have approved the sign-in at Plex, press Continue. If not, sign in with Plex again.",
 		})
 	default:
-		h.log.WarnContext(r.Context(), "sign-in not finished", "error", err)
-		h.showError(w, err, page{Finish: unsettled(err), Return: f.Return})
+		h.log.WarnContext(r.Context(), "could not finish a sign-in", "error", err)
+		h.showError(w, err, page{Finish: isTemporary(err), Return: a.Return})
 	}
 }
 
-// decide reads the account of a token in hand, asks the policy, and revokes
-// the token, also if the visitor has left or the policy panics. lacks is what
-// the app itself lacks, if that is why the policy refuses.
-func (h *Handler) decide(ctx context.Context, p *plexauth.PlexAuth) (account *plexauth.Account, allowed bool, lacks setup, err error) {
-	ctx = context.WithoutCancel(ctx)
-	defer h.revoke(ctx, p) // in its own time, however long the rest has taken
-	ctx, cancel := context.WithTimeout(ctx, afterward)
-	defer cancel()
-	if account, err = p.Account(ctx); err != nil {
-		return nil, false, "", err
-	}
-	allowed, err = h.o.Policy(ctx, Visitor{Account: *account, visitor: p, plex: h.o.Plex, lacks: &lacks})
-	return account, allowed, lacks, err
-}
-
-// revoke ends a visitor's token, here and at plex.tv.
-func (h *Handler) revoke(ctx context.Context, p *plexauth.PlexAuth) {
-	ctx, cancel := context.WithTimeout(ctx, revokeWithin)
-	defer cancel()
-	if _, err := p.SignOut(ctx); err != nil {
-		h.counter.failed(err)
-		h.log.WarnContext(ctx, "a visitor's token was dropped, but not revoked", "error", err)
-	}
-}
-
-func name(a *plexauth.Account) string {
-	for _, s := range []string{a.Username, a.Title, a.FriendlyName} {
+// displayName returns the name by which a person knows the account, or "".
+func displayName(account *plexauth.Account) string {
+	for _, s := range []string{account.Username, account.Title, account.FriendlyName} {
 		if s != "" {
 			return s
 		}
 	}
 	return ""
 }
+
+// trackedResponse records whether OnSignIn has written a response.
+type trackedResponse struct {
+	http.ResponseWriter
+	written bool
+}
+
+func (t *trackedResponse) WriteHeader(status int) {
+	t.written = true
+	t.ResponseWriter.WriteHeader(status)
+}
+
+func (t *trackedResponse) Write(b []byte) (int, error) {
+	t.written = true
+	return t.ResponseWriter.Write(b)
+}
+
+// Unwrap is for [http.ResponseController].
+func (t *trackedResponse) Unwrap() http.ResponseWriter { return t.ResponseWriter }

@@ -16,9 +16,9 @@ import (
 	"github.com/plexauth/plexauth/signin"
 )
 
-// G13: whatever prints a Handler or a Visitor, in the middle of a sign-in and
-// after it, shows neither the key, with which everybody could make the cookie,
-// nor a token nor a PIN; the log, the pages and the cookie do not either.
+// G13: printing a Handler or a Visitor, during a sign-in and after it, shows no token, no
+// PIN and not the key, with which anyone could make a cookie. Neither do the log, the
+// pages and the cookie.
 func TestNothingLeaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := canary.New()
@@ -40,7 +40,7 @@ func TestNothingLeaks(t *testing.T) {
 				return v.Account.ID == w.bob.ID, nil
 			}
 		})
-		for _, u := range []*plextest.User{w.eve, w.bob} { // one stays out, one comes in
+		for _, u := range []*plextest.User{w.eve, w.bob} { // eve is refused, bob is let in
 			b := w.browser(w)
 			code := b.start(nil).Get("code")
 			shown += canary.Forms(w.Handler)
@@ -49,12 +49,12 @@ func TestNothingLeaks(t *testing.T) {
 				shown += fmt.Sprint(rec.Header(), rec.Body)
 			}
 		}
-		require.Len(t, w.came, 1)
+		require.Len(t, w.signedIn, 1)
 		shown += canary.Forms(w.Handler) + w.log.b.String()
 		require.GreaterOrEqual(t, len(c.Names()), 7, "a key, three PINs, three tokens")
 		require.Contains(t, shown, "signin.Handler")
 		require.Contains(t, shown, "signin.Visitor")
 		assert.Empty(t, c.Search().In(shown, true))
-		assert.NotContains(t, shown, "aes.Block", "the key again, in other words")
+		assert.NotContains(t, shown, "aes.Block", "it would print a key derived from the key")
 	})
 }

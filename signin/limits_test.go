@@ -18,14 +18,15 @@ import (
 	"github.com/plexauth/plexauth/signin"
 )
 
-// G6, G20: a request that waits for its turn ends with its sign-in, whatever
-// the request before it is waiting for. plex.tv is not asked afterwards.
+// G6, G20: a request that waits for another one of the same sign-in gets its response
+// before the sign-in ends, whatever the other request waits for. Afterwards plex.tv is
+// not asked.
 func TestWaitingEndsWithTheSignIn(t *testing.T) {
 	for name, fault := range map[string]*plextest.Fault{
-		"not approved":         nil,
-		"plex.tv hangs":        {Path: "/api/v2/pins/*", Hang: true, Times: -1},
-		"plex.tv fails":        {Path: "/api/v2/pins/*", Status: http.StatusBadGateway, Times: -1},
-		"plex.tv wants a rest": {Path: "/api/v2/pins/*", Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"8"}}, Times: -1},
+		"not approved":        nil,
+		"plex.tv hangs":       {Path: "/api/v2/pins/*", Hang: true, Times: -1},
+		"plex.tv fails":       {Path: "/api/v2/pins/*", Status: http.StatusBadGateway, Times: -1},
+		"plex.tv answers 429": {Path: "/api/v2/pins/*", Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"8"}}, Times: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -54,14 +55,14 @@ func TestWaitingEndsWithTheSignIn(t *testing.T) {
 				for _, r := range w.plex.Requests() {
 					assert.False(t, r.Time.After(end), "%s %v after the end", r.Path, r.Time.Sub(end))
 				}
-				assert.Empty(t, w.came)
+				assert.Empty(t, w.signedIn)
 			})
 		})
 	}
 }
 
-// Whatever stands in a request, the cookie that comes of it is one that
-// browsers keep; else the request is refused, and no PIN is made for it.
+// The cookie is never larger than browsers accept. A request that would need a larger one
+// is refused, and no PIN is made.
 func TestCookieSize(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(_ *world, o *signin.Options) { o.ReturnTo = []string{"/", "https://other.example/"} })
@@ -89,7 +90,7 @@ func TestCookieSize(t *testing.T) {
 			if c.host != "" {
 				b.host = c.host
 			}
-			for n := range 5 { // its earlier starts are in the cookie
+			for n := range 5 { // because the cookie also holds earlier starts
 				rec := b.do(http.MethodPost, c.path+"/start", url.Values{"return": {c.to}})
 				for _, line := range rec.Header().Values("Set-Cookie") {
 					assert.LessOrEqual(t, len(line), 4096, "%.40s %.40s %.40q", c.host, c.path, c.to)
@@ -112,8 +113,8 @@ func TestCookieSize(t *testing.T) {
 	})
 }
 
-// Apps of one host share all cookies of a browser, and a person may sign in to
-// two of them at once.
+// A person can sign in to two apps of one host at the same time, although browsers send
+// the cookies of one app to the other.
 func TestNeighbours(t *testing.T) {
 	const at, key = "http://nas.lan:8080/signin", testKey
 	for name, c := range map[string]struct{ at, key string }{
@@ -154,33 +155,33 @@ func TestNeighbours(t *testing.T) {
 				}
 				assert.Equal(t, http.StatusSeeOther, one.post(oneAt+"/finish").Code)
 				assert.Equal(t, http.StatusSeeOther, two.post(twoAt+"/finish", scheme).Code)
-				assert.Len(t, w.came, 2)
+				assert.Len(t, w.signedIn, 2)
 			})
 		})
 	}
 }
 
-// G12: one client, from however many ports and addresses of its own, leaves
-// others half of the starts.
+// G12: one client can use up only half of the starts, even if it has many ports and
+// addresses.
 func TestCapsOfOneClient(t *testing.T) {
 	forwarded := func(r *http.Request) string { return r.Header.Get("X-Forwarded-For") }
 	for name, c := range map[string]struct {
 		from func(n int) string
 		key  func(*http.Request) string
-		all  bool // these are many clients
+		many bool // from is a different client each time
 	}{
-		"one address":            {from: func(int) string { return "198.51.100.66:40000" }},
-		"ports":                  {from: func(n int) string { return fmt.Sprintf("198.51.100.66:%d", 40000+n) }},
-		"a network of IPv6":      {from: func(n int) string { return fmt.Sprintf("[2001:db8:1:2:%x::%x]:443", n, n) }},
-		"in two notations":       {from: func(n int) string { return []string{"198.51.100.66:1", "[::ffff:198.51.100.66]:1"}[n%2] }},
-		"with zones":             {from: func(n int) string { return fmt.Sprintf("[fe80::1%%eth%d]:1", n) }},
-		"without a port":         {from: func(n int) string { return []string{"2001:db8::1", "2001:db8::2"}[n%2] }},
-		"no address":             {from: func(int) string { return "@" }},
-		"by its key":             {from: func(n int) string { return fmt.Sprintf("10.0.0.%d:1", n) }, key: func(*http.Request) string { return "x" }},
-		"addresses":              {from: func(n int) string { return fmt.Sprintf("198.51.100.%d:1", n) }, all: true},
-		"networks of IPv6":       {from: func(n int) string { return fmt.Sprintf("[2001:db8:1:%x::1]:443", n) }, all: true},
-		"forwarded, not vouched": {from: func(int) string { return "10.0.0.1:1" }},
-		"forwarded, vouched":     {from: func(int) string { return "10.0.0.1:1" }, key: forwarded, all: true},
+		"one address":          {from: func(int) string { return "198.51.100.66:40000" }},
+		"ports":                {from: func(n int) string { return fmt.Sprintf("198.51.100.66:%d", 40000+n) }},
+		"a network of IPv6":    {from: func(n int) string { return fmt.Sprintf("[2001:db8:1:2:%x::%x]:443", n, n) }},
+		"IPv4 written as IPv6": {from: func(n int) string { return []string{"198.51.100.66:1", "[::ffff:198.51.100.66]:1"}[n%2] }},
+		"with zones":           {from: func(n int) string { return fmt.Sprintf("[fe80::1%%eth%d]:1", n) }},
+		"without a port":       {from: func(n int) string { return []string{"2001:db8::1", "2001:db8::2"}[n%2] }},
+		"no address":           {from: func(int) string { return "@" }},
+		"one ClientKey":        {from: func(n int) string { return fmt.Sprintf("10.0.0.%d:1", n) }, key: func(*http.Request) string { return "x" }},
+		"addresses":            {from: func(n int) string { return fmt.Sprintf("198.51.100.%d:1", n) }, many: true},
+		"networks of IPv6":     {from: func(n int) string { return fmt.Sprintf("[2001:db8:1:%x::1]:443", n) }, many: true},
+		"untrusted header":     {from: func(int) string { return "10.0.0.1:1" }},
+		"header as ClientKey":  {from: func(int) string { return "10.0.0.1:1" }, key: forwarded, many: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -190,18 +191,18 @@ func TestCapsOfOneClient(t *testing.T) {
 					b.address = from
 					return b.post("/signin/start", func(r *http.Request) { r.Header.Set("X-Forwarded-For", fmt.Sprint(n)) })
 				}
-				begun := 0
+				started := 0
 				for n := range 30 {
 					if start(c.from(n), n).Code == http.StatusSeeOther {
-						begun++
+						started++
 					}
 					time.Sleep(time.Second)
 				}
-				if c.all {
-					assert.Equal(t, 20, begun, "the total stays")
+				if c.many {
+					assert.Equal(t, 20, started, "the limit for all clients still holds")
 					return
 				}
-				assert.Equal(t, 10, begun)
+				assert.Equal(t, 10, started)
 				rec := start(c.from(0), 0)
 				assert.Equal(t, http.StatusTooManyRequests, rec.Code)
 				assert.Equal(t, "570", rec.Header().Get("Retry-After"))
@@ -215,8 +216,8 @@ func TestCapsOfOneClient(t *testing.T) {
 	}
 }
 
-// A start that certainly made no PIN is given back to its own client, also if
-// another has begun since.
+// A start that certainly made no PIN no longer counts for its own client, even if another
+// client has started a sign-in since.
 func TestCapsGivenBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts = 4 })
@@ -238,25 +239,25 @@ func TestCapsGivenBack(t *testing.T) {
 	})
 }
 
-// G20: with a URL, no visitor is signed in under a name that others have pointed at
-// the app. A proxy may call the app by a name of its own.
+// G20: if URL is set, no visitor is signed in under a host name that a stranger has pointed
+// at the app. A proxy may use another name for the app.
 func TestOtherNames(t *testing.T) {
 	for _, c := range []struct {
 		name, host, origin string
 		known              bool
 		header             string // X-Forwarded-Host
 	}{
-		{name: "its own", host: "app.example", origin: "https://app.example", known: true},
+		{name: "the app's name", host: "app.example", origin: "https://app.example", known: true},
 		{name: "in capitals, with a port", host: "APP.example:443", origin: "https://app.example", known: true},
 		{name: "a stranger's", host: "evil.example", origin: "https://evil.example"},
 		{name: "a stranger's, by http", host: "evil.example", origin: "http://evil.example"},
-		{name: "a stranger's, by a careless client", host: "evil.example"},
-		{name: "a stranger's, that a proxy rewrites", host: "10.0.0.3:8080", origin: "https://evil.example"},
+		{name: "a stranger's, without Origin", host: "evil.example"},
+		{name: "a stranger's, rewritten by a proxy", host: "10.0.0.3:8080", origin: "https://evil.example"},
 		{name: "a stranger's that looks like it", host: "app.example.evil.example", origin: "https://app.example.evil.example"},
-		{name: "one above", host: "example", origin: "https://example"},
-		{name: "one below", host: "x.app.example", origin: "https://x.app.example"},
-		{name: "an address", host: "198.51.100.7", origin: "http://198.51.100.7"},
-		{name: "a hidden one", host: "evil.example", origin: "null"},
+		{name: "the parent domain", host: "example", origin: "https://example"},
+		{name: "a subdomain", host: "x.app.example", origin: "https://x.app.example"},
+		{name: "an IP address", host: "198.51.100.7", origin: "http://198.51.100.7"},
+		{name: "a hidden origin", host: "evil.example", origin: "null"},
 		{name: "a proxy's address", host: "10.0.0.3:8080", origin: "https://app.example", known: true},
 		{name: "a proxy's IPv6 address", host: "[fd00::3]:8080", origin: "https://app.example", known: true},
 		{name: "a proxy's name", host: "backend:8080", origin: "https://app.example", known: true},
@@ -282,12 +283,12 @@ func TestOtherNames(t *testing.T) {
 					assert.Empty(t, w.plex.PendingCodes())
 					assert.Empty(t, b.cookies)
 
-					b.host = "app.example" // begun under the right one
+					b.host = "app.example" // start under the right name, finish under the other
 					q := b.start(nil, func(r *http.Request) { r.Header.Set("Origin", "https://app.example") })
 					require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
 					b.host = c.host
 					assert.Equal(t, http.StatusForbidden, b.post("/signin/finish", as).Code)
-					assert.Empty(t, w.came)
+					assert.Empty(t, w.signedIn)
 					return
 				}
 				require.Equal(t, http.StatusSeeOther, rec.Code)
@@ -296,11 +297,11 @@ func TestOtherNames(t *testing.T) {
 				assert.Equal(t, http.StatusOK, b.get("/signin/", get).Code)
 				assert.Equal(t, http.StatusOK, b.get("/signin/callback", get).Code)
 				assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish", as).Code)
-				assert.Len(t, w.came, 1)
+				assert.Len(t, w.signedIn, 1)
 			})
 		})
 	}
-	synctest.Test(t, func(t *testing.T) { // a page under another name tells the right one
+	synctest.Test(t, func(t *testing.T) { // a page under another name shows the right address
 		w := newWorld(t, func(_ *world, o *signin.Options) { o.URL = "https://app.example/signin/" })
 		b := w.browser(w)
 		b.host = "evil.example"

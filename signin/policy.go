@@ -8,42 +8,41 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// Policy decides whether a visitor gets in. An error means that nobody can say
-// (plex.tv is down): the visitor stays out and is asked to try again. A Policy
-// is called once a sign-in and must be safe for concurrent use; ctx ends after
-// half a minute.
+// Policy decides whether a visitor gets in. An error means that the question could not
+// be answered, for example because plex.tv is down: the visitor does not get in, and is
+// asked to try again. A Policy is called once per sign-in, with a ctx that ends after
+// half a minute. It must be safe for concurrent use.
 type Policy func(ctx context.Context, v Visitor) (bool, error)
 
-// Visitor is somebody whom Plex has named. A Visitor is good until the Policy
-// returns.
+// Visitor is a person whose Plex account is known. It is valid until the Policy returns.
 type Visitor struct {
 	Account plexauth.Account
 
 	visitor *plexauth.PlexAuth
-	plex    *plexauth.PlexAuth // the app's own login
-	lacks   *setup             // told to the Handler beside the policy's answer
+	plex    *plexauth.PlexAuth // the app's own login; may be nil
+	missing *setup             // for reportMissing; nil if the app made this Visitor
 }
 
-// Servers asks plex.tv for the media servers that the visitor may use. Its
-// errors are those of [plexauth.PlexAuth.Servers].
+// Servers asks plex.tv for the media servers that the visitor may use. Its errors are
+// those of [plexauth.PlexAuth.Servers].
 func (v Visitor) Servers(ctx context.Context) ([]plexauth.Server, error) {
 	return v.visitor.Servers(ctx)
 }
 
-// Owner lets in the owner of the configured server: the account of
-// Options.Plex, if it owns the server that it is set to (any server, while
-// none has been chosen). Where it owns none, nobody gets in.
+// Owner lets in the owner of the app's media server. This is the account of
+// Options.Plex, if it owns the server that has been chosen there; if none has been
+// chosen, it must own any server. Otherwise Owner lets no one in.
 func Owner(ctx context.Context, v Visitor) (bool, error) {
-	return v.asOne(ctx, func() (bool, error) {
+	return v.withStableLogin(ctx, func() (bool, error) {
 		owner, _, err := v.owner(ctx)
 		return owner != 0 && v.Account.ID == owner, err
 	})
 }
 
-// Home lets in the members of that owner's Plex Home, the owner and guests
-// among them.
+// Home lets in the owner of the app's media server, as [Owner] does, and the members and
+// guests of the owner's Plex Home.
 func Home(ctx context.Context, v Visitor) (bool, error) {
-	return v.asOne(ctx, func() (bool, error) {
+	return v.withStableLogin(ctx, func() (bool, error) {
 		owner, _, err := v.owner(ctx)
 		if owner == 0 || err != nil || v.Account.ID == owner {
 			return owner != 0 && err == nil, err
@@ -53,37 +52,36 @@ func Home(ctx context.Context, v Visitor) (bool, error) {
 	})
 }
 
-// Shared lets in everybody who may use the configured server: its owner, and
-// those whom plex.tv lists it for as that owner's. A server must have been
-// chosen.
+// Shared lets in the owner of the app's media server, as [Owner] does, and everyone with
+// whom the owner shares it. A server must have been chosen in Options.Plex.
 func Shared(ctx context.Context, v Visitor) (bool, error) {
-	return v.asOne(ctx, func() (bool, error) {
+	return v.withStableLogin(ctx, func() (bool, error) {
 		owner, machineID, err := v.owner(ctx)
 		if owner == 0 || err != nil || v.Account.ID == owner {
 			return owner != 0 && err == nil, err
 		}
 		if machineID == "" {
-			v.refuse(serverChoice)
+			v.reportMissing(serverChoice)
 			return false, nil
 		}
 		servers, err := v.Servers(ctx)
-		// The owner's number counts too: anybody can give a device of their own
-		// any identifier. It is 0 where the visitor is the owner.
+		// The owner must match too, because anyone can give a server of their own any
+		// machine identifier. plex.tv sends no owner for the visitor's own servers.
 		return err == nil && slices.ContainsFunc(servers, func(s plexauth.Server) bool {
 			return s.MachineID == machineID && s.OwnerID == owner
 		}), err
 	})
 }
 
-// Accounts lets in the accounts with these numbers.
+// Accounts lets in the accounts with these IDs.
 func Accounts(ids ...int64) Policy {
 	ids = slices.Clone(ids)
 	return func(_ context.Context, v Visitor) (bool, error) { return slices.Contains(ids, v.Account.ID), nil }
 }
 
-// owner returns the account of Options.Plex and the server it is set to, and 0
-// where that account does not own it. plex.tv is asked for both with the same
-// token: the stored number may be that of another login. Call it inside asOne.
+// owner returns the account of Options.Plex and the server that has been chosen there.
+// It returns 0 if the account does not own the server. It asks plex.tv for the account,
+// because the stored ID may be that of another login. Call it in withStableLogin.
 func (v Visitor) owner(ctx context.Context) (owner int64, machineID string, err error) {
 	s, err := v.plex.Settings(ctx)
 	if err != nil {
@@ -101,27 +99,28 @@ func (v Visitor) owner(ctx context.Context) (owner int64, machineID string, err 
 		return o.Owned && (s.MachineID == "" || o.MachineID == s.MachineID)
 	})
 	if !owns {
-		v.refuse(ownership)
+		v.reportMissing(serverOwnership)
 		return 0, "", nil
 	}
 	return account.ID, s.MachineID, nil
 }
 
-// errRelinked keeps a visitor out while the app's own login changes.
-var errRelinked = errors.New("signin: the app's own login or server was changed at the same time: sign in again")
+// errLoginChanged is the error of a policy that could not get an answer about one and
+// the same login of the app.
+var errLoginChanged = errors.New("signin: the app's own login or its media server changed during the check: sign in again")
 
-// asOne asks about the app's login, and takes an answer only where that login and
-// its server were the same from the first question to the last.
-func (v Visitor) asOne(ctx context.Context, ask func() (bool, error)) (bool, error) {
+// withStableLogin calls ask, and returns its answer if the app's login and server were
+// the same before and after. If a token was renewed in between, it asks once more.
+func (v Visitor) withStableLogin(ctx context.Context, ask func() (bool, error)) (bool, error) {
 	if v.plex == nil {
-		v.refuse(connection)
+		v.reportMissing(connection)
 		return false, nil
 	}
-	for range 2 { // a JWT may have been renewed on the way
-		v.refuse("")
+	for range 2 {
+		v.reportMissing(nothing)
 		before, err := v.plex.Token(ctx)
 		if errors.Is(err, plexauth.ErrNotConnected) {
-			v.refuse(connection)
+			v.reportMissing(connection)
 			return false, nil
 		}
 		if err != nil {
@@ -131,7 +130,7 @@ func (v Visitor) asOne(ctx context.Context, ask func() (bool, error)) (bool, err
 		if err != nil {
 			return false, err
 		}
-		in, err := ask()
+		allowed, err := ask()
 		if err != nil {
 			return false, err
 		}
@@ -140,8 +139,15 @@ func (v Visitor) asOne(ctx context.Context, ask func() (bool, error)) (bool, err
 			return false, err
 		}
 		if after.AccountToken.Equal(before) && s.MachineID == after.MachineID {
-			return in, nil
+			return allowed, nil
 		}
 	}
-	return false, errRelinked
+	return false, errLoginChanged
+}
+
+// reportMissing tells the Handler which part of the app's setup is missing.
+func (v Visitor) reportMissing(s setup) {
+	if v.missing != nil {
+		*v.missing = s
+	}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/plexauth/plexauth/signin"
 )
 
-// G21: a visitor who is refused because of the app's own setup, and its log,
-// hear that. One whose account is the reason hears nothing of the setup.
+// G21: if a visitor is refused because the app is not set up, the page and the log say so.
+// If the account is the reason, the page does not mention the setup.
 func TestNotSetUp(t *testing.T) {
 	ownerOr := func(id int64) signin.Policy {
 		return func(ctx context.Context, v signin.Visitor) (bool, error) {
@@ -32,7 +32,7 @@ func TestNotSetUp(t *testing.T) {
 		policy signin.Policy
 		plex   func(*world) *plexauth.PlexAuth
 		who    func(*world) *plextest.User
-		says   string // "" is the plain refusal
+		says   string // "" if the account is the reason
 		in     bool
 	}{
 		{name: "not connected", plex: func(w *world) *plexauth.PlexAuth { return unlinked(w.t, w) }, says: "is not connected to Plex yet"},
@@ -43,15 +43,15 @@ func TestNotSetUp(t *testing.T) {
 			require.NoError(w.t, err)
 			return w.app
 		}, says: "is not connected to Plex yet"},
-		{name: "no login of the app", plex: func(*world) *plexauth.PlexAuth { return nil }, says: "is not connected to Plex yet"},
+		{name: "no login configured", plex: func(*world) *plexauth.PlexAuth { return nil }, says: "is not connected to Plex yet"},
 		{name: "owns no server", plex: func(w *world) *plexauth.PlexAuth { return w.link(w.bob, "") }, who: func(w *world) *plextest.User { return w.bob }, says: "does not own its media server"},
 		{name: "another's server", plex: func(w *world) *plexauth.PlexAuth { return w.link(w.bob, w.box.MachineID) }, says: "does not own its media server"},
 		{name: "no server chosen", policy: signin.Shared, plex: func(w *world) *plexauth.PlexAuth { return w.link(w.alice, "") }, who: func(w *world) *plextest.User { return w.bob }, says: "no media server has been chosen"},
 		{name: "no server chosen, its owner", policy: signin.Shared, plex: func(w *world) *plexauth.PlexAuth { return w.link(w.alice, "") }, in: true},
 		{name: "a stranger", who: func(w *world) *plextest.User { return w.eve }},
 		{name: "a stranger, shared", policy: signin.Shared, who: func(w *world) *plextest.User { return w.eve }},
-		{name: "another number, not connected", policy: signin.Accounts(1), plex: func(w *world) *plexauth.PlexAuth { return unlinked(w.t, w) }},
-		{name: "not connected, and let in otherwise", policy: ownerOr(7001009), plex: func(w *world) *plexauth.PlexAuth { return unlinked(w.t, w) }, in: true},
+		{name: "another account, not connected", policy: signin.Accounts(1), plex: func(w *world) *plexauth.PlexAuth { return unlinked(w.t, w) }},
+		{name: "not connected, but the policy lets in", policy: ownerOr(7001009), plex: func(w *world) *plexauth.PlexAuth { return unlinked(w.t, w) }, in: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -69,10 +69,10 @@ func TestNotSetUp(t *testing.T) {
 				rec := w.signIn(h, who)
 				if c.in {
 					assert.Equal(t, http.StatusSeeOther, rec.Code)
-					assert.Len(t, w.came, 1)
+					assert.Len(t, w.signedIn, 1)
 					return
 				}
-				assert.Empty(t, w.came)
+				assert.Empty(t, w.signedIn)
 				if c.says == "" {
 					assert.Equal(t, http.StatusForbidden, rec.Code)
 					assert.NotContains(t, rec.Body.String(), "set up")
@@ -88,7 +88,7 @@ func TestNotSetUp(t *testing.T) {
 	}
 }
 
-// A Visitor that an app makes for itself is refused by each policy.
+// Every policy refuses a Visitor that the app has made by itself.
 func TestVisitorOfTheApp(t *testing.T) {
 	for _, policy := range []signin.Policy{signin.Owner, signin.Home, signin.Shared} {
 		in, err := policy(t.Context(), signin.Visitor{Account: plexauth.Account{ID: 1}})
@@ -97,8 +97,8 @@ func TestVisitorOfTheApp(t *testing.T) {
 	}
 }
 
-// A visitor who is about to go to Plex reads of its Security Alert, and not to
-// approve what others have begun. The documents tell it to those who run an app.
+// A visitor who is about to go to Plex reads about its Security Alert, and is told not to
+// approve a sign-in that another person has started. The documents tell the operator.
 func TestSecurityAlert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -42,8 +42,8 @@ type world struct {
 
 	browsers atomic.Int32
 
-	mu   sync.Mutex
-	came []plexauth.Account // for whom OnSignIn was called
+	mu       sync.Mutex
+	signedIn []plexauth.Account // for whom OnSignIn was called
 }
 
 type lockedText struct {
@@ -74,7 +74,7 @@ func newWorld(t *testing.T, change ...func(*world, *signin.Options)) *world {
 	return w
 }
 
-// handler makes another Handler of the same app: a restart, a replica.
+// handler makes another Handler of the same app, as after a restart or on a replica.
 func (w *world) handler(change ...func(*world, *signin.Options)) *signin.Handler {
 	w.t.Helper()
 	o := signin.Options{
@@ -83,7 +83,7 @@ func (w *world) handler(change ...func(*world, *signin.Options)) *signin.Handler
 		OnSignIn: func(_ http.ResponseWriter, _ *http.Request, a plexauth.Account) {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			w.came = append(w.came, a)
+			w.signedIn = append(w.signedIn, a)
 		},
 	}
 	for _, f := range change {
@@ -111,16 +111,16 @@ func (w *world) link(u *plextest.User, machineID string) *plexauth.PlexAuth {
 	return p
 }
 
-// browser keeps cookies, and sends what browsers send.
+// browser is a visitor's browser, with its cookies and the headers that it sends.
 type browser struct {
 	t *testing.T
 	http.Handler
 	host    string
-	address string // with a port, as net/http has it
+	address string // with a port, as in http.Request.RemoteAddr
 	cookies map[string]*http.Cookie
 }
 
-// browser returns a browser in a network of its own.
+// browser returns a new browser with an address of its own.
 func (w *world) browser(h http.Handler) *browser {
 	n := w.browsers.Add(1)
 	return &browser{t: w.t, Handler: h, host: "app.example", address: fmt.Sprintf("203.0.%d.%d:40000", n>>8, n&255), cookies: map[string]*http.Cookie{}}
@@ -172,7 +172,7 @@ func (b *browser) post(path string, change ...func(*http.Request)) *httptest.Res
 	return b.do(http.MethodPost, path, nil, change...)
 }
 
-// start presses the button and returns what the address of Plex's page says.
+// start presses the button and returns the parameters in the address of Plex's page.
 func (b *browser) start(form url.Values, change ...func(*http.Request)) url.Values {
 	b.t.Helper()
 	rec := b.do(http.MethodPost, "/signin/start", form, change...)
@@ -184,8 +184,8 @@ func (b *browser) start(form url.Values, change ...func(*http.Request)) url.Valu
 	return q
 }
 
-// approved is a browser whose sign-in u has approved, with what the address of
-// Plex's page said.
+// approved returns a browser whose sign-in u has approved, and the parameters in the
+// address of Plex's page.
 func (w *world) approved(h http.Handler, u *plextest.User) (*browser, url.Values) {
 	w.t.Helper()
 	b := w.browser(h)
@@ -194,7 +194,7 @@ func (w *world) approved(h http.Handler, u *plextest.User) (*browser, url.Values
 	return b, q
 }
 
-// signIn goes the whole way as u, and returns the last answer.
+// signIn signs in as u with a new browser, and returns the response to the last request.
 func (w *world) signIn(h http.Handler, u *plextest.User) *httptest.ResponseRecorder {
 	w.t.Helper()
 	b, _ := w.approved(h, u)
@@ -209,7 +209,7 @@ func TestSignIn(t *testing.T) {
 		page := b.get("/signin/")
 		assert.Equal(t, http.StatusOK, page.Code)
 		assert.Contains(t, page.Body.String(), `<form method="post" action="start">`)
-		assert.Empty(t, b.cookies, "looking sets nothing")
+		assert.Empty(t, b.cookies, "the page alone sets no cookie")
 
 		q := b.start(nil)
 		assert.Equal(t, "http://app.example/signin/callback", q.Get("forwardUrl"))
@@ -228,21 +228,21 @@ func TestSignIn(t *testing.T) {
 		back := b.get("/signin/callback?anything")
 		assert.Equal(t, http.StatusOK, back.Code)
 		assert.Contains(t, back.Body.String(), "data-auto")
-		assert.Empty(t, w.came, "a GET changes nothing")
+		assert.Empty(t, w.signedIn, "a GET changes nothing")
 
 		last := b.post("/signin/finish")
 		assert.Equal(t, http.StatusSeeOther, last.Code)
 		assert.Equal(t, "/", last.Header().Get("Location"))
-		require.Len(t, w.came, 1)
-		assert.Equal(t, w.alice.ID, w.came[0].ID)
-		assert.Equal(t, "alice@example.com", w.came[0].Email)
+		require.Len(t, w.signedIn, 1)
+		assert.Equal(t, w.alice.ID, w.signedIn[0].ID)
+		assert.Equal(t, "alice@example.com", w.signedIn[0].Email)
 		assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")), "the visitor's token is revoked")
 		_, err = w.app.Verify(t.Context())
 		assert.NoError(t, err, "the app's own token is not")
 	})
 }
 
-// The browser can be back before plex.tv knows of the approval.
+// The browser can come back before plex.tv reports the approval.
 func TestRace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -253,11 +253,11 @@ func TestRace(t *testing.T) {
 		began := time.Now()
 		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
 		assert.Less(t, time.Since(began), 7*time.Second)
-		assert.Len(t, w.came, 1)
+		assert.Len(t, w.signedIn, 1)
 	})
 }
 
-// Somebody who comes back without having approved can go on.
+// A visitor who comes back without having approved can still approve and continue.
 func TestNotApproved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -267,16 +267,16 @@ func TestNotApproved(t *testing.T) {
 		rec := b.post("/signin/finish")
 		assert.Equal(t, http.StatusAccepted, rec.Code)
 		assert.Contains(t, rec.Body.String(), `action="finish"`)
-		assert.NotContains(t, rec.Body.String(), "data-auto", "a page that presses its own button again and again")
+		assert.NotContains(t, rec.Body.String(), "data-auto", "the page would press its own button again and again")
 		assert.Equal(t, 10*time.Second, time.Since(began))
 		again := b.get("/signin/").Body.String()
 		assert.Contains(t, again, `action="finish"`)
-		assert.Contains(t, again, "press Continue", "it says which of its buttons is for whom")
+		assert.Contains(t, again, "press Continue", "the page explains its two buttons")
 
 		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
 		began = time.Now()
 		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
-		assert.Len(t, w.came, 1)
+		assert.Len(t, w.signedIn, 1)
 		assert.Equal(t, time.Second, time.Since(began), "G6: never faster than a second")
 	})
 }
@@ -288,7 +288,7 @@ func TestExpired(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		assert.Equal(t, http.StatusGone, b.get("/signin/callback").Code)
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
-		assert.Empty(t, w.came)
+		assert.Empty(t, w.signedIn)
 
 		b = w.browser(w)
 		q := b.start(nil)
@@ -316,20 +316,20 @@ func TestOtherBrowser(t *testing.T) {
 		} {
 			rec := b.post("/signin/finish")
 			assert.Contains(t, []int{http.StatusGone, http.StatusAccepted}, rec.Code, name)
-			assert.Empty(t, w.came, name)
+			assert.Empty(t, w.signedIn, name)
 		}
-		assert.Equal(t, http.StatusSeeOther, victim.post("/signin/finish").Code, "it is intact")
-		assert.Len(t, w.came, 1)
+		assert.Equal(t, http.StatusSeeOther, victim.post("/signin/finish").Code, "the victim's own sign-in still works")
+		assert.Len(t, w.signedIn, 1)
 	})
 }
 
-// G20: and once.
+// G20: a sign-in is finished only once.
 func TestOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		b, _ := w.approved(w, w.alice)
 		kept := b.cookie()
-		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * time.Second}) // the first is still at it
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * time.Second}) // so the first request is still running when the others come
 		var done sync.WaitGroup
 		codes := make([]int, 3)
 		for i := range codes {
@@ -338,16 +338,16 @@ func TestOnce(t *testing.T) {
 		}
 		done.Wait()
 		assert.ElementsMatch(t, []int{http.StatusSeeOther, http.StatusGone, http.StatusGone}, codes)
-		assert.Len(t, w.came, 1)
+		assert.Len(t, w.signedIn, 1)
 
 		b.cookies[kept.Name] = kept
-		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code, "a cookie that was kept is worth nothing")
+		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code, "a copy of the cookie cannot be used again")
 		assert.Equal(t, http.StatusGone, b.get("/signin/callback").Code)
-		assert.Len(t, w.came, 1)
+		assert.Len(t, w.signedIn, 1)
 	})
 }
 
-// A visitor who reloads the page while plex.tv is slow takes over.
+// A visitor who reloads the page while plex.tv is slow gets the result.
 func TestReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -362,7 +362,7 @@ func TestReload(t *testing.T) {
 		second := &browser{t: t, Handler: w, host: b.host, cookies: b.cookies}
 		assert.Equal(t, http.StatusSeeOther, second.post("/signin/finish").Code)
 		first.Wait()
-		assert.Len(t, w.came, 1)
+		assert.Len(t, w.signedIn, 1)
 	})
 }
 
@@ -377,8 +377,8 @@ func TestOtherSite(t *testing.T) {
 			for name, change := range map[string]func(http.Header){
 				"another origin": func(h http.Header) { h.Set("Origin", "https://evil.example"); h.Set("Sec-Fetch-Site", "cross-site") },
 				"no fetch header, as on a plain-http LAN": func(h http.Header) { h.Set("Origin", "https://evil.example"); h.Del("Sec-Fetch-Site") },
-				"a neighbour":  func(h http.Header) { h.Set("Origin", "http://other.app.example"); h.Set("Sec-Fetch-Site", "same-site") },
-				"a hidden one": func(h http.Header) { h.Set("Origin", "null"); h.Del("Sec-Fetch-Site") },
+				"another site of the domain":              func(h http.Header) { h.Set("Origin", "http://other.app.example"); h.Set("Sec-Fetch-Site", "same-site") },
+				"a hidden origin":                         func(h http.Header) { h.Set("Origin", "null"); h.Del("Sec-Fetch-Site") },
 			} {
 				rec := w.browser(w).post(path, func(r *http.Request) { change(r.Header) })
 				assert.Equal(t, http.StatusForbidden, rec.Code, name)
@@ -425,8 +425,8 @@ func TestReturn(t *testing.T) {
 	})
 }
 
-// Where a visitor wants to go is not forgotten on the way: not by a page that
-// says what is wrong, nor by one that waits.
+// The place where a visitor wants to go is kept on the pages that report an error or
+// ask to wait.
 func TestReturnKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(_ *world, o *signin.Options) { o.ReturnTo = []string{"/home", "/app/"} })
@@ -452,8 +452,8 @@ func TestReturnKept(t *testing.T) {
 	})
 }
 
-// C8: where Plex sends the browser, behind whatever proxy. X-Forwarded-Host
-// has no say.
+// C8: Plex sends the browser back to the right address behind every kind of proxy.
+// X-Forwarded-Host is ignored.
 func TestCallbackURL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
@@ -466,7 +466,7 @@ func TestCallbackURL(t *testing.T) {
 			{"escaped", "app.example", "/deep%2Fer/sign%20in/start", "", "http://app.example/deep%2Fer/sign%20in/callback", nil},
 			{"sub-path", "app.example", "/deep/er/signin/start", "", "http://app.example/deep/er/signin/callback", nil},
 			{"TLS proxy", "app.example", "/signin/start", "", "https://app.example/signin/callback", http.Header{"X-Forwarded-Proto": {"https, http"}}},
-			{"TLS proxy that says nothing", "app.example", "/signin/start", "", "https://app.example/signin/callback", http.Header{"Origin": {"https://app.example"}}},
+			{"TLS proxy that sets no header", "app.example", "/signin/start", "", "https://app.example/signin/callback", http.Header{"Origin": {"https://app.example"}}},
 			{"rewritten Host", "10.0.0.3:8080", "/start", "https://app.example/sub/signin", "https://app.example/sub/signin/callback", http.Header{"Origin": {"https://app.example"}}},
 			{"evil X-Forwarded-Host", "app.example", "/signin/start", "", "http://app.example/signin/callback", http.Header{"X-Forwarded-Host": {"evil.example"}, "Forwarded": {"host=evil.example"}}},
 		} {
@@ -495,7 +495,7 @@ func TestCallbackURL(t *testing.T) {
 	})
 }
 
-// A proxy that ends TLS and says nothing of it: only the POSTs show the scheme.
+// Behind a proxy that ends TLS and sets no header, only the POSTs show the scheme.
 func TestSilentProxy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -506,14 +506,14 @@ func TestSilentProxy(t *testing.T) {
 		assert.Equal(t, http.StatusOK, b.get("/signin/callback").Code)
 		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish", tls).Code)
 
-		// A cookie without the prefix may have been planted: https takes none.
+		// A cookie without the prefix may be an attacker's: with https it is ignored.
 		b, _ = w.approved(w, w.eve)
 		require.NotContains(t, b.cookie().Name, "__Host-")
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish", tls).Code)
 	})
 }
 
-// Under any prefix, stripped or not.
+// The handler works under any prefix, stripped or not.
 func TestMount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -522,7 +522,7 @@ func TestMount(t *testing.T) {
 		b := w.browser(mux)
 		rec := b.post("/a/b/start")
 		assert.Contains(t, rec.Header().Get("Location"), "&forwardUrl=http%3A%2F%2Fapp.example%2Fa%2Fb%2Fcallback")
-		for at, to := range map[string]string{"/c": "/c/", "/a/c?return=%2F": "/a/c/?return=%2F", "/a/c:8?": "/a/c:8/", "/a/c%3Fd": "/a/c%3Fd/"} { // relative links would miss
+		for at, to := range map[string]string{"/c": "/c/", "/a/c?return=%2F": "/a/c/?return=%2F", "/a/c:8?": "/a/c:8/", "/a/c%3Fd": "/a/c%3Fd/"} { // without the slash, relative links would be wrong
 			u, err := url.Parse(at)
 			require.NoError(t, err)
 			rec := w.browser(http.StripPrefix(u.Path, w)).get(at)
@@ -531,7 +531,7 @@ func TestMount(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, to, landed.String())
 		}
-		for pattern, at := range map[string]string{"/f": "/f", "/f/{rest...}": "/f", "GET /g/f": "/g/f"} { // nothing of it is
+		for pattern, at := range map[string]string{"/f": "/f", "/f/{rest...}": "/f", "GET /g/f": "/g/f"} { // nothing of the path is stripped
 			mux := http.NewServeMux()
 			mux.Handle(pattern, w)
 			rec := w.browser(mux).get(at + "?return=%2F")
@@ -558,7 +558,7 @@ func TestMount(t *testing.T) {
 	})
 }
 
-// G12: visitors' sign-ins are capped, per browser and in total.
+// G12: the sign-ins of visitors are limited, per browser and in total.
 func TestCaps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -566,7 +566,7 @@ func TestCaps(t *testing.T) {
 		for range 20 { // a double click, a reload
 			b.start(nil)
 		}
-		assert.Len(t, w.plex.PendingCodes(), 1, "a browser goes on with the sign-in it has")
+		assert.Len(t, w.plex.PendingCodes(), 1, "a browser keeps the sign-in that it has")
 
 		for range 4 {
 			q := b.start(nil)
@@ -587,19 +587,18 @@ func TestCaps(t *testing.T) {
 				refused++
 			}
 		}
-		assert.Equal(t, 200-95, refused, "100 in ten minutes, of whom five were the first browser's")
+		assert.Equal(t, 200-95, refused, "100 in ten minutes, five of them from the first browser")
 		assert.Len(t, w.plex.PendingCodes(), 95)
 		time.Sleep(10 * time.Minute)
 		b.start(nil)
 	})
 }
 
-// G12: a start counts from when it is made: plex.tv may have made the PIN of an
-// answer that never came.
+// G12: a start counts even if its response was lost, because plex.tv may have made a PIN.
 func TestCapsLost(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{
 		"the connection breaks": {ResetAfter: true},
-		"the visitor goes away": {Drip: 20 * time.Millisecond},
+		"the visitor leaves":    {Drip: 20 * time.Millisecond},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -616,7 +615,7 @@ func TestCapsLost(t *testing.T) {
 				for range 5 {
 					start(one)
 				}
-				if fault.ResetAfter { // else it never hears of its count
+				if fault.ResetAfter { // else the browser never gets the cookie that counts
 					assert.Equal(t, http.StatusTooManyRequests, start(one), "the sixth of this browser")
 				}
 				for range 20 {
@@ -628,8 +627,8 @@ func TestCapsLost(t *testing.T) {
 	}
 }
 
-// A start does not count where there certainly is no PIN, and in no case ends
-// the sign-in that the browser has.
+// A start does not count if plex.tv certainly made no PIN. A failed start never ends the
+// sign-in that the browser already has.
 func TestCapsRefused(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{
 		"no connection":   {Err: &net.OpError{Op: "dial", Err: errors.New("connection refused")}},
@@ -654,7 +653,7 @@ func TestCapsRefused(t *testing.T) {
 		w := newWorld(t)
 		b := w.browser(w)
 		q := b.start(nil)
-		time.Sleep(9*time.Minute + 10*time.Second) // too late to be shown again
+		time.Sleep(9*time.Minute + 10*time.Second) // too late to show its PIN again
 		w.plex.Inject(plextest.Fault{Method: http.MethodPost, Path: "/api/v2/pins", ResetAfter: true})
 		require.Equal(t, http.StatusBadGateway, b.post("/signin/start").Code)
 		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
@@ -662,7 +661,8 @@ func TestCapsRefused(t *testing.T) {
 	})
 }
 
-// G12: one 429 slows all visitors, and a hostile Retry-After parks nobody.
+// G12: one 429 pauses all visitors' sign-ins, but no longer than a minute, whatever
+// Retry-After says.
 func TestRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -677,7 +677,7 @@ func TestRateLimited(t *testing.T) {
 		time.Sleep(time.Minute)
 		w.browser(w).start(nil)
 	})
-	synctest.Test(t, func(t *testing.T) { // a shorter one does not end a longer one
+	synctest.Test(t, func(t *testing.T) { // a shorter pause does not end a longer one
 		w := newWorld(t)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 429, Header: http.Header{"Retry-After": {"35"}}, Delay: time.Second})
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 429, Header: http.Header{"Retry-After": {"50"}}})
@@ -690,19 +690,20 @@ func TestRateLimited(t *testing.T) {
 	})
 }
 
-// G12: so does one on the way back, at any of its requests, and nobody is asked in
-// the pause. The sign-in stays good where its approval was not seen yet.
+// G12: a 429 to any request after the approval pauses all visitors' sign-ins too. During
+// the pause plex.tv is not asked. A sign-in that was not approved yet can be finished
+// afterwards.
 func TestRateLimitedOnTheWayBack(t *testing.T) {
 	for name, c := range map[string]struct {
 		path string
-		used bool          // the sign-in, by then
-		late time.Duration // the approval, and the 429
+		used bool          // the 429 comes when the sign-in can no longer be used
+		late time.Duration // from the return of the browser to the approval and the 429
 	}{
-		"look":        {path: "/api/v2/pins/*"},
-		"later look":  {path: "/api/v2/pins/*", late: 2500 * time.Millisecond},
-		"account":     {path: "/api/v2/user", used: true},
-		"policy":      {path: "/api/v2/resources", used: true},
-		"revoking it": {path: "/api/v2/users/signout", used: true},
+		"first poll": {path: "/api/v2/pins/*"},
+		"later poll": {path: "/api/v2/pins/*", late: 2500 * time.Millisecond},
+		"account":    {path: "/api/v2/user", used: true},
+		"policy":     {path: "/api/v2/resources", used: true},
+		"revoke":     {path: "/api/v2/users/signout", used: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -718,7 +719,7 @@ func TestRateLimitedOnTheWayBack(t *testing.T) {
 				synctest.Wait()
 				rec := b.post("/signin/finish")
 				began := time.Now()
-				if name != "revoking it" { // which is no affair of the visitor's
+				if name != "revoke" { // which does not concern the visitor
 					assert.Equal(t, http.StatusTooManyRequests, rec.Code)
 					assert.Equal(t, "30", rec.Header().Get("Retry-After"))
 					assert.Contains(t, rec.Body.String(), "in 30 s")
@@ -742,12 +743,12 @@ func TestRateLimitedOnTheWayBack(t *testing.T) {
 				assert.Equal(t, http.StatusAccepted, other.post("/signin/finish").Code)
 				if !c.used {
 					assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
-					assert.Len(t, w.came, 1)
+					assert.Len(t, w.signedIn, 1)
 				}
 			})
 		})
 	}
-	synctest.Test(t, func(t *testing.T) { // a short pause is waited out
+	synctest.Test(t, func(t *testing.T) { // the visitor waits for the end of a short pause
 		w := newWorld(t)
 		b, _ := w.approved(w, w.alice)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Status: 429, Header: http.Header{"Retry-After": {"7"}}})
@@ -757,7 +758,7 @@ func TestRateLimitedOnTheWayBack(t *testing.T) {
 	})
 }
 
-// G10: unreachable is not refused: the sign-in stays good.
+// G10: an outage of plex.tv is not a refusal: the sign-in can be finished afterwards.
 func TestUnreachable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -772,20 +773,20 @@ func TestUnreachable(t *testing.T) {
 		rec := b.post("/signin/finish")
 		assert.Equal(t, http.StatusBadGateway, rec.Code)
 		assert.Contains(t, rec.Body.String(), `action="finish"`)
-		assert.Less(t, len(w.plex.Requests()), asked+5, "wider in bad weather")
+		assert.Less(t, len(w.plex.Requests()), asked+5, "polls are less frequent after errors")
 		w.plex.ResetFaults()
 		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
 
 		q = b.start(nil)
 		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Status: 503, Times: -1})
-		assert.Equal(t, http.StatusBadGateway, b.post("/signin/finish").Code, "the policy cannot know: nobody gets in")
-		assert.Len(t, w.came, 1)
+		assert.Equal(t, http.StatusBadGateway, b.post("/signin/finish").Code, "no one gets in while the policy cannot be asked")
+		assert.Len(t, w.signedIn, 1)
 		assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")))
 	})
 }
 
-// G3: nothing of a malformed answer reaches a browser.
+// G3: no part of a malformed response reaches a browser.
 func TestMalformed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -800,7 +801,7 @@ func TestMalformed(t *testing.T) {
 	})
 }
 
-// Replicas share the key, and nothing else.
+// Replicas need to share only the key.
 func TestReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -809,7 +810,7 @@ func TestReplica(t *testing.T) {
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
 		b.Handler = w.handler()
 		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
-		assert.Len(t, w.came, 1)
+		assert.Len(t, w.signedIn, 1)
 	})
 }
 
@@ -826,7 +827,7 @@ func TestVisitorLeaves(t *testing.T) {
 	})
 }
 
-// A policy that panics lets nobody in, and leaves no token behind.
+// A policy that panics lets no one in, and leaves no token behind.
 func TestPolicyPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(_ *world, o *signin.Options) {
@@ -834,20 +835,20 @@ func TestPolicyPanics(t *testing.T) {
 		})
 		b, q := w.approved(w, w.alice)
 		assert.Panics(t, func() { b.post("/signin/finish") })
-		assert.Empty(t, w.came)
+		assert.Empty(t, w.signedIn)
 		assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")))
 	})
 }
 
-// A visitor's token is revoked however long it takes to say who may come in.
+// A visitor's token is revoked, however long the policy takes.
 func TestRevokedLate(t *testing.T) {
 	slow := func(ctx context.Context, _ signin.Visitor) (bool, error) {
 		<-ctx.Done()
 		return true, ctx.Err()
 	}
 	for name, fault := range map[string]plextest.Fault{
-		"a slow policy": {},
-		"a slow answer": {Hang: true, Times: -1},
+		"a slow policy":  {},
+		"a slow plex.tv": {Hang: true, Times: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -856,14 +857,14 @@ func TestRevokedLate(t *testing.T) {
 				fault.Path = "/api/v2/user"
 				w.plex.Inject(fault)
 				assert.NotEqual(t, http.StatusSeeOther, b.post("/signin/finish").Code)
-				assert.Empty(t, w.came)
+				assert.Empty(t, w.signedIn)
 				assert.Empty(t, w.plex.Token(w.alice, q.Get("clientID")))
 			})
 		})
 	}
 }
 
-// OnSignIn may answer by itself.
+// OnSignIn may write the response.
 func TestOwnAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(_ *world, o *signin.Options) {
@@ -878,7 +879,7 @@ func TestOwnAnswer(t *testing.T) {
 	})
 }
 
-// G13: no secret leaves, in a page, a cookie, a log.
+// G13: no page, cookie or log line contains a secret.
 func TestSecrets(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -900,7 +901,7 @@ func TestSecrets(t *testing.T) {
 		require.NoError(t, w.plex.Approve(code, w.alice))
 		see(b.get("/signin/callback"))
 		see(b.post("/signin/finish"))
-		require.Len(t, w.came, 1)
+		require.Len(t, w.signedIn, 1)
 		assert.NotContains(t, all.String(), "FAKE_")
 		assert.NotRegexp(t, `"id"|pending|authToken`, all.String())
 		assert.NotContains(t, w.log.b.String(), "FAKE_")

@@ -69,7 +69,7 @@ func TestWebSignin(t *testing.T) {
 			p.until(`location.pathname === "/home"`)
 			assert.Equal(t, "Hello, alice", p.text("h1"))
 
-			p.do(chromedp.Navigate(at + "/signin/")) // and somebody else
+			p.do(chromedp.Navigate(at + "/signin/")) // and another person
 			p.click("button")
 			p.approve("bob")
 			p.until(`document.querySelector("h1")?.textContent === "No access"`)
@@ -97,7 +97,7 @@ func TestWebSigninOtherBrowser(t *testing.T) {
 	page := eval[string](p, "location.href")
 
 	other := b.tab(chromedp.WithNewBrowserContext())
-	other.do(chromedp.Navigate(page)) // somebody is sent the link, and approves
+	other.do(chromedp.Navigate(page)) // another person is sent the link, and approves
 	other.approve("alice")
 	other.until(`document.querySelector("h1")?.textContent === "Start again"`)
 	assert.Zero(t, came.Load())
@@ -127,14 +127,14 @@ func TestWebSigninStates(t *testing.T) {
 	p.do(chromedp.Navigate(at + "/signin/"))
 	s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502})
 	p.click("button")
-	p.until(`document.querySelector("h1")?.textContent === "Plex does not answer"`)
+	p.until(`document.querySelector("h1")?.textContent === "Could not connect to Plex"`)
 	p.shots("signin-unreachable")
 	p.click("button")
 	p.approve("bob")
 	p.until(`document.querySelector("h1")?.textContent === "No access"`)
 	p.shots("signin-denied")
 	p.do(chromedp.Navigate(at + "/signin/?return=https://evil.example/"))
-	assert.Equal(t, "Not a place to return to", p.text("h1"))
+	assert.Equal(t, "Link not allowed", p.text("h1"))
 	p.do(chromedp.Navigate(at + "/signin/callback"))
 	p.shots("signin-again")
 

@@ -1,5 +1,5 @@
-// A form is sent once, however often its button is pressed; the one on the way
-// back from Plex is sent by itself.
+// Send each form only once, even if its button is pressed again. Send the form with
+// data-auto, on the page to which Plex sends the browser back, without a press.
 const buttons = document.querySelectorAll("button");
 
 for (const form of document.forms) {
@@ -16,7 +16,7 @@ for (const form of document.forms) {
   });
 }
 
-// Back from the cache of the browser: everything may be pressed again.
+// When the browser shows the page again from its cache, allow every button again.
 addEventListener("pageshow", (event) => {
   if (!event.persisted) {
     return;
