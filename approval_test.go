@@ -3,7 +3,6 @@ package plexauth_test
 import (
 	"context"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -164,13 +163,13 @@ func TestRetiredWhileItsAccountIsRead(t *testing.T) {
 func TestRejectionIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		slow := &lazyStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = slow })
+		slow := w.hooked(hooks{})
+		p := w.open(t, withStore(slow))
 		second := p.Instance("second")
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		w.signIn(t, second, w.alice, plexauth.PinOptions{})
 		w.plex.Revoke(w.alice)
-		slow.update = 200 * time.Millisecond
+		slow.set(hooks{beforeUpdate: takes(200 * time.Millisecond)})
 		asked := w.count("GET", "/api/v2/user")
 		for range 3 {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -194,15 +193,8 @@ func TestRejectionIsKept(t *testing.T) {
 func TestRejectedWhileStartComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		var slow atomic.Bool
-		p := w.open(t, func(o *plexauth.Options) {
-			o.Store = &lazyStore{ConfigStore: w.store, hangs: func() bool {
-				if slow.Load() {
-					time.Sleep(200 * time.Millisecond)
-				}
-				return false
-			}}
-		})
+		slow := w.hooked(hooks{})
+		p := w.open(t, withStore(slow))
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
@@ -215,7 +207,7 @@ func TestRejectedWhileStartComes(t *testing.T) {
 		}()
 		time.Sleep(1500 * time.Millisecond) // it has the token, and asks whose it is
 		w.plex.Revoke(w.alice)
-		slow.Store(true)
+		slow.set(hooks{beforeUpdate: does(func() { time.Sleep(200 * time.Millisecond) })})
 		time.Sleep(700 * time.Millisecond) // the answer is there, and is being noted
 		_, err = p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
 		require.NoError(t, err)

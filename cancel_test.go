@@ -140,9 +140,9 @@ func TestEndedWhileBeingRead(t *testing.T) {
 					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
 					looks = 1
 				}
-				store := &betweenStore{ConfigStore: w.store}
-				p := w.open(t, func(o *plexauth.Options) { o.Store = store }) // after a restart
-				store.after = func() { assert.NoError(t, end(p, t.Context())) }
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store)) // after a restart
+				store.set(hooks{afterLoad: once(func() { assert.NoError(t, end(p, t.Context())) })})
 				began := time.Now()
 				_, err = p.Wait(t.Context())
 				require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
@@ -166,15 +166,11 @@ func TestCancelledWhileBeingSaved(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				store := &afterStore{ConfigStore: w.store}
-				p := w.open(t, func(o *plexauth.Options) { o.Store = store })
-				updates := 0
-				store.after = func() {
-					if updates++; updates == 2 { // the PIN is there
-						store.after = nil
-						assert.NoError(t, end(p, t.Context()))
-					}
-				}
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				store.set(hooks{afterUpdate: calls(2, 2, does(func() { // the PIN is there
+					assert.NoError(t, end(p, t.Context()))
+				}))})
 				began := time.Now()
 				_, err := p.Login(t.Context(), plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })
 				require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
@@ -218,7 +214,7 @@ func TestNoLookAfterCancelCame(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		store := &deafStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		p := w.open(t, withStore(store))
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		store.before.Store(2) // one to take the login up, one of the look
@@ -248,16 +244,16 @@ func (s *deafStore) Load(_ context.Context, ns string) (jsonRaw, error) {
 func TestCancelBesideAStoreThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		store := &stuckStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		_, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		result := make(chan error, 1)
 		go func() { result <- second(p.Wait(t.Context())) }()
 		time.Sleep(500 * time.Millisecond)
-		store.load.Store(true)
+		store.set(hooks{beforeLoad: hang})
 		time.Sleep(time.Second) // a look reads the store
-		store.load.Store(false)
+		store.set(hooks{})
 		began := time.Now()
 		require.NoError(t, p.Cancel(t.Context()))
 		assert.Less(t, time.Since(began), time.Second)
@@ -273,7 +269,7 @@ var givingUp = map[string]func(context.Context, *plexauth.PlexAuth) error{
 	},
 }
 
-var givingUps = map[string]func(context.Context, *plexauth.PlexAuth) error{"Start": calls["Start"], "Cancel": calls["Cancel"]}
+var givingUps = map[string]func(context.Context, *plexauth.PlexAuth) error{"Start": loginCalls["Start"], "Cancel": loginCalls["Cancel"]}
 
 // Where there is nothing to lose, or plex.tv does not answer, a login is cancelled
 // all the same.

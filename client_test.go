@@ -83,7 +83,7 @@ func TestNamedFailures(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, func(o *plexauth.Options) { o.MaxRetries = -1 })
+				w := newWorld(t, noRetries)
 				w.signInNow(t)
 				before := w.doc(t)
 				tc.fault.Path, tc.fault.Times = "/api/v2/user", -1
@@ -169,7 +169,7 @@ func TestRejectedWhileRelinked(t *testing.T) {
 		return resp, err
 	})
 	w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1001})
-	s, err := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: swap} }).Verify(t.Context())
+	s, err := w.open(t, withTransport(swap)).Verify(t.Context())
 	require.NoError(t, err)
 	assert.True(t, s.Connected)
 }
@@ -307,7 +307,7 @@ func TestErrorsAreClean(t *testing.T) {
 
 // Memory: an endless answer is cut.
 func TestEndlessBody(t *testing.T) {
-	w := newWorld(t, func(o *plexauth.Options) { o.MaxRetries = -1 })
+	w := newWorld(t, noRetries)
 	w.plex.Inject(plextest.Fault{Method: "POST", Endless: true})
 	_, err := w.Start(t.Context(), plexauth.PinOptions{})
 	require.ErrorIs(t, err, plexauth.ErrUnavailable)

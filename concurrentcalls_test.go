@@ -25,7 +25,7 @@ func TestOneLookAtATimeAfterARestart(t *testing.T) {
 			_, _ = p.SignOut(ctx)
 			return
 		}
-		_ = calls[name](ctx, p)
+		_ = loginCalls[name](ctx, p)
 	}
 	for _, first := range []string{"Start", "Cancel", "Finish", "SignOut"} {
 		for _, next := range []string{"Start", "Cancel", "Finish", "Wait", "SignOut"} {
@@ -90,7 +90,7 @@ func (p *panicking) Update(ctx context.Context, ns string, edit edit) error {
 // G8: a panic in what the program hands in, which its HTTP server recovers, holds no
 // turn: the next login goes on.
 func TestPanicHoldsNoTurn(t *testing.T) {
-	for name, call := range calls {
+	for name, call := range loginCalls {
 		for _, what := range []string{"request", "load", "update", "edit"} {
 			for n := 1; n <= 5; n++ {
 				for _, approved := range []bool{false, true} {
@@ -137,7 +137,7 @@ func TestPanicHoldsNoTurn(t *testing.T) {
 // in two, the slower one learns that too: the token that the faster one has ended is
 // not the profile's.
 func TestMismatchToldToAll(t *testing.T) {
-	for name, call := range calls {
+	for name, call := range loginCalls {
 		for _, elsewhere := range []bool{false, true} {
 			for _, asked := range []bool{false, true} { // the slower one knows the account already
 				t.Run(fmt.Sprint(name, elsewhere, asked), func(t *testing.T) {
@@ -149,7 +149,7 @@ func TestMismatchToldToAll(t *testing.T) {
 						require.NoError(t, err)
 						require.NoError(t, w.plex.Approve(pin.Code, w.bob))
 						w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502})
-						_, err = w.open(t, func(o *plexauth.Options) { o.MaxRetries = -1 }).Finish(t.Context())
+						_, err = w.open(t, noRetries).Finish(t.Context())
 						require.ErrorIs(t, err, plexauth.ErrUnavailable) // the token is parked
 
 						var met atomic.Bool

@@ -197,7 +197,7 @@ func TestConnectionThatDied(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			overHTTP2(t, func(t *testing.T, w *world, way *http2Way, rt *http.Transport) {
 				w.signInNow(t)
-				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: rt} })
+				p := w.open(t, withTransport(rt))
 				require.NoError(t, second(p.Verify(t.Context())))
 				require.Equal(t, 1, way.count())
 				way.die()
@@ -238,7 +238,7 @@ func TestWrappedConnectionThatDied(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			overHTTP2(t, func(t *testing.T, w *world, way *http2Way, rt *http.Transport) {
-				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: roundTripFunc(rt.RoundTrip)} })
+				p := w.open(t, withTransport(roundTripFunc(rt.RoundTrip)))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
 				way.die()

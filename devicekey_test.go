@@ -401,7 +401,7 @@ func TestTakenByAnotherDevice(t *testing.T) {
 		b := w.block(t)
 		clone := plexauth.NewMemoryStore()
 		put(t, clone, fmt.Sprintf(`{"_device":{"client_id":"another-device","kid":%q,"secret":%q}}`, b.Device.Kid, b.Device.Secret))
-		p := w.open(t, deviceKey, func(o *plexauth.Options) { o.Store = clone })
+		p := w.open(t, deviceKey, withStore(clone))
 		made := w.count("POST", "/api/v2/pins")
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		assert.Equal(t, made+2, w.count("POST", "/api/v2/pins"))
@@ -545,15 +545,15 @@ func TestCarelessStoreQuotesNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
 		b := w.block(t)
-		careless := &flakyStore{ConfigStore: w.store}
-		p := w.open(t, deviceKey, func(o *plexauth.Options) { o.Store = careless })
+		careless := w.hooked(hooks{})
+		p := w.open(t, deviceKey, withStore(careless))
 		for name, call := range map[string]func() error{
 			"Start":      func() error { _, err := p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true}); return err },
 			"Refresh":    func() error { _, err := p.Refresh(t.Context()); return err },
 			"Disconnect": func() error { _, err := p.Disconnect(t.Context()); return err },
 		} {
 			time.Sleep(2 * time.Second)
-			careless.fail.Store(1)
+			careless.set(hooks{refuse: quotes})
 			err := call()
 			require.ErrorIs(t, err, plexauth.ErrStore, name)
 			text := fmt.Sprintf("%v %+v %#v", err, err, err) + w.log.String()

@@ -136,7 +136,7 @@ func (s saving) meets(t *testing.T, f storeFault) {
 	before := w.stored(t)
 	asked := len(w.plex.Requests())
 	store := &failing{ConfigStore: w.store}
-	p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+	p := w.open(t, withStore(store))
 	store.fault = &f
 	store.good.Store(s.good)
 

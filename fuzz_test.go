@@ -264,7 +264,7 @@ func FuzzPanel(f *testing.F) {
 		synctest.Test(t, func(t *testing.T) {
 			store := plexauth.NewMemoryStore()
 			put(t, store, doc)
-			p := fuzzed(t, rt, func(o *plexauth.Options) { o.Store = store })
+			p := fuzzed(t, rt, withStore(store))
 			ctx, cancel := context.WithCancel(t.Context())
 			h := p.Handler(ctx)
 			for _, ask := range [][2]string{{"POST", route}, {"GET", "status"}, {"GET", "servers"}} {

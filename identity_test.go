@@ -243,10 +243,8 @@ func TestIdentifierChangesBelowOtherProfiles(t *testing.T) {
 func TestIdentifierForATokenByHand(t *testing.T) {
 	w := newWorld(t)
 	put(t, w.store, `{"account_token":"TEST_first"}`)
-	store := &betweenStore{ConfigStore: w.store}
-	store.after = func() {
-		put(t, w.store, `{"client_id":"second-client","account_token":"TEST_second"}`)
-	}
+	another := func() { put(t, w.store, `{"client_id":"second-client","account_token":"TEST_second"}`) }
+	store := w.hooked(hooks{afterLoad: once(another)})
 	wire := &seen{}
 	p := w.open(t, func(o *plexauth.Options) { o.Store, o.HTTPClient = store, &http.Client{Transport: wire} })
 	resp, err := p.Transport(wire).RoundTrip(request(t, "GET", "https://plex.tv/a", nil))
@@ -255,9 +253,7 @@ func TestIdentifierForATokenByHand(t *testing.T) {
 	assert.Equal(t, "TEST_second second-client", wire.last().Header.Get("X-Plex-Token")+" "+wire.last().Header.Get("X-Plex-Client-Identifier"))
 
 	put(t, w.store, `{"account_token":"TEST_first"}`)
-	store.after = func() {
-		put(t, w.store, `{"client_id":"second-client","account_token":"TEST_second"}`)
-	}
+	store.set(hooks{afterLoad: once(another)})
 	_, _ = p.HomeUsers(t.Context())
 	assert.Equal(t, "TEST_second second-client", wire.last().Header.Get("X-Plex-Token")+" "+wire.last().Header.Get("X-Plex-Client-Identifier"))
 }

@@ -177,7 +177,7 @@ func (w *world) signing(t *testing.T, change func(header, claims map[string]any)
 		body, _ = json.Marshal(j)
 		return body
 	}}
-	return func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: answers} }
+	return withTransport(answers)
 }
 
 // G22, G23: a new token that names another account does not take the old one's
@@ -283,7 +283,7 @@ func FuzzJWT(f *testing.F) {
 					body = fmt.Sprintf(`{"id":4711,"code":"ABCD","authToken":%q}`, jwt)
 				}
 				return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), ContentLength: -1, Request: r}, nil
-			}), deviceKey, func(o *plexauth.Options) { o.Store = store })
+			}), deviceKey, withStore(store))
 			_, err := p.Start(t.Context(), plexauth.PinOptions{})
 			require.NoError(t, err)
 			s, err := p.Finish(t.Context())

@@ -8,7 +8,6 @@ import (
 	"regexp"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -219,15 +218,15 @@ func TestBegunWhileBeingRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.replicas = true
-		store := &betweenStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		_, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		_, err = w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true}) // a replica
 		require.NoError(t, err)
 		var code string
 		result := make(chan error, 1)
-		store.after = func() {
+		store.set(hooks{afterLoad: once(func() {
 			shown := make(chan bool)
 			go func() {
 				_, err := p.Login(t.Context(), plexauth.PinOptions{Strong: true}, func(pin *plexauth.Pin) error {
@@ -238,7 +237,7 @@ func TestBegunWhileBeingRead(t *testing.T) {
 				result <- err
 			}()
 			<-shown
-		}
+		})})
 		_, err = p.Finish(t.Context())
 		require.NoError(t, err)
 		require.NoError(t, w.plex.Approve(code, w.alice))
@@ -251,18 +250,17 @@ func TestBegunWhileBeingRead(t *testing.T) {
 func TestStartBesideTheApproval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		store := &afterStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-		store.after = func() {
-			store.after = nil
+		store.set(hooks{afterUpdate: once(func() {
 			time.Sleep(time.Second)
 			s, err := p.Finish(t.Context())
 			require.NoError(t, err)
 			require.True(t, s.Connected)
-		}
+		})})
 		s, err := p.Login(t.Context(), plexauth.PinOptions{}, func(again *plexauth.Pin) error {
 			assert.Equal(t, pin.Code, again.Code)
 			return nil
@@ -277,19 +275,19 @@ func TestStartBesideTheApproval(t *testing.T) {
 func TestEarlierLoginDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		store := &afterStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		require.NoError(t, w.plex.Approve(pin.Code, w.alice)) // nobody looks
 		time.Sleep(2 * time.Second)
-		store.after = func() {
+		store.set(hooks{afterUpdate: does(func() {
 			if s, err := p.Status(t.Context()); err == nil && s.Pending != nil && s.Pending.Code != pin.Code {
-				store.after = nil
+				store.set(hooks{})
 				assert.NoError(t, p.Cancel(t.Context()))
 			}
-		}
+		})})
 		_, err = p.Login(t.Context(), plexauth.PinOptions{SwitchAccount: true}, func(*plexauth.Pin) error { return nil })
 		require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
 	})
@@ -300,17 +298,16 @@ func TestEarlierLoginDoesNotCount(t *testing.T) {
 func TestNewerLoginKeepsItsPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		var fails atomic.Bool
-		store := &afterStore{ConfigStore: &failingLoads{w.store, func() bool { return fails.Swap(false) }}}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		other := w.open(t)
 		result := make(chan error, 1)
 		var newer *plexauth.Pin
-		store.after = func() {
+		store.set(hooks{afterUpdate: does(func() {
 			if s, err := p.Status(t.Context()); err != nil || s.Pending == nil {
 				return
 			}
-			store.after = nil
+			store.set(hooks{})
 			var err error
 			newer, err = other.Start(t.Context(), plexauth.PinOptions{Strong: true})
 			assert.NoError(t, err)
@@ -319,8 +316,8 @@ func TestNewerLoginKeepsItsPlace(t *testing.T) {
 				result <- err
 			}()
 			time.Sleep(100 * time.Millisecond)
-			fails.Store(true)
-		}
+			store.set(hooks{beforeLoad: calls(1, 1, fails(errDisk))})
+		})})
 		_, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.ErrorIs(t, err, plexauth.ErrStore)
 		require.NoError(t, w.plex.Approve(newer.Code, w.alice))
@@ -355,8 +352,8 @@ func TestStartsTakeTurns(t *testing.T) {
 func TestCallersThatLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		store := &hurriedStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
@@ -367,7 +364,7 @@ func TestCallersThatLeave(t *testing.T) {
 		w.plex.ResetFaults()
 		time.Sleep(5 * time.Second)
 
-		store.load = 50 * time.Millisecond
+		store.set(hooks{beforeLoad: takes(50 * time.Millisecond)})
 		for range 4 {
 			ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond) // in the third read
 			_, err = p.Finish(ctx)
@@ -465,9 +462,8 @@ func TestLoginWhereSignedInFails(t *testing.T) {
 		require.ErrorContains(t, err, "shows the PIN")
 		_, err = w.Instance("a\nb").Login(t.Context(), plexauth.PinOptions{}, show)
 		require.ErrorContains(t, err, "Instance")
-		store := &stuckStore{ConfigStore: w.store}
-		store.load.Store(true)
-		_, err = w.open(t, func(o *plexauth.Options) { o.Store = store }).Login(t.Context(), plexauth.PinOptions{}, show)
+		store := w.hooked(hooks{beforeLoad: hang})
+		_, err = w.open(t, withStore(store)).Login(t.Context(), plexauth.PinOptions{}, show)
 		require.ErrorIs(t, err, plexauth.ErrStore)
 	})
 }
@@ -476,7 +472,7 @@ func TestLoginWhereSignedInFails(t *testing.T) {
 // to. That is as good, and no error.
 func TestSettledAtTheSameTime(t *testing.T) {
 	for name, tc := range map[string]struct {
-		at   int // the Update of the settling
+		at   int64 // the Update of the settling
 		call func(*plexauth.PlexAuth, context.Context) error
 	}{
 		"Start":  {2, func(p *plexauth.PlexAuth, c context.Context) error { return second(p.Start(c, plexauth.PinOptions{})) }},
@@ -492,11 +488,13 @@ func TestSettledAtTheSameTime(t *testing.T) {
 				_, err := w.Finish(t.Context())
 				require.ErrorIs(t, err, plexauth.ErrUnavailable, "parked")
 				w.plex.ResetFaults()
-				store := &interruptedStore{ConfigStore: w.store, at: tc.at}
-				store.by = func() { assert.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrAccountMismatch) }
-				p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+				met := false
+				p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(tc.at, tc.at, does(func() {
+					met = true
+					assert.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrAccountMismatch)
+				}))})))
 				require.NoError(t, tc.call(p, t.Context()))
-				assert.LessOrEqual(t, store.at, 0, "the moment was met")
+				assert.True(t, met, "the moment was met")
 				s, err := p.Status(t.Context())
 				require.NoError(t, err)
 				assert.True(t, s.Connected)

@@ -96,7 +96,7 @@ func TestMisdirected(t *testing.T) {
 			t.Cleanup(c.rt.CloseIdleConnections)
 			w := newWorld(t)
 			w.signInNow(t)
-			p := w.open(t, func(o *plexauth.Options) { o.HTTPClient, o.MaxRetries = &http.Client{Transport: c.rt}, -1 })
+			p := w.open(t, withTransport(c.rt), noRetries)
 			f := openPanel(t, p.Instance("PLEX-P01"))
 			message := func(path string) string {
 				rec := f.do(http.MethodPost, path, "{}")
@@ -148,7 +148,7 @@ func TestMisdirectedByAddress(t *testing.T) {
 			}
 			w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Reset: true})
 			defer w.plex.ResetFaults()
-			p := w.open(t, func(o *plexauth.Options) { o.HTTPClient, o.MaxRetries = &http.Client{Transport: rt}, -1 })
+			p := w.open(t, withTransport(rt), noRetries)
 			_, err := p.Start(t.Context(), plexauth.PinOptions{})
 			require.ErrorIs(t, err, plexauth.ErrUnavailable)
 			assert.Equal(t, c.says, strings.Contains(err.Error(), "leads to 127.0.0.1 here"), err)

@@ -57,7 +57,7 @@ func TestFactsNameTheirToken(t *testing.T) {
 				assert.Equal(t, "bob", mustSettings(t, w.PlexAuth).Username)
 			},
 			"its owner gets a device key": func(t *testing.T, w *world, _ string) {
-				w.signIn(t, w.open(t, func(o *plexauth.Options) { o.DeviceKey = true }), w.bob, plexauth.PinOptions{})
+				w.signIn(t, w.open(t, deviceKey), w.bob, plexauth.PinOptions{})
 				assert.Equal(t, fmt.Sprint(w.bob.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
 			},
 			"the account before is another one": func(t *testing.T, w *world, bobs string) {
@@ -180,7 +180,7 @@ func TestRefusedApproval(t *testing.T) {
 				id := mustSettings(t, w.PlexAuth).ClientID
 				bobs := w.plex.Token(w.bob, id)
 				s := &refusing{RoundTripper: w.plex.Client().Transport, tokens: map[string]bool{bobs: true}, status: row.status, body: row.body}
-				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: s} })
+				p := w.open(t, withTransport(s))
 				require.Error(t, second(p.Finish(t.Context())))
 				if row.far { // the clock was set, or a hand has edited it
 					put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(pin.ExpiresAt.AddDate(1, 0, 0).UnixMilli()), 1))

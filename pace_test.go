@@ -161,7 +161,7 @@ func TestPanelAsksAboutAnApprovalOncePerMinute(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, func(o *plexauth.Options) { o.MaxRetries = -1 })
+				w := newWorld(t, noRetries)
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				time.Sleep(time.Minute)
 				pin, err := w.Start(t.Context(), plexauth.PinOptions{})

@@ -2,11 +2,9 @@ package plexauth_test
 
 import (
 	"context"
-	"encoding/json"
 	"net/http"
 	"os"
 	"path/filepath"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -130,12 +128,12 @@ func TestPanelLoginAndSearch(t *testing.T) {
 			w := newWorld(t)
 			w.replicas = true
 			w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
-			slow := &dawdlingStore{ConfigStore: w.store}
-			f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = slow }))
+			slow := w.hooked(hooks{})
+			f := openPanel(t, w.open(t, withStore(slow)))
 			s := f.post("/start", "")
 			synctest.Wait() // the login is looked after
 			require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
-			if slow.pause.Store(int64(3 * time.Second)); replica {
+			if slow.set(hooks{afterLoad: dawdle, afterUpdate: dawdle}); replica {
 				require.NoError(t, second(w.Finish(t.Context())))
 			}
 			searched := false
@@ -159,29 +157,12 @@ func fromBrowser(r *http.Request) {
 
 type byBrowser struct{}
 
-// dawdlingStore takes its time for what no browser has asked for, once it has
-// carried that out.
-type dawdlingStore struct {
-	plexauth.ConfigStore
-	pause atomic.Int64
-}
-
-func (s *dawdlingStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	raw, err := s.ConfigStore.Load(ctx, namespace)
-	s.dawdle(ctx)
-	return raw, err
-}
-
-func (s *dawdlingStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
-	err := s.ConfigStore.Update(ctx, namespace, edit)
-	s.dawdle(ctx)
-	return err
-}
-
-func (s *dawdlingStore) dawdle(ctx context.Context) {
+// dawdle makes a call last for three seconds if no browser has asked for it.
+func dawdle(ctx context.Context) error {
 	if ctx.Value(byBrowser{}) == nil {
-		time.Sleep(time.Duration(s.pause.Load()))
+		time.Sleep(3 * time.Second)
 	}
+	return nil
 }
 
 // A login begun on one replica is waited for by another whose panel is open.
@@ -231,10 +212,10 @@ func TestPanelExpiryUnsaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.plex.SetPinLifetime(time.Minute, 0)
-		store := &flakyStore{ConfigStore: w.store}
-		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
+		store := w.hooked(hooks{})
+		f := openPanel(t, w.open(t, withStore(store)))
 		s := f.post("/start", "")
-		store.fail.Store(1 << 30)
+		store.set(hooks{refuse: quotes})
 		for s.Extra.Pending != nil {
 			s = f.get("/status?wait=25")
 		}
@@ -242,7 +223,7 @@ func TestPanelExpiryUnsaved(t *testing.T) {
 		asked := len(w.plex.Requests())
 		time.Sleep(10 * time.Minute)
 		assert.Len(t, w.plex.Requests(), asked)
-		store.fail.Store(0)
+		store.set(hooks{})
 		time.Sleep(11 * time.Second)
 		assert.NotContains(t, w.doc(t), "_pending_pin")
 	})
@@ -309,13 +290,13 @@ func TestPanelSaveFails(t *testing.T) {
 					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				}
 				w.plex.SetPinLifetime(2*time.Minute, 0)
-				store := &flakyStore{ConfigStore: w.store}
-				f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
+				store := w.hooked(hooks{})
+				f := openPanel(t, w.open(t, withStore(store)))
 				s := f.post("/start", "")
 				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * c.after})
 				require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 				time.Sleep(c.after)
-				store.fail.Store(1 << 30)
+				store.set(hooks{refuse: quotes})
 				for _, later := range []time.Duration{0, 3 * time.Minute} {
 					time.Sleep(later)
 					s = f.get("/status?wait=25&seen=" + s.Seen)
@@ -326,7 +307,7 @@ func TestPanelSaveFails(t *testing.T) {
 					assert.Contains(t, s.Problem.Message, "keeps trying")
 					assert.Empty(t, s.Problem.Detail, "G13: what a store says may hold anything")
 				}
-				store.fail.Store(0)
+				store.set(hooks{})
 				for s.Extra.Pending != nil {
 					s = f.get("/status?wait=25&seen=" + s.Seen)
 				}
@@ -341,10 +322,10 @@ func TestPanelSaveFails(t *testing.T) {
 func TestPanelSavesSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		store := &flakyStore{ConfigStore: w.store}
-		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
+		store := w.hooked(hooks{})
+		f := openPanel(t, w.open(t, withStore(store)))
 		s := f.post("/start", "")
-		store.fail.Store(4) // for a second and a half
+		store.set(hooks{beforeUpdate: calls(1, 4, fails(errDisk))}) // for a second and a half
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 		for s.Extra.Pending != nil {
 			assert.Nil(t, s.Problem)
@@ -362,7 +343,7 @@ func TestPanelFailsClosed(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "config.json")
 			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 			w := newWorld(t)
-			f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = plexauth.NewFileStore(path) }))
+			f := openPanel(t, w.open(t, withStore(plexauth.NewFileStore(path))))
 			f.refused(f.do(http.MethodGet, "/status?wait=25", ""), http.StatusServiceUnavailable, "store_corrupt")
 			f.refused(f.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "store_corrupt")
 			f.refused(f.do(http.MethodPost, "/disconnect", ""), http.StatusServiceUnavailable, "store_corrupt")
@@ -375,7 +356,7 @@ func TestPanelFailsClosed(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = brokenStore{} }))
+		f := openPanel(t, w.open(t, withStore(w.hooked(hooks{beforeLoad: fails(errReadOnly), beforeUpdate: fails(errReadOnly)}))))
 		v := f.refused(f.do(http.MethodGet, "/status", ""), http.StatusServiceUnavailable, "store")
 		assert.Contains(t, v.Detail, "read-only file system")
 		time.Sleep(time.Hour)

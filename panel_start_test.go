@@ -182,7 +182,7 @@ func TestPanelStartRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, func(o *plexauth.Options) { o.MaxRetries = -1 })
+				w := newWorld(t, noRetries)
 				f := openPanel(t, w.PlexAuth)
 				c.fault.Method, c.fault.Path = http.MethodPost, "/api/v2/pins"
 				w.plex.Inject(c.fault)
@@ -195,26 +195,13 @@ func TestPanelStartRefused(t *testing.T) {
 	t.Run("the store cannot take it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
-			store := &fullStore{ConfigStore: w.store, full: true}
-			f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Store = store }))
+			store := &checkedStore{w.store, errDisk}
+			f := openPanel(t, w.open(t, withStore(store)))
 			f.refused(f.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "store")
-			store.full = false
+			store.err = nil
 			f.post("/start", "")
 		})
 	})
-}
-
-// fullStore can be read, and says beforehand that it cannot be written.
-type fullStore struct {
-	plexauth.ConfigStore
-	full bool
-}
-
-func (s *fullStore) Check(context.Context) error {
-	if s.full {
-		return errors.New("no space left on device")
-	}
-	return nil
 }
 
 // What paces the web's starts goes with the credentials, and when a login has

@@ -32,7 +32,7 @@ func (w *world) redial(t *testing.T, change func(dial) dial) *http.Transport {
 
 // through opens a PlexAuth whose requests go through rt.
 func (w *world) through(t *testing.T, rt *http.Transport) *plexauth.PlexAuth {
-	return w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: rt} })
+	return w.open(t, withTransport(rt))
 }
 
 // fetch makes a request of the program's own to the saved server.
@@ -459,7 +459,7 @@ func TestRebindingProtectionByLying(t *testing.T) {
 			}
 			return dial(ctx, network, addr)
 		}
-		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: base} })
+		p := w.open(t, withTransport(base))
 		defer base.CloseIdleConnections()
 		s, err := p.Inspect(t.Context())
 		require.NoError(t, err)

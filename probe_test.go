@@ -222,7 +222,7 @@ func TestProbeLeavesNothing(t *testing.T) {
 			}
 			return c, err
 		}
-		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: base} })
+		p := w.open(t, withTransport(base))
 		for _, f := range []func(context.Context) error{
 			func(ctx context.Context) error { return second(p.UseServer(ctx, box.MachineID)) },
 			func(ctx context.Context) error { return second(p.Probe(ctx, "")) },

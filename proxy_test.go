@@ -53,7 +53,7 @@ func TestProxyRefusesConnect(t *testing.T) {
 		t.Run(answer, func(t *testing.T) {
 			w := newWorld(t)
 			rt := proxyThat(t, w, answer)
-			p := w.open(t, func(o *plexauth.Options) { o.HTTPClient, o.MaxRetries = &http.Client{Transport: rt}, -1 })
+			p := w.open(t, withTransport(rt), noRetries)
 			_, err := p.Start(t.Context(), plexauth.PinOptions{})
 			require.ErrorIs(t, err, plexauth.ErrUnavailable)
 			assert.True(t, asOp("proxyconnect")(err), err)
@@ -90,7 +90,7 @@ func TestSOCKSProxyRefuses(t *testing.T) {
 		}()
 		w := newWorld(t)
 		rt := &http.Transport{Proxy: http.ProxyURL(&url.URL{Scheme: "socks5", Host: l.Addr().String()})}
-		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient, o.MaxRetries = &http.Client{Transport: rt}, -1 })
+		p := w.open(t, withTransport(rt), noRetries)
 		_, err = p.Start(t.Context(), plexauth.PinOptions{})
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		assert.Contains(t, err.Error(), "the proxy refuses the connection: ")
@@ -121,7 +121,7 @@ func TestProxyRefusesConnectToAServer(t *testing.T) {
 			}
 			return (&net.Dialer{}).DialContext(ctx, network, addr)
 		}
-		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: rt} })
+		p := w.open(t, withTransport(rt))
 		_, err := p.Inspect(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		assert.Contains(t, err.Error(), "the proxy does not let this through", answer)

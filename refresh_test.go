@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -738,36 +737,22 @@ func TestRenewalEndsWithAStoreThatHangs(t *testing.T) {
 		t.Run(at, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newDeviceWorld(t)
-				store := &hangingStore{ConfigStore: w.store}
+				store := w.hooked(hooks{})
 				ctx, cancel := context.WithCancel(t.Context())
 				defer cancel()
 				var ended time.Time
 				answers, client := w.tamper(at)
 				answers.change = func(body []byte) []byte {
-					store.hangs.Store(true)
+					store.set(hooks{beforeUpdate: hang})
 					time.AfterFunc(10*time.Millisecond, func() { ended = time.Now(); cancel() })
 					return body
 				}
-				_, err := w.open(t, client, func(o *plexauth.Options) { o.Store = store }).Refresh(ctx)
+				_, err := w.open(t, client, withStore(store)).Refresh(ctx)
 				require.ErrorIs(t, err, context.Canceled)
 				assert.LessOrEqual(t, time.Since(ended), time.Second)
 			})
 		})
 	}
-}
-
-// hangingStore is one whose updates may hang.
-type hangingStore struct {
-	plexauth.ConfigStore
-	hangs atomic.Bool
-}
-
-func (s *hangingStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
-	if s.hangs.Load() {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	return s.ConfigStore.Update(ctx, ns, edit)
 }
 
 // G22: a login or a disconnect while the token is renewed stands.
@@ -843,59 +828,15 @@ func TestRenewalAndTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
 		time.Sleep(6 * day)
-		old := tokenOf(t, w.open(t, func(o *plexauth.Options) { o.Store = readOnly{w.store} }))
+		old := tokenOf(t, w.open(t, withStore(w.hooked(hooks{refuse: func(jsonRaw) error { return errReadOnly }}))))
 		assert.Equal(t, w.block(t).AccountToken, old)
 		assert.Zero(t, w.count("GET", nonces), "what cannot be saved is not asked for")
 
-		flaky := &stumblingStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = flaky })
-		flaky.failAfter(1, 2) // the lease is saved, then two attempts fail
+		p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(2, 3, fails(errDisk))}))) // after that of the lease
 		assert.NotEqual(t, old, tokenOf(t, p))
 		assert.Equal(t, 1, w.count("POST", exchanges))
 		assert.Equal(t, tokenOf(t, p), w.block(t).AccountToken)
 	})
-}
-
-// readOnly is a store that cannot be written.
-type readOnly struct{ plexauth.ConfigStore }
-
-func (s readOnly) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
-	raw, err := s.Load(ctx, ns)
-	if err != nil {
-		return err
-	}
-	if _, err := edit(raw); err != nil {
-		return err
-	}
-	return errors.New("read-only file system")
-}
-
-// stumblingStore fails some updates.
-type stumblingStore struct {
-	plexauth.ConfigStore
-	mu    sync.Mutex
-	good  int
-	fails int
-}
-
-func (s *stumblingStore) failAfter(good, fails int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.good, s.fails = good, fails
-}
-
-func (s *stumblingStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
-	s.mu.Lock()
-	fail := s.good <= 0 && s.fails > 0
-	if fail {
-		s.fails--
-	}
-	s.good--
-	s.mu.Unlock()
-	if fail {
-		return errors.New("no space left on device")
-	}
-	return s.ConfigStore.Update(ctx, ns, edit)
 }
 
 // What came of the last login's token does not answer for the next one's.

@@ -359,7 +359,7 @@ func TestRelinkOverARefusal(t *testing.T) {
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				w.withoutCloud(t, nil)
 				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), row.status, row.body}
-				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
+				p := w.open(t, withTransport(v))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
 				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
@@ -413,7 +413,7 @@ func TestRelinkBySamePerson(t *testing.T) {
 				w.signIn(t, w.open(t, row.before), w.alice, plexauth.PinOptions{})
 				w.withoutCloud(t, row.more)
 				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), row.status, row.body}
-				p := w.open(t, row.then, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
+				p := w.open(t, row.then, withTransport(v))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
 				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
@@ -443,7 +443,7 @@ func TestRefusalBlocksNobody(t *testing.T) {
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				w.withoutCloud(t, nil)
 				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), 403, `{"errors":[{"code":1009,"message":"no","status":403}]}`}
-				p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: v} })
+				p := w.open(t, withTransport(v))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
 				require.NoError(t, w.plex.Approve(pin.Code, w.bob))

@@ -1,8 +1,6 @@
 package plexauth_test
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -122,20 +120,6 @@ func TestSignOutOfARejectedToken(t *testing.T) {
 	})
 }
 
-// unreadOnce is a store whose first Load fails.
-type unreadOnce struct {
-	plexauth.ConfigStore
-	failed bool
-}
-
-func (s *unreadOnce) Load(ctx context.Context, ns string) (jsonRaw, error) {
-	if !s.failed {
-		s.failed = true
-		return nil, errors.New("no connection to the database")
-	}
-	return s.ConfigStore.Load(ctx, ns)
-}
-
 // G8: SignOut ends also what was approved and never looked at, on this profile or on
 // one that lives on the same token, or says that it could not find out.
 func TestSignOutFetchesTheApproval(t *testing.T) {
@@ -174,8 +158,7 @@ func TestSignOutFetchesTheApproval(t *testing.T) {
 				}
 				signOut := w.PlexAuth
 				if row.deaf {
-					store := &unreadOnce{ConfigStore: w.store}
-					signOut = w.open(t, func(o *plexauth.Options) { o.Store = store })
+					signOut = w.open(t, withStore(w.hooked(hooks{beforeLoad: calls(1, 1, fails(errDisk))})))
 				}
 				began := time.Now()
 				s, err := signOut.SignOut(t.Context())

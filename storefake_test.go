@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -21,192 +22,137 @@ import (
 
 type edit = func(jsonRaw) (jsonRaw, error)
 
+// errReadOnly is what a read-only mount answers.
+var errReadOnly = errors.New("read-only file system")
+
+// errDisk is what a full disk answers.
 var errDisk = &fs.PathError{Op: "write", Path: "config.json", Err: syscall.ENOSPC}
 
-// failingLoads fails a read when it is told to.
-type failingLoads struct {
-	plexauth.ConfigStore
-	fails func() bool
+// hook is what a test does inside a call of a store. The call ends with its error.
+type hook = func(context.Context) error
+
+// hooks are the places of a hookedStore at which a test acts. A nil one does nothing.
+type hooks struct {
+	beforeLoad, afterLoad     hook
+	beforeUpdate, afterUpdate hook
+
+	// refuse sees what an Update would write. With an error nothing is written.
+	refuse func(next jsonRaw) error
 }
 
-func (s *failingLoads) Load(ctx context.Context, ns string) (jsonRaw, error) {
-	if s.fails() {
-		return nil, errDisk
+// hookedStore is a store in whose calls a test acts.
+type hookedStore struct {
+	plexauth.ConfigStore
+
+	mu    sync.Mutex
+	hooks hooks
+}
+
+// hooked returns w's store with hooks.
+func (w *world) hooked(h hooks) *hookedStore { return &hookedStore{ConfigStore: w.store, hooks: h} }
+
+// set replaces the hooks, for the calls that begin from now on.
+func (s *hookedStore) set(h hooks) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hooks = h
+}
+
+func (s *hookedStore) get() hooks {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.hooks
+}
+
+func (s *hookedStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	if before := s.get().beforeLoad; before != nil {
+		if err := before(ctx); err != nil {
+			return nil, err
+		}
 	}
-	return s.ConfigStore.Load(ctx, ns)
-}
-
-// failingUpdates writes nothing when it is told to.
-type failingUpdates struct {
-	plexauth.ConfigStore
-	fails func() bool
-}
-
-func (s *failingUpdates) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
-	if s.fails() {
-		return errDisk
-	}
-	return s.ConfigStore.Update(ctx, ns, edit)
-}
-
-type brokenStore struct{}
-
-var errBroken = errors.New("read-only file system")
-
-func (brokenStore) Load(context.Context, string) (jsonRaw, error) { return nil, errBroken }
-
-func (brokenStore) Update(context.Context, string, func(jsonRaw) (jsonRaw, error)) error {
-	return errBroken
-}
-
-// betweenStore lets something happen right after a Load.
-type betweenStore struct {
-	plexauth.ConfigStore
-	after func()
-}
-
-func (s *betweenStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
 	raw, err := s.ConfigStore.Load(ctx, ns)
-	if after := s.after; after != nil {
-		s.after = nil
-		after()
+	if after := s.get().afterLoad; after != nil && err == nil {
+		err = after(ctx)
 	}
 	return raw, err
 }
 
-// afterStore lets something happen right after an Update.
-type afterStore struct {
-	plexauth.ConfigStore
-	after func()
-}
-
-func (s *afterStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+func (s *hookedStore) Update(ctx context.Context, ns string, edit edit) error {
+	h := s.get()
+	if h.beforeUpdate != nil {
+		if err := h.beforeUpdate(ctx); err != nil {
+			return err
+		}
+	}
+	if h.refuse != nil {
+		next, err := unwritten(s.ConfigStore, ctx, ns, edit)
+		if err == nil {
+			err = h.refuse(next)
+		}
+		if err != nil {
+			return err
+		}
+	}
 	err := s.ConfigStore.Update(ctx, ns, edit)
-	if s.after != nil {
-		s.after()
+	if after := s.get().afterUpdate; after != nil && err == nil {
+		err = after(ctx)
 	}
 	return err
 }
 
-// interruptedStore is edited by somebody else just before one of its Updates.
-type interruptedStore struct {
-	plexauth.ConfigStore
-	at int // which one
-	by func()
+// hang returns when ctx ends.
+func hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
 }
 
-func (s *interruptedStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
-	if s.at--; s.at == 0 {
-		s.by()
-	}
-	return s.ConfigStore.Update(ctx, ns, edit)
-}
-
-// flakyStore fails its next Updates, and puts what it should save into the
-// error.
-type flakyStore struct {
-	plexauth.ConfigStore
-	fail atomic.Int64
-}
-
-func (s *flakyStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
-	if s.fail.Add(-1) < 0 {
-		s.fail.Store(0)
-		return s.ConfigStore.Update(ctx, ns, edit)
-	}
-	raw, err := s.Load(ctx, ns)
-	if err != nil {
-		return err
-	}
-	if raw, err = edit(raw); err != nil {
-		return err
-	}
-	return fmt.Errorf("cannot write %s", raw)
-}
-
-// lazyStore takes its time, or hangs.
-type lazyStore struct {
-	plexauth.ConfigStore
-	load, update time.Duration
-	hangs        func() bool
-}
-
-func (s *lazyStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
-	time.Sleep(s.load)
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	return s.ConfigStore.Load(ctx, ns)
-}
-
-func (s *lazyStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
-	if s.hangs != nil && s.hangs() {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	select {
-	case <-time.After(s.update):
-		return s.ConfigStore.Update(ctx, ns, edit)
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// hurriedStore takes its time for a read, unless the caller leaves before.
-type hurriedStore struct {
-	plexauth.ConfigStore
-	load time.Duration
-}
-
-func (s *hurriedStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
-	select {
-	case <-time.After(s.load):
-		return s.ConfigStore.Load(ctx, ns)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// slowStore takes half a second, and tells when it began.
-type slowStore struct {
-	plexauth.ConfigStore
-	on      atomic.Bool
-	started func()
-}
-
-func (s *slowStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
-	if s.on.Load() {
-		s.started()
+// takes makes a call last for d, or until its context ends.
+func takes(d time.Duration) hook {
+	return func(ctx context.Context) error {
 		select {
-		case <-time.After(500 * time.Millisecond):
+		case <-time.After(d):
+			return nil
 		case <-ctx.Done():
 			return ctx.Err()
 		}
 	}
-	return s.ConfigStore.Update(ctx, ns, edit)
 }
 
-// stuckStore hangs while it is told to: each call returns when its context ends.
-type stuckStore struct {
+// fails makes a call fail.
+func fails(err error) hook { return func(context.Context) error { return err } }
+
+// does makes a call do something else first.
+func does(f func()) hook {
+	return func(context.Context) error {
+		f()
+		return nil
+	}
+}
+
+// calls lets h act in the calls from the first to the last alone, counted from 1.
+func calls(first, last int64, h hook) hook {
+	var n atomic.Int64
+	return func(ctx context.Context) error {
+		if i := n.Add(1); i < first || i > last {
+			return nil
+		}
+		return h(ctx)
+	}
+}
+
+// once does f in the first call.
+func once(f func()) hook { return calls(1, 1, does(f)) }
+
+// quotes refuses a write with an error that quotes what it should write.
+func quotes(next jsonRaw) error { return fmt.Errorf("cannot write %s", next) }
+
+// checkedStore says beforehand that it cannot be written, unless err is nil.
+type checkedStore struct {
 	plexauth.ConfigStore
-	load, update atomic.Bool
+	err error
 }
 
-func (s *stuckStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
-	if s.load.Load() {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	return s.ConfigStore.Load(ctx, ns)
-}
-
-func (s *stuckStore) Update(ctx context.Context, ns string, edit edit) error {
-	if s.update.Load() {
-		<-ctx.Done()
-		return ctx.Err()
-	}
-	return s.ConfigStore.Update(ctx, ns, edit)
-}
+func (s *checkedStore) Check(context.Context) error { return s.err }
 
 // unwritten runs the edit, as a store does that fails afterwards, and returns
 // what was not written.

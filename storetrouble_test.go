@@ -22,12 +22,12 @@ import (
 // G17: a store that cannot be written is found before a PIN is made.
 func TestStoreFailsBeforeThePIN(t *testing.T) {
 	for name, store := range map[string]plexauth.ConfigStore{
-		"Check":  &checkedStore{plexauth.NewMemoryStore(), errors.New("read-only file system")},
-		"Update": brokenStore{},
+		"Check":  &checkedStore{plexauth.NewMemoryStore(), errReadOnly},
+		"Update": &hookedStore{ConfigStore: plexauth.NewMemoryStore(), hooks: hooks{beforeUpdate: fails(errReadOnly)}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+			p := w.open(t, withStore(store))
 			_, err := p.Start(t.Context(), plexauth.PinOptions{})
 			require.ErrorIs(t, err, plexauth.ErrStore)
 			assert.ErrorContains(t, err, "read-only file system")
@@ -36,20 +36,18 @@ func TestStoreFailsBeforeThePIN(t *testing.T) {
 	}
 }
 
-type checkedStore struct {
-	plexauth.ConfigStore
-	err error
-}
-
-func (s *checkedStore) Check(context.Context) error { return s.err }
-
 // G8: the store fails when the token is in hand.
 func TestSaveFailsForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := approved(t, newWorld(t))
-		flaky := &flakyStore{ConfigStore: w.store}
-		flaky.fail.Store(20)
-		s, err := w.open(t, func(o *plexauth.Options) { o.Store = flaky }).Wait(t.Context())
+		failed := 0
+		flaky := w.hooked(hooks{refuse: func(next jsonRaw) error {
+			if failed++; failed > 20 {
+				return nil
+			}
+			return quotes(next)
+		}})
+		s, err := w.open(t, withStore(flaky)).Wait(t.Context())
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
 		assert.NotContains(t, w.log.String(), "FAKE_", "G13: the store's careless error is not passed on")
@@ -61,16 +59,16 @@ func TestSaveFailsForAWhile(t *testing.T) {
 func TestSaveFailsForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := approved(t, newWorld(t))
-		flaky := &flakyStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = flaky })
-		flaky.fail.Store(1 << 30)
+		flaky := w.hooked(hooks{})
+		p := w.open(t, withStore(flaky))
+		flaky.set(hooks{refuse: quotes})
 		began := time.Now()
 		s, err := p.Wait(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrStore)
 		assert.False(t, s.Connected)
 		assert.NotContains(t, err.Error(), "FAKE_")
 		assert.InDelta(t, 5*time.Minute, time.Since(began), float64(10*time.Second))
-		flaky.fail.Store(0)
+		flaky.set(hooks{})
 		s, err = p.Finish(t.Context())
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
@@ -83,12 +81,15 @@ func TestContextEndsWithTheTokenInHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		ctx, cancel := context.WithCancel(t.Context())
-		slow := &slowStore{ConfigStore: w.store, started: cancel}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = slow })
+		slow := w.hooked(hooks{})
+		p := w.open(t, withStore(slow))
 		pin, err := p.Start(ctx, plexauth.PinOptions{})
 		require.NoError(t, err)
 		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-		slow.on.Store(true)
+		slow.set(hooks{beforeUpdate: func(ctx context.Context) error {
+			cancel()
+			return takes(500 * time.Millisecond)(ctx)
+		}})
 		s, err := p.Wait(ctx)
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
@@ -100,7 +101,7 @@ func TestContextEndsWithTheTokenInHand(t *testing.T) {
 func TestSlowStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		p := w.open(t, func(o *plexauth.Options) { o.Store = &lazyStore{ConfigStore: w.store, load: 1200 * time.Millisecond} })
+		p := w.open(t, withStore(w.hooked(hooks{beforeLoad: takes(1200 * time.Millisecond)})))
 		s, err := p.Login(t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, w.alice) })
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
@@ -114,10 +115,7 @@ func TestSlowStore(t *testing.T) {
 func TestContextEndsWhileSaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		updates := 0
-		p := w.open(t, func(o *plexauth.Options) {
-			o.Store = &lazyStore{ConfigStore: w.store, hangs: func() bool { updates++; return updates == 3 }}
-		})
+		p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(3, 3, hang)})))
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
 		defer cancel()
 		_, err := p.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return w.plex.Approve(pin.Code, w.alice) })
@@ -130,26 +128,19 @@ func TestContextEndsWhileSaving(t *testing.T) {
 // whichever read it is, in a first login or over another one.
 func TestStoreUnreadForAMoment(t *testing.T) {
 	for _, relink := range []bool{false, true} {
-		for nth := 2; nth <= 8; nth++ { // the first is Wait's own
+		for nth := int64(2); nth <= 8; nth++ { // the first is Wait's own
 			t.Run(fmt.Sprint(relink, nth), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
 					if relink {
 						w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 					}
-					loads, counts := 0, false
-					p := w.open(t, func(o *plexauth.Options) {
-						o.Store = &failingLoads{w.store, func() bool {
-							if counts {
-								loads++
-							}
-							return loads == nth
-						}}
-					})
+					store := w.hooked(hooks{})
+					p := w.open(t, withStore(store))
 					pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 					require.NoError(t, err)
 					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-					counts = true
+					store.set(hooks{beforeLoad: calls(nth, nth, fails(errDisk))})
 					s, err := p.Wait(t.Context())
 					require.NoError(t, err)
 					assert.True(t, s.Connected)
@@ -163,9 +154,8 @@ func TestStoreUnreadForAMoment(t *testing.T) {
 func TestStoreUnreadAfterThePIN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		fails := false
-		after := &afterStore{ConfigStore: &failingLoads{w.store, func() bool { failed := fails; fails = false; return failed }}}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = after })
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		_, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
@@ -175,13 +165,10 @@ func TestStoreUnreadAfterThePIN(t *testing.T) {
 			result <- err
 		}()
 		time.Sleep(1500 * time.Millisecond)
-		updates := 0
-		after.after = func() {
-			if updates++; updates == 2 { // the next PIN is there, which ends the waiting for the first
-				assert.ErrorIs(t, <-result, plexauth.ErrPinSuperseded)
-				fails = true
-			}
-		}
+		store.set(hooks{afterUpdate: calls(2, 2, does(func() { // the next PIN is there, which ends the waiting for the first
+			assert.ErrorIs(t, <-result, plexauth.ErrPinSuperseded)
+			store.set(hooks{beforeLoad: calls(1, 1, fails(errDisk))})
+		}))})
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
 		require.NoError(t, err)
 		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
@@ -198,10 +185,8 @@ func TestRejectedBeforeAFullDisk(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		w.withoutCloud(t, nil)
-		full := false
-		p := w.open(t, func(o *plexauth.Options) {
-			o.Store = &failingUpdates{w.store, func() bool { return full }}
-		})
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
@@ -209,14 +194,14 @@ func TestRejectedBeforeAFullDisk(t *testing.T) {
 		_, err = p.Finish(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrUnavailable) // the token is parked
 		w.plex.ResetFaults()
-		full = true
+		store.set(hooks{beforeUpdate: fails(errDisk)})
 		asked := w.count("GET", "/api/v2/user")
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 		defer cancel()
 		_, err = p.Wait(ctx)
 		require.Error(t, err)
 		assert.Equal(t, asked+2, w.count("GET", "/api/v2/user"), "about the new one and the old one")
-		full = false
+		store.set(hooks{})
 		w.forgive = "used again" // once more: nobody could remember
 		s, err := p.Wait(t.Context())
 		require.NoError(t, err)
@@ -227,15 +212,15 @@ func TestRejectedBeforeAFullDisk(t *testing.T) {
 // G7: a store that hangs keeps no Wait beyond its PIN, and no other call beyond half a
 // minute. The store is to blame, not a context of the caller's.
 func TestStoreHangs(t *testing.T) {
-	for name, hang := range map[string]func(*stuckStore, bool){
-		"Load":   func(s *stuckStore, on bool) { s.load.Store(on) },
-		"Update": func(s *stuckStore, on bool) { s.update.Store(on) },
-		"both":   func(s *stuckStore, on bool) { s.load.Store(on); s.update.Store(on) },
+	for name, hangs := range map[string]hooks{
+		"Load":   {beforeLoad: hang},
+		"Update": {beforeUpdate: hang},
+		"both":   {beforeLoad: hang, beforeUpdate: hang},
 	} {
-		begin := func(t *testing.T) (*world, *plexauth.PlexAuth, *stuckStore, *plexauth.Pin) {
+		begin := func(t *testing.T) (*world, *plexauth.PlexAuth, *hookedStore, *plexauth.Pin) {
 			w := newWorld(t)
-			store := &stuckStore{ConfigStore: w.store}
-			p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+			store := w.hooked(hooks{})
+			p := w.open(t, withStore(store))
 			pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 			require.NoError(t, err)
 			return w, p, store, pin
@@ -243,7 +228,7 @@ func TestStoreHangs(t *testing.T) {
 		t.Run(name+", to the end", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				_, p, store, pin := begin(t)
-				time.AfterFunc(3500*time.Millisecond, func() { hang(store, true) })
+				time.AfterFunc(3500*time.Millisecond, func() { store.set(hangs) })
 				_, err := p.Wait(t.Context())
 				require.ErrorIs(t, err, plexauth.ErrPinExpired)
 				assert.Less(t, time.Since(pin.ExpiresAt), time.Minute)
@@ -252,16 +237,16 @@ func TestStoreHangs(t *testing.T) {
 		t.Run(name+", for a while", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, p, store, pin := begin(t)
-				time.AfterFunc(3500*time.Millisecond, func() { hang(store, true) })
+				time.AfterFunc(3500*time.Millisecond, func() { store.set(hangs) })
 				time.AfterFunc(10*time.Second, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
-				time.AfterFunc(40*time.Second, func() { hang(store, false) })
+				time.AfterFunc(40*time.Second, func() { store.set(hooks{}) })
 				s, err := p.Wait(t.Context())
 				require.NoError(t, err)
 				assert.True(t, s.Connected)
 				assert.Less(t, time.Since(pin.CreatedAt), 2*time.Minute)
 			})
 		})
-		for call, do := range calls {
+		for call, do := range loginCalls {
 			if call == "Wait" {
 				continue
 			}
@@ -269,7 +254,7 @@ func TestStoreHangs(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w, p, store, pin := begin(t)
 					time.Sleep(2 * time.Second)
-					hang(store, true)
+					store.set(hangs)
 					began := time.Now()
 					err := do(t.Context(), p)
 					assert.LessOrEqual(t, time.Since(began), 31*time.Second)
@@ -277,7 +262,7 @@ func TestStoreHangs(t *testing.T) {
 						require.ErrorIs(t, err, plexauth.ErrStore)
 					}
 					assert.NotErrorIs(t, err, context.DeadlineExceeded)
-					hang(store, false)
+					store.set(hooks{})
 					if call != "Cancel" && call != "Start" {
 						require.NoError(t, w.plex.Approve(pin.Code, w.alice))
 						s, err := p.Wait(t.Context())
@@ -298,11 +283,8 @@ func TestSignOutNotSaved(t *testing.T) {
 		p1 := w.Instance("P1")
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		w.signIn(t, p1, w.alice, plexauth.PinOptions{})
-		store := &failing{ConfigStore: w.store, fault: &storeFault{update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
-			_, err := unwritten(s, ctx, ns, edit)
-			return errors.Join(err, second(w.Disconnect(ctx)), errDisk)
-		}}}
-		_, err := w.open(t, func(o *plexauth.Options) { o.Store = store }).SignOut(t.Context())
+		store := w.hooked(hooks{refuse: func(jsonRaw) error { return errors.Join(second(w.Disconnect(t.Context())), errDisk) }})
+		_, err := w.open(t, withStore(store)).SignOut(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrStore)
 		_, err = p1.Verify(t.Context())
 		require.NoError(t, err)
@@ -315,7 +297,7 @@ func TestFailClosed(t *testing.T) {
 	for name, doc := range map[string]string{"list": `[]`, "text": `"x"`, "cut": `{"account_token":"TEST_cut`} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
-			p := w.open(t, func(o *plexauth.Options) { o.Store = rawStore(doc) })
+			p := w.open(t, withStore(rawStore(doc)))
 			for op, err := range map[string]error{
 				"Status":     second(p.Status(t.Context())),
 				"Settings":   second(p.Settings(t.Context())),
@@ -409,7 +391,7 @@ func TestStoreRemedyReachesThePerson(t *testing.T) {
 	require.Greater(t, len(want), 400)
 	require.Contains(t, want, "see that "+dir+" is a directory")
 
-	w := newWorld(t, func(o *plexauth.Options) { o.Store = store })
+	w := newWorld(t, withStore(store))
 	_, err := w.Start(t.Context(), plexauth.PinOptions{})
 	require.ErrorIs(t, err, plexauth.ErrStore)
 	assert.Contains(t, err.Error(), strings.TrimPrefix(want, plexauth.ErrStore.Error()))

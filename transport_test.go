@@ -1,7 +1,6 @@
 package plexauth_test
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -87,9 +86,9 @@ func TestTransportFollowsTheStore(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		here, there := &seen{}, &seen{}
-		reads := &countingStore{ConfigStore: w.store}
+		reads := 0
 		mine := http.Client{Transport: w.Instance("default").Transport(here)}
-		other := http.Client{Transport: w.open(t, func(o *plexauth.Options) { o.Store = reads }).Transport(there)}
+		other := http.Client{Transport: w.open(t, withStore(w.hooked(hooks{beforeLoad: does(func() { reads++ })}))).Transport(there)}
 		use := func() {
 			for _, c := range []http.Client{mine, other} {
 				_, err := c.Get("https://plex.tv/")
@@ -99,7 +98,7 @@ func TestTransportFollowsTheStore(t *testing.T) {
 		for range 100 {
 			use()
 		}
-		assert.Equal(t, 1, reads.loads)
+		assert.Equal(t, 1, reads)
 		old := here.last().Header.Get("X-Plex-Token")
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		fresh := mustSettings(t, w.PlexAuth).AccountToken.Secret()
@@ -114,16 +113,6 @@ func TestTransportFollowsTheStore(t *testing.T) {
 		_, err = mine.Get("https://plex.tv/")
 		require.ErrorIs(t, err, plexauth.ErrNotConnected)
 	})
-}
-
-type countingStore struct {
-	plexauth.ConfigStore
-	loads int
-}
-
-func (s *countingStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
-	s.loads++
-	return s.ConfigStore.Load(ctx, ns)
 }
 
 // G10, G24: a JWT that plex.tv rejects by its own 401 before its time is renewed and
@@ -243,8 +232,8 @@ func TestRefusedInVain(t *testing.T) {
 func TestRelinkWhileBeingRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		store := &betweenStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		wire := &seen{}
 		c := &http.Client{Transport: p.Transport(wire)}
@@ -254,7 +243,7 @@ func TestRelinkWhileBeingRead(t *testing.T) {
 			resp.Body.Close()
 			return wire.last().Header.Get("X-Plex-Token")
 		}
-		store.after = func() { w.signIn(t, p, w.alice, plexauth.PinOptions{}) }
+		store.set(hooks{afterLoad: once(func() { w.signIn(t, p, w.alice, plexauth.PinOptions{}) })})
 		get()
 		assert.Equal(t, mustSettings(t, p).AccountToken.Secret(), get())
 	})
@@ -285,8 +274,8 @@ func TestTransportRemembersItsServer(t *testing.T) {
 		w := newWorld(t)
 		w.signInNow(t)
 		w.edit(t, map[string]any{"server_url": "https://10.0.0.2:32400", "machine_id": "m1", "pms_token": "TEST_pms", "pms_token_server": "https://10.0.0.2:32400"})
-		store := &stuckStore{ConfigStore: w.store}
-		p := w.open(t, func(o *plexauth.Options) { o.Store = store })
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
 		sent := 0
 		rt := p.Transport(roundTripFunc(func(*http.Request) (*http.Response, error) {
 			sent++
@@ -299,7 +288,7 @@ func TestTransportRemembersItsServer(t *testing.T) {
 		}
 		require.NoError(t, ask())
 		time.Sleep(time.Hour)
-		store.load.Store(true)
+		store.set(hooks{beforeLoad: hang})
 		require.ErrorIs(t, ask(), plexauth.ErrStore)
 		assert.Equal(t, 1, sent)
 	})

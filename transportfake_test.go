@@ -70,7 +70,7 @@ func (r *tampered) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (w *world) tamper(path string) (*tampered, func(*plexauth.Options)) {
 	r := &tampered{RoundTripper: w.plex.Client().Transport, path: path}
-	return r, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: r} }
+	return r, withTransport(r)
 }
 
 // beside opens a replica that does something else before its first request to a path.

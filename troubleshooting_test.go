@@ -80,7 +80,7 @@ func errorTexts(t *testing.T) (texts []string) {
 	add(second(w.Verify(t.Context())))
 	add(second(w.Verify(t.Context())))
 	corrupt := fileWith(t, "{\n\"plex\": {\n  \"a\":}")
-	add(second(w.open(t, func(o *plexauth.Options) { o.Store = plexauth.NewFileStore(corrupt) }).Status(t.Context())))
+	add(second(w.open(t, withStore(plexauth.NewFileStore(corrupt))).Status(t.Context())))
 	add(&plexauth.ServerChoiceError{Servers: []plexauth.Server{{Name: "Box"}}})
 	for _, err := range []error{plexauth.ErrPinExpired, plexauth.ErrPinSuperseded, plexauth.ErrNoPendingPin, plexauth.ErrAccountMismatch} { // these come as they are
 		add(err)

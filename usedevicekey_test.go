@@ -227,7 +227,7 @@ func TestUseDeviceKeyTaken(t *testing.T) {
 		w := newDeviceWorld(t)
 		b := w.block(t)
 		clone := plexauth.NewMemoryStore()
-		p := w.open(t, func(o *plexauth.Options) { o.Store = clone })
+		p := w.open(t, withStore(clone))
 		w.signIn(t, p, w.bob, plexauth.PinOptions{})
 		v := mustSettings(t, p)
 		raw, err := clone.Load(t.Context(), plexauth.Namespace)

@@ -111,7 +111,7 @@ func linked(t *testing.T, real bool) *world {
 func (w *world) onNetwork(t *testing.T) *plexauth.PlexAuth {
 	rt := w.plex.Transport()
 	t.Cleanup(rt.CloseIdleConnections)
-	return w.open(t, func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: rt} })
+	return w.open(t, withTransport(rt))
 }
 
 // newDeviceWorld is a world with a login by device key.
@@ -156,6 +156,20 @@ func approved(t *testing.T, w *world) *world {
 	return w
 }
 
+// withStore makes s the store.
+func withStore(s plexauth.ConfigStore) func(*plexauth.Options) {
+	return func(o *plexauth.Options) { o.Store = s }
+}
+
+// withTransport sends requests through rt.
+func withTransport(rt http.RoundTripper) func(*plexauth.Options) {
+	return func(o *plexauth.Options) { o.HTTPClient = &http.Client{Transport: rt} }
+}
+
+// noRetries makes one attempt of each request.
+func noRetries(o *plexauth.Options) { o.MaxRetries = -1 }
+
+// deviceKey signs in with a device key.
 func deviceKey(o *plexauth.Options) { o.DeviceKey = true }
 
 func scopes(s ...string) func(*plexauth.Options) { return func(o *plexauth.Options) { o.Scopes = s } }
@@ -424,8 +438,8 @@ type recorder struct{ text string }
 
 func (r *recorder) Errorf(format string, args ...any) { r.text += fmt.Sprintf(format, args...) }
 
-// calls are the calls that may meet at one pending login.
-var calls = map[string]func(context.Context, *plexauth.PlexAuth) error{
+// loginCalls are the calls that may meet at one pending login.
+var loginCalls = map[string]func(context.Context, *plexauth.PlexAuth) error{
 	"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
 		_, err := p.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
 		return err
