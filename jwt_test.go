@@ -248,7 +248,7 @@ func TestForgedApproval(t *testing.T) {
 				s, err = p.Wait(t.Context())
 				require.NoError(t, err)
 				assert.True(t, s.Connected)
-				assert.Equal(t, 5, n)
+				assert.Equal(t, 5, n, "every forged one was refused")
 				_, err = p.Verify(t.Context())
 				require.NoError(t, err)
 			})

@@ -315,10 +315,10 @@ func TestDirectCertificateBehindAName(t *testing.T) {
 		w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: conns("tunnel.example")})
 		require.NoError(t, second(w.UseServer(t.Context(), box.MachineID)))
 		w.plex.Inject(plextest.Fault{Host: "tunnel.example", Path: "/identity", Times: -1, ContentType: "application/json", Body: `{"MediaContainer":{"machineIdentifier":"` + box.MachineID + `"}}`, Status: 200})
-		n := len(w.mediaRequests())
+		asked := w.fromNow()
 		_, err := w.UseServer(t.Context(), tunnel)
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
-		for _, r := range w.mediaRequests()[n:] {
+		for _, r := range media(asked()) {
 			assert.Empty(t, r.Credential)
 		}
 		assert.Equal(t, box.Connections[0].URI, mustSettings(t, w.PlexAuth).ServerURL)

@@ -280,14 +280,14 @@ func TestProbe(t *testing.T) {
 		assert.NotContains(t, string(b), mustSettings(t, w.PlexAuth).ServerToken.Secret())
 
 		// A typed address sees no token, be the server the right one or not.
-		n := len(w.mediaRequests())
+		asked := w.fromNow()
 		r, err = w.Probe(t.Context(), "http://192.168.1.5:32400")
 		require.NoError(t, err)
 		assert.False(t, r.TokenAccepted)
 		r, err = w.Probe(t.Context(), "https://192-168-1-6."+strings.SplitN(box.Connections[0].URI, ".", 2)[1])
 		require.Error(t, err)
 		assert.Empty(t, r.URL)
-		for _, q := range w.mediaRequests()[n:] {
+		for _, q := range media(asked()) {
 			assert.Empty(t, q.Credential)
 		}
 

@@ -151,7 +151,7 @@ func TestOtherErrorsBehindAProxy(t *testing.T) {
 			_, got := p.Start(t.Context(), plexauth.PinOptions{})
 			require.ErrorIs(t, got, plexauth.ErrUnavailable)
 			assert.Equal(t, name == "a reason phrase", strings.Contains(got.Error(), "check the proxy settings"), got)
-			assert.Equal(t, 1, n)
+			assert.Equal(t, 1, n, "a write is not repeated")
 		})
 	}
 }

@@ -110,7 +110,7 @@ func TestTransportHopWithoutLogin(t *testing.T) {
 	resp, err := (&http.Client{Transport: w.Transport(wire)}).Get("https://posters.example/1")
 	require.NoError(t, err)
 	resp.Body.Close()
-	assert.Len(t, wire.hops, 2)
+	assert.Equal(t, "https://plex.tv/a", wire.hops[len(wire.hops)-1].url)
 }
 
 // G23: a cookie that plex.tv sets for one account goes along with no request of
@@ -169,7 +169,7 @@ func TestRedirects(t *testing.T) {
 			assert.Equal(t, followed, seen[to] == "TEST_token")
 			if !followed {
 				assert.ErrorIs(t, err, plexauth.ErrUnavailable)
-				assert.Len(t, seen, 1)
+				assert.NotContains(t, seen, to)
 			}
 		})
 	}

@@ -31,7 +31,6 @@ func TestRenewsByItself(t *testing.T) {
 		second := tokenOf(t, w.PlexAuth)
 		assert.NotEqual(t, first, second)
 		assert.Equal(t, second, tokenOf(t, w.PlexAuth))
-		assert.Equal(t, 1, w.count("GET", nonces))
 		assert.Equal(t, 1, w.count("POST", exchanges))
 		s, err := w.Verify(t.Context())
 		require.NoError(t, err)
@@ -96,7 +95,6 @@ func TestOneExchange(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		assert.Equal(t, 1, w.count("GET", nonces))
 		assert.Equal(t, 1, w.count("POST", exchanges))
 	})
 }
@@ -272,25 +270,24 @@ func TestDateFromACache(t *testing.T) {
 func TestKeyRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		assert.Equal(t, 1, w.count("GET", keysPath))
-		for n := range 3 {
+		for range 3 {
+			asked := w.fromNow()
 			time.Sleep(2 * time.Second)
 			_, err := w.Refresh(t.Context())
 			require.NoError(t, err)
-			assert.Equal(t, 1+n, w.count("GET", keysPath))
+			assert.Empty(t, only(asked(), "GET", keysPath), "the keys are known")
 			w.plex.RotateKeys()
 			time.Sleep(2 * time.Second)
 			_, err = w.Refresh(t.Context())
 			require.NoError(t, err)
-			assert.Equal(t, 2+n, w.count("GET", keysPath))
+			assert.Len(t, only(asked(), "GET", keysPath), 1)
 		}
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		assert.Equal(t, 4, w.count("GET", keysPath))
 
+		asked := w.fromNow()
 		time.Sleep(2 * time.Hour)
 		_, err := w.Refresh(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, 5, w.count("GET", keysPath), "not gone by for ever")
+		assert.NotEmpty(t, only(asked(), "GET", keysPath), "keys are not used for ever")
 	})
 }
 
@@ -363,11 +360,11 @@ func TestFailedRefreshChangesNothing(t *testing.T) {
 				assert.True(t, s.Connected)
 				assert.False(t, s.NeedsLogin)
 
-				tried := w.count("GET", nonces) + w.count("GET", keysPath)
+				asked := w.fromNow()
 				for range 100 {
 					assert.Equal(t, old, tokenOf(t, w.PlexAuth), "the old one is good for another day")
 				}
-				assert.Equal(t, tried, w.count("GET", nonces)+w.count("GET", keysPath), "not asked for again at once")
+				assert.Empty(t, asked(), "plex.tv is not asked again at once")
 				w.plex.ResetFaults()
 				time.Sleep(20 * time.Minute)
 				assert.NotEqual(t, old, tokenOf(t, w.PlexAuth))
@@ -388,7 +385,7 @@ func TestBackoff(t *testing.T) {
 			tokenOf(t, w.PlexAuth)
 			time.Sleep(time.Minute)
 		}
-		assert.InDelta(t, 2*24*4, w.count("GET", nonces), 20)
+		assert.LessOrEqual(t, w.count("GET", nonces), 24*10, "ten an hour")
 		assert.Equal(t, 1, strings.Count(w.log.String(), "could not be renewed"), "said once")
 	})
 }
@@ -418,7 +415,7 @@ func TestBackoffOfShortContexts(t *testing.T) {
 					time.Sleep(every)
 				}
 				wg.Wait()
-				assert.InDelta(t, 40, w.count("GET", nonces), 5)
+				assert.LessOrEqual(t, w.count("GET", nonces), 60, "one every ten seconds")
 				w.plex.ResetFaults()
 				time.Sleep(16 * time.Second)
 				tokenOf(t, w.PlexAuth)
@@ -452,7 +449,7 @@ func TestBackoffByRetryAfter(t *testing.T) {
 						time.Sleep(time.Second)
 					}
 					assert.LessOrEqual(t, time.Since(began), most[i])
-					assert.Equal(t, 2, w.count("GET", nonces))
+					assert.Equal(t, 2, w.count("GET", nonces), "plex.tv is left alone in between")
 				})
 			})
 		}
@@ -540,13 +537,13 @@ func TestDeauthorizedDevice(t *testing.T) {
 				require.NoError(t, err)
 				assert.True(t, s.NeedsLogin)
 				assert.False(t, s.Connected)
-				n := len(w.plex.Requests())
+				asked := w.fromNow()
 				time.Sleep(time.Hour)
 				_, err = w.Refresh(t.Context())
 				require.ErrorIs(t, err, plexauth.ErrTokenRejected)
 				_, err = w.Token(t.Context())
 				require.ErrorIs(t, err, plexauth.ErrTokenRejected)
-				assert.Len(t, w.plex.Requests(), n)
+				assert.Empty(t, asked(), "plex.tv is left alone")
 
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				assert.Equal(t, before.Device.ClientID, w.block(t).Device.ClientID)
@@ -577,7 +574,7 @@ func TestDamagedKey(t *testing.T) {
 		for n := range len(b.Device.Secret) {
 			damaged[fmt.Sprint("truncated to ", n)] = strings.Replace(good, b.Device.Secret, b.Device.Secret[:n], 1)
 		}
-		requests := len(w.plex.Requests())
+		asked := w.fromNow()
 		for name, doc := range damaged {
 			require.NotEqual(t, good, doc, name)
 			put(t, w.store, doc)
@@ -589,7 +586,7 @@ func TestDamagedKey(t *testing.T) {
 			assert.Equal(t, doc, w.doc(t), name)
 			assert.Equal(t, b.AccountToken, tokenOf(t, w.PlexAuth), name)
 		}
-		assert.Len(t, w.plex.Requests(), requests)
+		assert.Empty(t, asked())
 
 		put(t, w.store, damaged["truncated to 20"])
 		time.Sleep(8 * day)
@@ -600,7 +597,7 @@ func TestDamagedKey(t *testing.T) {
 		_, err = w.Token(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrTokenExpired)
 		require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
-		assert.Len(t, w.plex.Requests(), requests)
+		assert.Empty(t, asked())
 
 		_, err = w.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
@@ -622,7 +619,7 @@ func TestRenewalBesideAShortRequest(t *testing.T) {
 		w := newDeviceWorld(t)
 		time.Sleep(6 * day)
 		w.plex.Inject(plextest.Fault{Path: exchanges, Hang: true, Times: -1})
-		asked := w.count("GET", nonces)
+		asked := w.fromNow()
 		for range 60 {
 			ctx, cancel := context.WithCancel(t.Context())
 			_, err := w.Token(ctx)
@@ -632,7 +629,7 @@ func TestRenewalBesideAShortRequest(t *testing.T) {
 			assert.NotContains(t, w.doc(t), "leased")
 			time.Sleep(time.Second)
 		}
-		assert.LessOrEqual(t, w.count("GET", nonces)-asked, 6)
+		assert.LessOrEqual(t, len(only(asked(), "GET", nonces)), 6, "in a minute")
 		w.plex.ResetFaults()
 		time.Sleep(15 * time.Minute)
 		old := w.block(t).AccountToken
@@ -687,10 +684,10 @@ func TestRefreshAfterAFailure(t *testing.T) {
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		_, err = w.Refresh(t.Context())
 		require.NoError(t, err)
-		made := w.count("POST", exchanges)
+		asked := w.fromNow()
 		_, err = w.Refresh(t.Context())
 		require.NoError(t, err)
-		assert.Equal(t, made, w.count("POST", exchanges), "the token of just now will do")
+		assert.Empty(t, only(asked(), "POST", exchanges), "the token of just now will do")
 	})
 }
 
@@ -725,7 +722,6 @@ func TestRenewalEndsWithItsContext(t *testing.T) {
 		require.ErrorIs(t, <-first, context.Canceled)
 		assert.Zero(t, time.Since(began))
 		require.NoError(t, <-second)
-		assert.Equal(t, 2, w.count("POST", exchanges))
 		assert.NotEqual(t, before, w.doc(t))
 		assert.NotContains(t, w.doc(t), "leased")
 	})
@@ -834,7 +830,7 @@ func TestRenewalAndTheStore(t *testing.T) {
 
 		p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(2, 3, fails(errDisk))}))) // after that of the lease
 		assert.NotEqual(t, old, tokenOf(t, p))
-		assert.Equal(t, 1, w.count("POST", exchanges))
+		assert.Equal(t, 1, w.count("POST", exchanges), "the token is saved again, not made again")
 		assert.Equal(t, tokenOf(t, p), w.block(t).AccountToken)
 	})
 }

@@ -98,7 +98,7 @@ func TestTransportFollowsTheStore(t *testing.T) {
 		for range 100 {
 			use()
 		}
-		assert.Equal(t, 1, reads)
+		assert.Equal(t, 1, reads, "all of them go by one read")
 		old := here.last().Header.Get("X-Plex-Token")
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		fresh := mustSettings(t, w.PlexAuth).AccountToken.Secret()
@@ -208,7 +208,7 @@ func TestRefusedInVain(t *testing.T) {
 					}
 					time.Sleep(time.Second)
 				}
-				assert.InDelta(t, 10, w.count("POST", exchanges), 1)
+				assert.LessOrEqual(t, w.count("POST", exchanges), 11, "one a minute")
 			})
 		})
 	}
@@ -220,7 +220,7 @@ func TestRefusedInVain(t *testing.T) {
 			require.ErrorIs(t, err, plexauth.ErrTokenExpired)
 			time.Sleep(time.Second)
 		}
-		assert.Equal(t, 1, w.count("POST", exchanges))
+		assert.Equal(t, 1, w.count("POST", exchanges), "one a minute")
 		w.plex.ResetFaults()
 		time.Sleep(8 * day)
 		tokenOf(t, w.PlexAuth)
@@ -276,9 +276,9 @@ func TestTransportRemembersItsServer(t *testing.T) {
 		w.edit(t, map[string]any{"server_url": "https://10.0.0.2:32400", "machine_id": "m1", "pms_token": "TEST_pms", "pms_token_server": "https://10.0.0.2:32400"})
 		store := w.hooked(hooks{})
 		p := w.open(t, withStore(store))
-		sent := 0
+		sent := false
 		rt := p.Transport(roundTripFunc(func(*http.Request) (*http.Response, error) {
-			sent++
+			sent = true
 			return &http.Response{StatusCode: 200, Body: http.NoBody}, nil
 		}))
 		ask := func() error {
@@ -287,10 +287,12 @@ func TestTransportRemembersItsServer(t *testing.T) {
 			return second(rt.RoundTrip(req))
 		}
 		require.NoError(t, ask())
+		require.True(t, sent)
+		sent = false
 		time.Sleep(time.Hour)
 		store.set(hooks{beforeLoad: hang})
 		require.ErrorIs(t, ask(), plexauth.ErrStore)
-		assert.Equal(t, 1, sent)
+		assert.False(t, sent)
 	})
 }
 
@@ -337,19 +339,21 @@ func TestTransport498Ends(t *testing.T) {
 		w := newDeviceWorld(t)
 		get := func() *http.Request { return request(t, "GET", "https://plex.tv/api/v2/ping", nil) }
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/ping", Status: 498, Times: -1})
+		asked := w.fromNow()
 		assert.Equal(t, 498, w.status(t, get()))
-		assert.Equal(t, 2, w.count("GET", "/api/v2/ping"))
+		assert.Len(t, only(asked(), "GET", "/api/v2/ping"), 2)
 
 		own := get()
 		own.Header.Set("X-Plex-Token", tokenOf(t, w.PlexAuth))
 		time.Sleep(time.Minute)
+		asked = w.fromNow()
 		assert.Equal(t, 498, w.status(t, own))
-		assert.Equal(t, 3, w.count("GET", "/api/v2/ping"))
-		assert.Equal(t, 1, w.count("POST", exchanges))
+		assert.Len(t, asked(), 1, "neither renewed nor repeated")
 
 		w.plex.Inject(plextest.Fault{Path: nonces, Code: 1003, Times: -1})
+		asked = w.fromNow()
 		assert.Equal(t, 498, w.status(t, get()))
-		assert.Equal(t, 4, w.count("GET", "/api/v2/ping"))
+		assert.Len(t, only(asked(), "GET", "/api/v2/ping"), 1)
 
 		plain := newWorld(t)
 		plain.signIn(t, plain.PlexAuth, plain.alice, plexauth.PinOptions{})
@@ -497,7 +501,7 @@ func TestRequestOfTheAnswer(t *testing.T) {
 			assert.Same(t, req, resp.Request, u)
 			assert.Equal(t, http.Header{"Accept": {"application/json"}}, req.Header, u)
 		}
-		assert.Equal(t, 5, n)
+		assert.Greater(t, n, 4, "one was made once more")
 	})
 }
 
@@ -571,7 +575,7 @@ func TestTransportInClear(t *testing.T) {
 			w.edit(t, map[string]any{"server_url": c.url, "pms_token": token, "pms_token_server": c.url, "machine_id": box.MachineID})
 			for over, ok := range map[http.RoundTripper]bool{base: c.direct, w.plex.Client().Transport: c.other} {
 				client := &http.Client{Transport: w.open(t).Transport(over)}
-				n := len(w.plex.Requests())
+				asked := w.fromNow()
 				resp, err := client.Get(c.url + "/library/sections")
 				if ok {
 					require.NoError(t, err, "%s %T", c.url, over)
@@ -580,7 +584,7 @@ func TestTransportInClear(t *testing.T) {
 				} else {
 					require.ErrorIs(t, err, plexauth.ErrServerToken, "%s %T", c.url, over)
 					assert.NotContains(t, err.Error(), token)
-					assert.Len(t, w.plex.Requests(), n, "nothing is sent")
+					assert.Empty(t, asked(), "nothing is sent")
 				}
 				client.CloseIdleConnections()
 			}

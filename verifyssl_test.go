@@ -154,11 +154,11 @@ func TestVerifySSLImpostor(t *testing.T) {
 		w.edit(t, map[string]any{"server_url": "https://192.168.1.5:32400", "verify_ssl": false})
 		require.NoError(t, second(w.Inspect(t.Context())))
 		other := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{Address: "203.0.113.8"}}})
-		n := len(w.plex.Requests())
+		asked := w.fromNow()
 		s, err := w.UseServer(t.Context(), other.MachineID)
 		require.NoError(t, err)
 		assert.Equal(t, other.Connections[0].URI, s.ServerURL)
-		for _, r := range w.plex.Requests()[n:] {
+		for _, r := range asked() {
 			assert.NotEqual(t, "192.168.1.5:32400", r.Host, "that address is another server's")
 		}
 	})

@@ -284,26 +284,38 @@ func (w *world) looks(start time.Time) []time.Duration {
 	return at
 }
 
-// count is the number of requests with this method and path.
-func (w *world) count(method, path string) int {
-	n := 0
-	for _, r := range w.plex.Requests() {
-		if r.Method == method && r.Path == path {
-			n++
-		}
-	}
-	return n
+// fromNow returns a function that lists what plex.tv and the media servers have
+// been asked since.
+func (w *world) fromNow() (asked func() []plextest.Request) {
+	n := len(w.plex.Requests())
+	return func() []plextest.Request { return w.plex.Requests()[n:] }
 }
 
-// mediaRequests are the requests that reached a media server, or tried to.
-func (w *world) mediaRequests() (all []plextest.Request) {
-	for _, r := range w.plex.Requests() {
-		if !strings.HasPrefix(r.Path, "/api/") {
-			all = append(all, r)
+// only returns the requests with this method and path.
+func only(requests []plextest.Request, method, path string) (some []plextest.Request) {
+	for _, r := range requests {
+		if r.Method == method && r.Path == path {
+			some = append(some, r)
 		}
 	}
-	return all
+	return some
 }
+
+// count returns how many requests had this method and path.
+func (w *world) count(method, path string) int { return len(only(w.plex.Requests(), method, path)) }
+
+// media returns the requests that reached a media server, or were meant to.
+func media(requests []plextest.Request) (some []plextest.Request) {
+	for _, r := range requests {
+		if !strings.HasPrefix(r.Path, "/api/") {
+			some = append(some, r)
+		}
+	}
+	return some
+}
+
+// mediaRequests returns all requests that reached a media server, or were meant to.
+func (w *world) mediaRequests() []plextest.Request { return media(w.plex.Requests()) }
 
 // hides asserts that neither the log nor an error shows what the store holds or
 // held.
