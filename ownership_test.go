@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -115,26 +114,6 @@ func TestNumberOfADeadToken(t *testing.T) {
 	})
 }
 
-// refusing answers by status and body whatever is asked about an account with a
-// token of its own list, and counts that.
-type refusing struct {
-	http.RoundTripper
-	tokens map[string]bool
-	status int
-	body   string
-	asked  int
-}
-
-func (s *refusing) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.URL.Path != "/api/v2/user" || !s.tokens[r.Header.Get("X-Plex-Token")] {
-		return s.RoundTripper.RoundTrip(r)
-	}
-	s.asked++
-	return &http.Response{
-		StatusCode: s.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(s.body)), Request: r,
-	}, nil
-}
-
 // G8, G22: an approved token of which plex.tv refuses to say whose it is waits for
 // the PIN's end, where it is asked about once a minute, and for nothing longer. It is
 // ended at plex.tv, and the login before goes on.
@@ -179,7 +158,7 @@ func TestRefusedApproval(t *testing.T) {
 				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
 				id := mustSettings(t, w.PlexAuth).ClientID
 				bobs := w.plex.Token(w.bob, id)
-				s := &refusing{RoundTripper: w.plex.Client().Transport, tokens: map[string]bool{bobs: true}, status: row.status, body: row.body}
+				s := &verdict{RoundTripper: w.plex.Client().Transport, token: bobs, path: "/api/v2/user", status: row.status, body: row.body}
 				p := w.open(t, withTransport(s))
 				require.Error(t, second(p.Finish(t.Context())))
 				if row.far { // the clock was set, or a hand has edited it

@@ -3,8 +3,6 @@ package plexauth_test
 import (
 	"context"
 	"fmt"
-	"io"
-	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -322,21 +320,6 @@ func TestRelinkOverAJWTThatIsOver(t *testing.T) {
 	})
 }
 
-// verdict answers what is asked with one token.
-type verdict struct {
-	http.RoundTripper
-	token  string
-	status int
-	body   string
-}
-
-func (v *verdict) RoundTrip(r *http.Request) (*http.Response, error) {
-	if r.Header.Get("X-Plex-Token") != v.token {
-		return v.RoundTripper.RoundTrip(r)
-	}
-	return &http.Response{StatusCode: v.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(v.body)), Request: r}, nil
-}
-
 // G22, G23: what plex.tv says of the token before, and is no rejection, gives nobody
 // the place of whoever that may be: the same person's approval would have ended it.
 // The login waits, and is refused at its end; whoever says so gets in.
@@ -358,7 +341,7 @@ func TestRelinkOverARefusal(t *testing.T) {
 				w := newWorld(t)
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				w.withoutCloud(t, nil)
-				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), row.status, row.body}
+				v := &verdict{RoundTripper: w.plex.Client().Transport, token: mustSettings(t, w.PlexAuth).AccountToken.Secret(), status: row.status, body: row.body}
 				p := w.open(t, withTransport(v))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
@@ -412,7 +395,7 @@ func TestRelinkBySamePerson(t *testing.T) {
 				w := newWorld(t)
 				w.signIn(t, w.open(t, row.before), w.alice, plexauth.PinOptions{})
 				w.withoutCloud(t, row.more)
-				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), row.status, row.body}
+				v := &verdict{RoundTripper: w.plex.Client().Transport, token: mustSettings(t, w.PlexAuth).AccountToken.Secret(), status: row.status, body: row.body}
 				p := w.open(t, row.then, withTransport(v))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
@@ -442,7 +425,7 @@ func TestRefusalBlocksNobody(t *testing.T) {
 				w := newWorld(t)
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				w.withoutCloud(t, nil)
-				v := &verdict{w.plex.Client().Transport, mustSettings(t, w.PlexAuth).AccountToken.Secret(), 403, `{"errors":[{"code":1009,"message":"no","status":403}]}`}
+				v := &verdict{RoundTripper: w.plex.Client().Transport, token: mustSettings(t, w.PlexAuth).AccountToken.Secret(), status: 403, body: `{"errors":[{"code":1009,"message":"no","status":403}]}`}
 				p := w.open(t, withTransport(v))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)

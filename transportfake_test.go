@@ -86,6 +86,26 @@ func (w *world) beside(t *testing.T, path string, do func()) *plexauth.PlexAuth 
 	})
 }
 
+// verdict answers what is asked with one token, everywhere or at one path.
+type verdict struct {
+	http.RoundTripper
+	token  string
+	path   string // empty: everywhere
+	status int
+	body   string // JSON
+	asked  int
+}
+
+func (v *verdict) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Header.Get("X-Plex-Token") != v.token || v.path != "" && r.URL.Path != v.path {
+		return v.RoundTripper.RoundTrip(r)
+	}
+	v.asked++
+	return &http.Response{
+		StatusCode: v.status, Header: http.Header{"Content-Type": {"application/json"}}, Body: io.NopCloser(strings.NewReader(v.body)), Request: r,
+	}, nil
+}
+
 // sentBodies keeps what is sent.
 type sentBodies struct {
 	http.RoundTripper
