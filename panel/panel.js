@@ -1,6 +1,8 @@
-// The panel: brings the fragment of HTML() to life, in its own page or in a
-// host's. Its routes are beside this file, wherever that is; it talks to
-// nobody else. The root element tells the host what happens:
+// The panel: keeps the fragment of HTML() up to date and carries out what a person
+// presses, in the panel's own page or in a host's. The program's routes are beside
+// this file, wherever that is. No other site is asked.
+//
+// The root element tells the host what happens. All of these events bubble:
 //
 //	plexauth:pending       detail {code, url, expires_in}
 //	plexauth:connected     detail {user, settings}
@@ -9,36 +11,49 @@
 //	plexauth:user          detail settings
 //	plexauth:expired       detail {error, message}, and more where it applies
 //	plexauth:problem       as expired
-//
-// All of them bubble.
 
-import { View, friendly } from "./view.js";
+import { View } from "./view.js";
 
 const base = new URL("./", import.meta.url);
 
-// How a login can end and leave an older one as it was.
-const refusals = new Set(["pin_expired", "account_mismatch", "no_login", "superseded", "rejected"]);
+// Limits on the time of a request, in milliseconds.
+const requestTimeout = 40000;
+const statusTimeout = 15000;
+const longPollGrace = 8000; // beyond the time that a long poll asks the program to wait
 
-// How long a request may take, in milliseconds.
-const requestLimit = 40000;
-const statusLimit = 15000;
+// How long a long poll asks the program to wait, in seconds. If less than the minimum
+// gets through, the page polls at an interval instead.
+const longPollMax = 25;
+const longPollMin = 3;
+const pollInterval = 2000; // milliseconds
 
-const longestWait = 25; // seconds that a long poll asks for
-const shortestWait = 3; // below this the page asks now and then instead
-const nowAndThen = 2000; // between those requests, in milliseconds
+// Pauses after a failed status request, in milliseconds. They double.
+const firstRetryPause = 1000;
+const longestRetryPause = 15000;
+const retryJitter = 500;
 
-/** Failure is an answer that says what is wrong, or none. */
+// How often a new code is asked for if the program says that it is too soon.
+const startAttempts = 4;
+const defaultStartPause = 5; // seconds
+
+const copiedLasts = 1400; // milliseconds
+const timerInterval = 500; // milliseconds
+
+// ineffectiveEnds are the ends of a login that leave an older one as it was.
+const ineffectiveEnds = new Set(["pin_expired", "account_mismatch", "no_login", "superseded", "rejected"]);
+
+/** Failure is a request that failed. problem says why: the program's answer, or what this page makes of another one. */
 class Failure extends Error {
   constructor(problem, unanswered = false) {
     super(problem.message);
     this.problem = problem;
-    this.unanswered = unanswered; // nothing came back, or a proxy said so
+    this.unanswered = unanswered; // no answer came, or a proxy says that none came
   }
 }
 
-// shapes recognize the program's own answers. A login in front of it that has ended
+// answerShapes recognize the program's answers. A login in front of it that has ended
 // answers in its place, in JSON as well.
-const shapes = {
+const answerShapes = {
   servers: (answer) => Array.isArray(answer.servers),
   users: (answer) => Array.isArray(answer.users),
   probe: (answer) => !!answer.result || !!answer.account && !!answer.server,
@@ -46,21 +61,23 @@ const shapes = {
 const statusShape = (answer) => typeof answer.seen === "string" && !!answer.extra && !!answer.settings;
 const errorShape = (answer) => typeof answer.error === "string" && typeof answer.message === "string";
 
-// forbidden are the program's own reasons for a 403. It never answers 401.
-const forbidden = new Set(["home_pin", "host", "cross_origin"]);
+// forbiddenReasons are the program's own reasons for a 403. It never answers 401.
+const forbiddenReasons = new Set(["home_pin", "host", "cross_origin"]);
 
-function isOurs(response, answer, path) {
+// isFromProgram reports whether an answer is the program's own.
+function isFromProgram(response, answer, path) {
   if (typeof answer !== "object" || answer === null || response.status === 401) {
     return false;
   }
-  if (response.status === 403 && !forbidden.has(answer.error)) {
+  if (response.status === 403 && !forbiddenReasons.has(answer.error)) {
     return false;
   }
-  return (response.ok ? shapes[path] ?? statusShape : errorShape)(answer);
+  return (response.ok ? answerShapes[path] ?? statusShape : errorShape)(answer);
 }
 
-// foreign returns the Failure for a response that is not the program's, or for none.
-function foreign(path, response) {
+// failureWithoutAnswer returns the Failure for a response that is not the program's, or
+// for none.
+function failureWithoutAnswer(path, response) {
   const status = response?.status ?? 0;
   const detail = status ? `HTTP status ${status}` : "";
   if (response && (response.type === "opaqueredirect" || response.ok || [401, 403, 511].includes(status))) {
@@ -72,36 +89,37 @@ function foreign(path, response) {
       : "No answer came from {product}. It may have stopped, or the answer was lost on the way. Try again.";
     return new Failure({ error: "network", message, detail }, true);
   }
-  return new Failure({ error: "network", message: "What answered is not this program's panel. Reload the page. If that does not help, check the proxy in front of {product}.", detail });
+  return new Failure({ error: "network", message: "Something other than {product} answered. Reload the page. If that does not help, check the proxy in front of {product}.", detail });
 }
 
-// ask returns the program's answer. Every request has a limit, because an answer may
-// be lost without a sign. controller can end the request earlier.
-async function ask(path, { post, limit = requestLimit, controller = new AbortController() } = {}) {
-  let late = false;
+// request returns the program's answer, or throws a Failure. An answer can be lost
+// without a sign, so there is always a time limit. If aborter ends the request earlier,
+// it throws an AbortError.
+async function request(path, { body, timeout = requestTimeout, aborter = new AbortController() } = {}) {
+  let timedOut = false;
   let response;
   let answer;
-  const timer = setTimeout(() => { late = true; controller.abort(); }, limit);
+  const timer = setTimeout(() => { timedOut = true; aborter.abort(); }, timeout);
   try {
     // The program redirects nothing. A login in front of it does, usually to another
     // origin, where no script may follow.
     response = await fetch(new URL(path, base), {
-      cache: "no-store", redirect: "manual", signal: controller.signal, headers: { Accept: "application/json" },
-      ...(post && { method: "POST", headers: { Accept: "application/json", "Content-Type": "application/json" }, body: JSON.stringify(post) }),
+      cache: "no-store", redirect: "manual", signal: aborter.signal, headers: { Accept: "application/json" },
+      ...(body && { method: "POST", headers: { Accept: "application/json", "Content-Type": "application/json" }, body: JSON.stringify(body) }),
     });
     answer = response.type === "opaqueredirect" ? null : await response.json();
   } catch (error) {
-    if (controller.signal.aborted && !late) {
+    if (aborter.signal.aborted && !timedOut) {
       throw error;
     }
-    if (late || !(error instanceof SyntaxError)) {
+    if (timedOut || !(error instanceof SyntaxError)) {
       response = undefined;
     }
   } finally {
     clearTimeout(timer);
   }
-  if (!response || !isOurs(response, answer, path)) {
-    throw foreign(path, response);
+  if (!response || !isFromProgram(response, answer, path)) {
+    throw failureWithoutAnswer(path, response);
   }
   if (!response.ok) {
     throw new Failure(answer);
@@ -109,247 +127,308 @@ async function ask(path, { post, limit = requestLimit, controller = new AbortCon
   return answer;
 }
 
-const post = (path, body = {}) => ask(path, { post: body });
+const post = (path, body = {}) => request(path, { body });
 
-const sleep = (ms) => new Promise((done) => setTimeout(done, ms));
-
+/** Panel is one fragment in the page. */
 class Panel extends View {
   constructor(root) {
     super(root);
-    this.over = new AbortController();
-    this.patience = longestWait; // how long a poll waits for news, in seconds
-    this.setback = 0; // the last pause after trouble, in milliseconds
-    this.reached = false; // whether the last poll was answered
+    this.removed = new AbortController(); // aborted when the host takes the fragment away
+    this.statusAborter = null; // ends the status request that is under way
+    this.longPollAborter = null; // the same, but null unless that request is a long poll
+    this.endPause = null; // ends the pause between two status requests
+    this.longPollSeconds = longPollMax;
+    this.retryPause = 0; // the last pause after a failure, in milliseconds
+    this.answered = false; // whether the last status request was answered
+    this.cancelling = false; // whether this page is ending the login
+    this.loadingServers = false;
+    this.offeredServers = false; // whether the servers were loaded without a press
     this.listen();
     this.render();
-    this.follow();
-    this.clock = setInterval(() => this.tick(), 500);
+    this.followStatus();
+    this.timer = setInterval(() => this.renderTimer(), timerInterval);
   }
 
-  // stop lets go of a fragment that the host has taken out of its page.
+  // stop ends all work for a fragment that the host has taken out of its page.
   stop() {
-    this.over.abort();
-    this.poll?.abort();
-    this.wake?.();
-    clearInterval(this.clock);
-    clearTimeout(this.silence);
+    this.removed.abort();
+    this.statusAborter?.abort();
+    this.endPause?.();
+    clearInterval(this.timer);
+    clearTimeout(this.announcementTimer);
     delete this.root.dataset.hydrated;
   }
 
-  tell(name, detail) { this.root.dispatchEvent(new CustomEvent(`plexauth:${name}`, { detail, bubbles: true })); }
+  // emit sends an event to the host.
+  emit(name, detail) { this.root.dispatchEvent(new CustomEvent(`plexauth:${name}`, { detail, bubbles: true })); }
+
+  // What a person and the browser do.
 
   listen() {
-    const on = (element, event, act) => element?.addEventListener(event, act, { signal: this.over.signal });
-    on(this.id("btn-connect-plex"), "click", () => this.start());
-    on(this.id("btn-plex-restart"), "click", () => this.start());
-    on(this.id("btn-plex-cancel"), "click", (e) => this.cancel(e.currentTarget));
-    // No forms: a host may have put the panel into one of its own.
-    const confirm = this.part("confirm");
-    on(this.id("btn-delete-plex"), "click", () => { confirm.returnValue = ""; confirm.showModal(); });
-    for (const button of confirm?.querySelectorAll("button") ?? []) on(button, "click", () => confirm.close(button.value));
-    on(confirm, "close", () => this.disconnect(confirm.returnValue === "yes"));
-    const submit = (part, act) => {
-      const button = part?.querySelector("[data-do]");
-      on(button, "click", () => act(button));
-      on(part, "keydown", (e) => {
-        if (e.key !== "Enter" || e.isComposing || e.target === button) return;
-        e.preventDefault();
-        act(button);
-      });
-    };
-    on(this.id("plex_qc_copy"), "click", () => this.copy());
-    on(this.part("problem-action"), "click", () => (this.trouble()?.error === "account_mismatch" ? this.start({ switch_account: true }) : this.retry?.()));
-    on(this.part("test"), "click", (e) => this.test(e.currentTarget));
-    on(this.part("change-server"), "click", () => this.showServers(!this.serversOpen()));
-    submit(this.part("server-form"), (button) => this.useServer(button));
-    submit(this.part("address-form"), (button) => this.useAddress(button));
-    on(this.id("plex_server_url"), "change", () => this.tryAddress());
-    on(this.id("btn-plex-auto"), "click", (e) => this.act(e.currentTarget, () => post("inspect"), "server"));
-    on(this.id("plex_user_pick_btn"), "click", () => this.showUsers(!this.open.users));
-    submit(this.part("user-form"), (button) => this.useUser(button));
-    on(this.part("user-list"), "change", () => this.render());
-    on(this.part("servers"), "input", () => { this.open.servers = true; }); // a choice is being made: it stays open
-    on(document, "visibilitychange", () => (document.hidden ? this.waiting?.abort() : this.wake?.()));
-    on(window, "online", () => {
-      this.setback = 0;
-      this.poll?.abort(); // its connection may be dead
-      this.wake?.();
+    this.onClick("btn-connect-plex", () => this.start());
+    this.onClick("btn-plex-restart", () => this.start());
+    this.onClick("btn-plex-cancel", (button) => this.cancel(button));
+    this.onClick("plex_qc_copy", () => this.copyCode());
+    this.onClick("problem-action", () => this.actOnProblem());
+    this.onClick("test", (button) => this.testConnection(button));
+    this.onClick("change-server", () => this.expandServers(!this.serversExpanded()));
+    this.onClick("btn-plex-auto", (button) => this.perform(button, () => post("inspect"), "server"));
+    this.onClick("plex_user_pick_btn", () => this.expandUsers(!this.expanded.users));
+    this.onSubmit("server-form", (button) => this.useServer(button));
+    this.onSubmit("address-form", (button) => this.useAddress(button));
+    this.onSubmit("user-form", (button) => this.useUser(button));
+    this.on(this.find("plex_server_url"), "change", () => this.checkAddress());
+    this.on(this.find("user-list"), "change", () => this.render());
+    this.on(this.find("servers"), "input", () => { this.expanded.servers = true; }); // a list that opened by itself stays open now
+    this.listenToDialog();
+    this.on(document, "visibilitychange", () => (document.hidden ? this.longPollAborter?.abort() : this.endPause?.()));
+    this.on(window, "online", () => {
+      this.retryPause = 0;
+      this.statusAborter?.abort(); // its connection may be dead
+      this.endPause?.();
     });
   }
 
-  // follow keeps up with what the program says, for as long as there is a page.
-  // Browsers allow only a few connections to one host, so a tab that is not seen
-  // holds none: it asks now and then while something is expected to end by itself.
-  async follow() {
-    while (!this.over.signal.aborted) {
-      if (this.doc && document.hidden && !this.expects()) {
-        await this.rest();
+  on(element, event, act) { element?.addEventListener(event, act, { signal: this.removed.signal }); }
+
+  onClick(name, act) {
+    const button = this.find(name);
+    this.on(button, "click", () => act(button));
+  }
+
+  // onSubmit lets the part's button and the Enter key do the same. The part is not a
+  // form, because the host may have put the panel into one.
+  onSubmit(name, act) {
+    const part = this.find(name);
+    const button = part?.querySelector("[data-do]");
+    this.on(button, "click", () => act(button));
+    this.on(part, "keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing || event.target === button) {
+        return;
+      }
+      event.preventDefault();
+      act(button);
+    });
+  }
+
+  listenToDialog() {
+    const dialog = this.find("confirm");
+    this.onClick("btn-delete-plex", () => {
+      dialog.returnValue = "";
+      dialog.showModal();
+    });
+    for (const button of dialog?.querySelectorAll("button") ?? []) {
+      this.on(button, "click", () => dialog.close(button.value));
+    }
+    this.on(dialog, "close", () => dialog.returnValue === "yes" && this.disconnect());
+  }
+
+  // What the program says.
+
+  // followStatus asks for the status until the fragment is removed. Browsers allow only a
+  // few connections to one host, so a hidden tab holds none. It asks at an interval as
+  // long as something is about to end by itself.
+  async followStatus() {
+    while (!this.removed.signal.aborted) {
+      if (this.doc && document.hidden && !this.expectsChange()) {
+        await this.pause();
         continue;
       }
-      const wait = this.reached && !document.hidden && this.patience >= shortestWait;
+      const longPoll = this.answered && !document.hidden && this.longPollSeconds >= longPollMin;
       try {
-        this.take(await (wait ? this.news() : this.now()));
-        this.reached = true;
-        this.setback = 0;
-        this.patience = Math.min(this.patience + 1, longestWait);
-        if (!wait && (document.hidden || this.patience <= shortestWait)) {
-          await this.rest(nowAndThen);
+        this.update(await (longPoll ? this.waitForChange() : this.fetchStatus()));
+        this.answered = true;
+        this.retryPause = 0;
+        this.longPollSeconds = Math.min(this.longPollSeconds + 1, longPollMax);
+        if (!longPoll && (document.hidden || this.longPollSeconds <= longPollMin)) {
+          await this.pause(pollInterval);
         }
       } catch (error) {
-        if (error.name === "AbortError") {
-          continue;
+        if (error.name !== "AbortError") {
+          await this.recover(error);
         }
-        this.reached = false; // then the next poll does not wait: that it is answered is the news
-        if (error instanceof Failure) {
-          this.fail(error, { fromStatus: true });
-        }
-        this.setback = Math.min(2 * this.setback || 1000, 15000);
-        await this.rest(this.setback + Math.random() * 500);
       }
     }
   }
 
-  // now asks how things stand.
-  now() {
-    this.poll = new AbortController();
-    return ask("status", { limit: statusLimit, controller: this.poll });
+  // recover shows that the status could not be read, and pauses before the next attempt.
+  async recover(error) {
+    this.answered = false; // the next request does not wait for a change
+    if (error instanceof Failure) {
+      this.showFailure(error, { fromPoll: true });
+    }
+    this.retryPause = Math.min(2 * this.retryPause || firstRetryPause, longestRetryPause);
+    await this.pause(this.retryPause + Math.random() * retryJitter);
   }
 
-  // news waits for changes. A proxy may cut that short, or the answer may be lost. It
-  // counts as trouble only if the program does not answer a plain request either;
-  // otherwise the page waits less from then on.
-  async news() {
-    const controller = this.poll = this.waiting = new AbortController();
-    const wait = this.patience;
+  fetchStatus() {
+    this.statusAborter = new AbortController();
+    return request("status", { timeout: statusTimeout, aborter: this.statusAborter });
+  }
+
+  // waitForChange is a long poll. A proxy may cut it short, or its answer may be lost. It
+  // has only failed if the program does not answer a plain request either. Otherwise the
+  // next long polls are shorter.
+  async waitForChange() {
+    const aborter = this.statusAborter = this.longPollAborter = new AbortController();
+    const seconds = this.longPollSeconds;
     try {
-      return await ask(`status?wait=${wait}&seen=${encodeURIComponent(this.doc.seen)}`, { limit: (wait + 8) * 1000, controller });
+      return await request(`status?wait=${seconds}&seen=${encodeURIComponent(this.doc.seen)}`, { timeout: seconds * 1000 + longPollGrace, aborter });
     } catch (error) {
       if (!error.unanswered) {
         throw error;
       }
-      const doc = await this.now();
-      this.patience = Math.floor(wait / 2);
+      const doc = await this.fetchStatus();
+      this.longPollSeconds = Math.floor(seconds / 2);
       return doc;
     } finally {
-      this.waiting = null;
+      this.longPollAborter = null;
     }
   }
 
-  // rest pauses until the tab is seen again, the network is back, or the time is up.
-  async rest(ms) {
+  // pause waits for a time in milliseconds, or without an end, until endPause is called.
+  async pause(ms) {
     let timer;
     await new Promise((done) => {
-      this.wake = done;
+      this.endPause = done;
       timer = ms && setTimeout(done, ms);
     });
     clearTimeout(timer);
   }
 
-  // expects reports whether something is under way that ends by itself.
-  expects() { return !!this.doc?.extra.pending || !!this.doc?.finding; }
+  // expectsChange reports whether something is under way that ends by itself.
+  expectsChange() { return !!this.doc?.extra.pending || !!this.doc?.finding; }
 
-  // take takes in how things stand.
-  take(doc) {
+  // update shows a new status and tells the host what has changed.
+  update(doc) {
     const before = this.doc;
     this.doc = doc;
-    const pending = doc.extra.pending;
-    if (pending) {
-      this.ends = performance.now() + pending.expires_in * 1000;
+    if (doc.extra.pending) {
+      this.expiresAt = performance.now() + doc.extra.pending.expires_in * 1000;
     }
-    if (this.problem?.fromStatus || this.problem?.error === "network" && before && doc.seen !== before.seen) {
-      this.problem = null; // what was not answered was carried out, too
-    }
-    if (pending && pending.code !== before?.extra.pending?.code) {
-      this.tell("pending", pending);
-    }
-    if (this.expects()) {
-      this.wake?.(); // the tab that Plex opens in hides this one, which is to go on asking all the same
-    }
-    const linked = !before?.connected || before.extra.pending && !this.cancelled && !refusals.has(doc.problem?.error);
-    if (before && doc.connected && !pending && linked) {
+    if (this.problemIsOver(before)) {
       this.problem = null;
-      this.forget();
-      this.tell("connected", { user: doc.user, settings: doc.settings });
     }
-    if (before?.connected && !doc.connected && !doc.extra.needs_login) {
-      this.tell("disconnected");
+    if (this.expectsChange()) {
+      this.endPause?.(); // Plex's tab hides this one, which must go on asking
     }
-    if (doc.problem && doc.problem.error !== before?.problem?.error) {
-      this.tell(doc.problem.error === "pin_expired" ? "expired" : "problem", doc.problem);
-    }
-    if (this.unchosen() && !this.listed) {
-      this.listServers();
-    }
-    if (doc.connected && !pending && doc.settings.machine_id && !this.lists.servers) {
-      this.nameServer();
-    }
+    this.emitChanges(before);
+    this.loadServersUnasked();
     this.render();
   }
 
-  // forget drops what was asked for in the name of another sign-in.
-  forget() {
-    this.lists = {};
-    this.listed = false; // the servers, without being told to
-    this.open = { servers: null, users: false };
-    this.results = null;
+  // problemIsOver reports whether the new status settles this page's problem. A request
+  // whose answer was lost may have been carried out: the status has changed then.
+  problemIsOver(before) {
+    return this.problem?.fromPoll || this.problem?.error === "network" && before && before.seen !== this.doc.seen;
   }
 
-  // nameServer finds out what the chosen server is called. It is a nicety: if
-  // it fails, the address will do.
-  async nameServer() {
-    this.lists.servers = [];
-    try {
-      this.lists.servers = (await ask("servers")).servers;
-      this.render();
-    } catch {
-      // The next look at the list will tell.
+  emitChanges(before) {
+    const { doc } = this;
+    const pending = doc.extra.pending;
+    if (pending && pending.code !== before?.extra.pending?.code) {
+      this.emit("pending", pending);
+    }
+    if (this.hasSignedIn(before)) {
+      this.problem = null;
+      this.forgetLists();
+      this.emit("connected", { user: doc.user, settings: doc.settings });
+    }
+    if (before?.connected && !doc.connected && !doc.extra.needs_login) {
+      this.emit("disconnected");
+    }
+    if (doc.problem && doc.problem.error !== before?.problem?.error) {
+      this.emit(doc.problem.error === "pin_expired" ? "expired" : "problem", doc.problem);
     }
   }
 
-  // fail shows what has gone wrong beside the button that was pressed, and offers to
-  // do it again.
-  fail(error, { at = null, again = null, fromStatus = false } = {}) {
+  // hasSignedIn reports whether a login has succeeded since the status before. One that
+  // was to replace an older login may have ended without effect.
+  hasSignedIn(before) {
+    const { doc } = this;
+    if (!before || !doc.connected || doc.extra.pending) {
+      return false;
+    }
+    return !before.connected || before.extra.pending && !this.cancelling && !ineffectiveEnds.has(doc.problem?.error);
+  }
+
+  // forgetLists drops what was loaded for another login.
+  forgetLists() {
+    this.lists = {};
+    this.offeredServers = false;
+    this.expanded = { servers: null, users: false };
+    this.test = null;
+  }
+
+  // loadServersUnasked loads the servers if one must be chosen, or to show the name of the
+  // chosen one.
+  loadServersUnasked() {
+    if (this.needsServer() && !this.offeredServers) {
+      this.loadServers();
+    }
+    if (this.doc.connected && !this.doc.extra.pending && this.doc.settings.machine_id && !this.lists.servers) {
+      this.loadServerName();
+    }
+  }
+
+  // What went wrong.
+
+  // showFailure shows a failure beside the button that was pressed, if any. retry does
+  // the same again.
+  showFailure(error, { button = null, retry = null, fromPoll = false } = {}) {
     if (!(error instanceof Failure)) {
       throw error;
     }
-    const message = error.problem.message.replaceAll("{product}", this.product());
-    this.problem = { ...error.problem, message, fromStatus, at };
-    this.retry = error.problem.error === "sign_in" ? () => location.reload() : again;
-    if (error.problem.servers && !fromStatus) {
-      this.lists.servers = error.problem.servers;
+    const problem = { ...error.problem, message: this.nameProduct(error.problem.message) };
+    if (problem.servers && !fromPoll) {
+      this.lists.servers = problem.servers;
     }
-    this.tell("problem", { ...error.problem, message });
+    this.showProblem({ ...problem, fromPoll, at: button, retry: problem.error === "sign_in" ? () => location.reload() : retry });
+    this.emit("problem", problem);
+  }
+
+  // askFor tells a person what is missing, beside the button that needs it.
+  askFor(button, message) { this.showProblem({ error: "missing", message, at: button }); }
+
+  showProblem(problem) {
+    this.problem = problem;
     this.render();
-    if (at) {
-      this.part("problem").scrollIntoView({ block: "nearest" });
+    if (problem.at) {
+      this.find("problem").scrollIntoView({ block: "nearest" });
     }
   }
 
-  // refuse asks for what is missing, beside the button that needs it.
-  refuse(at, message) {
-    this.problem = { error: "missing", message, at };
-    this.retry = null;
-    this.render();
-    this.part("problem").scrollIntoView({ block: "nearest" });
+  actOnProblem() {
+    const problem = this.currentProblem();
+    if (problem?.error === "account_mismatch") {
+      this.start({ switch_account: true });
+    } else {
+      problem?.retry?.();
+    }
   }
 
-  // act does something that is answered with how things stand then.
-  async act(button, what, event) {
+  nameProduct(message) { return message.replaceAll("{product}", this.product()); }
+
+  // What the buttons do.
+
+  // perform sends a request that the program answers with its status, and reports whether
+  // it succeeded. event then tells the host.
+  async perform(button, send, event) {
     if (this.busy) {
       return false;
     }
     this.busy = button;
     this.problem = null;
-    this.results = null;
+    this.test = null;
     this.render();
     try {
-      this.take(await what());
+      this.update(await send());
       if (event) {
-        this.tell(event, this.doc.settings);
+        this.emit(event, this.doc.settings);
       }
       return true;
     } catch (error) {
-      this.fail(error, { at: button, again: () => this.act(button, what, event) });
+      this.showFailure(error, { button, retry: () => this.perform(button, send, event) });
       return false;
     } finally {
       this.busy = null;
@@ -357,44 +436,23 @@ class Panel extends View {
     }
   }
 
-  // start opens the tab at once, while the browser still knows that somebody
-  // has clicked, and sends it on when there is a code.
+  // start begins a login and opens Plex's page in a tab. A browser allows that only
+  // during a click, so the tab is opened before there is a code.
   async start(options = {}) {
     if (this.busy) {
       return;
     }
-    let tab = null;
-    try {
-      tab = window.open("", "_blank");
-      if (tab) {
-        tab.opener = null;
-        tab.document.title = "Plex";
-        tab.document.body.textContent = "Opening Plex…";
-      }
-    } catch {
-      // Forbidden here; the link does it.
-    }
-    this.busy = this.id("btn-connect-plex");
+    const button = this.find("btn-connect-plex");
+    const tab = openTab();
+    this.busy = button;
     this.problem = null;
     this.render();
     try {
-      let doc = null;
-      for (let tries = 0; !doc; tries++) {
-        try {
-          doc = await post("start", options);
-        } catch (error) {
-          if (error.problem?.error !== "too_soon" || tries > 2) {
-            throw error;
-          }
-          const wait = error.problem.retry_after ?? 5;
-          this.say(`A new code comes in ${wait === 1 ? "a second" : `${wait} seconds`}`);
-          await sleep(wait * 1000);
-        }
-      }
+      const doc = await this.requestCode(options);
       const pending = doc.extra.pending;
-      this.tab = pending && { code: pending.code, opened: !!tab };
+      this.plexTab = pending && { code: pending.code, opened: !!tab };
       this.busy = null;
-      this.take(doc);
+      this.update(doc);
       if (tab && pending) {
         tab.location.replace(pending.url);
       } else {
@@ -403,179 +461,226 @@ class Panel extends View {
     } catch (error) {
       tab?.close();
       this.busy = null;
-      this.fail(error, { at: this.id("btn-connect-plex"), again: options.switch_account ? () => this.start(options) : null }); // else its button is there still
+      // Without options the button itself does the same again.
+      this.showFailure(error, { button, retry: options.switch_account ? () => this.start(options) : null });
     } finally {
       this.busy = null;
       this.render();
+    }
+  }
+
+  // requestCode begins a login, and waits if the program says that it is too soon.
+  async requestCode(options) {
+    for (let attempt = 1; ; attempt++) {
+      try {
+        return await post("start", options);
+      } catch (error) {
+        if (error.problem?.error !== "too_soon" || attempt === startAttempts) {
+          throw error;
+        }
+        const seconds = error.problem.retry_after ?? defaultStartPause;
+        this.announce(`New code in ${seconds === 1 ? "a second" : `${seconds} seconds`}`);
+        await new Promise((done) => setTimeout(done, seconds * 1000));
+      }
     }
   }
 
   async cancel(button) {
-    this.cancelled = true;
-    await this.act(button, () => post("cancel"));
-    this.cancelled = false;
+    this.cancelling = true;
+    await this.perform(button, () => post("cancel"));
+    this.cancelling = false;
   }
 
-  async disconnect(yes) {
-    if (yes && await this.act(this.id("btn-delete-plex"), () => post("disconnect", { revoke: this.part("revoke").checked }))) {
-      this.forget();
+  async disconnect() {
+    if (await this.perform(this.find("btn-delete-plex"), () => post("disconnect", { revoke: this.find("revoke").checked }))) {
+      this.forgetLists();
       this.render();
     }
   }
 
-  async copy() {
+  async copyCode() {
     const code = this.doc?.extra.pending?.code;
     if (!code) {
       return;
     }
-    let copied = false;
-    try {
-      await navigator.clipboard.writeText(code); // not over plain http
-      copied = true;
-    } catch {
-      const area = document.createElement("textarea");
-      area.value = code;
-      area.setAttribute("readonly", "");
-      area.className = "plexauth-copy";
-      this.id("plex_qc_copy").before(area);
-      area.select();
-      copied = document.execCommand("copy");
-      area.remove();
-      this.id("plex_qc_copy").focus();
-    }
-    this.id("plex_qc_copy").textContent = copied ? "Copied" : "Select it";
-    this.say(copied ? "Code copied" : "The code could not be copied");
-    setTimeout(() => { this.id("plex_qc_copy").textContent = "Copy"; }, 1400);
+    const button = this.find("plex_qc_copy");
+    const copied = await copy(code, button);
+    button.textContent = copied ? "Copied" : "Not copied";
+    this.announce(copied ? "Code copied" : "The code could not be copied: copy it by hand");
+    setTimeout(() => { button.textContent = "Copy"; }, copiedLasts);
   }
 
-  // test tries the account and the server, and shows what it found.
-  async test(button) {
+  // testConnection tests the account and the server, and shows the result.
+  async testConnection(button) {
     if (this.busy) {
       return;
     }
     this.busy = button;
-    this.results = [{ state: "wait", text: "Trying the account and the server" }];
+    this.test = "running";
     this.render();
     try {
-      const { account, server } = await post("probe");
-      this.results = [
-        account.ok
-          ? { text: `Plex accepts the sign-in of ${this.doc.user || "this account"}.` }
-          : { state: "bad", text: account.problem.message },
-        server.ok
-          ? { text: server.relay ? `The server answers, through Plex's relay only: ${server.url}` : `The server answers at ${friendly(server.url)}.` }
-          : { state: "bad", text: server.problem.message, more: server.addresses.map((a) => `${friendly(a.url)}: ${a.finding}`) },
-      ];
-      if (server.ok && !server.token_accepted) {
-        this.results.push({ state: "wait", text: "Whether it accepts this account was not tried: that is done at the saved address only." });
-      }
+      this.test = await post("probe");
     } catch (error) {
-      this.results = null;
-      this.fail(error, { at: button, again: () => this.test(button) });
+      this.test = null;
+      this.showFailure(error, { button, retry: () => this.testConnection(button) });
     } finally {
       this.busy = null;
       this.render();
-      this.part("results").scrollIntoView({ block: "nearest" });
+      this.find("results").scrollIntoView({ block: "nearest" });
     }
   }
 
-  async showServers(open) {
-    this.open.servers = open;
+  // The server.
+
+  async expandServers(expand) {
+    this.expanded.servers = expand;
     this.problem = null;
     this.render();
-    if (open) {
-      await this.listServers(this.part("change-server"));
+    if (expand) {
+      await this.loadServers(this.find("change-server"));
     }
   }
 
-  // listServers asks for the servers unless they are known. at is the button that
-  // was pressed for it, null where none was.
-  async listServers(at = null) {
-    if (this.lists.servers?.length || this.listing) {
+  // loadServers loads the list of servers unless it is known. button is the one that was
+  // pressed, or null.
+  async loadServers(button = null) {
+    if (this.lists.servers?.length || this.loadingServers) {
       return;
     }
-    this.listing = this.listed = true;
+    this.loadingServers = this.offeredServers = true;
     try {
-      this.lists.servers = (await ask("servers")).servers;
+      this.lists.servers = (await request("servers")).servers;
     } catch (error) {
-      this.fail(error, { at, again: () => this.showServers(true) });
+      this.showFailure(error, { button, retry: () => this.expandServers(true) });
     } finally {
-      this.listing = false;
+      this.loadingServers = false;
     }
     this.render();
+  }
+
+  // loadServerName loads the list of servers, for the name of the chosen one. If that
+  // fails, the address is shown alone.
+  async loadServerName() {
+    this.lists.servers = []; // so that it is tried once
+    try {
+      this.lists.servers = (await request("servers")).servers;
+      this.render();
+    } catch {
+      // A person who opens the list is told what is wrong.
+    }
   }
 
   async useServer(button) {
-    const choice = this.part("server-list").querySelector("input:checked");
-    if (!choice) {
-      this.refuse(button, "Choose one of the servers first.");
-    } else if (await this.act(button, () => post("server", { machine_id: choice.value }), "server")) {
-      this.showServers(false);
-      this.part("change-server").focus();
+    const selected = this.find("server-list").querySelector("input:checked");
+    if (!selected) {
+      this.askFor(button, "Choose one of the servers first.");
+      return;
     }
+    await this.saveServer(button, { machine_id: selected.value });
   }
 
   async useAddress(button) {
-    const url = this.id("plex_server_url").value.trim();
+    const url = this.find("plex_server_url").value.trim();
     if (!url) {
-      this.refuse(button, "Enter the address of the server first.");
-    } else if (await this.act(button, () => post("server", { url }), "server")) {
-      this.showServers(false);
-      this.part("change-server").focus();
-    }
-  }
-
-  // tryAddress says whether a typed address will do, before anybody saves it.
-  async tryAddress() {
-    const note = this.part("address-note");
-    const url = this.id("plex_server_url").value.trim();
-    if (!url || url === this.doc?.settings.server_url) {
-      note.textContent = "";
+      this.askFor(button, "Enter the address of the server first.");
       return;
     }
-    note.textContent = "Trying it…";
-    let text;
-    try {
-      text = {
-        ok: "A Plex server answers there.",
-        wrong_server: "Another server than the chosen one answers there.",
-        unreachable: "No Plex server answers there.",
-      }[(await post("probe", { url })).result];
-    } catch (error) {
-      text = error.message.replaceAll("{product}", this.product());
-    }
-    if (url === this.id("plex_server_url").value.trim()) {
-      note.textContent = text;
+    await this.saveServer(button, { url });
+  }
+
+  async saveServer(button, server) {
+    if (await this.perform(button, () => post("server", server), "server")) {
+      this.expandServers(false);
+      this.find("change-server").focus();
     }
   }
 
-  async showUsers(open) {
-    this.open.users = open;
+  // checkAddress says what is at a typed address before it is saved.
+  async checkAddress() {
+    const typed = () => this.find("plex_server_url").value.trim();
+    const url = typed();
+    if (!url || url === this.doc?.settings.server_url) {
+      this.noteAddress("");
+      return;
+    }
+    this.noteAddress("checking");
+    let result;
+    try {
+      ({ result } = await post("probe", { url }));
+    } catch (error) {
+      result = this.nameProduct(error.message);
+    }
+    if (url === typed()) {
+      this.noteAddress(result);
+    }
+  }
+
+  // The user.
+
+  async expandUsers(expand) {
+    this.expanded.users = expand;
     this.problem = null;
     this.render();
-    if (!open || this.lists.users) {
+    if (!expand || this.lists.users) {
       return;
     }
     try {
-      this.lists.users = (await ask("users")).users;
+      this.lists.users = (await request("users")).users;
     } catch (error) {
-      this.fail(error, { at: this.id("plex_user_pick_btn"), again: () => this.showUsers(true) });
+      this.showFailure(error, { button: this.find("plex_user_pick_btn"), retry: () => this.expandUsers(true) });
     }
     this.render();
   }
 
   async useUser(button) {
-    const choice = this.part("user-list").querySelector("input:checked");
-    const pin = this.id("plex_home_pin").value;
-    if (!choice) {
-      this.refuse(button, "Choose one of the users first.");
-    } else if (await this.act(button, () => post("user", { uuid: choice.value, pin }), "user")) {
-      this.id("plex_home_pin").value = "";
-      this.showUsers(false);
-      this.id("plex_user_pick_btn").focus();
+    const selected = this.find("user-list").querySelector("input:checked");
+    const pin = this.find("plex_home_pin");
+    if (!selected) {
+      this.askFor(button, "Choose one of the users first.");
+    } else if (await this.perform(button, () => post("user", { uuid: selected.value, pin: pin.value }), "user")) {
+      pin.value = "";
+      this.expandUsers(false);
+      this.find("plex_user_pick_btn").focus();
     } else if (this.problem?.error === "home_pin") {
-      this.id("plex_home_pin").select();
+      pin.select();
     }
+  }
+}
+
+// openTab opens an empty tab for Plex's page, and returns null if the browser forbids it.
+// The tab cannot reach this page.
+function openTab() {
+  let tab = null;
+  try {
+    tab = window.open("", "_blank");
+    if (tab) {
+      tab.opener = null;
+      tab.document.title = "Plex";
+      tab.document.body.textContent = "Opening Plex…";
+    }
+  } catch {
+    // The panel has a link to the page.
+  }
+  return tab;
+}
+
+// copy copies text, and reports whether it could. Pages over plain http have no
+// clipboard, so it is copied from a text field beside button then.
+async function copy(text, button) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    const area = document.createElement("textarea");
+    area.value = text;
+    area.setAttribute("readonly", "");
+    area.className = "plexauth-copy";
+    button.before(area);
+    area.select();
+    const copied = document.execCommand("copy");
+    area.remove();
+    button.focus();
+    return copied;
   }
 }
 
@@ -587,18 +692,25 @@ export function hydrate(root) {
     return;
   }
   root.dataset.hydrated = "yes";
-  const sheet = new URL("panel.css", base).href;
-  if (![...document.querySelectorAll('link[rel="stylesheet"]')].some((link) => link.href === sheet)) {
-    const link = document.createElement("link");
-    link.rel = "stylesheet";
-    link.href = sheet;
-    document.head.append(link);
-  }
+  loadStyle();
   panels.add(new Panel(root));
 }
 
-// The host may put the fragment into its page later, and take it out again.
-function look() {
+// loadStyle adds the style sheet to the page unless it is there.
+function loadStyle() {
+  const sheet = new URL("panel.css", base).href;
+  if ([...document.querySelectorAll('link[rel="stylesheet"]')].some((link) => link.href === sheet)) {
+    return;
+  }
+  const link = document.createElement("link");
+  link.rel = "stylesheet";
+  link.href = sheet;
+  document.head.append(link);
+}
+
+// watchPage finds the fragment when the host puts it into its page, and stops the panel
+// whose fragment the host has taken out.
+function watchPage() {
   for (const panel of panels) {
     if (!panel.root.isConnected) {
       panel.stop();
@@ -611,5 +723,5 @@ function look() {
   }
 }
 
-look();
-new MutationObserver(look).observe(document.documentElement, { childList: true, subtree: true });
+watchPage();
+new MutationObserver(watchPage).observe(document.documentElement, { childList: true, subtree: true });
