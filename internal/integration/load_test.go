@@ -7,12 +7,14 @@ import (
 	"crypto/x509"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -27,57 +29,90 @@ import (
 
 func init() { children["load"] = func(args []string) error { return load(args[0]) } }
 
-// loadTask is what the child is to do. It has a process of its own, so that
-// its memory is.
+// loadTask says what the child does. The child is a process of its own, so that its
+// memory can be measured.
 type loadTask struct {
 	Logins int
-	URL    string // of the fake plex.tv; empty: the child has one, in process
+	URL    string // of the fake plex.tv; if empty, the child has one in process
 	CA     []byte // of its certificate
 }
 
-// loadReport is what came out.
+// loadReport is what the child has measured.
 type loadReport struct {
-	InUse      float64       // bytes a login of heap and stacks, after a collection
-	Resident   float64       // bytes a login, as the operating system sees it
-	Goroutines float64       // a login
-	Pace       float64       // looks a second and login
-	Closest    time.Duration // the least time between two looks at one PIN
+	InUse      float64       // bytes of heap and stacks per login, after a collection
+	Resident   float64       // bytes per login, as the operating system sees it
+	Goroutines float64       // per login
+	UnderWay   float64       // requests under way per login
+	Pace       float64       // looks per second and login
+	Closest    time.Duration // the shortest time between two looks at one PIN
 	Finished   time.Duration // from the approval of all to the end of the last
 	Leaks      string        // goroutines left behind
 }
 
-// pace notes when looks leave.
-type pace struct {
-	base http.RoundTripper
+const (
+	// looksEach is how often each login must have asked about its PIN.
+	looksEach = 3
+	// looksWithin is far more time than that takes on a busy machine.
+	looksWithin = 5 * time.Minute
+	// window is the time over which the child measures itself.
+	window = 5 * time.Second
+	// goroutinesPerRequest bounds those that net/http and plextest start for a request.
+	goroutinesPerRequest = 2
+)
+
+// looks notes each look at a PIN when it leaves.
+type looks struct {
+	base     http.RoundTripper
+	underWay atomic.Int64 // requests
 
 	mu      sync.Mutex
-	last    map[string]time.Time
-	looks   int
+	pins    map[string]pinLooks
+	total   int
 	closest time.Duration
 }
 
-func (p *pace) RoundTrip(r *http.Request) (*http.Response, error) {
+// pinLooks is what was noted about one PIN.
+type pinLooks struct {
+	last  time.Time
+	count int
+}
+
+func (l *looks) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Method == http.MethodGet && strings.HasPrefix(r.URL.Path, "/api/v2/pins/") {
-		p.note(r.URL.Path)
+		l.note(r.URL.Path)
 	}
-	return p.base.RoundTrip(r)
+	l.underWay.Add(1)
+	defer l.underWay.Add(-1)
+	return l.base.RoundTrip(r)
 }
 
-func (p *pace) note(path string) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	now := time.Now()
-	if before, ok := p.last[path]; ok {
-		p.closest = min(p.closest, now.Sub(before))
+func (l *looks) note(path string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now, pin := time.Now(), l.pins[path]
+	if pin.count > 0 {
+		l.closest = min(l.closest, now.Sub(pin.last))
 	}
-	p.last[path] = now
-	p.looks++
+	l.pins[path] = pinLooks{now, pin.count + 1}
+	l.total++
 }
 
-func (p *pace) count() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.looks
+func (l *looks) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.total
+}
+
+// pinsWith counts the PINs that were looked at n times or more.
+func (l *looks) pinsWith(n int) (pins int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, pin := range l.pins {
+		if pin.count >= n {
+			pins++
+		}
+	}
+	return pins
 }
 
 func load(arg string) error {
@@ -86,71 +121,33 @@ func load(arg string) error {
 		return err
 	}
 	before := goleak.IgnoreCurrent()
-	o := plexauth.Options{Product: "My App", BaseURL: t.URL}
-	p := &pace{last: make(map[string]time.Time, t.Logins), closest: time.Hour}
 	fake := plextest.NewServer()
 	alice := fake.AddUser(plextest.User{Username: "alice", Email: "alice@example.com"})
-	p.base = fake.Client().Transport
+	l := &looks{base: fake.Client().Transport, pins: make(map[string]pinLooks, t.Logins), closest: time.Hour}
 	if t.URL != "" {
 		roots := x509.NewCertPool()
 		roots.AppendCertsFromPEM(t.CA)
-		p.base = &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots}}
+		l.base = &http.Transport{ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots}}
 	}
-	o.HTTPClient = &http.Client{Transport: p}
-	warm, err := plexauth.New(o)
+	o := plexauth.Options{Product: "My App", BaseURL: t.URL, HTTPClient: &http.Client{Transport: l}}
+	first, err := plexauth.New(o)
 	if err != nil {
 		return err
 	}
-	if _, err := warm.Start(context.Background(), plexauth.PinOptions{}); err != nil { // opens the connection
+	if _, err := first.Start(context.Background(), plexauth.PinOptions{}); err != nil { // opens the connection
 		return err
 	}
 
-	debug.FreeOSMemory()
-	inUse, resident, goroutines := measure.InUse(), measure.Resident(), runtime.NumGoroutine()
-	all := make([]*plexauth.PlexAuth, t.Logins)
-	codes := make([]string, t.Logins)
-	for i := range all {
-		if all[i], err = plexauth.New(o); err != nil { // with a store of its own, as another person's login has
-			return err
-		}
-		pin, err := all[i].Start(context.Background(), plexauth.PinOptions{})
-		if err != nil {
-			return err
-		}
-		codes[i] = pin.Code
+	idle := measureProcess(l)
+	logins, codes, err := startLogins(o, t.Logins)
+	if err != nil {
+		return err
 	}
-	ended := make(chan error, t.Logins)
-	for i, a := range all {
-		go func() {
-			s, err := a.Wait(context.Background())
-			if err == nil && (!s.Connected || s.User != "alice") {
-				err = fmt.Errorf("a login ended as %+v", s)
-			}
-			ended <- err
-		}()
-		if i%100 == 99 { // within two seconds: people do not come all at once
-			time.Sleep(20 * time.Millisecond)
-		}
+	ended := waitForAll(logins)
+	if err := allLookedAt(l, t.Logins, ended); err != nil {
+		return err
 	}
-	for p.count() < 2*t.Logins {
-		if len(ended) > 0 {
-			return fmt.Errorf("a login ended early: %w", <-ended)
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	var r loadReport
-	var rss, alive []float64
-	looks, start := p.count(), time.Now()
-	for time.Since(start) < 5*time.Second {
-		time.Sleep(100 * time.Millisecond)
-		rss = append(rss, float64(measure.Resident()))
-		alive = append(alive, float64(runtime.NumGoroutine()))
-	}
-	n := float64(t.Logins)
-	r.Pace = float64(p.count()-looks) / time.Since(start).Seconds() / n
-	r.InUse = float64(measure.InUse()-inUse) / n
-	r.Resident = (measure.Median(rss) - float64(resident)) / n
-	r.Goroutines = (measure.Median(alive) - float64(goroutines)) / n
+	r := measureLogins(l, idle, float64(t.Logins))
 
 	if t.URL == "" {
 		for _, code := range codes {
@@ -171,9 +168,9 @@ func load(arg string) error {
 		}
 	}
 	r.Finished = time.Since(approved)
-	r.Closest = p.closest
+	r.Closest = l.closest
 	fake.Close()
-	if c, ok := p.base.(*http.Transport); ok {
+	if c, ok := l.base.(*http.Transport); ok {
 		c.CloseIdleConnections()
 	}
 	if err := goleak.Find(before); err != nil {
@@ -182,8 +179,90 @@ func load(arg string) error {
 	return json.NewEncoder(os.Stdout).Encode(r)
 }
 
+// startLogins starts n logins and returns them with their codes. Each has a client and a
+// store of its own, as another person's login has.
+func startLogins(o plexauth.Options, n int) (logins []*plexauth.PlexAuth, codes []string, err error) {
+	for range n {
+		p, err := plexauth.New(o)
+		if err != nil {
+			return nil, nil, err
+		}
+		pin, err := p.Start(context.Background(), plexauth.PinOptions{})
+		if err != nil {
+			return nil, nil, err
+		}
+		logins, codes = append(logins, p), append(codes, pin.Code)
+	}
+	return logins, codes, nil
+}
+
+// waitForAll lets all logins wait, and returns how they end.
+func waitForAll(logins []*plexauth.PlexAuth) <-chan error {
+	ended := make(chan error, len(logins))
+	for i, p := range logins {
+		go func() {
+			s, err := p.Wait(context.Background())
+			if err == nil && (!s.Connected || s.User != "alice") {
+				err = fmt.Errorf("a login ended as %+v", s)
+			}
+			ended <- err
+		}()
+		if i%100 == 99 { // within two seconds: people do not come all at once
+			time.Sleep(20 * time.Millisecond)
+		}
+	}
+	return ended
+}
+
+// allLookedAt waits until each login has asked about its PIN looksEach times.
+func allLookedAt(l *looks, logins int, ended <-chan error) error {
+	for end := time.Now().Add(looksWithin); l.pinsWith(looksEach) < logins; time.Sleep(100 * time.Millisecond) {
+		if len(ended) > 0 {
+			return fmt.Errorf("a login ended before its approval: %w", <-ended)
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("after %v only %d of %d logins have asked about their PIN %d times", looksWithin, l.pinsWith(looksEach), logins, looksEach)
+		}
+	}
+	return nil
+}
+
+// usage is what the process takes at one moment.
+type usage struct {
+	inUse, resident, goroutines, underWay float64
+}
+
+// measureProcess measures the process after a collection.
+func measureProcess(l *looks) usage {
+	debug.FreeOSMemory()
+	return usage{float64(measure.InUse()), float64(measure.Resident()), float64(runtime.NumGoroutine()), float64(l.underWay.Load())}
+}
+
+// measureLogins measures what the process takes more than idle for each of n logins.
+func measureLogins(l *looks, idle usage, n float64) (r loadReport) {
+	var resident, goroutines, underWay []float64
+	before, start := l.count(), time.Now()
+	for time.Since(start) < window {
+		time.Sleep(100 * time.Millisecond)
+		resident = append(resident, float64(measure.Resident()))
+		goroutines = append(goroutines, float64(runtime.NumGoroutine()))
+		underWay = append(underWay, float64(l.underWay.Load()))
+	}
+	r.Pace = float64(l.count()-before) / time.Since(start).Seconds() / n
+	r.Resident = (measure.Median(resident) - idle.resident) / n
+	r.Goroutines = (measure.Median(goroutines) - idle.goroutines) / n
+	r.UnderWay = measure.Median(underWay) / n
+	inUse := math.Inf(1)
+	for range 3 { // requests under way come and go
+		inUse = min(inUse, float64(measure.InUse()))
+	}
+	r.InUse = (inUse - idle.inUse) / n
+	return r
+}
+
 // TestPendingLogins has ten thousand of them in one process.
-// G6: none is asked about more than once a second. G9: none leaves anything.
+// G6: each is asked about again and again, and none more than once a second. G9: none
+// leaves anything.
 func TestPendingLogins(t *testing.T) {
 	logins := 10_000
 	if testing.Short() || raceDetector {
@@ -231,23 +310,24 @@ func TestPendingLogins(t *testing.T) {
 	})
 }
 
+// checkLoad checks what holds on a busy machine too. How soon a look follows the one
+// before is up to the machine here; TestPolitePace proves it with a fake clock.
 func checkLoad(t *testing.T, out []byte) {
+	t.Helper()
 	var r loadReport
 	require.NoError(t, json.Unmarshal(out, &r), string(out))
-	t.Logf("a login: %.1f kB in use, %.1f kB resident, %.2f goroutines, %.2f looks a second, none closer than %v; all ended %v after their approval",
-		r.InUse/1000, r.Resident/1000, r.Goroutines, r.Pace, r.Closest, r.Finished.Round(time.Millisecond))
-	assert.LessOrEqual(t, r.Pace, 1.0, "looks a second and login")
-	assert.Greater(t, r.Pace, 0.5, "looks a second and login")
+	t.Logf("per login: %.1f kB in use, %.1f kB resident, %.2f goroutines, %.2f requests under way, %.2f looks a second, none closer than %v; all ended %v after their approval",
+		r.InUse/1000, r.Resident/1000, r.Goroutines, r.UnderWay, r.Pace, r.Closest, r.Finished.Round(time.Millisecond))
 	assert.GreaterOrEqual(t, r.Closest, time.Second, "between two looks at one PIN")
-	assert.Empty(t, r.Leaks)
+	assert.Empty(t, r.Leaks, "goroutines left behind")
+	assert.Less(t, r.Goroutines, 1.5+goroutinesPerRequest*r.UnderWay, "goroutines per login")
 	if raceDetector {
-		return // which needs memory of its own
+		return // it takes memory of its own
 	}
-	// Twice to thrice of what a quiet machine shows: on a busy one many
-	// requests are under way at once, each with a goroutine of net/http's.
-	assert.Less(t, r.InUse, 40_000.0, "bytes a login")
-	assert.Less(t, r.Resident, 60_000.0, "bytes a login")
-	assert.Less(t, r.Goroutines, 2.5, "goroutines a login")
+	// Two or three times what an idle machine shows. On a busy one many requests are
+	// under way at once, each with buffers and stacks.
+	assert.Less(t, r.InUse, 40_000.0, "bytes in use per login")
+	assert.Less(t, r.Resident, 60_000.0, "bytes resident per login")
 }
 
 func encode(t *testing.T, v any) string {
