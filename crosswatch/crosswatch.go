@@ -1,50 +1,50 @@
-// Package crosswatch opens the config directory of a CrossWatch, running or
-// not, as a [plexauth.ConfigStore]: one can sign in from Go, and both programs
-// go on.
+// Package crosswatch is a [plexauth.ConfigStore] in the config directory of
+// CrossWatch. A Go program can sign in to Plex there while CrossWatch is running or
+// stopped, and both programs use the login.
 //
 //	store, err := crosswatch.Open("/config")
 //	...
 //	defer store.Close()
 //	auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: store})
 //
-// # What it does as CrossWatch does
+// # Lock, format and encryption
 //
-// It takes CrossWatch's lock, keeps its style, and encrypts what CrossWatch
-// encrypts: secrets are stored as "enc:v1:" and a Fernet token. The key is the one
-// in the environment variable CW_CONFIG_KEY or CROSSWATCH_CONFIG_KEY, else in the
-// file .cw_master_key, which is given back mode 0600 and its owner when it is read.
-// Where there is no key and something must be encrypted for the first time, that
-// file is made; an empty one, which a killed process has left, is replaced.
+// The store takes CrossWatch's lock, keeps CrossWatch's formatting, and encrypts the
+// same fields. An encrypted field is "enc:v1:" and a Fernet token. The key is that of
+// the environment variable CW_CONFIG_KEY or CROSSWATCH_CONFIG_KEY, otherwise that of the
+// file .cw_master_key. Reading this file also restores its mode 0600 and its owner. If
+// there is no key and a field must be encrypted for the first time, the store makes the
+// file. It replaces an empty file that a killed process has left.
 //
-// Secrets in clear are read, and encrypted with the next change. Only the
-// namespace that is asked for is read or written: the other settings, and
-// their ciphertext, stay byte for byte.
+// A secret that is not encrypted is read as it is, and encrypted with the next change. An
+// Update writes only its own namespace; all other settings, encrypted or not, stay byte
+// for byte.
 //
-// A secret of the namespace that cannot be decrypted is a [*SecretError] that names
-// it, and nothing is written. So is the first secret of the whole file where the key
-// decrypts none of them, or there is none: this program runs without CrossWatch's
-// key, and CrossWatch could not read what it encrypts.
+// If a secret of the namespace cannot be decrypted, the error is a [*SecretError] that
+// names it, and nothing is written. The same happens if the key decrypts no secret of the
+// whole file, or if there is no key although the file has secrets: then this program does
+// not have CrossWatch's key, and CrossWatch could not read what it encrypts.
 //
-// # What a running CrossWatch does
+// # While CrossWatch is running
 //
-// CrossWatch rewrites the whole file from a copy that can be many seconds old, and
-// so undoes what others have written since. To recognize such an old copy, the
-// namespace names its latest Updates, in _plexauth_revision: an old copy lacks the
-// newest names.
+// CrossWatch rewrites the whole file from a copy that can be many seconds old, and so
+// undoes what other programs have written since. To recognize such an old copy, the store
+// lists its latest Updates in the member _plexauth_revision of the namespace. An old copy
+// lacks the newest of them.
 //
-// A [Store] looks at each change again one second later, then at growing intervals
-// up to 63 seconds after it, and writes back what an old copy has overwritten. After
-// such a repair the looks begin again, so it goes on for as long as old copies come,
-// for a quarter of an hour at most. Of the logins of several Stores the latest
-// stays. [Store.Close] takes a last look.
+// After each change, a [Store] checks the file one second later, and then at growing
+// intervals up to 63 seconds after the change. If an old copy has overwritten the change,
+// the Store repairs it and begins again with short intervals. It repairs a change for at
+// most a quarter of an hour. If several Stores have saved a login, the latest login stays.
+// [Store.Close] checks a last time.
 //
-// A change that a person or CrossWatch makes in the present file stays, and so does a
-// new value in an old copy. Two cases look alike. Where there was no client
-// identifier before the first Update of all, a reset of the default profile in the
-// next three minutes is taken for an old copy. A copy from before there was one is
-// taken for a reset.
+// A change that a person or CrossWatch makes to the current file stays, and so does a new
+// value in an old copy. Two cases cannot be told apart. If there was no client identifier
+// before the first Update of all, a reset of the default profile within the next three
+// minutes is mistaken for an old copy. An old copy without a client identifier is mistaken
+// for a reset.
 //
-// The layout is the one of CrossWatch 0.11.
+// The format is that of CrossWatch 0.11.
 package crosswatch
 
 import (
@@ -65,11 +65,10 @@ const (
 	keyName    = ".cw_master_key"
 )
 
-// Store is a [plexauth.ConfigStore] over a CrossWatch directory. It is safe
-// for concurrent use, with other Stores on the directory and with CrossWatch
-// itself. Errors of its methods, but those of an edit, match
-// [plexauth.ErrStore]; for a secret that cannot be decrypted it is a
-// [*SecretError].
+// Store is a [plexauth.ConfigStore] in a CrossWatch directory. It is safe for concurrent
+// use, also together with other Stores of the directory and with CrossWatch itself. The
+// errors of its methods match [plexauth.ErrStore], except those that an edit returns. If
+// a secret cannot be decrypted, the error is a [*SecretError].
 type Store struct {
 	dir   string
 	file  *plexauth.FileStore
@@ -78,10 +77,10 @@ type Store struct {
 
 var _ plexauth.ConfigStore = (*Store)(nil)
 
-// Open returns the store in dir, the directory that holds CrossWatch's
-// config.json. The directory must exist; a missing config.json is a CrossWatch
-// that has not run yet, and is made with the first Update. Open reads no
-// secret and writes nothing. Its errors match [plexauth.ErrStore].
+// Open returns the store in dir, the directory that holds CrossWatch's config.json. The
+// directory must exist. The file need not exist if CrossWatch has not run yet; the first
+// Update makes it. Open reads no secret and writes nothing. Its errors match
+// [plexauth.ErrStore].
 func Open(dir string) (*Store, error) {
 	info, err := os.Stat(dir)
 	switch {
@@ -90,7 +89,7 @@ func Open(dir string) (*Store, error) {
 	case err != nil:
 		return nil, fmt.Errorf("%w: %w", plexauth.ErrStore, err)
 	case !info.IsDir():
-		return nil, fmt.Errorf("%w: %s is not a directory: give the one that holds CrossWatch's config.json", plexauth.ErrStore, dir)
+		return nil, fmt.Errorf("%w: %s is not a directory: give the directory that holds CrossWatch's config.json", plexauth.ErrStore, dir)
 	}
 	if dir, err = filepath.Abs(dir); err != nil {
 		return nil, fmt.Errorf("%w: %w", plexauth.ErrStore, err)
@@ -100,19 +99,19 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
-// Load implements [plexauth.ConfigStore]: secrets come in clear. A recent
-// change that an old copy has overwritten counts as if it were repaired already.
+// Load implements [plexauth.ConfigStore]. It returns secrets decrypted. If an old copy has
+// overwritten a recent change, Load returns the document as it will be after the repair.
 func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	raw, found, err := s.load(ctx, namespace)
+	raw, found, err := s.read(ctx, namespace)
 	if err != nil {
 		return nil, err
 	}
-	overwritten, _ := s.watch.overwritten(namespace, raw, found)
+	overwritten, _ := s.watch.findOverwritten(namespace, raw, found)
 	return apply(raw, overwritten)
 }
 
-// load reads what is there.
-func (s *Store) load(ctx context.Context, namespace string) (raw json.RawMessage, found revision, err error) {
+// read returns the namespace as it is in the file, decrypted, and its revision.
+func (s *Store) read(ctx context.Context, namespace string) (raw json.RawMessage, found revision, err error) {
 	raw, err = s.file.Load(ctx, namespace)
 	if err != nil {
 		return nil, nil, err
@@ -122,20 +121,20 @@ func (s *Store) load(ctx context.Context, namespace string) (raw json.RawMessage
 	return raw, v.revision, err
 }
 
-// Update implements [plexauth.ConfigStore]: edit sees and returns secrets in
-// clear. A secret that did not change keeps its ciphertext. The change is
-// looked at again later, as the package comment says; Update does not wait for it.
+// Update implements [plexauth.ConfigStore]. edit gets and returns secrets decrypted. A
+// secret that did not change keeps its ciphertext. The Store checks the change again
+// later, as the package comment says; Update does not wait for that.
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
-	var u written
+	var u update
 	err := s.file.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		u = written{namespace: namespace, turn: s.watch.turns.Add(1), after: current}
+		u = update{namespace: namespace, number: s.watch.updates.Add(1), after: current}
 		v := &vault{dir: s.dir, namespace: namespace}
 		plain, err := v.open(current)
 		if err != nil {
 			return nil, err
 		}
-		u.found, u.plain = v.revision, plain
-		u.repaired, u.judged = s.watch.overwritten(namespace, plain, u.found)
+		u.foundRevision, u.found = v.revision, plain
+		u.repaired, u.comparedWith = s.watch.findOverwritten(namespace, plain, u.foundRevision)
 		if u.before, err = apply(plain, u.repaired); err != nil {
 			return nil, err
 		}
@@ -150,22 +149,22 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 			return current, nil
 		}
 		u.after = bytes.Clone(next)
-		u.made = u.next()
-		return v.seal(next, u.made)
+		u.newRevision = u.nextRevision()
+		return v.seal(next, u.newRevision)
 	})
 	switch {
 	case err != nil:
-	case u.made != nil:
-		s.watch.expect(u)
+	case u.newRevision != nil:
+		s.watch.record(u)
 	case u.after == nil:
 		s.watch.forget(u)
 	}
 	return err
 }
 
-// Check answers "would an Update succeed now?": [plexauth.FileStore.Check],
-// whether the secrets of Plex can be decrypted, and whether the key is the one
-// that the rest of the config is encrypted with.
+// Check reports whether an Update would succeed now. It does what
+// [plexauth.FileStore.Check] does, tries to decrypt the secrets of Plex, and verifies that
+// the key is the one that the rest of the config is encrypted with.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.file.Check(ctx); err != nil {
 		return err
@@ -174,13 +173,13 @@ func (s *Store) Check(ctx context.Context) error {
 		return err
 	}
 	_, err := findKey(s.dir)
-	if errors.Is(err, errEmptyKey) && abandoned(filepath.Join(s.dir, keyName)) {
-		return nil // the next Update makes a key in its place
+	if errors.Is(err, errEmptyKey) && isAbandoned(filepath.Join(s.dir, keyName)) {
+		return nil // the next Update replaces the file
 	}
 	return err
 }
 
-// Close looks at recent changes one last time and repairs those that were
-// overwritten. It waits for that, a few seconds at most where others hold the
-// lock. The Store can be used further, but its changes are not looked at any more.
+// Close checks recent changes a last time and repairs those that were overwritten. It may
+// wait a few seconds for the lock. The Store can still be used afterwards, but its changes
+// are no longer checked. Close always returns nil.
 func (s *Store) Close() error { return s.watch.close() }

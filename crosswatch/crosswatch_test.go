@@ -26,14 +26,15 @@ const (
 	byPhrase = "enc:v1:gAAAAABlU_EAAAECAwQFBgcICQoLDA0OD62bIFVey8bVQug8OOci24291pMaippygVV1lS-lmHA5GGBHYgPgBTrAF7Nd-vJqxg=="
 )
 
-// noKeys takes CrossWatch's keys out of the environment.
+// noKeys removes CrossWatch's keys from the environment.
 func noKeys(t *testing.T) {
 	t.Helper()
 	t.Setenv("CW_CONFIG_KEY", "")
 	t.Setenv("CROSSWATCH_CONFIG_KEY", "")
 }
 
-// directory is a CrossWatch directory with this config, and key file unless "".
+// directory returns a CrossWatch directory with this config and this key file. If either is
+// "", that file does not exist.
 func directory(t *testing.T, config, key string) string {
 	t.Helper()
 	noKeys(t)
@@ -98,11 +99,11 @@ func TestOpen(t *testing.T) {
 	assert.ErrorContains(t, err, "not a directory")
 	require.NoError(t, open(t, dir).Check(t.Context()))
 	_, err = os.Stat(filepath.Join(dir, ".cw_master_key"))
-	assert.ErrorIs(t, err, os.ErrNotExist, "no key before something must be encrypted")
+	assert.ErrorIs(t, err, os.ErrNotExist, "no key is made before one is needed")
 }
 
-// A change encrypts what CrossWatch encrypts, keeps the ciphertext of what did
-// not change, and touches nothing else.
+// An Update encrypts what CrossWatch encrypts, keeps the ciphertext of secrets that did not
+// change, and changes nothing else.
 func TestUpdate(t *testing.T) {
 	const config = "{\n  \"version\": \"0.11.3\",\n  \"app_auth\": {\"salt\": \"enc:v1:of-another\"},\n  \"plex\": {\n    \"account_token\": \"" + ourToken + "\",\n" +
 		"    \"timeout\": 10.0,\n    \"client_id\": \"c\",\n    \"instances\": {\n      \"PLEX-P01\": {\n        \"account_token\": \"\",\n        \"pms_token\": \"TEST_in-clear\"\n      }\n    }\n  },\n" +
@@ -129,8 +130,8 @@ func TestUpdate(t *testing.T) {
 	assert.Equal(t, revision.ReplaceAllString(before, ""), revision.ReplaceAllString(file(t, dir), ""), "ciphertext that did not change stays the same")
 }
 
-// What is no object is the edit's fault and not the config's, and is no reason
-// to make a key.
+// If an edit returns no object, the error does not call the config damaged, and no key is
+// made.
 func TestEditedNoObject(t *testing.T) {
 	const config = `{"plex":{"a":1}}`
 	dir := directory(t, config, "")
@@ -145,7 +146,7 @@ func TestEditedNoObject(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(dir, ".cw_master_key"))
 }
 
-// G9: a cancelled context stops an Update that waits for the lock.
+// G9: an Update whose context has ended returns the error of the context.
 func TestContext(t *testing.T) {
 	s := open(t, directory(t, "{}", ""))
 	ctx, cancel := context.WithCancel(t.Context())

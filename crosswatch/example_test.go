@@ -12,8 +12,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// Sign in from Go, in the config of a CrossWatch. The key in this example is
-// everybody's: CrossWatch makes one of its own.
+// A Go program signs in to Plex in the config of CrossWatch.
 func ExampleOpen() {
 	dir, err := os.MkdirTemp("", "crosswatch")
 	if err != nil {

@@ -1,7 +1,7 @@
 package crosswatch
 
-// WriteNew is writeNew, whose moment no test can choose from outside.
-var WriteNew = writeNew
+// CreateFile is exported for tests of a race that cannot be caused from outside.
+var CreateFile = createFile
 
-// WriteExclusive is writeNew on a file system without hard links.
-var WriteExclusive = writeExclusive
+// CreateWithoutLinks is exported for tests because test machines have hard links.
+var CreateWithoutLinks = createWithoutLinks

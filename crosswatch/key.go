@@ -10,27 +10,25 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/fernet/fernet-go"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/internal/jsonfile"
 )
 
-// keyVariables are looked at before the file, in this order.
+// keyVariables are the environment variables that come before the key file, in this order.
 var keyVariables = []string{"CW_CONFIG_KEY", "CROSSWATCH_CONFIG_KEY"}
 
-// masterKey is CrossWatch's key and where it was found.
+// masterKey is CrossWatch's key.
 type masterKey struct {
 	key    *fernet.Key
-	source string // the variable's name, or the file's path
-	onDisk bool   // a power cut does not take it; always so for a variable
+	source string // the name of the variable, or the path of the file
+	synced bool   // a power cut cannot lose the key; always true for a variable
 }
 
-// findKey returns the key in use, nil where there is none. As in CrossWatch,
-// reading the file gives it back its mode and owner.
+// findKey returns the key in use, or nil if there is none. Like CrossWatch, it restores the
+// mode and owner of the key file.
 func findKey(dir string) (*masterKey, error) {
 	for _, name := range keyVariables {
 		if text := strings.TrimSpace(os.Getenv(name)); text != "" {
@@ -57,8 +55,8 @@ func findKey(dir string) (*masterKey, error) {
 func readKey(path string) (*fernet.Key, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		if to, linkErr := os.Readlink(path); linkErr == nil { // as in FileStore, no first run
-			return nil, fmt.Errorf("%s is a symbolic link to %s, which cannot be followed: mount or make what it leads to, or remove the link: %v", path, to, err)
+		if to, linkErr := os.Readlink(path); linkErr == nil { // a link that leads nowhere is not a first run
+			return nil, fmt.Errorf("%s is a symbolic link to %s, which does not exist or cannot be read: mount or create it, or remove the link: %v", path, to, err)
 		}
 		return nil, err
 	}
@@ -70,7 +68,7 @@ func readKey(path string) (*fernet.Key, error) {
 		return nil, err
 	}
 	defer f.Close()
-	protect(f)
+	restoreRights(f)
 	text, err := io.ReadAll(f)
 	if err != nil {
 		return nil, err
@@ -82,156 +80,13 @@ func readKey(path string) (*fernet.Key, error) {
 	return key, nil
 }
 
-// findOrMakeKey makes the key file where there is no key at all. The caller
-// holds the lock and knows that nothing in the config is encrypted. CrossWatch
-// makes its file without the lock, so the file appears whole, and never in the
-// place of another.
-func findOrMakeKey(dir string) (*masterKey, error) {
-	path := filepath.Join(dir, keyName)
-	key, err := findKey(dir)
-	write := writeNew
-	if errors.Is(err, errEmptyKey) && abandoned(path) {
-		write = writeOver
-	} else if key != nil || err != nil {
-		return key, err
-	}
-	made := new(fernet.Key)
-	if err := made.Generate(); err != nil {
-		return nil, fmt.Errorf("%w: the key: %w", plexauth.ErrStore, err)
-	}
-	err = write(path, []byte(made.Encode()))
-	if err == nil {
-		err = syncFile(dir) // before anything that needs the key is on the disk
-	}
-	if errors.Is(err, fs.ErrExist) {
-		key, err := findKey(dir)
-		if err == nil && key == nil {
-			err = fmt.Errorf("%w: the key: %s came and went while it was made: try again", plexauth.ErrStore, path)
-		}
-		return key, err
-	}
-	if err != nil {
-		return nil, fmt.Errorf("%w: cannot make the key: %w", plexauth.ErrStore, err)
-	}
-	return &masterKey{made, path, true}, nil
-}
-
-// keyWriting is longer than CrossWatch takes from making its key file to filling
-// it.
-const keyWriting = 10 * time.Second
-
-// abandoned reports whether the empty key file at path is what a killed process
-// has left: no process is filling it, and it is no link to a file elsewhere.
-func abandoned(path string) bool {
-	info, err := os.Lstat(path)
-	return err == nil && info.Mode().IsRegular() && time.Since(info.ModTime()) > keyWriting
-}
-
-// putOnDisk makes sure that a power cut cannot take a key file which another
-// program has just made. CrossWatch does not sync it.
-func (k *masterKey) putOnDisk() error {
-	if k.onDisk {
-		return nil
-	}
-	path, err := filepath.EvalSymlinks(k.source)
-	if err == nil {
-		err = syncFile(path)
-	}
-	if err == nil {
-		err = syncFile(filepath.Dir(path))
-	}
-	if err != nil {
-		return fmt.Errorf("%w: the key: cannot put %s on the disk: %w", plexauth.ErrStore, k.source, err)
-	}
-	k.onDisk = true
-	return nil
-}
-
-// writeTemp makes a file with the content beside path.
-func writeTemp(path string, content []byte) (name string, err error) {
-	// As a FileStore's, which clears away what a killed process leaves.
-	temp, err := jsonfile.CreateTemp(filepath.Join(filepath.Dir(path), configName))
-	if err != nil {
-		return "", err
-	}
-	if err := fill(temp, content); err != nil {
-		os.Remove(temp.Name())
-		return "", err
-	}
-	return temp.Name(), nil
-}
-
-// writeOver puts a file of mode 0600 in the place of the one at path.
-func writeOver(path string, content []byte) error {
-	temp, err := writeTemp(path, content)
-	if err != nil {
-		return err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		os.Remove(temp)
-		return err
-	}
-	return nil
-}
-
-// writeNew makes a file of mode 0600 that must not exist yet, all at once
-// where the file system has hard links.
-func writeNew(path string, content []byte) error {
-	temp, err := writeTemp(path, content)
-	if err != nil {
-		return err
-	}
-	defer os.Remove(temp)
-	err = os.Link(temp, path)
-	if err == nil || errors.Is(err, fs.ErrExist) {
-		return err
-	}
-	return writeExclusive(path, content)
-}
-
-// writeExclusive is writeNew without hard links: for a moment the file is empty.
-func writeExclusive(path string, content []byte) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	if err := fill(f, content); err != nil {
-		os.Remove(path)
-		return err
-	}
-	return nil
-}
-
-// syncFile puts a file on the disk, or the names of the files in a directory.
-func syncFile(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return jsonfile.Sync(f)
-}
-
-// fill writes, syncs and closes f, and gives it to the owner of its directory.
-func fill(f *os.File, content []byte) error {
-	_, err := f.Write(content)
-	if err == nil {
-		err = f.Chmod(0o600)
-	}
-	if err == nil {
-		giveToOwner(f)
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
-}
-
 var (
-	errEmptyKey   = errors.New("the key is empty: CrossWatch may be writing it at this moment, so try again; else put the key back from a backup of CrossWatch, or remove the file where there is no backup")
-	errKeyNotText = errors.New("the key is not UTF-8 text, and CrossWatch cannot read it either: put it back from a backup of CrossWatch")
+	errEmptyKey   = errors.New("the key is empty: CrossWatch may be writing it right now, so try again; if it stays empty, restore the key from a backup of CrossWatch, or remove the file if there is no backup")
+	errKeyNotText = errors.New("the key is not UTF-8 text, and CrossWatch cannot read it either: restore it from a backup of CrossWatch")
 )
 
-// normalizeKey makes a key of any text as CrossWatch does: a text that decodes
-// to 32 bytes is those bytes, any other is hashed.
+// normalizeKey returns the key that CrossWatch makes of text. If text is base64 for 32 bytes,
+// the key is those bytes; otherwise it is the SHA-256 hash of text.
 func normalizeKey(text string) (*fernet.Key, error) {
 	text = strings.TrimSpace(text)
 	if text == "" {
@@ -249,8 +104,8 @@ func normalizeKey(text string) (*fernet.Key, error) {
 	return key, nil
 }
 
-// lenientBase64 decodes as Python's urlsafe_b64decode does: both alphabets,
-// foreign characters ignored, nothing read after a complete padding.
+// lenientBase64 decodes text as Python's urlsafe_b64decode does. It accepts both base64
+// alphabets, ignores all other characters, and stops after complete padding.
 func lenientBase64(text string) ([]byte, bool) {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
 	var out []byte

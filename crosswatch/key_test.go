@@ -20,8 +20,8 @@ import (
 	"github.com/plexauth/plexauth/crosswatch"
 )
 
-// CrossWatch's reading of a key: what decodes to 32 bytes is a key, anything
-// else is hashed.
+// The key is read as CrossWatch reads it: base64 for 32 bytes is the key itself, any other
+// text is hashed.
 func TestKeyNormalisation(t *testing.T) {
 	a42 := strings.Repeat("A", 42)
 	for text, effective := range map[string]string{
@@ -49,8 +49,7 @@ func TestKeyNormalisation(t *testing.T) {
 	assert.ErrorContains(t, err, "empty")
 }
 
-// G17: a key that cannot be used is found before a PIN is made, also while
-// nothing is encrypted yet.
+// G17: Check reports a key that cannot be used, even if nothing is encrypted yet.
 func TestCheckKey(t *testing.T) {
 	dir := directory(t, `{"plex":{"account_token":""}}`, " ")
 	err := open(t, dir).Check(t.Context())
@@ -62,8 +61,8 @@ func TestCheckKey(t *testing.T) {
 	assert.ErrorIs(t, open(t, dir).Check(t.Context()), plexauth.ErrStore)
 }
 
-// G11, G17, G18: a key file that is there and cannot be read is the store's
-// trouble, not a damaged secret, and no reason to make another key.
+// G11, G17, G18: a key file that cannot be read is an error of the store, not a damaged
+// secret. No other key is made.
 func TestUnreadableKey(t *testing.T) {
 	for name, row := range map[string]struct {
 		make func(path string) error
@@ -92,7 +91,7 @@ func TestUnreadableKey(t *testing.T) {
 	}
 }
 
-// The key is made once, under the lock, by however many start together.
+// If many Stores need a key at the same time, it is made only once.
 func TestKeyIsMadeOnce(t *testing.T) {
 	dir := directory(t, "{}", "")
 	var wg sync.WaitGroup
@@ -121,25 +120,25 @@ func TestKeyIsMadeOnce(t *testing.T) {
 	assert.Equal(t, 8, strings.Count(load(t, open(t, dir)), "TEST_secret"))
 	names, err := filepath.Glob(filepath.Join(dir, "*"))
 	require.NoError(t, err)
-	assert.Len(t, names, 3, "config.json, its lock and the key: no litter")
+	assert.Len(t, names, 3, "config.json, its lock and the key, but no temporary file")
 }
 
-// G16: a key that CrossWatch makes in the same moment is not written over: all that
-// it has encrypted would be lost.
+// G16: a key that CrossWatch makes at the same time is not overwritten. Otherwise everything
+// that CrossWatch encrypts with it would be lost.
 func TestKeyOfAnotherIsKept(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
 	require.NoError(t, os.WriteFile(path, []byte("CrossWatch's"), 0o600))
-	require.ErrorIs(t, crosswatch.WriteNew(path, []byte("ours")), fs.ErrExist)
+	require.ErrorIs(t, crosswatch.CreateFile(path, []byte("ours")), fs.ErrExist)
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, "CrossWatch's", string(b))
 }
 
-// G16: nor is it where the file system has no hard links.
+// G16: it is not overwritten on a file system without hard links either.
 func TestKeyOfAnotherIsKeptWithoutLinks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
-	require.NoError(t, crosswatch.WriteExclusive(path, []byte("first")))
-	require.ErrorIs(t, crosswatch.WriteExclusive(path, []byte("second")), fs.ErrExist)
+	require.NoError(t, crosswatch.CreateWithoutLinks(path, []byte("first")))
+	require.ErrorIs(t, crosswatch.CreateWithoutLinks(path, []byte("second")), fs.ErrExist)
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, "first", string(b))
@@ -150,15 +149,15 @@ func TestKeyOfAnotherIsKeptWithoutLinks(t *testing.T) {
 	}
 }
 
-// G15: an empty key file that a killed process has left is no key of anything, and
-// is replaced. One that is just being written is not, nor is one behind a link.
+// G15: an empty key file that a killed process has left is replaced. A file that may still be
+// written to, and a file behind a link, are not.
 func TestEmptyKeyIsReplaced(t *testing.T) {
 	for _, content := range []string{"", "\n"} {
 		dir := directory(t, `{"plex":{"account_token":""}}`, "")
 		path := filepath.Join(dir, ".cw_master_key")
 		require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 		s := open(t, dir)
-		require.ErrorContains(t, s.Check(t.Context()), "may be writing it at this moment")
+		require.ErrorContains(t, s.Check(t.Context()), "may be writing it right now")
 		require.NoError(t, os.Chtimes(path, time.Now(), time.Now().Add(-time.Minute)))
 		require.NoError(t, s.Check(t.Context()))
 		b, err := os.ReadFile(path)
@@ -178,8 +177,8 @@ func TestEmptyKeyIsReplaced(t *testing.T) {
 	assert.ErrorContains(t, open(t, dir).Check(t.Context()), "the key is empty")
 }
 
-// As in CrossWatch, reading the key gives its file back mode 0600. What only
-// looks like it by a link is left alone, and read all the same.
+// Like CrossWatch, a Store restores mode 0600 when it reads the key file. A file behind a link
+// keeps its mode, and its key is used.
 func TestKeyIsProtected(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no modes on Windows")

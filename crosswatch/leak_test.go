@@ -12,8 +12,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G13: whatever prints a Store that looks after a login, or a PlexAuth over it,
-// shows nothing of what was written, of what that replaced, or of the key.
+// G13: printing a Store that checks a login, or a PlexAuth over it, shows neither the key nor
+// any secret that was written or replaced.
 func TestNothingLeaks(t *testing.T) {
 	dir := directory(t, "{}", k1)
 	synctest.Test(t, func(t *testing.T) {
@@ -38,7 +38,7 @@ func TestNothingLeaks(t *testing.T) {
 		c.Learn([]byte(load(t, s)))
 		require.GreaterOrEqual(t, len(c.Names()), 6, "a key, two tokens and three PINs")
 
-		synctest.Wait() // until nothing but the clock moves
+		synctest.Wait() // until all goroutines wait for the clock
 		for _, v := range []any{s, auth} {
 			text := canary.Forms(v)
 			require.Contains(t, text, "crosswatch.change", "a dump")

@@ -4,8 +4,8 @@ package crosswatch
 
 import "os"
 
-// giveToOwner does nothing where files have no such owner.
+// giveToOwner does nothing: here files have no owner of this kind.
 func giveToOwner(*os.File) {}
 
-// protect does nothing where files have no such mode.
-func protect(*os.File) {}
+// restoreRights does nothing: here files have no mode of this kind.
+func restoreRights(*os.File) {}

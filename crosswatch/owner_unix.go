@@ -10,25 +10,25 @@ import (
 	"github.com/plexauth/plexauth/internal/jsonfile"
 )
 
-// giveToOwner gives a file to whom CrossWatch's files belong: made by root and
-// left so, the key could not be read by CrossWatch. As in CrossWatch, a failure
-// is not one: then the user is the same, or may not.
+// giveToOwner gives f the owner of CrossWatch's files. CrossWatch could not read a key file
+// that belongs to root. Like CrossWatch, it ignores errors: without root's rights, the owner
+// is usually right already.
 func giveToOwner(f *os.File) {
 	now, err := f.Stat()
 	if err != nil {
 		return
 	}
 	path := filepath.Join(filepath.Dir(f.Name()), configName)
-	config, _ := os.Stat(path) // nil where there is none
+	config, _ := os.Stat(path) // nil if it does not exist
 	if want, ok := jsonfile.OwnerBeside(path, config); ok && want != jsonfile.OwnerOf(now) {
 		_ = f.Chown(want.UID, want.GID)
 	}
 }
 
-// protect gives a key file that is there mode 0600 and its owner, as far as
-// possible. A file that has another name, too, is left as it is: whoever owns
-// the directory could have root give away any file by a link.
-func protect(f *os.File) {
+// restoreRights gives an existing key file mode 0600 and the right owner, if possible. It
+// leaves a file that has a second name as it is: otherwise the owner of the directory could
+// make root give any file away by a link to it.
+func restoreRights(f *os.File) {
 	info, err := f.Stat()
 	if err != nil {
 		return

@@ -14,122 +14,123 @@ import (
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
-// revisionKey is where a namespace names its latest Updates. A copy that
-// CrossWatch has read before an Update does not name it, and so gives itself
-// away, also where other Updates were made upon it. A change that a person made
-// to what is there still names it. Callers of a Store do not see it.
+// revisionKey is the member of a namespace that lists its latest Updates. A copy that
+// CrossWatch read before an Update does not list it, even if other Updates were made to the
+// copy later. A change that a person makes to the current document leaves the list as it
+// is. Callers of a Store do not see this member.
 const revisionKey = "_plexauth_revision"
 
-// A revision is the names of the latest Updates that a document has been through,
-// the newest first. A name is a Unix time and a number, in hex; that of the first
-// Update of all has the mark of what stood before, too. The number is the fraction
-// of the second, then random. It has one digit more where the Update gave a profile
-// another token; a repair of one has the time of the change that it repairs. Older
-// builds give four random digits.
+// A revision lists the names of the latest Updates of a document, the newest first.
+//
+// A name is "seconds-digits" or "seconds-digits-origin", all in hex. seconds is the Unix
+// time of the Update. The digits are three for the fraction of the second and three at
+// random; a seventh digit says that the Update gave a profile another token. An Update that
+// repairs a token has the time of the change that it repairs. The name of the first Update
+// of all also has the origin of the document. Older builds wrote four random digits and no
+// origin.
 type revision []string
 
 const (
-	// longest is how many names a revision has. A change is looked after for
-	// about a minute, and plexauth saves a few times a login.
-	longest = 16
-	// youth is longer than CrossWatch keeps a copy that is looked after.
-	youth = 2 * time.Minute
+	// maxNames is how many names a revision has. A change is checked for about a minute,
+	// and plexauth saves a few times per login.
+	maxNames = 16
+	// maxCopyAge is longer than CrossWatch keeps a copy of a document without a revision.
+	maxCopyAge = 2 * time.Minute
+	// fractionUnit is what the three digits for the fraction of a second count.
+	fractionUnit = time.Second/(1<<12) + 1
 )
 
-// next is the revision after another Update at that time, of a document that was
-// raw. token says whether the Update gave a profile another token.
+// next returns the revision after an Update at the time at. raw is the document before it,
+// and token says whether it gives a profile another token.
 func (r revision) next(raw json.RawMessage, at time.Time, token bool) revision {
-	name := fmt.Sprintf("%x-%03x%03x", at.Unix(), at.Nanosecond()/fraction, rand.N(1<<12))
+	name := fmt.Sprintf("%x-%03x%03x", at.Unix(), at.Nanosecond()/int(fractionUnit), rand.N(1<<12))
 	if token {
 		name += "0"
 	}
 	if len(r) == 0 {
-		name += "-" + mark(raw)
+		name += "-" + originOf(raw)
 	}
 	r = append(revision{name}, r...)
-	return r[:min(len(r), longest)]
+	return r[:min(len(r), maxNames)]
 }
 
-// fraction of a second, in nanoseconds, that three hex digits count.
-const fraction = 1_000_000_000/(1<<12) + 1
-
-// nameOf reads a name: when its Update was made, and whether that can have given a
-// profile another token. The time of an older build's is the end of the second.
-func nameOf(name string) (at time.Time, token bool) {
+// parseName returns when an Update was made, and whether it may have given a profile another
+// token. For an Update of an older build, the time is the end of the second.
+func parseName(name string) (at time.Time, token bool) {
 	seconds, rest, _ := strings.Cut(name, "-")
-	number, _, _ := strings.Cut(rest, "-")
+	digits, _, _ := strings.Cut(rest, "-")
 	unix, err := strconv.ParseInt(seconds, 16, 64)
 	if err != nil {
 		return time.Time{}, true
 	}
 	at = time.Unix(unix, 0)
-	part, err := strconv.ParseInt(number[:min(3, len(number))], 16, 64)
-	if len(number) < 6 || err != nil {
+	fraction, err := strconv.ParseInt(digits[:min(3, len(digits))], 16, 64)
+	if len(digits) < 6 || err != nil {
 		return at.Add(time.Second), true
 	}
-	return at.Add(time.Duration(part) * fraction), len(number) > 6
+	return at.Add(time.Duration(fraction) * fractionUnit), len(digits) > 6
 }
 
-// tokenSince reports whether an Update that the document has been through can have
-// given a profile another token at that time or later.
+// tokenSince reports whether one of the Updates may have given a profile another token at
+// the time at or later. This includes Updates that a full revision no longer lists.
 func (r revision) tokenSince(at time.Time) bool {
 	for _, name := range r {
-		if made, token := nameOf(name); token && !made.Before(at) {
+		if made, token := parseName(name); token && !made.Before(at) {
 			return true
 		}
 	}
-	if len(r) < longest {
+	if len(r) < maxNames {
 		return false
 	}
-	oldest, _ := nameOf(r[len(r)-1])
+	oldest, _ := parseName(r[len(r)-1])
 	return !oldest.Before(at)
 }
 
-// origin is the mark of what stood before the first of all revisions; raw is what
-// stands there now.
+// origin returns the origin of the document before the first Update of all. raw is the
+// document now.
 func (r revision) origin(raw json.RawMessage) string {
 	if len(r) == 0 {
-		return mark(raw)
+		return originOf(raw)
 	}
 	_, rest, _ := strings.Cut(r[len(r)-1], "-")
-	if _, m, ok := strings.Cut(rest, "-"); ok {
-		return m
+	if _, origin, ok := strings.Cut(rest, "-"); ok {
+		return origin
 	}
-	return mark(raw) // an older build has made it
+	return originOf(raw) // the name is from an older build
 }
 
-// noMark is the mark of what has no client identifier.
-const noMark = "0"
+// noOrigin is the origin of a document without a client identifier.
+const noOrigin = "0"
 
-// mark tells a copy without a revision from a reset, which takes the revision, too,
-// but empties the client identifier, as no copy does that was made since there is
-// one.
-func mark(raw json.RawMessage) string {
+// originOf returns a hash of the document's client identifier. It tells an old copy without
+// a revision from a reset: both lack the revision, but only a reset also lacks the
+// identifier.
+func originOf(raw json.RawMessage) string {
 	o, err := ordered.Parse(raw)
 	if err != nil {
-		return noMark
+		return noOrigin
 	}
-	value := o.Get("client_id")
+	value := o.Get(clientID)
 	text := string(value)
-	if json.Unmarshal(value, &text) == nil { // null leaves it as it is
+	if json.Unmarshal(value, &text) == nil { // for null, text stays "null"
 		text = strings.TrimSpace(text)
 	}
 	if text == "" || text == "null" {
-		return noMark
+		return noOrigin
 	}
 	h := fnv.New32a()
 	h.Write([]byte(text))
 	return fmt.Sprintf("%08x", h.Sum32())
 }
 
-// young reports whether there may be copies from before the first of all
-// revisions.
+// young reports whether CrossWatch may still have a copy from before the first Update of
+// all.
 func (r revision) young() bool {
-	return len(r) == 0 || len(r) < longest && time.Since(r.began()) < youth
+	return len(r) == 0 || len(r) < maxNames && time.Since(r.began()) < maxCopyAge
 }
 
-// began is when the first Update of all was made, as far as the revision goes back;
-// zero where it does not say.
+// began returns when the oldest Update of the revision was made, to the second. It returns
+// the zero time if the revision does not say.
 func (r revision) began() time.Time {
 	if len(r) == 0 {
 		return time.Time{}
@@ -142,8 +143,8 @@ func (r revision) began() time.Time {
 	return time.Unix(at, 0)
 }
 
-// knownTo is the part of r, from the newest on, between which only the Updates made
-// lie; all reports whether there are no others in r at all.
+// knownTo returns the newest names of r, up to and including the first that is not in made.
+// all reports whether every name is in made.
 func (r revision) knownTo(made []string) (known revision, all bool) {
 	for i, name := range r {
 		if !slices.Contains(made, name) {
@@ -153,11 +154,12 @@ func (r revision) knownTo(made []string) (known revision, all bool) {
 	return r, true
 }
 
-// shares reports whether the two name an Update in common.
+// shares reports whether r and other have a name in common.
 func (r revision) shares(other revision) bool {
 	return slices.ContainsFunc(r, func(name string) bool { return slices.Contains(other, name) })
 }
 
+// takeRevision returns raw without its revision, and the revision.
 func takeRevision(raw json.RawMessage) (json.RawMessage, revision) {
 	if !bytes.Contains(raw, []byte(revisionKey)) {
 		return raw, nil
@@ -167,13 +169,14 @@ func takeRevision(raw json.RawMessage) (json.RawMessage, revision) {
 		return raw, nil
 	}
 	var names string
-	_ = json.Unmarshal(o.Get(revisionKey), &names) // anything else is none
+	_ = json.Unmarshal(o.Get(revisionKey), &names) // another type of value has no names
 	if !o.Delete(revisionKey) {
 		return raw, nil
 	}
 	return o.Bytes(), strings.Fields(names)
 }
 
+// putRevision returns raw with the revision r.
 func putRevision(raw json.RawMessage, r revision) (json.RawMessage, error) {
 	o, err := ordered.Parse(raw)
 	if err != nil {

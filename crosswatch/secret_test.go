@@ -22,7 +22,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// The vectors of CrossWatch's own encryption, with each source of the key.
+// Values that CrossWatch has encrypted can be read with each source of the key.
 func TestVectors(t *testing.T) {
 	for name, tc := range map[string]struct{ stored, plain, file, env1, env2 string }{
 		"key file":             {ourToken, "plex-token-123", k1, "", ""},
@@ -53,7 +53,7 @@ func TestVectors(t *testing.T) {
 	}
 }
 
-// CrossWatch's list of sensitive places.
+// Exactly the fields that CrossWatch encrypts are encrypted.
 func TestSensitivePlaces(t *testing.T) {
 	dir := directory(t, "{}", k1)
 	s := open(t, dir)
@@ -72,7 +72,7 @@ func TestSensitivePlaces(t *testing.T) {
 	assert.Contains(t, string(doc.Plex), `"empty_token": ""`)
 }
 
-// In other namespaces CrossWatch has a few more, which are left as they are.
+// CrossWatch encrypts more fields in some other namespaces.
 func TestOtherNamespaces(t *testing.T) {
 	for namespace, doc := range map[string]string{
 		"security":   `{"webhook_ids":{"plex":"S","list":["S"]},"webhooks":"P"}`,
@@ -88,7 +88,7 @@ func TestOtherNamespaces(t *testing.T) {
 	}
 }
 
-// A secret in clear that looks encrypted would stop CrossWatch.
+// A plain secret that looks encrypted is refused, because it would stop CrossWatch.
 func TestLooksEncrypted(t *testing.T) {
 	dir := directory(t, `{"plex":{"account_token":""}}`, k1)
 	s := open(t, dir)
@@ -101,7 +101,7 @@ func TestLooksEncrypted(t *testing.T) {
 	assert.Equal(t, `{"plex":{"account_token":""}}`, file(t, dir))
 }
 
-// A token without a message, signed with the right key.
+// A Fernet token without a message, signed with the right key, is an error and no panic.
 func TestSignedNothing(t *testing.T) {
 	key, err := fernet.DecodeKey(k1)
 	require.NoError(t, err)
@@ -115,7 +115,7 @@ func TestSignedNothing(t *testing.T) {
 	}
 }
 
-// A secret that cannot be decrypted is named, and nothing is written.
+// The error names a secret that cannot be decrypted, and nothing is written.
 func TestUndecryptable(t *testing.T) {
 	for name, tc := range map[string]struct{ stored, key string }{
 		"no key": {ourToken, ""}, "another key": {ourToken, phrase}, "cut": {ourToken[:60], k1}, "nothing": {"enc:v1:", k1}, "garbage": {"enc:v1:%%%", k1},
@@ -142,7 +142,7 @@ func TestUndecryptable(t *testing.T) {
 	}
 }
 
-// encrypted is a value as CrossWatch stores it under a key.
+// encrypted returns plain as CrossWatch stores it, encrypted with key.
 func encrypted(t *testing.T, key, plain string) string {
 	t.Helper()
 	k, err := fernet.DecodeKey(key)
@@ -152,9 +152,9 @@ func encrypted(t *testing.T, key, plain string) string {
 	return "enc:v1:" + string(token)
 }
 
-// G17, G18: a key that decrypts nothing of the whole file is not CrossWatch's, nor
-// is one that would be made now: with what they encrypt CrossWatch could not read its
-// config any more. So there is an error before a PIN is made, and nothing is written.
+// G17, G18: if the key decrypts no secret of the whole file, or if there is no key,
+// CrossWatch could not read what this program encrypts. The error comes before a PIN is
+// made, and nothing is written.
 func TestKeyOfAnotherConfig(t *testing.T) {
 	const k2 = "AQECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 	secret := encrypted(t, k1, "TEST_theirs")
@@ -170,22 +170,22 @@ func TestKeyOfAnotherConfig(t *testing.T) {
 	} {
 		config = strings.ReplaceAll(config, "SECRET", secret)
 		for name, key := range map[string]struct{ variable, second, file, says string }{
-			"no key":           {says: "there is no key"},
-			"mistyped":         {variable: "k" + k1, says: "the key in CW_CONFIG_KEY"},
-			"second variable":  {second: k2, says: "the key in CROSSWATCH_CONFIG_KEY"},
-			"of another":       {file: k2, says: ".cw_master_key"},
-			"cut":              {file: k1[:20], says: ".cw_master_key"},
-			"empty":            {file: "\n", says: "the key is empty"},
-			"no text":          {file: "\xff" + k1, says: "not UTF-8 text"},
-			"variable no text": {variable: "\xff" + k1, says: "CW_CONFIG_KEY: the key is not UTF-8 text"},
-			"before the file":  {variable: k2, file: k1, says: "the key in CW_CONFIG_KEY"},
+			"no key":            {says: "there is no key"},
+			"mistyped":          {variable: "k" + k1, says: "the key in CW_CONFIG_KEY"},
+			"second variable":   {second: k2, says: "the key in CROSSWATCH_CONFIG_KEY"},
+			"another key":       {file: k2, says: ".cw_master_key"},
+			"cut":               {file: k1[:20], says: ".cw_master_key"},
+			"empty":             {file: "\n", says: "the key is empty"},
+			"not text":          {file: "\xff" + k1, says: "not UTF-8 text"},
+			"variable not text": {variable: "\xff" + k1, says: "CW_CONFIG_KEY: the key is not UTF-8 text"},
+			"before the file":   {variable: k2, file: k1, says: "the key in CW_CONFIG_KEY"},
 		} {
 			t.Run(place+", "+name, func(t *testing.T) {
 				dir := directory(t, config, key.file)
 				t.Setenv("CW_CONFIG_KEY", key.variable)
 				t.Setenv("CROSSWATCH_CONFIG_KEY", key.second)
 				path := filepath.Join(dir, ".cw_master_key")
-				if key.file != "" { // no write is under way
+				if key.file != "" { // CrossWatch is not writing it right now
 					require.NoError(t, os.Chtimes(path, time.Now(), time.Now().Add(-time.Hour)))
 				}
 				s := open(t, dir)
@@ -222,7 +222,7 @@ func TestKeyOfAnotherConfig(t *testing.T) {
 				}
 
 				if place == "jellyfin.garbage" {
-					return // which no key decrypts
+					return // no key decrypts it
 				}
 				t.Setenv("CW_CONFIG_KEY", k1)
 				set(t, s, `{"account_token":"TEST_a"}`)
@@ -232,8 +232,7 @@ func TestKeyOfAnotherConfig(t *testing.T) {
 	}
 }
 
-// One value of many that the key decrypts is enough: it is the key, and CrossWatch
-// tells of the others.
+// If the key decrypts at least one secret of the file, it is the right key.
 func TestKeyOfPartOfTheConfig(t *testing.T) {
 	dir := directory(t, `{"a":{"b":"enc:v1:damaged"},"c":["`+byPhrase+`",{"d":"`+ourToken+`"}],"plex":{}}`, k1)
 	s := open(t, dir)
@@ -242,7 +241,7 @@ func TestKeyOfPartOfTheConfig(t *testing.T) {
 	assert.Contains(t, load(t, s), "TEST_a")
 }
 
-// A key file that appears later, and the values that go with it, count from then on.
+// A Store uses a key file that is made after Open.
 func TestKeyAppearsLater(t *testing.T) {
 	dir := directory(t, `{"plex":{"client_id":"c"}}`, "")
 	s := open(t, dir)
@@ -259,7 +258,7 @@ func TestKeyAppearsLater(t *testing.T) {
 	require.ErrorAs(t, s.Check(t.Context()), &secret)
 }
 
-// No text makes a panic, or anything but a typed error.
+// No stored value and no key cause a panic or an error that does not match ErrStore.
 func FuzzSecret(f *testing.F) {
 	corpus.Require(f)
 	f.Fuzz(func(t *testing.T, stored, key string) {

@@ -11,46 +11,35 @@ import (
 )
 
 const (
-	// firstLook is the time from a change, or from its repair, to the next look at
-	// it. Each later look comes after twice the time.
-	firstLook = time.Second
-	// looks is how often a change is looked at while no old copy overwrites it: the
-	// last time 63 seconds after the change, or after its last repair.
-	looks = 6
-	// repairLimit bounds the repairs of one change. CrossWatch waits six minutes for
-	// a PIN, writing old copies all the while, and two of its loops can hand one on
-	// to each other.
+	// firstCheck is the time from a change, or from its repair, to the next check. The
+	// time to each later check is twice as long.
+	firstCheck = time.Second
+	// maxChecks is how often a change is checked while no old copy overwrites it: the
+	// last time 63 seconds after the change or its last repair.
+	maxChecks = 6
+	// repairLimit bounds the time in which a change is repaired. CrossWatch waits six
+	// minutes for a PIN and writes old copies all that time, and two of its loops can
+	// pass an old copy on to each other.
 	repairLimit = 15 * time.Minute
-	// closeLimit bounds the last look, in Close.
+	// closeLimit bounds the last check, in Close.
 	closeLimit = 5 * time.Second
 )
 
-// watch looks at recent changes again, and repairs those that an old copy has
-// overwritten. One goroutine does it while there are any; it belongs to the Store.
+// watch checks recent changes of a Store, and repairs those that an old copy has
+// overwritten. While there are changes to check, one goroutine runs, which Close ends.
 type watch struct {
-	store *Store
-	ctx   context.Context
-	stop  context.CancelFunc
-	done  sync.WaitGroup
-	wake  chan struct{} // a look has become due earlier
-	turns atomic.Int64  // numbers Updates in the order of their writes
+	store   *Store
+	ctx     context.Context // ends with Close
+	stop    context.CancelFunc
+	done    sync.WaitGroup
+	wake    chan struct{} // a check has become due earlier
+	updates atomic.Int64  // the number of the latest Update
 
-	mu      sync.Mutex                // guards the rest, never held while waiting
-	changes func() map[string]*change // by id; a function, since no dump by reflection calls it
+	mu      sync.Mutex                // guards the fields below; never held while waiting
+	changes func() map[string]*change // by changeKey; a function, so that printing a Store shows no values
 	made    []string                  // names of this Store's latest Updates
-	running bool
+	running bool                      // the goroutine is running
 	closed  bool
-}
-
-// written is what an Update has found and what it has left.
-type written struct {
-	namespace     string
-	turn          int64
-	found, made   revision        // made is nil where nothing was written
-	plain         json.RawMessage // what was found
-	before, after json.RawMessage // plain after repairs, and what edit made of that
-	repaired      []change
-	judged        int64 // the latest turn of the changes that were compared with plain
 }
 
 func (w *watch) init(s *Store) {
@@ -61,8 +50,8 @@ func (w *watch) init(s *Store) {
 	w.changes = func() map[string]*change { return changes }
 }
 
-// of lists the changes in a namespace. w.mu must be held.
-func (w *watch) of(namespace string) []*change {
+// changesIn returns the changes in a namespace. w.mu must be held.
+func (w *watch) changesIn(namespace string) []*change {
 	var list []*change
 	for _, c := range w.changes() {
 		if c.namespace == namespace {
@@ -72,15 +61,15 @@ func (w *watch) of(namespace string) []*change {
 	return list
 }
 
-// expect records what an Update has changed and what it has repaired. Updates may
-// be recorded in another order than they were written in.
-func (w *watch) expect(u written) {
+// record takes up the changes and repairs of an Update. Updates may be recorded in another
+// order than they were written in.
+func (w *watch) record(u update) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	known, all := u.found.knownTo(w.made)
-	for _, name := range u.made {
-		if !slices.Contains(u.found, name) {
+	known, all := u.foundRevision.knownTo(w.made)
+	for _, name := range u.newRevision {
+		if !slices.Contains(u.foundRevision, name) {
 			w.made = latest(append(w.made, name))
 		}
 	}
@@ -88,23 +77,23 @@ func (w *watch) expect(u written) {
 	if w.closed {
 		return
 	}
-	old, next := units(u.before), units(u.after)
-	for key, unit := range union(old, next) {
-		if !changed(unit.path, old, next) {
+	before, after := membersOf(u.before), membersOf(u.after)
+	for key, m := range union(before, after) {
+		if !changed(m.path, before, after) {
 			continue
 		}
-		c := w.changes()[id(u.namespace, unit.path)]
+		c := w.changes()[changeKey(u.namespace, m.path)]
 		if c == nil {
-			c = &change{namespace: u.namespace, path: unit.path}
-			w.changes()[id(u.namespace, unit.path)] = c
+			c = &change{namespace: u.namespace, path: m.path}
+			w.changes()[changeKey(u.namespace, m.path)] = c
 		}
-		c.follow(u, old[key].value, known, all)
-		if u.turn > c.turn {
-			c.turn, c.value, c.names = u.turn, next[key].value, u.made[:1:1]
-			c.at, _ = nameOf(u.made[0])
+		c.learnOld(u, before[key].value, known, all)
+		if u.number > c.number {
+			c.number, c.value, c.names = u.number, after[key].value, u.newRevision[:1:1]
+			c.at, _ = parseName(u.newRevision[0])
 		}
 		c.since = now
-		c.lookSoon(now)
+		c.checkSoon(now)
 	}
 	if len(w.changes()) > 0 && !w.running {
 		w.running = true
@@ -113,33 +102,36 @@ func (w *watch) expect(u written) {
 	w.wakeUp()
 }
 
-// recordRepairs records what an Update made of the changes from before it. w.mu must
-// be held.
-func (w *watch) recordRepairs(u written, now time.Time) {
-	found := units(u.plain)
+// recordRepairs tells the changes from before an Update what it found and repaired. w.mu
+// must be held.
+func (w *watch) recordRepairs(u update, now time.Time) {
+	found := membersOf(u.found)
 	for _, r := range u.repaired {
-		if c := w.changes()[id(u.namespace, r.path)]; c != nil {
-			c.addOld(found[place(r.path)].value)
+		if c := w.changes()[changeKey(u.namespace, r.path)]; c != nil {
+			c.addOld(found[pathKey(r.path)].value)
 		}
 	}
-	for _, c := range w.of(u.namespace) {
-		if c.turn <= u.judged && !u.found.shares(c.names) { // repaired, or left on purpose: the document has seen it
-			c.names = latest(append(c.names, u.made[0]))
+	for _, c := range w.changesIn(u.namespace) {
+		// The document now has the change, or another value that was put there on purpose.
+		if c.number <= u.comparedWith && !u.foundRevision.shares(c.names) {
+			c.names = latest(append(c.names, u.newRevision[0]))
 		}
-		if len(u.repaired) > 0 { // old copies are being written
-			c.lookSoon(now)
+		if len(u.repaired) > 0 { // CrossWatch is writing old copies
+			c.checkSoon(now)
 		}
 	}
 }
 
-// changed reports whether the member at path is another one now. An Update that
-// changes a token is one of its client identifier, too: they belong together.
-func changed(path []string, old, next map[string]unit) bool {
-	differ := func(path []string) bool { return !equal(old[place(path)].value, next[place(path)].value) }
+// changed reports whether the member at path differs in two documents. A client identifier
+// also counts as changed if its profile's token has changed: they belong together.
+func changed(path []string, before, after map[string]member) bool {
+	differ := func(path []string) bool {
+		return !equal(before[pathKey(path)].value, after[pathKey(path)].value)
+	}
 	return differ(path) || path[len(path)-1] == clientID && differ(tokenOf(path))
 }
 
-// wakeUp has run look when the next look is due now.
+// wakeUp makes run compute again when the next check is due.
 func (w *watch) wakeUp() {
 	select {
 	case w.wake <- struct{}{}:
@@ -147,14 +139,14 @@ func (w *watch) wakeUp() {
 	}
 }
 
-// forget drops what is known of a namespace that an Update has removed.
-func (w *watch) forget(u written) {
+// forget drops the changes in a namespace that an Update has removed.
+func (w *watch) forget(u update) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	maps.DeleteFunc(w.changes(), func(_ string, c *change) bool { return c.namespace == u.namespace && c.turn < u.turn })
+	maps.DeleteFunc(w.changes(), func(_ string, c *change) bool { return c.namespace == u.namespace && c.number < u.number })
 }
 
-// run looks whenever a change is due, until no change is left.
+// run checks each change when it is due, until there are no changes or Close is called.
 func (w *watch) run() {
 	for {
 		due, ok := w.next()
@@ -164,7 +156,7 @@ func (w *watch) run() {
 		t := time.NewTimer(time.Until(due))
 		select {
 		case <-t.C:
-			w.look(w.ctx, false)
+			w.check(w.ctx, false)
 		case <-w.wake:
 		case <-w.ctx.Done():
 			t.Stop()
@@ -174,7 +166,8 @@ func (w *watch) run() {
 	}
 }
 
-// next returns when the next look is due, false where there is no change left.
+// next returns when the next check is due. It returns false if there are no changes; then
+// run must end.
 func (w *watch) next() (due time.Time, ok bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -187,9 +180,9 @@ func (w *watch) next() (due time.Time, ok bool) {
 	return due, w.running
 }
 
-// look reads the namespaces in which a change is due, or all, and repairs what an
-// old copy has overwritten.
-func (w *watch) look(ctx context.Context, all bool) {
+// check checks the changes that are due, or all changes, and repairs those that an old copy
+// has overwritten.
+func (w *watch) check(ctx context.Context, all bool) {
 	now := time.Now()
 	w.mu.Lock()
 	due := map[string][]*change{}
@@ -200,84 +193,84 @@ func (w *watch) look(ctx context.Context, all bool) {
 	}
 	w.mu.Unlock()
 	for namespace, list := range due {
-		raw, found, err := w.store.load(ctx, namespace)
+		raw, found, err := w.store.read(ctx, namespace)
 		var overwritten []change
 		if err == nil {
-			overwritten, _ = w.overwritten(namespace, raw, found)
+			overwritten, _ = w.findOverwritten(namespace, raw, found)
 		}
 		if len(overwritten) > 0 {
-			// An Update compares again under the lock, and repairs by itself.
+			// Every Update compares again under the lock, and repairs.
 			_ = w.store.Update(ctx, namespace, func(repaired json.RawMessage) (json.RawMessage, error) { return repaired, nil })
 		}
-		w.looked(list, len(overwritten) > 0)
+		w.reschedule(list, len(overwritten) > 0)
 	}
 }
 
-// looked decides when each change is looked at again, and drops those that have
-// been looked at often enough. After a repair the looks begin again.
-func (w *watch) looked(list []*change, repaired bool) {
+// reschedule sets when the changes in list, which were checked just now, are checked next.
+// It drops those that were checked often enough.
+func (w *watch) reschedule(list []*change, repaired bool) {
 	now := time.Now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range list {
 		switch {
 		case now.Sub(c.since) > repairLimit:
-			c.looks = looks
+			c.checks = maxChecks
 		case repaired:
-			c.lookSoon(now)
+			c.checkSoon(now)
 			continue
 		default:
-			c.looks++
+			c.checks++
 		}
-		if c.looks < looks {
-			c.due = now.Add(firstLook << c.looks)
-		} else if key := id(c.namespace, c.path); w.changes()[key] == c {
+		if c.checks < maxChecks {
+			c.due = now.Add(firstCheck << c.checks)
+		} else if key := changeKey(c.namespace, c.path); w.changes()[key] == c {
 			delete(w.changes(), key)
 		}
 	}
 }
 
-// overwritten returns the changes that an old copy has overwritten in a document,
-// which was found with this revision. judged is the latest turn of all changes that
-// were compared. A change that has been replaced on purpose since is given up.
-func (w *watch) overwritten(namespace string, raw json.RawMessage, found revision) (list []change, judged int64) {
+// findOverwritten returns the changes that an old copy has overwritten in a document with
+// the revision found, and the highest number of the changes that it compared. If the
+// document was not written from an old copy, it drops the changes that were replaced on
+// purpose.
+func (w *watch) findOverwritten(namespace string, raw json.RawMessage, found revision) (list []change, comparedWith int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.changes()) == 0 || raw == nil {
 		return nil, 0
 	}
-	now := time.Now()
-	d := document{units: units(raw), found: found, origin: found.origin(raw), at: now}
-	changes := w.of(namespace)
+	d := document{members: membersOf(raw), revision: found, origin: found.origin(raw), at: time.Now()}
+	changes := w.changesIn(namespace)
 	for _, c := range changes {
-		judged = max(judged, c.turn)
-		token := w.changes()[id(namespace, tokenOf(c.path))]
-		if c.overwrittenIn(d) || token != nil && c.belongsTo(token, d) && token.overwrittenIn(d) {
+		comparedWith = max(comparedWith, c.number)
+		token := w.changes()[changeKey(namespace, tokenOf(c.path))]
+		if c.overwrittenIn(d) || token != nil && c.goesWith(token, d) && token.overwrittenIn(d) {
 			list = append(list, *c)
 		}
 	}
+	if len(list) == 0 {
+		w.dropReplaced(changes, d)
+		return nil, comparedWith
+	}
 	for _, c := range changes {
-		switch {
-		case len(list) > 0: // wait until it is repaired
-			c.due = earlier(c.due, now.Add(firstLook))
-		case c.replacedIn(d):
-			if !c.replace(d) {
-				delete(w.changes(), id(namespace, c.path))
-			}
+		if soon := d.at.Add(firstCheck); soon.Before(c.due) {
+			c.due = soon
 		}
 	}
-	if len(list) > 0 {
-		w.wakeUp()
-	}
+	w.wakeUp()
 	slices.SortFunc(list, func(a, b change) int { return slices.Compare(a.path, b.path) })
-	return list, judged
+	return list, comparedWith
 }
 
-func earlier(a, b time.Time) time.Time {
-	if b.Before(a) {
-		return b
+// dropReplaced drops the changes that CrossWatch or a person has replaced in d. w.mu must
+// be held.
+func (w *watch) dropReplaced(changes []*change, d document) {
+	for _, c := range changes {
+		if c.replacedIn(d) && !c.adopt(d) {
+			delete(w.changes(), changeKey(c.namespace, c.path))
+		}
 	}
-	return a
 }
 
 func (w *watch) close() error {
@@ -288,7 +281,7 @@ func (w *watch) close() error {
 	w.done.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), closeLimit)
 	defer cancel()
-	w.look(ctx, true)
+	w.check(ctx, true)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	clear(w.changes())

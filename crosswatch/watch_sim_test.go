@@ -19,8 +19,8 @@ import (
 	"github.com/plexauth/plexauth/crosswatch"
 )
 
-// inMemory is a CrossWatch directory where a write takes next to no time, if there is
-// such a place.
+// inMemory returns a CrossWatch directory like that of directory, in memory if possible, so
+// that writes are fast.
 func inMemory(t *testing.T, config string) string {
 	t.Helper()
 	noKeys(t)
@@ -36,7 +36,7 @@ func inMemory(t *testing.T, config string) string {
 	return dir
 }
 
-// edits sets a member of the namespace.
+// edits sets one member of the namespace.
 func edits(t *testing.T, s plexauth.ConfigStore, key, value string) {
 	require.NoError(t, s.Update(t.Context(), "plex", func(current json.RawMessage) (json.RawMessage, error) {
 		m := map[string]any{}
@@ -48,8 +48,8 @@ func edits(t *testing.T, s plexauth.ConfigStore, key, value string) {
 	}))
 }
 
-// G16, G22: whatever the order in which two programs of ours and one or two loops of
-// CrossWatch write, the latest login is there in the end. Each seed is another order.
+// G16, G22: two Stores and one or two loops of CrossWatch write in a random order. In the
+// end, the latest login is stored. Each seed is another order.
 func TestLatestLoginStays(t *testing.T) {
 	configs := []string{
 		`{"plex":{"account_token":"","client_id":"c","username":""}}`,
@@ -57,7 +57,7 @@ func TestLatestLoginStays(t *testing.T) {
 		`{"plex":{"account_token":"TEST_before","client_id":"c","username":"","_plexauth_revision":"386d0000-a1b2"}}`,
 		`{"plex":{"account_token":"","client_id":"c"}}`,
 	}
-	seeds := []uint64{61, 181, 317, 326, 346, 373, 424, 551} // each was lost once, while this was written
+	seeds := []uint64{61, 181, 317, 326, 346, 373, 424, 551} // with each of them, a login was lost during development
 	for seed := range uint64(24) {
 		seeds = append(seeds, seed)
 	}
@@ -112,10 +112,10 @@ func TestLatestLoginStays(t *testing.T) {
 	}
 }
 
-// G16: two loops of CrossWatch hand an old copy on to each other for minutes. The
-// login is there when they have ended, soon.
+// G16: two loops of CrossWatch pass an old copy on to each other for minutes. Soon after they
+// end, the login is repaired.
 func TestLoopsHandOnAnOldCopy(t *testing.T) {
-	for name, before := range map[string]string{"a client identifier": "c", "none": ""} {
+	for name, before := range map[string]string{"with a client identifier": "c", "without one": ""} {
 		t.Run(name, func(t *testing.T) {
 			dir := inMemory(t, `{"plex":{"client_id":"`+before+`","account_token":"","username":""}}`)
 			synctest.Test(t, func(t *testing.T) {
@@ -139,14 +139,14 @@ func TestLoopsHandOnAnOldCopy(t *testing.T) {
 				assert.Greater(t, repairs, 50)
 				theirs.write(t, old)
 				time.Sleep(2100 * time.Millisecond)
-				assert.Contains(t, file(t, dir), "enc:v1:", "a look later")
+				assert.Contains(t, file(t, dir), "enc:v1:", "after the next check")
 			})
 		})
 	}
 }
 
-// G22: a change that another writer has replaced is no longer repaired, whatever old
-// copy comes then.
+// G22: a change that another program has replaced is no longer repaired, even if an old copy
+// is written afterwards.
 func TestReplacedChangeIsGivenUp(t *testing.T) {
 	for name, replaced := range map[string]string{"disconnected": "", "another login": "TEST_theirs"} {
 		t.Run(name, func(t *testing.T) {
@@ -171,8 +171,7 @@ func TestReplacedChangeIsGivenUp(t *testing.T) {
 	}
 }
 
-// G16: what another Store of ours has saved later is kept up by both, also where that
-// one is closed.
+// G16: a Store also repairs the later change of another Store, even if that one is closed.
 func TestOtherStoresChangeIsKept(t *testing.T) {
 	dir := inMemory(t, `{"plex":{"client_id":"c","account_token":"","username":"","_plexauth_revision":"386d0000-a1b2"}}`)
 	synctest.Test(t, func(t *testing.T) {
@@ -197,8 +196,8 @@ func TestOtherStoresChangeIsKept(t *testing.T) {
 	})
 }
 
-// G8, G16: on a first run CrossWatch saves its defaults after a login from here. What
-// was absent is empty in them, and the login is repaired.
+// G8, G16: on its first run CrossWatch overwrites a login with its defaults, in which absent
+// members are empty. The login is repaired.
 func TestDefaultsOverAFirstLogin(t *testing.T) {
 	dir := inMemory(t, "{}")
 	require.NoError(t, os.Remove(filepath.Join(dir, "config.json")))
@@ -222,7 +221,7 @@ func TestDefaultsOverAFirstLogin(t *testing.T) {
 	})
 }
 
-// G16: a change is looked at soon also while an older one waits for a late look.
+// G16: a new change is checked soon, even if the next check of an older change is far away.
 func TestNewChangeBesideAnOldOne(t *testing.T) {
 	dir := inMemory(t, `{"plex":{"client_id":"c","account_token":"","username":"","_plexauth_revision":"386d0000-a1b2"}}`)
 	synctest.Test(t, func(t *testing.T) {
@@ -241,7 +240,7 @@ func TestNewChangeBesideAnOldOne(t *testing.T) {
 	})
 }
 
-// G22: a login that was put into an old copy stays: CrossWatch's own, for one.
+// G22: a login that CrossWatch or a person has put into an old copy stays.
 func TestLoginInAnOldCopy(t *testing.T) {
 	dir := inMemory(t, `{"plex":{"client_id":"c","account_token":"","_plexauth_revision":"386d0000-a1b2"}}`)
 	synctest.Test(t, func(t *testing.T) {
@@ -259,8 +258,8 @@ func TestLoginInAnOldCopy(t *testing.T) {
 	})
 }
 
-// G22: where there was no client identifier before, a reset looks like an old copy,
-// but only for three minutes, however often one comes.
+// G22: if there was no client identifier before, a reset is mistaken for an old copy, but
+// only for three minutes.
 func TestResetThatLooksLikeAnOldCopy(t *testing.T) {
 	dir := inMemory(t, `{"plex":{"account_token":"","client_id":""}}`)
 	synctest.Test(t, func(t *testing.T) {

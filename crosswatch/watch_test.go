@@ -22,8 +22,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// running is a CrossWatch as it is: it reads the whole file, takes its time,
-// and writes all of it back.
+// running is a CrossWatch that is running: it reads the whole file, waits, and writes the
+// whole file.
 type running struct {
 	dir string
 	mu  sync.Mutex
@@ -50,8 +50,8 @@ func (c *running) write(t *testing.T, m map[string]any) {
 	require.NoError(t, os.Rename(filepath.Join(c.dir, "config.tmp"), filepath.Join(c.dir, "config.json")))
 }
 
-// G16: CrossWatch writes an old copy of everything over a login, again and
-// again; the login stays, and so does what CrossWatch changed.
+// G16: CrossWatch overwrites a login with old copies again and again. The login stays, and
+// so do CrossWatch's own changes.
 func TestRunningCrossWatch(t *testing.T) {
 	dir := directory(t, `{"plex":{"account_token":"","client_id":"","instances":{}},"scheduling":{"n":0}}`, k1)
 	synctest.Test(t, func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestRunningCrossWatch(t *testing.T) {
 		theirs := &running{dir: dir}
 		stop := make(chan struct{})
 		var wg sync.WaitGroup
-		wg.Go(func() { // as its PIN waiter: every second a copy of 400 ms ago
+		wg.Go(func() { // like its PIN waiter: every second a copy that is 400 ms old
 			for i := range 30 {
 				old := theirs.read(t)
 				time.Sleep(400 * time.Millisecond)
@@ -80,7 +80,7 @@ func TestRunningCrossWatch(t *testing.T) {
 				}
 			}
 		})
-		slow := theirs.read(t) // and one that takes long, as an inspection does
+		slow := theirs.read(t) // and a much older copy, as after an inspection
 		wg.Go(func() {
 			time.Sleep(20 * time.Second)
 			theirs.write(t, slow)
@@ -105,14 +105,13 @@ func TestRunningCrossWatch(t *testing.T) {
 		v, err := auth.Settings(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, plex.Token(alice, v.ClientID), v.AccountToken.Secret())
-		assert.Nil(t, st.Pending, "what was removed stays removed")
+		assert.Nil(t, st.Pending, "the pending login is still removed")
 		assert.NotContains(t, file(t, dir), "FAKE_")
 	})
 }
 
-// G16: somebody saves the settings in a browser that has read them before: what
-// is not secret comes back as it was, what he changed stays, the secrets are
-// CrossWatch's own business.
+// G16: a person saves the settings in a browser that loaded them before a login. The fields
+// of the login are repaired, and the field that the person changed stays.
 func TestSettingsSavedInBrowser(t *testing.T) {
 	dir := directory(t, `{"plex":{"account_token":"","username":"","label":"old","_plexauth_revision":"386d0000-a1b2"}}`, k1)
 	synctest.Test(t, func(t *testing.T) {
@@ -124,9 +123,9 @@ func TestSettingsSavedInBrowser(t *testing.T) {
 		require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
 			return json.RawMessage(`{"account_token":"TEST_a","username":"alice","label":"old","_cloud":{"account_id":7}}`), nil
 		}))
-		time.Sleep(1500 * time.Millisecond) // past the first look
+		time.Sleep(1500 * time.Millisecond) // until after the first check
 		form["label"] = "new"
-		delete(form, "account_token") // masked: "keep what is there"
+		delete(form, "account_token") // CrossWatch keeps a secret that the form shows masked
 		present := theirs.read(t)
 		for key, value := range form {
 			present["plex"].(map[string]any)[key] = value
@@ -138,12 +137,11 @@ func TestSettingsSavedInBrowser(t *testing.T) {
 		assert.JSONEq(t, want, load(t, s))
 		plain, err := crosswatch.Open(dir)
 		require.NoError(t, err)
-		assert.JSONEq(t, want, load(t, plain), "and in the file")
+		assert.JSONEq(t, want, load(t, plain), "in the file")
 	})
 }
 
-// What somebody changes in the present file is not fought, whatever it is:
-// only an old copy gives itself away.
+// A change that a person makes to the current file is never undone.
 func TestDeliberateChange(t *testing.T) {
 	for name, take := range map[string]func(plex map[string]any){
 		"a disconnected profile": func(plex map[string]any) {
@@ -165,7 +163,7 @@ func TestDeliberateChange(t *testing.T) {
 					s, err := crosswatch.Open(dir)
 					require.NoError(t, err)
 					defer s.Close()
-					assert.NotContains(t, load(t, s), "revision", "callers do not see it")
+					assert.NotContains(t, load(t, s), "revision", "callers do not see the revision")
 					theirs := &running{dir: dir}
 					old := theirs.read(t)
 					require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
@@ -188,7 +186,7 @@ func TestDeliberateChange(t *testing.T) {
 	}
 }
 
-// resetDefault is what CrossWatch's disconnect makes of the default profile.
+// resetDefault resets the default profile as CrossWatch does when it disconnects.
 func resetDefault(plex map[string]any) {
 	instances := plex["instances"]
 	clear(plex)
@@ -201,9 +199,8 @@ func resetDefault(plex map[string]any) {
 	}
 }
 
-// G22: a disconnect in CrossWatch stays also right after the first login from
-// here. It takes the revision with it, as if it were an old copy; but an old copy
-// has the client identifier, and a reset has not.
+// G22: a disconnect in CrossWatch is not undone, even right after the first login. It removes
+// the revision, so it looks like an old copy. But an old copy has the client identifier.
 func TestDisconnectAfterFirstLogin(t *testing.T) {
 	for name, config := range map[string]string{
 		"an identifier": `{"plex":{"server_url":"","account_token":"","client_id":"0123456789abcdef01234567","timeout":25.0}}`,
@@ -242,7 +239,7 @@ func TestDisconnectAfterFirstLogin(t *testing.T) {
 				other, err := crosswatch.Open(dir)
 				require.NoError(t, err)
 				defer other.Close()
-				replace(t, other, `"username": ""`, `"username": "bob"`) // which gives it a revision again
+				replace(t, other, `"username": ""`, `"username": "bob"`) // which writes a revision again
 				time.Sleep(2 * time.Minute)
 				assert.False(t, connected(), "two minutes later")
 				assert.NotContains(t, file(t, dir), "enc:v1:")
@@ -251,15 +248,15 @@ func TestDisconnectAfterFirstLogin(t *testing.T) {
 	}
 }
 
-// set writes what a namespace shall be.
+// set makes doc the document of the namespace.
 func set(t *testing.T, s plexauth.ConfigStore, doc string) {
 	t.Helper()
 	require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(doc), nil }))
 }
 
-// G22: a disconnect stays also where an old copy had taken only a part away before,
-// which was repeated: a browser's old form, which leaves secrets alone, or what waits
-// in CrossWatch for the same PIN and saves the same token.
+// G22: a disconnect is not undone after an old copy has overwritten only a part of a login,
+// which was repaired. Such a copy is an old form in a browser, which keeps secrets, or
+// CrossWatch's own waiter for the same PIN, which saves the same token.
 func TestDisconnectAfterARepeatedPart(t *testing.T) {
 	const config = `{"plex":{"client_id":"c","instances":{"P":{"client_id":"c","account_token":"","username":""}},"_plexauth_revision":"386d0000-a1b2"}}`
 	profile := func(config map[string]any) map[string]any {
@@ -288,7 +285,7 @@ func TestDisconnectAfterARepeatedPart(t *testing.T) {
 				set(t, s, `{"client_id":"c","instances":{"P":{"client_id":"c","account_token":"TEST_a","username":"alice"}}}`)
 				theirs.write(t, overwrite(old, theirs.read(t)))
 				time.Sleep(2 * time.Second)
-				require.Contains(t, file(t, dir), "alice", "repeated")
+				require.Contains(t, file(t, dir), "alice", "repaired")
 
 				present := theirs.read(t)
 				clear(profile(present))
@@ -302,9 +299,10 @@ func TestDisconnectAfterARepeatedPart(t *testing.T) {
 	}
 }
 
-// G16: a login is not lost beside an older build, whose revisions bear no mark.
+// G16: a login is not lost if an older build writes to the same file. The names in its
+// revisions have no origin.
 func TestOlderBuild(t *testing.T) {
-	for name, first := range map[string]bool{"it was first": true, "it writes upon an old copy": false} {
+	for name, first := range map[string]bool{"it writes first": true, "it writes to an old copy": false} {
 		t.Run(name, func(t *testing.T) {
 			dir := directory(t, `{"plex":{"account_token":"","client_id":"0123456789abcdef01234567","username":""}}`, k1)
 			synctest.Test(t, func(t *testing.T) {
@@ -337,12 +335,12 @@ func TestOlderBuild(t *testing.T) {
 	}
 }
 
-// G1: a token that is repeated is so with the identifier that it was made under,
-// also where that had been there for long.
+// G1: a token is repaired together with its client identifier, even if the identifier was
+// written long before the token.
 func TestTokenWithItsIdentifier(t *testing.T) {
 	const profile = `{"account_token":"TEST_b","client_id":"b"}`
 	for name, reset := range map[string]func(plex map[string]any){
-		"both emptied":        resetDefault, // taken for an old copy: there was no identifier before
+		"both emptied":        resetDefault, // mistaken for an old copy, because there was no identifier before
 		"an older identifier": func(plex map[string]any) {},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -361,7 +359,7 @@ func TestTokenWithItsIdentifier(t *testing.T) {
 					require.NoError(t, s.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(value), nil }))
 				}
 				set(`{"account_token":"","client_id":"a","instances":{"P":` + profile + `}}`)
-				time.Sleep(70 * time.Second) // this one is not looked at any more
+				time.Sleep(70 * time.Second) // until the identifier is no longer checked
 				set(`{"account_token":"TEST_a","client_id":"a","instances":{"P":` + profile + `}}`)
 				reset(old["plex"].(map[string]any))
 				theirs.write(t, old)
@@ -378,7 +376,7 @@ func TestTokenWithItsIdentifier(t *testing.T) {
 	}
 }
 
-// Two processes of ours: what the other one takes back stays taken back.
+// If another Store undoes a change, the first Store does not repair it.
 func TestOtherStore(t *testing.T) {
 	dir := directory(t, `{"plex":{"account_token":""}}`, k1)
 	synctest.Test(t, func(t *testing.T) {
@@ -401,8 +399,8 @@ func TestOtherStore(t *testing.T) {
 	})
 }
 
-// G16: what CrossWatch has overwritten is repeated also where another process of
-// ours has written upon that old copy.
+// G16: a change that CrossWatch has overwritten is repaired, even if another Store has
+// written to the old copy since.
 func TestOtherStoreOnOldCopy(t *testing.T) {
 	for name, config := range map[string]string{
 		"first":       `{"plex":{"account_token":"","username":""}}`,
@@ -438,8 +436,8 @@ func TestOtherStoreOnOldCopy(t *testing.T) {
 	}
 }
 
-// G16: of Updates that come together the last to be written counts, in whatever
-// order they return.
+// G16: of concurrent Updates, the one that was written last is repaired, in whatever order
+// they return.
 func TestConcurrentUpdates(t *testing.T) {
 	const old = `{"plex":{"n":"old","_plexauth_revision":"386d0000-a1b2"}}`
 	for range 200 {
@@ -460,8 +458,8 @@ func TestConcurrentUpdates(t *testing.T) {
 	}
 }
 
-// The names of many Updates do not pile up, and an Update that is no longer
-// among them is not repeated.
+// A revision stays short after many Updates, and a change whose name it no longer lists is
+// not repaired.
 func TestManyUpdates(t *testing.T) {
 	dir := directory(t, `{"plex":{"n":"0"}}`, k1)
 	synctest.Test(t, func(t *testing.T) {
@@ -487,7 +485,7 @@ func TestManyUpdates(t *testing.T) {
 	})
 }
 
-// A field that changes all the time does not pile up in memory.
+// A field that changes all the time does not use more and more memory.
 func TestManyChanges(t *testing.T) {
 	s := open(t, directory(t, "{}", ""))
 	const updates, size = 200, 20_000
@@ -506,8 +504,8 @@ func TestManyChanges(t *testing.T) {
 	assert.Less(t, inUse(), before+updates*size/2)
 }
 
-// There is one repair a second at most, for a quarter of an hour at most, and Close
-// ends it after a last look.
+// A change is repaired once a second at most, and for a quarter of an hour at most. After
+// Close, which checks a last time, nothing is repaired.
 func TestBounded(t *testing.T) {
 	dir := inMemory(t, `{"plex":{"account_token":"","client_id":"c"}}`)
 	synctest.Test(t, func(t *testing.T) {
@@ -531,14 +529,14 @@ func TestBounded(t *testing.T) {
 		assert.Greater(t, times, 30)
 		repaired(14 * time.Minute)
 		time.Sleep(time.Minute)
-		assert.Zero(t, repaired(time.Minute), "given up")
+		assert.Zero(t, repaired(time.Minute), "after a quarter of an hour")
 
 		set(t, s, `{"account_token":"TEST_b","client_id":"c"}`)
 		theirs.write(t, old)
 		require.NoError(t, s.Close())
-		assert.Contains(t, load(t, s), "TEST_b", "a last look")
+		assert.Contains(t, load(t, s), "TEST_b", "the last check")
 		theirs.write(t, old)
 		time.Sleep(5 * time.Minute)
-		assert.NotContains(t, file(t, dir), "enc:v1:", "and none after")
+		assert.NotContains(t, file(t, dir), "enc:v1:", "after Close")
 	})
 }

@@ -2,35 +2,42 @@ package crosswatch
 
 import (
 	"encoding/json"
+	"maps"
 	"reflect"
+	"strings"
 
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
-// unit is a member that is compared and repeated as a whole.
-type unit struct {
+// member is a member of a namespace, or of a profile in it. It is compared and repaired as a
+// whole.
+type member struct {
 	path  []string
 	value json.RawMessage
 }
 
-// units are the members of a namespace, and those of its profiles one by one.
-func units(raw json.RawMessage) map[string]unit {
-	all := map[string]unit{}
-	add := func(value json.RawMessage, path ...string) { all[place(path)] = unit{path, value} }
-	members := func(raw json.RawMessage) []ordered.Member {
+// pathKey returns the key of a member in the result of membersOf.
+func pathKey(path []string) string { return strings.Join(path, "\x00") }
+
+// membersOf returns the members of a namespace by pathKey. The profiles are not members
+// themselves; their members are.
+func membersOf(raw json.RawMessage) map[string]member {
+	all := map[string]member{}
+	add := func(value json.RawMessage, path ...string) { all[pathKey(path)] = member{path, value} }
+	parse := func(raw json.RawMessage) []ordered.Member {
 		o, err := ordered.Parse(raw)
 		if err != nil {
 			return nil
 		}
 		return o.Members()
 	}
-	for _, m := range members(raw) {
+	for _, m := range parse(raw) {
 		if m.Key != "instances" {
 			add(m.Value, m.Key)
 			continue
 		}
-		for _, profile := range members(m.Value) {
-			for _, f := range members(profile.Value) {
+		for _, profile := range parse(m.Value) {
+			for _, f := range parse(profile.Value) {
 				add(f.Value, m.Key, profile.Key, f.Key)
 			}
 		}
@@ -38,17 +45,13 @@ func units(raw json.RawMessage) map[string]unit {
 	return all
 }
 
-func union(a, b map[string]unit) map[string]unit {
-	all := map[string]unit{}
-	for _, m := range []map[string]unit{a, b} {
-		for key, u := range m {
-			all[key] = u
-		}
-	}
+func union(a, b map[string]member) map[string]member {
+	all := maps.Clone(a)
+	maps.Copy(all, b)
 	return all
 }
 
-// apply gives the members their values in the document.
+// apply returns the document with the values of changes.
 func apply(current json.RawMessage, changes []change) (json.RawMessage, error) {
 	for _, c := range changes {
 		next, err := set(current, c.path, c.value)
@@ -60,10 +63,11 @@ func apply(current json.RawMessage, changes []change) (json.RawMessage, error) {
 	return current, nil
 }
 
+// set returns the document with value at path. A nil value removes the member.
 func set(raw json.RawMessage, path []string, value json.RawMessage) (json.RawMessage, error) {
 	o, err := ordered.Parse(raw)
 	if err != nil {
-		o = &ordered.Object{} // absent, null, or a list that a profile cannot live in
+		o = &ordered.Object{} // absent, null, or a value that cannot hold a profile
 	}
 	if len(path) > 1 {
 		if value, err = set(o.Get(path[0]), path[1:], value); err != nil {
@@ -78,7 +82,7 @@ func set(raw json.RawMessage, path []string, value json.RawMessage) (json.RawMes
 	return o.Bytes(), nil
 }
 
-// equal compares two values by what they mean: CrossWatch spells them its own way.
+// equal reports whether two values mean the same. CrossWatch may write them differently.
 func equal(a, b json.RawMessage) bool {
 	if a == nil || b == nil {
 		return a == nil && b == nil
@@ -87,9 +91,9 @@ func equal(a, b json.RawMessage) bool {
 	return json.Unmarshal(a, &x) == nil && json.Unmarshal(b, &y) == nil && reflect.DeepEqual(x, y)
 }
 
-// blank reports whether a value says nothing. CrossWatch fills what is absent with
-// such defaults when it saves.
-func blank(raw json.RawMessage) bool {
+// isBlank reports whether a value is absent, null, false or empty. When CrossWatch saves, it
+// writes such defaults for absent members.
+func isBlank(raw json.RawMessage) bool {
 	if raw == nil {
 		return true
 	}
