@@ -49,7 +49,8 @@ func listing(owned bool, uris ...string) string {
 	return fmt.Sprintf(`[{"name":"Box","clientIdentifier":"box","provides":"server","owned":%v,"accessToken":"TEST_server","connections":[%s]}]`, owned, strings.Join(conns, ","))
 }
 
-// G14: a server's owner chooses where it is, and not what is asked for there.
+// G14: the owner of a server chooses its address. The path, query and user in that
+// address are not used.
 func TestListedAddressIsAnAddress(t *testing.T) {
 	for _, uri := range []string{
 		"http://192.168.1.9/apply?reboot=1", "http://192.168.1.9/apply?", "http://192.168.1.9/reboot#", "http://192.168.1.9/#x",
@@ -80,9 +81,8 @@ var reservedHosts = []string{
 	"0.0.0.0", "0", "0x0", "[::]", "[::ffff:0.0.0.0]", "0.1.2.3", "224.0.0.1", "239.255.255.250", "[ff02::1]", "255.255.255.255", "4294967295",
 }
 
-// G14: addresses that belong to one machine, one link or a cloud's credentials
-// are never asked for anything, whatever brought them and however they are
-// spelled.
+// G14: addresses of one machine, one link or a cloud's credentials are never asked for
+// anything. It does not matter who gives them or how they are spelled.
 func TestReservedAddresses(t *testing.T) {
 	for _, host := range reservedHosts {
 		for _, address := range []string{"http://" + host + ":80", "https://" + host, host} {
@@ -106,8 +106,8 @@ func TestReservedAddresses(t *testing.T) {
 	}
 }
 
-// Addresses that are not tried do not count among those that may be.
-func TestSkippedAddressesTakeNoTurn(t *testing.T) {
+// Addresses that are not tried do not count towards the limit of those that are.
+func TestSkippedAddressesDoNotCount(t *testing.T) {
 	var uris []string
 	for i := range 45 {
 		uris = append(uris, fmt.Sprintf("https://fe80--%x.0123456789abcdef0123456789abcdef.plex.direct:32400", i+1), fmt.Sprintf("http://192.168.1.9/?%d", i))
@@ -117,8 +117,8 @@ func TestSkippedAddressesTakeNoTurn(t *testing.T) {
 	assert.Equal(t, []string{"GET https://plex.example.org/identity"}, urls())
 }
 
-// A name outside ASCII is one name in either spelling, and is saved in the one
-// that all programs understand.
+// A host name outside ASCII is the same name in all its spellings. It is saved in
+// ASCII, which all programs understand.
 func TestInternationalNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -160,9 +160,9 @@ func (b *longBody) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// What says who is at an address is read to 64 KiB, in success and in failure;
-// the list of servers to 8 MiB.
-func TestSizesOfAnswers(t *testing.T) {
+// A server's answer about itself is read up to 64 KiB, the list of servers up to 8
+// MiB.
+func TestServerAnswerLimits(t *testing.T) {
 	for _, status := range []int{200, 503} {
 		for _, first := range []string{`{"MediaContainer":{"x":"`, `<MediaContainer x="`} {
 			body := &longBody{Reader: io.MultiReader(strings.NewReader(first), strings.NewReader(strings.Repeat("x", 900<<10)))}
@@ -193,7 +193,8 @@ func TestSizesOfAnswers(t *testing.T) {
 	}
 }
 
-// An error can be read and logged, however many servers and addresses there are.
+// An error is short enough to read and log, however many servers and addresses there
+// are.
 func TestErrorsAreShort(t *testing.T) {
 	var servers, uris []string
 	for i := range 300 {

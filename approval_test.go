@@ -14,7 +14,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G10: a token that is rejected right after its approval is known as such.
+// G10: a token that is rejected right after its approval is reported as rejected.
 func TestRejectedAtLogin(t *testing.T) {
 	w := newWorld(t)
 	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
@@ -26,9 +26,9 @@ func TestRejectedAtLogin(t *testing.T) {
 	assert.True(t, s.NeedsLogin)
 }
 
-// G8, G22: the account cannot be read when the approval comes. The token is
-// parked, the old login stays, and the account decides whenever it can be
-// read: also after a restart and past the PIN's end.
+// G8, G22: plex.tv cannot say whose an approved token is. The token is parked, and the
+// old login stays. The account decides as soon as it can be read, even after a restart
+// and after the PIN's end.
 func TestParkedToken(t *testing.T) {
 	for name, finish := range map[string]func(*plexauth.PlexAuth, context.Context) (plexauth.Status, error){
 		"Wait":   (*plexauth.PlexAuth).Wait,
@@ -77,8 +77,8 @@ func TestParkedToken(t *testing.T) {
 	}
 }
 
-// G8: a token that is parked while another Start is on its way is not lost to
-// the new PIN.
+// G8: a token that is parked while another Start is in progress is not lost to the new
+// PIN.
 func TestStartKeepsAnApproval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -101,8 +101,7 @@ func TestStartKeepsAnApproval(t *testing.T) {
 	})
 }
 
-// G10: asking whose a token is changes nothing of what is known, whatever the
-// profile is called.
+// G10: Verify changes none of the stored settings, whatever name the profile has.
 func TestVerifyKeepsWhatIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -120,9 +119,9 @@ func TestVerifyKeepsWhatIsKnown(t *testing.T) {
 	})
 }
 
-// G8, G22: two profiles of one account are approved while plex.tv takes its time to
-// say whose the first token is. The second approval has retired that by then; it
-// takes nobody's place, and both profiles live on the second.
+// G8, G22: two profiles of one account are approved while plex.tv is slow to say whose
+// the first token is. The second approval has ended the first token by then. Both
+// profiles get the second token.
 func TestRetiredWhileItsAccountIsRead(t *testing.T) {
 	for _, linked := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -158,8 +157,8 @@ func TestRetiredWhileItsAccountIsRead(t *testing.T) {
 	}
 }
 
-// G10: a rejection is that of the token: all who live on it hear of it, and plex.tv
-// is left alone, also where the caller has gone when it comes.
+// G10: a rejection is noted for all profiles with that token, even if the caller has
+// left before it arrives. Then plex.tv is left alone.
 func TestRejectionIsKept(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -188,8 +187,8 @@ func TestRejectionIsKept(t *testing.T) {
 	})
 }
 
-// A Start that comes while a verdict is being noted takes nothing away from those who
-// wait: they hear the verdict, and no end of a context that is not theirs.
+// Callers that wait get the rejection of their login even if a Start replaces it while
+// the rejection is being saved. They do not get the error of another caller's context.
 func TestRejectedWhileStartComes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

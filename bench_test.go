@@ -28,8 +28,8 @@ func recorded(b *testing.B, status int, name string) measure.Answer {
 	return measure.Answer{Status: status, Header: measure.JSON, Body: body}
 }
 
-// BenchmarkLook is one look at a pending PIN, store included, beside the plain
-// loop.
+// BenchmarkLook measures one look at a pending PIN, including the store. The baseline
+// is a plain request.
 func BenchmarkLook(b *testing.B) {
 	created, pending := recorded(b, 201, "pin-created.json"), recorded(b, 200, "pin-pending.json")
 	b.Run("baseline", func(b *testing.B) {
@@ -61,8 +61,8 @@ func BenchmarkLook(b *testing.B) {
 	})
 }
 
-// BenchmarkStart makes a PIN and remembers it, beside a plain request that
-// remembers nothing.
+// BenchmarkStart makes a PIN and saves it. The baseline is a plain request that saves
+// nothing.
 func BenchmarkStart(b *testing.B) {
 	created := recorded(b, 201, "pin-created.json")
 	b.Run("baseline", func(b *testing.B) {
@@ -91,7 +91,7 @@ func BenchmarkStart(b *testing.B) {
 	})
 }
 
-// BenchmarkPendingLogins says what one pending Wait costs at 10,000 of them.
+// BenchmarkPendingLogins measures what one pending Wait costs when there are 10,000.
 func BenchmarkPendingLogins(b *testing.B) {
 	const logins = 10_000
 	created, pending := recorded(b, 201, "pin-created.json"), recorded(b, 200, "pin-pending.json")
@@ -185,8 +185,8 @@ func (nowhere) RoundTrip(*http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusOK, Body: http.NoBody}, nil
 }
 
-// BenchmarkTransport is a request with a fresh token beside one through the bare
-// transport. What it may allocate is the copy of the request and its headers.
+// BenchmarkTransport measures a request with a fresh token. The baseline is the bare
+// transport. It may allocate the copy of the request and its headers.
 func BenchmarkTransport(b *testing.B) {
 	signedIn := func(b *testing.B, o plexauth.Options) *plexauth.PlexAuth {
 		b.Helper()
@@ -230,8 +230,8 @@ func BenchmarkTransport(b *testing.B) {
 	}
 }
 
-// The second is the same read, edit and rename as anyone would write it, without
-// lock and sync, in the same run.
+// BenchmarkFileStoreUpdate measures one Update. The baseline is the same read, edit
+// and rename without lock and sync.
 func BenchmarkFileStoreUpdate(b *testing.B) {
 	doc, err := os.ReadFile("internal/ordered/testdata/crosswatch.json")
 	require.NoError(b, err)

@@ -18,8 +18,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G9, G6: when Cancel returns nothing more is asked about the PIN, and all who
-// wait are told.
+// G9, G6: once Cancel has returned, plex.tv is not asked about the PIN any more, and
+// all callers of Wait have been told.
 func TestCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -68,7 +68,7 @@ func TestCleanStop(t *testing.T) {
 	}
 }
 
-// G8: a replica cancels or replaces the login that this one waits for.
+// G8: Wait returns when another replica cancels or replaces its login.
 func TestEndedByAnotherReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -94,8 +94,8 @@ func TestEndedByAnotherReplica(t *testing.T) {
 	})
 }
 
-// A login that another process has cancelled has not succeeded, though the profile
-// has got another token since, by the login of another one.
+// A login that another process has cancelled fails, even if another login has given
+// the profile a new token since.
 func TestCancelledElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -116,8 +116,8 @@ func TestCancelledElsewhere(t *testing.T) {
 	})
 }
 
-// G6, G9: a login that has ended while the store was being read is not taken up
-// again: no look is made at its PIN, and who waits for it hears at once.
+// G6, G9: a login that ends while the store is being read is not resumed. Its PIN is
+// not looked at, and Wait returns at once.
 func TestEndedWhileBeingRead(t *testing.T) {
 	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
 		"Cancel": (*plexauth.PlexAuth).Cancel,
@@ -154,8 +154,8 @@ func TestEndedWhileBeingRead(t *testing.T) {
 	}
 }
 
-// G6: a login that is cancelled in the moment in which its PIN has been saved is not
-// taken up any more.
+// G6: a login that is cancelled at the moment when its PIN has been saved is not
+// started.
 func TestCancelledWhileBeingSaved(t *testing.T) {
 	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
 		"Cancel": (*plexauth.PlexAuth).Cancel,
@@ -180,8 +180,7 @@ func TestCancelledWhileBeingSaved(t *testing.T) {
 	}
 }
 
-// G9: while Cancel waits for a look to end, none of the others that wait for their turn
-// makes the next one.
+// G9: while Cancel waits for a look to end, no other caller begins the next one.
 func TestNoLookWhileCancelWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -209,8 +208,9 @@ func TestNoLookWhileCancelWaits(t *testing.T) {
 	})
 }
 
-// G9: a look that still reads the store when Cancel comes does not go on to plex.tv.
-func TestNoLookAfterCancelCame(t *testing.T) {
+// G9: a look that is still reading the store when Cancel is called does not go on to
+// plex.tv.
+func TestNoLookAfterCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		store := &deafStore{ConfigStore: w.store}
@@ -240,7 +240,7 @@ func (s *deafStore) Load(_ context.Context, ns string) (jsonRaw, error) {
 	return s.ConfigStore.Load(context.Background(), ns)
 }
 
-// A look whose store hangs does not keep Cancel waiting.
+// Cancel does not wait for a look whose store hangs.
 func TestCancelBesideAStoreThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -271,8 +271,8 @@ var givingUp = map[string]func(context.Context, *plexauth.PlexAuth) error{
 
 var givingUps = map[string]func(context.Context, *plexauth.PlexAuth) error{"Start": loginCalls["Start"], "Cancel": loginCalls["Cancel"]}
 
-// Where there is nothing to lose, or plex.tv does not answer, a login is cancelled
-// all the same.
+// A login is cancelled even if plex.tv does not answer, and without a request if there
+// is nothing to lose.
 func TestGivenUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -314,8 +314,8 @@ func TestGivenUp(t *testing.T) {
 	})
 }
 
-// G8: an approval that nobody has seen yet has retired the token that the profile
-// lives on. Who cancels the login, or begins another, does not lose it.
+// G8: an approval has ended the profile's token before anyone has looked. Cancelling
+// the login or starting another one does not lose that approval.
 func TestGivenUpAfterTheApproval(t *testing.T) {
 	for name, giveUp := range map[string]func(t *testing.T, w *world) error{
 		"Cancel": func(t *testing.T, w *world) error { return w.Cancel(t.Context()) },
@@ -349,9 +349,8 @@ func TestGivenUpAfterTheApproval(t *testing.T) {
 	}
 }
 
-// G8: an approval counts that comes to light when its login is given up, though
-// plex.tv was seen to reject the token before it, which it has ended, and though the
-// first looks fail.
+// G8: cancelling a login finds its approval, even if plex.tv has rejected the old
+// token in the meantime and the first looks fail.
 func TestGivenUpAfterARejection(t *testing.T) {
 	for name, giveUp := range givingUp {
 		for _, f := range []plextest.Fault{{}, {Reset: true}, {Status: 502, Body: "<html>", Times: 2}, {Status: 503}} {
@@ -380,8 +379,8 @@ func TestGivenUpAfterARejection(t *testing.T) {
 	}
 }
 
-// G8: a caller who cancels within two seconds of the last look leaves plex.tv time to
-// tell of an approval.
+// G8: a caller who cancels within two seconds of the last look still gives plex.tv
+// time to report an approval.
 func TestGivenUpInAHurry(t *testing.T) {
 	for name, giveUp := range givingUp {
 		for _, limit := range []time.Duration{1500 * time.Millisecond, 2 * time.Second, 3 * time.Second} {
@@ -406,8 +405,8 @@ func TestGivenUpInAHurry(t *testing.T) {
 	}
 }
 
-// G8, G22: an approval ends the token of every profile on that account, so it is not
-// given up where this profile has none, either.
+// G8, G22: an approval ends the token of every profile of that account. It is not
+// given up by a profile that has no token, either.
 func TestGivenUpBesideASibling(t *testing.T) {
 	for name, giveUp := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
 		"Cancel": (*plexauth.PlexAuth).Cancel,
@@ -432,7 +431,7 @@ func TestGivenUpBesideASibling(t *testing.T) {
 	}
 }
 
-// G12: a Start or Cancel that comes while a 429 counts makes no last look.
+// G12: a Start or Cancel during a rate limit makes no last look.
 func TestNoLastLookDuringA429(t *testing.T) {
 	for name, end := range givingUps {
 		t.Run(name, func(t *testing.T) {

@@ -23,8 +23,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G11: each failure is told apart, and says what to do.
-// G10: none of them changes the stored token.
+// G11: each failure is told apart and says what to do. G10: none of them changes the
+// stored token.
 func TestNamedFailures(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault plextest.Fault
@@ -104,8 +104,8 @@ func TestNamedFailures(t *testing.T) {
 	}
 }
 
-// G10: only plex.tv's own rejection counts. After it plex.tv is left alone,
-// and a token written by anybody else lifts it.
+// G10: only plex.tv's own rejection counts. After it plex.tv is left alone, until any
+// program writes another token.
 func TestRejected(t *testing.T) {
 	for name, fault := range map[string]*plextest.Fault{
 		"revoked":     nil,
@@ -156,7 +156,7 @@ func TestRejected(t *testing.T) {
 	}
 }
 
-// A token replaced while the old one was being rejected is not blamed for it.
+// A token that replaces the old one during its rejection is not marked as rejected.
 func TestRejectedWhileRelinked(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
@@ -174,7 +174,7 @@ func TestRejectedWhileRelinked(t *testing.T) {
 	assert.True(t, s.Connected)
 }
 
-// A login's account that could not be read is completed by Verify.
+// Verify completes a login whose account could not be read.
 func TestVerifyCompletes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -237,8 +237,8 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// The caller's client is used as it is at each request, never written to, and
-// its connections are never closed.
+// The caller's client is used as it is at each request. It is not changed, and its
+// connections are not closed.
 func TestHTTPClientIsTheCallers(t *testing.T) {
 	rt := &countingTransport{}
 	hc := &http.Client{Transport: rt}
@@ -268,8 +268,8 @@ func (c *countingTransport) RoundTrip(*http.Request) (*http.Response, error) {
 }
 func (c *countingTransport) CloseIdleConnections() { c.closed++ }
 
-// Without a client of its own the default transport is used, as it is at each
-// request: httpmock.Activate works.
+// Without a client of the caller's, http.DefaultTransport is used as it is at each
+// request, so that httpmock.Activate works.
 func TestDefaultTransport(t *testing.T) {
 	p, err := plexauth.New(plexauth.Options{Product: "x"})
 	require.NoError(t, err)
@@ -279,8 +279,8 @@ func TestDefaultTransport(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// G13: errors of a transport quote addresses; ours quote nothing secret, also
-// where the mock of a test has no answer.
+// G13: a transport's error may quote an address with secrets. The library's error does
+// not, nor does that of a mock without an answer.
 func TestErrorsAreClean(t *testing.T) {
 	p, mock := mocked(t)
 	require.NoError(t, useToken(t, p, "TEST_canary-token"))
@@ -302,7 +302,7 @@ func TestErrorsAreClean(t *testing.T) {
 	}
 }
 
-// Memory: an endless answer is cut.
+// An endless answer does not use up the memory.
 func TestEndlessBody(t *testing.T) {
 	w := newWorld(t, noRetries)
 	w.plex.Inject(plextest.Fault{Method: "POST", Endless: true})
@@ -310,7 +310,7 @@ func TestEndlessBody(t *testing.T) {
 	require.ErrorIs(t, err, plexauth.ErrUnavailable)
 }
 
-// An answer is read up to a mebibyte, and no further.
+// An answer is read up to one mebibyte.
 func TestBodyLimit(t *testing.T) {
 	for size, want := range map[int]error{1<<20 - 1: nil, 1<<20 + 1: plexauth.ErrUnavailable} {
 		synctest.Test(t, func(t *testing.T) {
@@ -325,7 +325,7 @@ func TestBodyLimit(t *testing.T) {
 	}
 }
 
-// The client that was passed in may have less patience than plexauth.
+// The caller's client may have a shorter timeout than the library's.
 func TestTimeoutOfTheClient(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

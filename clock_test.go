@@ -38,8 +38,8 @@ func expiresIn(t *testing.T, s plexauth.Status) time.Duration {
 	return time.Duration(v.Extra.Pending.ExpiresIn) * time.Second
 }
 
-// G7: a clock that is set, whenever and wherever to, neither shortens nor prolongs a
-// login, whether plex.tv answers or not; and the countdowns stay right.
+// G7: setting the clock neither shortens nor prolongs a login, at any moment and by
+// any amount, whether plex.tv answers or not. The countdowns stay right.
 func TestClockSetDuringALogin(t *testing.T) {
 	for _, by := range clockSteps {
 		for _, when := range []string{"while the PIN is made", "before Wait", "while it waits", "twice"} {
@@ -101,8 +101,9 @@ func TestClockSetDuringALogin(t *testing.T) {
 	}
 }
 
-// G7: the date that others read is put right after a clock was set.
-func TestClockSetIsToldToOthers(t *testing.T) {
+// G7: the stored expiry, which other processes read, is corrected after the clock was
+// set.
+func TestClockSetCorrectsTheStoredExpiry(t *testing.T) {
 	for _, by := range clockSteps {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
@@ -120,9 +121,9 @@ func TestClockSetIsToldToOthers(t *testing.T) {
 	}
 }
 
-// G5, G7: after a restart under a clock that is far ahead, the PIN's stored date is
-// past. A minute of bad weather ends the login no more than under any other clock, and
-// a PIN that plex.tv never answers for is given up.
+// G5, G7: after a restart with a clock that is far ahead, the PIN's stored expiry is
+// in the past. An outage of a minute does not end the login all the same, and a PIN
+// that plex.tv never answers for is given up.
 func TestRestartUnderAClockAhead(t *testing.T) {
 	for _, approved := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -149,8 +150,8 @@ func TestRestartUnderAClockAhead(t *testing.T) {
 	}
 }
 
-// G7: after a restart under a clock that was set back, a PIN lives for an hour at most,
-// and its date and its countdown agree.
+// G7: after a restart with a clock that was set back, a PIN lives for an hour at most.
+// Its expiry and its countdown agree.
 func TestRestartUnderAClockSetBack(t *testing.T) {
 	for back, left := range map[time.Duration]time.Duration{10 * time.Minute: 25 * time.Minute, 72 * time.Hour: time.Hour} {
 		synctest.Test(t, func(t *testing.T) {
@@ -167,7 +168,8 @@ func TestRestartUnderAClockSetBack(t *testing.T) {
 	}
 }
 
-// G7: a machine that sleeps beyond the PIN's end does not wait for it again.
+// G7: a machine that was suspended past the PIN's end does not wait for that end
+// again.
 func TestSuspendedDuringALogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -190,8 +192,8 @@ func TestSuspendedDuringALogin(t *testing.T) {
 	})
 }
 
-// G24: once plex.tv has told its time, a JWT lives as long as it does by that, whatever
-// this machine's clock is set to, also while plex.tv cannot be asked.
+// G24: once plex.tv has told its time, a JWT expires by that time. It does not matter
+// what this machine's clock is set to, even while plex.tv cannot be asked.
 func TestClockSetBesideAJWT(t *testing.T) {
 	for _, by := range clockSteps {
 		synctest.Test(t, func(t *testing.T) {
@@ -220,7 +222,7 @@ func TestClockSetBesideAJWT(t *testing.T) {
 	}
 }
 
-// G24: nor does a pause between failed renewals grow or shrink.
+// G24: setting the clock does not change the pause after a failed renewal.
 func TestClockSetDuringAPause(t *testing.T) {
 	for _, by := range clockSteps {
 		synctest.Test(t, func(t *testing.T) {
@@ -243,9 +245,9 @@ func TestClockSetDuringAPause(t *testing.T) {
 	}
 }
 
-// G7: a clock that is set two hours ahead while a login waits, as on a machine
-// without one that finds its time server, does not end it: plex.tv tells anew how
-// long the PIN lives. Set back by a day, it makes nobody wait for longer, either.
+// G7: a clock that jumps two hours ahead during a login, as on a machine that has just
+// found its time server, does not end the login. A clock that is set back by a day
+// does not prolong it.
 func TestClockIsSet(t *testing.T) {
 	for _, by := range []time.Duration{2 * time.Hour, -24 * time.Hour} {
 		t.Run(by.String(), func(t *testing.T) {
@@ -270,8 +272,8 @@ func TestClockIsSet(t *testing.T) {
 	}
 }
 
-// G7: a restart with a clock that was set meanwhile; plex.tv's next answer
-// decides, and the countdown of others follows it.
+// G7: the clock was set before a restart. plex.tv's next answer decides how long the
+// PIN lives, and other processes see that.
 func TestRestartWithAnotherClock(t *testing.T) {
 	for name, shift := range map[string]time.Duration{"far behind": -365 * 24 * time.Hour, "far ahead": 365 * 24 * time.Hour} {
 		t.Run(name, func(t *testing.T) {

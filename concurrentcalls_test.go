@@ -17,8 +17,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G6: after a restart, too, a PIN is looked at by one caller at a time. The world
-// reports looks that meet.
+// G6: after a restart, too, only one caller at a time looks at a PIN. The world
+// reports looks that overlap.
 func TestOneLookAtATimeAfterARestart(t *testing.T) {
 	call := func(ctx context.Context, p *plexauth.PlexAuth, name string) {
 		if name == "SignOut" {
@@ -87,9 +87,9 @@ func (p *panicking) Update(ctx context.Context, ns string, edit edit) error {
 	})
 }
 
-// G8: a panic in what the program hands in, which its HTTP server recovers, holds no
-// turn: the next login goes on.
-func TestPanicHoldsNoTurn(t *testing.T) {
+// G8: a panic in the caller's transport or store, which an HTTP server recovers, does
+// not block the next login.
+func TestPanicBlocksNoLogin(t *testing.T) {
 	for name, call := range loginCalls {
 		for _, what := range []string{"request", "load", "update", "edit"} {
 			for n := 1; n <= 5; n++ {
@@ -133,10 +133,10 @@ func TestPanicHoldsNoTurn(t *testing.T) {
 	}
 }
 
-// G10: where two callers deal with one approval by another account, in one process or
-// in two, the slower one learns that too: the token that the faster one has ended is
-// not the profile's.
-func TestMismatchToldToAll(t *testing.T) {
+// G10: two callers, in one process or two, handle one approval by another account. The
+// slower one gets the mismatch, too, and does not take the revoked token for the
+// profile's.
+func TestMismatchReachesAllCallers(t *testing.T) {
 	for name, call := range loginCalls {
 		for _, elsewhere := range []bool{false, true} {
 			for _, asked := range []bool{false, true} { // the slower one knows the account already

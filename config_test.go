@@ -12,7 +12,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// CrossWatch's field names, in its places.
+// The stored fields have CrossWatch's names and places.
 func TestStoredFields(t *testing.T) {
 	w := newWorld(t)
 	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
@@ -37,8 +37,8 @@ func TestStoredFields(t *testing.T) {
 	assert.NotContains(t, m, "_pending_pin")
 }
 
-// A new profile has every credential field, empty: CrossWatch would let an
-// absent one inherit the default profile's value.
+// A new profile has every credential field, all empty. CrossWatch would fill in an
+// absent field from the default profile.
 func TestNewProfile(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
@@ -69,7 +69,7 @@ func TestNewProfile(t *testing.T) {
 	assert.NotNil(t, s.Pending)
 }
 
-// A CrossWatch config keeps what is not ours: order, numbers, unknown fields.
+// A CrossWatch config keeps its order, its numbers' spelling and its other fields.
 func TestCrossWatchConfigStays(t *testing.T) {
 	b, err := os.ReadFile("testdata/crosswatch-config.json")
 	require.NoError(t, err)
@@ -96,7 +96,7 @@ func TestCrossWatchConfigStays(t *testing.T) {
 	assert.Equal(t, before, keys(t, w.doc(t)))
 }
 
-// Whatever lies in the namespace: no panic, nothing lost, or a clear error.
+// Odd documents cause no panic and lose nothing.
 func TestOddDocuments(t *testing.T) {
 	for name, doc := range map[string]string{
 		"instances null":     `{"instances":null,"x":1.0}`,
@@ -135,7 +135,7 @@ func TestOddDocuments(t *testing.T) {
 	}
 }
 
-// A PIN that a CrossWatch made, with or without its date, is finished.
+// A PIN that CrossWatch made, with or without its date, is finished.
 func TestCrossWatchPending(t *testing.T) {
 	for _, pending := range []string{`{"id":ID,"code":"CODE","created":NOW}`, `{"id":ID,"code":"CODE"}`, `{"id":ID}`} {
 		w := newWorld(t)

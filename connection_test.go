@@ -22,9 +22,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G5: nothing that the network or a proxy does ends a login before its
-// deadline.
-func TestWeatherDoesNotEndALogin(t *testing.T) {
+// G5: no failure of the network or a proxy ends a login before its deadline.
+func TestOutagesEndNoLogin(t *testing.T) {
 	faults := map[string]plextest.Fault{
 		"reset":               {Reset: true},
 		"reset after":         {ResetAfter: true},
@@ -169,8 +168,8 @@ func overHTTP2(t *testing.T, f func(t *testing.T, w *world, way *http2Way, rt *h
 	})
 }
 
-// A request that gets no answer over an HTTP/2 connection lets the next one leave by
-// another, no matter what limits the attempt. The caller's connection is left alone.
+// A request that gets no answer over an HTTP/2 connection makes the next one use a new
+// connection, whatever ended the attempt. The caller's connection is left alone.
 func TestConnectionThatDied(t *testing.T) {
 	for name, ask := range map[string]func(ctx context.Context, p *plexauth.PlexAuth) error{
 		"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Verify(ctx)) },
@@ -222,8 +221,8 @@ func TestConnectionThatDied(t *testing.T) {
 	}
 }
 
-// G5, G8: beneath a transport that cannot be cloned, a dead connection is left as well,
-// one attempt later.
+// G5, G8: a dead connection under a transport that cannot be cloned is abandoned as
+// well, one attempt later.
 func TestWrappedConnectionThatDied(t *testing.T) {
 	for name, ask := range map[string]func(ctx context.Context, p *plexauth.PlexAuth) error{
 		"Wait": func(ctx context.Context, p *plexauth.PlexAuth) error {
@@ -291,8 +290,8 @@ func TestWaitOverAConnectionThatDied(t *testing.T) {
 	})
 }
 
-// G8: plex.tv answers every look late. Each look that was given up has the next one
-// wait longer, up to half a minute.
+// G8: plex.tv answers every look late. After a look that timed out, the next one waits
+// longer, up to half a minute.
 func TestLateAnswersToLooks(t *testing.T) {
 	for delay, want := range map[time.Duration]time.Duration{
 		9 * time.Second:  15 * time.Second,
@@ -315,8 +314,8 @@ func TestLateAnswersToLooks(t *testing.T) {
 	}
 }
 
-// G8: plex.tv answers late whose an approved token is, or with which keys it signs.
-// A first login, a relink and a login with a device key end well all the same.
+// G8: plex.tv is slow to say whose an approved token is, or to give its keys. A first
+// login, a relink and a login with a device key succeed all the same.
 func TestLateAnswersAfterTheApproval(t *testing.T) {
 	for name, faults := range map[string][]plextest.Fault{
 		"to everything":           {{}},
@@ -349,7 +348,7 @@ func TestLateAnswersAfterTheApproval(t *testing.T) {
 	}
 }
 
-// The caller's own limit stays one, also where looks are slow.
+// The caller's own timeout applies even if looks are slow.
 func TestLateAnswersAndTheCallersLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

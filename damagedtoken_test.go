@@ -36,8 +36,8 @@ func withToken(t *testing.T, s plexauth.ConfigStore, key, token string) {
 	}))
 }
 
-// G10: a stored token that no request can carry asks for a new login, by whatever
-// call, without a request and without a word on the network. A new login ends it.
+// G10: every call asks for a new login if no request can carry the stored token.
+// Nothing is sent. A new login solves it.
 func TestDamagedToken(t *testing.T) {
 	for name, token := range damagedTokens() {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestDamagedToken(t *testing.T) {
 	}
 }
 
-// A server token that no request can carry is not sent, and Inspect replaces it.
+// A server token that no request can carry is not sent. Inspect replaces it.
 func TestDamagedServerToken(t *testing.T) {
 	for name, token := range damagedTokens() {
 		t.Run(name, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestDamagedServerToken(t *testing.T) {
 	}
 }
 
-// A parked token that was damaged in the store is fetched by the next look.
+// A parked token that was damaged in the store is fetched again by the next look.
 func TestDamagedParkedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

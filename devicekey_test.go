@@ -19,8 +19,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G1, G23: from an empty store to a JWT, under an identifier of the device's
-// own.
+// G1, G23: a login with a device key leads from an empty store to a JWT, under an
+// identifier of its own.
 func TestDeviceKeyLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deviceKey, scopes("username", "email"))
@@ -63,7 +63,7 @@ func TestDeviceKeyLogin(t *testing.T) {
 	})
 }
 
-// The claims follow Scopes, and Status tells which were asked for.
+// The claims follow Scopes, and Status reports the scopes that were asked for.
 func TestScopes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t, scopes("username", "email"))
@@ -93,8 +93,8 @@ func TestScopes(t *testing.T) {
 	})
 }
 
-// G1, G23: a long-lived login beside the device key under another profile stays
-// valid, and neither token gets to the other profile.
+// G1, G23: a long-lived login stays valid next to a device key in another profile.
+// Neither token gets into the other profile.
 func TestTwoProfiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -125,8 +125,7 @@ func TestTwoProfiles(t *testing.T) {
 	})
 }
 
-// G23: a plain login is what it was with DeviceKey off, and is not upgraded by
-// turning it on.
+// G23: turning DeviceKey on does not change a login that was made without it.
 func TestPlainLoginIsNotUpgraded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -153,8 +152,8 @@ func TestPlainLoginIsNotUpgraded(t *testing.T) {
 	})
 }
 
-// G22, G23: a relink with a device key keeps its identifier and key; another
-// account is refused unless wanted.
+// G22, G23: a login by another account is refused unless wanted, and leaves the login
+// with a device key as it was.
 func TestDeviceRelink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -178,8 +177,8 @@ func TestDeviceRelink(t *testing.T) {
 	})
 }
 
-// G22, G23: whoever approves a PIN that nobody looks at any more does not get the
-// profile, nor the device of the login that stands.
+// G22, G23: an approval of a PIN that was cancelled gets neither the profile nor the
+// device of the current login.
 func TestApprovedUnseen(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -195,8 +194,8 @@ func TestApprovedUnseen(t *testing.T) {
 	})
 }
 
-// Disconnect forgets the key with the rest. G22: the next one is the same
-// device's in the person's list.
+// G22: Disconnect deletes the key. The next login has a new key, and is the same
+// device in the person's list.
 func TestDisconnectForgetsTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -220,7 +219,7 @@ func TestDisconnectForgetsTheKey(t *testing.T) {
 	})
 }
 
-// SignOut ends a JWT that has expired, too: the device must not stay listed.
+// SignOut also ends an expired JWT, so that the device does not stay listed.
 func TestSignOutPastExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -232,7 +231,7 @@ func TestSignOutPastExpiry(t *testing.T) {
 	})
 }
 
-// The wire of a device key, byte by byte: the vector of RFC 8037's key.
+// A device key's requests match the test vector of RFC 8037's key byte by byte.
 func TestDeviceKeyVector(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const (
@@ -279,9 +278,8 @@ func TestDeviceKeyVector(t *testing.T) {
 	})
 }
 
-// G8: plex.tv's keys cannot be had when the approval comes. The token is kept
-// until they can, past the PIN's end and over a restart, and counts as nothing
-// before.
+// G8: plex.tv's keys cannot be read when the approval comes. The token is kept until
+// they can, after the PIN's end and over a restart, and is not used before.
 func TestApprovalWithoutKeys(t *testing.T) {
 	for name, finish := range map[string]func(p *plexauth.PlexAuth) (plexauth.Status, error){
 		"Wait":   func(p *plexauth.PlexAuth) (plexauth.Status, error) { return p.Wait(context.Background()) },
@@ -315,8 +313,8 @@ func TestApprovalWithoutKeys(t *testing.T) {
 	}
 }
 
-// The account in a verified JWT does where plex.tv cannot be asked for it: who
-// signed in is known, and another account is refused.
+// The account in a verified JWT is used if plex.tv cannot be asked. Another account is
+// refused.
 func TestAccountFromTheJWT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deviceKey, scopes("username"))
@@ -335,8 +333,8 @@ func TestAccountFromTheJWT(t *testing.T) {
 	})
 }
 
-// G4: a long-lived token for a PIN with a key is a login as well. It goes with
-// the device's identifier, and the key exchanges it.
+// G4: plex.tv gives a long-lived token for a PIN with a key. It is a login, too: it is
+// sent with the device's identifier, and the key exchanges it.
 func TestOpaqueTokenForAKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -370,8 +368,8 @@ func TestOpaqueTokenForAKey(t *testing.T) {
 	})
 }
 
-// A device JWT that plex.tv does not take is weather: the answer sets the clock
-// right, and each look has a new one.
+// A device JWT that plex.tv refuses is a temporary failure. The answer corrects the
+// clock, and each look sends a new JWT.
 func TestDeviceJWTRefusedAtThePIN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -392,8 +390,8 @@ func TestDeviceJWTRefusedAtThePIN(t *testing.T) {
 	})
 }
 
-// "Thumbprint already taken": a store that was copied and given another
-// identifier gets one new key, under the same login.
+// A key that another device has taken, as in a copied store, is replaced once by a new
+// key.
 func TestTakenByAnotherDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -436,8 +434,8 @@ func TestDeviceProfile(t *testing.T) {
 	})
 }
 
-// G13: keys, JWTs and nonces are in no log and no error, and the store has the
-// secret ones under names that CrossWatch encrypts.
+// G13: keys, JWTs and nonces are in no log and no error. In the store, the secret ones
+// have names that CrossWatch encrypts.
 func TestDeviceKeyLeaksNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -537,7 +535,8 @@ func leaves(t *testing.T, raw []byte, at string) map[string]string {
 	return all
 }
 
-// G13: a store that quotes what it could not write gives no key away.
+// G13: a store's error may quote what it could not write. No key gets into the
+// library's error.
 func TestCarelessStoreQuotesNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -560,8 +559,7 @@ func TestCarelessStoreQuotesNoKey(t *testing.T) {
 	})
 }
 
-// A device that plex.tv refuses, for whatever reason, is not tried for ever: the
-// next login is a new one's.
+// A device that plex.tv refuses is not used for ever: the next login makes a new one.
 func TestRefusedDevice(t *testing.T) {
 	for name, f := range map[string]plextest.Fault{
 		"at the PIN":  {Method: "POST", Path: "/api/v2/pins", Code: 1014, Times: -1},
@@ -584,8 +582,8 @@ func TestRefusedDevice(t *testing.T) {
 	}
 }
 
-// A renewal by another process is no approval: a login that was cancelled has not
-// succeeded, and one that bob approved is not alice's.
+// A renewal by another process is not an approval. A login that was cancelled fails,
+// and an approval by bob does not become alice's.
 func TestRenewalIsNoApproval(t *testing.T) {
 	for _, approved := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -611,7 +609,8 @@ func TestRenewalIsNoApproval(t *testing.T) {
 	}
 }
 
-// G24: a device's own JWT is for plex.tv, from this device, good for minutes.
+// G24: a device JWT names plex.tv as its audience and the device as its issuer, and
+// expires after minutes.
 func TestDeviceJWTOnTheWire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var jwts []string

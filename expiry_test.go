@@ -15,7 +15,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G7: whatever shape expiry takes, the login ends when the PIN really does.
+// G7: a login ends when its PIN does, whatever form the expiry has.
 func TestTrueExpiry(t *testing.T) {
 	ptr := func(n int) *int { return &n }
 	for name, tc := range map[string]struct {
@@ -60,7 +60,7 @@ func TestTrueExpiry(t *testing.T) {
 	}
 }
 
-// G7: a token wins over any expiry beside it.
+// G7: a token counts even if the answer says that the PIN has expired.
 func TestApprovedAndExpired(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -82,7 +82,7 @@ func TestApprovedAtTheLastMoment(t *testing.T) {
 	})
 }
 
-// G7: plex.tv's 410 ends a login as its 404 does; a proxy's does not.
+// G7: plex.tv's 410 ends a login as its 404 does. A proxy's 410 does not.
 func TestGoneMeansExpired(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault plextest.Fault
@@ -109,8 +109,8 @@ func TestGoneMeansExpired(t *testing.T) {
 	}
 }
 
-// G7: how long the PIN lives is told to all where a last look has found it out, and
-// the PIN goes on after all.
+// G7: a last look finds that the PIN lives longer than stored. The stored expiry is
+// corrected, since the PIN stays pending.
 func TestLastLookMovesTheExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

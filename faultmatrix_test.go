@@ -16,8 +16,8 @@ import (
 	"github.com/plexauth/plexauth/internal/canary"
 )
 
-// G5, G6, G8, G9, G10, G11, G12, G13, G14, G24: every operation under every
-// fault. The table is in docs/faults.md.
+// G5, G6, G8, G9, G10, G11, G12, G13, G14, G24: every operation meets every fault. The
+// results are in docs/faults.md.
 func TestFaultMatrix(t *testing.T) {
 	for _, o := range operations {
 		t.Run(o.name, func(t *testing.T) {
@@ -116,8 +116,8 @@ func (x outcome) checkError(t *testing.T, f wireFault, err error) {
 	}
 }
 
-// G8, G9, G11, G13: every operation that saves, with every fault of a store at
-// that very moment.
+// G8, G9, G11, G13: every operation that saves meets every fault of a store at that
+// moment.
 func TestStoreFaults(t *testing.T) {
 	for _, s := range savings {
 		t.Run(s.name, func(t *testing.T) {

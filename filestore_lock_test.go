@@ -34,8 +34,8 @@ func holdLock(t *testing.T, path string) (release func()) {
 	return func() { require.NoError(t, l.Close()) }
 }
 
-// G9, G16: a busy lock is waited for until ctx ends, and the error says who
-// has it.
+// G9, G16: a call waits for a busy lock until its ctx ends. The error says who holds
+// the lock.
 func TestFileStoreBusy(t *testing.T) {
 	path := fileWith(t, "{}")
 	store := plexauth.NewFileStore(path)
@@ -64,7 +64,7 @@ func TestFileStoreBusy(t *testing.T) {
 	require.NoError(t, <-done)
 }
 
-// A lock that nobody gives back is given up after half a minute.
+// A lock that is never released is given up after half a minute.
 func TestFileStoreGivesUp(t *testing.T) {
 	path := fileWith(t, "{}")
 	release := holdLock(t, path)
@@ -84,7 +84,7 @@ func TestFileStoreGivesUp(t *testing.T) {
 	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{}`)), "no channel of the bubble is left")
 }
 
-// G16: stores that share a path exclude each other, and nobody waits in vain.
+// G16: stores that share a path exclude each other, and all of them make progress.
 func TestFileStoreConcurrent(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "real", "config.json")
@@ -143,7 +143,7 @@ func withMember(current json.RawMessage, name string) (json.RawMessage, error) {
 	return json.Marshal(all)
 }
 
-// G16: while plex.tv or a server is asked, the lock is free.
+// G16: the lock is free while plex.tv or a media server is asked.
 func TestNoLockAcrossTheNetwork(t *testing.T) {
 	for name, byKey := range map[string]bool{"long-lived": false, "device key": true} {
 		t.Run(name, func(t *testing.T) {
@@ -175,9 +175,8 @@ func TestNoLockAcrossTheNetwork(t *testing.T) {
 	}
 }
 
-// G16: a program that knows the config by a symbolic link locks beside the
-// link. An Update waits for it, at whichever of several links it stands, and for
-// those who know the file itself.
+// G16: a program that knows the config by a symbolic link locks next to the link. An
+// Update waits for such a lock at each link, and for one next to the file.
 func TestFileStoreWaitsBesideLinks(t *testing.T) {
 	dir := t.TempDir()
 	file, near, far := filepath.Join(dir, "data", "real.json"), filepath.Join(dir, "near.json"), filepath.Join(dir, "far", "config.json")
@@ -201,8 +200,8 @@ func TestFileStoreWaitsBesideLinks(t *testing.T) {
 	assert.Contains(t, content(t, file), `"a": 1`)
 }
 
-// G16: a link that is changed while an Update waits for the lock is followed
-// again: what is reported as saved is found there.
+// G16: a link that changes while an Update waits for the lock is followed again. What
+// was reported as saved is found there.
 func TestFileStoreFollowsAChangedLink(t *testing.T) {
 	for name, link := range map[string]string{"a directory": "current", "the file": "config.json"} {
 		t.Run(name, func(t *testing.T) {
@@ -238,8 +237,8 @@ func TestFileStoreFollowsAChangedLink(t *testing.T) {
 	}
 }
 
-// G16: a program that takes the lock again as soon as it has given it back does
-// not keep others out.
+// G16: a program that takes the lock again as soon as it has released it does not keep
+// others out.
 func TestFileStoreBesideABusyProgram(t *testing.T) {
 	path := fileWith(t, "{}")
 	store := plexauth.NewFileStore(path)

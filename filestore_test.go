@@ -46,7 +46,7 @@ func ExampleNewFileStore() {
 	// }
 }
 
-// G15: a new file is private, and so is what it is made in.
+// G15: a new file is private, and so are the directories that are made for it.
 func TestFileStoreFirstRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "deeper", "config.json")
 	store := plexauth.NewFileStore(path)
@@ -86,7 +86,7 @@ func TestFileStoreFirstRun(t *testing.T) {
 	}
 }
 
-// G16: other keys stay byte-equal.
+// G16: other keys stay the same byte for byte.
 func TestFileStoreKeepsTheRest(t *testing.T) {
 	before := "{\r\n\t\"version\" : \"1\",\"z\":[ 10.0,1e16 ],\r\n  \"plex\": "
 	behind := ",\r\n  \"trakt\": {\"note\": \"\\u003c&>\\u00e9\"},\"z\":null}   \n\n"
@@ -136,7 +136,7 @@ func TestFileStoreKeepsTheRest(t *testing.T) {
 	})
 }
 
-// G16: what cannot be a key is refused, not saved under another one.
+// G16: a namespace that cannot be a key is refused. It is not saved under another key.
 func TestFileStoreNamespaceNotUTF8(t *testing.T) {
 	path := fileWith(t, "{}")
 	store := plexauth.NewFileStore(path)
@@ -146,7 +146,8 @@ func TestFileStoreNamespaceNotUTF8(t *testing.T) {
 	assert.Equal(t, "{}", content(t, path))
 }
 
-// G18: what cannot be read is an error, never a first run, and stays.
+// G18: a file that cannot be read is an error and not a first run. It is left as it
+// is.
 func TestFileStoreCorrupt(t *testing.T) {
 	const secret = "TEST_SECRET_corrupt"
 	for name, row := range map[string]struct{ doc, place string }{
@@ -192,6 +193,8 @@ func TestFileStoreCorrupt(t *testing.T) {
 	}
 }
 
+// A symbolic link to the file or its directory is followed, and stays. A dangling one
+// is an error.
 func TestFileStoreSymlink(t *testing.T) {
 	t.Run("what it leads to is replaced", func(t *testing.T) {
 		dir := t.TempDir()
@@ -235,6 +238,7 @@ func TestFileStoreSymlink(t *testing.T) {
 	}
 }
 
+// A path that is not a regular file is an error that says what is there.
 func TestFileStoreNotAFile(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
@@ -261,8 +265,8 @@ func TestFileStoreNotAFile(t *testing.T) {
 	assert.ErrorIs(t, err, plexauth.ErrStore)
 }
 
-// A file that somebody moves away and back at every moment is there or not,
-// and never a panic.
+// Load finds a file that another program keeps moving away and back, or finds none. It
+// does not panic.
 func TestFileStoreComesAndGoes(t *testing.T) {
 	path := fileWith(t, `{"plex":{"a":1}}`)
 	stop := make(chan struct{})
@@ -290,7 +294,7 @@ func TestFileStoreComesAndGoes(t *testing.T) {
 	}
 }
 
-// A path counts from where the program was when the store was made.
+// A relative path counts from the directory in which the store was made.
 func TestFileStoreRelativePath(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -300,7 +304,7 @@ func TestFileStoreRelativePath(t *testing.T) {
 	assert.FileExists(t, filepath.Join(dir, "config.json"))
 }
 
-// A panic and an error of edit change nothing, and leave nothing locked.
+// An edit that panics or fails changes nothing and leaves nothing locked.
 func TestFileStoreFailingEdit(t *testing.T) {
 	path := fileWith(t, `{"plex":{"a":1}}`)
 	store := plexauth.NewFileStore(path)
@@ -330,7 +334,7 @@ func TestFileStoreFailingEdit(t *testing.T) {
 	require.NoError(t, store.Update(ctx, "plex", becomes(`{}`)))
 }
 
-// G9: the end of ctx ends everything, until the commit.
+// G9: the end of ctx ends a call at any moment before the file is replaced.
 func TestFileStoreContext(t *testing.T) {
 	path := fileWith(t, `{"plex":{"a":1}}`)
 	store := plexauth.NewFileStore(path)
@@ -356,8 +360,8 @@ func TestFileStoreContext(t *testing.T) {
 	checkNoLitter(t, path, "config.json", "config.json.lock")
 }
 
-// A config that an editor or a shell has saved in another encoding is told by
-// its name, with what to do, and is left alone.
+// A config in another encoding is left alone. The error names the encoding and says
+// what to do.
 func TestFileStoreEncoding(t *testing.T) {
 	little := func(text string) (b []byte) {
 		for _, u := range utf16.Encode([]rune(text)) {
@@ -406,8 +410,8 @@ func TestFileStoreEncoding(t *testing.T) {
 	}
 }
 
-// G17: what Kubernetes mounts from a Secret or a ConfigMap can be read, and is
-// never written: the next change of the Secret would undo that.
+// G17: a file that Kubernetes mounts from a Secret or a ConfigMap can be read. It is
+// not written, as the next change of the Secret would undo that.
 func TestFileStoreFromKubernetes(t *testing.T) {
 	dir := t.TempDir()
 	versioned := filepath.Join(dir, "..2026_11_29_10_00_00.123")

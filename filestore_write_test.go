@@ -14,7 +14,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// A change that changes nothing does not touch the file.
+// An Update that changes nothing does not touch the file.
 func TestFileStoreNoWriteWithoutChange(t *testing.T) {
 	doc := "{\n  \"plex\": {\n    \"a\": 1.0\n  }\n}\n"
 	path := fileWith(t, doc)
@@ -41,7 +41,7 @@ func TestFileStoreNoWriteWithoutChange(t *testing.T) {
 	assert.Equal(t, doc, content(t, path))
 }
 
-// G15: the mode of a file that exists is kept.
+// G15: the mode of an existing file is kept.
 func TestFileStoreKeepsMode(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no modes on Windows")
@@ -56,7 +56,7 @@ func TestFileStoreKeepsMode(t *testing.T) {
 	}
 }
 
-// G15: what a killed process leaves behind is removed, nothing else is.
+// G15: files that a killed process has left are removed, and no others.
 func TestFileStoreRemovesLitter(t *testing.T) {
 	path := fileWith(t, "{}")
 	dir := filepath.Dir(path)
@@ -88,6 +88,7 @@ func TestFileStoreRemovesLitter(t *testing.T) {
 	}
 }
 
+// A document of ten megabytes is edited in place.
 func TestFileStoreLargeDocument(t *testing.T) {
 	big := `{"a":[` + strings.Repeat(`{"k":"value","n":10.0},`, 450_000) + `0],"plex":{"x":1},"z":0}`
 	path := fileWith(t, big)

@@ -25,7 +25,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// The finding at an address says what happened and what helps (G11).
+// G11: the finding at an address says what happened and what helps.
 func TestFindings(t *testing.T) {
 	for name, c := range map[string]struct {
 		url  string
@@ -73,9 +73,8 @@ func TestFindings(t *testing.T) {
 	}
 }
 
-// The words of a finding are for people: what helps of the cause, and no more
-// (G11). What the error stands for is that nothing answers; its causes are found
-// by errors.As.
+// G11: a finding quotes the useful part of its cause. The error as a whole means that
+// no address answers; errors.As finds the causes.
 func TestFindingWords(t *testing.T) {
 	failed := func(op string, err error) error {
 		at := &net.TCPAddr{IP: net.IPv4(192, 168, 1, 9), Port: 32400}
@@ -112,8 +111,8 @@ func TestFindingWords(t *testing.T) {
 	}
 }
 
-// A server of which nothing is heard is that to errors.Is, and neither a token
-// that was refused nor the end of the caller's time.
+// A server that does not answer is ErrUnavailable, and neither ErrServerToken nor the
+// end of the caller's context.
 func TestUnreachableIsOneKind(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -128,8 +127,7 @@ func TestUnreachableIsOneKind(t *testing.T) {
 	})
 }
 
-// A real resolver and a real handshake, where plextest's network is not
-// needed.
+// Probe works over real sockets, a real resolver and a real handshake.
 func TestFindingsOnSockets(t *testing.T) {
 	p, err := plexauth.New(plexauth.Options{Product: "My App"})
 	require.NoError(t, err)
@@ -156,8 +154,7 @@ func maintenance(path string) plextest.Fault {
 	}
 }
 
-// G11: an answer that shows itself as a media server's is told apart from a
-// proxy's, and both from another program's.
+// G11: a media server's own answer, a proxy's and another program's are told apart.
 func TestWhatAnswersForAServer(t *testing.T) {
 	plexHeader := http.Header{"X-Plex-Protocol": {"1.0"}}
 	envelope := `<?xml version="1.0"?><Response code="503" title="Maintenance" status="Tidying the library."/>`
@@ -199,8 +196,8 @@ func TestWhatAnswersForAServer(t *testing.T) {
 	}
 }
 
-// A server that starts while a person signs in is looked for once more, unless
-// that person has done something else in between.
+// A server that is starting while a person signs in is looked for once more, unless
+// the person has disconnected since.
 func TestServerStartsAfterTheLogin(t *testing.T) {
 	for name, c := range map[string]struct {
 		lasts   time.Duration
@@ -240,8 +237,8 @@ func TestServerStartsAfterTheLogin(t *testing.T) {
 	}
 }
 
-// G14: what a person enters in the panel tells nobody what is behind an address.
-func TestEnteredAddressIsNoScanner(t *testing.T) {
+// G14: the panel's answer does not reveal what is at an address that was entered.
+func TestEnteredAddressRevealsNothing(t *testing.T) {
 	other := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if s, err := strconv.Atoi(strings.Trim(strings.TrimSuffix(r.URL.Path, "/identity"), "/")); err == nil {
 			w.Header().Set("Retry-After", "9")
@@ -263,8 +260,9 @@ func TestEnteredAddressIsNoScanner(t *testing.T) {
 	}
 }
 
-// A certificate for another name: whoever has entered the address is told the
-// right one; of an address that plex.tv lists it says that another machine has it.
+// For a certificate of another name, the error names the right address to the person
+// who entered this one. At an address that plex.tv lists, it says that another machine
+// answers.
 func TestCertificateOfAnotherName(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)

@@ -45,8 +45,8 @@ func seed(f *testing.F, patterns ...string) {
 	}
 }
 
-// Whatever plex.tv answers, a PIN is whole or an error is typed, and a token
-// that is saved fits into a header.
+// FuzzPIN feeds answers to Start and Finish. A PIN is complete or the error is typed,
+// and a saved token fits into a header.
 func FuzzPIN(f *testing.F) {
 	seed(f, "pin-*.json", "pin-*.xml", "error-*", "jwt-*.json")
 	created, err := os.ReadFile("testdata/pin-created.json")
@@ -81,7 +81,8 @@ func FuzzPIN(f *testing.F) {
 	})
 }
 
-// Whatever GET user answers, an account has a number or the error is typed.
+// FuzzAccount feeds answers to Account. The account has a number or the error is
+// typed.
 func FuzzAccount(f *testing.F) {
 	seed(f, "user*.json", "error-*", "home-users.json")
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -98,7 +99,7 @@ func FuzzAccount(f *testing.F) {
 	})
 }
 
-// Whatever GET resources answers: no panic, no server without an identifier.
+// FuzzServers feeds answers to Servers. No server lacks its identifier.
 func FuzzServers(f *testing.F) {
 	seed(f, "resources.json", "error-*")
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -117,8 +118,8 @@ func FuzzServers(f *testing.F) {
 	})
 }
 
-// Whatever the namespace holds, reading it gives no panic, and a login leaves
-// valid JSON that keeps the members that are not ours.
+// FuzzConfig feeds stored documents to a login. It ends without a panic, leaves valid
+// JSON, and keeps the members of other programs.
 func FuzzConfig(f *testing.F) {
 	corpus.Require(f)
 	var config map[string]json.RawMessage
@@ -173,7 +174,7 @@ func (s *looseStore) Update(_ context.Context, _ string, edit func(jsonRaw) (jso
 	return err
 }
 
-// G12: no Retry-After parks anybody, and none is negative.
+// G12: no Retry-After is taken for longer than an hour or for less than nothing.
 func FuzzRetryAfter(f *testing.F) {
 	corpus.Require(f)
 	f.Fuzz(func(t *testing.T, value string) {
@@ -188,7 +189,8 @@ func FuzzRetryAfter(f *testing.F) {
 	})
 }
 
-// Any id names one profile, and names it again; or every call says why not.
+// FuzzInstance feeds names of profiles. Each names one profile, always the same, or
+// every call says why it is refused.
 func FuzzInstance(f *testing.F) {
 	corpus.Require(f)
 	f.Fuzz(func(t *testing.T, id string) {
@@ -206,9 +208,9 @@ func FuzzInstance(f *testing.F) {
 	})
 }
 
-// G13, G14: whatever a browser posts to a panel that is signed in: an answer in
-// JSON with a status that says so, no panic, no secret, and nothing sent to where
-// it should not go.
+// G13, G14: the panel of a profile that is signed in gets arbitrary POSTs. It answers
+// in JSON with a status that fits, shows no secret, and sends requests only where it
+// may.
 func FuzzPanel(f *testing.F) {
 	corpus.Require(f)
 	const box = "172-18-0-3.0123456789abcdef0123456789abcdef.plex.direct:32400"

@@ -17,8 +17,7 @@ import (
 // stands alone in one.
 var declaredTest = regexp.MustCompile(`(?m)^(?://.*\n)*func ((?:Test|Fuzz)\w+)\(.*(?:\}$|\n(?:[^}\n].*\n|\n)*\}$)`)
 
-// Every promise of docs/guarantees.md names tests that exist, each of which
-// speaks of the promise itself.
+// docs/guarantees.md names tests that exist, and each of them names its promise.
 func TestGuaranteesAreTested(t *testing.T) {
 	page, err := os.ReadFile("docs/guarantees.md")
 	require.NoError(t, err)

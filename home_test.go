@@ -16,6 +16,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
+// HomeUsers lists the members of the Plex Home with what plex.tv says of them.
 func TestHomeUsers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, kid, carol := home(t)
@@ -30,6 +31,7 @@ func TestHomeUsers(t *testing.T) {
 	})
 }
 
+// HomeUsers reads recorded answers, and answers with odd fields.
 func TestHomeUsersPayload(t *testing.T) {
 	p, mock := linkedMock(t)
 	mock.RegisterResponder("GET", "https://plex.tv/api/v2/home/users", httpmock.NewStringResponder(200, payload(t, "home-users.json")))
@@ -57,8 +59,8 @@ func TestHomeUsersPayload(t *testing.T) {
 	}
 }
 
-// G23: the token of a switched user is the caller's, and stands in for nothing
-// that is stored.
+// G23: the token of a Home user is returned to the caller. It replaces nothing that is
+// stored.
 func TestSwitchHomeUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, kid, carol := home(t)
@@ -75,7 +77,7 @@ func TestSwitchHomeUser(t *testing.T) {
 	})
 }
 
-// A missing and a wrong PIN are told apart, and neither is a rejected login.
+// A missing and a wrong Home PIN are told apart. Neither is a rejected login.
 func TestHomePIN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _, carol := home(t)
@@ -106,7 +108,7 @@ func TestHomePIN(t *testing.T) {
 	})
 }
 
-// The words of plex.tv's older parts mean the same.
+// The words of plex.tv's older parts for a wrong Home PIN are understood.
 func TestHomePINLegacy(t *testing.T) {
 	p, mock := linkedMock(t)
 	u := plexauth.HomeUser{ID: 7, UUID: "u7"}
@@ -125,8 +127,7 @@ func TestHomePINLegacy(t *testing.T) {
 	}
 }
 
-// G13: the home PIN is in the one URL where the wire wants it, and nowhere
-// else.
+// G13: the Home PIN is in the one URL where plex.tv expects it, and nowhere else.
 func TestHomePINStaysSecret(t *testing.T) {
 	for name, f := range map[string]plextest.Fault{
 		"broken": {Reset: true, Times: -1},
@@ -153,9 +154,8 @@ func TestHomePINStaysSecret(t *testing.T) {
 	}
 }
 
-// plex.tv keeps one token for each account and client identifier: a profile
-// that lives on the one which the switch retired gets the new one, and no
-// other profile does.
+// plex.tv keeps one token for each account and client identifier. A profile whose
+// token a switch has ended gets the new one, and no other profile does.
 func TestSwitchRetiresToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _, carol := home(t)
@@ -176,7 +176,7 @@ func TestSwitchRetiresToken(t *testing.T) {
 	})
 }
 
-// The UUID alone is enough to know whose token has retired another.
+// The UUID alone is enough to know whose token a switch has ended.
 func TestSwitchByUUID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, kid, _ := home(t)
@@ -194,7 +194,7 @@ func TestSwitchByUUID(t *testing.T) {
 	})
 }
 
-// A refusal that waiting does not change is not to be tried again later.
+// The error of a refusal for good does not say "try again later".
 func TestSwitchRefused(t *testing.T) {
 	for status, code := range map[int]int{403: 1009, 404: 1002} {
 		p, mock := linkedMock(t)
@@ -206,6 +206,7 @@ func TestSwitchRefused(t *testing.T) {
 	}
 }
 
+// An odd answer to a switch gives no token.
 func TestSwitchOddAnswers(t *testing.T) {
 	p, mock := linkedMock(t)
 	_, err := p.SwitchHomeUser(t.Context(), plexauth.HomeUser{ID: 7}, "")

@@ -13,8 +13,8 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// The fragment has what hosts of CrossWatch's kind look for, and nothing that
-// a strict policy would refuse.
+// The fragment has the elements that a host such as CrossWatch looks for, and nothing
+// that a strict policy refuses.
 func TestHTML(t *testing.T) {
 	fragment := plexauth.HTML()
 	for _, id := range []string{
@@ -43,9 +43,9 @@ func TestHTML(t *testing.T) {
 	balanced(t, fragment)
 }
 
-// What a host's script may show is hidden by the class alone, which is all that such
-// a script knows, and what it never shows is there from the start.
-func TestHTMLHidesInOneWay(t *testing.T) {
+// An element that a host's script may show is hidden by the class alone, since the
+// script knows nothing else. All others are visible from the start.
+func TestHTMLHidesByClass(t *testing.T) {
 	hidden := map[string]bool{}
 	for _, tag := range regexp.MustCompile(`<[a-z][^<>]*>`).FindAllString(plexauth.HTML(), -1) {
 		id := regexp.MustCompile(`\bid="([^"]*)"`).FindStringSubmatch(tag)

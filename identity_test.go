@@ -17,9 +17,9 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G1: a device key takes an identifier over under which another profile's token
-// lives. That token keeps it, whatever is begun and given up afterwards, and no new
-// login gets it.
+// G1: a device key takes over an identifier under which another profile's token lives.
+// That token keeps it, whatever is started and cancelled afterwards, and no new login
+// gets it.
 func TestIdentifierStaysWithItsToken(t *testing.T) {
 	for name, begin := range map[string]func(w *world) *plexauth.PlexAuth{
 		"on the same profile": func(w *world) *plexauth.PlexAuth { return w.PlexAuth },
@@ -57,8 +57,8 @@ func TestIdentifierStaysWithItsToken(t *testing.T) {
 	}
 }
 
-// G1, G23: a PIN that was replaced, cancelled or has expired can be approved all the
-// same. It takes nothing from the login that came after it.
+// G1, G23: a PIN that was replaced, was cancelled or has expired can still be
+// approved. That takes nothing from the login that came after it.
 func TestPINsShareNoKey(t *testing.T) {
 	for name, row := range map[string]struct {
 		before func(w *world, t *testing.T)
@@ -110,8 +110,8 @@ func TestPINsShareNoKey(t *testing.T) {
 	}
 }
 
-// G1: a device key takes over the program's own identifier, too. Then the store's
-// serves for the logins of other profiles.
+// G1: a device key takes over the program's own identifier, too. The logins of other
+// profiles use the store's identifier then.
 func TestProgramsIdentifierIsTakenOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(o *plexauth.Options) { o.ClientID = "my-own-id" })
@@ -132,8 +132,8 @@ func TestProgramsIdentifierIsTakenOver(t *testing.T) {
 	})
 }
 
-// G1: one identifier, however many processes and restarts, saved before the
-// first request.
+// G1: there is one identifier over any number of processes and restarts, saved before
+// the first request.
 func TestOneIdentifier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -165,8 +165,8 @@ func TestOneIdentifier(t *testing.T) {
 	})
 }
 
-// G1: processes that start together on an empty store agree on one, and two
-// empty stores differ.
+// G1: processes that start together on an empty store agree on one identifier. Two
+// empty stores have different ones.
 func TestIdentifierIsMadeOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -193,8 +193,8 @@ func TestIdentifierIsMadeOnce(t *testing.T) {
 	})
 }
 
-// G1: a token and a PIN stay with the identifier they were made under when the
-// program brings one of its own.
+// G1: a token and a PIN keep the identifier they were made under when the program
+// brings one of its own.
 func TestIdentifierOfTheProgram(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -219,9 +219,9 @@ func TestIdentifierOfTheProgram(t *testing.T) {
 	})
 }
 
-// G1: where the document's identifier changes, a profile whose token was made under the
-// old one keeps that.
-func TestIdentifierChangesBelowOtherProfiles(t *testing.T) {
+// G1: when the document's identifier changes, a profile keeps the one that its token
+// was made under.
+func TestIdentifierOfOtherProfiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		theirs := w.plex.IssueToken(w.bob, "their-id")
@@ -238,9 +238,9 @@ func TestIdentifierChangesBelowOtherProfiles(t *testing.T) {
 	})
 }
 
-// A token that stands in the store without an identifier gets one, and both are of
-// one moment: a login that comes between them is not torn apart.
-func TestIdentifierForATokenByHand(t *testing.T) {
+// A token that was stored without an identifier gets one. A login that comes in
+// between replaces both, not one of them.
+func TestTokenWithoutIdentifier(t *testing.T) {
 	w := newWorld(t)
 	put(t, w.store, `{"account_token":"TEST_first"}`)
 	another := func() { put(t, w.store, `{"client_id":"second-client","account_token":"TEST_second"}`) }
@@ -258,7 +258,7 @@ func TestIdentifierForATokenByHand(t *testing.T) {
 	assert.Equal(t, "TEST_second second-client", wire.last().Header.Get("X-Plex-Token")+" "+wire.last().Header.Get("X-Plex-Client-Identifier"))
 }
 
-// G2: exact headers, safe on the wire whatever the product or host is called.
+// G2: headers are exact, and safe to send whatever the product or the host is called.
 func TestHeaders(t *testing.T) {
 	names := map[string]string{
 		"plain": "My App", "curly": "Jesse’s “Mac”", "CJK": "客厅电视", "injection": "App\r\nX-Evil: 1", "long": strings.Repeat("é", 5000),
@@ -295,7 +295,7 @@ func TestHeaders(t *testing.T) {
 	}
 }
 
-// G2: what the program does not say is filled in.
+// G2: the library fills in the parts of the identity that the program leaves out.
 func TestIdentityIsComplete(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)

@@ -15,8 +15,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// Names that somebody makes up leave nothing behind, nor do logins that have ended.
-func TestNoPlaceIsLeft(t *testing.T) {
+// Logins that have ended leave nothing in memory, nor do made-up names of profiles.
+func TestEndedLoginsAreForgotten(t *testing.T) {
 	w := newWorld(t)
 	for i := range 50 {
 		p := w.Instance(fmt.Sprint("nobody-", i))
@@ -36,9 +36,9 @@ func TestNoPlaceIsLeft(t *testing.T) {
 	assert.Zero(t, plexauth.Places(w.PlexAuth))
 }
 
-// G9: what a process keeps by profile is dropped once nothing asks for it, however the
-// profile was used: a server of many profiles must not grow by each that it has seen,
-// nor keep the tokens of those that have signed out.
+// G9: what a process keeps about a profile is dropped once the profile is idle,
+// however it was used. A server of many profiles must not grow with each one, nor keep
+// tokens after a sign-out.
 func TestIdleProfilesAreForgotten(t *testing.T) {
 	get := func(t *testing.T, p *plexauth.PlexAuth) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://plex.tv/api/v2/user", nil)

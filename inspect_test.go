@@ -19,6 +19,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
+// Inspect finds the account's only server, saves it, and changes nothing the second
+// time.
 func TestInspect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -56,8 +58,8 @@ func TestInspect(t *testing.T) {
 	})
 }
 
-// G2: probes carry neither token nor identity; what carries the token carries
-// the complete identity.
+// G2: probes carry neither token nor identity. Requests with the token carry the
+// complete identity.
 func TestInspectRegistersNoDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -86,8 +88,8 @@ func TestInspectRegistersNoDevice(t *testing.T) {
 	})
 }
 
-// G25: several servers are never picked from silently, nor is one of somebody
-// else's. The choice is remembered by machine.
+// G25: none of several servers is chosen silently, nor is a server of another owner.
+// The choice is saved by machine.
 func TestServerChoice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -137,7 +139,7 @@ func TestServerChoice(t *testing.T) {
 	})
 }
 
-// A server that does not answer takes no other's place.
+// A server that does not answer does not replace another one.
 func TestUseServerThatIsOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -163,7 +165,7 @@ func TestUseServerThatIsOff(t *testing.T) {
 	})
 }
 
-// G25: a server that has moved is found again, a typed address is kept.
+// G25: a server that has moved is found again. A saved address that answers is kept.
 func TestMovedServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -186,7 +188,7 @@ func TestMovedServer(t *testing.T) {
 	})
 }
 
-// G25: an address that a person typed is a choice, and stays one.
+// G25: an address that a person typed is a choice, and is kept.
 func TestTypedAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -223,7 +225,7 @@ func TestTypedAddress(t *testing.T) {
 	})
 }
 
-// G25: a plex.direct name that a person has entered is a person's, too.
+// G25: a plex.direct address that a person typed is kept like any other.
 func TestTypedDirectAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -254,7 +256,7 @@ func TestTypedDirectAddress(t *testing.T) {
 	})
 }
 
-// An address that a person enters may be given to UseServer.
+// UseServer takes an address as a person types it.
 func TestUseServerByAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -304,7 +306,7 @@ func TestUseServerByAddress(t *testing.T) {
 	})
 }
 
-// G25: an address works as it was copied or typed, and the origin is saved.
+// G25: an address works as it was copied or typed. Its origin is saved.
 func TestAddressAsTyped(t *testing.T) {
 	const plain = "http://192.168.1.5:32400"
 	for typed, want := range map[string]string{
@@ -341,7 +343,7 @@ func TestAddressAsTyped(t *testing.T) {
 	}
 }
 
-// An address that has answered before is complete: nothing takes its place.
+// A saved address is not completed with another scheme or port.
 func TestSavedAddressIsComplete(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -356,8 +358,7 @@ func TestSavedAddressIsComplete(t *testing.T) {
 	})
 }
 
-// G22: relinking another account keeps the server choice only where that
-// account can still see the server.
+// G22: relinking to another account keeps the server only if that account can see it.
 func TestRelinkAndServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -412,9 +413,9 @@ func (w *world) listOnly(servers ...*plextest.MediaServer) {
 	w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Body: string(b), ContentType: "application/json"})
 }
 
-// G10, G22: a server that plex.tv leaves out once is not gone, also where no token
-// is held for it, as always with a device key: no other takes its place.
-func TestChoiceSurvivesAGap(t *testing.T) {
+// G10, G22: a server that plex.tv leaves out once stays chosen, even if no token is
+// saved for it, as with a device key.
+func TestServerMissingFromTheListOnce(t *testing.T) {
 	for name, device := range map[string]bool{"no token": false, "device key": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -442,8 +443,8 @@ func TestChoiceSurvivesAGap(t *testing.T) {
 	}
 }
 
-// G22, G23: of a choice that is known to be another account's nothing stays, its
-// token included, whoever has signed in.
+// G22, G23: nothing stays of a choice that is known to be another account's, not even
+// its token.
 func TestChoiceOfAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -461,8 +462,8 @@ func TestChoiceOfAnotherAccount(t *testing.T) {
 	})
 }
 
-// G23: the account's token that plex.tv listed for a server before it was retired
-// takes no good one's place.
+// G23: a relink ends the token that plex.tv has listed for a server a moment ago. That
+// token does not replace the new one.
 func TestRelinkDuringInspect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -480,8 +481,8 @@ func TestRelinkDuringInspect(t *testing.T) {
 	})
 }
 
-// G22: where plex.tv gives the account's token for a server of one's own, it
-// lives and dies with that token: a relink renews it as well.
+// G22: where plex.tv gives the account's token for an own server, a relink replaces
+// the server token, too.
 func TestRelinkRenewsServerToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -504,7 +505,7 @@ func TestRelinkRenewsServerToken(t *testing.T) {
 	})
 }
 
-// G22: unlinking and relinking keeps the choice.
+// G22: disconnecting and relinking keeps the choice of the server.
 func TestDisconnectAndServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -524,8 +525,8 @@ func TestDisconnectAndServer(t *testing.T) {
 	})
 }
 
-// G22, G25: after unlinking it is still known that the address was found, not
-// typed: it follows the server, and gives way to another account's.
+// G22, G25: after a Disconnect it is still known that the address was found, not
+// typed. It follows the server, and is replaced by another account's.
 func TestDisconnectAndFoundServer(t *testing.T) {
 	for _, address := range []string{"192.168.1.5", "plex.example.org"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -554,7 +555,7 @@ func TestDisconnectAndFoundServer(t *testing.T) {
 	}
 }
 
-// G10: no failed look-up changes or erases what is known.
+// G10: a failed Inspect neither changes nor deletes what is saved.
 func TestInspectKeepsWhatIsKnown(t *testing.T) {
 	const resources = "/api/v2/resources"
 	for name, f := range map[string]plextest.Fault{
@@ -597,8 +598,7 @@ func TestInspectKeepsWhatIsKnown(t *testing.T) {
 	}
 }
 
-// A token that was rotated away in the middle is a rejected login, and the
-// rest stays as it was.
+// A token that is revoked during Inspect is a rejected login. The saved server stays.
 func TestInspectRejected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -622,6 +622,7 @@ func TestInspectRejected(t *testing.T) {
 	})
 }
 
+// Inspect without a login is an error, and creates nothing in the store.
 func TestInspectNotConnected(t *testing.T) {
 	w := newWorld(t)
 	_, err := w.Instance("nobody").Inspect(t.Context())
@@ -631,7 +632,7 @@ func TestInspectNotConnected(t *testing.T) {
 	assert.Equal(t, "", w.doc(t), "looking creates nothing")
 }
 
-// The account that could not be read is no reason to leave out the server.
+// Inspect finds the server even if the account cannot be read.
 func TestInspectWithoutAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -661,8 +662,7 @@ func TestInspectWithoutAccount(t *testing.T) {
 	})
 }
 
-// Whatever ends the listing of servers, the error says what is not known for it,
-// and what was not known before.
+// If the servers cannot be listed, the error names all that is still unknown.
 func TestInspectWithoutServers(t *testing.T) {
 	for name, f := range map[string]plextest.Fault{
 		"hangs": {Hang: true}, "rejected": {Status: 401, Code: 1001}, "refused": {Status: 403, Code: 1009}, "slow down": {Code: 1003},
@@ -684,9 +684,9 @@ func TestInspectWithoutServers(t *testing.T) {
 	}
 }
 
-// G25: the media server's number of an account is 1 for its owner and plex.tv's for
-// everybody else. The server shows its accounts to its owner only, so a friend's
-// choice depends on no answer of it.
+// G25: account_id is 1 for the owner of a media server and plex.tv's number for
+// others. A server shows its accounts to the owner alone, so a friend's choice does
+// not depend on them.
 func TestAccountNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -724,8 +724,7 @@ func TestAccountNumber(t *testing.T) {
 	})
 }
 
-// Home members see the admin's server as a home server: to be chosen, and
-// with a token of their own.
+// A member of a Home chooses the admin's server, and gets a token of their own.
 func TestHomeServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -742,8 +741,8 @@ func TestHomeServer(t *testing.T) {
 	})
 }
 
-// Two who inspect at the same time do not harm each other, and what somebody
-// changes meanwhile is not overwritten.
+// Concurrent calls of Inspect do not disturb each other. A change that is made during
+// Inspect is not overwritten.
 func TestInspectRaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -774,7 +773,7 @@ func TestInspectRaces(t *testing.T) {
 	})
 }
 
-// G9: the end of the context ends Inspect, and nothing stays.
+// G9: Inspect ends with its context, and leaves nothing running.
 func TestInspectEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -795,7 +794,7 @@ func TestInspectEnds(t *testing.T) {
 	})
 }
 
-// Being slowed down by plex.tv does not slow down the probes.
+// A rate limit of plex.tv does not slow down probes of media servers.
 func TestProbeWhileRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -812,7 +811,7 @@ func TestProbeWhileRateLimited(t *testing.T) {
 	})
 }
 
-// G13: no token is in an error or in the log, whatever happens.
+// G13: no token is in an error or in the log, whatever fails.
 func TestInspectTellsNoSecret(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -871,9 +870,9 @@ func ExamplePlexAuth_Inspect() {
 	// Use https://attic.example:443 as account 1
 }
 
-// G23: on a server of another account the number 1 is its owner, and the account
-// goes by plex.tv's number; on a server of its own it is 1.
-func TestAccountNumberIsNobodyElses(t *testing.T) {
+// G23: account_id is plex.tv's number on another account's server, where 1 is the
+// owner. It is 1 on an own server.
+func TestAccountNumberPerServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
 		shared := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{lan}})
@@ -892,8 +891,8 @@ func TestAccountNumberIsNobodyElses(t *testing.T) {
 	})
 }
 
-// A number of another user of the Plex Home is a choice: it outlives each Inspect,
-// and one that began before it was made. Another machine has its own.
+// A Home user's number in account_id is a choice. Inspect keeps it, even if it was
+// made during that Inspect. Another server has its own number.
 func TestAccountNumberOfAnotherUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)

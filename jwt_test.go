@@ -21,7 +21,7 @@ import (
 	"github.com/plexauth/plexauth/internal/corpus"
 )
 
-// G4: of plex.tv's public keys only what is needed must have its shape.
+// G4: only the needed fields of plex.tv's public keys must have their known form.
 func TestPublicKeyShapes(t *testing.T) {
 	for name, odd := range map[string]map[string]any{
 		"kid a number":     {"kid": 7},
@@ -51,9 +51,9 @@ func TestPublicKeyShapes(t *testing.T) {
 	}
 }
 
-// What is no key of plex.tv's to verify with is none, and does not stand in the
-// way of one.
-func TestNoPublicKey(t *testing.T) {
+// A key that cannot verify plex.tv's signature is skipped, and does not keep another
+// one from being used.
+func TestUnusablePublicKeys(t *testing.T) {
 	for name, odd := range map[string]map[string]any{
 		"for encryption":      {"use": "enc"},
 		"another type":        {"kty": "EC"},
@@ -129,7 +129,7 @@ var forgeries = map[string]func(header, claims map[string]any){
 	"claims are no object": nil,
 }
 
-// Bad answers to an exchange are a typed error, and the old credential stays.
+// A forged answer to an exchange is a typed error, and the old credential stays.
 func TestForgedAnswers(t *testing.T) {
 	for name, change := range forgeries {
 		t.Run(name, func(t *testing.T) {
@@ -180,9 +180,8 @@ func (w *world) signing(t *testing.T, change func(header, claims map[string]any)
 	return withTransport(answers)
 }
 
-// G22, G23: a new token that names another account does not take the old one's
-// place, whether the old one tells whose it is or the profile. One that names none
-// does.
+// G22, G23: a new token that names another account does not replace the old one. A new
+// token that names no account does.
 func TestRenewedForAnotherAccount(t *testing.T) {
 	bob := func(_, c map[string]any) { c["user"] = map[string]any{"id": 999, "uuid": "ffff", "username": "bob"} }
 	for name, login := range map[string]func(t *testing.T) *world{
@@ -214,8 +213,8 @@ func TestRenewedForAnotherAccount(t *testing.T) {
 	}
 }
 
-// G3, G5: the same from a PIN is weather: nothing of it is stored, and the login
-// goes on until the true token comes.
+// G3, G5: a forged token for a PIN is a temporary failure. It is not stored, and the
+// login goes on until the true token comes.
 func TestForgedApproval(t *testing.T) {
 	for name, change := range forgeries {
 		if name == "expired" || change == nil {
@@ -256,8 +255,8 @@ func TestForgedApproval(t *testing.T) {
 	}
 }
 
-// Whatever stands in a JWT or in the stored key: no panic, an error with a type,
-// and what is saved is the token that plex.tv's key has signed for this device.
+// FuzzJWT feeds JWTs and stored keys to a login. Errors are typed, and a saved token
+// is one that plex.tv's key has signed for this device.
 func FuzzJWT(f *testing.F) {
 	corpus.Require(f) // of the year 2000, in which a bubble begins
 	plexs := ed25519.NewKeyFromSeed(make([]byte, 32))
@@ -300,8 +299,7 @@ func FuzzJWT(f *testing.F) {
 	})
 }
 
-// A JWT that came from elsewhere is used while it lasts; without its key only a
-// login helps then.
+// A JWT without its key is used until it expires. After that only a new login helps.
 func TestJWTWithoutItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)

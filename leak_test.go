@@ -488,7 +488,7 @@ func TestNothingLeaks(t *testing.T) {
 	}
 }
 
-// The harness can fail: what is let into a sink is found there.
+// The harness finds a secret that is planted in each of its sinks.
 func TestLeaksAreFound(t *testing.T) {
 	all := strings.Join(watch(t, "yes").Found, "\n")
 	for _, want := range []string{
@@ -502,15 +502,15 @@ func TestLeaksAreFound(t *testing.T) {
 	assert.Equal(t, 2, strings.Count(all, "\nfile "), "the temporary one as well")
 }
 
-// G13: no command is run by the library, so that no secret can be an argument.
-func TestNoArguments(t *testing.T) {
+// G13: the library runs no command, so that no secret can be an argument.
+func TestNoCommandIsRun(t *testing.T) {
 	out, err := exec.Command("go", "list", "-deps", ".").Output()
 	require.NoError(t, err)
 	assert.NotContains(t, strings.Fields(string(out)), "os/exec")
 }
 
-// G13: a PlexAuth in other people's structs, with a login behind it and another
-// one under way, tells nothing to a failing test.
+// G13: a failing test that dumps a PlexAuth inside other structs shows no secret of
+// its logins.
 func TestDumpOfPlexAuth(t *testing.T) {
 	httpmock.Activate(t)
 	p, err := plexauth.New(plexauth.Options{Product: "My App"})

@@ -23,6 +23,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
+// The handler passes level, module and text with attributes to its function.
 func TestLogFunc(t *testing.T) {
 	var got []string
 	log := slog.New(plexauth.NewLogHandler(func(level, module, message string) { got = append(got, level+"|"+module+"|"+message) }))
@@ -34,6 +35,7 @@ func TestLogFunc(t *testing.T) {
 	assert.Equal(t, []string{"DEBUG|AUTH|d", "INFO|AUTH|i key=value n=3", "SUCCESS|AUTH|s", `WARN|AUTH|w g.a="two words" g.h.b=""`, "ERROR|AUTH|e"}, got)
 }
 
+// A nil function prints to standard output, as CrossWatch does.
 func TestLogFuncNil(t *testing.T) {
 	stdout := os.Stdout
 	defer func() { os.Stdout = stdout }()
@@ -49,7 +51,7 @@ func TestLogFuncNil(t *testing.T) {
 	assert.Equal(t, "[AUTH] INFO: Plex[default]: request PIN\n", string(out))
 }
 
-// The handler keeps slog's own rules.
+// The handler follows slog's rules.
 func TestLogHandlerConformance(t *testing.T) {
 	var lines []string
 	h := plexauth.NewLogHandler(func(level, _, message string) { lines = append(lines, level+" "+message) })
@@ -94,7 +96,7 @@ func errText(err error) string {
 	return err.Error()
 }
 
-// The provider's log lines, in CrossWatch's words.
+// A login writes CrossWatch's log lines.
 func TestLoginLog(t *testing.T) {
 	var b bytes.Buffer
 	w := newWorld(t, func(o *plexauth.Options) {
@@ -119,8 +121,8 @@ func assertPlain(t *testing.T, text string) {
 	}
 }
 
-// G13: what other people call their servers, their accounts and themselves reaches log
-// lines and errors as visible text of one line.
+// G13: names that other people have given to servers, accounts and themselves appear
+// in logs and errors as visible text on one line.
 func TestNamesOfOthersInLogsAndErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
@@ -164,7 +166,7 @@ func TestNamesOfOthersInLogsAndErrors(t *testing.T) {
 	})
 }
 
-// A hidden character does not carry a secret past the redaction.
+// A secret is redacted even if hidden characters are mixed into it.
 func TestHiddenCharactersInASecret(t *testing.T) {
 	p, mock := linkedMock(t)
 	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(400, `{"errors":[{"code":1,"message":"TEST_acc\u200bount-tok\u202een is unknown"}]}`))

@@ -19,6 +19,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
+// Login shows a PIN, waits for its approval, and saves the token.
 func TestLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -40,6 +41,7 @@ func TestLogin(t *testing.T) {
 	})
 }
 
+// Login cancels its PIN if it cannot be shown.
 func TestLoginShowFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -54,7 +56,8 @@ func TestLoginShowFails(t *testing.T) {
 	})
 }
 
-// Login follows its own PIN: finished or replaced while it was being shown.
+// Login reports the end of its own PIN, which may be finished or replaced while it is
+// shown.
 func TestLoginFollowsItsPIN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -75,8 +78,8 @@ func TestLoginFollowsItsPIN(t *testing.T) {
 	})
 }
 
-// G8: the process dies with the login pending; the approval comes while nobody
-// looks; the next process finds it.
+// G8: the process dies during a login, and the PIN is approved before the next one
+// starts. The next process finds the approval.
 func TestRestartInTheMiddle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -102,8 +105,8 @@ func TestRestartInTheMiddle(t *testing.T) {
 	})
 }
 
-// G8, G12: two replicas, double clicks: one PIN, and whoever looks finishes
-// it for all.
+// G8, G12: clicks in several replicas make one PIN. The replica that finds the
+// approval finishes the login for all.
 func TestOneLivePIN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -154,8 +157,8 @@ func TestStartNearTheEnd(t *testing.T) {
 	})
 }
 
-// Another Start with other options supersedes the PIN, in this process at
-// once, and its late approval does not overwrite the newer login.
+// A Start with other options supersedes the PIN at once in this process. A late
+// approval of that PIN does not overwrite the newer login.
 func TestSuperseded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -188,8 +191,8 @@ func TestSuperseded(t *testing.T) {
 	})
 }
 
-// Connected speaks of this login: an older token is not its success.
-func TestFinishSpeaksOfThisLogin(t *testing.T) {
+// Finish does not report an older token as the success of this login.
+func TestFinishReportsThisLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
@@ -213,7 +216,7 @@ func TestFinishSpeaksOfThisLogin(t *testing.T) {
 	})
 }
 
-// A read that is old does not end the login that has begun since.
+// A login that begins while the store is being read is not ended by that old read.
 func TestBegunWhileBeingRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -245,9 +248,9 @@ func TestBegunWhileBeingRead(t *testing.T) {
 	})
 }
 
-// A second click beside the approval: the login that it finds pending has succeeded
-// in the same moment, and so it says.
-func TestStartBesideTheApproval(t *testing.T) {
+// A second click finds a login that is being approved at this moment, and succeeds
+// with it.
+func TestStartDuringTheApproval(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		store := w.hooked(hooks{})
@@ -270,8 +273,8 @@ func TestStartBesideTheApproval(t *testing.T) {
 	})
 }
 
-// What an earlier login has brought in the same Start is no success of the one that
-// is cancelled in the moment it begins.
+// The success of an earlier login does not count for one that is cancelled as it
+// begins.
 func TestEarlierLoginDoesNotCount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -293,9 +296,9 @@ func TestEarlierLoginDoesNotCount(t *testing.T) {
 	})
 }
 
-// G8: nor does a read that fails then take the place of a login that another replica
-// has begun since, and for which somebody waits here.
-func TestNewerLoginKeepsItsPlace(t *testing.T) {
+// G8: a read that fails does not end a login that another replica has begun since, and
+// that a caller here waits for.
+func TestFailedReadKeepsTheNewerLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		store := w.hooked(hooks{})
@@ -325,8 +328,8 @@ func TestNewerLoginKeepsItsPlace(t *testing.T) {
 	})
 }
 
-// G12: Starts at the same time make one PIN, also with options that no PIN has yet.
-func TestStartsTakeTurns(t *testing.T) {
+// G12: concurrent calls of Start make one PIN, even with options that no PIN has yet.
+func TestConcurrentStarts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Times: -1, Delay: 2 * time.Second})
@@ -347,9 +350,9 @@ func TestStartsTakeTurns(t *testing.T) {
 	})
 }
 
-// G9: those who leave while an approved token waits for its account are no trouble to
-// the others: neither by their error nor by the pace.
-func TestCallersThatLeave(t *testing.T) {
+// G9: callers that time out while an approved token waits for its account pass neither
+// their error nor their pace to others.
+func TestCallersThatTimeOut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		store := w.hooked(hooks{})
@@ -382,8 +385,8 @@ func TestCallersThatLeave(t *testing.T) {
 	})
 }
 
-// Login asks a person only where that helps: where the profile is signed in, it
-// returns its Status without a request and shows no code.
+// Login asks a person only if that helps. If the profile is signed in, it returns its
+// Status without a request and shows no code.
 func TestLoginWhereSignedIn(t *testing.T) {
 	weeks := func(t *testing.T, _ *world) { time.Sleep(30 * 24 * time.Hour) }
 	for name, tc := range map[string]struct {
@@ -446,8 +449,7 @@ func TestLoginWhereSignedIn(t *testing.T) {
 	}
 }
 
-// What is wrong with the call or the store is an error also where the profile is
-// signed in.
+// Wrong options and a failing store are errors even if the profile is signed in.
 func TestLoginWhereSignedInFails(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -468,8 +470,8 @@ func TestLoginWhereSignedInFails(t *testing.T) {
 	})
 }
 
-// G8: another process settles a parked token just when Start or Cancel is about
-// to. That is as good, and no error.
+// G8: another process settles a parked token just before Start or Cancel does. That is
+// not an error.
 func TestSettledAtTheSameTime(t *testing.T) {
 	for name, tc := range map[string]struct {
 		at   int64 // the Update of the settling
@@ -508,9 +510,9 @@ func TestSettledAtTheSameTime(t *testing.T) {
 	}
 }
 
-// A login that somebody else has settled is a success for all who wait, without
-// another request.
-func TestSettledByAnother(t *testing.T) {
+// All callers that wait succeed when another call settles their login, without a
+// further look.
+func TestSettledByAnotherCaller(t *testing.T) {
 	for name, settle := range map[string]func(*plexauth.PlexAuth, context.Context) error{
 		"Cancel": func(p *plexauth.PlexAuth, c context.Context) error { return p.Cancel(c) },
 		"Verify": func(p *plexauth.PlexAuth, c context.Context) error { return second(p.Verify(c)) },
@@ -539,8 +541,8 @@ func TestSettledByAnother(t *testing.T) {
 	}
 }
 
-// Whoever gives up a Start in the middle of such a look ends nobody else's wait, and
-// leaves nobody their own context's error.
+// A Start that is cancelled during its last look at the pending PIN neither ends
+// another caller's Wait nor passes on its context's error.
 func TestStartGivenUpInTheLastLook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -562,7 +564,7 @@ func TestStartGivenUpInTheLastLook(t *testing.T) {
 	})
 }
 
-// Answers that people write by hand in their tests.
+// Answers without headers and lengths, as people write them in tests, are understood.
 func TestHandMadeAnswers(t *testing.T) {
 	answer := func(status int, body string) *http.Response {
 		return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))} // no length, no header

@@ -13,8 +13,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// G11: errors of a MemoryStore are told from others by ErrStore, as those of any
-// store are, wherever ctx ends.
+// G11: errors of a MemoryStore match ErrStore, wherever ctx ends.
 func TestMemoryStoreErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := plexauth.NewMemoryStore()
@@ -47,6 +46,7 @@ func TestMemoryStoreErrors(t *testing.T) {
 	})
 }
 
+// Load returns the error of a context that has ended.
 func TestMemoryStoreZeroContext(t *testing.T) {
 	s := plexauth.NewMemoryStore()
 	c, cancel := context.WithCancel(t.Context())

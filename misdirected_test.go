@@ -56,8 +56,8 @@ func refuses(ip string, port int, err error) *http.Transport {
 	}}
 }
 
-// G11: where plex.tv's name leads to a machine that cannot be plex.tv, that is what
-// is said, instead of advice on the clock, certificates or a firewall.
+// G11: if plex.tv's name leads to a machine that cannot be plex.tv, the error says so.
+// It gives no advice on the clock, certificates or a firewall.
 func TestMisdirected(t *testing.T) {
 	refused := os.NewSyscallError("connect", syscall.ECONNREFUSED)
 	server := func(conf *tls.Config, h http.Handler) string {
@@ -123,8 +123,8 @@ func TestMisdirected(t *testing.T) {
 	}
 }
 
-// G11: the address is known as well where the connection is made and then goes
-// wrong. One that shows plex.tv's certificate is plex.tv's, whatever its address.
+// G11: the address counts even if the connection is made and breaks later. A machine
+// with plex.tv's certificate is plex.tv, whatever its address.
 func TestMisdirectedByAddress(t *testing.T) {
 	w := newWorld(t)
 	fake := w.plex.Transport()

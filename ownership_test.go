@@ -36,9 +36,9 @@ func (w *world) clobber(t *testing.T, u *plextest.User, marked bool) (token stri
 	return token
 }
 
-// G22, G23: what was found out about one token is not believed of another that a
-// program has put in its place. plex.tv says whose the token is.
-func TestFactsNameTheirToken(t *testing.T) {
+// G22, G23: account data that was read with one token does not count for another token
+// that a program has put in its place. plex.tv is asked whose that is.
+func TestAccountDataIsBoundToItsToken(t *testing.T) {
 	for _, marked := range []bool{true, false} {
 		for name, f := range map[string]func(t *testing.T, w *world, bobs string){
 			"a sibling's login leaves it": func(t *testing.T, w *world, bobs string) {
@@ -96,9 +96,9 @@ func TestFactsNameTheirToken(t *testing.T) {
 	}
 }
 
-// G22: an older version has not noted which token its number is about. Where that
-// token is dead, plex.tv cannot be asked, and the number counts.
-func TestNumberOfADeadToken(t *testing.T) {
+// G22: an older version has not noted which token its account number belongs to. If
+// that token is dead, plex.tv cannot be asked, and the number counts.
+func TestAccountOfADeadToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.clobber(t, w.alice, false)
@@ -114,9 +114,8 @@ func TestNumberOfADeadToken(t *testing.T) {
 	})
 }
 
-// G8, G22: an approved token of which plex.tv refuses to say whose it is waits for
-// the PIN's end, where it is asked about once a minute, and for nothing longer. It is
-// ended at plex.tv, and the login before goes on.
+// G8, G22: plex.tv refuses to say whose an approved token is. It is asked again once a
+// minute until the PIN's end. Then the token is revoked, and the old login stays.
 func TestRefusedApproval(t *testing.T) {
 	for name, row := range map[string]struct {
 		status int
@@ -190,10 +189,10 @@ func (w *world) unmark(t *testing.T) {
 	put(t, w.store, doc)
 }
 
-// G23: an older version has not noted which tokens its numbers are about. A profile
-// whose token is retired by another one's login, or by a switch of the Home user, gets
-// the next one all the same.
-func TestNumbersOfAnOlderVersion(t *testing.T) {
+// G23: an older version has not noted which tokens its account numbers belong to. A
+// profile whose token is ended by another login or a switch of the Home user gets the
+// next one all the same.
+func TestAccountsOfAnOlderVersion(t *testing.T) {
 	for name, row := range map[string]struct {
 		who     func(w *world) *plextest.User
 		retires func(t *testing.T, w *world)

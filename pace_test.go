@@ -16,7 +16,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G6: the pace of a login that nobody disturbs.
+// G6: an undisturbed login keeps its pace.
 func TestPolitePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -63,8 +63,7 @@ func (s *slowWay) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.RoundTripper.RoundTrip(r)
 }
 
-// G6: looks arrive a second apart also where the way takes now longer, now
-// shorter.
+// G6: looks arrive at least a second apart even if the time on the way varies.
 func TestLooksArriveASecondApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, func(o *plexauth.Options) {
@@ -87,8 +86,8 @@ func TestLooksArriveASecondApart(t *testing.T) {
 	})
 }
 
-// G6: after a 429 the pace stays wide, also once plex.tv answers again; after other
-// trouble it is a second's.
+// G6: after a 429 the pace stays wide, even once plex.tv answers again. After other
+// failures it returns to a second.
 func TestPaceAfterTrouble(t *testing.T) {
 	for name, tc := range map[string]struct {
 		fault       plextest.Fault
@@ -120,8 +119,8 @@ func TestPaceAfterTrouble(t *testing.T) {
 	}
 }
 
-// G6: a look that a Start makes before it gives a PIN up counts for those who wait
-// for that PIN: none within a second of it, and none after plex.tv has told the end.
+// G6: the last look of a Start counts for callers that wait for the same PIN. No look
+// follows within a second, and none after plex.tv has reported the PIN's end.
 func TestPaceAfterTheLastLook(t *testing.T) {
 	for _, after := range []time.Duration{1500 * time.Millisecond, 2500 * time.Millisecond, 3900 * time.Millisecond} {
 		for _, expired := range []bool{false, true} {
@@ -152,8 +151,8 @@ func TestPaceAfterTheLastLook(t *testing.T) {
 	}
 }
 
-// G6: an approval that outlives its PIN, because plex.tv does not tell whose it is, is
-// asked about once a minute while a panel is open.
+// G6: plex.tv does not say whose an approved token is, and the PIN has ended. An open
+// panel asks once a minute.
 func TestPanelAsksAboutAnApprovalOncePerMinute(t *testing.T) {
 	for name, f := range map[string]plextest.Fault{
 		"an outage": {Path: "/api/v2/user", Status: http.StatusBadGateway, Times: -1},

@@ -53,8 +53,8 @@ func TestPanelUsers(t *testing.T) {
 	})
 }
 
-// G23: a Home user chosen under one account is not written into the login of
-// another that is linked meanwhile.
+// G23: a Home user of one account is not written into a login of another account that
+// is linked during the choice.
 func TestPanelUserOfAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -81,8 +81,8 @@ func TestPanelUserOfAnotherAccount(t *testing.T) {
 	})
 }
 
-// G23: the account that is signed in and the Home user whom the program works for
-// are told apart, whichever program has chosen the user and whatever comes after it.
+// G23: the signed-in account and the chosen Home user are told apart, whichever
+// program has made the choice.
 func TestAccountAndHomeUser(t *testing.T) {
 	apart := func(t *testing.T, w *world, user string) {
 		t.Helper()
@@ -149,9 +149,9 @@ func TestAccountAndHomeUser(t *testing.T) {
 	})
 }
 
-// G23: account_id is the server's number of whom the program works for: 1 for the
-// owner of the server, plex.tv's for everybody else, on each server that is chosen.
-func TestNumberOfAHomeUser(t *testing.T) {
+// G23: account_id is the chosen user's number on the server: 1 for its owner,
+// plex.tv's number for others, on each server that is chosen.
+func TestHomeUserAccountID(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		me := w.plex.AddUser(plextest.User{Username: "me", HomeAdmin: w.alice})
@@ -202,8 +202,8 @@ func TestNumberOfAHomeUser(t *testing.T) {
 	})
 }
 
-// G23: the check of a Home PIN leaves no token behind, and takes none from a
-// profile that lives on it.
+// G23: checking a Home PIN leaves no token behind, and ends no token that a profile
+// lives on.
 func TestHomePINCheckEndsItsToken(t *testing.T) {
 	for name, trouble := range map[string]plextest.Fault{
 		"at once":              {Host: "nobody"},
@@ -244,8 +244,8 @@ func TestHomePINCheckEndsItsToken(t *testing.T) {
 	})
 }
 
-// G12: a few wrong Home PINs of a user are followed by pauses that grow. Neither a
-// new sign-in, nor another profile, nor another replica ends them.
+// G12: wrong Home PINs are followed by pauses that grow. Neither a new sign-in nor
+// another profile or replica ends them.
 func TestHomePINPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, kid, carol := home(t)

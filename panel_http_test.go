@@ -21,7 +21,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G19: under any prefix, stripped or not, with the headers of a careful page.
+// G19: the panel works under any prefix, stripped or not, and sends the headers of a
+// careful page.
 func TestPanelMount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -78,7 +79,7 @@ func TestPanelMount(t *testing.T) {
 	})
 }
 
-// What is wrong with a request is told, with the right status.
+// A bad request gets the right status and an explanation.
 func TestPanelBadRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -115,8 +116,8 @@ func TestPanelBadRequests(t *testing.T) {
 	})
 }
 
-// G12: what plex.tv is asked for is not to be had by an image on somebody's page; a
-// link to the panel's own page works from everywhere.
+// G12: another site cannot make the panel send requests to plex.tv. A link to the
+// panel's page works from everywhere.
 func TestPanelOtherSite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -150,7 +151,7 @@ func TestPanelOtherSite(t *testing.T) {
 	})
 }
 
-// Behind a proxy that rewrites Host.
+// Behind a proxy that rewrites Host, the trusted origins count.
 func TestPanelTrustedOrigins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -201,7 +202,7 @@ func TestPanelTrustedOrigins(t *testing.T) {
 	}
 }
 
-// G9: after ctx everything is 503, and nothing runs any more.
+// G9: after the end of ctx every answer is 503, and nothing runs any more.
 func TestPanelStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -269,7 +270,7 @@ func TestPanelSecrets(t *testing.T) {
 	})
 }
 
-// The long poll.
+// A request for the status waits for news as long as it asks to.
 func TestPanelLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -294,8 +295,7 @@ func TestPanelLongPoll(t *testing.T) {
 	})
 }
 
-// G12: each list is asked for once, for all tabs, and anew for another
-// account.
+// G12: each list is read once for all tabs, and again for another account.
 func TestPanelManyLists(t *testing.T) {
 	for _, path := range []string{"/servers", "/users"} {
 		t.Run(path, func(t *testing.T) {
@@ -329,7 +329,7 @@ func TestPanelManyLists(t *testing.T) {
 	}
 }
 
-// A profile of a name that cannot be is an error, not a loop.
+// An invalid profile name is an error, not a loop.
 func TestPanelBadInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -339,8 +339,7 @@ func TestPanelBadInstance(t *testing.T) {
 	})
 }
 
-// The page around it names the product, whatever that is called, and loads by
-// relative URLs only.
+// The page shows the product's name as text, and loads its files by relative URLs.
 func TestPanelPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

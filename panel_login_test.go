@@ -16,6 +16,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
+// A person signs in, and the panel finds the media server.
 func TestPanelLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -58,8 +59,7 @@ func TestPanelLogin(t *testing.T) {
 	})
 }
 
-// G8: an approval is not lost with the tab, nor with a request that is broken
-// off, nor with the process.
+// G8: an approval is not lost when the tab is closed during a request.
 func TestPanelTabClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -84,6 +84,8 @@ func (w *world) connected(t *testing.T) {
 	assert.True(t, s.Connected)
 }
 
+// The panel of a new process finishes a login that the old one began, before any
+// request.
 func TestPanelResumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -99,8 +101,8 @@ func TestPanelResumes(t *testing.T) {
 	})
 }
 
-// G8: a login that the program begins itself is waited for too, without anybody
-// who asks.
+// G8: the panel also waits for a login that the program begins itself, without any
+// request.
 func TestPanelStartedElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -119,9 +121,9 @@ func TestPanelStartedElsewhere(t *testing.T) {
 	})
 }
 
-// A login and the search for its server are announced together: no answer between
-// says that there is no server and nothing looks for one. So it is where another
-// process has finished the login, and this one has not noticed yet.
+// The end of a login and the search for its server are reported together. No answer in
+// between says that there is neither a server nor a search, even if another process
+// has finished the login.
 func TestPanelLoginAndSearch(t *testing.T) {
 	for _, replica := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -165,7 +167,7 @@ func dawdle(ctx context.Context) error {
 	return nil
 }
 
-// A login begun on one replica is waited for by another whose panel is open.
+// An open panel waits for a login that another replica has begun.
 func TestPanelReplica(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -182,7 +184,7 @@ func TestPanelReplica(t *testing.T) {
 	})
 }
 
-// G7: the countdown goes by the PIN's true expiry, and the login ends then.
+// G7: the countdown follows the PIN's true expiry, and the login ends then.
 func TestPanelExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -206,8 +208,8 @@ func TestPanelExpiry(t *testing.T) {
 	})
 }
 
-// G6: a PIN that has expired is not asked for any more, not even where the store
-// will not let it go.
+// G6: plex.tv is not asked about an expired PIN any more, even if the store cannot
+// delete it.
 func TestPanelExpiryUnsaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -229,7 +231,7 @@ func TestPanelExpiryUnsaved(t *testing.T) {
 	})
 }
 
-// Each kind of trouble has its word, while a login waits and when it begins.
+// Each kind of failure has its own word, at the start of a login and while it waits.
 func TestPanelTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -271,9 +273,8 @@ func TestPanelTrouble(t *testing.T) {
 	})
 }
 
-// G8, G11: Plex has approved, and the store cannot keep the token: that is told
-// for as long as it lasts, past the code's own end too, and in other words than
-// the store's.
+// G8, G11: Plex has approved, and the store cannot save the token. The panel says so
+// as long as that lasts, even after the PIN's end, without the store's own words.
 func TestPanelSaveFails(t *testing.T) {
 	for name, c := range map[string]struct {
 		linked bool          // already, so that the account decides
@@ -318,7 +319,7 @@ func TestPanelSaveFails(t *testing.T) {
 	}
 }
 
-// A save that takes its time is no trouble.
+// A slow save is not reported as a failure.
 func TestPanelSavesSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -335,8 +336,7 @@ func TestPanelSavesSlowly(t *testing.T) {
 	})
 }
 
-// G18: a store that cannot be read is an error, and never looks like a first
-// run.
+// G18: a store that cannot be read is an error, and never looks like a first run.
 func TestPanelFailsClosed(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "truncated": `{"plex": {"account_tok`, "no object": `{"plex": 7}`, "no JSON": "plex = 1"} {
 		t.Run(name, func(t *testing.T) {
@@ -363,7 +363,7 @@ func TestPanelFailsClosed(t *testing.T) {
 	})
 }
 
-// A login approved by another account is refused, and then accepted on demand.
+// An approval by another account is refused, and accepted on demand.
 func TestPanelSwitchAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -384,6 +384,7 @@ func TestPanelSwitchAccount(t *testing.T) {
 	})
 }
 
+// Cancelling in the panel ends all requests about the PIN.
 func TestPanelCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -399,7 +400,8 @@ func TestPanelCancel(t *testing.T) {
 	})
 }
 
-// Disconnect works offline; with revoke it says what plex.tv was not told.
+// Disconnect works offline. With revoke, the panel says that plex.tv could not be
+// told.
 func TestPanelDisconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -413,7 +415,7 @@ func TestPanelDisconnect(t *testing.T) {
 	})
 }
 
-// G12: the panel says for how long plex.tv wants to be left alone.
+// G12: the panel says how long to wait after a rate limit.
 func TestPanelSaysForHowLong(t *testing.T) {
 	for after, says := range map[string]string{"30": "Try again in 30 seconds.", "600": "Try again in 10 minutes.", "": "Try again in 5 seconds."} {
 		synctest.Test(t, func(t *testing.T) {

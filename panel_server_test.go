@@ -16,7 +16,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// Several servers are never picked from silently.
+// The panel lists the servers, and a person chooses one or enters an address.
 func TestPanelServers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -86,8 +86,8 @@ func TestPanelServers(t *testing.T) {
 	})
 }
 
-// G25: a friend sees no problem in the panel: the server shows its accounts to its
-// owner only, and nothing that a friend needs depends on them.
+// G25: a friend sees no problem in the panel. The server shows its accounts to its
+// owner alone, and a friend does not need them.
 func TestPanelOfAFriend(t *testing.T) {
 	for name, refusal := range map[string]plextest.Fault{
 		"as the server does": {Host: "nobody"},
@@ -122,8 +122,7 @@ func TestPanelOfAFriend(t *testing.T) {
 	}
 }
 
-// Another server at the saved address, typed or found, is called that, and is not
-// called silent.
+// Another server at the saved address is reported as another server, not as silence.
 func TestPanelOtherServerAtTheAddress(t *testing.T) {
 	for _, choice := range []string{"http://192.168.1.5:32400", ""} {
 		for _, route := range []string{"/inspect", "/probe"} {
@@ -155,8 +154,8 @@ func TestPanelOtherServerAtTheAddress(t *testing.T) {
 	}
 }
 
-// A login with a device key has no token for a server of its own. The panel says
-// so, and advises nobody to ask the owner.
+// A login with a device key has no token for an own server. The panel says so, and
+// does not send the person to the server's owner.
 func TestPanelDeviceKeyAndOwnServer(t *testing.T) {
 	for _, probed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -184,8 +183,8 @@ func TestPanelDeviceKeyAndOwnServer(t *testing.T) {
 	})
 }
 
-// G12: after a login in the panel a rate limit delays the search for the server, and
-// does not end it.
+// G12: a rate limit delays the search for the server after a login, and does not end
+// it.
 func TestPanelSearchIsRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -18,7 +18,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G12: one live PIN, started from the web at most every ten seconds.
+// G12: there is one live PIN, and the panel starts one every ten seconds at most.
 func TestPanelStartPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -42,7 +42,7 @@ func TestPanelStartPace(t *testing.T) {
 	})
 }
 
-// G12: the ten seconds are the profile's, however many handlers it has.
+// G12: the ten seconds count for the profile, over all its handlers.
 func TestPanelStartsPerProfile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -55,7 +55,7 @@ func TestPanelStartsPerProfile(t *testing.T) {
 	})
 }
 
-// G12: and over however many processes.
+// G12: the ten seconds count over all processes.
 func TestPanelStartsPerStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -74,7 +74,7 @@ func TestPanelStartsPerStore(t *testing.T) {
 	})
 }
 
-// G12: and however the login of the last one has ended, wherever that was.
+// G12: the ten seconds count however and wherever the last login has ended.
 func TestPanelStartsAfterAnyEnd(t *testing.T) {
 	approve := func(u *plextest.User) func(*world, *front, *plexauth.PlexAuth) {
 		return func(w *world, f *front, _ *plexauth.PlexAuth) {
@@ -123,7 +123,7 @@ func TestPanelStartsAfterAnyEnd(t *testing.T) {
 	}
 }
 
-// A start counts on a replica whose clock is behind, too.
+// A start also counts for a replica whose clock is behind.
 func TestPanelStartsWithAnotherClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -141,8 +141,8 @@ func TestPanelStartsWithAnotherClock(t *testing.T) {
 	})
 }
 
-// G12: a start counts when it is made: plex.tv may have made the PIN of an answer
-// that never came.
+// G12: a start counts even if its answer never came, since plex.tv may have made a
+// PIN.
 func TestPanelStartLost(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{
 		"the connection breaks": {ResetAfter: true},
@@ -171,7 +171,7 @@ func TestPanelStartLost(t *testing.T) {
 	}
 }
 
-// It does not count where there certainly is no PIN.
+// A start does not count if there certainly is no PIN.
 func TestPanelStartRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		fault plextest.Fault
@@ -204,9 +204,9 @@ func TestPanelStartRefused(t *testing.T) {
 	})
 }
 
-// What paces the web's starts goes with the credentials, and when a login has
-// come of one.
-func TestPanelCancelledForgotten(t *testing.T) {
+// The time of the last start is forgotten with the credentials, and when a login
+// succeeds.
+func TestPanelStartTimeIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, keys := range []bool{false, true} {
 			w := newWorld(t, func(o *plexauth.Options) { o.DeviceKey = keys })

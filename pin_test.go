@@ -15,6 +15,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
+// A login with plex.tv's recorded answers succeeds.
 func TestRecordedLogin(t *testing.T) {
 	p, mock := mocked(t)
 	mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
@@ -33,6 +34,8 @@ func TestRecordedLogin(t *testing.T) {
 	assert.Equal(t, "12345", v.CloudAccountID)
 }
 
+// G3: a short code is shown for plex.tv/link alone, and a long one for the web page
+// alone.
 func TestLinks(t *testing.T) {
 	w := newWorld(t, func(o *plexauth.Options) { o.Product, o.ClientID = "Tom & Jerry's App", "id with + and &" })
 	short, err := w.Start(t.Context(), plexauth.PinOptions{})
@@ -55,6 +58,7 @@ func TestLinks(t *testing.T) {
 	}
 }
 
+// The links lead to BaseURL if that is set.
 func TestLinksOfBaseURL(t *testing.T) {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -68,6 +72,7 @@ func TestLinksOfBaseURL(t *testing.T) {
 	assert.True(t, strings.HasPrefix(pin.URL(), plex.URL()+"/auth#?clientID="))
 }
 
+// A ForwardURL that a browser should not follow is refused, without a request.
 func TestForwardURL(t *testing.T) {
 	w := newWorld(t)
 	for _, o := range []plexauth.PinOptions{
@@ -84,6 +89,7 @@ func TestForwardURL(t *testing.T) {
 	assert.Empty(t, w.plex.Requests())
 }
 
+// A PIN's QR code is an SVG image.
 func TestQRCode(t *testing.T) {
 	w := newWorld(t)
 	for _, strong := range []bool{false, true} {
@@ -147,7 +153,7 @@ func TestOnlyRealPINs(t *testing.T) {
 	}
 }
 
-// G4: drift in fields that the library does not need never breaks a login.
+// G4: a change in a field that the library does not need does not break a login.
 func TestDrift(t *testing.T) {
 	created, approved, user := payload(t, "pin-created.json"), payload(t, "pin-approved.json"), payload(t, "user.json")
 	drifted := func(t *testing.T, doc, field string, value any) string {
@@ -204,7 +210,7 @@ func TestDrift(t *testing.T) {
 	}
 }
 
-// G4: the fake's quirks, all at once and one by one.
+// G4: a login works with each quirk of the fake, and with all of them.
 func TestQuirks(t *testing.T) {
 	for name, q := range map[string]plextest.Quirks{
 		"201 is 200": {Create200: true}, "ids as text": {StringIDs: true}, "nulls": {NullOptionals: true}, "new fields": {ExtraFields: true},
@@ -226,7 +232,7 @@ func TestQuirks(t *testing.T) {
 	}
 }
 
-// Answers to a look that mean "not yet".
+// Several answers to a look mean that the PIN is still pending.
 func TestPendingAnswers(t *testing.T) {
 	for _, body := range []string{payload(t, "pin-pending.json"), `{"id":373040866,"authToken":""}`, `{"id":"373040866"}`, `{}`} {
 		p, mock := mocked(t)
@@ -241,8 +247,8 @@ func TestPendingAnswers(t *testing.T) {
 	}
 }
 
-// Answers to a look that are no token: none of them is saved.
-func TestNoToken(t *testing.T) {
+// A malformed token in the answer to a look is not saved.
+func TestMalformedTokens(t *testing.T) {
 	for _, body := range []string{
 		`{"id":373040866,"authToken":{"secret":"TEST_x"}}`, `{"id":373040866,"authToken":12}`, `{"id":373040866,"authToken":true}`,
 		`{"id":373040866,"authToken":"TEST_with space"}`, `{"id":373040866,"authToken":"TEST_line\nbreak"}`,
@@ -260,7 +266,7 @@ func TestNoToken(t *testing.T) {
 	}
 }
 
-// What plex.tv refuses for good ends the login with its own words.
+// A refusal for good ends the login with plex.tv's own words.
 func TestRefused(t *testing.T) {
 	p, mock := mocked(t)
 	mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
@@ -277,7 +283,7 @@ func TestRefused(t *testing.T) {
 	assert.ErrorIs(t, err, plexauth.ErrNoPendingPin)
 }
 
-// The addresses of each call are part of the contract, for people mock them.
+// The address of each request is part of the contract, because programs mock it.
 func TestAddresses(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
@@ -306,7 +312,7 @@ func query(v url.Values) string {
 	return "?" + v.Encode()
 }
 
-// G13: a Pin does not print its number or its code, and its JSON has no number.
+// G13: a Pin prints neither its number nor its code, and its JSON has no number.
 func TestPinDoesNotPrintItself(t *testing.T) {
 	p, mock := mocked(t)
 	mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))

@@ -11,6 +11,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
+// New names all invalid options in one error.
 func TestOptions(t *testing.T) {
 	_, err := plexauth.New(plexauth.Options{
 		Product: "\r\n", ClientID: "two\nlines", Instance: "a\x00b", PollInterval: -1, BaseURL: "not a url",
@@ -36,7 +37,8 @@ func TestOptions(t *testing.T) {
 	assert.ErrorContains(t, p.Instance("bad\n").Cancel(t.Context()), "control characters")
 }
 
-// The end of ctx is ctx's error, not plex.tv's or the store's; nor is a bad id.
+// Every call returns the error of a context that has ended, or names an invalid
+// profile, as no other kind of failure.
 func TestContextError(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -82,6 +84,7 @@ func TestContextError(t *testing.T) {
 	}
 }
 
+// Capabilities are CrossWatch's, byte for byte, and each caller gets a copy.
 func TestCapabilities(t *testing.T) {
 	const want = `{"features":{"watchlist":{"read":true,"write":true},"collections":{"read":true,"write":false},"ratings":{"read":true,"write":true,"scale":"1-10"},"watched":{"read":true,"write":true},"liked_lists":{"read":false,"write":false}},"entity_types":["movie","show"]}`
 	assert.Equal(t, want, jsonText(plexauth.Capabilities()), "byte for byte")
@@ -91,11 +94,13 @@ func TestCapabilities(t *testing.T) {
 	assert.Equal(t, want, jsonText(plexauth.Capabilities()), "each caller has a copy")
 }
 
+// The manifest is CrossWatch's.
 func TestManifest(t *testing.T) {
 	const want = `{"name":"PLEX","label":"Plex","flow":"device_pin","fields":[],"actions":{"start":true,"finish":true,"refresh":false,"disconnect":true},"verify_url":"https://plex.tv/pin","notes":"Open Plex, enter the PIN, then click 'Check PIN'."}`
 	assert.JSONEq(t, want, jsonText(newWorld(t).Manifest()))
 }
 
+// Profile names are normalized as CrossWatch does.
 func TestInstanceIDs(t *testing.T) {
 	w := newWorld(t)
 	for id, want := range map[string]string{
@@ -108,6 +113,7 @@ func TestInstanceIDs(t *testing.T) {
 	}
 }
 
+// G7: the JSON of a Status has CrossWatch's fields, and the countdown of the PIN.
 func TestStatusJSON(t *testing.T) {
 	w := newWorld(t)
 	s, err := w.Status(t.Context())

@@ -48,8 +48,8 @@ func fetch(t *testing.T, p *plexauth.PlexAuth, rt http.RoundTripper) (int, error
 	return resp.StatusCode, nil
 }
 
-// G25: a plex.direct name is dialled at the address in it where it leads nowhere
-// or elsewhere, whatever network that is in, with TLS verified against the name.
+// G25: a plex.direct name that resolves to nothing or to another machine is dialled at
+// the address in it. TLS is verified against the name.
 func TestDirectNamesByTheirAddress(t *testing.T) {
 	resolvers := map[string]func(dial) dial{
 		"no such name": func(next dial) dial {
@@ -118,8 +118,8 @@ func TestDirectNamesByTheirAddress(t *testing.T) {
 	}
 }
 
-// A name that leads where it says is dialled once, and a dialer whose ends
-// cannot be seen is left its way.
+// A plex.direct name that resolves to its address is dialled once. A dialer that hides
+// the remote address is not overruled.
 func TestDirectNamesAsTheyResolve(t *testing.T) {
 	for name, hide := range map[string]bool{"seen": false, "behind a tunnel of the caller's": true} {
 		t.Run(name, func(t *testing.T) {
@@ -159,8 +159,8 @@ type tunnelled struct{ net.Conn }
 
 func (tunnelled) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1080} }
 
-// G14: what a name leads to is looked at, and nothing is asked of a reserved
-// address; a proxy may have one.
+// G14: nothing is asked of a name that resolves to a reserved address. A proxy may
+// have one.
 func TestReservedAsDialled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -192,7 +192,7 @@ func TestReservedAsDialled(t *testing.T) {
 	})
 }
 
-// G25: NO_PROXY with addresses reaches a plex.direct name, whose address is known.
+// G25: addresses in NO_PROXY count for plex.direct names, whose address is known.
 func TestNoProxyByAddress(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -231,8 +231,8 @@ func TestNoProxyByAddress(t *testing.T) {
 	})
 }
 
-// G25: at a typed name a media server's own certificate will do, where plex.tv
-// lists it for a server of the account and that server answers.
+// G25: at a typed name a media server's own certificate is accepted, if plex.tv lists
+// it for a server of the account and that server answers.
 func TestDirectCertificateBehindAName(t *testing.T) {
 	const tunnel = "https://tunnel.example:7070"
 	conns := func(address string) []plextest.Connection {
@@ -327,7 +327,7 @@ func TestDirectCertificateBehindAName(t *testing.T) {
 	})
 }
 
-// What the caller's own TLS settings verify besides is verified there, too.
+// The caller's own TLS checks apply to such a certificate, too.
 func TestDirectCertificateAndTheCallersChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -356,7 +356,7 @@ func TestDirectCertificateAndTheCallersChecks(t *testing.T) {
 	})
 }
 
-// The race for a name leaves nothing behind, whichever side wins (G9).
+// G9: dialling by name and by address leaves no connection behind, whichever is first.
 func TestDirectNamesLeaveNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -388,8 +388,8 @@ func TestDirectNamesLeaveNothing(t *testing.T) {
 	})
 }
 
-// Where a person types no scheme, an address that other programs can use as it is
-// comes before one whose certificate only plexauth accepts.
+// If a person types no scheme, an address that other programs can use is preferred to
+// one whose certificate only this library accepts.
 func TestDirectCertificateComesSecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -404,8 +404,8 @@ func TestDirectCertificateComesSecond(t *testing.T) {
 	})
 }
 
-// G25: where the resolver hides the private name, its address is dialled, TLS
-// verified against the name, and the trouble named; a Transport does the same.
+// G25: if the resolver hides the private name, its address is dialled, TLS is verified
+// against the name, and the finding says so. A Transport does the same.
 func TestRebindingProtection(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -443,8 +443,8 @@ func TestRebindingProtection(t *testing.T) {
 	})
 }
 
-// A resolver that points the name elsewhere (0.0.0.0, a page of its own) hides
-// it as well.
+// A resolver that answers with another address, such as 0.0.0.0, hides the name as
+// well.
 func TestRebindingProtectionByLying(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)

@@ -38,8 +38,8 @@ func twelve(good plextest.Connection) []plextest.Connection {
 	return append(all, good)
 }
 
-// G25: with eleven black-holed addresses and a good one, the good one is found
-// in one probe's time, under five seconds, with TLS verified.
+// G25: one good address among eleven silent ones is found in under five seconds, with
+// TLS verified.
 func TestTwelveAddresses(t *testing.T) {
 	for name, good := range map[string]plextest.Connection{
 		"local":  {Address: "192.168.1.5", Local: true},
@@ -63,7 +63,7 @@ func TestTwelveAddresses(t *testing.T) {
 	}
 }
 
-// G25: a better tier is waited for a little, not for ever.
+// G25: a better kind of address is waited for, but not for long.
 func TestTiers(t *testing.T) {
 	const ms = time.Millisecond
 	local := func(d time.Duration) plextest.Connection {
@@ -112,8 +112,8 @@ func TestTiers(t *testing.T) {
 	}
 }
 
-// G14: plain http in the server's own network helps where https does not come
-// about, not where it shows that something is wrong.
+// G14: plain http in the server's own network is used if https cannot connect, but not
+// if its certificate is bad.
 func TestPlainHTTP(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -140,7 +140,7 @@ func TestPlainHTTP(t *testing.T) {
 	})
 }
 
-// What cannot work is left alone, and the error names what was tried.
+// Addresses that cannot work are not tried, and the error names all addresses.
 func TestUnusableAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -174,6 +174,7 @@ func TestUnusableAddresses(t *testing.T) {
 	})
 }
 
+// At most forty of a server's addresses are tried.
 func TestTooManyAddresses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -194,7 +195,7 @@ func TestTooManyAddresses(t *testing.T) {
 	})
 }
 
-// G9: nothing that probing began outlives it: no dial, no connection.
+// G9: no dial and no connection of a probe outlives it.
 func TestProbeLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -242,6 +243,7 @@ func TestProbeLeavesNothing(t *testing.T) {
 	})
 }
 
+// Probe reports which address answers, and whether the token is accepted there.
 func TestProbe(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -325,8 +327,8 @@ func TestProbe(t *testing.T) {
 	})
 }
 
-// A Probe shows what became of all addresses that fail soon, though the best has
-// answered; Inspect does not wait for them.
+// Probe reports on all addresses that fail soon, though the best has answered. Inspect
+// does not wait for them.
 func TestProbeShowsAll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -351,6 +353,7 @@ func TestProbeShowsAll(t *testing.T) {
 	})
 }
 
+// The relay is used only if no direct address answers.
 func TestProbeRelay(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -384,8 +387,8 @@ func TestProbeRelay(t *testing.T) {
 	})
 }
 
-// G25: a saved server is found while plex.tv is silent, and where none is known
-// the call ends.
+// G25: a saved server is found while plex.tv is silent. Without one the call ends in
+// time.
 func TestProbeWithoutPlexTV(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -414,6 +417,7 @@ func TestProbeWithoutPlexTV(t *testing.T) {
 	})
 }
 
+// Another server at the probed address is named as such.
 func TestProbeWrongServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -432,7 +436,7 @@ func TestProbeWrongServer(t *testing.T) {
 	})
 }
 
-// A transport with the older Dial alone dials by that, and one with neither
+// A transport with the deprecated Dial uses it, and one with neither dial function
 // dials as net/http does.
 func TestServerOverOldDial(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -458,7 +462,7 @@ func TestServerOverOldDial(t *testing.T) {
 	assert.Equal(t, "nowhere.invalid:1", dialled)
 }
 
-// XML comes from servers whatever was asked for.
+// A server's identity is read from JSON and XML.
 func TestIdentityForms(t *testing.T) {
 	for body, id := range map[string]string{
 		payload(t, "pms-identity.xml"):                                           "5f1c0e6f2a8c4b1fae53f2bb3c1d9a7e0b6c8d42",

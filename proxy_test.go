@@ -43,7 +43,7 @@ func proxyThat(t *testing.T, w *world, answer string) *http.Transport {
 	return rt
 }
 
-// G11: a proxy that refuses a CONNECT is named, whatever its answer is.
+// G11: the error names a proxy that refuses a CONNECT, whatever it answers.
 func TestProxyRefusesConnect(t *testing.T) {
 	for _, answer := range []string{
 		"HTTP/1.1 403 Forbidden", "HTTP/1.1 403", "HTTP/1.1 403 ", "HTTP/1.0 403 Blocked by policy: streaming", "HTTP/1.1 407 Proxy Authentication Required",
@@ -68,7 +68,7 @@ func TestProxyRefusesConnect(t *testing.T) {
 	}
 }
 
-// G11: and so is a SOCKS proxy that refuses, whatever its reason is.
+// G11: the error names a SOCKS proxy that refuses, whatever its reason.
 func TestSOCKSProxyRefuses(t *testing.T) {
 	for reply := byte(1); reply <= 9; reply++ {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -99,7 +99,7 @@ func TestSOCKSProxyRefuses(t *testing.T) {
 	}
 }
 
-// G11: so it is with a media server.
+// G11: the finding at a media server names a proxy that refuses a CONNECT.
 func TestProxyRefusesConnectToAServer(t *testing.T) {
 	for _, answer := range []string{"HTTP/1.1 403 Forbidden", "HTTP/1.1 503 Not for you", "HTTP/1.1 407 Proxy Authentication Required"} {
 		w := newWorld(t)
@@ -129,7 +129,8 @@ func TestProxyRefusesConnectToAServer(t *testing.T) {
 	}
 }
 
-// What is not the answer of a proxy is not called so, nor is a write repeated for it.
+// An error that is not a proxy's answer does not name the proxy. A write is not
+// repeated.
 func TestOtherErrorsBehindAProxy(t *testing.T) {
 	for name, err := range map[string]error{
 		"EOF":             io.EOF,

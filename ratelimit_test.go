@@ -16,8 +16,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G12: a person who waits for a call that plex.tv is too busy for hears so within
-// two seconds, and for how long.
+// G12: during a rate limit a call ends within two seconds, and its error says how long
+// to wait.
 func TestRateLimitedCalls(t *testing.T) {
 	date := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
 	for call, c := range map[string]struct {
@@ -71,10 +71,9 @@ func TestRateLimitedCalls(t *testing.T) {
 	}
 }
 
-// G12: while plex.tv is left alone, a person who asks for something else is told at
-// once for how long, without a request. An answer ends a pause that plex.tv has not
-// asked for.
-func TestCallsWhileTheGuardHolds(t *testing.T) {
+// G12: after a rate limit other calls say at once how long to wait, without a request.
+// A good answer ends a pause that plex.tv has not asked for.
+func TestCallsDuringARateLimit(t *testing.T) {
 	for after, pause := range map[string]time.Duration{"20": 20 * time.Second, "": 5 * time.Second} {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
@@ -106,7 +105,7 @@ func TestCallsWhileTheGuardHolds(t *testing.T) {
 	})
 }
 
-// A 503 that names a long time is no reason to keep a person waiting either.
+// A 503 with a long Retry-After does not keep the caller waiting, either.
 func TestUnavailableForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -118,8 +117,8 @@ func TestUnavailableForAWhile(t *testing.T) {
 	})
 }
 
-// G6, G12: after a 429 everybody slows down, and no gap shrinks; a hostile
-// Retry-After parks nobody.
+// G6, G12: after a 429 all looks slow down, and no gap shrinks. A hostile Retry-After
+// delays a login by half a minute at most.
 func TestRateLimited(t *testing.T) {
 	for name, tc := range map[string]struct {
 		header string
@@ -182,7 +181,7 @@ func TestRateLimited(t *testing.T) {
 	})
 }
 
-// G12: Finish obeys a 429 too, and one that another profile got as well.
+// G12: Finish obeys a 429, and one that another profile has received.
 func TestFinishObeysRateLimit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -206,8 +205,8 @@ func TestFinishObeysRateLimit(t *testing.T) {
 	})
 }
 
-// G12: a Wait that sleeps already is slowed too.
-func TestRateLimitReachesSleepers(t *testing.T) {
+// G12: a rate limit also slows a Wait that is between two looks.
+func TestRateLimitReachesWaiters(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		first, err := w.Start(t.Context(), plexauth.PinOptions{})
@@ -228,7 +227,7 @@ func TestRateLimitReachesSleepers(t *testing.T) {
 	})
 }
 
-// G12: of two 429s the one that asks for more time counts, whichever comes last.
+// G12: of two rate limits the longer one counts, whichever comes last.
 func TestLongerRateLimitWins(t *testing.T) {
 	for _, after := range [][]string{{"20", "5"}, {"5", "20"}} {
 		synctest.Test(t, func(t *testing.T) {
@@ -259,8 +258,8 @@ func TestLongerRateLimitWins(t *testing.T) {
 	}
 }
 
-// G9: a pause that the caller's context does not outlast is not begun: the last answer
-// says more than "deadline exceeded" some time later.
+// G9: a call does not begin a pause that its context will not outlast. It returns the
+// last answer, which says more than "deadline exceeded".
 func TestNoPauseBeyondTheContext(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{
 		"between two attempts": {Path: "/api/v2/user", Status: 503, Times: -1},
@@ -298,9 +297,9 @@ func gaps(t *testing.T, at []time.Duration) {
 	}
 }
 
-// G12: whatever Retry-After says, a pending PIN is looked at again within half a
-// minute, and an approval is found.
-func TestRetryAfterParksNoPIN(t *testing.T) {
+// G12: a pending PIN is looked at again within half a minute, whatever Retry-After
+// says, and an approval is found.
+func TestRetryAfterIsBounded(t *testing.T) {
 	ahead := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
 	for name, header := range map[string]func() http.Header{
 		"seconds": func() http.Header { return http.Header{"Retry-After": {"900"}} },
@@ -335,7 +334,7 @@ func TestRetryAfterParksNoPIN(t *testing.T) {
 	}
 }
 
-// The date of a Retry-After counts from the date of its answer.
+// A date in Retry-After counts from the Date of the answer.
 func TestRetryAfterByTheClockOfTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, skew := range []time.Duration{-72 * time.Hour, 72 * time.Hour} {
@@ -352,9 +351,9 @@ func TestRetryAfterByTheClockOfTheAnswer(t *testing.T) {
 	})
 }
 
-// G12: what other profiles are told again and again slows a pending PIN, but does not
-// park it for longer than half a minute.
-func TestOtherProfilesParkNoPIN(t *testing.T) {
+// G12: repeated rate limits of other profiles delay a look at a pending PIN by half a
+// minute at most.
+func TestRateLimitsOfOtherProfiles(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		pin, err := w.Start(t.Context(), plexauth.PinOptions{})

@@ -44,7 +44,7 @@ func wrapped(block string) string {
 	return "package p\n\n" + imports + block
 }
 
-// Every Go block of the documents compiles.
+// Every Go block in the documents compiles.
 func TestDocumentsCompile(t *testing.T) {
 	docs, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
@@ -74,8 +74,8 @@ func TestDocumentsCompile(t *testing.T) {
 	assert.NoError(t, err, string(out))
 }
 
-// What a user runs first stands in the README, and the login that it shows is
-// one to read at a glance.
+// The README shows the first commands, and a login that is short enough to read at a
+// glance.
 func TestReadmeCommands(t *testing.T) {
 	b, err := os.ReadFile("README.md")
 	require.NoError(t, err)

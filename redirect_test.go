@@ -41,8 +41,8 @@ func (d *redirects) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// G14: what another host redirects to is asked for without credentials, however
-// many hops later. Within one origin, and between plex.tv's API hosts, they stay.
+// G14: a request that another host redirects to carries no credentials, even many hops
+// later. Within one origin, and between plex.tv's API hosts, it does.
 func TestTransportHops(t *testing.T) {
 	const account, server = "TEST_account-token", "TEST_server-token"
 	for name, c := range map[string]struct {
@@ -83,7 +83,7 @@ func TestTransportHops(t *testing.T) {
 	}
 }
 
-// G14: a base that does not say whose answer a redirect is changes nothing of that.
+// G14: the same holds over a base that does not set Response.Request.
 func TestTransportHopsOverACarelessBase(t *testing.T) {
 	w := newWorld(t)
 	put(t, w.store, `{"client_id":"my-client","account_token":"TEST_account-token"}`)
@@ -103,7 +103,7 @@ func TestTransportHopsOverACarelessBase(t *testing.T) {
 	assert.Equal(t, []string{"", "", "TEST_account-token", "TEST_account-token"}, tokens)
 }
 
-// A hop without credentials is made although the profile has no login to add.
+// A hop without credentials is made even if the profile has no login.
 func TestTransportHopWithoutLogin(t *testing.T) {
 	w := newWorld(t)
 	wire := &redirects{status: http.StatusFound, to: map[string]string{"https://posters.example/1": "https://plex.tv/a"}}
@@ -113,8 +113,8 @@ func TestTransportHopWithoutLogin(t *testing.T) {
 	assert.Equal(t, "https://plex.tv/a", wire.hops[len(wire.hops)-1].url)
 }
 
-// G23: a cookie that plex.tv sets for one account goes along with no request of
-// another, nor into the caller's jar.
+// G23: a cookie that plex.tv sets is not sent with any other request, nor put into the
+// caller's jar.
 func TestNoCookies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		jar, err := cookiejar.New(nil)
@@ -140,7 +140,7 @@ func TestNoCookies(t *testing.T) {
 	})
 }
 
-// G14: no redirect carries a token across an origin or down to http.
+// G14: no redirect carries a token to another origin or to http.
 func TestRedirects(t *testing.T) {
 	for to, followed := range map[string]bool{
 		"https://clients.plex.tv/api/v2/user": true,
@@ -205,7 +205,7 @@ func TestLookRedirected(t *testing.T) {
 	}
 }
 
-// G14: a look that is redirected goes to its new host by that host's name.
+// G14: a redirected look is sent with the new host's name.
 func TestHostOfARedirectedLook(t *testing.T) {
 	var hosts []string
 	p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
@@ -233,7 +233,7 @@ func TestHostOfARedirectedLook(t *testing.T) {
 	assert.Equal(t, []string{"plex.tv", "clients.plex.tv"}, hosts)
 }
 
-// G14: the token does not follow a redirect elsewhere.
+// G14: the token does not follow a redirect to another origin.
 func TestTransportRedirect(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)

@@ -19,7 +19,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G24: a JWT is renewed between 70 and 75 % of its life, once.
+// G24: a JWT is renewed once between 70 and 75 % of its life.
 func TestRenewsByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -39,7 +39,7 @@ func TestRenewsByItself(t *testing.T) {
 	})
 }
 
-// Processes renew at their own times, so that they seldom meet.
+// Each JWT has its own time of renewal, so that processes seldom renew at once.
 func TestRenewalJitter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -61,8 +61,7 @@ func TestRenewalJitter(t *testing.T) {
 	})
 }
 
-// G24: at expiry any number of goroutines, through whatever method, makes one
-// exchange.
+// G24: at expiry any number of concurrent calls makes one exchange.
 func TestOneExchange(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -99,8 +98,8 @@ func TestOneExchange(t *testing.T) {
 	})
 }
 
-// G24: replicas converge on one token, whether or not plex.tv ends the token
-// before a new one.
+// G24: replicas end up with the same token, whether or not plex.tv ends the old token
+// at each exchange.
 func TestReplicasConverge(t *testing.T) {
 	for _, ends := range []bool{false, true} {
 		t.Run(fmt.Sprintf("RefreshEndsJWT=%v", ends), func(t *testing.T) {
@@ -139,8 +138,8 @@ func TestReplicasConverge(t *testing.T) {
 	}
 }
 
-// G24: what a process that was killed while it renewed leaves behind holds
-// nobody up for long.
+// G24: a process that was killed during a renewal delays others by half a minute at
+// most.
 func TestAbandonedLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -161,8 +160,7 @@ func TestAbandonedLease(t *testing.T) {
 	})
 }
 
-// G24, G10: weeks past expiry one exchange is all that it takes, and nobody is
-// asked to sign in.
+// G24, G10: weeks after expiry one exchange is enough, and no sign-in is needed.
 func TestWeeksOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -180,7 +178,7 @@ func TestWeeksOff(t *testing.T) {
 	})
 }
 
-// G24: clocks that are off by hours and days, also after a restart.
+// G24: a clock that is wrong by hours or days does no harm, even after a restart.
 func TestWrongClock(t *testing.T) {
 	for _, off := range []time.Duration{time.Hour, -time.Hour, 3 * day, -3 * day, 30 * day, -30 * day} {
 		t.Run(off.String(), func(t *testing.T) {
@@ -205,8 +203,8 @@ func TestWrongClock(t *testing.T) {
 	}
 }
 
-// G24: a clock that was right when the token was stored, and is not now: plex.tv
-// says 498, and that is enough.
+// G24: the clock goes wrong after the token was stored. plex.tv's 498 is enough to
+// recover.
 func TestClockGoesWrong(t *testing.T) {
 	for _, off := range []time.Duration{6 * day, -6 * day} {
 		t.Run(off.String(), func(t *testing.T) {
@@ -225,8 +223,8 @@ func TestClockGoesWrong(t *testing.T) {
 	}
 }
 
-// G10, G24: a clock that has jumped ahead makes no JWT expire, not even where plex.tv
-// gives no nonce: its Date tells.
+// G10, G24: a clock that has jumped ahead does not make a JWT expire, even if plex.tv
+// gives no nonce. The Date of its answer tells.
 func TestClockAheadAndNoNonce(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{"429": {Code: 1003}, "502": {Status: 502}, "400": {Code: 1004}} {
 		t.Run(name, func(t *testing.T) {
@@ -250,7 +248,7 @@ func TestClockAheadAndNoNonce(t *testing.T) {
 	}
 }
 
-// The Date of an answer that a cache has kept is as old as its Age.
+// The Date of a cached answer is corrected by its Age.
 func TestDateFromACache(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deviceKey)
@@ -266,7 +264,7 @@ func TestDateFromACache(t *testing.T) {
 	})
 }
 
-// G24: plex.tv's keys rotate; they are fetched once, and once more on a miss.
+// G24: plex.tv's keys are fetched once, and again when an unknown one is used.
 func TestKeyRotation(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -291,7 +289,7 @@ func TestKeyRotation(t *testing.T) {
 	})
 }
 
-// G24: a nonce that is refused gets one retry, with a new one.
+// G24: an exchange that fails is repeated once, with a new nonce.
 func TestOneRetryWithANewNonce(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{
 		"422":         {Code: 1008},
@@ -316,8 +314,8 @@ func TestOneRetryWithANewNonce(t *testing.T) {
 	}
 }
 
-// G24, G10: whatever goes wrong, the old credential stays as it was, and works.
-// Then there are minutes of peace, which end.
+// G24, G10: whatever fails, the old credential stays and works. plex.tv is left alone
+// for some minutes, and asked again later.
 func TestFailedRefreshChangesNothing(t *testing.T) {
 	nonceGone := &net.DNSError{Err: "no such host", Name: "clients.plex.tv", IsNotFound: true}
 	for name, fault := range map[string]plextest.Fault{
@@ -390,8 +388,8 @@ func TestBackoff(t *testing.T) {
 	})
 }
 
-// G12: callers with little time, whose renewals all end before plex.tv has answered,
-// do not ask for a nonce each; whether one comes after the other or all at once.
+// G12: callers whose contexts all end before plex.tv answers do not ask for a nonce
+// each, one after the other or all at once.
 func TestBackoffOfShortContexts(t *testing.T) {
 	for _, every := range []time.Duration{time.Second, 100 * time.Millisecond} {
 		t.Run(every.String(), func(t *testing.T) {
@@ -424,9 +422,8 @@ func TestBackoffOfShortContexts(t *testing.T) {
 	}
 }
 
-// G12: whatever Retry-After a nonce is refused with, a program without a good token
-// has one as soon as may be. With a token that works it waits as it is told, if that
-// is no nonsense.
+// G12: a program without a good token gets one soon, whatever Retry-After says. With a
+// token that works it waits as long as it is told, within limits.
 func TestBackoffByRetryAfter(t *testing.T) {
 	for value, most := range map[string][2]time.Duration{
 		"20":                            {22 * time.Second, 70 * time.Second},
@@ -456,9 +453,8 @@ func TestBackoffByRetryAfter(t *testing.T) {
 	}
 }
 
-// After hours without a network an expired JWT is renewed within seconds of its
-// return, also where the JWT was good for a while of that. A proxy's page in between
-// is a failure of another kind, and the first of it.
+// An expired JWT is renewed within seconds after hours without a network. A proxy's
+// page in between does not lengthen the pause.
 func TestBackoffWhileOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -494,8 +490,8 @@ func TestBackoffWhileOffline(t *testing.T) {
 	})
 }
 
-// G10, G11: with the JWT over and plex.tv away there is no good token, and the
-// error says both; nothing is lost by it.
+// G10, G11: an expired JWT while plex.tv is unavailable is reported as both, and
+// nothing is lost.
 func TestExpiredAndOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -519,8 +515,7 @@ func TestExpiredAndOffline(t *testing.T) {
 	})
 }
 
-// Only a device that is not authorized any more needs a login; plex.tv is left
-// alone then, and a login puts it right.
+// Only a device that was removed needs a new login. plex.tv is left alone until then.
 func TestDeauthorizedDevice(t *testing.T) {
 	for name, first := range map[string]func(w *world) error{
 		"Refresh": func(w *world) error { _, err := w.Refresh(context.Background()); return err },
@@ -555,8 +550,8 @@ func TestDeauthorizedDevice(t *testing.T) {
 	}
 }
 
-// A key that is damaged, at any byte, is named; the JWT beside it works on, and
-// a login puts it right.
+// A damaged key is reported. The JWT works until it expires, and a new login repairs
+// the key.
 func TestDamagedKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -612,8 +607,8 @@ func TestDamagedKey(t *testing.T) {
 	})
 }
 
-// G9: what goes on beside a request ends with its context, and requests that all
-// end soon do not ask for a nonce each.
+// G9: a renewal in the background ends with its request's context. Requests with short
+// contexts do not ask for a nonce each.
 func TestRenewalBesideAShortRequest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -637,7 +632,7 @@ func TestRenewalBesideAShortRequest(t *testing.T) {
 	})
 }
 
-// G24: a process that is slow to renew gives up before another may begin.
+// G24: a slow renewal is given up before another process may begin one.
 func TestRenewalWithinItsLease(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -675,7 +670,7 @@ func TestRenewalWithinItsLease(t *testing.T) {
 	})
 }
 
-// A Refresh after one that failed tries anew.
+// A Refresh after a failed one tries again.
 func TestRefreshAfterAFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -691,8 +686,8 @@ func TestRefreshAfterAFailure(t *testing.T) {
 	})
 }
 
-// G9: the end of the context ends a renewal at once, and whoever waits for it
-// does it instead.
+// G9: the end of its context ends a renewal at once, and a caller that waits for it
+// renews instead.
 func TestRenewalEndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -727,7 +722,8 @@ func TestRenewalEndsWithItsContext(t *testing.T) {
 	})
 }
 
-// G9: so it does where the store hangs, with the new token in hand or before.
+// G9: the end of its context also ends a renewal whose store hangs, before or after
+// the exchange.
 func TestRenewalEndsWithAStoreThatHangs(t *testing.T) {
 	for _, at := range []string{nonces, exchanges} {
 		t.Run(at, func(t *testing.T) {
@@ -751,7 +747,7 @@ func TestRenewalEndsWithAStoreThatHangs(t *testing.T) {
 	}
 }
 
-// G22: a login or a disconnect while the token is renewed stands.
+// G22: a login or a Disconnect during a renewal is not undone by it.
 func TestRenewalAgainstOthers(t *testing.T) {
 	for name, meanwhile := range map[string]func(t *testing.T, w *world){
 		"disconnect": func(t *testing.T, w *world) {
@@ -790,8 +786,8 @@ func TestRenewalAgainstOthers(t *testing.T) {
 	}
 }
 
-// G22: nor does a renewal take the place of another account that signs in with the
-// same device within the second in which plex.tv answers.
+// G22: a renewal does not replace another account that signs in with the same device
+// during the exchange.
 func TestRenewalAgainstAnotherAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -818,8 +814,8 @@ func TestRenewalAgainstAnotherAccount(t *testing.T) {
 	})
 }
 
-// G8 for renewals: a store that fails for a moment does not cost the new token;
-// one that stays broken is named, and the old one works on.
+// G8: a store that fails for a moment does not lose the new token of a renewal. With a
+// read-only store nothing is renewed, and the old token works.
 func TestRenewalAndTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -835,7 +831,7 @@ func TestRenewalAndTheStore(t *testing.T) {
 	})
 }
 
-// What came of the last login's token does not answer for the next one's.
+// The result of an earlier token's renewal does not count for the next login.
 func TestRefreshAfterANewLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -850,8 +846,8 @@ func TestRefreshAfterANewLogin(t *testing.T) {
 	})
 }
 
-// A token that plex.tv does not take, and a key that cannot be used now: neither
-// is a verdict.
+// A token that plex.tv does not accept is not a rejected login while its key cannot be
+// used.
 func TestEndedEarlyAndOffline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -871,7 +867,7 @@ func TestEndedEarlyAndOffline(t *testing.T) {
 	})
 }
 
-// Refresh without a login.
+// Refresh without a login is an error.
 func TestRefreshNotConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, deviceKey)

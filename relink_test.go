@@ -15,8 +15,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G22: relinking the same account keeps identifier and server choice; another
-// account is refused unless told, and leaves the old login as it was.
+// G22: relinking the same account keeps the identifier and the server. Another account
+// is refused unless wanted, and the old login stays.
 func TestRelink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -60,8 +60,8 @@ func TestRelink(t *testing.T) {
 	})
 }
 
-// G22, G23: a login that is refused, because another account approved it, has
-// retired that account's token in another profile: the new one goes there.
+// G22, G23: an approval by another account is refused, but has ended that account's
+// token in another profile. That profile gets the new one.
 func TestMismatchLeavesOthersConnected(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -81,8 +81,8 @@ func TestMismatchLeavesOthersConnected(t *testing.T) {
 	})
 }
 
-// G23, G22: plex.tv keeps one token an account and identifier: the profiles on
-// the same account get the new one, those of others keep theirs.
+// G23, G22: plex.tv keeps one token for each account and identifier. Profiles of the
+// same account get the new one, and others keep theirs.
 func TestSuccessorToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -112,8 +112,8 @@ func TestSuccessorToken(t *testing.T) {
 	})
 }
 
-// G23: what is stored of one account never stands beside another's token, also
-// where only its name is known.
+// G23: stored data of one account never stands next to another account's token, even
+// if only its name is known.
 func TestAccountsDoNotMix(t *testing.T) {
 	const stored = `{"server_url":"http://10.0.0.2:32400","account_token":"TEST_old","pms_token":"TEST_pms","client_id":"abc","machine_id":"m1","username":"alice","account_id":5,"home_pin":"1234","pms_token_server":"http://10.0.0.2:32400"}`
 	for user, kept := range map[string]bool{"alice": true, "bob": false} {
@@ -133,7 +133,7 @@ func TestAccountsDoNotMix(t *testing.T) {
 	}
 }
 
-// SwitchAccount forgets what was another account's, and only that.
+// SwitchAccount keeps the settings if the same account approves.
 func TestSwitchToTheSameAccount(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
@@ -148,8 +148,7 @@ func TestSwitchToTheSameAccount(t *testing.T) {
 	assert.NotContains(t, w.doc(t), "_was")
 }
 
-// G22: another account is refused also where it is not known yet whose login is
-// stored: Start finds that out.
+// G22: Start finds out whose the stored login is, so that another account is refused.
 func TestMismatchWithAnUnknownAccount(t *testing.T) {
 	for _, how := range []string{"could not be read", "another program's config"} {
 		t.Run(how, func(t *testing.T) {
@@ -175,8 +174,8 @@ func TestMismatchWithAnUnknownAccount(t *testing.T) {
 	}
 }
 
-// G23: a login that retires the token of another profile gives it the next one,
-// also where it was not known whose that was.
+// G23: a login that ends another profile's token gives it the next one, even if that
+// profile's account was unknown.
 func TestSuccessorForAnUnknownAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -189,9 +188,8 @@ func TestSuccessorForAnUnknownAccount(t *testing.T) {
 	})
 }
 
-// G23: nothing of the account before serves the next one, neither while plex.tv
-// cannot tell whose the login is, nor where it never told whose the last one was;
-// what is called alike is not the same.
+// G23: the next account gets nothing of the previous one, even if plex.tv cannot say
+// whose either login is. An equal title does not count as the same account.
 func TestNextAccountInheritsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
 		before  func(t *testing.T, w *world) // alice's profile is made to look so
@@ -234,9 +232,9 @@ func TestNextAccountInheritsNothing(t *testing.T) {
 	}
 }
 
-// G22: what is the account's own comes back with it, the weather notwithstanding,
-// and a token that served as the server's too does so again.
-func TestSameAccountFindsItsThings(t *testing.T) {
+// G22: an account that signs in again during an outage gets its settings back, and so
+// does a server token that was the account's own.
+func TestSameAccountGetsItsSettingsBack(t *testing.T) {
 	for _, sameToken := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := linked(t, true)
@@ -265,8 +263,8 @@ func TestSameAccountFindsItsThings(t *testing.T) {
 	}
 }
 
-// G22: where Start could not find out whose the stored login is, the approval does,
-// before anything is replaced.
+// G22: if Start cannot find out whose the stored login is, that is done at the
+// approval, before anything is replaced.
 func TestMismatchFoundOutLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -292,9 +290,9 @@ func TestMismatchFoundOutLate(t *testing.T) {
 	})
 }
 
-// G22, G23: a login that plex.tv will say nothing more about is in no new one's way,
-// though nobody has noted whose it was; a JWT tells that itself.
-func TestRelinkOverAJWTThatIsOver(t *testing.T) {
+// G22, G23: an expired JWT tells itself whose it was. Its account may sign in, and
+// another one only if wanted.
+func TestRelinkOverAnExpiredJWT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.open(t, deviceKey), w.alice, plexauth.PinOptions{})
@@ -320,9 +318,9 @@ func TestRelinkOverAJWTThatIsOver(t *testing.T) {
 	})
 }
 
-// G22, G23: what plex.tv says of the token before, and is no rejection, gives nobody
-// the place of whoever that may be: the same person's approval would have ended it.
-// The login waits, and is refused at its end; whoever says so gets in.
+// G22, G23: plex.tv refuses to say whose the old token is, but does not reject it. The
+// approval of another account does not replace it: the login waits, and fails at its
+// end. With SwitchAccount it succeeds.
 func TestRelinkOverARefusal(t *testing.T) {
 	for _, row := range []struct {
 		status int
@@ -365,10 +363,9 @@ func TestRelinkOverARefusal(t *testing.T) {
 	}
 }
 
-// G8, G22: who has approved is the person that is linked, also where plex.tv says of
-// the token before, which the approval has ended, what is no rejection: by the name
-// that is stored, by the words that plex.tv uses for a dead token, or by what a JWT
-// says of itself. Nobody waits for that, and the new token stays.
+// G8, G22: the linked account approves, and plex.tv does not plainly reject the old
+// token. The stored name, the words for a dead token or the JWT itself show that the
+// account is the same. The new token is saved at once.
 func TestRelinkBySamePerson(t *testing.T) {
 	const (
 		xml     = `<?xml version="1.0" encoding="UTF-8"?><errors><error>Invalid authentication token.</error></errors>`
@@ -411,9 +408,9 @@ func TestRelinkBySamePerson(t *testing.T) {
 	}
 }
 
-// G22: a login that waits so blocks no other one and no Cancel, whatever date its PIN
-// was stored with; and what ends it says what nobody knows.
-func TestRefusalBlocksNobody(t *testing.T) {
+// G22: a login that waits for such a refusal blocks neither Cancel nor another Start.
+// Its error says that the account is unknown.
+func TestRefusalBlocksNoOtherLogin(t *testing.T) {
 	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
 		"Cancel": (*plexauth.PlexAuth).Cancel,
 		"Start": func(p *plexauth.PlexAuth, ctx context.Context) error {
@@ -451,10 +448,9 @@ func TestRefusalBlocksNobody(t *testing.T) {
 	}
 }
 
-// G22: Start finds out whose the logins are that its approval may end: those under
-// the identifier of its PIN, which may be the program's own, and also where one of
-// them cannot be asked about.
-func TestFindsOutWhoseLoginsThereAre(t *testing.T) {
+// G22: Start finds out whose logins its approval may end: those under the PIN's
+// identifier, even if one of them cannot be asked about.
+func TestStartIdentifiesStoredLogins(t *testing.T) {
 	for name, prepare := range map[string]func(t *testing.T, w *world) *plexauth.PlexAuth{
 		"the program's identifier": func(t *testing.T, w *world) *plexauth.PlexAuth {
 			put(t, w.store, `{"client_id":"0123456789abcdef01234567"}`)

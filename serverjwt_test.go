@@ -16,8 +16,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G23: a JWT that some program took for a server's token does not go to the
-// server.
+// G23: a JWT that a program has saved as a server token is not sent to the server.
 func TestNoJWTToTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -40,8 +39,8 @@ func (w *world) jwtsAtServers() (n int) {
 	return n
 }
 
-// G23: plex.tv hands a device the JWT itself for a server of its own. That is
-// noticed and said, not saved, and not sent.
+// G23: plex.tv gives a device the JWT itself for an own server. It is reported, and
+// neither saved nor sent.
 func TestNoJWTForAMediaServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -66,8 +65,8 @@ func TestNoJWTForAMediaServer(t *testing.T) {
 	})
 }
 
-// G23: Probe finds out whether a server takes a JWT; if it does, the server gets
-// it from then on, renewed like any other, until it refuses.
+// G23: Probe finds out whether a server accepts a JWT. If it does, the server gets the
+// current JWT until it refuses one.
 func TestMediaServerThatTakesAJWT(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -111,8 +110,8 @@ func TestMediaServerThatTakesAJWT(t *testing.T) {
 	})
 }
 
-// G14, G23: a JWT that one server has accepted stays with that address, also
-// where somebody edits server_url and leaves machine_id as it was.
+// G14, G23: a JWT that one server has accepted is sent to that address alone, even if
+// server_url is edited and machine_id is not.
 func TestJWTStaysWithItsServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -136,7 +135,7 @@ func TestJWTStaysWithItsServer(t *testing.T) {
 	})
 }
 
-// G23: a JWT in the place of a server token is none.
+// G23: Servers gives no JWT as a server token.
 func TestServersGiveNoJWT(t *testing.T) {
 	p, mock := linkedMock(t)
 	mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, `[

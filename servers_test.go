@@ -13,6 +13,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
+// Servers lists the media servers of a recorded answer, own ones first.
 func TestServers(t *testing.T) {
 	p, mock := linkedMock(t)
 	mock.RegisterResponder("GET", resourcesURL, func(r *http.Request) (*http.Response, error) {
@@ -59,7 +60,7 @@ func TestServers(t *testing.T) {
 	assert.Contains(t, string(b), `"connections":[]`)
 }
 
-// G4: whatever happens to a field, the others come through.
+// G4: a change in one field of a server does not affect the others.
 func TestServersDrift(t *testing.T) {
 	one := func(body string) plexauth.Server {
 		p, mock := linkedMock(t)
@@ -108,6 +109,7 @@ func TestServersDrift(t *testing.T) {
 	}
 }
 
+// Servers tells a rejection from other answers.
 func TestServersErrors(t *testing.T) {
 	for body, want := range map[string]error{
 		`{"errors":[{"code":1001,"message":"User could not be authenticated","status":401}]}`: plexauth.ErrTokenRejected,

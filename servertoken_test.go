@@ -14,9 +14,9 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G14: a machine's identifier can be claimed by anybody, so a token is kept for one
-// owner's machine. A duplicate of another owner gets none of it, and is used only
-// when a person chooses it.
+// G14: anyone can claim a machine's identifier, so a token is kept for one owner's
+// machine. A machine of another owner does not get it, and is used only if a person
+// chooses it.
 func TestMachineOfAnotherOwner(t *testing.T) {
 	for name, offline := range map[string]bool{"beside the first": false, "in its place": true} {
 		t.Run(name, func(t *testing.T) {
@@ -62,9 +62,9 @@ func TestMachineOfAnotherOwner(t *testing.T) {
 	}
 }
 
-// G14, G23: an older program wrote a token without its server, and a person has
-// entered another server since. The token goes to no server until it is known
-// which one answers there, and Inspect goes over to that one.
+// G14, G23: an older program saved a token without its server, and a person has
+// entered another address since. The token is not sent until it is known which server
+// answers there. Inspect switches to that one.
 func TestUnboundTokenAndEditedAddress(t *testing.T) {
 	for name, extra := range map[string]map[string]any{
 		"unbound":       {},
@@ -119,8 +119,8 @@ func TestUnboundTokenAndEditedAddress(t *testing.T) {
 	}
 }
 
-// G14: another server is chosen while a request to the one before waits for the next
-// JWT. Its token does not go to the one before.
+// G14: another server is chosen while a request waits for the next JWT. The new
+// server's token is not sent to the old one.
 func TestServerChosenDuringARenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -143,7 +143,7 @@ func TestServerChosenDuringARenewal(t *testing.T) {
 	})
 }
 
-// G23: a token that was got for another server is not sent to this one.
+// G23: a token for one server is not sent to another.
 func TestServerTokenIsBound(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
@@ -164,8 +164,8 @@ func TestServerTokenIsBound(t *testing.T) {
 	}
 }
 
-// G14, G23: a token of which it is not noted which server it is for does not go to
-// the next server that is chosen.
+// G14, G23: a token that was saved without its server is not sent to the server that
+// is chosen next.
 func TestServerTokenStaysWithItsServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t) // so that plex.tv gives no other one
@@ -183,7 +183,8 @@ func TestServerTokenStaysWithItsServer(t *testing.T) {
 	})
 }
 
-// G14, G25: an impostor at the saved address gets no token and takes no place.
+// G14, G25: an impostor at the saved address gets no token and does not replace the
+// server.
 func TestImpostor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)

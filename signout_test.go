@@ -14,7 +14,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// SignOut ends every token of the account, also one that is parked elsewhere.
+// SignOut ends every token of the account, including one that is parked in another
+// profile.
 func TestSignOutEndsParkedTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -34,8 +35,7 @@ func TestSignOutEndsParkedTokens(t *testing.T) {
 	})
 }
 
-// G22: unlinking and cancelling wait for nobody, whatever plex.tv does to the
-// request that is under way.
+// G22: Disconnect does not wait for a request that hangs.
 func TestDisconnectWhileTheAccountHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -59,7 +59,7 @@ func TestDisconnectWhileTheAccountHangs(t *testing.T) {
 	})
 }
 
-// G22: unlinking asks nobody, keeps the server choice and what is not ours.
+// G22: Disconnect sends no request, and keeps the server and other programs' data.
 func TestDisconnectOffline(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
@@ -79,7 +79,7 @@ func TestDisconnectOffline(t *testing.T) {
 	assert.Contains(t, w.doc(t), `"_theirs":1`)
 }
 
-// SignOut forgets here first, and says where plex.tv could not be told.
+// SignOut deletes the token here first, and reports if plex.tv could not be told.
 func TestSignOut(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
@@ -105,7 +105,7 @@ func TestSignOut(t *testing.T) {
 	require.NoError(t, err)
 }
 
-// G10: a token that plex.tv has rejected is not revoked there again.
+// G10: a token that plex.tv has rejected is not revoked again.
 func TestSignOutOfARejectedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -120,8 +120,8 @@ func TestSignOutOfARejectedToken(t *testing.T) {
 	})
 }
 
-// G8: SignOut ends also what was approved and never looked at, on this profile or on
-// one that lives on the same token, or says that it could not find out.
+// G8: SignOut also ends an approval that has not been seen yet, in this profile or
+// another one with the same token. Otherwise it says that it could not find out.
 func TestSignOutFetchesTheApproval(t *testing.T) {
 	for _, row := range []struct {
 		name    string
@@ -184,9 +184,8 @@ func TestSignOutFetchesTheApproval(t *testing.T) {
 	}
 }
 
-// G8, G23: the approval that SignOut finds is of an account on whose token another
-// profile has lived, under the same identifier. That profile gets the approved one.
-// Where it lived on the login that is signed out, it is signed out as well.
+// G8, G23: SignOut finds an approval that has ended another profile's token. That
+// profile gets the approved one, unless it shared the login that is signed out.
 func TestSignOutLeavesTheApprovalToASibling(t *testing.T) {
 	for name, row := range map[string]struct {
 		linked func(w *world) *plextest.User

@@ -19,7 +19,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G17: a store that cannot be written is found before a PIN is made.
+// G17: a store that cannot be written is noticed before a PIN is made.
 func TestStoreFailsBeforeThePIN(t *testing.T) {
 	for name, store := range map[string]plexauth.ConfigStore{
 		"Check":  &checkedStore{plexauth.NewMemoryStore(), errReadOnly},
@@ -36,7 +36,7 @@ func TestStoreFailsBeforeThePIN(t *testing.T) {
 	}
 }
 
-// G8: the store fails when the token is in hand.
+// G8: a store that fails for some seconds does not lose an approved token.
 func TestSaveFailsForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := approved(t, newWorld(t))
@@ -54,8 +54,8 @@ func TestSaveFailsForAWhile(t *testing.T) {
 	})
 }
 
-// G8: a store that stays broken ends the wait with its error after five
-// minutes, and the login can still be finished.
+// G8: if the store stays broken, Wait returns its error after five minutes. The login
+// can still be finished.
 func TestSaveFailsForLong(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := approved(t, newWorld(t))
@@ -75,8 +75,7 @@ func TestSaveFailsForLong(t *testing.T) {
 	})
 }
 
-// G8: the caller's context ends while the token is on its way: it is saved all
-// the same, within a second.
+// G8: the token is saved even if the caller's context ends during the save.
 func TestContextEndsWithTheTokenInHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -96,8 +95,8 @@ func TestContextEndsWithTheTokenInHand(t *testing.T) {
 	})
 }
 
-// A store that is slow is waited for as long as the caller waits: what has
-// succeeded is not told to have failed.
+// A call waits for a slow store as long as its context allows, and reports the
+// success.
 func TestSlowStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -111,7 +110,7 @@ func TestSlowStore(t *testing.T) {
 	})
 }
 
-// What ends a Wait while a save hangs is the caller's context, by its own error.
+// If the store hangs, Wait returns the error of the caller's context.
 func TestContextEndsWhileSaving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -124,9 +123,9 @@ func TestContextEndsWhileSaving(t *testing.T) {
 	})
 }
 
-// G8: a store that cannot be read for a moment makes no failure of an approval,
-// whichever read it is, in a first login or over another one.
-func TestStoreUnreadForAMoment(t *testing.T) {
+// G8: a single failed read of the store does not lose an approval, whichever read it
+// is.
+func TestStoreUnreadableForAMoment(t *testing.T) {
 	for _, relink := range []bool{false, true} {
 		for nth := int64(2); nth <= 8; nth++ { // the first is Wait's own
 			t.Run(fmt.Sprint(relink, nth), func(t *testing.T) {
@@ -150,8 +149,8 @@ func TestStoreUnreadForAMoment(t *testing.T) {
 	}
 }
 
-// Start does not fail once its PIN is stored, whatever a read says then.
-func TestStoreUnreadAfterThePIN(t *testing.T) {
+// Start succeeds once its PIN is stored, even if a read fails after that.
+func TestStoreUnreadableAfterThePIN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		store := w.hooked(hooks{})
@@ -178,9 +177,8 @@ func TestStoreUnreadAfterThePIN(t *testing.T) {
 	})
 }
 
-// G10: a token that is known to be rejected is not sent with every look where that
-// cannot be written down.
-func TestRejectedBeforeAFullDisk(t *testing.T) {
+// G10: a rejected token is not sent with every look if the rejection cannot be saved.
+func TestRejectedWithAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
@@ -209,8 +207,8 @@ func TestRejectedBeforeAFullDisk(t *testing.T) {
 	})
 }
 
-// G7: a store that hangs keeps no Wait beyond its PIN, and no other call beyond half a
-// minute. The store is to blame, not a context of the caller's.
+// G7: a store that hangs does not hold a Wait beyond its PIN, nor another call for
+// more than half a minute. The error blames the store, not the caller's context.
 func TestStoreHangs(t *testing.T) {
 	for name, hangs := range map[string]hooks{
 		"Load":   {beforeLoad: hang},
@@ -275,8 +273,8 @@ func TestStoreHangs(t *testing.T) {
 	}
 }
 
-// G23: where the store fails, and another process unlinks this profile at the
-// same time, the token stays with those who live on it.
+// G23: SignOut cannot save, and another process disconnects this profile at the same
+// time. The token is not revoked, since another profile lives on it.
 func TestSignOutNotSaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -291,8 +289,7 @@ func TestSignOutNotSaved(t *testing.T) {
 	})
 }
 
-// G18: a store that cannot be read is an error everywhere, and never a first
-// run.
+// G18: a store that cannot be read is an error in every call, and never a first run.
 func TestFailClosed(t *testing.T) {
 	for name, doc := range map[string]string{"list": `[]`, "text": `"x"`, "cut": `{"account_token":"TEST_cut`} {
 		t.Run(name, func(t *testing.T) {
@@ -348,8 +345,7 @@ func (s quotingStore) Check(ctx context.Context) error {
 	return err
 }
 
-// G13: a store that quotes what it holds is not passed on, whatever it was
-// asked and however it quotes.
+// G13: an error of a store that quotes its content is not passed on, in whatever form.
 func TestStoreThatQuotes(t *testing.T) {
 	const doc = `{"account_token":"TEST_account","pms_token": "TEST_server","home_pin":"TEST_home","_device":{"secret":"TEST_key"},"_pending_pin":{"id":471100815,"code":"TEST_code"}}`
 	for name, say := range map[string]func(jsonRaw) error{
@@ -379,9 +375,8 @@ func TestStoreThatQuotes(t *testing.T) {
 	}
 }
 
-// G17: what is to be done about a store that fails stands at the end of a text
-// that names the path several times. It reaches whoever starts a login, and the
-// panel, also where the path is as long as on many a NAS.
+// G17: the remedy stands at the end of a store's error, which may be long. It reaches
+// the caller of Start and the panel.
 func TestStoreRemedyReachesThePerson(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "volume1", "docker", "appdata", "plex-companion", "config")
 	require.NoError(t, os.MkdirAll(filepath.Dir(dir), 0o700))

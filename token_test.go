@@ -17,6 +17,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
+// A Token gives its secret on demand, and compares with others.
 func TestToken(t *testing.T) {
 	a := plexauth.NewToken("TEST_canary-hunter2")
 	assert.Equal(t, "TEST_canary-hunter2", a.Secret())
@@ -34,8 +35,8 @@ func TestToken(t *testing.T) {
 	assert.Equal(t, long, plexauth.NewToken(long).Secret())
 }
 
-// G13: no verb, handler, encoder or dumper shows a token, wherever it stands
-// in other people's structs, nor anything that it could be computed from.
+// G13: no verb, handler, encoder or dumper shows a token or anything that it could be
+// computed from, even inside other structs.
 func TestTokenDoesNotPrintItself(t *testing.T) {
 	const secret = "TEST_hunter2" // it fits into a line of a dump
 	tok := plexauth.NewToken(secret)

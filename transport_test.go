@@ -18,8 +18,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// G14: the account token goes to plex.tv over https, the server token to the
-// saved server's exact origin, nothing anywhere else.
+// G14: the account token goes to plex.tv over https, the server token to the saved
+// server's exact origin, and nothing to any other host.
 func TestTransport(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
@@ -66,6 +66,8 @@ func TestTransport(t *testing.T) {
 	assert.Equal(t, "TEST_own", wire.last().Header.Get("X-Plex-Token"), "the program's own header stays")
 }
 
+// Without a login, a request to plex.tv fails and closes its body. Other hosts are
+// reached.
 func TestTransportNotConnected(t *testing.T) {
 	w := newWorld(t)
 	wire := &seen{}
@@ -79,8 +81,8 @@ func TestTransportNotConnected(t *testing.T) {
 	assert.Len(t, wire.reqs, 1)
 }
 
-// G22: a relink reaches every holder of a Transport, in this process at once,
-// in another within two seconds; in between the store is not read again.
+// G22: a relink reaches every Transport, in this process at once, in another within
+// two seconds. The store is not read in between.
 func TestTransportFollowsTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -115,9 +117,9 @@ func TestTransportFollowsTheStore(t *testing.T) {
 	})
 }
 
-// G10, G24: a JWT that plex.tv rejects by its own 401 before its time is renewed and
-// the request made once more. Any other 401 is the program's to deal with, and so is
-// one whose request cannot be sent again. Its body is there in full.
+// G10, G24: if plex.tv rejects a JWT early by its own 401, the JWT is renewed and the
+// request repeated. Any other 401 is returned in full, and so is one whose request
+// cannot be sent again.
 func TestTransport401(t *testing.T) {
 	long := `{"errors":[{"code":1001,"message":"` + strings.Repeat("x", 5<<10) + `","status":401}]}`
 	for name, c := range map[string]struct {
@@ -161,7 +163,7 @@ func TestTransport401(t *testing.T) {
 	}
 }
 
-// A base that is careless about what a RoundTripper returns does no harm.
+// A base that breaks the rules of a RoundTripper does no harm.
 func TestTransportOverACarelessBase(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -173,7 +175,7 @@ func TestTransportOverACarelessBase(t *testing.T) {
 	})
 }
 
-// A removed device is found out by a Transport as well.
+// A Transport notices that its device was removed.
 func TestTransportOfARemovedDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -189,9 +191,9 @@ func TestTransportOfARemovedDevice(t *testing.T) {
 	})
 }
 
-// G12: a path that refuses every token costs plex.tv an exchange a minute, however
-// often it is asked for, and whichever way.
-func TestRefusedInVain(t *testing.T) {
+// G12: a path that refuses every token costs plex.tv one exchange a minute, however
+// often it is asked for.
+func TestPathThatRefusesEveryToken(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{"498": {Status: 498}, "401": {Status: 401, Code: 1001}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -227,8 +229,8 @@ func TestRefusedInVain(t *testing.T) {
 	})
 }
 
-// G22: a login that is made while a Transport reads the store is not missed: what
-// was read before it is good for that one request only.
+// G22: a Transport notices a login that is made while it reads the store. The old data
+// counts for that one request.
 func TestRelinkWhileBeingRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -267,8 +269,8 @@ func TestTransportLeavesThePageAlone(t *testing.T) {
 	})
 }
 
-// A Transport that knows the server's address sends nothing there while the store
-// cannot be read, though what it goes by is dropped by then.
+// A Transport sends nothing to its server while the store cannot be read, even after
+// it has been idle.
 func TestTransportRemembersItsServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -296,8 +298,8 @@ func TestTransportRemembersItsServer(t *testing.T) {
 	})
 }
 
-// G24: where plex.tv says 498 the token is renewed and the request made once
-// more, if its body can be sent again.
+// G24: after plex.tv's 498 the token is renewed and the request repeated, if its body
+// can be sent again.
 func TestTransport498(t *testing.T) {
 	type body struct {
 		reader io.Reader
@@ -332,7 +334,7 @@ func TestTransport498(t *testing.T) {
 	}
 }
 
-// One repetition, not a loop; and none where the renewal fails or the token is
+// A request is repeated once at most. It is not if the renewal fails or the token is
 // the program's own.
 func TestTransport498Ends(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -362,8 +364,8 @@ func TestTransport498Ends(t *testing.T) {
 	})
 }
 
-// A Transport finds the token that another process got, also where plex.tv ends
-// the one before at once.
+// A Transport finds the token that another process got, even if plex.tv has ended the
+// old one.
 func TestTransportFollowsAnotherProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -380,7 +382,7 @@ func TestTransportFollowsAnotherProcess(t *testing.T) {
 	})
 }
 
-// The request for which the renewal is due waits for it a moment, no other does.
+// The request that notices a due renewal waits for it briefly. No other request does.
 func TestTransportDoesNotWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -414,8 +416,8 @@ func TestTransportDoesNotWait(t *testing.T) {
 	})
 }
 
-// Transport(nil) sends as Options.HTTPClient does, which may change, and else as
-// http.DefaultTransport does; also where the client's transport is that very one.
+// Transport(nil) sends through the transport of Options.HTTPClient, which may change,
+// or else through http.DefaultTransport.
 func TestTransportWithoutBase(t *testing.T) {
 	saved := http.DefaultTransport
 	t.Cleanup(func() { http.DefaultTransport = saved })
@@ -451,8 +453,8 @@ func TestTransportWithoutBase(t *testing.T) {
 	assert.Equal(t, "default", by)
 }
 
-// G2: plex.tv and the media server are asked for JSON where the request has no
-// Accept of its own. Another host is not.
+// G2: a request to plex.tv or the media server without an Accept asks for JSON. A
+// request to another host does not.
 func TestTransportAccept(t *testing.T) {
 	w := newWorld(t)
 	put(t, w.store, `{"client_id":"my-client","account_token":"TEST_account-token","server_url":"https://plex.example.org","machine_id":"m","pms_token":"TEST_server-token","pms_token_server":"https://plex.example.org"}`)
@@ -478,8 +480,8 @@ func TestTransportAccept(t *testing.T) {
 	}
 }
 
-// G13: the request of an answer is the caller's, with nothing added, also where it
-// was made once more with a new token.
+// G13: an answer's Request is the caller's, with nothing added, even if it was
+// repeated with a new token.
 func TestRequestOfTheAnswer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -505,8 +507,8 @@ func TestRequestOfTheAnswer(t *testing.T) {
 	})
 }
 
-// A request that is made once more has the new token with the identifier that it
-// was made under, unless the program has set one itself.
+// A repeated request has the new token and its identifier, unless the program has set
+// an identifier itself.
 func TestRepeatedWithOneIdentity(t *testing.T) {
 	for name, own := range map[string]string{"ours": "", "the program's": "my-own-id"} {
 		t.Run(name, func(t *testing.T) {
@@ -546,8 +548,7 @@ func TestRepeatedWithOneIdentity(t *testing.T) {
 	}
 }
 
-// G14: over plain http the server token goes to a private address only, as
-// dialled.
+// G14: over plain http the server token is sent to a private address only, as dialled.
 func TestTransportInClear(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)

@@ -16,9 +16,9 @@ import (
 
 var sentinelOrComment = regexp.MustCompile(`^\s*(//|(var )?Err\w+ += )`)
 
-// Every text that docs/troubleshooting.md shows is one that somebody sees: an
-// error's, which are made here, or one that stands in a source. A sentinel does
-// not count as such, since most stand behind another text.
+// Every text in docs/troubleshooting.md is one that a person can see: that of an error
+// made here, or one in the sources. Sentinels do not count, since most stand behind
+// another text.
 func TestTroubleshootingTexts(t *testing.T) {
 	seen := errorTexts(t)
 	for _, pattern := range []string{"*.go", "panel/*.js", "panel/*.html", "signin/*.go", "crosswatch/*.go", "sqlstore/*.go", "internal/jsonfile/*.go"} {

@@ -16,8 +16,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// On request a long-lived login is moved over, without asking the person: the
-// old token ends by that, and the identifier is the device's from then on.
+// UseDeviceKey moves a long-lived login to a device key without asking the person. The
+// old token ends, and the identifier becomes the device's.
 func TestUseDeviceKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, scopes("username"))
@@ -55,7 +55,7 @@ func TestUseDeviceKey(t *testing.T) {
 	})
 }
 
-// The server token that was the long-lived one itself ends with it.
+// A server token that was the long-lived token itself ends with it.
 func TestUseDeviceKeyAndTheServerToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
@@ -74,7 +74,7 @@ func TestUseDeviceKeyAndTheServerToken(t *testing.T) {
 	})
 }
 
-// What is asked for and cannot be done changes nothing.
+// A move that cannot be made changes nothing.
 func TestUseDeviceKeyRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -118,8 +118,7 @@ func TestUseDeviceKeyRefusals(t *testing.T) {
 	})
 }
 
-// A move that stopped half way goes on: the key is registered already, and it
-// is ours.
+// A move that stopped half way is continued with the key that is registered.
 func TestUseDeviceKeyGoesOn(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{
 		"registered, answer lost": {Path: "/api/v2/auth/jwk", ResetAfter: true},
@@ -146,8 +145,8 @@ func TestUseDeviceKeyGoesOn(t *testing.T) {
 	}
 }
 
-// G23: a move that plex.tv has refused is no move: whoever comes by later leaves
-// the long-lived login as it is, and calling again goes on.
+// G23: a move that plex.tv has refused leaves the long-lived login as it is. Calling
+// again continues it.
 func TestUseDeviceKeyRefused(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{
 		"no nonce":             {Path: nonces, Code: 1003, Times: -1},
@@ -179,7 +178,7 @@ func TestUseDeviceKeyRefused(t *testing.T) {
 	}
 }
 
-// Two answers that are lost, one after the other, do not cost the login.
+// Two lost answers, one after the other, do not lose the login.
 func TestUseDeviceKeyGoesOnTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -198,7 +197,7 @@ func TestUseDeviceKeyGoesOnTwice(t *testing.T) {
 	})
 }
 
-// A double click, and another process at the same time, move the login once.
+// Concurrent calls, in two processes, move the login once.
 func TestUseDeviceKeyConcurrently(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -221,7 +220,7 @@ func TestUseDeviceKeyConcurrently(t *testing.T) {
 	})
 }
 
-// A key that is another device's gives way to a new one, once.
+// A key that belongs to another device is replaced once by a new one.
 func TestUseDeviceKeyTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
@@ -242,9 +241,9 @@ func TestUseDeviceKeyTaken(t *testing.T) {
 	})
 }
 
-// G24: while a login moves over to a device key, another replica begins a login with
-// one, and also finishes it. Key, identifier and token stay together: the profile has
-// those of the one or of the other, and they work.
+// G24: another replica starts, and perhaps finishes, a login with a device key during
+// a move. The profile ends up with key, identifier and token of one of the two, and
+// they work.
 func TestMoveBesideAnotherLogin(t *testing.T) {
 	for _, at := range []string{"/api/v2/auth/jwk", nonces, exchanges} {
 		for _, finishes := range []bool{false, true} {
@@ -281,9 +280,8 @@ func TestMoveBesideAnotherLogin(t *testing.T) {
 	}
 }
 
-// G1, G24: another profile begins a login while a long-lived one moves over to a
-// device key. Where plex.tv then refuses the move, the token goes on under the
-// identifier that it was made under.
+// G1, G24: another profile starts a login during a move that plex.tv then refuses. The
+// token keeps the identifier that it was made under.
 func TestRefusedMoveKeepsTheIdentifier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -300,8 +298,8 @@ func TestRefusedMoveKeepsTheIdentifier(t *testing.T) {
 	})
 }
 
-// G1, G24: the profile that begins a login during the move is another one, in another
-// process. The move stops before plex.tv ends a token for it, or both logins work.
+// G1, G24: another profile in another process starts a login during a move. The move
+// stops before plex.tv ends a token, or both logins work.
 func TestMoveBesideASibling(t *testing.T) {
 	for _, at := range []string{"/api/v2/auth/jwk", nonces, exchanges} {
 		t.Run(at, func(t *testing.T) {
@@ -333,8 +331,8 @@ func TestMoveBesideASibling(t *testing.T) {
 	}
 }
 
-// G1, G24: a device key takes over the identifier while another profile's PIN is asked
-// for under it. That profile's login gets another one, and both work.
+// G1, G24: a device key takes over the identifier while another profile's PIN is
+// requested under it. That login gets another identifier, and both work.
 func TestIdentifierTakenOverDuringAStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

@@ -12,8 +12,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// A stored verify_ssl of false is honoured for that server alone, and never
-// written.
+// A stored verify_ssl: false counts for its server alone, and is never written.
 func TestVerifySSL(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
@@ -50,8 +49,8 @@ func TestVerifySSL(t *testing.T) {
 	})
 }
 
-// However a person writes the address of that server: as server_url, to
-// UseServer or to Probe, with scheme and port or without.
+// verify_ssl: false counts however a person writes the server's address, with or
+// without scheme and port.
 func TestVerifySSLAsTyped(t *testing.T) {
 	for _, typed := range []string{"https://192.168.1.5:32400", "https://192.168.1.5:32400/", "192.168.1.5:32400", "192.168.1.5"} {
 		for how, call := range map[string]func(*testing.T, *world) error{
@@ -76,8 +75,8 @@ func TestVerifySSLAsTyped(t *testing.T) {
 	}
 }
 
-// G14: verify_ssl: false counts for the one address that a person typed. Whatever
-// is chosen after that is verified, and the typed address is not when it comes back.
+// G14: verify_ssl: false counts for the one address that a person typed. Servers
+// chosen later are verified, and the typed one is not when it is chosen again.
 func TestVerifySSLCountsForOneAddress(t *testing.T) {
 	const self = "https://192.168.1.5:32400"
 	setup := func(t *testing.T) (w *world, other *plextest.MediaServer) {
@@ -145,8 +144,8 @@ func TestVerifySSLCountsForOneAddress(t *testing.T) {
 	}
 }
 
-// G14: while verify_ssl is false for a typed address, the server there does not
-// pass for another one that is chosen.
+// G14: while verify_ssl is false for a typed address, the server there cannot pass for
+// another one that is chosen.
 func TestVerifySSLImpostor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, true)
