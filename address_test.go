@@ -17,9 +17,9 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// asked makes a PlexAuth that is signed in, whose plex.tv lists these servers,
+// withServers makes a PlexAuth that is signed in, whose plex.tv lists these servers,
 // and whose every other request is noted and answered as a media server does.
-func asked(t *testing.T, list string) (p *plexauth.PlexAuth, urls func() []string) {
+func withServers(t *testing.T, list string) (p *plexauth.PlexAuth, urls func() []string) {
 	t.Helper()
 	p, mock := linkedMock(t)
 	mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, list))
@@ -57,16 +57,16 @@ func TestListedAddressIsAnAddress(t *testing.T) {
 		"http://admin:admin@192.168.1.9", "http://admin@192.168.1.9/", "http://192.168.1.9\\apply", "http:192.168.1.9", "ftp://192.168.1.9", "//192.168.1.9",
 		"http://192.168.1.9/reboot.cgi", "http://192.168.1.9/a/../b", "http://192.168.1.9/%3Freboot",
 	} {
-		p, urls := asked(t, listing(false, uri))
+		p, urls := withServers(t, listing(false, uri))
 		_, err := p.UseServer(t.Context(), "box")
 		require.ErrorIs(t, err, plexauth.ErrUnavailable, uri)
 		assert.ErrorContains(t, err, "not tried", uri)
 		assert.Empty(t, urls(), uri)
 	}
-	p, urls := asked(t, listing(false, "https://plex.example.org/"))
+	p, urls := withServers(t, listing(false, "https://plex.example.org/"))
 	_, _ = p.UseServer(t.Context(), "box")
 	assert.Equal(t, []string{"GET https://plex.example.org/identity"}, urls())
-	p, urls = asked(t, listing(true, "https://example.org/plex"))
+	p, urls = withServers(t, listing(true, "https://example.org/plex"))
 	_, _ = p.UseServer(t.Context(), "box")
 	assert.Equal(t, []string{"GET https://example.org/plex/identity"}, urls(), "of one's own server")
 }
@@ -86,7 +86,7 @@ var reservedHosts = []string{
 func TestReservedAddresses(t *testing.T) {
 	for _, host := range reservedHosts {
 		for _, address := range []string{"http://" + host + ":80", "https://" + host, host} {
-			p, urls := asked(t, listing(true, "http://"+host, "https://"+host+":443"))
+			p, urls := withServers(t, listing(true, "http://"+host, "https://"+host+":443"))
 			r, err := p.Probe(t.Context(), address)
 			require.ErrorIs(t, err, plexauth.ErrUnavailable, address)
 			for _, a := range r.Addresses {
@@ -100,7 +100,7 @@ func TestReservedAddresses(t *testing.T) {
 		}
 	}
 	for _, host := range []string{"127.0.0.1", "10.0.0.1", "192.168.1.5", "[::1]", "[fd00::5]", "100.64.0.1", "100.101.102.103", "203.0.113.7", "1.2.3", "plex", "10.0.0.1.example", "[2001:db8::1]", "[64:ff9b::cb00:7107]", "169.254.1.2"} {
-		p, urls := asked(t, "[]")
+		p, urls := withServers(t, "[]")
 		_, _ = p.Probe(t.Context(), "https://"+host)
 		assert.NotEmpty(t, urls(), host)
 	}
@@ -112,7 +112,7 @@ func TestSkippedAddressesDoNotCount(t *testing.T) {
 	for i := range 45 {
 		uris = append(uris, fmt.Sprintf("https://fe80--%x.0123456789abcdef0123456789abcdef.plex.direct:32400", i+1), fmt.Sprintf("http://192.168.1.9/?%d", i))
 	}
-	p, urls := asked(t, listing(true, append(uris, "https://plex.example.org")...))
+	p, urls := withServers(t, listing(true, append(uris, "https://plex.example.org")...))
 	_, _ = p.Inspect(t.Context())
 	assert.Equal(t, []string{"GET https://plex.example.org/identity"}, urls())
 }
@@ -205,9 +205,9 @@ func TestErrorsAreShort(t *testing.T) {
 	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", httpmock.NewStringResponder(200, payload(t, "user.json")))
 	mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, "["+strings.Join(servers, ",")+"]"))
 	for _, call := range []func() error{
-		func() error { return second(p.Inspect(t.Context())) },
-		func() error { return second(p.UseServer(t.Context(), "nowhere")) },
-		func() error { return second(p.UseServer(t.Context(), strings.Repeat("x", 5000))) },
+		func() error { return errOf(p.Inspect(t.Context())) },
+		func() error { return errOf(p.UseServer(t.Context(), "nowhere")) },
+		func() error { return errOf(p.UseServer(t.Context(), strings.Repeat("x", 5000))) },
 	} {
 		err := call()
 		var choice *plexauth.ServerChoiceError
@@ -217,7 +217,7 @@ func TestErrorsAreShort(t *testing.T) {
 		assert.ErrorContains(t, err, " more")
 	}
 	mock.RegisterResponder("GET", resourcesURL, httpmock.NewStringResponder(200, listing(true, uris...)))
-	err := second(p.Inspect(t.Context()))
+	err := errOf(p.Inspect(t.Context()))
 	require.ErrorIs(t, err, plexauth.ErrUnavailable)
 	assert.LessOrEqual(t, len(err.Error()), 2048)
 	assert.ErrorContains(t, err, " more")

@@ -108,7 +108,7 @@ func TestVerifyKeepsWhatIsKnown(t *testing.T) {
 		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
 		_, err := w.Inspect(t.Context())
 		require.NoError(t, err)
-		w.withoutCloud(t, map[string]any{"username": "Kid", "account_id": 23456, "home_pin": "1234"})
+		w.forgetAccount(t, map[string]any{"username": "Kid", "account_id": 23456, "home_pin": "1234"})
 		want := w.stored(t)
 		_, err = w.Verify(t.Context())
 		require.NoError(t, err)

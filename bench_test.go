@@ -128,8 +128,8 @@ func BenchmarkPendingLogins(b *testing.B) {
 	}
 }
 
-// household is an account's list of n devices, every second one a server.
-func household(n int) string {
+// deviceList is an account's list of n devices, every second one a server.
+func deviceList(n int) string {
 	var b strings.Builder
 	b.WriteString("[")
 	for i := range n {
@@ -161,7 +161,7 @@ func BenchmarkServers(b *testing.B) {
 	require.NoError(b, store.Update(b.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) {
 		return jsonRaw(`{"client_id":"0123456789abcdef01234567","account_token":"TEST_account-token"}`), nil
 	}))
-	body := household(200)
+	body := deviceList(200)
 	rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		return httpmock.NewStringResponse(200, body), nil
 	})

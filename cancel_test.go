@@ -160,7 +160,7 @@ func TestCancelledWhileBeingSaved(t *testing.T) {
 	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
 		"Cancel": (*plexauth.PlexAuth).Cancel,
 		"Disconnect": func(p *plexauth.PlexAuth, ctx context.Context) error {
-			return second(p.Disconnect(ctx))
+			return errOf(p.Disconnect(ctx))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -249,7 +249,7 @@ func TestCancelBesideAStoreThatHangs(t *testing.T) {
 		_, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		result := make(chan error, 1)
-		go func() { result <- second(p.Wait(t.Context())) }()
+		go func() { result <- errOf(p.Wait(t.Context())) }()
 		time.Sleep(500 * time.Millisecond)
 		store.set(hooks{beforeLoad: hang})
 		time.Sleep(time.Second) // a look reads the store
@@ -265,7 +265,7 @@ func TestCancelBesideAStoreThatHangs(t *testing.T) {
 var givingUp = map[string]func(context.Context, *plexauth.PlexAuth) error{
 	"Cancel": func(ctx context.Context, p *plexauth.PlexAuth) error { return p.Cancel(ctx) },
 	"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
-		return second(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
+		return errOf(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
 	},
 }
 
@@ -362,7 +362,7 @@ func TestGivenUpAfterARejection(t *testing.T) {
 					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
 					require.NoError(t, err)
 					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-					require.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrTokenRejected)
+					require.ErrorIs(t, errOf(w.Verify(t.Context())), plexauth.ErrTokenRejected)
 					if f.Reset || f.Status != 0 {
 						f.Method, f.Path = http.MethodGet, "/api/v2/pins/*"
 						w.plex.Inject(f)
@@ -392,13 +392,13 @@ func TestGivenUpInAHurry(t *testing.T) {
 					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
 					require.NoError(t, err)
 					time.Sleep(5 * time.Second)
-					require.NoError(t, second(w.Finish(t.Context())))
+					require.NoError(t, errOf(w.Finish(t.Context())))
 					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
 					w.plex.Inject(plextest.Fault{Path: "/api/v2/*", Delay: 100 * time.Millisecond, Times: -1})
 					ctx, cancel := context.WithTimeout(t.Context(), limit)
 					defer cancel()
 					require.NoError(t, giveUp(ctx, w.PlexAuth))
-					require.NoError(t, second(w.Verify(t.Context())))
+					require.NoError(t, errOf(w.Verify(t.Context())))
 				})
 			})
 		}
@@ -411,7 +411,7 @@ func TestGivenUpBesideASibling(t *testing.T) {
 	for name, giveUp := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
 		"Cancel": (*plexauth.PlexAuth).Cancel,
 		"Start": func(p *plexauth.PlexAuth, ctx context.Context) error {
-			return second(p.Start(ctx, plexauth.PinOptions{Strong: true}))
+			return errOf(p.Start(ctx, plexauth.PinOptions{Strong: true}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

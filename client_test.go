@@ -217,9 +217,9 @@ func TestRetries(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.signInNow(t)
-				path, op := "/api/v2/user", func() error { return second(w.Verify(t.Context())) }
+				path, op := "/api/v2/user", func() error { return errOf(w.Verify(t.Context())) }
 				if tc.method == "POST" {
-					path, op = "/api/v2/pins", func() error { return second(w.Start(t.Context(), plexauth.PinOptions{})) }
+					path, op = "/api/v2/pins", func() error { return errOf(w.Start(t.Context(), plexauth.PinOptions{})) }
 				}
 				tc.fault.Method, tc.fault.Path, tc.fault.Times = tc.method, path, 3
 				w.plex.Inject(tc.fault)
@@ -290,7 +290,7 @@ func TestErrorsAreClean(t *testing.T) {
 	mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
 		return nil, &url.Error{Op: "Get", URL: r.URL.String(), Err: fmt.Errorf("no responder for %s with %s\nsecond line", r.URL, r.Header)}
 	})
-	for _, err := range []error{second(p.Finish(t.Context())), second(p.Verify(t.Context()))} {
+	for _, err := range []error{errOf(p.Finish(t.Context())), errOf(p.Verify(t.Context()))} {
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 			out := fmt.Sprintf(verb, err) + fmt.Sprintf(verb, struct{ Err error }{err})

@@ -69,7 +69,7 @@ func TestClockSetDuringALogin(t *testing.T) {
 							plexauth.SetClock(t, by)
 						}
 						result := make(chan error, 1)
-						go func() { result <- second(w.Wait(t.Context())) }()
+						go func() { result <- errOf(w.Wait(t.Context())) }()
 						time.Sleep(2 * time.Minute)
 						if when == "while it waits" || when == "twice" {
 							plexauth.SetClock(t, by)
@@ -177,7 +177,7 @@ func TestSuspendedDuringALogin(t *testing.T) {
 		require.NoError(t, err)
 		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Status: 502, Times: -1})
 		result := make(chan error, 1)
-		go func() { result <- second(w.Wait(t.Context())) }()
+		go func() { result <- errOf(w.Wait(t.Context())) }()
 		time.Sleep(time.Minute)
 		plexauth.Suspend(t, 10*time.Minute)
 		time.Sleep(2 * time.Minute)

@@ -156,7 +156,7 @@ func TestMismatchReachesAllCallers(t *testing.T) {
 						var first *plexauth.PlexAuth
 						meet := func() {
 							if !met.Swap(true) {
-								assert.ErrorIs(t, second(first.Verify(t.Context())), plexauth.ErrAccountMismatch)
+								assert.ErrorIs(t, errOf(first.Verify(t.Context())), plexauth.ErrAccountMismatch)
 							}
 						}
 						p := w.open(t, func(o *plexauth.Options) {

@@ -44,9 +44,9 @@ func TestNewProfile(t *testing.T) {
 	w.signInNow(t)
 	p := w.Instance("PLEX-P01")
 	for _, read := range []func() error{
-		func() error { return second(p.Status(t.Context())) }, func() error { return second(p.Settings(t.Context())) },
-		func() error { return second(p.Finish(t.Context())) }, func() error { return second(p.Disconnect(t.Context())) },
-		func() error { return second(p.SignOut(t.Context())) }, func() error { return p.Cancel(t.Context()) },
+		func() error { return errOf(p.Status(t.Context())) }, func() error { return errOf(p.Settings(t.Context())) },
+		func() error { return errOf(p.Finish(t.Context())) }, func() error { return errOf(p.Disconnect(t.Context())) },
+		func() error { return errOf(p.SignOut(t.Context())) }, func() error { return p.Cancel(t.Context()) },
 	} {
 		require.NoError(t, read())
 	}
@@ -62,7 +62,7 @@ func TestNewProfile(t *testing.T) {
 		Instances map[string]json.RawMessage `json:"instances"`
 	}
 	require.NoError(t, json.Unmarshal([]byte(w.doc(t)), &m))
-	assert.Equal(t, []string{"server_url", "account_token", "pms_token", "machine_id", "username", "account_id", "home_pin", "_pending_pin"}, keys(t, string(m.Instances["PLEX-P01"])))
+	assert.Equal(t, []string{"server_url", "account_token", "pms_token", "machine_id", "username", "account_id", "home_pin", "_pending_pin"}, memberNames(t, string(m.Instances["PLEX-P01"])))
 	s, err = p.Status(t.Context())
 	require.NoError(t, err)
 	assert.False(t, s.Connected)
@@ -77,9 +77,9 @@ func TestCrossWatchConfigStays(t *testing.T) {
 	require.NoError(t, json.Unmarshal(b, &file))
 	w := newWorld(t)
 	put(t, w.store, string(file["plex"]))
-	before := keys(t, w.doc(t))
+	before := memberNames(t, w.doc(t))
 	w.signInNow(t)
-	after := keys(t, w.doc(t))
+	after := memberNames(t, w.doc(t))
 	assert.Equal(t, before, after[:len(before)], "their order")
 	assert.Equal(t, []string{"_cloud"}, after[len(before):])
 	assert.Contains(t, w.doc(t), `"timeout":10.0`, "a number's spelling")
@@ -93,7 +93,7 @@ func TestCrossWatchConfigStays(t *testing.T) {
 	}
 	assert.NotContains(t, m, "_cloud")
 	assert.NotEmpty(t, m["client_id"], "the device stays the same")
-	assert.Equal(t, before, keys(t, w.doc(t)))
+	assert.Equal(t, before, memberNames(t, w.doc(t)))
 }
 
 // Odd documents cause no panic and lose nothing.

@@ -66,43 +66,43 @@ func TestOutagesEndNoLogin(t *testing.T) {
 	}
 }
 
-// http2Way leads to the fake by HTTP/2, over connections that can die in silence.
-type http2Way struct {
+// http2Network leads to the fake by HTTP/2, over connections that can die in silence.
+type http2Network struct {
 	accept chan net.Conn
 	over   chan struct{}
 
 	mu    sync.Mutex
-	conns []*mortal
+	conns []*silentConn
 }
 
-// mortal is a connection of which, once it is dead, nothing is heard any more.
-type mortal struct {
+// silentConn is a connection of which, once it is dead, nothing is heard any more.
+type silentConn struct {
 	net.Conn
 	mu           sync.Mutex
 	dead, closed bool
 }
 
-func (c *mortal) state() (dead, closed bool) {
+func (c *silentConn) state() (dead, closed bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.dead, c.closed
 }
 
-func (c *mortal) Write(b []byte) (int, error) {
+func (c *silentConn) Write(b []byte) (int, error) {
 	if dead, _ := c.state(); dead {
 		return len(b), nil
 	}
 	return c.Conn.Write(b)
 }
 
-func (c *mortal) Close() error {
+func (c *silentConn) Close() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
 	return c.Conn.Close()
 }
 
-func (w *http2Way) Accept() (net.Conn, error) {
+func (w *http2Network) Accept() (net.Conn, error) {
 	select {
 	case c := <-w.accept:
 		return c, nil
@@ -111,13 +111,13 @@ func (w *http2Way) Accept() (net.Conn, error) {
 	}
 }
 
-func (w *http2Way) Close() error { return nil }
+func (w *http2Network) Close() error { return nil }
 
-func (w *http2Way) Addr() net.Addr { return &net.TCPAddr{} }
+func (w *http2Network) Addr() net.Addr { return &net.TCPAddr{} }
 
-func (w *http2Way) dial(context.Context, string, string) (net.Conn, error) {
+func (w *http2Network) dial(context.Context, string, string) (net.Conn, error) {
 	near, far := net.Pipe()
-	c := &mortal{Conn: near}
+	c := &silentConn{Conn: near}
 	w.mu.Lock()
 	w.conns = append(w.conns, c)
 	w.mu.Unlock()
@@ -126,7 +126,7 @@ func (w *http2Way) dial(context.Context, string, string) (net.Conn, error) {
 }
 
 // die silences all connections that there are.
-func (w *http2Way) die() {
+func (w *http2Network) die() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, c := range w.conns {
@@ -136,17 +136,17 @@ func (w *http2Way) die() {
 	}
 }
 
-func (w *http2Way) count() int {
+func (w *http2Network) count() int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return len(w.conns)
 }
 
 // overHTTP2 runs f in a bubble, with a transport that speaks HTTP/2 to the fake.
-func overHTTP2(t *testing.T, f func(t *testing.T, w *world, way *http2Way, rt *http.Transport)) {
+func overHTTP2(t *testing.T, f func(t *testing.T, w *world, way *http2Network, rt *http.Transport)) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		way := &http2Way{accept: make(chan net.Conn), over: make(chan struct{})}
+		way := &http2Network{accept: make(chan net.Conn), over: make(chan struct{})}
 		conf := w.plex.TLSConfig()
 		conf.NextProtos = []string{"h2"}
 		server := &http.Server{Handler: w.plex.Handler(), ErrorLog: log.New(io.Discard, "", 0)}
@@ -172,32 +172,32 @@ func overHTTP2(t *testing.T, f func(t *testing.T, w *world, way *http2Way, rt *h
 // connection, whatever ended the attempt. The caller's connection is left alone.
 func TestConnectionThatDied(t *testing.T) {
 	for name, ask := range map[string]func(ctx context.Context, p *plexauth.PlexAuth) error{
-		"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Verify(ctx)) },
+		"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.Verify(ctx)) },
 		"Verify in five seconds": func(ctx context.Context, p *plexauth.PlexAuth) error {
 			short, cancel := context.WithTimeout(ctx, 5*time.Second)
 			defer cancel()
 			if _, err := p.Verify(short); err == nil {
 				return nil
 			}
-			return second(p.Verify(ctx))
+			return errOf(p.Verify(ctx))
 		},
-		"HomeUsers": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.HomeUsers(ctx)) },
+		"HomeUsers": func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.HomeUsers(ctx)) },
 		"Start, and again": func(ctx context.Context, p *plexauth.PlexAuth) error {
 			if _, err := p.Start(ctx, plexauth.PinOptions{}); err == nil {
 				return nil
 			}
-			return second(p.Start(ctx, plexauth.PinOptions{}))
+			return errOf(p.Start(ctx, plexauth.PinOptions{}))
 		},
 		"SignOut": func(ctx context.Context, p *plexauth.PlexAuth) error {
 			_, _ = p.SignOut(ctx)
-			return second(p.Start(ctx, plexauth.PinOptions{}))
+			return errOf(p.Start(ctx, plexauth.PinOptions{}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			overHTTP2(t, func(t *testing.T, w *world, way *http2Way, rt *http.Transport) {
+			overHTTP2(t, func(t *testing.T, w *world, way *http2Network, rt *http.Transport) {
 				w.signInNow(t)
 				p := w.open(t, withTransport(rt))
-				require.NoError(t, second(p.Verify(t.Context())))
+				require.NoError(t, errOf(p.Verify(t.Context())))
 				require.Equal(t, 1, way.count())
 				way.die()
 				began := time.Now()
@@ -205,7 +205,7 @@ func TestConnectionThatDied(t *testing.T) {
 				assert.Less(t, time.Since(began), 12*time.Second)
 				kept := way.count()
 				for range 5 { // over the new connection
-					require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{Strong: true})))
+					require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{Strong: true})))
 					require.NoError(t, p.Cancel(t.Context()))
 				}
 				assert.Equal(t, kept, way.count(), "the new connection is kept")
@@ -214,7 +214,7 @@ func TestConnectionThatDied(t *testing.T) {
 
 				way.die() // this one, too
 				_, _ = p.Start(t.Context(), plexauth.PinOptions{})
-				require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{})))
+				require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
 				assert.Greater(t, way.count(), kept)
 			})
 		})
@@ -226,18 +226,18 @@ func TestConnectionThatDied(t *testing.T) {
 func TestWrappedConnectionThatDied(t *testing.T) {
 	for name, ask := range map[string]func(ctx context.Context, p *plexauth.PlexAuth) error{
 		"Wait": func(ctx context.Context, p *plexauth.PlexAuth) error {
-			return second(p.Wait(ctx))
+			return errOf(p.Wait(ctx))
 		},
 		"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
 			for range 2 {
 				_, err := p.Start(ctx, plexauth.PinOptions{Strong: true})
 				require.ErrorIs(t, err, plexauth.ErrUnavailable)
 			}
-			return second(p.Start(ctx, plexauth.PinOptions{Strong: true}))
+			return errOf(p.Start(ctx, plexauth.PinOptions{Strong: true}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			overHTTP2(t, func(t *testing.T, w *world, way *http2Way, rt *http.Transport) {
+			overHTTP2(t, func(t *testing.T, w *world, way *http2Network, rt *http.Transport) {
 				p := w.open(t, withTransport(roundTripFunc(rt.RoundTrip)))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
@@ -247,7 +247,7 @@ func TestWrappedConnectionThatDied(t *testing.T) {
 				require.NoError(t, ask(t.Context(), p))
 				assert.Less(t, time.Since(began), 40*time.Second)
 				startAndCancel := func() {
-					require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})))
+					require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})))
 					require.NoError(t, p.Cancel(t.Context()))
 				}
 				startAndCancel() // over as many new connections as it has requests at once
@@ -264,7 +264,7 @@ func TestWrappedConnectionThatDied(t *testing.T) {
 
 // G5, G8: a login whose connection dies while it waits is finished over a new one.
 func TestWaitOverAConnectionThatDied(t *testing.T) {
-	overHTTP2(t, func(t *testing.T, w *world, way *http2Way, rt *http.Transport) {
+	overHTTP2(t, func(t *testing.T, w *world, way *http2Network, rt *http.Transport) {
 		w.replicas = true // the look that was lost may arrive
 		hc := &http.Client{Transport: rt}
 		p := w.open(t, func(o *plexauth.Options) { o.HTTPClient = hc })
@@ -275,7 +275,7 @@ func TestWaitOverAConnectionThatDied(t *testing.T) {
 			time.AfterFunc(time.Duration(i)*time.Minute+2500*time.Millisecond, way.die)
 		}
 		time.AfterFunc(61*time.Second+500*time.Millisecond, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
-		require.NoError(t, second(p.Wait(t.Context())))
+		require.NoError(t, errOf(p.Wait(t.Context())))
 		assert.Less(t, time.Since(began), 80*time.Second)
 		assert.LessOrEqual(t, way.count(), 3)
 
@@ -285,7 +285,7 @@ func TestWaitOverAConnectionThatDied(t *testing.T) {
 			by++
 			return w.plex.Client().Transport.RoundTrip(r)
 		})
-		require.NoError(t, second(p.Verify(t.Context())))
+		require.NoError(t, errOf(p.Verify(t.Context())))
 		assert.Positive(t, by)
 	})
 }

@@ -51,20 +51,20 @@ func TestDamagedToken(t *testing.T) {
 				assert.True(t, s.NeedsLogin)
 				assert.False(t, s.Connected)
 				for call, do := range map[string]func(ctx context.Context) error{
-					"Verify":       func(ctx context.Context) error { return second(p.Verify(ctx)) },
-					"Account":      func(ctx context.Context) error { return second(p.Account(ctx)) },
-					"Token":        func(ctx context.Context) error { return second(p.Token(ctx)) },
-					"Refresh":      func(ctx context.Context) error { return second(p.Refresh(ctx)) },
-					"UseDeviceKey": func(ctx context.Context) error { return second(p.UseDeviceKey(ctx)) },
-					"Servers":      func(ctx context.Context) error { return second(p.Servers(ctx)) },
-					"Inspect":      func(ctx context.Context) error { return second(p.Inspect(ctx)) },
-					"UseServer":    func(ctx context.Context) error { return second(p.UseServer(ctx, "m")) },
-					"HomeUsers":    func(ctx context.Context) error { return second(p.HomeUsers(ctx)) },
+					"Verify":       func(ctx context.Context) error { return errOf(p.Verify(ctx)) },
+					"Account":      func(ctx context.Context) error { return errOf(p.Account(ctx)) },
+					"Token":        func(ctx context.Context) error { return errOf(p.Token(ctx)) },
+					"Refresh":      func(ctx context.Context) error { return errOf(p.Refresh(ctx)) },
+					"UseDeviceKey": func(ctx context.Context) error { return errOf(p.UseDeviceKey(ctx)) },
+					"Servers":      func(ctx context.Context) error { return errOf(p.Servers(ctx)) },
+					"Inspect":      func(ctx context.Context) error { return errOf(p.Inspect(ctx)) },
+					"UseServer":    func(ctx context.Context) error { return errOf(p.UseServer(ctx, "m")) },
+					"HomeUsers":    func(ctx context.Context) error { return errOf(p.HomeUsers(ctx)) },
 					"SwitchHomeUser": func(ctx context.Context) error {
-						return second(p.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, ""))
+						return errOf(p.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, ""))
 					},
 					"Transport": func(ctx context.Context) error {
-						return second((&http.Client{Transport: p.Transport(nil)}).Get("https://plex.tv/api/v2/user"))
+						return errOf((&http.Client{Transport: p.Transport(nil)}).Get("https://plex.tv/api/v2/user"))
 					},
 				} {
 					err := do(t.Context())

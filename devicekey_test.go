@@ -43,17 +43,17 @@ func TestDeviceKeyLogin(t *testing.T) {
 			assert.Equal(t, "alice", s.User)
 			assert.Nil(t, s.Pending)
 			assert.Equal(t, 7*24*time.Hour, time.Until(s.ExpiresAt).Round(time.Minute))
-			devices = append(devices, w.block(t).Device.ClientID)
+			devices = append(devices, w.credentials(t).Device.ClientID)
 		}
 		assert.NotEqual(t, devices[0], devices[1], "a login that works lends its device to none that is not approved yet")
-		b := w.block(t)
+		b := w.credentials(t)
 		assert.Regexp(t, `^[0-9a-f]{24}$`, b.Device.ClientID)
 		assert.NotEqual(t, b.ClientID, b.Device.ClientID)
 		v := mustSettings(t, w.PlexAuth)
 		assert.Equal(t, b.Device.ClientID, v.ClientID)
 		assert.Equal(t, b.AccountToken, v.AccountToken.Secret())
 		assert.Equal(t, fmt.Sprint(w.alice.ID), v.CloudAccountID)
-		assert.Contains(t, string(part(t, tokenOf(t, w.PlexAuth), 1)), b.Device.ClientID)
+		assert.Contains(t, string(jwtPart(t, tokenOf(t, w.PlexAuth), 1)), b.Device.ClientID)
 		for _, r := range w.plex.Requests() {
 			assert.Contains(t, devices, r.Header.Get("X-Plex-Client-Identifier"), r)
 		}
@@ -71,7 +71,7 @@ func TestScopes(t *testing.T) {
 			t.Helper()
 			require.NoError(t, err)
 			assert.Equal(t, []string{"username", "email"}, s.Scopes)
-			claims := string(part(t, tokenOf(t, w.PlexAuth), 1))
+			claims := string(jwtPart(t, tokenOf(t, w.PlexAuth), 1))
 			assert.Contains(t, claims, "alice@example.com")
 			assert.NotContains(t, claims, "joinedAt")
 		}
@@ -157,20 +157,20 @@ func TestPlainLoginIsNotUpgraded(t *testing.T) {
 func TestDeviceRelink(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		before := w.block(t)
+		before := w.credentials(t)
 		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
 		_, err = w.Wait(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
-		assert.Equal(t, before.AccountToken, w.block(t).AccountToken)
+		assert.Equal(t, before.AccountToken, w.credentials(t).AccountToken)
 
 		_, err = w.Refresh(t.Context())
 		require.NoError(t, err, "the refused login has not touched the one that stands")
 		assert.Equal(t, "alice", mustSettings(t, w.PlexAuth).Username)
 
 		w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
-		assert.NotEqual(t, before.Device.ClientID, w.block(t).Device.ClientID)
+		assert.NotEqual(t, before.Device.ClientID, w.credentials(t).Device.ClientID)
 		assert.Equal(t, fmt.Sprint(w.bob.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
 		_, err = w.Refresh(t.Context())
 		require.NoError(t, err)
@@ -199,7 +199,7 @@ func TestApprovedUnseen(t *testing.T) {
 func TestDisconnectForgetsTheKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		before := w.block(t).Device
+		before := w.credentials(t).Device
 		secret := before.Secret
 		require.Len(t, secret, 43)
 		_, err := w.Disconnect(t.Context())
@@ -210,7 +210,7 @@ func TestDisconnectForgetsTheKey(t *testing.T) {
 		assert.ErrorIs(t, err, plexauth.ErrNotConnected)
 
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		after := w.block(t).Device
+		after := w.credentials(t).Device
 		assert.Equal(t, before.ClientID, after.ClientID)
 		assert.NotEqual(t, before.Kid, after.Kid)
 		assert.NotContains(t, w.doc(t), "device_client_id")
@@ -246,7 +246,7 @@ func TestDeviceKeyVector(t *testing.T) {
 		require.NoError(t, err)
 		verifies := func(jwt string) bool {
 			signed := jwt[:strings.LastIndex(jwt, ".")]
-			return ed25519.Verify(public, []byte(signed), part(t, jwt, 2))
+			return ed25519.Verify(public, []byte(signed), jwtPart(t, jwt, 2))
 		}
 		require.True(t, verifies(vector))
 
@@ -271,9 +271,9 @@ func TestDeviceKeyVector(t *testing.T) {
 		require.NotEmpty(t, wire.all(exchanges))
 		var body struct{ JWT string }
 		require.NoError(t, json.Unmarshal([]byte(wire.first(exchanges)), &body))
-		assert.JSONEq(t, string(part(t, vector, 0)), string(part(t, body.JWT, 0)))
-		want := strings.NewReplacer("1767225600", "1767229200", "1767225900", "1767229500").Replace(string(part(t, vector, 1)))
-		assert.Equal(t, want, string(part(t, body.JWT, 1)))
+		assert.JSONEq(t, string(jwtPart(t, vector, 0)), string(jwtPart(t, body.JWT, 0)))
+		want := strings.NewReplacer("1767225600", "1767229200", "1767225900", "1767229500").Replace(string(jwtPart(t, vector, 1)))
+		assert.Equal(t, want, string(jwtPart(t, body.JWT, 1)))
 		assert.True(t, verifies(body.JWT))
 	})
 }
@@ -395,7 +395,7 @@ func TestDeviceJWTRefusedAtThePIN(t *testing.T) {
 func TestTakenByAnotherDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		b := w.block(t)
+		b := w.credentials(t)
 		clone := plexauth.NewMemoryStore()
 		put(t, clone, fmt.Sprintf(`{"_device":{"client_id":"another-device","kid":%q,"secret":%q}}`, b.Device.Kid, b.Device.Secret))
 		p := w.open(t, deviceKey, withStore(clone))
@@ -478,7 +478,7 @@ func TestDeviceKeyLeaksNothing(t *testing.T) {
 			say(s, err)
 			w.plex.ResetFaults()
 		}
-		secrets = append(secrets, w.block(t).Device.Secret)
+		secrets = append(secrets, w.credentials(t).Device.Secret)
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		secrets = append(secrets, tokenOf(t, p))
 		for _, path := range []string{nonces, exchanges, keysPath} {
@@ -540,7 +540,7 @@ func leaves(t *testing.T, raw []byte, at string) map[string]string {
 func TestCarelessStoreQuotesNoKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		b := w.block(t)
+		b := w.credentials(t)
 		careless := w.hooked(hooks{})
 		p := w.open(t, deviceKey, withStore(careless))
 		for name, call := range map[string]func() error{
@@ -568,7 +568,7 @@ func TestRefusedDevice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newDeviceWorld(t)
-				before := w.block(t).Device
+				before := w.credentials(t).Device
 				_, err := w.Disconnect(t.Context())
 				require.NoError(t, err)
 				w.plex.Inject(f)
@@ -576,7 +576,7 @@ func TestRefusedDevice(t *testing.T) {
 				require.Error(t, err)
 				w.plex.ResetFaults()
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				assert.NotEqual(t, before.ClientID, w.block(t).Device.ClientID)
+				assert.NotEqual(t, before.ClientID, w.credentials(t).Device.ClientID)
 			})
 		})
 	}

@@ -51,7 +51,7 @@ func (o operation) meets(t *testing.T, f wireFault) {
 	assert.GreaterOrEqual(t, took, x.took, "time")
 	assert.LessOrEqual(t, took, x.within, "time")
 	x.store.check(t, before, w.stored(t))
-	w.hides(t, c, err)
+	w.assertHidden(t, c, err)
 
 	if !x.fails {
 		return
@@ -95,7 +95,7 @@ func (x outcome) checkError(t *testing.T, f wireFault, err error) {
 		return
 	}
 	require.Error(t, err)
-	for _, k := range kinds {
+	for _, k := range errorKinds {
 		assert.Equal(t, slices.Contains(x.is, k.is), errors.Is(err, k.is), "%s: %v", k.name, err)
 	}
 	if slices.Contains(x.is, plexauth.ErrHomePin) || len(x.is) == 1 && x.is[0] == plexauth.ErrPinExpired && f.code != 1020 {
@@ -158,7 +158,7 @@ func (s saving) meets(t *testing.T, f storeFault) {
 	assert.GreaterOrEqual(t, took, x.took, "time")
 	assert.LessOrEqual(t, took, x.within, "time")
 	x.store.check(t, before, w.stored(t))
-	w.hides(t, c, err)
+	w.assertHidden(t, c, err)
 
 	if !x.fails || f.wrote || f.good {
 		return
@@ -182,7 +182,7 @@ func (x outcome) checkSave(t *testing.T, f storeFault, err error) {
 		return
 	}
 	require.Error(t, err)
-	for _, k := range kinds {
+	for _, k := range errorKinds {
 		want := false
 		for _, is := range x.is {
 			want = want || k.is == is

@@ -12,8 +12,8 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// kinds are the failures that a caller tells apart with errors.Is.
-var kinds = []struct {
+// errorKinds are the failures that a caller tells apart with errors.Is.
+var errorKinds = []struct {
 	is   error
 	name string
 }{
@@ -132,16 +132,16 @@ type outcome struct {
 const askedWait = 2 * time.Second
 
 // attempts is how often the request is made that fails.
-func (o operation) attempts(f wireFault, says says) int {
+func (o operation) attempts(f wireFault, says meaning) int {
 	switch {
 	case says == slowDown && (o.kind == read || o.kind == write):
 		if f.pause > askedWait {
 			return 1
 		}
 		return 2
-	case says == weather && (o.kind == read || o.kind == write && (f.unsent || f.status == 503)):
+	case says == temporary && (o.kind == read || o.kind == write && (f.unsent || f.status == 503)):
 		return 4
-	case o.kind == exchange && (says == weather || f.status == 422):
+	case o.kind == exchange && (says == temporary || f.status == 422):
 		return 2
 	}
 	return 1
@@ -154,11 +154,11 @@ func (o operation) expect(f wireFault) outcome {
 	byKey := strings.HasSuffix(o.name, "device key")
 	switch {
 	case f.status == 302 && says == harmless && (o.kind == write || o.kind == probe || o.kind == exchange):
-		says = weather // only a GET follows, and only on plex.tv
+		says = temporary // only a GET follows, and only on plex.tv
 	case o.bare && (f.truth || f.Status == 200 && f.Body == ""):
 		says = harmless // nothing is answered anyway, and there is nothing to cut
 	case o.kind == look && byKey && (f.status == 422 || f.clock != 0):
-		says = weather // the device's word was not taken: by the next look the clock is set right
+		says = temporary // the device's word was not taken: by the next look the clock is set right
 	case o.kind == look || o.kind == poll:
 		switch says {
 		case rejection, oldReject, lapsed, wrongPIN: // there is no token to speak of
@@ -185,7 +185,7 @@ func (o operation) expect(f wireFault) outcome {
 	x.most = x.least
 	switch says {
 	case harmless:
-	case weather:
+	case temporary:
 		x.is = []error{plexauth.ErrUnavailable}
 	case slowDown:
 		x.is = []error{plexauth.ErrRateLimited}
@@ -237,7 +237,7 @@ func (o operation) expect(f wireFault) outcome {
 }
 
 // waits reckons the time: ten seconds an attempt, and the pauses between.
-func (x *outcome) waits(o operation, f wireFault, says says, n int) {
+func (x *outcome) waits(o operation, f wireFault, says meaning, n int) {
 	limit := 10 * time.Second
 	if o.kind == probe {
 		limit = 4 * time.Second
@@ -261,9 +261,9 @@ func (x *outcome) waits(o operation, f wireFault, says says, n int) {
 }
 
 // atPIN is the outcome of one look.
-func (x *outcome) atPIN(says says) {
+func (x *outcome) atPIN(says meaning) {
 	switch says {
-	case weather, slowDown, harmless:
+	case temporary, slowDown, harmless:
 	case noSuchPIN:
 		x.is, x.store = []error{plexauth.ErrPinExpired}, pinGone
 	default:
@@ -272,7 +272,7 @@ func (x *outcome) atPIN(says says) {
 }
 
 // onToken is the outcome of a request in the account's name.
-func (x *outcome) onToken(o operation, says says) {
+func (x *outcome) onToken(o operation, says meaning) {
 	fresh := o.name == "check, linked already" // the token is in hand, and not yet the profile's
 	switch says {
 	case rejection, oldReject:
@@ -295,7 +295,7 @@ func (x *outcome) onToken(o operation, says says) {
 
 // onJWT is the outcome where a device key can get another token, by nonce and
 // exchange, which does not help here.
-func (x *outcome) onJWT(says says) {
+func (x *outcome) onJWT(says meaning) {
 	switch says {
 	case rejection, oldReject:
 		x.store = renewedMarked
@@ -309,7 +309,7 @@ func (x *outcome) onJWT(says says) {
 
 // onMove is the outcome of registering a key: 422 says that it is known, so
 // that it is tried, twice as any, and then once more with another one.
-func (x *outcome) onMove(f wireFault, says says) {
+func (x *outcome) onMove(f wireFault, says meaning) {
 	switch {
 	case says == rejection || says == oldReject:
 		x.store = keyMarked
@@ -328,11 +328,11 @@ func (x *outcome) onMove(f wireFault, says says) {
 
 // polls is the outcome of a Wait. Its pace is simulated twice: with no jitter
 // and with the most.
-func (o operation) polls(f wireFault, says says) outcome {
+func (o operation) polls(f wireFault, says meaning) outcome {
 	toTheEnd := o.hits.For == 0
 	x := outcome{store: o.done}
 	switch {
-	case says != weather && says != slowDown && says != harmless: // the first look ends it
+	case says != temporary && says != slowDown && says != harmless: // the first look ends it
 		x = outcome{fails: true, store: pinGone, least: 1, most: 1, took: time.Second, within: 1100 * time.Millisecond}
 		if says == noSuchPIN {
 			x.is = []error{plexauth.ErrPinExpired}
@@ -340,7 +340,7 @@ func (o operation) polls(f wireFault, says says) outcome {
 		return x
 	case toTheEnd:
 		x.fails, x.is = true, []error{plexauth.ErrPinExpired}
-		if says == weather {
+		if says == temporary {
 			x.is = append(x.is, plexauth.ErrUnavailable)
 		} else if says == slowDown {
 			x.is = append(x.is, plexauth.ErrRateLimited)
@@ -364,7 +364,7 @@ const longestGap = 30 * time.Second
 
 // pace reckons the looks of a Wait with so much jitter. It returns the last gap
 // and the look after it.
-func (o operation) pace(x *outcome, f wireFault, says says, jitter float64) (last time.Duration) {
+func (o operation) pace(x *outcome, f wireFault, says meaning, jitter float64) (last time.Duration) {
 	gap, at, limit := time.Second, time.Duration(0), 10*time.Second
 	x.least, x.most = 0, 0
 	for {

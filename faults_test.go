@@ -20,25 +20,25 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// says is what an answer, or its absence, means.
-type says int
+// meaning is what an answer, or its absence, means.
+type meaning int
 
 const (
-	weather   says = iota // nothing: it passes by itself
-	slowDown              // plex.tv wants less
-	rejection             // plex.tv does not know the token
-	oldReject             // the same, as older parts of plex.tv put it
-	lapsed                // the token was a JWT, and its life is over
-	noSuchPIN             // the PIN is dead
-	wrongPIN              // of a Home user
-	refusal               // plex.tv means this request, not the token
-	harmless              // the answer is good all the same
+	temporary meaning = iota // nothing: it passes by itself
+	slowDown                 // plex.tv wants less
+	rejection                // plex.tv does not know the token
+	oldReject                // the same, as older parts of plex.tv put it
+	lapsed                   // the token was a JWT, and its life is over
+	noSuchPIN                // the PIN is dead
+	wrongPIN                 // of a Home user
+	refusal                  // plex.tv means this request, not the token
+	harmless                 // the answer is good all the same
 )
 
 // wireFault is one way in which a request can fail, again and again.
 type wireFault struct {
 	name string
-	says says
+	says meaning
 	plextest.Fault
 
 	slow      bool          // takes as long as an attempt may
@@ -161,7 +161,7 @@ type operation struct {
 	name string
 	call string // the method, for the document
 	hits plextest.Fault
-	kind kind
+	kind requestKind
 
 	account bool          // the request carries the account's token
 	token   bool          // of a media server: the request carries its token
@@ -175,19 +175,19 @@ type operation struct {
 	begin func(*testing.T) (*world, func() (any, error))
 }
 
-// kind is how often a request may be made.
-type kind int
+// requestKind is how often a request may be made.
+type requestKind int
 
 const (
-	read     kind = iota // again on weather
-	write                // again only where it had no effect
-	look                 // once a call
-	poll                 // for as long as the PIN lives
-	exchange             // again with another nonce
-	probe                // once, for four seconds; of a media server
+	read     requestKind = iota // again on weather
+	write                       // again only where it had no effect
+	look                        // once a call
+	poll                        // for as long as the PIN lives
+	exchange                    // again with another nonce
+	probe                       // once, for four seconds; of a media server
 )
 
-func on(method, path string) plextest.Fault { return plextest.Fault{Method: method, Path: path} }
+func faultAt(method, path string) plextest.Fault { return plextest.Fault{Method: method, Path: path} }
 
 // anotherProcess is a device key's login after a restart: no key of plex.tv's
 // is known.
@@ -203,35 +203,35 @@ const outage, pinLife = 2 * time.Minute, 5 * time.Minute
 
 var operations = []operation{
 	{
-		name: "create", call: "Start", hits: on("POST", "/api/v2/pins"), kind: write, done: pinPending,
+		name: "create", call: "Start", hits: faultAt("POST", "/api/v2/pins"), kind: write, done: pinPending,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := signedIn(t)
 			return w, func() (any, error) { return w.Start(t.Context(), plexauth.PinOptions{}) }
 		},
 	},
 	{
-		name: "create, device key", call: "Start", hits: on("POST", "/api/v2/pins"), kind: write, done: pinPending,
+		name: "create, device key", call: "Start", hits: faultAt("POST", "/api/v2/pins"), kind: write, done: pinPending,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := newDeviceWorld(t)
 			return w, func() (any, error) { return w.Start(t.Context(), plexauth.PinOptions{}) }
 		},
 	},
 	{
-		name: "check", call: "Finish", hits: on("GET", "/api/v2/pins/*"), kind: look, after: 1, done: connected,
+		name: "check", call: "Finish", hits: faultAt("GET", "/api/v2/pins/*"), kind: look, after: 1, done: connected,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := approved(t, newWorld(t))
 			return w, func() (any, error) { return w.Finish(t.Context()) }
 		},
 	},
 	{
-		name: "check, device key", call: "Finish", hits: on("GET", "/api/v2/pins/*"), kind: look, after: 2, done: connected,
+		name: "check, device key", call: "Finish", hits: faultAt("GET", "/api/v2/pins/*"), kind: look, after: 2, done: connected,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := approved(t, newWorld(t, deviceKey))
 			return w, func() (any, error) { return w.Finish(t.Context()) }
 		},
 	},
 	{
-		name: "check, linked already", call: "Finish", hits: on("GET", "/api/v2/user"), kind: read, account: true, before: 1, done: connected,
+		name: "check, linked already", call: "Finish", hits: faultAt("GET", "/api/v2/user"), kind: read, account: true, before: 1, done: connected,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := approved(t, signedIn(t))
 			return w, func() (any, error) { return w.Finish(t.Context()) }
@@ -248,7 +248,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "wait, to the end", call: "Wait", hits: on("GET", "/api/v2/pins/*"), kind: poll, done: pinGone,
+		name: "wait, to the end", call: "Wait", hits: faultAt("GET", "/api/v2/pins/*"), kind: poll, done: pinGone,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := newWorld(t)
 			w.plex.SetPinLifetime(pinLife, 0)
@@ -257,35 +257,35 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "verify", call: "Verify", hits: on("GET", "/api/v2/user"), kind: read, account: true, done: unchanged,
+		name: "verify", call: "Verify", hits: faultAt("GET", "/api/v2/user"), kind: read, account: true, done: unchanged,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := signedIn(t)
 			return w, func() (any, error) { return w.Verify(t.Context()) }
 		},
 	},
 	{
-		name: "verify, device key", call: "Verify", hits: on("GET", "/api/v2/user"), kind: read, account: true, done: unchanged,
+		name: "verify, device key", call: "Verify", hits: faultAt("GET", "/api/v2/user"), kind: read, account: true, done: unchanged,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := newDeviceWorld(t)
 			return w, func() (any, error) { return w.Verify(t.Context()) }
 		},
 	},
 	{
-		name: "account", call: "Account", hits: on("GET", "/api/v2/user"), kind: read, account: true, done: unchanged,
+		name: "account", call: "Account", hits: faultAt("GET", "/api/v2/user"), kind: read, account: true, done: unchanged,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := signedIn(t)
 			return w, func() (any, error) { return w.Account(t.Context()) }
 		},
 	},
 	{
-		name: "servers", call: "Servers", hits: on("GET", "/api/v2/resources"), kind: read, account: true, done: unchanged,
+		name: "servers", call: "Servers", hits: faultAt("GET", "/api/v2/resources"), kind: read, account: true, done: unchanged,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := served(t, false)
 			return w, func() (any, error) { return w.Servers(t.Context()) }
 		},
 	},
 	{
-		name: "probe, the server", call: "Probe", hits: on("GET", "/identity"), kind: probe, after: 1, done: unchanged,
+		name: "probe, the server", call: "Probe", hits: faultAt("GET", "/identity"), kind: probe, after: 1, done: unchanged,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := served(t, true)
 			at := mustSettings(t, w.PlexAuth).ServerURL
@@ -293,7 +293,7 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "probe, its token", call: "Probe", hits: on("GET", "/"), kind: probe, token: true, before: 1, done: unchanged,
+		name: "probe, its token", call: "Probe", hits: faultAt("GET", "/"), kind: probe, token: true, before: 1, done: unchanged,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := served(t, true)
 			at := mustSettings(t, w.PlexAuth).ServerURL
@@ -301,46 +301,46 @@ var operations = []operation{
 		},
 	},
 	{
-		name: "inspect, plex.tv", call: "Inspect", hits: on("GET", "/api/v2/resources"), kind: read, account: true, after: 1, total: 30 * time.Second, done: serverSaved,
+		name: "inspect, plex.tv", call: "Inspect", hits: faultAt("GET", "/api/v2/resources"), kind: read, account: true, after: 1, total: 30 * time.Second, done: serverSaved,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := served(t, false)
 			return w, func() (any, error) { return w.Inspect(t.Context()) }
 		},
 	},
 	{
-		name: "inspect, the server", call: "Inspect", hits: on("GET", "/identity"), kind: probe, before: 1, total: 30 * time.Second, done: unchanged,
+		name: "inspect, the server", call: "Inspect", hits: faultAt("GET", "/identity"), kind: probe, before: 1, total: 30 * time.Second, done: unchanged,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := served(t, true)
 			return w, func() (any, error) { return w.Inspect(t.Context()) }
 		},
 	},
 	{
-		name: "switch", call: "SwitchHomeUser", hits: on("POST", "/api/v2/home/users/*/switch"), kind: write, account: true, done: unchanged,
+		name: "switch", call: "SwitchHomeUser", hits: faultAt("POST", "/api/v2/home/users/*/switch"), kind: write, account: true, done: unchanged,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w, _, carol := home(t)
-			u := user(t, w, carol)
+			u := homeUser(t, w, carol)
 			return w, func() (any, error) { return w.SwitchHomeUser(t.Context(), u, carol.HomePIN) }
 		},
 	},
-	{name: "refresh, keys", call: "Refresh", hits: on("GET", keysPath), kind: read, after: 2, total: 25 * time.Second, done: renewed, begin: anotherProcess},
-	{name: "refresh, nonce", call: "Refresh", hits: on("GET", nonces), kind: read, before: 1, after: 1, total: 25 * time.Second, done: renewed, begin: anotherProcess},
-	{name: "refresh, exchange", call: "Refresh", hits: on("POST", exchanges), kind: exchange, before: 2, total: 25 * time.Second, done: renewed, begin: anotherProcess},
+	{name: "refresh, keys", call: "Refresh", hits: faultAt("GET", keysPath), kind: read, after: 2, total: 25 * time.Second, done: renewed, begin: anotherProcess},
+	{name: "refresh, nonce", call: "Refresh", hits: faultAt("GET", nonces), kind: read, before: 1, after: 1, total: 25 * time.Second, done: renewed, begin: anotherProcess},
+	{name: "refresh, exchange", call: "Refresh", hits: faultAt("POST", exchanges), kind: exchange, before: 2, total: 25 * time.Second, done: renewed, begin: anotherProcess},
 	{
-		name: "sign-out", call: "SignOut", hits: on("DELETE", "/api/v2/users/signout"), kind: write, account: true, bare: true, done: signedOut,
+		name: "sign-out", call: "SignOut", hits: faultAt("DELETE", "/api/v2/users/signout"), kind: write, account: true, bare: true, done: signedOut,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := signedIn(t)
 			return w, func() (any, error) { return w.SignOut(t.Context()) }
 		},
 	},
 	{
-		name: "sign-out, device key", call: "SignOut", hits: on("DELETE", "/api/v2/users/signout"), kind: write, account: true, bare: true, done: signedOut,
+		name: "sign-out, device key", call: "SignOut", hits: faultAt("DELETE", "/api/v2/users/signout"), kind: write, account: true, bare: true, done: signedOut,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := newDeviceWorld(t)
 			return w, func() (any, error) { return w.SignOut(t.Context()) }
 		},
 	},
 	{
-		name: "move over to a device key", call: "UseDeviceKey", hits: on("POST", "/api/v2/auth/jwk"), kind: write, account: true, after: 3, done: renewed,
+		name: "move over to a device key", call: "UseDeviceKey", hits: faultAt("POST", "/api/v2/auth/jwk"), kind: write, account: true, after: 3, done: renewed,
 		begin: func(t *testing.T) (*world, func() (any, error)) {
 			w := signedIn(t)
 			return w, func() (any, error) { return w.UseDeviceKey(t.Context()) }
@@ -482,7 +482,7 @@ var savings = []saving{
 	}},
 	{name: "a Home user's token", call: "SwitchHomeUser", held: 5 * time.Minute, asked: 1, done: passedOn, given: true, begin: func(t *testing.T) (*world, saveCall) {
 		w, _, carol := home(t)
-		u := user(t, w, carol)
+		u := homeUser(t, w, carol)
 		w.signIn(t, w.Instance("PLEX-P01"), carol, plexauth.PinOptions{})
 		return w, func(ctx context.Context, p *plexauth.PlexAuth) (any, error) {
 			return p.SwitchHomeUser(ctx, u, carol.HomePIN)

@@ -67,7 +67,7 @@ func writeTable(b *strings.Builder, names, rows []string) {
 // row is an outcome as the document tells it.
 func (x outcome) row() string {
 	var names []string
-	for _, k := range kinds {
+	for _, k := range errorKinds {
 		if slices.Contains(x.is, k.is) {
 			names = append(names, k.name)
 		}

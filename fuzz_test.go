@@ -53,7 +53,7 @@ func FuzzPIN(f *testing.F) {
 	require.NoError(f, err)
 	f.Fuzz(func(t *testing.T, body []byte) {
 		for _, strong := range []bool{false, true} {
-			pin, err := fuzzed(t, bodies(body)).Start(t.Context(), plexauth.PinOptions{Strong: strong})
+			pin, err := openOver(t, bodies(body)).Start(t.Context(), plexauth.PinOptions{Strong: strong})
 			if err != nil {
 				var e *plexauth.Error
 				if !errors.As(err, &e) || !errors.Is(err, plexauth.ErrUnavailable) || strings.ContainsAny(err.Error(), "\n\r\x00") {
@@ -68,7 +68,7 @@ func FuzzPIN(f *testing.F) {
 				t.Fatalf("lives %s", life)
 			}
 		}
-		p := fuzzed(t, bodies(created, body))
+		p := openOver(t, bodies(created, body))
 		_, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		s, err := p.Finish(t.Context())
@@ -86,7 +86,7 @@ func FuzzPIN(f *testing.F) {
 func FuzzAccount(f *testing.F) {
 	seed(f, "user*.json", "error-*", "home-users.json")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p := fuzzed(t, bodies(body))
+		p := openOver(t, bodies(body))
 		require.NoError(t, useToken(t, p, "TEST_token"))
 		a, err := p.Account(t.Context())
 		var e *plexauth.Error
@@ -103,7 +103,7 @@ func FuzzAccount(f *testing.F) {
 func FuzzServers(f *testing.F) {
 	seed(f, "resources.json", "error-*")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p := fuzzed(t, bodies(body))
+		p := openOver(t, bodies(body))
 		require.NoError(t, useToken(t, p, "TEST_token"))
 		servers, err := p.Servers(t.Context())
 		var e *plexauth.Error
@@ -135,7 +135,7 @@ func FuzzConfig(f *testing.F) {
 	f.Fuzz(func(t *testing.T, doc []byte) {
 		store := &looseStore{doc: doc}
 		for _, instance := range []string{"default", "P"} {
-			p := fuzzed(t, bodies(created, approved, user), func(o *plexauth.Options) { o.Store, o.Instance = store, instance })
+			p := openOver(t, bodies(created, approved, user), func(o *plexauth.Options) { o.Store, o.Instance = store, instance })
 			if _, err := p.Status(t.Context()); err != nil {
 				require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
 				continue
@@ -181,7 +181,7 @@ func FuzzRetryAfter(f *testing.F) {
 		rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: 429, Header: http.Header{"Retry-After": {value}}, Body: http.NoBody, Request: r}, nil
 		})
-		_, err := fuzzed(t, rt).Start(t.Context(), plexauth.PinOptions{})
+		_, err := openOver(t, rt).Start(t.Context(), plexauth.PinOptions{})
 		var e *plexauth.Error
 		if !errors.As(err, &e) || !errors.Is(err, plexauth.ErrRateLimited) || e.RetryAfter < 0 || e.RetryAfter > time.Hour {
 			t.Fatalf("%q: %v", value, err)
@@ -194,7 +194,7 @@ func FuzzRetryAfter(f *testing.F) {
 func FuzzInstance(f *testing.F) {
 	corpus.Require(f)
 	f.Fuzz(func(t *testing.T, id string) {
-		p := fuzzed(t, bodies(nil))
+		p := openOver(t, bodies(nil))
 		s, err := p.Instance(id).Status(t.Context())
 		if err != nil {
 			if utf8.ValidString(id) && !strings.ContainsFunc(id, func(r rune) bool { return r < ' ' || r >= 0x7f && r < 0xa0 }) {
@@ -266,7 +266,7 @@ func FuzzPanel(f *testing.F) {
 		synctest.Test(t, func(t *testing.T) {
 			store := plexauth.NewMemoryStore()
 			put(t, store, doc)
-			p := fuzzed(t, rt, withStore(store))
+			p := openOver(t, rt, withStore(store))
 			ctx, cancel := context.WithCancel(t.Context())
 			h := p.Handler(ctx)
 			for _, ask := range [][2]string{{"POST", route}, {"GET", "status"}, {"GET", "servers"}} {

@@ -66,7 +66,7 @@ func TestSwitchHomeUser(t *testing.T) {
 		w, kid, carol := home(t)
 		before := w.doc(t)
 		for u, pin := range map[*plextest.User]string{kid: "", carol: "4711"} {
-			token, err := w.SwitchHomeUser(t.Context(), user(t, w, u), pin)
+			token, err := w.SwitchHomeUser(t.Context(), homeUser(t, w, u), pin)
 			require.NoError(t, err)
 			assert.Equal(t, w.plex.Token(u, mustSettings(t, w.PlexAuth).ClientID), token.Secret())
 		}
@@ -81,7 +81,7 @@ func TestSwitchHomeUser(t *testing.T) {
 func TestHomePIN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, _, carol := home(t)
-		u := user(t, w, carol)
+		u := homeUser(t, w, carol)
 		asked := w.fromNow()
 		_, err := w.SwitchHomeUser(t.Context(), u, "")
 		require.ErrorIs(t, err, plexauth.ErrHomePin)
@@ -139,7 +139,7 @@ func TestHomePINStaysSecret(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, _, carol := home(t)
-				u := user(t, w, carol)
+				u := homeUser(t, w, carol)
 				f.Path = "/api/v2/home/users/*/switch"
 				w.plex.Inject(f)
 				// Letters that no identifier made at random has in it.
@@ -164,7 +164,7 @@ func TestSwitchRetiresToken(t *testing.T) {
 		w.signIn(t, bobs, w.bob, plexauth.PinOptions{})
 		bob := mustSettings(t, bobs).AccountToken
 		old := mustSettings(t, theirs).AccountToken
-		token, err := w.SwitchHomeUser(t.Context(), user(t, w, carol), "4711")
+		token, err := w.SwitchHomeUser(t.Context(), homeUser(t, w, carol), "4711")
 		require.NoError(t, err)
 		assert.NotEqual(t, old.Secret(), token.Secret())
 		assert.Equal(t, token.Secret(), mustSettings(t, theirs).AccountToken.Secret())

@@ -32,16 +32,16 @@ func TestIdentifierStaysWithItsToken(t *testing.T) {
 				moved := w.Instance("moved")
 				w.signIn(t, moved, w.alice, plexauth.PinOptions{})
 				before := mustSettings(t, w.PlexAuth)
-				require.NoError(t, second(moved.UseDeviceKey(t.Context())))
+				require.NoError(t, errOf(moved.UseDeviceKey(t.Context())))
 
 				p := begin(w)
 				time.Sleep(time.Minute)
-				require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{})))
+				require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
 				require.NoError(t, p.Cancel(t.Context()))
 				after := mustSettings(t, w.PlexAuth)
 				assert.Equal(t, before.ClientID, after.ClientID)
 				assert.True(t, before.AccountToken.Equal(after.AccountToken))
-				require.NoError(t, second(w.Verify(t.Context())))
+				require.NoError(t, errOf(w.Verify(t.Context())))
 
 				w.signIn(t, p, w.bob, plexauth.PinOptions{})
 				next := mustSettings(t, p).ClientID
@@ -49,9 +49,9 @@ func TestIdentifierStaysWithItsToken(t *testing.T) {
 				w.signIn(t, w.Instance("fourth"), w.alice, plexauth.PinOptions{})
 				assert.Equal(t, next, mustSettings(t, w.Instance("fourth")).ClientID, "one for all new logins")
 				for _, p := range []*plexauth.PlexAuth{w.PlexAuth, moved, p} {
-					require.NoError(t, second(p.Verify(t.Context())))
+					require.NoError(t, errOf(p.Verify(t.Context())))
 				}
-				require.NoError(t, second(moved.Refresh(t.Context())))
+				require.NoError(t, errOf(moved.Refresh(t.Context())))
 			})
 		})
 	}
@@ -69,13 +69,13 @@ func TestPINsShareNoKey(t *testing.T) {
 			require.NoError(t, w.Cancel(t.Context()))
 		}},
 		"forgotten": {drop: func(w *world, t *testing.T) {
-			require.NoError(t, second(w.Disconnect(t.Context())))
+			require.NoError(t, errOf(w.Disconnect(t.Context())))
 		}},
 		"replaced, over a dead login": {
 			before: func(w *world, t *testing.T) {
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				w.plex.Revoke(w.alice)
-				require.Error(t, second(w.Verify(t.Context())))
+				require.Error(t, errOf(w.Verify(t.Context())))
 			},
 			drop: func(*world, *testing.T) {},
 		},
@@ -83,7 +83,7 @@ func TestPINsShareNoKey(t *testing.T) {
 			before: func(w *world, t *testing.T) {
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				w.plex.Revoke(w.alice)
-				require.Error(t, second(w.Verify(t.Context())))
+				require.Error(t, errOf(w.Verify(t.Context())))
 			},
 			drop: func(w *world, t *testing.T) { require.NoError(t, w.Cancel(t.Context())) },
 		},
@@ -100,7 +100,7 @@ func TestPINsShareNoKey(t *testing.T) {
 				row.drop(w, t)
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				require.NoError(t, w.plex.Approve(old.Code, w.bob))
-				require.NoError(t, second(w.Refresh(t.Context())))
+				require.NoError(t, errOf(w.Refresh(t.Context())))
 				time.Sleep(8 * day)
 				a, err := w.Account(t.Context())
 				require.NoError(t, err)
@@ -117,7 +117,7 @@ func TestProgramsIdentifierIsTakenOver(t *testing.T) {
 		w := newWorld(t, func(o *plexauth.Options) { o.ClientID = "my-own-id" })
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		time.Sleep(time.Minute)
-		require.NoError(t, second(w.UseDeviceKey(t.Context())))
+		require.NoError(t, errOf(w.UseDeviceKey(t.Context())))
 		ids := map[string]bool{}
 		for _, p := range []*plexauth.PlexAuth{w.Instance("second"), w.Instance("third")} {
 			w.signIn(t, p, w.alice, plexauth.PinOptions{})
@@ -126,9 +126,9 @@ func TestProgramsIdentifierIsTakenOver(t *testing.T) {
 		assert.Len(t, ids, 1)
 		assert.NotContains(t, ids, "my-own-id")
 		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.Instance("second"), w.Instance("third")} {
-			require.NoError(t, second(p.Verify(t.Context())))
+			require.NoError(t, errOf(p.Verify(t.Context())))
 		}
-		require.NoError(t, second(w.Refresh(t.Context())))
+		require.NoError(t, errOf(w.Refresh(t.Context())))
 	})
 }
 
@@ -245,7 +245,7 @@ func TestTokenWithoutIdentifier(t *testing.T) {
 	put(t, w.store, `{"account_token":"TEST_first"}`)
 	another := func() { put(t, w.store, `{"client_id":"second-client","account_token":"TEST_second"}`) }
 	store := w.hooked(hooks{afterLoad: once(another)})
-	wire := &seen{}
+	wire := &recordingTransport{}
 	p := w.open(t, func(o *plexauth.Options) { o.Store, o.HTTPClient = store, &http.Client{Transport: wire} })
 	resp, err := p.Transport(wire).RoundTrip(request(t, "GET", "https://plex.tv/a", nil))
 	require.NoError(t, err)

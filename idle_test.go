@@ -51,9 +51,9 @@ func TestIdleProfilesAreForgotten(t *testing.T) {
 	for name, use := range map[string]func(t *testing.T, w *world, p *plexauth.PlexAuth){
 		"signed out": func(t *testing.T, w *world, p *plexauth.PlexAuth) {
 			get(t, p)
-			require.NoError(t, second(p.Refresh(t.Context())))
+			require.NoError(t, errOf(p.Refresh(t.Context())))
 			get(t, p)
-			require.NoError(t, second(p.SignOut(t.Context())))
+			require.NoError(t, errOf(p.SignOut(t.Context())))
 			get(t, p)
 		},
 		"renewed": func(t *testing.T, w *world, p *plexauth.PlexAuth) {
@@ -63,23 +63,23 @@ func TestIdleProfilesAreForgotten(t *testing.T) {
 		},
 		"not renewed": func(t *testing.T, w *world, p *plexauth.PlexAuth) {
 			w.plex.Inject(plextest.Fault{Path: exchanges, Status: 503, Times: -1})
-			require.Error(t, second(p.Refresh(t.Context())))
+			require.Error(t, errOf(p.Refresh(t.Context())))
 			time.Sleep(6 * 24 * time.Hour)
 			get(t, p)
 			w.plex.ResetFaults()
 		},
 		"refused again and again": func(t *testing.T, w *world, p *plexauth.PlexAuth) {
 			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 498, Times: -1})
-			require.Error(t, second(p.Verify(t.Context())))
+			require.Error(t, errOf(p.Verify(t.Context())))
 			w.plex.ResetFaults()
 		},
 		"a PIN that is left alone": func(t *testing.T, w *world, p *plexauth.PlexAuth) {
-			require.NoError(t, second(p.Start(t.Context(), plexauth.PinOptions{})))
+			require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
 		},
 		"in the panel": func(t *testing.T, w *world, p *plexauth.PlexAuth) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			f := &front{t, p.Handler(ctx)}
+			f := &browser{t, p.Handler(ctx)}
 			f.do(http.MethodPost, "/start", "")
 			f.do(http.MethodPost, "/cancel", "")
 		},

@@ -40,7 +40,7 @@ func TestInspect(t *testing.T) {
 		assert.Equal(t, s.ServerURL, doc["pms_token_server"])
 		assert.Equal(t, 1.0, doc["account_id"], "a number, as CrossWatch writes it")
 		assert.NotContains(t, doc, "verify_ssl")
-		assert.Equal(t, []string{"server_url", "client_id", "account_id", "machine_id", "username", "account_token", "pms_token", "_cloud", "_server_account", "pms_token_server", "server_url_found"}, keys(t, w.doc(t)))
+		assert.Equal(t, []string{"server_url", "client_id", "account_id", "machine_id", "username", "account_token", "pms_token", "_cloud", "_server_account", "pms_token_server", "server_url_found"}, memberNames(t, w.doc(t)))
 
 		// The program's own requests get the token, over the same network.
 		rt := w.Transport(w.plex.Transport())
@@ -472,7 +472,7 @@ func TestRelinkDuringInspect(t *testing.T) {
 		_, err := w.Inspect(t.Context())
 		require.NoError(t, err)
 		errs := make(chan error)
-		go func() { errs <- second(w.Inspect(t.Context())) }()
+		go func() { errs <- errOf(w.Inspect(t.Context())) }()
 		time.Sleep(100 * time.Millisecond)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		require.NoError(t, <-errs)
@@ -749,14 +749,14 @@ func TestInspectRaces(t *testing.T) {
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true, Latency: time.Second}}})
 		errs := make(chan error, 5)
 		for range 5 {
-			go func() { errs <- second(w.Inspect(t.Context())) }()
+			go func() { errs <- errOf(w.Inspect(t.Context())) }()
 		}
 		for range 5 {
 			require.NoError(t, <-errs)
 		}
 		assert.Equal(t, box.MachineID, mustSettings(t, w.PlexAuth).MachineID)
 
-		go func() { errs <- second(w.Inspect(t.Context())) }()
+		go func() { errs <- errOf(w.Inspect(t.Context())) }()
 		time.Sleep(500 * time.Millisecond)
 		w.edit(t, map[string]any{"server_url": "http://typed.example:32400"})
 		require.ErrorContains(t, <-errs, "meanwhile")
@@ -764,7 +764,7 @@ func TestInspectRaces(t *testing.T) {
 
 		_, err := w.UseServer(t.Context(), box.MachineID)
 		require.NoError(t, err)
-		go func() { errs <- second(w.Inspect(t.Context())) }()
+		go func() { errs <- errOf(w.Inspect(t.Context())) }()
 		time.Sleep(500 * time.Millisecond)
 		_, err = w.Disconnect(t.Context())
 		require.NoError(t, err)
@@ -909,7 +909,7 @@ func TestAccountNumberOfAnotherUser(t *testing.T) {
 
 		w.edit(t, map[string]any{"account_id": ""})
 		errs := make(chan error)
-		go func() { errs <- second(w.Inspect(t.Context())) }()
+		go func() { errs <- errOf(w.Inspect(t.Context())) }()
 		time.Sleep(500 * time.Millisecond)
 		w.edit(t, map[string]any{"account_id": kid.ID})
 		require.NoError(t, <-errs)

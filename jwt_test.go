@@ -195,19 +195,19 @@ func TestRenewedForAnotherAccount(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := login(t)
-				old := w.block(t).AccountToken
+				old := w.credentials(t).AccountToken
 				s, err := w.open(t, w.signing(t, bob)).UseDeviceKey(t.Context())
 				require.ErrorIs(t, err, plexauth.ErrUnavailable)
 				require.ErrorContains(t, err, "another account's")
 				require.ErrorAs(t, err, new(*plexauth.Error))
 				assert.False(t, s.NeedsLogin)
-				assert.Equal(t, old, w.block(t).AccountToken)
+				assert.Equal(t, old, w.credentials(t).AccountToken)
 				assert.NotContains(t, w.doc(t), "leased")
 
 				nobody := func(_, c map[string]any) { delete(c, "user") }
 				_, err = w.open(t, w.signing(t, nobody)).UseDeviceKey(t.Context())
 				require.NoError(t, err)
-				assert.NotEqual(t, old, w.block(t).AccountToken)
+				assert.NotEqual(t, old, w.credentials(t).AccountToken)
 			})
 		})
 	}
@@ -271,7 +271,7 @@ func FuzzJWT(f *testing.F) {
 			jwt := signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(plexs, []byte(signed)))
 			store := plexauth.NewMemoryStore()
 			put(t, store, string(doc))
-			p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			p := openOver(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
 				body := `{"id":7}`
 				switch {
 				case r.URL.Path == keysPath:
@@ -303,7 +303,7 @@ func FuzzJWT(f *testing.F) {
 func TestJWTWithoutItsKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		b := w.block(t)
+		b := w.credentials(t)
 		put(t, w.store, fmt.Sprintf(`{"client_id":%q,"account_token":%q}`, b.Device.ClientID, b.AccountToken))
 		s, err := w.Verify(t.Context())
 		require.NoError(t, err)

@@ -165,15 +165,15 @@ func (l *leaky) roundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// careless is a store that quotes what it cannot write. All that passes it is
+// carelessStore is a store that quotes what it cannot write. All that passes it is
 // known as a secret.
-type careless struct {
+type carelessStore struct {
 	plexauth.ConfigStore
 	learn func(doc []byte)
 	fail  bool
 }
 
-func (s *careless) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
+func (s *carelessStore) Update(ctx context.Context, ns string, edit func(jsonRaw) (jsonRaw, error)) error {
 	var last jsonRaw
 	err := s.ConfigStore.Update(ctx, ns, func(current jsonRaw) (jsonRaw, error) {
 		s.learn(current)
@@ -200,7 +200,7 @@ func newLeaky(t *testing.T, wit *witness, store plexauth.ConfigStore) *leaky {
 	l.replicas = true                       // several PlexAuths look at one PIN
 	l.forgive = "after plex.tv rejected it" // which nobody hears where the answer is damaged, or the key cannot be tried
 	l.Add("home PIN", homePIN)
-	l.store = &careless{ConfigStore: store, learn: l.Learn}
+	l.store = &carelessStore{ConfigStore: store, learn: l.Learn}
 	open := func(change ...func(*plexauth.Options)) *plexauth.PlexAuth {
 		return l.open(t, append(change, func(o *plexauth.Options) {
 			o.HTTPClient, o.MaxRetries = &http.Client{Transport: roundTripFunc(l.roundTrip)}, -1
@@ -215,7 +215,7 @@ func newLeaky(t *testing.T, wit *witness, store plexauth.ConfigStore) *leaky {
 
 	l.PlexAuth = open()
 	l.signIn(t, l.PlexAuth, l.alice, plexauth.PinOptions{})
-	l.carol = user(t, l.world, carol)
+	l.carol = homeUser(t, l.world, carol)
 	_, err := l.Inspect(t.Context())
 	require.NoError(t, err)
 
@@ -245,29 +245,29 @@ func (l *leaky) keep(v any, err error) {
 	}
 }
 
-// everything calls all there is, on every profile.
-func (l *leaky) everything(fault int) {
+// callAll calls all there is, on every profile.
+func (l *leaky) callAll(fault int) {
 	profiles := []*plexauth.PlexAuth{l.PlexAuth, l.device, l.relink}
 	if fault == 0 {
 		profiles = append(profiles, l.Instance("PLEX-P03"))
 	}
 	for _, p := range profiles {
 		ctx, cancel := context.WithTimeout(l.t.Context(), 5*time.Minute)
-		l.keep(of(p.Start(ctx, plexauth.PinOptions{})))
-		l.keep(of(p.Start(ctx, plexauth.PinOptions{Strong: true, ForwardURL: "https://app.example/back"})))
-		l.keep(of(p.Finish(ctx)))
+		l.keep(pair(p.Start(ctx, plexauth.PinOptions{})))
+		l.keep(pair(p.Start(ctx, plexauth.PinOptions{Strong: true, ForwardURL: "https://app.example/back"})))
+		l.keep(pair(p.Finish(ctx)))
 		short, stop := context.WithTimeout(ctx, 5*time.Second)
-		l.keep(of(p.Wait(short)))
+		l.keep(pair(p.Wait(short)))
 		stop()
-		l.keep(of(p.Status(ctx)))
-		l.keep(of(p.Settings(ctx)))
-		l.keep(of(p.Instances(ctx)))
-		l.keep(of(p.Token(ctx)))
-		l.keep(of(p.Verify(ctx)))
-		l.keep(of(p.Account(ctx)))
-		l.keep(of(p.HomeUsers(ctx)))
-		l.keep(of(p.SwitchHomeUser(ctx, l.carol, homePIN)))
-		l.keep(of(p.SwitchHomeUser(ctx, l.carol, "WRONG")))
+		l.keep(pair(p.Status(ctx)))
+		l.keep(pair(p.Settings(ctx)))
+		l.keep(pair(p.Instances(ctx)))
+		l.keep(pair(p.Token(ctx)))
+		l.keep(pair(p.Verify(ctx)))
+		l.keep(pair(p.Account(ctx)))
+		l.keep(pair(p.HomeUsers(ctx)))
+		l.keep(pair(p.SwitchHomeUser(ctx, l.carol, homePIN)))
+		l.keep(pair(p.SwitchHomeUser(ctx, l.carol, "WRONG")))
 		servers, err := p.Servers(ctx)
 		l.keep(servers, err)
 		for _, s := range servers {
@@ -281,16 +281,16 @@ func (l *leaky) everything(fault int) {
 		for _, a := range result.Addresses {
 			l.keep(a, a.Err)
 		}
-		l.keep(of(p.Probe(ctx, "192.168.1.5")))
-		l.keep(of(p.Inspect(ctx)))
-		l.keep(of(p.UseServer(ctx, "no such server")))
+		l.keep(pair(p.Probe(ctx, "192.168.1.5")))
+		l.keep(pair(p.Inspect(ctx)))
+		l.keep(pair(p.UseServer(ctx, "no such server")))
 		if len(servers) > 0 {
-			l.keep(of(p.UseServer(ctx, servers[0].MachineID)))
+			l.keep(pair(p.UseServer(ctx, servers[0].MachineID)))
 		}
 		short, stop = context.WithTimeout(ctx, 5*time.Second)
-		l.keep(of(p.Login(short, plexauth.PinOptions{SwitchAccount: true}, func(pin *plexauth.Pin) error { l.keep(pin, nil); return nil })))
+		l.keep(pair(p.Login(short, plexauth.PinOptions{SwitchAccount: true}, func(pin *plexauth.Pin) error { l.keep(pin, nil); return nil })))
 		stop()
-		l.keep(of(p.Refresh(ctx)))
+		l.keep(pair(p.Refresh(ctx)))
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://plex.tv/api/v2/user", nil)
 		require.NoError(l.t, err)
 		req.Header.Set("Accept", "application/json")
@@ -311,7 +311,7 @@ func (l *leaky) everything(fault int) {
 	l.keep(plexauth.Options{Store: l.store}, nil)
 }
 
-func of[T any](v T, err error) (any, error) { return v, err }
+func pair[T any](v T, err error) (any, error) { return v, err }
 
 // panel asks a profile's panel for all that it has.
 func (l *leaky) panel(p *plexauth.PlexAuth) {
@@ -334,18 +334,18 @@ func (l *leaky) panel(p *plexauth.PlexAuth) {
 	synctest.Wait()
 }
 
-// goodbye ends all logins, with a store that fails at first.
-func (l *leaky) goodbye() {
-	store := l.store.(*careless)
+// signOutAll ends all logins, with a store that fails at first.
+func (l *leaky) signOutAll() {
+	store := l.store.(*carelessStore)
 	for _, fail := range []bool{true, false} {
 		store.fail = fail
 		for _, p := range []*plexauth.PlexAuth{l.PlexAuth, l.device, l.relink} {
 			ctx, cancel := context.WithTimeout(l.t.Context(), 20*time.Second)
-			l.keep(of(p.Start(ctx, plexauth.PinOptions{SwitchAccount: fail})))
-			l.keep(of(p.UseDeviceKey(ctx)))
-			l.keep(of(p.Refresh(ctx)))
-			l.keep(of(p.SignOut(ctx)))
-			l.keep(of(p.Disconnect(ctx)))
+			l.keep(pair(p.Start(ctx, plexauth.PinOptions{SwitchAccount: fail})))
+			l.keep(pair(p.UseDeviceKey(ctx)))
+			l.keep(pair(p.Refresh(ctx)))
+			l.keep(pair(p.SignOut(ctx)))
+			l.keep(pair(p.Disconnect(ctx)))
 			cancel()
 		}
 	}
@@ -410,9 +410,9 @@ func TestLeakHarness(t *testing.T) {
 				if plant {
 					l.plantLeaks()
 				}
-				l.everything(i)
+				l.callAll(i)
 				l.keep(store, nil)
-				l.goodbye()
+				l.signOutAll()
 			})
 		})
 	}

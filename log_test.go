@@ -138,19 +138,19 @@ func TestNamesOfOthersInLogsAndErrors(t *testing.T) {
 		mallory := w.plex.AddUser(plextest.User{Username: hostileName, Title: hostileName})
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: hostileName, Connections: []plextest.Connection{lan}})
-		require.NoError(t, second(w.Inspect(t.Context())))
+		require.NoError(t, errOf(w.Inspect(t.Context())))
 		w.plex.AddMediaServer(mallory, plextest.MediaServer{Name: hostileName, SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{URI: "https://\u202e\u009b2J.example", Address: "\u009b2J.example"}}})
 		w.edit(t, map[string]any{"server_url": "", "machine_id": "", "pms_token": ""})
 		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: hostileName, NoAccessToken: true})
-		note(second(w.Inspect(t.Context())).Error())
-		note(second(w.UseServer(t.Context(), hostileName)).Error())
+		note(errOf(w.Inspect(t.Context())).Error())
+		note(errOf(w.UseServer(t.Context(), hostileName)).Error())
 		for _, s := range must(w.Servers(t.Context())) {
 			if s.MachineID != box.MachineID {
-				note(second(w.UseServer(t.Context(), s.MachineID)).Error())
+				note(errOf(w.UseServer(t.Context(), s.MachineID)).Error())
 			}
 		}
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 422, ContentType: "application/json", Body: `{"errors":[{"code":1234,"message":"no\u009b2J \u202egnp"}]}`})
-		note(second(w.Verify(t.Context())).Error())
+		note(errOf(w.Verify(t.Context())).Error())
 		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		require.NoError(t, w.plex.Approve(pin.Code, mallory))

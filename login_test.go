@@ -63,7 +63,7 @@ func TestLoginFollowsItsPIN(t *testing.T) {
 		w := newWorld(t)
 		s, err := w.Login(t.Context(), plexauth.PinOptions{}, func(pin *plexauth.Pin) error {
 			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-			return second(w.Finish(t.Context()))
+			return errOf(w.Finish(t.Context()))
 		})
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
@@ -401,16 +401,16 @@ func TestLoginWhereSignedIn(t *testing.T) {
 		"with a device key":        {deviceKey: true},
 		"the JWT is to be renewed": {deviceKey: true, before: weeks},
 		"a login is pending": {before: func(t *testing.T, w *world) {
-			require.NoError(t, second(w.Start(t.Context(), plexauth.PinOptions{})))
+			require.NoError(t, errOf(w.Start(t.Context(), plexauth.PinOptions{})))
 		}},
 		"switch account":  {o: plexauth.PinOptions{SwitchAccount: true}, asks: true},
 		"another profile": {instance: "P1", asks: true},
 		"signed out here": {asks: true, before: func(t *testing.T, w *world) {
-			require.NoError(t, second(w.Disconnect(t.Context())))
+			require.NoError(t, errOf(w.Disconnect(t.Context())))
 		}},
 		"rejected": {asks: true, before: func(t *testing.T, w *world) {
 			w.plex.Revoke(w.alice)
-			require.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrTokenRejected)
+			require.ErrorIs(t, errOf(w.Verify(t.Context())), plexauth.ErrTokenRejected)
 		}},
 		"the key is damaged": {deviceKey: true, asks: true, before: func(t *testing.T, w *world) {
 			put(t, w.store, regexp.MustCompile(`"secret":"[^"]*"`).ReplaceAllString(w.doc(t), `"secret":"x"`))
@@ -477,7 +477,7 @@ func TestSettledAtTheSameTime(t *testing.T) {
 		at   int64 // the Update of the settling
 		call func(*plexauth.PlexAuth, context.Context) error
 	}{
-		"Start":  {2, func(p *plexauth.PlexAuth, c context.Context) error { return second(p.Start(c, plexauth.PinOptions{})) }},
+		"Start":  {2, func(p *plexauth.PlexAuth, c context.Context) error { return errOf(p.Start(c, plexauth.PinOptions{})) }},
 		"Cancel": {1, (*plexauth.PlexAuth).Cancel},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -493,7 +493,7 @@ func TestSettledAtTheSameTime(t *testing.T) {
 				met := false
 				p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(tc.at, tc.at, does(func() {
 					met = true
-					assert.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrAccountMismatch)
+					assert.ErrorIs(t, errOf(w.Verify(t.Context())), plexauth.ErrAccountMismatch)
 				}))})))
 				require.NoError(t, tc.call(p, t.Context()))
 				assert.True(t, met, "the moment was met")
@@ -515,7 +515,7 @@ func TestSettledAtTheSameTime(t *testing.T) {
 func TestSettledByAnotherCaller(t *testing.T) {
 	for name, settle := range map[string]func(*plexauth.PlexAuth, context.Context) error{
 		"Cancel": func(p *plexauth.PlexAuth, c context.Context) error { return p.Cancel(c) },
-		"Verify": func(p *plexauth.PlexAuth, c context.Context) error { return second(p.Verify(c)) },
+		"Verify": func(p *plexauth.PlexAuth, c context.Context) error { return errOf(p.Verify(c)) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -569,7 +569,7 @@ func TestHandMadeAnswers(t *testing.T) {
 	answer := func(status int, body string) *http.Response {
 		return &http.Response{StatusCode: status, Body: io.NopCloser(strings.NewReader(body))} // no length, no header
 	}
-	p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+	p := openOver(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		switch {
 		case r.Method == "POST":
 			return answer(201, `{"id":1,"code":"ABCD","errors":null}`), nil
@@ -584,7 +584,7 @@ func TestHandMadeAnswers(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "alice", s.User)
 	for _, resp := range []*http.Response{nil, {StatusCode: 200}} {
-		p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		p := openOver(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
 			if r.Method == "POST" {
 				return answer(201, `{"id":1,"code":"ABCD"}`), nil
 			}

@@ -103,7 +103,7 @@ func TestMisdirected(t *testing.T) {
 				return rec.Body.String()
 			}("/start")
 			for op, err := range map[string]error{
-				"Start": second(p.Start(t.Context(), plexauth.PinOptions{})), "Verify": second(p.Verify(t.Context())), "Servers": second(p.Servers(t.Context())),
+				"Start": errOf(p.Start(t.Context(), plexauth.PinOptions{})), "Verify": errOf(p.Verify(t.Context())), "Servers": errOf(p.Servers(t.Context())),
 			} {
 				require.ErrorIs(t, err, plexauth.ErrUnavailable)
 				if c.says == "" {

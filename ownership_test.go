@@ -17,10 +17,10 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// clobber does what another program's login does to alice's profile: it writes u's
+// overwriteToken does what another program's login does to alice's profile: it writes u's
 // token, and nothing else. marked tells whether the number beside it names the
 // token that it was found out for, as an older version does not.
-func (w *world) clobber(t *testing.T, u *plextest.User, marked bool) (token string) {
+func (w *world) overwriteToken(t *testing.T, u *plextest.User, marked bool) (token string) {
 	t.Helper()
 	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 	doc := w.stored(t)
@@ -82,7 +82,7 @@ func TestAccountDataIsBoundToItsToken(t *testing.T) {
 			t.Run(fmt.Sprint(name, marked), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
-					bobs := w.clobber(t, w.bob, marked)
+					bobs := w.overwriteToken(t, w.bob, marked)
 					if marked { // and until then nothing is said about it
 						s, err := w.Status(t.Context())
 						require.NoError(t, err)
@@ -101,7 +101,7 @@ func TestAccountDataIsBoundToItsToken(t *testing.T) {
 func TestAccountOfADeadToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		w.clobber(t, w.alice, false)
+		w.overwriteToken(t, w.alice, false)
 		assert.Equal(t, fmt.Sprint(w.alice.ID), mustSettings(t, w.PlexAuth).CloudAccountID)
 		w.plex.Revoke(w.alice)
 		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
@@ -128,7 +128,7 @@ func TestRefusedApproval(t *testing.T) {
 			return p.Cancel(t.Context())
 		}, 2, false},
 		"Start": {422, `{"errors":[{"code":1008,"message":"no","status":422}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
-			return second(p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true}))
+			return errOf(p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true}))
 		}, 2, false},
 		"Wait": {401, `{"errors":[{"code":1029,"message":"no","status":401}]}`, func(t *testing.T, w *world, p *plexauth.PlexAuth) error {
 			_, err := p.Wait(t.Context())
@@ -138,12 +138,12 @@ func TestRefusedApproval(t *testing.T) {
 			return nil
 		}, 17, false},
 		"Wait, with a false date": {403, `{"errors":[{"code":1009,"message":"no","status":403}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
-			require.Error(t, second(p.Wait(t.Context())))
+			require.Error(t, errOf(p.Wait(t.Context())))
 			return nil
 		}, 70, true},
 		"Verify a day later": {404, `{"errors":[{"code":1002,"message":"no","status":404}]}`, func(t *testing.T, _ *world, p *plexauth.PlexAuth) error {
 			time.Sleep(24 * time.Hour)
-			require.Error(t, second(p.Verify(t.Context())))
+			require.Error(t, errOf(p.Verify(t.Context())))
 			return nil
 		}, 2, false},
 	} {
@@ -159,7 +159,7 @@ func TestRefusedApproval(t *testing.T) {
 				bobs := w.plex.Token(w.bob, id)
 				s := &verdict{RoundTripper: w.plex.Client().Transport, token: bobs, path: "/api/v2/user", status: row.status, body: row.body}
 				p := w.open(t, withTransport(s))
-				require.Error(t, second(p.Finish(t.Context())))
+				require.Error(t, errOf(p.Finish(t.Context())))
 				if row.far { // the clock was set, or a hand has edited it
 					put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(pin.ExpiresAt.AddDate(1, 0, 0).UnixMilli()), 1))
 				}
@@ -177,9 +177,9 @@ func TestRefusedApproval(t *testing.T) {
 	}
 }
 
-// unmark lets the document look as an older version has written it, whose numbers do
+// asOlderVersion lets the document look as an older version has written it, whose numbers do
 // not name the tokens that they are about.
-func (w *world) unmark(t *testing.T) {
+func (w *world) asOlderVersion(t *testing.T) {
 	t.Helper()
 	doc := w.doc(t)
 	for _, p := range []string{"default", "second"} {
@@ -199,7 +199,7 @@ func TestAccountsOfAnOlderVersion(t *testing.T) {
 	}{
 		"a login": {func(w *world) *plextest.User { return w.alice }, func(t *testing.T, w *world) {
 			require.NoError(t, w.plex.Approve(w.pending(t).Code, w.alice))
-			require.NoError(t, second(w.open(t).Wait(t.Context())))
+			require.NoError(t, errOf(w.open(t).Wait(t.Context())))
 		}},
 		"a login that is cancelled": {func(w *world) *plextest.User { return w.alice }, func(t *testing.T, w *world) {
 			require.NoError(t, w.plex.Approve(w.pending(t).Code, w.alice))
@@ -212,7 +212,7 @@ func TestAccountsOfAnOlderVersion(t *testing.T) {
 			require.NoError(t, err)
 			for _, u := range users {
 				if u.Username == "carol" {
-					require.NoError(t, second(w.SwitchHomeUser(t.Context(), u, "")))
+					require.NoError(t, errOf(w.SwitchHomeUser(t.Context(), u, "")))
 				}
 			}
 		}},
@@ -224,11 +224,11 @@ func TestAccountsOfAnOlderVersion(t *testing.T) {
 					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 					w.signIn(t, w.Instance("second"), row.who(w), plexauth.PinOptions{})
 					time.Sleep(time.Minute)
-					require.NoError(t, second(w.Start(t.Context(), o)))
-					w.unmark(t)
+					require.NoError(t, errOf(w.Start(t.Context(), o)))
+					w.asOlderVersion(t)
 					row.retires(t, w)
 					for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.Instance("second")} {
-						require.NoError(t, second(p.Verify(t.Context())))
+						require.NoError(t, errOf(p.Verify(t.Context())))
 					}
 				})
 			})

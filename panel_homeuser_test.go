@@ -102,12 +102,12 @@ func TestAccountAndHomeUser(t *testing.T) {
 	t.Run("in the panel", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, kid := setup(t)
-			require.NoError(t, second(w.Inspect(t.Context())))
+			require.NoError(t, errOf(w.Inspect(t.Context())))
 			f := openPanel(t, w.PlexAuth)
-			f.chooses(kid, "")
+			f.chooseUser(kid, "")
 			apart(t, w, "Kid")
-			require.NoError(t, second(w.Verify(t.Context())))
-			require.NoError(t, second(w.Inspect(t.Context())))
+			require.NoError(t, errOf(w.Verify(t.Context())))
+			require.NoError(t, errOf(w.Inspect(t.Context())))
 			apart(t, w, "Kid")
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 			apart(t, w, "Kid")
@@ -124,14 +124,14 @@ func TestAccountAndHomeUser(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, kid := setup(t)
 			w.edit(t, map[string]any{"_cloud": nil, "username": ""})
-			openPanel(t, w.PlexAuth).chooses(kid, "")
+			openPanel(t, w.PlexAuth).chooseUser(kid, "")
 			apart(t, w, "Kid")
 		})
 	})
 	t.Run("in CrossWatch", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, kid := setup(t)
-			require.NoError(t, second(w.Inspect(t.Context())))
+			require.NoError(t, errOf(w.Inspect(t.Context())))
 			w.edit(t, map[string]any{"username": "Kid", "account_id": kid.ID})
 			apart(t, w, "Kid")
 		})
@@ -143,7 +143,7 @@ func TestAccountAndHomeUser(t *testing.T) {
 			st, err := w.Status(t.Context())
 			require.NoError(t, err)
 			assert.NotEqual(t, "Kid", st.User)
-			require.NoError(t, second(w.Inspect(t.Context())))
+			require.NoError(t, errOf(w.Inspect(t.Context())))
 			apart(t, w, "Kid")
 		})
 	})
@@ -168,37 +168,37 @@ func TestHomeUserAccountID(t *testing.T) {
 				s := mustSettings(t, w.PlexAuth)
 				assert.Equal(t, want, s.AccountID)
 				assert.Equal(t, user, s.Username)
-				require.NoError(t, second(w.Inspect(t.Context())))
+				require.NoError(t, errOf(w.Inspect(t.Context())))
 			}
 		}
-		require.NoError(t, second(w.UseServer(t.Context(), box.MachineID)))
+		require.NoError(t, errOf(w.UseServer(t.Context(), box.MachineID)))
 		number(id(me), "me")
-		assert.Equal(t, "1", f.chooses(w.alice, "").Settings.AccountID)
+		assert.Equal(t, "1", f.chooseUser(w.alice, "").Settings.AccountID)
 		number("1", "alice")
-		assert.Equal(t, id(kid), f.chooses(kid, "").Settings.AccountID)
+		assert.Equal(t, id(kid), f.chooseUser(kid, "").Settings.AccountID)
 		number(id(kid), "Kid")
-		require.NoError(t, second(w.UseServer(t.Context(), mine.MachineID)))
+		require.NoError(t, errOf(w.UseServer(t.Context(), mine.MachineID)))
 		number(id(kid), "Kid")
-		f.chooses(w.alice, "")
+		f.chooseUser(w.alice, "")
 		number(id(w.alice), "alice")
-		require.NoError(t, second(w.UseServer(t.Context(), box.MachineID)))
+		require.NoError(t, errOf(w.UseServer(t.Context(), box.MachineID)))
 		number("1", "alice")
-		f.chooses(me, "")
+		f.chooseUser(me, "")
 		number(id(me), "me")
-		require.NoError(t, second(w.UseServer(t.Context(), mine.MachineID)))
+		require.NoError(t, errOf(w.UseServer(t.Context(), mine.MachineID)))
 		number("1", "me")
 
 		// A choice of the user that comes before the server, or in an older config.
-		require.NoError(t, second(w.Disconnect(t.Context())))
+		require.NoError(t, errOf(w.Disconnect(t.Context())))
 		w.signIn(t, w.PlexAuth, me, plexauth.PinOptions{})
 		time.Sleep(time.Minute) // in which the panel finds a server by itself
 		w.edit(t, map[string]any{"machine_id": "", "server_url": "", "server_url_found": nil, "_server_account": nil})
-		f.chooses(w.alice, "")
-		require.NoError(t, second(w.UseServer(t.Context(), box.MachineID)))
+		f.chooseUser(w.alice, "")
+		require.NoError(t, errOf(w.UseServer(t.Context(), box.MachineID)))
 		number("1", "alice")
 		w.edit(t, map[string]any{"_server_account": me.ID})
-		f.chooses(kid, "")
-		assert.Equal(t, "1", f.chooses(w.alice, "").Settings.AccountID)
+		f.chooseUser(kid, "")
+		assert.Equal(t, "1", f.chooseUser(w.alice, "").Settings.AccountID)
 	})
 }
 
@@ -216,7 +216,7 @@ func TestHomePINCheckEndsItsToken(t *testing.T) {
 				w, _, carol := home(t)
 				w.plex.Inject(trouble)
 				f := openPanel(t, w.PlexAuth)
-				f.chooses(carol, "4711")
+				f.chooseUser(carol, "4711")
 				f.post("/disconnect", `{"revoke":true}`)
 				time.Sleep(5 * time.Minute)
 				assert.Empty(t, w.plex.Token(carol, mustSettings(t, w.PlexAuth).ClientID))
@@ -227,20 +227,20 @@ func TestHomePINCheckEndsItsToken(t *testing.T) {
 		w, _, carol := home(t)
 		theirs := w.Instance("carol")
 		w.signIn(t, theirs, carol, plexauth.PinOptions{})
-		openPanel(t, w.PlexAuth).chooses(carol, "4711")
+		openPanel(t, w.PlexAuth).chooseUser(carol, "4711")
 		time.Sleep(time.Minute)
 		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, theirs} {
-			require.NoError(t, second(p.Verify(t.Context())))
+			require.NoError(t, errOf(p.Verify(t.Context())))
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // the account's own, with a device key
 		w := newDeviceWorld(t)
 		w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
 		w.plex.ChangeUser(w.alice, func(u *plextest.User) { u.HomePIN = "4711" })
-		openPanel(t, w.PlexAuth).chooses(w.alice, "4711")
+		openPanel(t, w.PlexAuth).chooseUser(w.alice, "4711")
 		time.Sleep(time.Minute)
 		assert.Empty(t, w.plex.Token(w.alice, mustSettings(t, w.PlexAuth).ClientID))
-		require.NoError(t, second(w.Verify(t.Context())))
+		require.NoError(t, errOf(w.Verify(t.Context())))
 	})
 }
 
@@ -250,7 +250,7 @@ func TestHomePINPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, kid, carol := home(t)
 		w.signIn(t, w.Instance("second"), w.alice, plexauth.PinOptions{})
-		fronts := []*front{openPanel(t, w.PlexAuth), openPanel(t, w.open(t)), openPanel(t, w.Instance("second"))}
+		fronts := []*browser{openPanel(t, w.PlexAuth), openPanel(t, w.open(t)), openPanel(t, w.Instance("second"))}
 		path := "/api/v2/home/users/" + carol.UUID + "/switch"
 		try := func(i int, pin string) int {
 			return fronts[i%len(fronts)].do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, carol.UUID, pin)).Code
@@ -262,7 +262,7 @@ func TestHomePINPauses(t *testing.T) {
 		v := fronts[0].refused(fronts[0].do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":"4711"}`, carol.UUID)), http.StatusTooManyRequests, "too_soon")
 		assert.InDelta(t, 30, v.RetryAfter, 1)
 		assert.Contains(t, v.Message, "wrong PINs")
-		fronts[0].chooses(kid, "") // another user is no matter of that
+		fronts[0].chooseUser(kid, "") // another user is no matter of that
 		for i := range 24 * 60 {
 			time.Sleep(time.Minute)
 			try(i, "0000")
@@ -290,6 +290,6 @@ func TestHomePINPauses(t *testing.T) {
 		for i := range 10 {
 			f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, carol.UUID, []string{"", "4711"}[i%2]))
 		}
-		f.chooses(carol, "4711")
+		f.chooseUser(carol, "4711")
 	})
 }

@@ -30,7 +30,7 @@ func TestPanelMount(t *testing.T) {
 		mux := http.NewServeMux()
 		mux.Handle("/a/b/", http.StripPrefix("/a/b", h))
 		mux.Handle("/c/", h)
-		f := &front{t, mux}
+		f := &browser{t, mux}
 		for _, base := range []string{"/a/b/", "/c/"} {
 			for path, kind := range map[string]string{"": "text/html; charset=utf-8", "panel.js": "text/javascript; charset=utf-8", "view.js": "text/javascript; charset=utf-8", "panel.css": "text/css; charset=utf-8", "status": "application/json"} {
 				rec := f.do(http.MethodGet, base+path, "")
@@ -46,7 +46,7 @@ func TestPanelMount(t *testing.T) {
 		for at, to := range map[string]string{"/d?x=1": "/d/?x=1", "/a/d": "/a/d/", "/a/d:8?": "/a/d:8/", "/a/d%3Fe": "/a/d%3Fe/"} { // relative links would miss
 			u, err := url.Parse(at)
 			require.NoError(t, err)
-			rec := (&front{t, http.StripPrefix(u.Path, h)}).do(http.MethodGet, at, "")
+			rec := (&browser{t, http.StripPrefix(u.Path, h)}).do(http.MethodGet, at, "")
 			assert.Equal(t, http.StatusPermanentRedirect, rec.Code)
 			landed, err := u.Parse(rec.Header().Get("Location")) // as a browser does
 			require.NoError(t, err)
@@ -55,7 +55,7 @@ func TestPanelMount(t *testing.T) {
 		for _, at := range []string{"/plex", "/admin/plex"} { // nothing of it is
 			mux := http.NewServeMux()
 			mux.Handle(at, h)
-			f := &front{t, mux}
+			f := &browser{t, mux}
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
 				rec := f.do(method, at+"?x=1", "")
 				assert.Equal(t, http.StatusPermanentRedirect, rec.Code)
@@ -64,9 +64,9 @@ func TestPanelMount(t *testing.T) {
 			f.refused(f.do(http.MethodPost, at, ""), http.StatusNotFound, "not_found")
 		}
 		person := func(r *http.Request) { r.Header.Set("Accept", "text/html") } // by a router that does not say where
-		assert.Equal(t, http.StatusPermanentRedirect, (&front{t, h}).do(http.MethodGet, "/plex", "", person).Code)
+		assert.Equal(t, http.StatusPermanentRedirect, (&browser{t, h}).do(http.MethodGet, "/plex", "", person).Code)
 		for prefix, path := range map[string]string{"/": "/", "/e/": "/e/?x=1"} { // all of the path is stripped
-			f := &front{t, http.StripPrefix(prefix, h)}
+			f := &browser{t, http.StripPrefix(prefix, h)}
 			assert.Equal(t, http.StatusOK, f.do(http.MethodGet, path, "").Code)
 			assert.Equal(t, http.StatusOK, f.do(http.MethodGet, prefix+"status", "").Code)
 		}
@@ -207,7 +207,7 @@ func TestPanelStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		ctx, stop := context.WithCancel(t.Context())
-		f := &front{t, w.Handler(ctx)}
+		f := &browser{t, w.Handler(ctx)}
 		f.post("/start", "")
 		var poll sync.WaitGroup
 		poll.Go(func() {

@@ -72,12 +72,12 @@ func TestPanelTabClosed(t *testing.T) {
 		time.Sleep(5 * time.Minute)
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 		time.Sleep(2 * time.Second)
-		w.connected(t)
+		w.assertConnected(t)
 	})
 }
 
-// connected asserts that the store holds a login.
-func (w *world) connected(t *testing.T) {
+// assertConnected asserts that the store holds a login.
+func (w *world) assertConnected(t *testing.T) {
 	t.Helper()
 	s, err := w.Status(t.Context())
 	require.NoError(t, err)
@@ -90,14 +90,14 @@ func TestPanelResumes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		ctx, stop := context.WithCancel(t.Context())
-		first := &front{t, w.Handler(ctx)}
+		first := &browser{t, w.Handler(ctx)}
 		s := first.post("/start", "")
 		stop() // the process ends
 		synctest.Wait()
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 		openPanel(t, w.open(t)) // and another begins; nobody looks at its panel
 		time.Sleep(2 * time.Second)
-		w.connected(t)
+		w.assertConnected(t)
 	})
 }
 
@@ -114,7 +114,7 @@ func TestPanelStartedElsewhere(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
 			time.Sleep(5 * time.Second)
-			w.connected(t)
+			w.assertConnected(t)
 			_, err = w.Disconnect(t.Context())
 			require.NoError(t, err)
 		}
@@ -136,7 +136,7 @@ func TestPanelLoginAndSearch(t *testing.T) {
 			synctest.Wait() // the login is looked after
 			require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 			if slow.set(hooks{afterLoad: dawdle, afterUpdate: dawdle}); replica {
-				require.NoError(t, second(w.Finish(t.Context())))
+				require.NoError(t, errOf(w.Finish(t.Context())))
 			}
 			searched := false
 			for range 600 {
@@ -174,7 +174,7 @@ func TestPanelReplica(t *testing.T) {
 		other := openPanel(t, w.open(t))
 		before := other.get("/status")
 		ctx, stop := context.WithCancel(t.Context())
-		s := (&front{t, w.Handler(ctx)}).post("/start", "")
+		s := (&browser{t, w.Handler(ctx)}).post("/start", "")
 		seen := other.get("/status?wait=25&seen=" + before.Seen)
 		require.NotNil(t, seen.Extra.Pending)
 		assert.Equal(t, s.Extra.Pending.Code, seen.Extra.Pending.Code)

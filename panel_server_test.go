@@ -45,11 +45,11 @@ func TestPanelServers(t *testing.T) {
 			Result  string
 			Account struct {
 				OK      bool
-				Problem *trouble
+				Problem *panelProblem
 			}
 			Server struct {
 				OK            bool
-				Problem       *trouble
+				Problem       *panelProblem
 				URL           string
 				TokenAccepted bool `json:"token_accepted"`
 			}
@@ -136,7 +136,7 @@ func TestPanelOtherServerAtTheAddress(t *testing.T) {
 					w.plex.ChangeMediaServer(old, func(m *plextest.MediaServer) { m.Offline, m.Connections = true, nil })
 					w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{at}})
 					f := openPanel(t, w.PlexAuth)
-					var trouble *trouble
+					var trouble *panelProblem
 					if route == "/inspect" {
 						v := f.refused(f.do(http.MethodPost, route, ""), http.StatusConflict, "other_server")
 						trouble = &v

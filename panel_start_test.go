@@ -76,23 +76,25 @@ func TestPanelStartsPerStore(t *testing.T) {
 
 // G12: the ten seconds count however and wherever the last login has ended.
 func TestPanelStartsAfterAnyEnd(t *testing.T) {
-	approve := func(u *plextest.User) func(*world, *front, *plexauth.PlexAuth) {
-		return func(w *world, f *front, _ *plexauth.PlexAuth) {
+	approve := func(u *plextest.User) func(*world, *browser, *plexauth.PlexAuth) {
+		return func(w *world, f *browser, _ *plexauth.PlexAuth) {
 			require.NoError(w.t, w.plex.Approve(w.plex.PendingCodes()[0], u))
 			time.Sleep(2 * time.Second)
 			f.post("/disconnect", "")
 		}
 	}
-	for name, end := range map[string]func(w *world, f *front, other *plexauth.PlexAuth){
-		"cancelled":              func(_ *world, f *front, _ *plexauth.PlexAuth) { f.post("/cancel", "") },
-		"disconnected":           func(_ *world, f *front, _ *plexauth.PlexAuth) { f.post("/disconnect", "") },
-		"signed out":             func(_ *world, f *front, _ *plexauth.PlexAuth) { f.post("/disconnect", `{"revoke":true}`) },
-		"cancelled by a program": func(w *world, _ *front, other *plexauth.PlexAuth) { require.NoError(w.t, other.Cancel(w.t.Context())) },
-		"disconnected by a program": func(w *world, _ *front, other *plexauth.PlexAuth) {
-			require.NoError(w.t, second(other.Disconnect(w.t.Context())))
+	for name, end := range map[string]func(w *world, f *browser, other *plexauth.PlexAuth){
+		"cancelled":    func(_ *world, f *browser, _ *plexauth.PlexAuth) { f.post("/cancel", "") },
+		"disconnected": func(_ *world, f *browser, _ *plexauth.PlexAuth) { f.post("/disconnect", "") },
+		"signed out":   func(_ *world, f *browser, _ *plexauth.PlexAuth) { f.post("/disconnect", `{"revoke":true}`) },
+		"cancelled by a program": func(w *world, _ *browser, other *plexauth.PlexAuth) {
+			require.NoError(w.t, other.Cancel(w.t.Context()))
 		},
-		"approved and disconnected": func(w *world, f *front, other *plexauth.PlexAuth) { approve(w.alice)(w, f, other) },
-		"approved by another":       func(w *world, f *front, other *plexauth.PlexAuth) { approve(w.bob)(w, f, other) },
+		"disconnected by a program": func(w *world, _ *browser, other *plexauth.PlexAuth) {
+			require.NoError(w.t, errOf(other.Disconnect(w.t.Context())))
+		},
+		"approved and disconnected": func(w *world, f *browser, other *plexauth.PlexAuth) { approve(w.alice)(w, f, other) },
+		"approved by another":       func(w *world, f *browser, other *plexauth.PlexAuth) { approve(w.bob)(w, f, other) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -49,27 +49,27 @@ func TestContextError(t *testing.T) {
 	}{"context": {over, w.PlexAuth}, "id": {t.Context(), w.Instance("a\nb")}} {
 		ctx, p := c.ctx, c.p
 		for op, err := range map[string]error{
-			"Start":          second(p.Start(ctx, plexauth.PinOptions{})),
-			"Finish":         second(p.Finish(ctx)),
-			"Wait":           second(p.Wait(ctx)),
-			"Login":          second(p.Login(ctx, plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })),
+			"Start":          errOf(p.Start(ctx, plexauth.PinOptions{})),
+			"Finish":         errOf(p.Finish(ctx)),
+			"Wait":           errOf(p.Wait(ctx)),
+			"Login":          errOf(p.Login(ctx, plexauth.PinOptions{}, func(*plexauth.Pin) error { return nil })),
 			"Cancel":         p.Cancel(ctx),
-			"Status":         second(p.Status(ctx)),
-			"Settings":       second(p.Settings(ctx)),
-			"Instances":      second(p.Instances(ctx)),
-			"Token":          second(p.Token(ctx)),
-			"Verify":         second(p.Verify(ctx)),
-			"Refresh":        second(p.Refresh(ctx)),
-			"UseDeviceKey":   second(p.UseDeviceKey(ctx)),
-			"Disconnect":     second(p.Disconnect(ctx)),
-			"SignOut":        second(p.SignOut(ctx)),
-			"Account":        second(p.Account(ctx)),
-			"HomeUsers":      second(p.HomeUsers(ctx)),
-			"SwitchHomeUser": second(p.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, "")),
-			"Servers":        second(p.Servers(ctx)),
-			"Inspect":        second(p.Inspect(ctx)),
-			"UseServer":      second(p.UseServer(ctx, "m1")),
-			"Probe":          second(p.Probe(ctx, "http://192.168.1.5:32400")),
+			"Status":         errOf(p.Status(ctx)),
+			"Settings":       errOf(p.Settings(ctx)),
+			"Instances":      errOf(p.Instances(ctx)),
+			"Token":          errOf(p.Token(ctx)),
+			"Verify":         errOf(p.Verify(ctx)),
+			"Refresh":        errOf(p.Refresh(ctx)),
+			"UseDeviceKey":   errOf(p.UseDeviceKey(ctx)),
+			"Disconnect":     errOf(p.Disconnect(ctx)),
+			"SignOut":        errOf(p.SignOut(ctx)),
+			"Account":        errOf(p.Account(ctx)),
+			"HomeUsers":      errOf(p.HomeUsers(ctx)),
+			"SwitchHomeUser": errOf(p.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, "")),
+			"Servers":        errOf(p.Servers(ctx)),
+			"Inspect":        errOf(p.Inspect(ctx)),
+			"UseServer":      errOf(p.UseServer(ctx, "m1")),
+			"Probe":          errOf(p.Probe(ctx, "http://192.168.1.5:32400")),
 		} {
 			require.Error(t, err, "%s: %s", name, op)
 			if name == "id" {
@@ -77,7 +77,7 @@ func TestContextError(t *testing.T) {
 			} else {
 				assert.ErrorIs(t, err, context.Canceled, op)
 			}
-			for _, k := range kinds {
+			for _, k := range errorKinds {
 				assert.NotErrorIs(t, err, k.is, "%s: %s", name, op)
 			}
 		}

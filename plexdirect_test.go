@@ -23,7 +23,7 @@ import (
 )
 
 // redial changes how the fake's transport dials.
-func (w *world) redial(t *testing.T, change func(dial) dial) *http.Transport {
+func (w *world) redial(t *testing.T, change func(dialFunc) dialFunc) *http.Transport {
 	rt := w.plex.Transport()
 	rt.DialContext = change(rt.DialContext)
 	t.Cleanup(rt.CloseIdleConnections)
@@ -51,29 +51,29 @@ func fetch(t *testing.T, p *plexauth.PlexAuth, rt http.RoundTripper) (int, error
 // G25: a plex.direct name that resolves to nothing or to another machine is dialled at
 // the address in it. TLS is verified against the name.
 func TestDirectNamesByTheirAddress(t *testing.T) {
-	resolvers := map[string]func(dial) dial{
-		"no such name": func(next dial) dial {
+	resolvers := map[string]func(dialFunc) dialFunc{
+		"no such name": func(next dialFunc) dialFunc {
 			return func(ctx context.Context, network, addr string) (net.Conn, error) {
 				return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "no such host", IsNotFound: true}}
 			}
 		},
-		"no resolver": func(next dial) dial {
+		"no resolver": func(next dialFunc) dialFunc {
 			return func(ctx context.Context, network, addr string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, &net.OpError{Op: "dial", Net: network, Err: &net.DNSError{Err: "timeout", IsTimeout: true}}
 			}
 		},
-		"refused elsewhere": func(next dial) dial {
+		"refused elsewhere": func(next dialFunc) dialFunc {
 			return func(ctx context.Context, network, addr string) (net.Conn, error) {
 				return nil, &net.OpError{Op: "dial", Net: network, Addr: &net.TCPAddr{IP: net.IPv4zero, Port: 32400}, Err: errors.New("refused")}
 			}
 		},
-		"another machine": func(next dial) dial {
+		"another machine": func(next dialFunc) dialFunc {
 			return func(ctx context.Context, network, addr string) (net.Conn, error) {
 				return next(ctx, network, "192.168.1.77:32400")
 			}
 		},
-		"a reserved address": func(next dial) dial {
+		"a reserved address": func(next dialFunc) dialFunc {
 			return func(ctx context.Context, network, addr string) (net.Conn, error) {
 				return next(ctx, network, "169.254.1.1:32400")
 			}
@@ -86,7 +86,7 @@ func TestDirectNamesByTheirAddress(t *testing.T) {
 					w := linked(t, false)
 					box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: at}}})
 					w.plex.AddMediaServer(w.bob, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.77"}, {Address: "169.254.1.1"}}})
-					rt := w.redial(t, func(next dial) dial {
+					rt := w.redial(t, func(next dialFunc) dialFunc {
 						lie := resolver(next)
 						return func(ctx context.Context, network, addr string) (net.Conn, error) {
 							if strings.Contains(addr, ".plex.direct") {
@@ -127,7 +127,7 @@ func TestDirectNamesAsTheyResolve(t *testing.T) {
 				w := linked(t, false)
 				w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "203.0.113.9"}}})
 				var byName, byIP atomic.Int32
-				rt := w.redial(t, func(next dial) dial {
+				rt := w.redial(t, func(next dialFunc) dialFunc {
 					return func(ctx context.Context, network, addr string) (net.Conn, error) {
 						switch {
 						case strings.Contains(addr, ".plex.direct"):
@@ -198,7 +198,7 @@ func TestNoProxyByAddress(t *testing.T) {
 		w := linked(t, false)
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}, {Address: "fd00::5", Local: true}, {Address: "203.0.113.9"}}})
 		var asked atomic.Int32
-		rt := w.redial(t, func(next dial) dial {
+		rt := w.redial(t, func(next dialFunc) dialFunc {
 			return func(ctx context.Context, network, addr string) (net.Conn, error) {
 				if addr == "169.254.9.9:3128" {
 					asked.Add(1)
@@ -248,14 +248,14 @@ func TestDirectCertificateBehindAName(t *testing.T) {
 		return w, w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: conns("tunnel.example")}), rt
 	}
 	for how, choose := range map[string]func(*testing.T, *world) error{
-		"UseServer": func(t *testing.T, w *world) error { return second(w.UseServer(t.Context(), tunnel)) },
-		"no scheme": func(t *testing.T, w *world) error { return second(w.UseServer(t.Context(), "tunnel.example:7070")) },
+		"UseServer": func(t *testing.T, w *world) error { return errOf(w.UseServer(t.Context(), tunnel)) },
+		"no scheme": func(t *testing.T, w *world) error { return errOf(w.UseServer(t.Context(), "tunnel.example:7070")) },
 		"by address": func(t *testing.T, w *world) error {
-			return second(w.UseServer(t.Context(), "https://198.51.100.20:7070"))
+			return errOf(w.UseServer(t.Context(), "https://198.51.100.20:7070"))
 		},
 		"Inspect": func(t *testing.T, w *world) error {
 			w.edit(t, map[string]any{"server_url": tunnel})
-			return second(w.Inspect(t.Context()))
+			return errOf(w.Inspect(t.Context()))
 		},
 	} {
 		t.Run(how, func(t *testing.T) {
@@ -266,7 +266,7 @@ func TestDirectCertificateBehindAName(t *testing.T) {
 				status, err := fetch(t, w.open(t), rt) // after a restart
 				require.NoError(t, err)
 				assert.Equal(t, http.StatusOK, status)
-				require.NoError(t, second(w.Inspect(t.Context())))
+				require.NoError(t, errOf(w.Inspect(t.Context())))
 				r, err := w.Probe(t.Context(), "")
 				require.NoError(t, err)
 				assert.True(t, r.TokenAccepted)
@@ -278,7 +278,7 @@ func TestDirectCertificateBehindAName(t *testing.T) {
 				// It counts for that server at that address alone.
 				token := w.plex.ServerToken(w.alice, box)
 				w.edit(t, map[string]any{"machine_id": "another", "pms_token": token})
-				require.Error(t, second(fetch(t, w.open(t), rt)))
+				require.Error(t, errOf(fetch(t, w.open(t), rt)))
 			})
 		})
 	}
@@ -301,7 +301,7 @@ func TestDirectCertificateBehindAName(t *testing.T) {
 			bad := conns("tunnel.example")
 			bad[1].BadCert = true
 			w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: bad})
-			for _, err := range []error{second(w.UseServer(t.Context(), at)), second(w.Probe(t.Context(), at))} {
+			for _, err := range []error{errOf(w.UseServer(t.Context(), at)), errOf(w.Probe(t.Context(), at))} {
 				require.ErrorIs(t, err, plexauth.ErrUnavailable)
 				assert.ErrorContains(t, err, "the certificate cannot be verified")
 				assert.NotContains(t, err.Error(), ".plex.direct", "no authority vouches for its name")
@@ -313,7 +313,7 @@ func TestDirectCertificateBehindAName(t *testing.T) {
 		w := linked(t, true)
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
 		w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: conns("tunnel.example")})
-		require.NoError(t, second(w.UseServer(t.Context(), box.MachineID)))
+		require.NoError(t, errOf(w.UseServer(t.Context(), box.MachineID)))
 		w.plex.Inject(plextest.Fault{Host: "tunnel.example", Path: "/identity", Times: -1, ContentType: "application/json", Body: `{"MediaContainer":{"machineIdentifier":"` + box.MachineID + `"}}`, Status: 200})
 		asked := w.fromNow()
 		_, err := w.UseServer(t.Context(), tunnel)
@@ -362,7 +362,7 @@ func TestDirectNamesLeaveNothing(t *testing.T) {
 		w := linked(t, false)
 		w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "203.0.113.9"}}})
 		var open atomic.Int32
-		rt := w.redial(t, func(next dial) dial {
+		rt := w.redial(t, func(next dialFunc) dialFunc {
 			return func(ctx context.Context, network, addr string) (net.Conn, error) {
 				if strings.HasSuffix(addr, "plex.tv:443") {
 					return next(ctx, network, addr)

@@ -225,9 +225,9 @@ func TestProbeLeavesNothing(t *testing.T) {
 		}
 		p := w.open(t, withTransport(base))
 		for _, f := range []func(context.Context) error{
-			func(ctx context.Context) error { return second(p.UseServer(ctx, box.MachineID)) },
-			func(ctx context.Context) error { return second(p.Probe(ctx, "")) },
-			func(ctx context.Context) error { return second(p.Probe(ctx, "10.9.0.1")) },
+			func(ctx context.Context) error { return errOf(p.UseServer(ctx, box.MachineID)) },
+			func(ctx context.Context) error { return errOf(p.Probe(ctx, "")) },
+			func(ctx context.Context) error { return errOf(p.Probe(ctx, "10.9.0.1")) },
 		} {
 			_ = f(t.Context())
 			synctest.Wait()

@@ -24,15 +24,15 @@ func TestRateLimitedCalls(t *testing.T) {
 		path string
 		do   func(ctx context.Context, w *world) error
 	}{
-		"Start":     {"/api/v2/pins", func(ctx context.Context, w *world) error { return second(w.Start(ctx, plexauth.PinOptions{})) }},
-		"Verify":    {"/api/v2/user", func(ctx context.Context, w *world) error { return second(w.Verify(ctx)) }},
-		"Servers":   {"/api/v2/resources", func(ctx context.Context, w *world) error { return second(w.Servers(ctx)) }},
-		"Inspect":   {"/api/v2/resources", func(ctx context.Context, w *world) error { return second(w.Inspect(ctx)) }},
-		"HomeUsers": {"/api/v2/home/users", func(ctx context.Context, w *world) error { return second(w.HomeUsers(ctx)) }},
+		"Start":     {"/api/v2/pins", func(ctx context.Context, w *world) error { return errOf(w.Start(ctx, plexauth.PinOptions{})) }},
+		"Verify":    {"/api/v2/user", func(ctx context.Context, w *world) error { return errOf(w.Verify(ctx)) }},
+		"Servers":   {"/api/v2/resources", func(ctx context.Context, w *world) error { return errOf(w.Servers(ctx)) }},
+		"Inspect":   {"/api/v2/resources", func(ctx context.Context, w *world) error { return errOf(w.Inspect(ctx)) }},
+		"HomeUsers": {"/api/v2/home/users", func(ctx context.Context, w *world) error { return errOf(w.HomeUsers(ctx)) }},
 		"SwitchHomeUser": {"/api/v2/home/users/*/switch", func(ctx context.Context, w *world) error {
-			return second(w.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, ""))
+			return errOf(w.SwitchHomeUser(ctx, plexauth.HomeUser{UUID: "0123456789abcdef"}, ""))
 		}},
-		"SignOut": {"/api/v2/users/signout", func(ctx context.Context, w *world) error { return second(w.SignOut(ctx)) }},
+		"SignOut": {"/api/v2/users/signout", func(ctx context.Context, w *world) error { return errOf(w.SignOut(ctx)) }},
 	} {
 		for name, f := range map[string]struct {
 			header func() http.Header
@@ -79,7 +79,7 @@ func TestCallsDuringARateLimit(t *testing.T) {
 			w := newWorld(t)
 			w.signInNow(t)
 			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Times: -1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {after}}})
-			require.ErrorIs(t, second(w.Verify(t.Context())), plexauth.ErrRateLimited)
+			require.ErrorIs(t, errOf(w.Verify(t.Context())), plexauth.ErrRateLimited)
 			time.Sleep(time.Second)
 			asked, began := w.fromNow(), time.Now()
 			_, err := w.Instance("PLEX-P01").Start(t.Context(), plexauth.PinOptions{})
@@ -99,8 +99,8 @@ func TestCallsDuringARateLimit(t *testing.T) {
 		w.signInNow(t)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: http.StatusTooManyRequests})
 		began := time.Now()
-		require.NoError(t, second(w.Verify(t.Context())))
-		require.NoError(t, second(w.Servers(t.Context())))
+		require.NoError(t, errOf(w.Verify(t.Context())))
+		require.NoError(t, errOf(w.Servers(t.Context())))
 		assert.Equal(t, 2*time.Second, time.Since(began))
 	})
 }
@@ -285,15 +285,15 @@ func TestNoPauseBeyondTheContext(t *testing.T) {
 	}
 }
 
-// halfAMinute is the longest pause for a pending PIN, with a second for the look
+// maxLookGap is the longest pause for a pending PIN, with a second for the look
 // that waits for the PIN's end.
-const halfAMinute = 31 * time.Second
+const maxLookGap = 31 * time.Second
 
-// gaps asserts that no pause between looks is longer than half a minute.
-func gaps(t *testing.T, at []time.Duration) {
+// assertGaps asserts that no pause between looks is longer than half a minute.
+func assertGaps(t *testing.T, at []time.Duration) {
 	t.Helper()
 	for i := 1; i < len(at); i++ {
-		assert.LessOrEqual(t, at[i]-at[i-1], halfAMinute, "look %d", i)
+		assert.LessOrEqual(t, at[i]-at[i-1], maxLookGap, "look %d", i)
 	}
 }
 
@@ -328,7 +328,7 @@ func TestRetryAfterIsBounded(t *testing.T) {
 				require.NoError(t, err)
 				assert.True(t, s.Connected)
 				at := w.looks(pin.CreatedAt)
-				gaps(t, at)
+				assertGaps(t, at)
 			})
 		})
 	}
@@ -374,6 +374,6 @@ func TestRateLimitsOfOtherProfiles(t *testing.T) {
 		others.Wait()
 		at := w.looks(pin.CreatedAt)
 		require.NotEmpty(t, at)
-		gaps(t, append([]time.Duration{0}, at...))
+		assertGaps(t, append([]time.Duration{0}, at...))
 	})
 }

@@ -208,7 +208,7 @@ func TestLookRedirected(t *testing.T) {
 // G14: a redirected look is sent with the new host's name.
 func TestHostOfARedirectedLook(t *testing.T) {
 	var hosts []string
-	p := fuzzed(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
+	p := openOver(t, roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		answer := &http.Response{StatusCode: http.StatusCreated, Header: http.Header{}, Request: r}
 		answer.Body = io.NopCloser(strings.NewReader(`{"id":1,"code":"ABCD"}`))
 		if r.Method != http.MethodGet {

@@ -230,7 +230,7 @@ func TestClockAheadAndNoNonce(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newDeviceWorld(t)
-				old := w.block(t).AccountToken
+				old := w.credentials(t).AccountToken
 				time.Sleep(10 * day)
 				w.plex.SetClock(-10 * day)
 				fault.Path, fault.Times = nonces, -1
@@ -343,7 +343,7 @@ func TestFailedRefreshChangesNothing(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newDeviceWorld(t)
 				time.Sleep(6 * day) // it is due
-				before, old := w.doc(t), w.block(t).AccountToken
+				before, old := w.doc(t), w.credentials(t).AccountToken
 				fault.Times = -1
 				w.plex.Inject(fault)
 				_, err := w.Refresh(t.Context())
@@ -438,10 +438,10 @@ func TestBackoffByRetryAfter(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newDeviceWorld(t)
 					time.Sleep(age)
-					old := w.block(t).AccountToken
+					old := w.credentials(t).AccountToken
 					w.plex.Inject(plextest.Fault{Path: nonces, Code: 1003, Header: http.Header{"Retry-After": {value}}})
 					began := time.Now()
-					for w.block(t).AccountToken == old {
+					for w.credentials(t).AccountToken == old {
 						_, _ = w.Token(t.Context())
 						time.Sleep(time.Second)
 					}
@@ -525,7 +525,7 @@ func TestDeauthorizedDevice(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newDeviceWorld(t)
-				before := w.block(t)
+				before := w.credentials(t)
 				w.plex.RevokeDevice(before.Device.ClientID)
 				require.ErrorIs(t, first(w), plexauth.ErrTokenRejected)
 				s, err := w.Status(t.Context())
@@ -541,7 +541,7 @@ func TestDeauthorizedDevice(t *testing.T) {
 				assert.Empty(t, asked(), "plex.tv is left alone")
 
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				assert.Equal(t, before.Device.ClientID, w.block(t).Device.ClientID)
+				assert.Equal(t, before.Device.ClientID, w.credentials(t).Device.ClientID)
 				time.Sleep(8 * day)
 				_, err = w.Verify(t.Context())
 				require.NoError(t, err)
@@ -555,7 +555,7 @@ func TestDeauthorizedDevice(t *testing.T) {
 func TestDamagedKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		good, b := w.doc(t), w.block(t)
+		good, b := w.doc(t), w.credentials(t)
 		damaged := map[string]string{
 			"kid":       strings.Replace(good, b.Device.Kid, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", 1),
 			"no kid":    strings.Replace(good, `"kid":`, `"kitten":`, 1),
@@ -596,11 +596,11 @@ func TestDamagedKey(t *testing.T) {
 
 		_, err = w.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
-		assert.Equal(t, b.AccountToken, w.block(t).AccountToken, "the old one stays until there is a new one")
-		assert.Len(t, w.block(t).Device.Secret, 20)
+		assert.Equal(t, b.AccountToken, w.credentials(t).AccountToken, "the old one stays until there is a new one")
+		assert.Len(t, w.credentials(t).Device.Secret, 20)
 		require.NoError(t, w.Cancel(t.Context()))
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		assert.Equal(t, b.Device.ClientID, w.block(t).Device.ClientID)
+		assert.Equal(t, b.Device.ClientID, w.credentials(t).Device.ClientID)
 		time.Sleep(8 * day)
 		_, err = w.Verify(t.Context())
 		require.NoError(t, err)
@@ -627,7 +627,7 @@ func TestRenewalBesideAShortRequest(t *testing.T) {
 		assert.LessOrEqual(t, len(only(asked(), "GET", nonces)), 6, "in a minute")
 		w.plex.ResetFaults()
 		time.Sleep(15 * time.Minute)
-		old := w.block(t).AccountToken
+		old := w.credentials(t).AccountToken
 		assert.NotEqual(t, old, tokenOf(t, w.PlexAuth))
 	})
 }
@@ -769,10 +769,10 @@ func TestRenewalAgainstOthers(t *testing.T) {
 				}()
 				time.Sleep(time.Second)
 				meanwhile(t, w)
-				now := w.block(t).AccountToken
+				now := w.credentials(t).AccountToken
 				require.NoError(t, <-done)
 				if name != "a device login" {
-					assert.Equal(t, now, w.block(t).AccountToken)
+					assert.Equal(t, now, w.credentials(t).AccountToken)
 				}
 				_, err := w.Verify(t.Context())
 				if name == "disconnect" {
@@ -821,13 +821,13 @@ func TestRenewalAndTheStore(t *testing.T) {
 		w := newDeviceWorld(t)
 		time.Sleep(6 * day)
 		old := tokenOf(t, w.open(t, withStore(w.hooked(hooks{refuse: func(jsonRaw) error { return errReadOnly }}))))
-		assert.Equal(t, w.block(t).AccountToken, old)
+		assert.Equal(t, w.credentials(t).AccountToken, old)
 		assert.Zero(t, w.count("GET", nonces), "what cannot be saved is not asked for")
 
 		p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(2, 3, fails(errDisk))}))) // after that of the lease
 		assert.NotEqual(t, old, tokenOf(t, p))
 		assert.Equal(t, 1, w.count("POST", exchanges), "the token is saved again, not made again")
-		assert.Equal(t, tokenOf(t, p), w.block(t).AccountToken)
+		assert.Equal(t, tokenOf(t, p), w.credentials(t).AccountToken)
 	})
 }
 
@@ -835,7 +835,7 @@ func TestRenewalAndTheStore(t *testing.T) {
 func TestRefreshAfterANewLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		w.plex.RevokeDevice(w.block(t).Device.ClientID)
+		w.plex.RevokeDevice(w.credentials(t).Device.ClientID)
 		_, err := w.Refresh(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
 		w.signInNow(t)

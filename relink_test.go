@@ -160,7 +160,7 @@ func TestMismatchWithAnUnknownAccount(t *testing.T) {
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				w.plex.ResetFaults()
 				if how != "could not be read" {
-					w.withoutCloud(t, nil)
+					w.forgetAccount(t, nil)
 				}
 				old := mustSettings(t, w.PlexAuth).AccountToken
 				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
@@ -196,9 +196,9 @@ func TestNextAccountInheritsNothing(t *testing.T) {
 		weather bool                         // while the next login is made
 	}{
 		"linked, weather":        {weather: true},
-		"never read":             {before: func(t *testing.T, w *world) { w.withoutCloud(t, map[string]any{"username": ""}) }, weather: true},
-		"by name only":           {before: func(t *testing.T, w *world) { w.withoutCloud(t, nil) }, weather: true},
-		"by name only, rejected": {before: func(t *testing.T, w *world) { w.withoutCloud(t, nil); w.plex.Revoke(w.alice) }},
+		"never read":             {before: func(t *testing.T, w *world) { w.forgetAccount(t, map[string]any{"username": ""}) }, weather: true},
+		"by name only":           {before: func(t *testing.T, w *world) { w.forgetAccount(t, nil) }, weather: true},
+		"by name only, rejected": {before: func(t *testing.T, w *world) { w.forgetAccount(t, nil); w.plex.Revoke(w.alice) }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -269,7 +269,7 @@ func TestMismatchFoundOutLate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		w.withoutCloud(t, nil)
+		w.forgetAccount(t, nil)
 		old := mustSettings(t, w.PlexAuth).AccountToken
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503}) // once, at Start
 		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
@@ -282,7 +282,7 @@ func TestMismatchFoundOutLate(t *testing.T) {
 		require.NoError(t, err)
 
 		// The same account's approval has retired the old token: nobody can be asked.
-		w.withoutCloud(t, nil)
+		w.forgetAccount(t, nil)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503})
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		_, err = w.Verify(t.Context())
@@ -338,7 +338,7 @@ func TestRelinkOverARefusal(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				w.withoutCloud(t, nil)
+				w.forgetAccount(t, nil)
 				v := &verdict{RoundTripper: w.plex.Client().Transport, token: mustSettings(t, w.PlexAuth).AccountToken.Secret(), status: row.status, body: row.body}
 				p := w.open(t, withTransport(v))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
@@ -391,7 +391,7 @@ func TestRelinkBySamePerson(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.signIn(t, w.open(t, row.before), w.alice, plexauth.PinOptions{})
-				w.withoutCloud(t, row.more)
+				w.forgetAccount(t, row.more)
 				v := &verdict{RoundTripper: w.plex.Client().Transport, token: mustSettings(t, w.PlexAuth).AccountToken.Secret(), status: row.status, body: row.body}
 				p := w.open(t, row.then, withTransport(v))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
@@ -414,14 +414,14 @@ func TestRefusalBlocksNoOtherLogin(t *testing.T) {
 	for name, end := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
 		"Cancel": (*plexauth.PlexAuth).Cancel,
 		"Start": func(p *plexauth.PlexAuth, ctx context.Context) error {
-			return second(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
+			return errOf(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				w.withoutCloud(t, nil)
+				w.forgetAccount(t, nil)
 				v := &verdict{RoundTripper: w.plex.Client().Transport, token: mustSettings(t, w.PlexAuth).AccountToken.Secret(), status: 403, body: `{"errors":[{"code":1009,"message":"no","status":403}]}`}
 				p := w.open(t, withTransport(v))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
@@ -460,7 +460,7 @@ func TestStartIdentifiesStoredLogins(t *testing.T) {
 			dead := w.open(t, deviceKey)
 			w.signIn(t, dead, w.bob, plexauth.PinOptions{})
 			jwt := mustSettings(t, dead).AccountToken.Secret()
-			require.NoError(t, second(dead.Disconnect(t.Context())))
+			require.NoError(t, errOf(dead.Disconnect(t.Context())))
 			put(t, w.store, strings.Replace(w.doc(t), "{", fmt.Sprintf(`{"instances":{"first":{"account_token":%q}},`, jwt), 1))
 			time.Sleep(8 * 24 * time.Hour)
 			w.forgive = "another client identifier"

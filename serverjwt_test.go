@@ -20,9 +20,9 @@ import (
 func TestNoJWTToTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		jwt := w.block(t).AccountToken
+		jwt := w.credentials(t).AccountToken
 		put(t, w.store, strings.Replace(w.doc(t), "{", fmt.Sprintf(`{"server_url":"https://plex.example.org","machine_id":"m","pms_token_server":"https://plex.example.org","pms_token":%q,`, jwt), 1))
-		wire := &seen{}
+		wire := &recordingTransport{}
 		_, err := w.open(t).Transport(wire).RoundTrip(request(t, "GET", "https://plex.example.org/library", nil))
 		require.ErrorIs(t, err, plexauth.ErrServerToken)
 		assert.Empty(t, wire.reqs)
@@ -127,7 +127,7 @@ func TestJWTStaysWithItsServer(t *testing.T) {
 		w.edit(t, map[string]any{"server_url": other.Connections[0].URI})
 		assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero())
 		time.Sleep(3 * time.Second) // past what a Transport remembers
-		wire := &seen{}
+		wire := &recordingTransport{}
 		resp, err := (&http.Client{Transport: w.Transport(wire)}).Get(other.Connections[0].URI + "/library/sections")
 		require.NoError(t, err)
 		resp.Body.Close()

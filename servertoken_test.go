@@ -16,7 +16,7 @@ import (
 
 // G14: anyone can claim a machine's identifier, so a token is kept for one owner's
 // machine. A machine of another owner does not get it, and is used only if a person
-// chooses it.
+// chooseUser it.
 func TestMachineOfAnotherOwner(t *testing.T) {
 	for name, offline := range map[string]bool{"beside the first": false, "in its place": true} {
 		t.Run(name, func(t *testing.T) {
@@ -125,17 +125,17 @@ func TestServerChosenDuringARenewal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{AcceptsJWT: true, Connections: []plextest.Connection{lan}})
-		require.ErrorIs(t, second(w.UseServer(t.Context(), box.MachineID)), plexauth.ErrServerToken)
-		require.NoError(t, second(w.Probe(t.Context(), "")))
+		require.ErrorIs(t, errOf(w.UseServer(t.Context(), box.MachineID)), plexauth.ErrServerToken)
+		require.NoError(t, errOf(w.Probe(t.Context(), "")))
 		at := mustSettings(t, w.PlexAuth).ServerURL
 		time.Sleep(8 * day)
-		p := w.beside(t, exchanges, func() {
+		p := w.openInterrupted(t, exchanges, func() {
 			w.edit(t, map[string]any{
 				"server_url": "https://other.example", "machine_id": "other",
 				"pms_token": "TEST_others-token", "pms_token_server": "https://other.example",
 			})
 		})
-		wire := &seen{}
+		wire := &recordingTransport{}
 		resp, err := p.Transport(wire).RoundTrip(request(t, "GET", at+"/library/sections", nil))
 		require.NoError(t, err)
 		resp.Body.Close()
@@ -147,7 +147,7 @@ func TestServerChosenDuringARenewal(t *testing.T) {
 func TestServerTokenIsBound(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
-	wire := &seen{}
+	wire := &recordingTransport{}
 	for at, want := range map[string]string{
 		"https://a.example:32400":  "TEST_pms",
 		"https://A.example:32400/": "TEST_pms",

@@ -182,7 +182,7 @@ func TestRejectedWithAFullDisk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		w.withoutCloud(t, nil)
+		w.forgetAccount(t, nil)
 		store := w.hooked(hooks{})
 		p := w.open(t, withStore(store))
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
@@ -281,7 +281,7 @@ func TestSignOutNotSaved(t *testing.T) {
 		p1 := w.Instance("P1")
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		w.signIn(t, p1, w.alice, plexauth.PinOptions{})
-		store := w.hooked(hooks{refuse: func(jsonRaw) error { return errors.Join(second(w.Disconnect(t.Context())), errDisk) }})
+		store := w.hooked(hooks{refuse: func(jsonRaw) error { return errors.Join(errOf(w.Disconnect(t.Context())), errDisk) }})
 		_, err := w.open(t, withStore(store)).SignOut(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrStore)
 		_, err = p1.Verify(t.Context())
@@ -296,16 +296,16 @@ func TestFailClosed(t *testing.T) {
 			w := newWorld(t)
 			p := w.open(t, withStore(rawStore(doc)))
 			for op, err := range map[string]error{
-				"Status":     second(p.Status(t.Context())),
-				"Settings":   second(p.Settings(t.Context())),
-				"Token":      second(p.Token(t.Context())),
-				"Start":      second(p.Start(t.Context(), plexauth.PinOptions{})),
-				"Finish":     second(p.Finish(t.Context())),
-				"Wait":       second(p.Wait(t.Context())),
-				"Verify":     second(p.Verify(t.Context())),
-				"Disconnect": second(p.Disconnect(t.Context())),
-				"SignOut":    second(p.SignOut(t.Context())),
-				"Instances":  second(p.Instances(t.Context())),
+				"Status":     errOf(p.Status(t.Context())),
+				"Settings":   errOf(p.Settings(t.Context())),
+				"Token":      errOf(p.Token(t.Context())),
+				"Start":      errOf(p.Start(t.Context(), plexauth.PinOptions{})),
+				"Finish":     errOf(p.Finish(t.Context())),
+				"Wait":       errOf(p.Wait(t.Context())),
+				"Verify":     errOf(p.Verify(t.Context())),
+				"Disconnect": errOf(p.Disconnect(t.Context())),
+				"SignOut":    errOf(p.SignOut(t.Context())),
+				"Instances":  errOf(p.Instances(t.Context())),
 			} {
 				assert.ErrorIs(t, err, plexauth.ErrCorruptConfig, op)
 				assert.ErrorIs(t, err, plexauth.ErrStore, op)

@@ -25,7 +25,7 @@ func TestTransport(t *testing.T) {
 	w.signInNow(t)
 	put(t, w.store, strings.Replace(w.doc(t), "{", `{"server_url":"https://Plex.Example.org:443/base/","machine_id":"m","pms_token_server":"https://Plex.Example.org:443/base","pms_token":"TEST_server-token",`, 1))
 	account := mustSettings(t, w.PlexAuth).AccountToken.Secret()
-	wire := &seen{}
+	wire := &recordingTransport{}
 	c := http.Client{Transport: w.open(t).Transport(wire)}
 	for url, want := range map[string]string{
 		"https://plex.tv/api/v2/user":                  account,
@@ -70,9 +70,9 @@ func TestTransport(t *testing.T) {
 // reached.
 func TestTransportNotConnected(t *testing.T) {
 	w := newWorld(t)
-	wire := &seen{}
+	wire := &recordingTransport{}
 	c := http.Client{Transport: w.Transport(wire)}
-	body := &closed{Reader: strings.NewReader("x")}
+	body := &recordedBody{Reader: strings.NewReader("x")}
 	_, err := c.Post("https://plex.tv/", "text/plain", body)
 	require.ErrorIs(t, err, plexauth.ErrNotConnected)
 	assert.True(t, body.done, "a RoundTripper closes the body, also on errors")
@@ -87,7 +87,7 @@ func TestTransportFollowsTheStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		here, there := &seen{}, &seen{}
+		here, there := &recordingTransport{}, &recordingTransport{}
 		reads := 0
 		mine := http.Client{Transport: w.Instance("default").Transport(here)}
 		other := http.Client{Transport: w.open(t, withStore(w.hooked(hooks{beforeLoad: does(func() { reads++ })}))).Transport(there)}
@@ -140,7 +140,7 @@ func TestTransport401(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newDeviceWorld(t)
-				old := w.block(t).AccountToken
+				old := w.credentials(t).AccountToken
 				c.fault.Path = "/api/v2/ping"
 				w.plex.Inject(c.fault)
 				resp, err := w.Transport(w.plex.Client().Transport).RoundTrip(request(t, "PUT", "https://plex.tv/api/v2/ping", c.body))
@@ -152,12 +152,12 @@ func TestTransport401(t *testing.T) {
 					assert.Equal(t, 401, resp.StatusCode)
 					assert.Equal(t, c.want, string(body))
 					assert.Equal(t, 1, w.count("PUT", "/api/v2/ping"))
-					assert.Equal(t, old, w.block(t).AccountToken)
+					assert.Equal(t, old, w.credentials(t).AccountToken)
 					return
 				}
 				assert.NotEqual(t, 401, resp.StatusCode)
 				assert.Equal(t, 2, w.count("PUT", "/api/v2/ping"))
-				assert.NotEqual(t, old, w.block(t).AccountToken)
+				assert.NotEqual(t, old, w.credentials(t).AccountToken)
 			})
 		})
 	}
@@ -180,7 +180,7 @@ func TestTransportOfARemovedDevice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
 		w.forgive = "token"
-		w.plex.RevokeDevice(w.block(t).Device.ClientID)
+		w.plex.RevokeDevice(w.credentials(t).Device.ClientID)
 		get := func() *http.Request { return request(t, "GET", "https://plex.tv/api/v2/user", nil) }
 		assert.Equal(t, 401, w.status(t, get()))
 		s, err := w.Status(t.Context())
@@ -237,7 +237,7 @@ func TestRelinkWhileBeingRead(t *testing.T) {
 		store := w.hooked(hooks{})
 		p := w.open(t, withStore(store))
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
-		wire := &seen{}
+		wire := &recordingTransport{}
 		c := &http.Client{Transport: p.Transport(wire)}
 		get := func() string {
 			resp, err := c.Get("https://plex.tv/api/v2/user")
@@ -260,7 +260,7 @@ func TestTransportLeavesThePageAlone(t *testing.T) {
 			"plex.tv": true, "clients.plex.tv": true, "metadata.provider.plex.tv": true,
 			"app.plex.tv": false, "notplex.tv": false, "plex.tv.example": false, "plex.tv:8443": false,
 		} {
-			wire := &seen{}
+			wire := &recordingTransport{}
 			resp, err := (&http.Client{Transport: w.Transport(wire)}).Get("https://" + host + "/x")
 			require.NoError(t, err)
 			resp.Body.Close()
@@ -286,7 +286,7 @@ func TestTransportRemembersItsServer(t *testing.T) {
 		ask := func() error {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://10.0.0.2:32400/identity", nil)
 			require.NoError(t, err)
-			return second(rt.RoundTrip(req))
+			return errOf(rt.RoundTrip(req))
 		}
 		require.NoError(t, ask())
 		require.True(t, sent)
@@ -402,9 +402,9 @@ func TestTransportDoesNotWait(t *testing.T) {
 		}
 		wg.Wait()
 		assert.Equal(t, map[time.Duration]int{0: 49, 800 * time.Millisecond: 1}, waited)
-		old := w.block(t).AccountToken
+		old := w.credentials(t).AccountToken
 		time.Sleep(3 * time.Second)
-		assert.NotEqual(t, old, w.block(t).AccountToken, "it went on all the same")
+		assert.NotEqual(t, old, w.credentials(t).AccountToken, "it went on all the same")
 
 		time.Sleep(6 * day)
 		w.plex.Inject(plextest.Fault{Path: nonces, Hang: true, Times: -1})
@@ -458,7 +458,7 @@ func TestTransportWithoutBase(t *testing.T) {
 func TestTransportAccept(t *testing.T) {
 	w := newWorld(t)
 	put(t, w.store, `{"client_id":"my-client","account_token":"TEST_account-token","server_url":"https://plex.example.org","machine_id":"m","pms_token":"TEST_server-token","pms_token_server":"https://plex.example.org"}`)
-	wire := &seen{}
+	wire := &recordingTransport{}
 	rt := w.Transport(wire)
 	for u, ours := range map[string]bool{"https://plex.tv/a": true, "https://discover.provider.plex.tv/a": true, "https://plex.example.org/b": true, "https://elsewhere.example/c": false} {
 		for _, accept := range []string{"", "text/plain", "application/xml, */*"} {

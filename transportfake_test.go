@@ -23,13 +23,13 @@ type roundTripFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// seen records what reaches the wire, and answers 200.
-type seen struct {
+// recordingTransport records what reaches the wire, and answers 200.
+type recordingTransport struct {
 	mu   sync.Mutex
 	reqs []*http.Request
 }
 
-func (s *seen) RoundTrip(r *http.Request) (*http.Response, error) {
+func (s *recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.reqs = append(s.reqs, r)
@@ -37,14 +37,14 @@ func (s *seen) RoundTrip(r *http.Request) (*http.Response, error) {
 	return rec.Result(), nil
 }
 
-func (s *seen) last() *http.Request { return s.reqs[len(s.reqs)-1] }
+func (s *recordingTransport) last() *http.Request { return s.reqs[len(s.reqs)-1] }
 
-type closed struct {
+type recordedBody struct {
 	io.Reader
 	done bool
 }
 
-func (c *closed) Close() error { c.done = true; return nil }
+func (c *recordedBody) Close() error { c.done = true; return nil }
 
 // tampered changes the answers of one path, as long as change is set.
 type tampered struct {
@@ -73,8 +73,8 @@ func (w *world) tamper(path string) (*tampered, func(*plexauth.Options)) {
 	return r, withTransport(r)
 }
 
-// beside opens a replica that does something else before its first request to a path.
-func (w *world) beside(t *testing.T, path string, do func()) *plexauth.PlexAuth {
+// openInterrupted opens a replica that does something else before its first request to a path.
+func (w *world) openInterrupted(t *testing.T, path string, do func()) *plexauth.PlexAuth {
 	var once sync.Once
 	return w.open(t, func(o *plexauth.Options) {
 		o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
@@ -141,7 +141,7 @@ func (b *sentBodies) first(path string) string { return b.all(path)[0] }
 
 func (b *sentBodies) last(path string) string { s := b.all(path); return s[len(s)-1] }
 
-type dial = func(ctx context.Context, network, addr string) (net.Conn, error)
+type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
 type countedConn struct {
 	net.Conn
@@ -156,7 +156,7 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-func fuzzed(t *testing.T, rt http.RoundTripper, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
+func openOver(t *testing.T, rt http.RoundTripper, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
 	o := plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: rt}, MaxRetries: -1}
 	for _, f := range change {
 		f(&o)
@@ -232,7 +232,7 @@ func useToken(t *testing.T, p *plexauth.PlexAuth, token string) error {
 	if _, err := p.Start(t.Context(), plexauth.PinOptions{}); err != nil {
 		return err
 	}
-	return second(p.Finish(t.Context()))
+	return errOf(p.Finish(t.Context()))
 }
 
 // swapTransport changes the transport of the caller's own client for a while:

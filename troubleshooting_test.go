@@ -70,17 +70,17 @@ func errorTexts(t *testing.T) (texts []string) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-			f.strike(w, on("GET", "/api/v2/user"))
-			add(second(w.Verify(t.Context())))
+			f.strike(w, faultAt("GET", "/api/v2/user"))
+			add(errOf(w.Verify(t.Context())))
 		})
 	}
 	w := newWorld(t)
 	w.signInNow(t)
 	w.plex.Revoke(w.alice)
-	add(second(w.Verify(t.Context())))
-	add(second(w.Verify(t.Context())))
+	add(errOf(w.Verify(t.Context())))
+	add(errOf(w.Verify(t.Context())))
 	corrupt := fileWith(t, "{\n\"plex\": {\n  \"a\":}")
-	add(second(w.open(t, withStore(plexauth.NewFileStore(corrupt))).Status(t.Context())))
+	add(errOf(w.open(t, withStore(plexauth.NewFileStore(corrupt))).Status(t.Context())))
 	add(&plexauth.ServerChoiceError{Servers: []plexauth.Server{{Name: "Box"}}})
 	for _, err := range []error{plexauth.ErrPinExpired, plexauth.ErrPinSuperseded, plexauth.ErrNoPendingPin, plexauth.ErrAccountMismatch} { // these come as they are
 		add(err)

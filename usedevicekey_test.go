@@ -109,7 +109,7 @@ func TestUseDeviceKeyRefusals(t *testing.T) {
 		assert.Zero(t, w.count("GET", nonces), "an attempt that failed is no request to go on by itself")
 		_, err = w.open(t, deviceKey).Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
-		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, w.block(t).Device.ClientID, "a device login does not take the key that is left")
+		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, w.credentials(t).Device.ClientID, "a device login does not take the key that is left")
 
 		w.plex.Revoke(w.alice)
 		s, err := w.UseDeviceKey(t.Context())
@@ -132,14 +132,14 @@ func TestUseDeviceKeyGoesOn(t *testing.T) {
 				w.plex.Inject(fault)
 				_, err := w.UseDeviceKey(t.Context())
 				require.ErrorIs(t, err, plexauth.ErrUnavailable)
-				kid := w.block(t).Device.Kid
+				kid := w.credentials(t).Device.Kid
 				w.plex.ResetFaults()
 				time.Sleep(2 * time.Second)
 				s, err := w.open(t).UseDeviceKey(t.Context())
 				require.NoError(t, err)
 				assert.True(t, s.Connected)
 				assert.NotZero(t, s.ExpiresAt)
-				assert.Equal(t, kid, w.block(t).Device.Kid)
+				assert.Equal(t, kid, w.credentials(t).Device.Kid)
 			})
 		})
 	}
@@ -224,7 +224,7 @@ func TestUseDeviceKeyConcurrently(t *testing.T) {
 func TestUseDeviceKeyTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
-		b := w.block(t)
+		b := w.credentials(t)
 		clone := plexauth.NewMemoryStore()
 		p := w.open(t, withStore(clone))
 		w.signIn(t, p, w.bob, plexauth.PinOptions{})
@@ -261,7 +261,7 @@ func TestMoveBesideAnotherLogin(t *testing.T) {
 									if finishes {
 										w.signIn(t, other, w.alice, plexauth.PinOptions{})
 									} else {
-										assert.NoError(t, second(other.Start(t.Context(), plexauth.PinOptions{})))
+										assert.NoError(t, errOf(other.Start(t.Context(), plexauth.PinOptions{})))
 									}
 								})
 							}
@@ -270,10 +270,10 @@ func TestMoveBesideAnotherLogin(t *testing.T) {
 					})
 					_, err := p.UseDeviceKey(t.Context())
 					assert.Equal(t, finishes, err != nil, "%v", err)
-					require.NoError(t, second(p.Account(t.Context())))
-					require.NoError(t, second(p.Refresh(t.Context())))
+					require.NoError(t, errOf(p.Account(t.Context())))
+					require.NoError(t, errOf(p.Refresh(t.Context())))
 					time.Sleep(8 * day)
-					require.NoError(t, second(p.Account(t.Context())))
+					require.NoError(t, errOf(p.Account(t.Context())))
 				})
 			})
 		}
@@ -288,13 +288,13 @@ func TestRefusedMoveKeepsTheIdentifier(t *testing.T) {
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		before := mustSettings(t, w.PlexAuth)
 		time.Sleep(time.Minute)
-		p := w.beside(t, exchanges, func() {
-			assert.NoError(t, second(w.open(t).Instance("other").Start(t.Context(), plexauth.PinOptions{})))
+		p := w.openInterrupted(t, exchanges, func() {
+			assert.NoError(t, errOf(w.open(t).Instance("other").Start(t.Context(), plexauth.PinOptions{})))
 		})
 		w.plex.Inject(plextest.Fault{Path: exchanges, Status: 403, Code: 1009, Times: -1})
-		require.Error(t, second(p.UseDeviceKey(t.Context())))
+		require.Error(t, errOf(p.UseDeviceKey(t.Context())))
 		assert.Equal(t, before.ClientID, mustSettings(t, w.PlexAuth).ClientID)
-		require.NoError(t, second(w.Verify(t.Context())))
+		require.NoError(t, errOf(w.Verify(t.Context())))
 	})
 }
 
@@ -309,7 +309,7 @@ func TestMoveBesideASibling(t *testing.T) {
 				time.Sleep(time.Minute)
 				other := w.open(t).Instance("other")
 				var pin *plexauth.Pin
-				p := w.beside(t, at, func() {
+				p := w.openInterrupted(t, at, func() {
 					var err error
 					pin, err = other.Start(t.Context(), plexauth.PinOptions{})
 					assert.NoError(t, err)
@@ -321,10 +321,10 @@ func TestMoveBesideASibling(t *testing.T) {
 					require.ErrorContains(t, err, `profile "other" has a login pending`)
 				}
 				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-				require.NoError(t, second(other.Wait(t.Context())))
+				require.NoError(t, errOf(other.Wait(t.Context())))
 				time.Sleep(8 * day)
 				for _, p := range []*plexauth.PlexAuth{w.PlexAuth, other} {
-					require.NoError(t, second(p.Verify(t.Context())))
+					require.NoError(t, errOf(p.Verify(t.Context())))
 				}
 			})
 		})
@@ -338,14 +338,14 @@ func TestIdentifierTakenOverDuringAStart(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		time.Sleep(time.Minute)
-		other := w.beside(t, "/api/v2/pins", func() {
-			assert.NoError(t, second(w.UseDeviceKey(t.Context())))
+		other := w.openInterrupted(t, "/api/v2/pins", func() {
+			assert.NoError(t, errOf(w.UseDeviceKey(t.Context())))
 		}).Instance("other")
 		w.signIn(t, other, w.alice, plexauth.PinOptions{})
 		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, mustSettings(t, other).ClientID)
 		time.Sleep(8 * day)
 		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, other} {
-			require.NoError(t, second(p.Verify(t.Context())))
+			require.NoError(t, errOf(p.Verify(t.Context())))
 		}
 	})
 }

@@ -54,10 +54,10 @@ func TestVerifySSL(t *testing.T) {
 func TestVerifySSLAsTyped(t *testing.T) {
 	for _, typed := range []string{"https://192.168.1.5:32400", "https://192.168.1.5:32400/", "192.168.1.5:32400", "192.168.1.5"} {
 		for how, call := range map[string]func(*testing.T, *world) error{
-			"stored":    func(t *testing.T, w *world) error { return second(w.Inspect(t.Context())) },
-			"probed":    func(t *testing.T, w *world) error { return second(w.Probe(t.Context(), "")) },
-			"UseServer": func(t *testing.T, w *world) error { return second(w.UseServer(t.Context(), typed)) },
-			"Probe":     func(t *testing.T, w *world) error { return second(w.Probe(t.Context(), typed)) },
+			"stored":    func(t *testing.T, w *world) error { return errOf(w.Inspect(t.Context())) },
+			"probed":    func(t *testing.T, w *world) error { return errOf(w.Probe(t.Context(), "")) },
+			"UseServer": func(t *testing.T, w *world) error { return errOf(w.UseServer(t.Context(), typed)) },
+			"Probe":     func(t *testing.T, w *world) error { return errOf(w.Probe(t.Context(), typed)) },
 		} {
 			t.Run(how+" "+typed, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -88,12 +88,12 @@ func TestVerifySSLCountsForOneAddress(t *testing.T) {
 	for name, typedFirst := range map[string]func(*testing.T, *world){
 		"stored": func(t *testing.T, w *world) {
 			w.edit(t, map[string]any{"server_url": "192.168.1.5", "verify_ssl": false})
-			require.NoError(t, second(w.Inspect(t.Context())))
+			require.NoError(t, errOf(w.Inspect(t.Context())))
 		},
 		"stored and never inspected": func(t *testing.T, w *world) { w.edit(t, map[string]any{"server_url": self, "verify_ssl": false}) },
 		"UseServer": func(t *testing.T, w *world) {
 			w.edit(t, map[string]any{"verify_ssl": false})
-			require.NoError(t, second(w.UseServer(t.Context(), "192.168.1.5")))
+			require.NoError(t, errOf(w.UseServer(t.Context(), "192.168.1.5")))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -109,8 +109,8 @@ func TestVerifySSLCountsForOneAddress(t *testing.T) {
 					require.Equal(t, http.StatusOK, w.get(t, s.ServerURL))
 					w.plex.ChangeMediaServer(other, func(m *plextest.MediaServer) { m.Connections[0].BadCert = true })
 					assert.Zero(t, w.get(t, s.ServerURL))
-					require.ErrorIs(t, second(w.UseServer(t.Context(), choice)), plexauth.ErrUnavailable)
-					require.ErrorIs(t, second(w.Probe(t.Context(), "https://plex.example.org")), plexauth.ErrUnavailable)
+					require.ErrorIs(t, errOf(w.UseServer(t.Context(), choice)), plexauth.ErrUnavailable)
+					require.ErrorIs(t, errOf(w.Probe(t.Context(), "https://plex.example.org")), plexauth.ErrUnavailable)
 					w.plex.ChangeMediaServer(other, func(m *plextest.MediaServer) { m.Connections[0].BadCert = false })
 				}
 				s, err := w.UseServer(t.Context(), self)
@@ -151,7 +151,7 @@ func TestVerifySSLImpostor(t *testing.T) {
 		w := linked(t, true)
 		w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.5", URI: "https://192.168.1.5:32400", BadCert: true}}})
 		w.edit(t, map[string]any{"server_url": "https://192.168.1.5:32400", "verify_ssl": false})
-		require.NoError(t, second(w.Inspect(t.Context())))
+		require.NoError(t, errOf(w.Inspect(t.Context())))
 		other := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{Address: "203.0.113.8"}}})
 		asked := w.fromNow()
 		s, err := w.UseServer(t.Context(), other.MachineID)

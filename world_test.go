@@ -225,8 +225,8 @@ func (w *world) stored(t *testing.T) map[string]any {
 	return m
 }
 
-// block is the stored block of the default profile.
-func (w *world) block(t *testing.T) (b struct {
+// credentials is the stored block of the default profile.
+func (w *world) credentials(t *testing.T) (b struct {
 	ClientID     string `json:"client_id"`
 	AccountToken string `json:"account_token"`
 	Device       struct {
@@ -259,9 +259,9 @@ func (w *world) edit(t *testing.T, members map[string]any) {
 	put(t, w.store, string(b))
 }
 
-// withoutCloud is what a config says that other programs have written: whose the
+// forgetAccount is what a config says that other programs have written: whose the
 // login is, by name only.
-func (w *world) withoutCloud(t *testing.T, more map[string]any) {
+func (w *world) forgetAccount(t *testing.T, more map[string]any) {
 	t.Helper()
 	doc := w.stored(t)
 	delete(doc, "_cloud")
@@ -317,9 +317,9 @@ func media(requests []plextest.Request) (some []plextest.Request) {
 // mediaRequests returns all requests that reached a media server, or were meant to.
 func (w *world) mediaRequests() []plextest.Request { return media(w.plex.Requests()) }
 
-// hides asserts that neither the log nor an error shows what the store holds or
+// assertHidden asserts that neither the log nor an error shows what the store holds or
 // held.
-func (w *world) hides(t *testing.T, held *canary.Set, err error) {
+func (w *world) assertHidden(t *testing.T, held *canary.Set, err error) {
 	t.Helper()
 	held.Learn([]byte(w.doc(t)))
 	shown := w.log.String()
@@ -351,8 +351,8 @@ func tokenOf(t *testing.T, p *plexauth.PlexAuth) string {
 	return tok.Secret()
 }
 
-// user finds one of the Home users by account.
-func user(t *testing.T, w *world, u *plextest.User) plexauth.HomeUser {
+// homeUser finds one of the Home users by account.
+func homeUser(t *testing.T, w *world, u *plextest.User) plexauth.HomeUser {
 	t.Helper()
 	users, err := w.HomeUsers(t.Context())
 	require.NoError(t, err)
@@ -385,7 +385,7 @@ func (w *world) status(t *testing.T, req *http.Request) int {
 	return resp.StatusCode
 }
 
-func second[T any](_ T, err error) error { return err }
+func errOf[T any](_ T, err error) error { return err }
 
 func must[T any](v T, err error) T {
 	if err != nil {
@@ -406,7 +406,7 @@ func jsonText(v any) string {
 	return string(b)
 }
 
-func keys(t *testing.T, doc string) []string {
+func memberNames(t *testing.T, doc string) []string {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(doc))
 	_, err := dec.Token()
@@ -422,8 +422,8 @@ func keys(t *testing.T, doc string) []string {
 	return names
 }
 
-// part decodes one part of a JWT.
-func part(t *testing.T, jwt string, n int) []byte {
+// jwtPart decodes one part of a JWT.
+func jwtPart(t *testing.T, jwt string, n int) []byte {
 	t.Helper()
 	parts := strings.Split(jwt, ".")
 	require.Len(t, parts, 3)
@@ -437,8 +437,8 @@ func part(t *testing.T, jwt string, n int) []byte {
 func forge(t *testing.T, jwt string, change func(header, claims map[string]any)) string {
 	t.Helper()
 	var header, claims map[string]any
-	require.NoError(t, json.Unmarshal(part(t, jwt, 0), &header))
-	require.NoError(t, json.Unmarshal(part(t, jwt, 1), &claims))
+	require.NoError(t, json.Unmarshal(jwtPart(t, jwt, 0), &header))
+	require.NoError(t, json.Unmarshal(jwtPart(t, jwt, 1), &claims))
 	change(header, claims)
 	h, _ := json.Marshal(header)
 	c, _ := json.Marshal(claims)
@@ -456,10 +456,10 @@ var loginCalls = map[string]func(context.Context, *plexauth.PlexAuth) error{
 		_, err := p.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
 		return err
 	},
-	"Finish": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Finish(ctx)) },
-	"Wait":   func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Wait(ctx)) },
+	"Finish": func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.Finish(ctx)) },
+	"Wait":   func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.Wait(ctx)) },
 	"Cancel": func(ctx context.Context, p *plexauth.PlexAuth) error { return p.Cancel(ctx) },
-	"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return second(p.Verify(ctx)) },
+	"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.Verify(ctx)) },
 }
 
 // get makes a request of the program's to a media server. It returns 0 where there

@@ -16,20 +16,20 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// front is what a browser does with a panel.
-type front struct {
+// browser is what a browser does with a panel.
+type browser struct {
 	t *testing.T
 	h http.Handler
 }
 
 // openPanel makes the panel of p, which ends with the test.
-func openPanel(t *testing.T, p *plexauth.PlexAuth) *front {
+func openPanel(t *testing.T, p *plexauth.PlexAuth) *browser {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
-	return &front{t, p.Handler(ctx)}
+	return &browser{t, p.Handler(ctx)}
 }
 
-func (f *front) do(method, path, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+func (f *browser) do(method, path, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
 	f.t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	if method == http.MethodPost {
@@ -45,8 +45,8 @@ func (f *front) do(method, path, body string, change ...func(*http.Request)) *ht
 	return rec
 }
 
-// state is what status and the POSTs answer.
-type state struct {
+// panelState is what status and the POSTs answer.
+type panelState struct {
 	Connected bool
 	User      string
 	Label     string
@@ -61,11 +61,11 @@ type state struct {
 	}
 	Settings plexauth.Settings
 	Finding  bool
-	Problem  *trouble
+	Problem  *panelProblem
 	Seen     string
 }
 
-type trouble struct {
+type panelProblem struct {
 	Error      string
 	Message    string
 	Detail     string
@@ -73,7 +73,7 @@ type trouble struct {
 	Servers    []plexauth.Server
 }
 
-func (f *front) state(rec *httptest.ResponseRecorder) (s state) {
+func (f *browser) state(rec *httptest.ResponseRecorder) (s panelState) {
 	f.t.Helper()
 	require.Equal(f.t, http.StatusOK, rec.Code, rec.Body.String())
 	assert.Equal(f.t, "application/json", rec.Header().Get("Content-Type"))
@@ -82,15 +82,18 @@ func (f *front) state(rec *httptest.ResponseRecorder) (s state) {
 	return s
 }
 
-func (f *front) get(path string) state { f.t.Helper(); return f.state(f.do(http.MethodGet, path, "")) }
+func (f *browser) get(path string) panelState {
+	f.t.Helper()
+	return f.state(f.do(http.MethodGet, path, ""))
+}
 
-func (f *front) post(path, body string) state {
+func (f *browser) post(path, body string) panelState {
 	f.t.Helper()
 	return f.state(f.do(http.MethodPost, path, body))
 }
 
 // refused asserts that an answer is an error with this status and word.
-func (f *front) refused(rec *httptest.ResponseRecorder, status int, word string) (v trouble) {
+func (f *browser) refused(rec *httptest.ResponseRecorder, status int, word string) (v panelProblem) {
 	f.t.Helper()
 	assert.Equal(f.t, status, rec.Code, rec.Body.String())
 	require.NoError(f.t, json.Unmarshal(rec.Body.Bytes(), &v), rec.Body.String())
@@ -99,13 +102,15 @@ func (f *front) refused(rec *httptest.ResponseRecorder, status int, word string)
 	return v
 }
 
-func (f *front) chooses(u *plextest.User, pin string) state {
+func (f *browser) chooseUser(u *plextest.User, pin string) panelState {
 	f.t.Helper()
 	return f.post("/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, u.UUID, pin))
 }
 
 // probe is what POST probe says of the saved server.
-func (f *front) probe() (v struct{ Server struct{ Problem *trouble } }) {
+func (f *browser) probe() (v struct {
+	Server struct{ Problem *panelProblem }
+}) {
 	rec := f.do(http.MethodPost, "/probe", "{}")
 	require.Equal(f.t, http.StatusOK, rec.Code)
 	require.NoError(f.t, json.Unmarshal(rec.Body.Bytes(), &v))
