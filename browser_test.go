@@ -16,21 +16,22 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// browser is what a browser does with a panel.
+// browser sends requests to a panel as a browser does.
 type browser struct {
 	t *testing.T
 	h http.Handler
 }
 
-// openPanel makes the panel of p, which ends with the test.
+// openPanel opens p's panel, which stops when the test ends.
 func openPanel(t *testing.T, p *plexauth.PlexAuth) *browser {
 	ctx, cancel := context.WithCancel(t.Context())
 	t.Cleanup(cancel)
 	return &browser{t, p.Handler(ctx)}
 }
 
-func (f *browser) do(method, path, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
-	f.t.Helper()
+// do sends a request. A POST comes from the panel's own page, unless change says more.
+func (b *browser) do(method, path, body string, change ...func(*http.Request)) *httptest.ResponseRecorder {
+	b.t.Helper()
 	r := httptest.NewRequest(method, path, strings.NewReader(body))
 	if method == http.MethodPost {
 		r.Header.Set("Content-Type", "application/json")
@@ -41,11 +42,11 @@ func (f *browser) do(method, path, body string, change ...func(*http.Request)) *
 		c(r)
 	}
 	rec := httptest.NewRecorder()
-	f.h.ServeHTTP(rec, r)
+	b.h.ServeHTTP(rec, r)
 	return rec
 }
 
-// panelState is what status and the POSTs answer.
+// panelState is the answer to GET status and to most POSTs.
 type panelState struct {
 	Connected bool
 	User      string
@@ -65,6 +66,7 @@ type panelState struct {
 	Seen     string
 }
 
+// panelProblem is an error in an answer of the panel.
 type panelProblem struct {
 	Error      string
 	Message    string
@@ -73,46 +75,50 @@ type panelProblem struct {
 	Servers    []plexauth.Server
 }
 
-func (f *browser) state(rec *httptest.ResponseRecorder) (s panelState) {
-	f.t.Helper()
-	require.Equal(f.t, http.StatusOK, rec.Code, rec.Body.String())
-	assert.Equal(f.t, "application/json", rec.Header().Get("Content-Type"))
-	assert.Equal(f.t, "no-store", rec.Header().Get("Cache-Control"))
-	require.NoError(f.t, json.Unmarshal(rec.Body.Bytes(), &s))
+// state reads the state from an answer.
+func (b *browser) state(rec *httptest.ResponseRecorder) (s panelState) {
+	b.t.Helper()
+	require.Equal(b.t, http.StatusOK, rec.Code, rec.Body.String())
+	assert.Equal(b.t, "application/json", rec.Header().Get("Content-Type"))
+	assert.Equal(b.t, "no-store", rec.Header().Get("Cache-Control"))
+	require.NoError(b.t, json.Unmarshal(rec.Body.Bytes(), &s))
 	return s
 }
 
-func (f *browser) get(path string) panelState {
-	f.t.Helper()
-	return f.state(f.do(http.MethodGet, path, ""))
+// get sends a GET, and returns the state that is answered.
+func (b *browser) get(path string) panelState {
+	b.t.Helper()
+	return b.state(b.do(http.MethodGet, path, ""))
 }
 
-func (f *browser) post(path, body string) panelState {
-	f.t.Helper()
-	return f.state(f.do(http.MethodPost, path, body))
+// post sends a POST, and returns the state that is answered.
+func (b *browser) post(path, body string) panelState {
+	b.t.Helper()
+	return b.state(b.do(http.MethodPost, path, body))
 }
 
-// refused asserts that an answer is an error with this status and word.
-func (f *browser) refused(rec *httptest.ResponseRecorder, status int, word string) (v panelProblem) {
-	f.t.Helper()
-	assert.Equal(f.t, status, rec.Code, rec.Body.String())
-	require.NoError(f.t, json.Unmarshal(rec.Body.Bytes(), &v), rec.Body.String())
-	assert.Equal(f.t, word, v.Error)
-	assert.NotEmpty(f.t, v.Message)
+// refused asserts that an answer is an error with this status and word, and returns it.
+func (b *browser) refused(rec *httptest.ResponseRecorder, status int, word string) (v panelProblem) {
+	b.t.Helper()
+	assert.Equal(b.t, status, rec.Code, rec.Body.String())
+	require.NoError(b.t, json.Unmarshal(rec.Body.Bytes(), &v), rec.Body.String())
+	assert.Equal(b.t, word, v.Error)
+	assert.NotEmpty(b.t, v.Message)
 	return v
 }
 
-func (f *browser) chooseUser(u *plextest.User, pin string) panelState {
-	f.t.Helper()
-	return f.post("/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, u.UUID, pin))
+// chooseUser chooses a Home user with a Home PIN.
+func (b *browser) chooseUser(u *plextest.User, pin string) panelState {
+	b.t.Helper()
+	return b.post("/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, u.UUID, pin))
 }
 
-// probe is what POST probe says of the saved server.
-func (f *browser) probe() (v struct {
+// probe tests the saved server.
+func (b *browser) probe() (v struct {
 	Server struct{ Problem *panelProblem }
 }) {
-	rec := f.do(http.MethodPost, "/probe", "{}")
-	require.Equal(f.t, http.StatusOK, rec.Code)
-	require.NoError(f.t, json.Unmarshal(rec.Body.Bytes(), &v))
+	rec := b.do(http.MethodPost, "/probe", "{}")
+	require.Equal(b.t, http.StatusOK, rec.Code)
+	require.NoError(b.t, json.Unmarshal(rec.Body.Bytes(), &v))
 	return v
 }

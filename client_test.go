@@ -282,8 +282,7 @@ func TestDefaultTransport(t *testing.T) {
 // G13: a transport's error may quote an address with secrets. The library's error does
 // not, nor does that of a mock without an answer.
 func TestErrorsAreClean(t *testing.T) {
-	p, mock := mocked(t)
-	require.NoError(t, useToken(t, p, "TEST_canary-token"))
+	p, mock := linkedMock(t)
 	mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
 	_, err := p.Start(t.Context(), plexauth.PinOptions{})
 	require.NoError(t, err)
@@ -294,7 +293,7 @@ func TestErrorsAreClean(t *testing.T) {
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%d", "%x"} {
 			out := fmt.Sprintf(verb, err) + fmt.Sprintf(verb, struct{ Err error }{err})
-			for _, leak := range []string{"TEST_canary-token", "373040866", "7RQZ"} {
+			for _, leak := range []string{"TEST_account-token", "373040866", "7RQZ"} {
 				assert.NotContains(t, out, leak, verb)
 			}
 			assert.NotContains(t, out, "\n", "one line")

@@ -86,8 +86,7 @@ func FuzzPIN(f *testing.F) {
 func FuzzAccount(f *testing.F) {
 	seed(f, "user*.json", "error-*", "home-users.json")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p := openOver(t, bodies(body))
-		require.NoError(t, useToken(t, p, "TEST_token"))
+		p := openOver(t, bodies(body), withLogin(t))
 		a, err := p.Account(t.Context())
 		var e *plexauth.Error
 		switch {
@@ -103,8 +102,7 @@ func FuzzAccount(f *testing.F) {
 func FuzzServers(f *testing.F) {
 	seed(f, "resources.json", "error-*")
 	f.Fuzz(func(t *testing.T, body []byte) {
-		p := openOver(t, bodies(body))
-		require.NoError(t, useToken(t, p, "TEST_token"))
+		p := openOver(t, bodies(body), withLogin(t))
 		servers, err := p.Servers(t.Context())
 		var e *plexauth.Error
 		if err != nil && !errors.As(err, &e) {

@@ -152,7 +152,7 @@ func TestRedirects(t *testing.T) {
 		"https://app.plex.tv/api/v2/user":     false,
 	} {
 		t.Run(to, func(t *testing.T) {
-			p, mock := mocked(t)
+			p, mock := linkedMock(t)
 			seen := map[string]string{}
 			mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
 				seen[r.URL.String()] = r.Header.Get("X-Plex-Token")
@@ -163,10 +163,9 @@ func TestRedirects(t *testing.T) {
 				}
 				return httpmock.NewStringResponse(200, payload(t, "user.json")), nil
 			})
-			require.NoError(t, useToken(t, p, "TEST_token"))
 			_, err := p.Verify(t.Context())
 			assert.Equal(t, followed, err == nil, err)
-			assert.Equal(t, followed, seen[to] == "TEST_token")
+			assert.Equal(t, followed, seen[to] == "TEST_account-token")
 			if !followed {
 				assert.ErrorIs(t, err, plexauth.ErrUnavailable)
 				assert.NotContains(t, seen, to)
@@ -174,7 +173,7 @@ func TestRedirects(t *testing.T) {
 		})
 	}
 	t.Run("no end", func(t *testing.T) {
-		p, mock := mocked(t)
+		p, mock := linkedMock(t)
 		n := 0
 		mock.RegisterNoResponder(func(r *http.Request) (*http.Response, error) {
 			n++
@@ -182,7 +181,6 @@ func TestRedirects(t *testing.T) {
 			resp.Header.Set("Location", "https://plex.tv/api/v2/user")
 			return resp, nil
 		})
-		require.NoError(t, useToken(t, p, "TEST_token"))
 		_, err := p.Verify(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		assert.LessOrEqual(t, n, 4)

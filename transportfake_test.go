@@ -19,11 +19,12 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
+// roundTripFunc is a transport made of a function.
 type roundTripFunc func(*http.Request) (*http.Response, error)
 
 func (f roundTripFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// recordingTransport records what reaches the wire, and answers 200.
+// recordingTransport keeps the requests and answers 200 to each.
 type recordingTransport struct {
 	mu   sync.Mutex
 	reqs []*http.Request
@@ -39,6 +40,7 @@ func (s *recordingTransport) RoundTrip(r *http.Request) (*http.Response, error) 
 
 func (s *recordingTransport) last() *http.Request { return s.reqs[len(s.reqs)-1] }
 
+// recordedBody notes that it was closed.
 type recordedBody struct {
 	io.Reader
 	done bool
@@ -46,7 +48,7 @@ type recordedBody struct {
 
 func (c *recordedBody) Close() error { c.done = true; return nil }
 
-// tampered changes the answers of one path, as long as change is set.
+// tampered changes the answers at one path, as long as change is set.
 type tampered struct {
 	http.RoundTripper
 	path   string
@@ -68,12 +70,14 @@ func (r *tampered) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
+// tamper returns a transport that changes answers at path, and the option to use it.
 func (w *world) tamper(path string) (*tampered, func(*plexauth.Options)) {
 	r := &tampered{RoundTripper: w.plex.Client().Transport, path: path}
 	return r, withTransport(r)
 }
 
-// openInterrupted opens a replica that does something else before its first request to a path.
+// openInterrupted opens a replica that does something else before its first request to
+// path.
 func (w *world) openInterrupted(t *testing.T, path string, do func()) *plexauth.PlexAuth {
 	var once sync.Once
 	return w.open(t, func(o *plexauth.Options) {
@@ -86,11 +90,11 @@ func (w *world) openInterrupted(t *testing.T, path string, do func()) *plexauth.
 	})
 }
 
-// verdict answers what is asked with one token, everywhere or at one path.
+// verdict gives its own answer to requests with one token, at all paths or at one.
 type verdict struct {
 	http.RoundTripper
 	token  string
-	path   string // empty: everywhere
+	path   string // empty: all
 	status int
 	body   string // JSON
 	asked  int
@@ -106,11 +110,11 @@ func (v *verdict) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-// sentBodies keeps what is sent.
+// sentBodies keeps the bodies of all requests.
 type sentBodies struct {
 	http.RoundTripper
 	mu   sync.Mutex
-	sent []string // path and body in turn
+	sent []string // paths and bodies in turn
 }
 
 func (b *sentBodies) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -141,8 +145,10 @@ func (b *sentBodies) first(path string) string { return b.all(path)[0] }
 
 func (b *sentBodies) last(path string) string { s := b.all(path); return s[len(s)-1] }
 
+// dialFunc is the type of http.Transport.DialContext.
 type dialFunc = func(ctx context.Context, network, addr string) (net.Conn, error)
 
+// countedConn counts itself down in open when it is closed.
 type countedConn struct {
 	net.Conn
 	open   *atomic.Int32
@@ -156,7 +162,8 @@ func (c *countedConn) Close() error {
 	return c.Conn.Close()
 }
 
-func openOver(t *testing.T, rt http.RoundTripper, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
+// openOver opens a PlexAuth whose requests go through rt, once each.
+func openOver(t testing.TB, rt http.RoundTripper, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
 	o := plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: rt}, MaxRetries: -1}
 	for _, f := range change {
 		f(&o)
@@ -179,36 +186,36 @@ func bodies(list ...[]byte) http.RoundTripper {
 
 // Recorded answers, by httpmock.
 
-const pinsURL = "https://plex.tv/api/v2/pins"
+// Addresses that tests with httpmock answer.
+const (
+	pinsURL      = "https://plex.tv/api/v2/pins"
+	resourcesURL = "https://clients.plex.tv/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1"
+)
 
-const resourcesURL = "https://clients.plex.tv/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1"
-
-// mocked is a PlexAuth whose plex.tv is httpmock.
-func mocked(t *testing.T, change ...func(*plexauth.Options)) (*plexauth.PlexAuth, *httpmock.MockTransport) {
+// mocked returns a PlexAuth without a login, and the mock that answers its requests.
+func mocked(t *testing.T) (*plexauth.PlexAuth, *httpmock.MockTransport) {
 	t.Helper()
 	mock := httpmock.NewMockTransport()
-	o := plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: mock}, MaxRetries: -1}
-	for _, f := range change {
-		f(&o)
-	}
-	p, err := plexauth.New(o)
-	require.NoError(t, err)
-	return p, mock
+	return openOver(t, mock), mock
 }
 
-// linkedMock is a PlexAuth with a token, over mocks.
-func linkedMock(t testing.TB) (*plexauth.PlexAuth, *httpmock.MockTransport) {
+// linkedMock returns a PlexAuth with alice's login, and the mock that answers its
+// requests.
+func linkedMock(t *testing.T) (*plexauth.PlexAuth, *httpmock.MockTransport) {
 	t.Helper()
-	store, mock := plexauth.NewMemoryStore(), httpmock.NewMockTransport()
-	require.NoError(t, store.Update(t.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) {
-		return jsonRaw(`{"client_id":"0123456789abcdef01234567","account_token":"TEST_account-token","username":"alice","_cloud":{"account_id":12345}}`), nil
-	}))
-	p, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: &http.Client{Transport: mock}, MaxRetries: -1})
-	require.NoError(t, err)
-	return p, mock
+	mock := httpmock.NewMockTransport()
+	return openOver(t, mock, withLogin(t)), mock
 }
 
-// payload is a recorded answer of plex.tv.
+// withLogin makes a new store with alice's login the store.
+func withLogin(t *testing.T) func(*plexauth.Options) {
+	t.Helper()
+	store := plexauth.NewMemoryStore()
+	put(t, store, `{"client_id":"0123456789abcdef01234567","account_token":"TEST_account-token","username":"alice","_cloud":{"account_id":12345}}`)
+	return withStore(store)
+}
+
+// payload returns a recorded answer.
 func payload(t testing.TB, name string) string {
 	t.Helper()
 	b, err := os.ReadFile("testdata/" + name)
@@ -216,30 +223,7 @@ func payload(t testing.TB, name string) string {
 	return string(b)
 }
 
+// jsonAnswer answers a mocked request with JSON.
 func jsonAnswer(status int, body string) httpmock.Responder {
 	return httpmock.NewStringResponder(status, body).HeaderSet(http.Header{"Content-Type": {"application/json; charset=utf-8"}})
-}
-
-// useToken signs in by mock.
-func useToken(t *testing.T, p *plexauth.PlexAuth, token string) error {
-	t.Helper()
-	mock := httpmock.NewMockTransport()
-	mock.RegisterResponder("POST", pinsURL, jsonAnswer(201, payload(t, "pin-created.json")))
-	mock.RegisterResponder("GET", pinsURL+"/373040866", jsonAnswer(200, strings.Replace(payload(t, "pin-approved.json"), "TEST_account-token01", token, 1)))
-	mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, payload(t, "user.json")))
-	hc := swapTransport(p, mock)
-	defer hc()
-	if _, err := p.Start(t.Context(), plexauth.PinOptions{}); err != nil {
-		return err
-	}
-	return errOf(p.Finish(t.Context()))
-}
-
-// swapTransport changes the transport of the caller's own client for a while:
-// it is read at each request.
-func swapTransport(p *plexauth.PlexAuth, rt http.RoundTripper) (back func()) {
-	hc := plexauth.HTTPClientOf(p)
-	old := hc.Transport
-	hc.Transport = rt
-	return func() { hc.Transport = old }
 }

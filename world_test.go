@@ -23,7 +23,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// world is a program, its store and a fake plex.tv.
+// world is a program with its store, and a fake plex.tv with two accounts.
 type world struct {
 	*plexauth.PlexAuth
 	t     *testing.T
@@ -33,8 +33,8 @@ type world struct {
 	store plexauth.ConfigStore
 	log   *logText
 
-	replicas bool   // several processes look at one PIN, each at its own pace
-	forgive  string // a violation that the test itself provokes
+	replicas bool   // several processes look at one PIN, so their looks may overlap
+	forgive  string // part of a violation that the test itself provokes
 }
 
 // logText collects a log at Debug level.
@@ -55,6 +55,8 @@ func (l *logText) String() string {
 	return l.b.String()
 }
 
+// newWorld returns a world without a login. When the test ends, it reports what the
+// fake has seen that a client must never do.
 func newWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
 	t.Helper()
 	w := &world{t: t, plex: plextest.NewServer(), store: plexauth.NewMemoryStore(), log: &logText{}}
@@ -72,7 +74,7 @@ func newWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
 	return w
 }
 
-// open makes another PlexAuth over the same store: a restart, a replica.
+// open makes another PlexAuth over the same store, as after a restart or in a replica.
 func (w *world) open(t *testing.T, change ...func(*plexauth.Options)) *plexauth.PlexAuth {
 	t.Helper()
 	o := plexauth.Options{
@@ -89,18 +91,19 @@ func (w *world) open(t *testing.T, change ...func(*plexauth.Options)) *plexauth.
 
 // Worlds in a certain state.
 
+// signedIn returns a world in which alice has signed in at once.
 func signedIn(t *testing.T) *world {
 	w := newWorld(t)
 	w.signInNow(t)
 	return w
 }
 
-// linked is a world in which alice is signed in. In it the network of
-// plextest is used from the names and addresses up if real is set.
-func linked(t *testing.T, real bool) *world {
+// linked returns a world in which alice has signed in with Wait. With network, the
+// fake's resolver, addresses and TLS are used as well.
+func linked(t *testing.T, network bool) *world {
 	t.Helper()
 	w := newWorld(t)
-	if real {
+	if network {
 		w.PlexAuth = w.onNetwork(t)
 	}
 	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
@@ -114,7 +117,7 @@ func (w *world) onNetwork(t *testing.T) *plexauth.PlexAuth {
 	return w.open(t, withTransport(rt))
 }
 
-// newDeviceWorld is a world with a login by device key.
+// newDeviceWorld returns a world in which alice has signed in with a device key.
 func newDeviceWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
 	t.Helper()
 	w := newWorld(t, append(change, deviceKey)...)
@@ -122,7 +125,8 @@ func newDeviceWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
 	return w
 }
 
-// home is alice's Plex Home: a child, a guest, and carol with a PIN.
+// home returns a world with alice's Plex Home: a child, a guest, and carol with a
+// Home PIN.
 func home(t *testing.T) (w *world, kid, carol *plextest.User) {
 	w = linked(t, false)
 	kid = w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
@@ -131,7 +135,8 @@ func home(t *testing.T) (w *world, kid, carol *plextest.User) {
 	return w, kid, carol
 }
 
-// served is alice with a media server, known to the profile or not.
+// served returns a world in which alice has a media server. Inspect has found it, if
+// inspected is set.
 func served(t *testing.T, inspected bool) *world {
 	w := signedIn(t)
 	w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan}})
@@ -142,7 +147,7 @@ func served(t *testing.T, inspected bool) *world {
 	return w
 }
 
-// start signs nobody in, and begins a login that alice approves.
+// start begins a login in w.
 func start(t *testing.T, w *world) *plexauth.Pin {
 	t.Helper()
 	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
@@ -150,6 +155,7 @@ func start(t *testing.T, w *world) *plexauth.Pin {
 	return pin
 }
 
+// approved begins a login in w, which alice approves.
 func approved(t *testing.T, w *world) *world {
 	t.Helper()
 	require.NoError(t, w.plex.Approve(start(t, w).Code, w.alice))
@@ -172,13 +178,15 @@ func noRetries(o *plexauth.Options) { o.MaxRetries = -1 }
 // deviceKey signs in with a device key.
 func deviceKey(o *plexauth.Options) { o.DeviceKey = true }
 
+// scopes asks for these claims in a JWT.
 func scopes(s ...string) func(*plexauth.Options) { return func(o *plexauth.Options) { o.Scopes = s } }
 
+// lan is an address of a media server in the home network.
 var lan = plextest.Connection{Address: "192.168.1.5", Local: true}
 
 // Signing in.
 
-// signIn goes through a whole login as u.
+// signIn signs u in to p, waiting like a program.
 func (w *world) signIn(t *testing.T, p *plexauth.PlexAuth, u *plextest.User, o plexauth.PinOptions) {
 	t.Helper()
 	pin, err := p.Start(t.Context(), o)
@@ -189,7 +197,7 @@ func (w *world) signIn(t *testing.T, p *plexauth.PlexAuth, u *plextest.User, o p
 	require.True(t, s.Connected)
 }
 
-// signInNow signs alice in without waiting.
+// signInNow signs alice in without waiting, outside a synctest bubble.
 func (w *world) signInNow(t *testing.T) {
 	t.Helper()
 	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
@@ -200,16 +208,17 @@ func (w *world) signInNow(t *testing.T) {
 	require.True(t, s.Connected)
 }
 
-// relink signs in as another account.
+// relink signs in as u, whatever account is linked.
 func (w *world) relink(t *testing.T, u *plextest.User) {
 	w.signIn(t, w.PlexAuth, u, plexauth.PinOptions{SwitchAccount: true})
 }
 
 // What the store holds.
 
+// jsonRaw shortens the signatures of stores.
 type jsonRaw = json.RawMessage
 
-// doc is the stored namespace as text.
+// doc returns the stored document.
 func (w *world) doc(t *testing.T) string {
 	t.Helper()
 	raw, err := w.store.Load(t.Context(), plexauth.Namespace)
@@ -217,7 +226,7 @@ func (w *world) doc(t *testing.T) string {
 	return string(raw)
 }
 
-// stored decodes the namespace.
+// stored returns the members of the stored document.
 func (w *world) stored(t *testing.T) map[string]any {
 	t.Helper()
 	var m map[string]any
@@ -225,7 +234,7 @@ func (w *world) stored(t *testing.T) map[string]any {
 	return m
 }
 
-// credentials is the stored block of the default profile.
+// credentials returns the stored credentials of the default profile.
 func (w *world) credentials(t *testing.T) (b struct {
 	ClientID     string `json:"client_id"`
 	AccountToken string `json:"account_token"`
@@ -241,13 +250,13 @@ func (w *world) credentials(t *testing.T) (b struct {
 	return b
 }
 
-// put replaces the stored namespace.
+// put replaces the stored document.
 func put(t *testing.T, s plexauth.ConfigStore, doc string) {
 	t.Helper()
 	require.NoError(t, s.Update(t.Context(), plexauth.Namespace, func(jsonRaw) (jsonRaw, error) { return jsonRaw(doc), nil }))
 }
 
-// edit sets members of the stored namespace.
+// edit sets members of the stored document.
 func (w *world) edit(t *testing.T, members map[string]any) {
 	t.Helper()
 	doc := w.stored(t)
@@ -259,8 +268,8 @@ func (w *world) edit(t *testing.T, members map[string]any) {
 	put(t, w.store, string(b))
 }
 
-// forgetAccount is what a config says that other programs have written: whose the
-// login is, by name only.
+// forgetAccount leaves only the name of the login's account in the stored document, as
+// other programs write it, and sets more members.
 func (w *world) forgetAccount(t *testing.T, more map[string]any) {
 	t.Helper()
 	doc := w.stored(t)
@@ -271,9 +280,9 @@ func (w *world) forgetAccount(t *testing.T, more map[string]any) {
 	put(t, w.store, string(raw))
 }
 
-// What a world's plex.tv and media servers were asked.
+// What plex.tv and the media servers are asked.
 
-// looks are the times of the looks at PINs, counted from start.
+// looks returns the times of the looks at PINs, counted from start.
 func (w *world) looks(start time.Time) []time.Duration {
 	var at []time.Duration
 	for _, r := range w.plex.Requests() {
@@ -317,8 +326,8 @@ func media(requests []plextest.Request) (some []plextest.Request) {
 // mediaRequests returns all requests that reached a media server, or were meant to.
 func (w *world) mediaRequests() []plextest.Request { return media(w.plex.Requests()) }
 
-// assertHidden asserts that neither the log nor an error shows what the store holds or
-// held.
+// assertHidden asserts that neither the log nor err shows a secret that the store holds
+// now or held before.
 func (w *world) assertHidden(t *testing.T, held *canary.Set, err error) {
 	t.Helper()
 	held.Learn([]byte(w.doc(t)))
@@ -329,6 +338,7 @@ func (w *world) assertHidden(t *testing.T, held *canary.Set, err error) {
 	assert.Empty(t, held.Search().In(shown, true))
 }
 
+// Paths of plex.tv's API for device keys.
 const (
 	nonces    = "/api/v2/auth/nonce"
 	exchanges = "/api/v2/auth/token"
@@ -337,6 +347,7 @@ const (
 
 // Calls.
 
+// mustSettings returns p's settings.
 func mustSettings(t *testing.T, p *plexauth.PlexAuth) plexauth.Settings {
 	t.Helper()
 	v, err := p.Settings(t.Context())
@@ -344,6 +355,7 @@ func mustSettings(t *testing.T, p *plexauth.PlexAuth) plexauth.Settings {
 	return v
 }
 
+// tokenOf returns p's account token, renewed if it is due.
 func tokenOf(t *testing.T, p *plexauth.PlexAuth) string {
 	t.Helper()
 	tok, err := p.Token(t.Context())
@@ -351,7 +363,7 @@ func tokenOf(t *testing.T, p *plexauth.PlexAuth) string {
 	return tok.Secret()
 }
 
-// homeUser finds one of the Home users by account.
+// homeUser returns the Home user with u's account.
 func homeUser(t *testing.T, w *world, u *plextest.User) plexauth.HomeUser {
 	t.Helper()
 	users, err := w.HomeUsers(t.Context())
@@ -365,7 +377,7 @@ func homeUser(t *testing.T, w *world, u *plextest.User) plexauth.HomeUser {
 	return plexauth.HomeUser{}
 }
 
-// request is one of a program's own.
+// request returns a request that a program makes itself.
 func request(t *testing.T, method, url string, body io.Reader) *http.Request {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, url, body)
@@ -374,7 +386,7 @@ func request(t *testing.T, method, url string, body io.Reader) *http.Request {
 	return req
 }
 
-// status is the answer to a program's request through w's Transport.
+// status sends a program's request through w's Transport and returns the status.
 func (w *world) status(t *testing.T, req *http.Request) int {
 	t.Helper()
 	resp, err := w.Transport(w.plex.Client().Transport).RoundTrip(req)
@@ -385,8 +397,10 @@ func (w *world) status(t *testing.T, req *http.Request) int {
 	return resp.StatusCode
 }
 
+// errOf returns the error of a call with two results.
 func errOf[T any](_ T, err error) error { return err }
 
+// must returns the value of a call that cannot fail.
 func must[T any](v T, err error) T {
 	if err != nil {
 		panic(err)
@@ -394,10 +408,11 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// Text.
+// Values and texts.
 
 const day = 24 * time.Hour
 
+// jsonText returns v as JSON.
 func jsonText(v any) string {
 	b, err := json.Marshal(v)
 	if err != nil {
@@ -406,6 +421,7 @@ func jsonText(v any) string {
 	return string(b)
 }
 
+// memberNames returns the names of a JSON object's members, in order.
 func memberNames(t *testing.T, doc string) []string {
 	t.Helper()
 	dec := json.NewDecoder(strings.NewReader(doc))
@@ -422,7 +438,7 @@ func memberNames(t *testing.T, doc string) []string {
 	return names
 }
 
-// jwtPart decodes one part of a JWT.
+// jwtPart returns the decoded nth part of a JWT.
 func jwtPart(t *testing.T, jwt string, n int) []byte {
 	t.Helper()
 	parts := strings.Split(jwt, ".")
@@ -432,8 +448,8 @@ func jwtPart(t *testing.T, jwt string, n int) []byte {
 	return b
 }
 
-// forge changes a JWT's header and claims, signed with another key unless
-// change breaks that as well.
+// forge returns jwt with a changed header and claims, signed with a key that is not
+// plex.tv's.
 func forge(t *testing.T, jwt string, change func(header, claims map[string]any)) string {
 	t.Helper()
 	var header, claims map[string]any
@@ -446,11 +462,12 @@ func forge(t *testing.T, jwt string, change func(header, claims map[string]any))
 	return signed + "." + base64.RawURLEncoding.EncodeToString(ed25519.Sign(ed25519.NewKeyFromSeed(make([]byte, 32)), []byte(signed)))
 }
 
+// recorder collects testify's failures.
 type recorder struct{ text string }
 
 func (r *recorder) Errorf(format string, args ...any) { r.text += fmt.Sprintf(format, args...) }
 
-// loginCalls are the calls that may meet at one pending login.
+// loginCalls are calls that can meet at one pending login.
 var loginCalls = map[string]func(context.Context, *plexauth.PlexAuth) error{
 	"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
 		_, err := p.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
@@ -462,8 +479,8 @@ var loginCalls = map[string]func(context.Context, *plexauth.PlexAuth) error{
 	"Verify": func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.Verify(ctx)) },
 }
 
-// get makes a request of the program's to a media server. It returns 0 where there
-// was no answer.
+// get sends a program's request to a media server, through a Transport on the fake's
+// network, and returns the status. It returns 0 if there was no answer.
 func (w *world) get(t *testing.T, at string) int {
 	t.Helper()
 	rt := w.plex.Transport()
