@@ -12,12 +12,12 @@ import (
 	"github.com/plexauth/plexauth/sqlstore"
 )
 
-// Two replicas of a program share one login: one begins it, the other finishes
-// it. The program brings the driver that it likes; this one says
+// Two replicas of a program share one login: one starts it, the other finishes it. A real
+// program imports a driver:
 //
 //	import _ "github.com/jackc/pgx/v5/stdlib"
 //
-// A fake stands for the database here, as another does for plex.tv.
+// Here both the database and plex.tv are fakes.
 func ExampleOpen() {
 	ctx := context.Background()
 	plex := plextest.NewServer()

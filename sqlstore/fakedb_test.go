@@ -13,26 +13,23 @@ import (
 	"testing"
 )
 
-// fakeDB is a database with the one table and the few statements of sqlstore.
-// It shows what a real one cannot be made to show at will: an answer that gets
-// lost, a write that arrives late, a replica that is faster. Real databases
-// are in the integration tests.
+// fakeDB is a database that knows only the table and the statements of sqlstore. It can lose
+// a response, delay a write and let another replica be faster. The integration tests use real
+// databases.
 type fakeDB struct {
 	mu      sync.Mutex
 	table   bool
 	rows    map[string]fakeRow
 	queries []string
 
-	// fault, if set, is asked at each statement: an error of it is returned,
-	// before the statement is done or after.
+	// fault, if set, returns an error for a statement: instead of running it, or after it.
 	fault func(op string) (before, after error)
-	// blocked is an operation that waits for a lock which is never given back.
+	// blocked is an operation that waits for ever, as for another session's lock.
 	blocked string
-	// function, if set, makes it another database, which knows nothing of the dialect
-	// but has this function.
+	// function, if set, makes this another database: it fails every statement but the one
+	// that calls this function.
 	function string
-	// afterwards, if set, is called once a statement is done whose answer gets
-	// lost.
+	// afterwards, if set, is called after a statement whose response is lost.
 	afterwards func()
 }
 
@@ -44,7 +41,7 @@ type fakeRow struct {
 
 func newFakeDB() *fakeDB { return &fakeDB{table: true, rows: map[string]fakeRow{}} }
 
-// open returns a handle, closed with the test.
+// open returns a handle that is closed at the end of the test.
 func (f *fakeDB) open(t *testing.T) *sql.DB {
 	db := sql.OpenDB(f)
 	t.Cleanup(func() { db.Close() })
@@ -55,11 +52,11 @@ func (f *fakeDB) Connect(context.Context) (driver.Conn, error) { return &fakeCon
 func (f *fakeDB) Driver() driver.Driver                        { return f }
 func (f *fakeDB) Open(string) (driver.Conn, error)             { return f.Connect(context.Background()) }
 
-// The example's database, under the name of PostgreSQL's driver: that one is
-// not among the modules that users of this one download.
+// The example's database has the name of PostgreSQL's driver. The real driver is not a
+// dependency of this module.
 func init() { sql.Register("pgx", &fakeDB{rows: map[string]fakeRow{}}) }
 
-// failsAt is a fault: an operation that is not done.
+// failsAt returns a fault that fails op with err.
 func failsAt(op string, err error) func(op string) (before, after error) {
 	return func(o string) (before, after error) {
 		if o == op {
@@ -69,14 +66,31 @@ func failsAt(op string, err error) func(op string) (before, after error) {
 	}
 }
 
-// row is what is stored, without asking the store.
+// failFirstWrite makes the first write fail: with before it is not done, with after it is
+// done. then is called after that.
+func (f *fakeDB) failFirstWrite(before, after error, then func()) {
+	failed := false
+	f.afterwards = then
+	f.fault = func(op string) (error, error) {
+		if failed || op != "insert" && op != "update" {
+			return nil, nil
+		}
+		failed = true
+		if before != nil {
+			then()
+		}
+		return before, after
+	}
+}
+
+// row returns the stored row, without using the store.
 func (f *fakeDB) row(namespace string) fakeRow {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.rows[namespace]
 }
 
-// run does one statement.
+// run runs a statement, with the faults of f.
 func (f *fakeDB) run(ctx context.Context, query string, args []driver.NamedValue) (rows *fakeRows, affected int64, err error) {
 	op, _, _ := strings.Cut(strings.ToLower(query), " ")
 	if strings.Contains(query, "1 = 0") {
@@ -114,7 +128,7 @@ func (f *fakeDB) run(ctx context.Context, query string, args []driver.NamedValue
 	return f.statement(op, query, args)
 }
 
-// statement does what a statement says.
+// statement runs a statement.
 func (f *fakeDB) statement(op, query string, args []driver.NamedValue) (rows *fakeRows, affected int64, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -156,7 +170,7 @@ func (f *fakeDB) statement(op, query string, args []driver.NamedValue) (rows *fa
 
 type fakeConn struct {
 	db    *fakeDB
-	saved map[string]fakeRow // to go back to
+	saved map[string]fakeRow // for Rollback
 }
 
 func (c *fakeConn) Prepare(string) (driver.Stmt, error) { return nil, errors.ErrUnsupported }
@@ -206,14 +220,14 @@ func (r *fakeRows) Next(dest []driver.Value) error {
 	return nil
 }
 
-// stateError is an error as PostgreSQL's drivers have it, and as talkative as
-// one of them may be.
+// stateError is an error like those of PostgreSQL's drivers. Its text quotes the document, as
+// theirs may.
 type stateError struct{ state string }
 
 func (e *stateError) SQLState() string { return e.state }
 func (e *stateError) Error() string    { return "failing row contains (plex, TEST_STORED_SECRET)" }
 
-// codeError is one as modernc.org/sqlite has it.
+// codeError is an error like those of modernc.org/sqlite.
 type codeError struct{ code int }
 
 func (e *codeError) Code() int     { return e.code }

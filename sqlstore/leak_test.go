@@ -12,12 +12,12 @@ import (
 	"github.com/plexauth/plexauth/internal/canary"
 )
 
-// G13: whatever prints a Store shows nothing of what its database keeps in
-// memory, and whatever prints its errors nothing of what a driver says.
+// G13: printing a Store shows nothing from the memory of the database, and printing an error
+// shows nothing of a driver's message.
 func TestNothingLeaks(t *testing.T) { synctest.Test(t, testNothingLeaks) }
 
 func testNothingLeaks(t *testing.T) {
-	const secret = "TEST_STORED_SECRET" // which the fake's errors quote
+	const secret = "TEST_STORED_SECRET" // quoted by the errors of fakeDB
 	c := canary.New()
 	c.Add("account token", secret)
 	f := newFakeDB()
@@ -37,7 +37,7 @@ func testNothingLeaks(t *testing.T) {
 	}
 }
 
-// detailed is an error of a driver that has the row in a field.
+// detailed is a driver's error with the row in a field.
 type detailed struct{ Detail string }
 
 func (e *detailed) Error() string { return e.Detail }

@@ -19,8 +19,8 @@ import (
 	"github.com/plexauth/plexauth/sqlstore"
 )
 
-// G11: what time does not change is reported at once, what it may change is
-// tried again for a while, and each says what to do.
+// G11: a permanent error is returned at once, a temporary one after some retries. Each says
+// what to do.
 func TestFailures(t *testing.T) {
 	for _, c := range []struct {
 		err      error
@@ -69,7 +69,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// checkNoSecret walks what can be printed of an error.
+// checkNoSecret checks every way to print err and the errors that it wraps.
 func checkNoSecret(t *testing.T, err error) {
 	t.Helper()
 	for ; err != nil; err = errors.Unwrap(err) {
@@ -81,7 +81,7 @@ func checkNoSecret(t *testing.T, err error) {
 	}
 }
 
-// A busy database is waited for, but not for ever.
+// The store waits for a busy database, but no longer than half a minute.
 func TestBusy(t *testing.T) {
 	for name, fault := range map[string]error{
 		"PostgreSQL": &stateError{"40001"},
@@ -127,7 +127,7 @@ func TestBusy(t *testing.T) {
 	}
 }
 
-// G5, G11: a connection that the database has ended is replaced, in every operation.
+// G5, G11: if the database has closed a connection, every operation uses another one.
 func TestEndedConnection(t *testing.T) {
 	for _, state := range []string{"57P05", "57P01", "57P02", "25P03", "25P04", "08006", "08P01"} {
 		for _, op := range []string{"select", "insert"} {
@@ -150,7 +150,7 @@ func TestEndedConnection(t *testing.T) {
 	}
 }
 
-// G11: each of these says what to do.
+// G11: these errors say what to do.
 func TestRemedies(t *testing.T) {
 	for state, remedy := range map[string]string{
 		"42P05": "default_query_exec_mode=exec",
@@ -171,8 +171,8 @@ func TestRemedies(t *testing.T) {
 	}
 }
 
-// G5, G9: a lock that another session never gives back ends each operation after half
-// a minute, with what it waited for; the caller's own end comes first.
+// G5, G9: if another session never releases a lock, each operation gives up after half a
+// minute and says what it waited for. If the caller's context ends earlier, it returns then.
 func TestWaitForALockIsBounded(t *testing.T) {
 	for _, op := range []string{"select", "insert", "update", "look"} {
 		t.Run(op, func(t *testing.T) {
@@ -195,12 +195,12 @@ func TestWaitForALockIsBounded(t *testing.T) {
 				for name, do := range operations {
 					began := time.Now()
 					err := do(t.Context())
-					if err == nil { // has no such statement
+					if err == nil { // the operation does not run this statement
 						assert.Zero(t, time.Since(began), name)
 						continue
 					}
 					require.ErrorIs(t, err, plexauth.ErrStore, name)
-					assert.NotErrorIs(t, err, context.DeadlineExceeded, "the caller's goes on")
+					assert.NotErrorIs(t, err, context.DeadlineExceeded, "the caller's context has not ended")
 					assert.ErrorContains(t, err, "gave up after 30s", name)
 					assert.ErrorContains(t, err, "another session holds a lock", name)
 					assert.InDelta(t, 30, time.Since(began).Seconds(), 1, name)
@@ -210,7 +210,7 @@ func TestWaitForALockIsBounded(t *testing.T) {
 					cancel()
 				}
 
-				// Updates that queue up behind one another do not add their waits.
+				// The waits of Updates that wait for one another do not add up.
 				began := time.Now()
 				errs := make(chan error, 5)
 				for range cap(errs) {

@@ -26,7 +26,7 @@ func open(t *testing.T, f *fakeDB) *sqlstore.Store {
 	return s
 }
 
-// becomes is an edit that returns value, whatever there was; "" removes.
+// becomes returns an edit that returns value, or removes the namespace if value is "".
 func becomes(value string) func(json.RawMessage) (json.RawMessage, error) {
 	return func(json.RawMessage) (json.RawMessage, error) {
 		if value == "" {
@@ -36,7 +36,7 @@ func becomes(value string) func(json.RawMessage) (json.RawMessage, error) {
 	}
 }
 
-// counts is an edit that adds one to {"n":…}, and counts its own calls.
+// counts returns an edit that adds 1 to {"n":…}. It also counts the calls of the edit.
 func counts(calls *int) func(json.RawMessage) (json.RawMessage, error) {
 	return func(current json.RawMessage) (json.RawMessage, error) {
 		*calls++
@@ -50,7 +50,7 @@ func counts(calls *int) func(json.RawMessage) (json.RawMessage, error) {
 	}
 }
 
-// G16, G18: every rule of the interface.
+// G16, G18: the store keeps every rule of plexauth.ConfigStore.
 func TestStore(t *testing.T) {
 	for name, d := range map[string]sqlstore.Dialect{"PostgreSQL": sqlstore.PostgreSQL, "SQLite": sqlstore.SQLite} {
 		t.Run(name, func(t *testing.T) {
@@ -68,14 +68,14 @@ func TestStore(t *testing.T) {
 }
 
 func TestOpen(t *testing.T) {
-	t.Run("makes the table once", func(t *testing.T) {
+	t.Run("creates the table once", func(t *testing.T) {
 		f := newFakeDB()
 		f.table = false
 		open(t, f)
 		open(t, f)
 		assert.Equal(t, 1, strings.Count(strings.Join(f.queries, "\n"), "CREATE TABLE"))
 	})
-	t.Run("another replica makes it at the same moment", func(t *testing.T) {
+	t.Run("another replica creates it at the same time", func(t *testing.T) {
 		f := newFakeDB()
 		f.table = false
 		f.fault = func(op string) (error, error) {
@@ -87,7 +87,7 @@ func TestOpen(t *testing.T) {
 		}
 		open(t, f)
 	})
-	t.Run("may not make it", func(t *testing.T) {
+	t.Run("may not create it", func(t *testing.T) {
 		f := newFakeDB()
 		f.table = false
 		f.fault = failsAt("create", &stateError{"42501"})
@@ -95,7 +95,7 @@ func TestOpen(t *testing.T) {
 		require.ErrorIs(t, err, plexauth.ErrStore)
 		assert.ErrorContains(t, err, "grant")
 	})
-	t.Run("another table of that name", func(t *testing.T) {
+	t.Run("another table has its name", func(t *testing.T) {
 		f := newFakeDB()
 		f.fault = failsAt("look", &stateError{"42703"})
 		_, err := sqlstore.Open(t.Context(), f.open(t), sqlstore.PostgreSQL)
@@ -120,7 +120,7 @@ func TestOpen(t *testing.T) {
 			assert.ErrorContains(t, err, row.says)
 			checkNoSecret(t, err)
 			if f.function != "SERVERPROPERTY" {
-				assert.NotContains(t, strings.Join(f.queries, "\n"), "CREATE", "nothing is made there")
+				assert.NotContains(t, strings.Join(f.queries, "\n"), "CREATE", "nothing is created")
 			}
 		}
 	})
@@ -142,7 +142,7 @@ func TestOpen(t *testing.T) {
 	})
 }
 
-// G16: a replica that was faster is not overwritten, the first write included.
+// G16: the write of a faster replica is not overwritten, even if it is the first write.
 func TestUpdateConflict(t *testing.T) {
 	for _, op := range []string{"insert", "update"} {
 		t.Run(op, func(t *testing.T) {
@@ -172,8 +172,8 @@ func TestUpdateConflict(t *testing.T) {
 	}
 }
 
-// G16: a document that was removed and made anew is not taken for the old one.
-func TestUpdateRemovedMeanwhile(t *testing.T) {
+// G16: if a document was removed and written again, an Update of the old one starts over.
+func TestUpdateRemovedInBetween(t *testing.T) {
 	f := newFakeDB()
 	s, other := open(t, f), open(t, f)
 	ctx := t.Context()
@@ -193,22 +193,22 @@ func TestUpdateRemovedMeanwhile(t *testing.T) {
 	assert.EqualValues(t, 4, f.row("plex").version)
 }
 
-// G8, G16: an answer that is lost on its way leaves no doubt whether the write
-// happened: it happens once and is reported as done.
+// G8, G16: if the response to a write is lost, the write still happens exactly once, and
+// Update succeeds.
 func TestUpdateLostAnswer(t *testing.T) {
 	lost := &net.OpError{Op: "read", Net: "tcp", Err: io.ErrUnexpectedEOF}
 	for _, c := range []struct {
 		name          string
 		before, after error
-		meanwhile     string
+		other         string // written by another replica after the error
 		calls         int
 		want          string
 	}{
-		{"done, then lost", nil, lost, "", 1, `{"n":2}`},
-		{"done, then lost, then another replica", nil, lost, `{"n":100}`, 1, `{"n":100}`},
-		{"lost, never done", lost, nil, "", 2, `{"n":2}`},
-		{"lost, then another replica", lost, nil, `{"n":100}`, 2, `{"n":101}`},
-		{"shut down by an administrator, done", nil, &stateError{"57P01"}, "", 1, `{"n":2}`},
+		{"response lost", nil, lost, "", 1, `{"n":2}`},
+		{"response lost, then another replica", nil, lost, `{"n":100}`, 1, `{"n":100}`},
+		{"request lost", lost, nil, "", 2, `{"n":2}`},
+		{"request lost, then another replica", lost, nil, `{"n":100}`, 2, `{"n":101}`},
+		{"done, then shut down by an administrator", nil, &stateError{"57P01"}, "", 1, `{"n":2}`},
 	} {
 		for _, first := range []bool{true, false} {
 			t.Run(fmt.Sprintf("%s, first write %v", c.name, first), func(t *testing.T) {
@@ -222,24 +222,11 @@ func TestUpdateLostAnswer(t *testing.T) {
 					} else {
 						require.NoError(t, s.Update(ctx, "plex", becomes(`{"n":1}`)))
 					}
-					var n int
-					f.fault = func(op string) (error, error) {
-						if op != "insert" && op != "update" {
-							return nil, nil
+					f.failFirstWrite(c.before, c.after, func() {
+						if c.other != "" {
+							assert.NoError(t, other.Update(ctx, "plex", becomes(c.other)))
 						}
-						if n++; n > 1 {
-							return nil, nil
-						}
-						overtake := func() {
-							if c.meanwhile != "" {
-								assert.NoError(t, other.Update(ctx, "plex", becomes(c.meanwhile)))
-							}
-						}
-						if f.afterwards = overtake; c.before != nil {
-							overtake()
-						}
-						return c.before, c.after
-					}
+					})
 					var calls int
 					require.NoError(t, s.Update(ctx, "plex", counts(&calls)))
 					assert.Equal(t, c.calls, calls)
@@ -250,8 +237,8 @@ func TestUpdateLostAnswer(t *testing.T) {
 	}
 }
 
-// G8, G9: ctx counts until the commit, not after it, even where the end of ctx
-// is why the answer was lost.
+// G8, G9: if ctx ends before the commit, Update fails; if it ends afterwards, Update succeeds,
+// even if the response was lost because ctx ended.
 func TestUpdateCancelled(t *testing.T) {
 	for _, landed := range []bool{true, false} {
 		t.Run(fmt.Sprintf("landed %v", landed), func(t *testing.T) {
@@ -283,13 +270,13 @@ func TestUpdateCancelled(t *testing.T) {
 			require.ErrorIs(t, err, context.Canceled)
 			require.ErrorIs(t, err, plexauth.ErrStore)
 			assert.Equal(t, `{"n":1}`, f.row("plex").document)
-			assert.Greater(t, f.row("plex").version, old.version, "the write that is still on its way comes too late")
+			assert.Greater(t, f.row("plex").version, old.version, "a write that has not arrived yet no longer matches")
 		})
 	}
 }
 
-// G8, G16: a connection breaks while a write is on its way, and ctx ends before
-// the next read: the write comes too late.
+// G8, G16: if a connection breaks during a write and ctx ends before the next read, the write
+// can no longer happen.
 func TestUpdateCancelledAfterLostAnswer(t *testing.T) {
 	f := newFakeDB()
 	s := open(t, f)
@@ -317,7 +304,7 @@ func TestUpdateCancelledAfterLostAnswer(t *testing.T) {
 	assert.Greater(t, f.row("plex").version, old.version)
 }
 
-// G18: what is no object is an error and is left alone.
+// G18: a document that is not an object is an error, and stays in the table.
 func TestCorrupt(t *testing.T) {
 	for _, doc := range []string{"", " ", "[]", `"TEST_STORED_SECRET"`, `{"account_token":"TEST_STORED_SECRET`, "7", "{\"account_token\":\"TEST_STORED_SECRET\xff\"}"} {
 		f := newFakeDB()
@@ -346,7 +333,7 @@ func TestNotUTF8(t *testing.T) {
 	assert.Empty(t, f.rows)
 }
 
-// G17: a database that takes no writes is found before a PIN is made.
+// G17: Check reports a database that cannot be written to, and leaves nothing in the table.
 func TestCheck(t *testing.T) {
 	f := newFakeDB()
 	s := open(t, f)
@@ -358,7 +345,7 @@ func TestCheck(t *testing.T) {
 	}
 }
 
-// The row remembers a bounded number of replicas, one write of each.
+// A row remembers one write each of a bounded number of replicas.
 func TestRowStaysSmall(t *testing.T) {
 	f := newFakeDB()
 	var calls int

@@ -130,7 +130,7 @@ func TestSQLiteUnusable(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, content, 0o600))
 	_, _, err := openSQLite(t.Context(), path, "")
 	require.ErrorIs(t, err, plexauth.ErrStore)
-	assert.ErrorContains(t, err, "no SQLite database")
+	assert.ErrorContains(t, err, "not a SQLite database")
 	after, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, content, after)
