@@ -17,8 +17,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// withServers makes a PlexAuth that is signed in, whose plex.tv lists these servers,
-// and whose every other request is noted and answered as a media server does.
+// withServers returns a signed-in PlexAuth whose plex.tv lists these servers. All
+// other requests are answered as by a media server, and listed by urls.
 func withServers(t *testing.T, list string) (p *plexauth.PlexAuth, urls func() []string) {
 	t.Helper()
 	p, mock := linkedMock(t)
@@ -40,7 +40,7 @@ func withServers(t *testing.T, list string) (p *plexauth.PlexAuth, urls func() [
 	}
 }
 
-// listing is plex.tv's list of one server with these addresses.
+// listing returns plex.tv's list of one server with these addresses.
 func listing(owned bool, uris ...string) string {
 	var conns []string
 	for _, u := range uris {
@@ -148,7 +148,7 @@ func TestInternationalNames(t *testing.T) {
 	})
 }
 
-// longBody counts how much of it is read.
+// longBody counts how many bytes are read from it.
 type longBody struct {
 	io.Reader
 	n int

@@ -204,10 +204,10 @@ func TestRejectedWhileStartComes(t *testing.T) {
 			_, err := p.Wait(t.Context())
 			result <- err
 		}()
-		time.Sleep(1500 * time.Millisecond) // it has the token, and asks whose it is
+		time.Sleep(1500 * time.Millisecond) // it has the token, and asks for the account
 		w.plex.Revoke(w.alice)
 		slow.set(hooks{beforeUpdate: does(func() { time.Sleep(200 * time.Millisecond) })})
-		time.Sleep(700 * time.Millisecond) // the answer is there, and is being noted
+		time.Sleep(700 * time.Millisecond) // the rejection has come, and is being saved
 		_, err = p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
 		require.NoError(t, err)
 		err = <-result

@@ -20,7 +20,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// recorded is an answer of plex.tv's, from testdata.
+// recorded returns a recorded answer of plex.tv.
 func recorded(b *testing.B, status int, name string) measure.Answer {
 	b.Helper()
 	body, err := os.ReadFile("testdata/" + name)
@@ -34,7 +34,7 @@ func BenchmarkLook(b *testing.B) {
 	created, pending := recorded(b, 201, "pin-created.json"), recorded(b, 200, "pin-pending.json")
 	b.Run("baseline", func(b *testing.B) {
 		c := &measure.Client{HTTP: &http.Client{Transport: pending}, Origin: measure.PlexTV}
-		pin, err := c.Create(b.Context()) // it is pending as soon as it is there
+		pin, err := c.Create(b.Context()) // it is pending from the beginning
 		require.NoError(b, err)
 		b.ReportAllocs()
 		for b.Loop() {
@@ -128,7 +128,7 @@ func BenchmarkPendingLogins(b *testing.B) {
 	}
 }
 
-// deviceList is an account's list of n devices, every second one a server.
+// deviceList returns an account's list of n devices, every second one a server.
 func deviceList(n int) string {
 	var b strings.Builder
 	b.WriteString("[")
@@ -177,8 +177,7 @@ func BenchmarkServers(b *testing.B) {
 	}
 }
 
-// nowhere answers everything at once, so that what is measured is what stands
-// before it.
+// nowhere answers at once, so that the benchmark measures what comes before it.
 type nowhere struct{}
 
 func (nowhere) RoundTrip(*http.Request) (*http.Response, error) {

@@ -184,7 +184,7 @@ func TestCancelledWhileBeingSaved(t *testing.T) {
 func TestNoLookWhileCancelWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		slow := false // the end of a look is slow, whatever its context says
+		slow := false // a look ends slowly even if its context has ended
 		p := w.open(t, func(o *plexauth.Options) {
 			next := o.HTTPClient.Transport
 			o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
@@ -217,7 +217,7 @@ func TestNoLookAfterCancel(t *testing.T) {
 		p := w.open(t, withStore(store))
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
-		store.before.Store(2) // one to take the login up, one of the look
+		store.before.Store(2) // one when the login is resumed, one of the look
 		var look sync.WaitGroup
 		look.Go(func() { _, _ = p.Finish(t.Context()) })
 		time.Sleep(time.Second)
@@ -227,7 +227,7 @@ func TestNoLookAfterCancel(t *testing.T) {
 	})
 }
 
-// deafStore takes two seconds for one Load, whatever becomes of its context.
+// deafStore takes two seconds for one Load, and does not stop when its context ends.
 type deafStore struct {
 	plexauth.ConfigStore
 	before atomic.Int64 // the Loads before that one
@@ -261,15 +261,13 @@ func TestCancelBesideAStoreThatHangs(t *testing.T) {
 	})
 }
 
-// givingUp are the ways to end a login that waits.
+// givingUp are the ways to end a pending login.
 var givingUp = map[string]func(context.Context, *plexauth.PlexAuth) error{
 	"Cancel": func(ctx context.Context, p *plexauth.PlexAuth) error { return p.Cancel(ctx) },
 	"Start": func(ctx context.Context, p *plexauth.PlexAuth) error {
 		return errOf(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
 	},
 }
-
-var givingUps = map[string]func(context.Context, *plexauth.PlexAuth) error{"Start": loginCalls["Start"], "Cancel": loginCalls["Cancel"]}
 
 // A login is cancelled even if plex.tv does not answer, and without a request if there
 // is nothing to lose.
@@ -433,7 +431,7 @@ func TestGivenUpBesideASibling(t *testing.T) {
 
 // G12: a Start or Cancel during a rate limit makes no last look.
 func TestNoLastLookDuringA429(t *testing.T) {
-	for name, end := range givingUps {
+	for name, end := range givingUp {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)

@@ -163,7 +163,7 @@ func TestRejectedWhileRelinked(t *testing.T) {
 	old := mustSettings(t, w.PlexAuth).AccountToken.Secret()
 	swap := roundTripFunc(func(r *http.Request) (*http.Response, error) {
 		resp, err := w.plex.Client().Transport.RoundTrip(r)
-		if r.Header.Get("X-Plex-Token") == old { // another replica signs in meanwhile
+		if r.Header.Get("X-Plex-Token") == old { // another replica signs in at this moment
 			put(t, w.store, strings.Replace(w.doc(t), old, w.plex.IssueToken(w.alice, mustSettings(t, w.PlexAuth).ClientID), 1))
 		}
 		return resp, err
@@ -260,6 +260,8 @@ func TestHTTPClientIsTheCallers(t *testing.T) {
 	assert.NoError(t, err)
 }
 
+// countingTransport counts its requests, which all fail, and whether its connections
+// were closed.
 type countingTransport struct{ requests, closed int }
 
 func (c *countingTransport) RoundTrip(*http.Request) (*http.Response, error) {

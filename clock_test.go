@@ -16,10 +16,11 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// clockSteps are how a clock may be set.
+// clockSteps are the amounts by which a clock is set.
 var clockSteps = []time.Duration{-365 * 24 * time.Hour, -72 * time.Hour, -10 * time.Minute, -30 * time.Second, 30 * time.Second, 10 * time.Minute, 72 * time.Hour, 365 * 24 * time.Hour}
 
-// expiresIn is the countdown in a Status as JSON, -1 where none is pending.
+// expiresIn returns the countdown in the JSON of a Status, or -1 without a pending
+// PIN.
 func expiresIn(t *testing.T, s plexauth.Status) time.Duration {
 	t.Helper()
 	b, err := json.Marshal(s)
@@ -43,8 +44,8 @@ func expiresIn(t *testing.T, s plexauth.Status) time.Duration {
 func TestClockSetDuringALogin(t *testing.T) {
 	for _, by := range clockSteps {
 		for _, when := range []string{"while the PIN is made", "before Wait", "while it waits", "twice"} {
-			for _, weather := range []bool{false, true} {
-				t.Run(fmt.Sprintf("%s, %s, %v", by, when, weather), func(t *testing.T) {
+			for _, outage := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, %v", by, when, outage), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						making := when == "while the PIN is made"
 						w := newWorld(t, func(o *plexauth.Options) {
@@ -58,11 +59,11 @@ func TestClockSetDuringALogin(t *testing.T) {
 								return resp, err
 							})}
 						})
-						w.plex.SetQuirks(plextest.Quirks{OmitExpiresIn: true}) // plex.tv does not set it right
+						w.plex.SetQuirks(plextest.Quirks{OmitExpiresIn: true}) // so that plex.tv does not correct the expiry
 						began := time.Now()
 						pin, err := w.Start(t.Context(), plexauth.PinOptions{})
 						require.NoError(t, err)
-						if weather {
+						if outage {
 							w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Status: 502, Times: -1})
 						}
 						if when == "before Wait" {
@@ -88,7 +89,7 @@ func TestClockSetDuringALogin(t *testing.T) {
 						assert.InDelta(t, left.Seconds(), panel.get("/status").Extra.Pending.ExpiresIn, 2)
 						again, err := w.Start(t.Context(), plexauth.PinOptions{})
 						require.NoError(t, err)
-						assert.Equal(t, pin.ID, again.ID, "the one that is pending has minutes left")
+						assert.Equal(t, pin.ID, again.ID, "the pending PIN has minutes left")
 						assert.ErrorIs(t, <-result, plexauth.ErrPinExpired)
 						assert.InDelta(t, 15*time.Minute, time.Since(began), float64(2*time.Second))
 						s, err = w.Status(t.Context())

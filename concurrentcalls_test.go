@@ -52,7 +52,7 @@ func TestOneLookAtATimeAfterARestart(t *testing.T) {
 	}
 }
 
-// panicking is a transport and a store that panic at their nth use.
+// panicking is a transport and a store that panic at one of their uses.
 type panicking struct {
 	http.RoundTripper
 	plexauth.ConfigStore
@@ -139,7 +139,7 @@ func TestPanicBlocksNoLogin(t *testing.T) {
 func TestMismatchReachesAllCallers(t *testing.T) {
 	for name, call := range loginCalls {
 		for _, elsewhere := range []bool{false, true} {
-			for _, asked := range []bool{false, true} { // the slower one knows the account already
+			for _, asked := range []bool{false, true} { // the slower caller has read the account already
 				t.Run(fmt.Sprint(name, elsewhere, asked), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w := newWorld(t)
@@ -180,7 +180,7 @@ func TestMismatchReachesAllCallers(t *testing.T) {
 						}
 						time.Sleep(2 * time.Second)
 						err = call(t.Context(), p)
-						if name == "Start" || name == "Cancel" { // which go on, as after any end of the login before
+						if name == "Start" || name == "Cancel" { // these go on, as after any other end of a login
 							require.NoError(t, err)
 						} else {
 							require.ErrorIs(t, err, plexauth.ErrAccountMismatch)

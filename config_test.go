@@ -53,7 +53,7 @@ func TestNewProfile(t *testing.T) {
 	assert.NotContains(t, w.doc(t), "instances", "reading never creates a profile")
 	s, err := p.Status(t.Context())
 	require.NoError(t, err)
-	assert.False(t, s.Connected, "nor does it show the default's login")
+	assert.False(t, s.Connected, "the default profile's login is not shown")
 	assert.Equal(t, "Plex (PLEX-P01)", s.Label)
 
 	_, err = p.Start(t.Context(), plexauth.PinOptions{})

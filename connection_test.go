@@ -66,7 +66,8 @@ func TestOutagesEndNoLogin(t *testing.T) {
 	}
 }
 
-// http2Network leads to the fake by HTTP/2, over connections that can die in silence.
+// http2Network is a listener for the fake, and dials it by HTTP/2. Its connections can
+// fall silent.
 type http2Network struct {
 	accept chan net.Conn
 	over   chan struct{}
@@ -75,7 +76,8 @@ type http2Network struct {
 	conns []*silentConn
 }
 
-// silentConn is a connection of which, once it is dead, nothing is heard any more.
+// silentConn is a connection that drops everything that is written to it once it is
+// dead.
 type silentConn struct {
 	net.Conn
 	mu           sync.Mutex
@@ -125,7 +127,7 @@ func (w *http2Network) dial(context.Context, string, string) (net.Conn, error) {
 	return c, nil
 }
 
-// die silences all connections that there are.
+// die makes all connections fall silent.
 func (w *http2Network) die() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -158,7 +160,7 @@ func overHTTP2(t *testing.T, f func(t *testing.T, w *world, way *http2Network, r
 			close(way.over)
 			server.Close()
 			rt.CloseIdleConnections()
-			time.Sleep(2 * time.Minute) // in which what is idle is closed
+			time.Sleep(2 * time.Minute) // idle connections are closed within this time
 			for _, c := range way.conns {
 				c.Close()
 			}

@@ -15,7 +15,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// damagedTokens are what no header can carry, or plex.tv has never given.
+// damagedTokens returns tokens that no header can carry, or that plex.tv does not
+// give.
 func damagedTokens() map[string]string {
 	return map[string]string{
 		"a NUL": "TEST_abc\x00def", "a line break": "TEST_abc\r\nX-Evil: 1", "a tab": "TEST_abc\tdef", "DEL": "TEST_abc\x7f", "a space": "TEST_abc def",
@@ -24,6 +25,7 @@ func damagedTokens() map[string]string {
 	}
 }
 
+// withToken replaces a token in the stored document.
 func withToken(t *testing.T, s plexauth.ConfigStore, key, token string) {
 	t.Helper()
 	require.NoError(t, s.Update(t.Context(), plexauth.Namespace, func(current jsonRaw) (jsonRaw, error) {

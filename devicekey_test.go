@@ -37,7 +37,7 @@ func TestDeviceKeyLogin(t *testing.T) {
 			require.NoError(t, err)
 			assert.False(t, s.Connected)
 			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-			s, err = w.open(t).Wait(t.Context()) // by a process that knows nothing of device keys
+			s, err = w.open(t).Wait(t.Context()) // by a process without the option
 			require.NoError(t, err)
 			assert.True(t, s.Connected)
 			assert.Equal(t, "alice", s.User)
@@ -45,7 +45,7 @@ func TestDeviceKeyLogin(t *testing.T) {
 			assert.Equal(t, 7*24*time.Hour, time.Until(s.ExpiresAt).Round(time.Minute))
 			devices = append(devices, w.credentials(t).Device.ClientID)
 		}
-		assert.NotEqual(t, devices[0], devices[1], "a login that works lends its device to none that is not approved yet")
+		assert.NotEqual(t, devices[0], devices[1], "a login that is not approved yet does not use the device of the one that works")
 		b := w.credentials(t)
 		assert.Regexp(t, `^[0-9a-f]{24}$`, b.Device.ClientID)
 		assert.NotEqual(t, b.ClientID, b.Device.ClientID)
@@ -166,7 +166,7 @@ func TestDeviceRelink(t *testing.T) {
 		assert.Equal(t, before.AccountToken, w.credentials(t).AccountToken)
 
 		_, err = w.Refresh(t.Context())
-		require.NoError(t, err, "the refused login has not touched the one that stands")
+		require.NoError(t, err, "the refused login has not changed the current one")
 		assert.Equal(t, "alice", mustSettings(t, w.PlexAuth).Username)
 
 		w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
@@ -376,7 +376,7 @@ func TestDeviceJWTRefusedAtThePIN(t *testing.T) {
 		p := w.open(t, deviceKey)
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{Strong: true})
 		require.NoError(t, err)
-		w.plex.SetClock(-2 * time.Hour) // after the PIN was made, so that nobody knows
+		w.plex.SetClock(-2 * time.Hour) // after the PIN was made, so that the client does not know
 		time.AfterFunc(25*time.Minute, func() { _ = w.plex.Approve(pin.Code, w.alice) })
 		_, err = p.Wait(t.Context())
 		require.NoError(t, err)
@@ -518,7 +518,7 @@ func TestDeviceKeyLeaksNothing(t *testing.T) {
 	})
 }
 
-// leaves lists the strings of a document by their paths.
+// leaves returns the values of a document by their paths.
 func leaves(t *testing.T, raw []byte, at string) map[string]string {
 	t.Helper()
 	all := map[string]string{}

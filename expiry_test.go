@@ -120,10 +120,10 @@ func TestLastLookMovesTheExpiry(t *testing.T) {
 		began := time.Now()
 		put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(began.Add(5*time.Minute).UnixMilli()), 1))
 		p := w.open(t)
-		_, err = p.Finish(t.Context()) // which takes it up
+		_, err = p.Finish(t.Context()) // which resumes the login
 		require.NoError(t, err)
 		put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(began.Add(5*time.Minute).UnixMilli()), 1))
-		plexauth.MoveDeadline(p, 5*time.Minute) // it does not know better, either
+		plexauth.MoveDeadline(p, 5*time.Minute) // the process believes the same
 		time.Sleep(2 * time.Second)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 503, Times: -1})
 		_, err = p.Start(t.Context(), plexauth.PinOptions{})

@@ -29,7 +29,7 @@ func TestFaultMatrix(t *testing.T) {
 	golden(t, "../docs/faults.md", faultsDocument())
 }
 
-// meets is one cell of the matrix.
+// meets tests one operation under one fault.
 func (o operation) meets(t *testing.T, f wireFault) {
 	x := o.expect(f)
 	w, run := o.begin(t)
@@ -56,15 +56,14 @@ func (o operation) meets(t *testing.T, f wireFault) {
 	if !x.fails {
 		return
 	}
-	// The weather is over, and so is the half minute for which a 429 slows all
-	// callers: nothing was lost by it, and who was told to go stays
-	// away.
+	// The failure is over, and so is the half minute for which a 429 slows all callers.
+	// Nothing was lost, and plex.tv is not asked again if it has said no.
 	w.plex.ResetFaults()
 	time.Sleep(31 * time.Second)
 	asked, began = len(w.plex.Requests()), time.Now()
 	_, err = run()
 	took, requests = time.Since(began), len(w.plex.Requests())-asked
-	assert.LessOrEqual(t, took, 30*time.Second, "nobody is parked")
+	assert.LessOrEqual(t, took, 30*time.Second, "no call waits for long")
 	switch {
 	case x.store == marked || x.store == renewedMarked || x.store == keyMarked:
 		assert.ErrorIs(t, err, plexauth.ErrTokenRejected)
@@ -79,15 +78,14 @@ func (o operation) meets(t *testing.T, f wireFault) {
 		assert.NoError(t, err)
 		enough := o.before + 1 + o.after
 		if x.others {
-			enough += 3 // what has a key already is renewed first
+			enough += 3 // a login that has a key already is renewed first
 		}
 		assert.LessOrEqual(t, requests, enough)
 		assert.NotContains(t, w.stored(t), "_rejected")
 	}
 }
 
-// checkError compares an error with the kinds that it must have, and with what
-// it must tell of the answer.
+// checkError asserts that err has the expected kinds and the facts of the answer.
 func (x outcome) checkError(t *testing.T, f wireFault, err error) {
 	t.Helper()
 	if !x.fails {
@@ -99,7 +97,7 @@ func (x outcome) checkError(t *testing.T, f wireFault, err error) {
 		assert.Equal(t, slices.Contains(x.is, k.is), errors.Is(err, k.is), "%s: %v", k.name, err)
 	}
 	if slices.Contains(x.is, plexauth.ErrHomePin) || len(x.is) == 1 && x.is[0] == plexauth.ErrPinExpired && f.code != 1020 {
-		return // no *Error stands behind it
+		return // there is no *Error in it
 	}
 	var e *plexauth.Error
 	require.ErrorAs(t, err, &e)
@@ -175,6 +173,7 @@ func (s saving) meets(t *testing.T, f storeFault) {
 	s.done.check(t, before, w.stored(t))
 }
 
+// checkSave asserts that err has the expected kinds and cause.
 func (x outcome) checkSave(t *testing.T, f storeFault, err error) {
 	t.Helper()
 	if !x.fails {

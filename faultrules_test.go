@@ -46,7 +46,7 @@ const (
 	leased        holding = "that it is being renewed"
 )
 
-// check compares the stored profile before and after.
+// check compares the stored profile before and after an operation.
 func (s holding) check(t *testing.T, before, after map[string]any) {
 	t.Helper()
 	added := func(key string) {
@@ -117,7 +117,7 @@ func (s holding) check(t *testing.T, before, after map[string]any) {
 	assert.Equal(t, before, after)
 }
 
-// outcome is what must come of an operation under a fault.
+// outcome is what an operation must lead to under a fault.
 type outcome struct {
 	is          []error // all of the kinds that the error has; none, and fails: an *Error without a kind
 	fails       bool
@@ -128,10 +128,10 @@ type outcome struct {
 	others      bool          // the error speaks of a later request
 }
 
-// askedWait is how long a call waits at most where plex.tv asks for it.
+// askedWait is how long a call waits at most if plex.tv asks it to.
 const askedWait = 2 * time.Second
 
-// attempts is how often the request is made that fails.
+// attempts returns how often the failing request is made.
 func (o operation) attempts(f wireFault, says meaning) int {
 	switch {
 	case says == slowDown && (o.kind == read || o.kind == write):
@@ -158,10 +158,10 @@ func (o operation) expect(f wireFault) outcome {
 	case o.bare && (f.truth || f.Status == 200 && f.Body == ""):
 		says = harmless // nothing is answered anyway, and there is nothing to cut
 	case o.kind == look && byKey && (f.status == 422 || f.clock != 0):
-		says = temporary // the device's word was not taken: by the next look the clock is set right
+		says = temporary // the device JWT was refused: the next look has the right time
 	case o.kind == look || o.kind == poll:
 		switch says {
-		case rejection, oldReject, lapsed, wrongPIN: // there is no token to speak of
+		case rejection, oldReject, lapsed, wrongPIN: // there is no token yet
 			says = refusal
 		}
 	}
@@ -191,7 +191,7 @@ func (o operation) expect(f wireFault) outcome {
 		x.is = []error{plexauth.ErrRateLimited}
 	default:
 		if o.account || o.kind == probe || strings.HasPrefix(o.name, "refresh") {
-			x.is = []error{plexauth.ErrUnavailable} // a verdict, but not on the token
+			x.is = []error{plexauth.ErrUnavailable} // plex.tv refuses, but not because of the token
 		}
 	}
 
@@ -204,27 +204,27 @@ func (o operation) expect(f wireFault) outcome {
 		if x.fails {
 			x.is = []error{plexauth.ErrUnavailable}
 		}
-		if o.token && f.says == rejection { // no page of a proxy is that
+		if o.token && f.says == rejection { // a proxy's page does not count
 			x.is = []error{plexauth.ErrServerToken}
 		}
 	case o.account:
 		x.onToken(o, says)
 	case o.kind == exchange:
 		switch {
-		case f.status == 302 && f.says == harmless: // once: the next nonce does it
+		case f.status == 302 && f.says == harmless: // once: the next nonce succeeds
 			x = outcome{store: renewed, least: 5, most: 5}
 		case n == 2:
 			x.least, x.most = x.least+1, x.most+1 // the second nonce
-		case says == rejection: // the device is not authorized any more
+		case says == rejection: // the device was removed
 			x.is, x.store = []error{plexauth.ErrTokenRejected}, marked
 		}
 	}
 	switch {
 	case o.call == "UseDeviceKey":
 		x.onMove(f, says)
-	case byKey && o.account && !(o.bare && says != lapsed): // one that is dead already need not be revoked
+	case byKey && o.account && !(o.bare && says != lapsed): // a dead token need not be revoked
 		x.onJWT(says)
-	case byKey && !o.account && o.kind == write && f.status == 422: // the key may be another's: once more with a new one
+	case byKey && !o.account && o.kind == write && f.status == 422: // the key may be another device's: it is tried once more with a new one
 		x.least, x.most = 2, 2
 	}
 	if o.bare { // sign-out
@@ -236,7 +236,8 @@ func (o operation) expect(f wireFault) outcome {
 	return x
 }
 
-// waits reckons the time: ten seconds an attempt, and the pauses between.
+// waits computes the time: ten seconds for an attempt, and the pauses between
+// attempts.
 func (x *outcome) waits(o operation, f wireFault, says meaning, n int) {
 	limit := 10 * time.Second
 	if o.kind == probe {
@@ -260,7 +261,7 @@ func (x *outcome) waits(o operation, f wireFault, says meaning, n int) {
 	}
 }
 
-// atPIN is the outcome of one look.
+// atPIN sets the outcome of one look.
 func (x *outcome) atPIN(says meaning) {
 	switch says {
 	case temporary, slowDown, harmless:
@@ -271,7 +272,7 @@ func (x *outcome) atPIN(says meaning) {
 	}
 }
 
-// onToken is the outcome of a request in the account's name.
+// onToken sets the outcome of a request with the account's token.
 func (x *outcome) onToken(o operation, says meaning) {
 	fresh := o.name == "check, linked already" // the token is in hand, and not yet the profile's
 	switch says {
@@ -293,8 +294,8 @@ func (x *outcome) onToken(o operation, says meaning) {
 	}
 }
 
-// onJWT is the outcome where a device key can get another token, by nonce and
-// exchange, which does not help here.
+// onJWT sets the outcome with a device key, which gets another token that does not
+// help here.
 func (x *outcome) onJWT(says meaning) {
 	switch says {
 	case rejection, oldReject:
@@ -307,8 +308,8 @@ func (x *outcome) onJWT(says meaning) {
 	x.least, x.most = 4, 4
 }
 
-// onMove is the outcome of registering a key: 422 says that it is known, so
-// that it is tried, twice as any, and then once more with another one.
+// onMove sets the outcome of registering a key. After 422, which means that the key is
+// known, the exchange is tried twice, and then once more with a new key.
 func (x *outcome) onMove(f wireFault, says meaning) {
 	switch {
 	case says == rejection || says == oldReject:
@@ -316,7 +317,7 @@ func (x *outcome) onMove(f wireFault, says meaning) {
 		return
 	case f.status == 422:
 		x.least, x.most, x.others = 11, 11, true
-	case f.Status == 200 && f.Body == "": // as good as an answer: what it is worth, the exchange tells
+	case f.Status == 200 && f.Body == "": // as good as an answer: the exchange decides
 		x.least, x.most, x.others = 6, 6, true
 	case f.Drip > 0: // the answer has three bytes
 		*x = outcome{store: renewed, least: 4, most: 4, took: 3 * f.Drip, within: 3 * f.Drip}
@@ -326,8 +327,8 @@ func (x *outcome) onMove(f wireFault, says meaning) {
 	}
 }
 
-// polls is the outcome of a Wait. Its pace is simulated twice: with no jitter
-// and with the most.
+// polls returns the outcome of a Wait. It simulates the pace with no jitter and with
+// the most.
 func (o operation) polls(f wireFault, says meaning) outcome {
 	toTheEnd := o.hits.For == 0
 	x := outcome{store: o.done}
@@ -362,8 +363,8 @@ func (o operation) polls(f wireFault, says meaning) outcome {
 // longestGap is the longest pause between two looks, whatever Retry-After says.
 const longestGap = 30 * time.Second
 
-// pace reckons the looks of a Wait with so much jitter. It returns the last gap
-// and the look after it.
+// pace simulates the looks of a Wait with some jitter. It returns the length of the
+// last pause and the look after it.
 func (o operation) pace(x *outcome, f wireFault, says meaning, jitter float64) (last time.Duration) {
 	gap, at, limit := time.Second, time.Duration(0), 10*time.Second
 	x.least, x.most = 0, 0
@@ -433,7 +434,7 @@ func (s saving) expect(f storeFault) outcome {
 			x.store = leased
 		}
 	case s.name == "the next JWT":
-		x.store, x.within = leased, time.Second // for giving the lease back, in vain
+		x.store, x.within = leased, time.Second // for giving the lease back, which fails
 	case s.name == "the token, once its account is known":
 		x.store = parked
 	}

@@ -24,7 +24,7 @@ import (
 type meaning int
 
 const (
-	temporary meaning = iota // nothing: it passes by itself
+	temporary meaning = iota // nothing: it passes
 	slowDown                 // plex.tv wants less
 	rejection                // plex.tv does not know the token
 	oldReject                // the same, as older parts of plex.tv put it
@@ -35,7 +35,7 @@ const (
 	harmless                 // the answer is good all the same
 )
 
-// wireFault is one way in which a request can fail, again and again.
+// wireFault is one way in which a request can fail, each time it is made.
 type wireFault struct {
 	name string
 	says meaning
@@ -57,12 +57,15 @@ const (
 	farDate  = "Fri, 31 Dec 2060 23:59:59 GMT"
 )
 
+// page answers with a web page, as a proxy or a portal does.
 func page(status int) plextest.Fault {
 	return plextest.Fault{Status: status, Body: htmlPage, ContentType: "text/html"}
 }
 
+// envelope answers with an error in plex.tv's form.
 func envelope(status, code int) plextest.Fault { return plextest.Fault{Status: status, Code: code} }
 
+// tooMany answers that the client sends too many requests.
 func tooMany(retryAfter string) plextest.Fault {
 	f := envelope(429, 1003)
 	if retryAfter != "" {
@@ -71,24 +74,29 @@ func tooMany(retryAfter string) plextest.Fault {
 	return f
 }
 
+// dialError makes the dial fail.
 func dialError(err error) plextest.Fault {
 	return plextest.Fault{Err: &net.OpError{Op: "dial", Net: "tcp", Err: err}}
 }
 
+// asTimeout reports whether err is a timeout.
 func asTimeout(err error) bool {
 	var e net.Error
 	return errors.As(err, &e) && e.Timeout()
 }
 
+// asOp returns a function that reports whether an error is net's for op.
 func asOp(op string) func(error) bool {
 	return func(err error) bool { var e *net.OpError; return errors.As(err, &e) && e.Op == op }
 }
 
+// asDNS reports whether err is one of DNS.
 func asDNS(err error) bool { return errors.As(err, new(*net.DNSError)) }
 
+// asCertificate reports whether err is about a certificate.
 func asCertificate(err error) bool { return errors.As(err, new(*tls.CertificateVerificationError)) }
 
-// wireFaults are all that can go wrong between a client and plex.tv.
+// wireFaults are the failures between a client and plex.tv.
 var wireFaults = []wireFault{
 	{name: "reset before the answer", Fault: plextest.Fault{Reset: true}, isMatched: asOp("read")},
 	{name: "reset after it took effect", Fault: plextest.Fault{ResetAfter: true}, isMatched: asOp("read")},
@@ -141,7 +149,7 @@ var wireFaults = []wireFault{
 	{name: "no Date", says: harmless, Fault: plextest.Fault{DropHeaders: []string{"Date"}}},
 }
 
-// strike makes all requests fail that f is about.
+// strike makes the requests that match hits fail.
 func (f wireFault) strike(w *world, hits plextest.Fault) {
 	if f.clock != 0 {
 		w.plex.SetClock(f.clock)
@@ -155,8 +163,7 @@ func (f wireFault) strike(w *world, hits plextest.Fault) {
 	w.plex.Inject(fault)
 }
 
-// operation is something that a program asks for, and the request of it that
-// fails.
+// operation is a call of a program, and the request of it that fails.
 type operation struct {
 	name string
 	call string // the method, for the document
@@ -179,7 +186,7 @@ type operation struct {
 type requestKind int
 
 const (
-	read     requestKind = iota // again on weather
+	read     requestKind = iota // again after a temporary failure
 	write                       // again only where it had no effect
 	look                        // once a call
 	poll                        // for as long as the PIN lives
@@ -187,20 +194,22 @@ const (
 	probe                       // once, for four seconds; of a media server
 )
 
+// faultAt matches the requests with a method and path.
 func faultAt(method, path string) plextest.Fault { return plextest.Fault{Method: method, Path: path} }
 
-// anotherProcess is a device key's login after a restart: no key of plex.tv's
-// is known.
+// anotherProcess returns a login with a device key after a restart, when plex.tv's
+// keys are not known yet.
 func anotherProcess(t *testing.T) (*world, func() (any, error)) {
 	w := newDeviceWorld(t)
 	p := w.open(t, deviceKey)
 	return w, func() (any, error) { return p.Refresh(t.Context()) }
 }
 
-// The weather under a Wait lasts for an outage, in the middle of which the PIN
-// is approved, or for all of the PIN's life.
+// A Wait meets an outage, in the middle of which its PIN is approved, or failures for
+// all of the PIN's life.
 const outage, pinLife = 2 * time.Minute, 5 * time.Minute
 
+// operations are the calls of the matrix.
 var operations = []operation{
 	{
 		name: "create", call: "Start", hits: faultAt("POST", "/api/v2/pins"), kind: write, done: pinPending,
@@ -360,6 +369,7 @@ type storeFault struct {
 	update func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error
 }
 
+// storeFaults are the failures of a store.
 var storeFaults = []storeFault{
 	{name: "the disk is full", err: syscall.ENOSPC, update: func(s plexauth.ConfigStore, ctx context.Context, ns string, edit edit) error {
 		if _, err := unwritten(s, ctx, ns, edit); err != nil {
@@ -412,7 +422,7 @@ var storeFaults = []storeFault{
 	}},
 }
 
-// failing is a store that fails from one of its Updates on.
+// failing is a store that fails after some good Updates.
 type failing struct {
 	plexauth.ConfigStore
 	fault  *storeFault // nil: it works
@@ -443,12 +453,14 @@ type saving struct {
 	begin  func(*testing.T) (*world, saveCall)
 }
 
+// saveCall is the call of an operation that saves.
 type saveCall = func(context.Context, *plexauth.PlexAuth) (any, error)
 
 func finish(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.Finish(ctx) }
 
 func renew(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.Refresh(ctx) }
 
+// savings are the operations that save.
 var savings = []saving{
 	{name: "the new PIN", call: "Start", good: 1, asked: 1, done: pinPending, begin: func(t *testing.T) (*world, saveCall) {
 		return signedIn(t), func(ctx context.Context, p *plexauth.PlexAuth) (any, error) {
@@ -503,8 +515,10 @@ var savings = []saving{
 	}},
 }
 
-// patience is how long the caller of a save waits: longer than we do.
+// patience is how long the caller of a save waits, which is longer than the library
+// does.
 const patience = 10 * time.Minute
 
-// leaseOver is when another may renew a JWT where one has died over it.
+// leaseOver is how long it takes until another process may renew a JWT after one has
+// died.
 const leaseOver = 31 * time.Second

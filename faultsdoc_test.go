@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// faultsDocument prints the rules.
+// faultsDocument returns docs/faults.md.
 func faultsDocument() string {
 	var b strings.Builder
 	b.WriteString(`# What happens when plex.tv fails
@@ -17,13 +17,13 @@ Every operation under every fault, on one request of it. This page is written by
 the same rules that the test holds the library to, each cell of it in a world of its own: what kind of error comes back
 (errors.Is finds that kind and no other), what the store holds, how many requests were made in all, and how long it took.
 Neither the error, however it is printed, nor the log shows a token, a key or the number of a PIN, which each cell is
-searched for. Where the call fails, the test then lets the weather pass and calls once more: nothing was lost, and where
+searched for. Where the call fails, the test then ends the fault and calls once more: nothing was lost, and where
 plex.tv has said no, it is not asked again.
 
 - A fault lasts until the call returns. "Redirect on plex.tv" is the exception: it leads to the true answer.
 - "200 XML" and the like: status and body; "401/1001": status and plex.tv's code; "422 on the token": its older words.
 - \*Error: an error without a kind of its own, with plex.tv's status, code and words.
-- An attempt takes ten seconds at most, four at a media server. A read is repeated three times on weather, a write only
+- An attempt takes ten seconds at most, four at a media server. A read is repeated three times after a temporary failure, a write only
   where it certainly had no effect, the look at a PIN by the next look alone, which may take ten seconds longer after
   one that was too slow, thirty at most. A rate limit is waited for once, for two seconds at most.
 - The PIN of a Wait lives for five minutes here.
@@ -48,7 +48,7 @@ is given up after half a minute. No error shows what could not be written.
 	return strings.TrimRight(b.String(), "\n") + "\n"
 }
 
-// writeTable writes faults and outcomes, those that are alike in one line.
+// writeTable writes a table of faults and outcomes, with equal outcomes in one row.
 func writeTable(b *strings.Builder, names, rows []string) {
 	b.WriteString("| under | error | the store holds | requests | takes |\n|---|---|---|---|---|\n")
 	under := map[string][]string{}
@@ -64,7 +64,7 @@ func writeTable(b *strings.Builder, names, rows []string) {
 	b.WriteString("\n")
 }
 
-// row is an outcome as the document tells it.
+// row returns an outcome as a row of a table.
 func (x outcome) row() string {
 	var names []string
 	for _, k := range errorKinds {
@@ -88,7 +88,7 @@ func (x outcome) row() string {
 	return fmt.Sprintf("%s | %s | %s | %s", strings.Join(names, ", "), x.store, requests, span(x.took, x.within))
 }
 
-// span is a range of time, in seconds or minutes.
+// span returns a range of time as text.
 func span(from, to time.Duration) string {
 	text := func(d time.Duration) string {
 		if d >= 100*time.Second {
@@ -105,7 +105,7 @@ func span(from, to time.Duration) string {
 	return text(from) + " to " + text(to)
 }
 
-// savesDocument prints the rules.
+// savesDocument returns the part of docs/faults.md about stores.
 func savesDocument() string {
 	var b strings.Builder
 	for _, s := range savings {

@@ -73,7 +73,7 @@ func TestFileStoreGivesUp(t *testing.T) {
 		began := time.Now()
 		err := store.Update(context.Background(), "plex", becomes(`{}`))
 		require.ErrorIs(t, err, plexauth.ErrStore)
-		assert.NotErrorIs(t, err, context.DeadlineExceeded, "no deadline of the caller's")
+		assert.NotErrorIs(t, err, context.DeadlineExceeded, "the caller has set no deadline")
 		assert.Contains(t, err.Error(), "locked by")
 		assert.Equal(t, 30*time.Second, time.Since(began))
 	})
@@ -132,6 +132,7 @@ func TestFileStoreConcurrent(t *testing.T) {
 	checkNoLitter(t, path, "config.json", "config.json.lock")
 }
 
+// withMember returns a document with one more member.
 func withMember(current json.RawMessage, name string) (json.RawMessage, error) {
 	all := map[string]bool{}
 	if current != nil {

@@ -287,7 +287,7 @@ func TestFileStoreComesAndGoes(t *testing.T) {
 	store := plexauth.NewFileStore(path)
 	for range 5000 {
 		raw, err := store.Load(t.Context(), "plex")
-		if runtime.GOOS != "windows" { // where it may be in use for too long
+		if runtime.GOOS != "windows" { // where the file may be in use for too long
 			require.NoError(t, err)
 			require.Contains(t, []string{"", `{"a":1}`}, string(raw))
 		}

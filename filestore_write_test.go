@@ -34,7 +34,7 @@ func TestFileStoreNoWriteWithoutChange(t *testing.T) {
 	require.NoError(t, store.Check(t.Context()))
 	compact := fileWith(t, `{"plex":{"a":1.0}}`)
 	require.NoError(t, plexauth.NewFileStore(compact).Update(t.Context(), "plex", becomes(`{"a":1.0}`)))
-	assert.Equal(t, `{"plex":{"a":1.0}}`, content(t, compact), "nothing is formatted anew for its own sake")
+	assert.Equal(t, `{"plex":{"a":1.0}}`, content(t, compact), "a file is not reformatted without a change")
 	after, err := os.Stat(path)
 	require.NoError(t, err)
 	assert.True(t, os.SameFile(before, after))
@@ -62,17 +62,17 @@ func TestFileStoreRemovesLitter(t *testing.T) {
 	dir := filepath.Dir(path)
 	others := []string{
 		"config.1700000000.12.34.0123abcd.tmp",            // CrossWatch's
-		".config.json.plexauth-0123456789abcdef.tmp.bak",  // somebody's copy
+		".config.json.plexauth-0123456789abcdef.tmp.bak",  // a person's copy
 		".config.json.plexauth-0123456789abcde.tmp",       // too short
 		".config.json.plexauth-0123456789abcdeg.tmp",      // no hex
 		".other.json.plexauth-0123456789abcdef.tmp",       // another store's
 		"config.json.backup_20260101_000000_000000",       // CrossWatch's
-		".config.json.plexauth-fedcba9876543210-mine.tmp", // somebody's
+		".config.json.plexauth-fedcba9876543210-mine.tmp", // a person's
 	}
 	for _, name := range others {
 		require.NoError(t, os.WriteFile(filepath.Join(dir, name), nil, 0o600))
 	}
-	// What has such a name and is no file is not ours.
+	// A directory or link of such a name is not ours.
 	require.NoError(t, os.Mkdir(filepath.Join(dir, ".config.json.plexauth-00000000000000d1.tmp"), 0o700))
 	require.NoError(t, os.Symlink("config.json", filepath.Join(dir, ".config.json.plexauth-0000000000000001.tmp")))
 	others = append(others, ".config.json.plexauth-00000000000000d1.tmp", ".config.json.plexauth-0000000000000001.tmp")

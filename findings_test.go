@@ -146,7 +146,7 @@ func TestFindingsOnSockets(t *testing.T) {
 	assert.Contains(t, r.Addresses[0].Finding, "plain http")
 }
 
-// maintenance is what a media server answers while it starts.
+// maintenance is the answer of a media server that is starting.
 func maintenance(path string) plextest.Fault {
 	return plextest.Fault{
 		Path: path, Times: -1, Status: 503, ContentType: "text/xml;charset=utf-8", Header: http.Header{"X-Plex-Protocol": {"1.0"}},

@@ -25,7 +25,7 @@ import (
 	"github.com/plexauth/plexauth/internal/corpus"
 )
 
-// seed adds the recorded payloads that match, and fails where there are none.
+// seed adds the recorded answers that match, and fails if there are none.
 func seed(f *testing.F, patterns ...string) {
 	f.Helper()
 	n := 0
@@ -232,7 +232,7 @@ func FuzzPanel(f *testing.F) {
 			MachineID string `json:"machine_id"`
 			URL       string
 		}
-		_ = json.Unmarshal([]byte(body), &typed) // what the panel cannot read either names no place
+		_ = json.Unmarshal([]byte(body), &typed) // the panel cannot read the rest, either
 		place, _, _ := strings.Cut(typed.MachineID+" "+typed.URL, "#")
 		unescaped, _ := url.PathUnescape(place)
 		rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {

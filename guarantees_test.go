@@ -13,8 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// declaredTest is a test with its comment and its body, which ends the line or
-// stands alone in one.
+// declaredTest matches a test with its comment and its body.
 var declaredTest = regexp.MustCompile(`(?m)^(?://.*\n)*func ((?:Test|Fuzz)\w+)\(.*(?:\}$|\n(?:[^}\n].*\n|\n)*\}$)`)
 
 // docs/guarantees.md names tests that exist, and each of them names its promise.

@@ -65,7 +65,7 @@ func TestSwitchHomeUser(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, kid, carol := home(t)
 		before := w.doc(t)
-		for u, pin := range map[*plextest.User]string{kid: "", carol: "4711"} {
+		for u, pin := range map[*plextest.User]string{kid: "", carol: "QXYZ"} {
 			token, err := w.SwitchHomeUser(t.Context(), homeUser(t, w, u), pin)
 			require.NoError(t, err)
 			assert.Equal(t, w.plex.Token(u, mustSettings(t, w.PlexAuth).ClientID), token.Secret())
@@ -86,9 +86,9 @@ func TestHomePIN(t *testing.T) {
 		_, err := w.SwitchHomeUser(t.Context(), u, "")
 		require.ErrorIs(t, err, plexauth.ErrHomePin)
 		assert.ErrorContains(t, err, "missing")
-		assert.Empty(t, asked(), "plex.tv is not asked to let it pass")
+		assert.Empty(t, asked(), "plex.tv is not asked")
 
-		u.Protected = false // the list can be wrong, plex.tv insists
+		u.Protected = false // the list can be wrong; plex.tv decides
 		_, err = w.SwitchHomeUser(t.Context(), u, "")
 		require.ErrorIs(t, err, plexauth.ErrHomePin)
 		assert.ErrorContains(t, err, "missing")
@@ -133,7 +133,7 @@ func TestHomePINStaysSecret(t *testing.T) {
 		"broken": {Reset: true, Times: -1},
 		"echoed": {Status: 500, Code: 1007, Message: "POST /switch?pin=TESTPIN+QXYZ failed", Times: -1},
 		"named":  {Err: fmt.Errorf(`Post "https://plex.tv/switch?pin=TESTPIN+QXYZ": no`), Times: -1},
-		"spaced": {Status: 400, Code: 1004, Message: "the PIN TESTPIN QXYZ is none", Times: -1},
+		"spaced": {Status: 400, Code: 1004, Message: "the PIN TESTPIN QXYZ is wrong", Times: -1},
 		"wrong":  {},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -142,7 +142,7 @@ func TestHomePINStaysSecret(t *testing.T) {
 				u := homeUser(t, w, carol)
 				f.Path = "/api/v2/home/users/*/switch"
 				w.plex.Inject(f)
-				// Letters that no identifier made at random has in it.
+				// No random identifier contains these letters.
 				_, err := w.SwitchHomeUser(t.Context(), u, "TESTPIN QXYZ")
 				require.Error(t, err)
 				for _, out := range []string{err.Error(), fmt.Sprintf("%v %+v %#v", err, err, err), w.log.String(), w.doc(t)} {
@@ -164,7 +164,7 @@ func TestSwitchRetiresToken(t *testing.T) {
 		w.signIn(t, bobs, w.bob, plexauth.PinOptions{})
 		bob := mustSettings(t, bobs).AccountToken
 		old := mustSettings(t, theirs).AccountToken
-		token, err := w.SwitchHomeUser(t.Context(), homeUser(t, w, carol), "4711")
+		token, err := w.SwitchHomeUser(t.Context(), homeUser(t, w, carol), "QXYZ")
 		require.NoError(t, err)
 		assert.NotEqual(t, old.Secret(), token.Secret())
 		assert.Equal(t, token.Secret(), mustSettings(t, theirs).AccountToken.Secret())

@@ -19,7 +19,7 @@ import (
 func TestEndedLoginsAreForgotten(t *testing.T) {
 	w := newWorld(t)
 	for i := range 50 {
-		p := w.Instance(fmt.Sprint("nobody-", i))
+		p := w.Instance(fmt.Sprint("made-up-", i))
 		_, err := p.Finish(t.Context())
 		require.NoError(t, err)
 		_, err = p.Wait(t.Context())

@@ -113,7 +113,7 @@ func TestServerChoice(t *testing.T) {
 		assert.ErrorContains(t, err, `"One", "Two", "Bob's" of bob`)
 		assert.Empty(t, s.ServerURL)
 		assert.Empty(t, s.MachineID)
-		assert.Empty(t, w.mediaRequests(), "nobody is asked before the choice")
+		assert.Empty(t, w.mediaRequests(), "no server is asked before the choice")
 
 		s, err = w.UseServer(t.Context(), two.MachineID)
 		require.NoError(t, err)
@@ -123,7 +123,7 @@ func TestServerChoice(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, two.MachineID, s.MachineID)
 
-		// Another choice takes everything of the old one along.
+		// Another choice replaces everything of the old one.
 		s, err = w.UseServer(t.Context(), one.MachineID)
 		require.NoError(t, err)
 		assert.Equal(t, one.Connections[0].URI, s.ServerURL)
@@ -204,8 +204,8 @@ func TestTypedAddress(t *testing.T) {
 		assert.Equal(t, w.plex.ServerToken(w.alice, box), s.ServerToken.Secret())
 		assert.Equal(t, "http://plex.lan:32400", w.stored(t)["pms_token_server"], "as CrossWatch writes it")
 
-		// It survives a failure, though the server answers elsewhere, and
-		// keeps its token.
+		// It survives a failure, even if the server answers elsewhere, and keeps its
+		// token.
 		w.plex.Inject(plextest.Fault{Host: "plex.lan", Times: -1, Status: 502})
 		s, err = w.Inspect(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
@@ -214,7 +214,7 @@ func TestTypedAddress(t *testing.T) {
 		assert.Equal(t, w.plex.ServerToken(w.alice, box), s.ServerToken.Secret())
 		w.plex.ResetFaults()
 
-		// Typed anew, for another server: the old token is not for it.
+		// The address of another server is typed: the old token is not for it.
 		w.edit(t, map[string]any{"server_url": other.Connections[0].URI})
 		assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero())
 		s, err = w.Inspect(t.Context())
@@ -243,7 +243,7 @@ func TestTypedDirectAddress(t *testing.T) {
 			_, err = w.Inspect(t.Context())
 			require.NoError(t, err)
 		}
-		// One that CrossWatch has saved it has found: it follows the server.
+		// CrossWatch saves only addresses that it has found, so this one follows the server.
 		doc := w.stored(t)
 		delete(doc, "server_url_found")
 		b, err := json.Marshal(doc)
@@ -287,7 +287,7 @@ func TestUseServerByAddress(t *testing.T) {
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		assert.ErrorContains(t, err, "https://attic:32400")
 
-		// As a person types it: what is missing is found out.
+		// The scheme may be left out.
 		s, err = w.UseServer(t.Context(), "plex:32400")
 		require.NoError(t, err)
 		assert.Equal(t, "https://plex:32400", s.ServerURL)
@@ -372,7 +372,7 @@ func TestRelinkAndServer(t *testing.T) {
 		w.relink(t, w.bob)
 		s = mustSettings(t, w.PlexAuth)
 		assert.Equal(t, common.MachineID, s.MachineID)
-		assert.True(t, s.ServerToken.IsZero(), "alice's went with her")
+		assert.True(t, s.ServerToken.IsZero(), "alice's token is gone")
 		s, err = w.Inspect(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, common.MachineID, s.MachineID)
@@ -391,8 +391,7 @@ func TestRelinkAndServer(t *testing.T) {
 		assert.Equal(t, w.plex.ServerToken(w.bob, own), s.ServerToken.Secret())
 		assert.Equal(t, "1", s.AccountID)
 
-		// Where the new account has nothing to take in its place, the old
-		// choice goes all the same.
+		// The old choice is dropped even if the new account has no server.
 		carol := w.plex.AddUser(plextest.User{Username: "carol"})
 		w.relink(t, carol)
 		s, err = w.Inspect(t.Context())
@@ -402,7 +401,7 @@ func TestRelinkAndServer(t *testing.T) {
 	})
 }
 
-// listOnly makes these of alice's servers all that plex.tv lists next.
+// listOnly makes plex.tv list only these of alice's servers, once.
 func (w *world) listOnly(servers ...*plextest.MediaServer) {
 	list := []map[string]any{}
 	for _, s := range servers {
@@ -609,7 +608,7 @@ func TestInspectRejected(t *testing.T) {
 		got, err := w.Inspect(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
 		assert.Equal(t, want.ServerURL, got.ServerURL)
-		assert.False(t, got.ServerToken.IsZero(), "the server's token dies by itself, if it does")
+		assert.False(t, got.ServerToken.IsZero(), "the server's token stays")
 		s, err := w.Status(t.Context())
 		require.NoError(t, err)
 		assert.True(t, s.NeedsLogin)
@@ -625,7 +624,7 @@ func TestInspectRejected(t *testing.T) {
 // Inspect without a login is an error, and creates nothing in the store.
 func TestInspectNotConnected(t *testing.T) {
 	w := newWorld(t)
-	_, err := w.Instance("nobody").Inspect(t.Context())
+	_, err := w.Instance("unknown").Inspect(t.Context())
 	require.ErrorIs(t, err, plexauth.ErrNotConnected)
 	_, err = w.Servers(t.Context())
 	require.ErrorIs(t, err, plexauth.ErrNotConnected)
@@ -656,7 +655,7 @@ func TestInspectWithoutAccount(t *testing.T) {
 		s, err := w.Inspect(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		require.ErrorContains(t, err, "username, cloud_account_id: ")
-		assert.Equal(t, 10*time.Second, time.Since(start), "it leaves time for the server")
+		assert.Equal(t, 10*time.Second, time.Since(start), "so that there is time for the server")
 		assert.Equal(t, box.MachineID, s.MachineID)
 		assert.False(t, s.ServerToken.IsZero())
 	})
@@ -694,7 +693,7 @@ func TestAccountNumber(t *testing.T) {
 		id := fmt.Sprint(w.alice.ID)
 		page := "<html><body>Forbidden</body></html>"
 		for name, f := range map[string]plextest.Fault{
-			"the server's own page": {Host: "nobody"},
+			"the server's own page": {Host: "unused.example"},
 			"401 without a page":    {Status: 401},
 			"403 of a proxy":        {Status: 403, ContentType: "text/html", Body: page},
 			"403 in Plex's form":    {Status: 403, Header: http.Header{"X-Plex-Protocol": {"1.0"}}, ContentType: "text/xml", Body: `<Response code="403" status="no"/>`},
@@ -861,7 +860,7 @@ func ExamplePlexAuth_Inspect() {
 		settings, err = auth.UseServer(ctx, choice.Servers[1].MachineID)
 	}
 	if err != nil {
-		log.Print(err) // what is known is in settings all the same
+		log.Print(err) // settings holds what is known
 	}
 	fmt.Println("Use", settings.ServerURL, "as account", settings.AccountID)
 	// Output:

@@ -107,10 +107,10 @@ func changedKeys(t *testing.T, fields map[string]any) func([]byte) []byte {
 	}
 }
 
-// forgeries are answers that are not plex.tv's word to this device.
+// forgeries turn plex.tv's JWT into one that this device must not accept.
 var forgeries = map[string]func(header, claims map[string]any){
 	"unknown key":     func(_, _ map[string]any) {},
-	"unknown kid":     func(h, _ map[string]any) { h["kid"] = "nobody's" },
+	"unknown kid":     func(h, _ map[string]any) { h["kid"] = "unknown" },
 	"no kid":          func(h, _ map[string]any) { delete(h, "kid") },
 	"alg none":        func(h, _ map[string]any) { h["alg"] = "none" },
 	"alg RS256":       func(h, _ map[string]any) { h["alg"] = "RS256" },
@@ -163,8 +163,8 @@ func TestForgedAnswers(t *testing.T) {
 	}
 }
 
-// signing has the answers to exchanges changed and signed by a key that is listed
-// with plex.tv's.
+// signing changes the answers to exchanges, and signs them by a key that plex.tv
+// lists.
 func (w *world) signing(t *testing.T, change func(header, claims map[string]any)) func(*plexauth.Options) {
 	keys, _ := w.tamper(keysPath)
 	keys.change = func([]byte) []byte {
@@ -204,8 +204,8 @@ func TestRenewedForAnotherAccount(t *testing.T) {
 				assert.Equal(t, old, w.credentials(t).AccountToken)
 				assert.NotContains(t, w.doc(t), "leased")
 
-				nobody := func(_, c map[string]any) { delete(c, "user") }
-				_, err = w.open(t, w.signing(t, nobody)).UseDeviceKey(t.Context())
+				anonymous := func(_, c map[string]any) { delete(c, "user") }
+				_, err = w.open(t, w.signing(t, anonymous)).UseDeviceKey(t.Context())
 				require.NoError(t, err)
 				assert.NotEqual(t, old, w.credentials(t).AccountToken)
 			})
@@ -263,7 +263,7 @@ func FuzzJWT(f *testing.F) {
 	keys := fmt.Sprintf(`{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k","x":%q}]}`, base64.RawURLEncoding.EncodeToString(plexs.Public().(ed25519.PublicKey)))
 	f.Fuzz(func(t *testing.T, header, payload, device []byte) {
 		doc := fmt.Appendf(nil, `{"_device":%s}`, device)
-		if !json.Valid(doc) || !utf8.Valid(doc) { // which no store keeps
+		if !json.Valid(doc) || !utf8.Valid(doc) { // a store does not hold such a document
 			return
 		}
 		synctest.Test(t, func(t *testing.T) {

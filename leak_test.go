@@ -36,7 +36,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// A witness keeps everything that can be seen from outside, each line once.
+// witness keeps all output that can be seen from outside, each line once.
 type witness struct {
 	*canary.Set
 	mu    sync.Mutex
@@ -46,6 +46,7 @@ type witness struct {
 	seen  map[string]bool      // values that were printed in every form
 }
 
+// see keeps the lines of a text from one sink.
 func (w *witness) see(sink, text string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -56,7 +57,7 @@ func (w *witness) see(sink, text string) {
 	}
 }
 
-// form looks at a value or an error in every form.
+// form keeps a value or an error in every printed form.
 func (w *witness) form(sink string, v any) {
 	key := fmt.Sprintf("%T %+v", v, v)
 	err, isError := v.(error)
@@ -91,7 +92,7 @@ func (w *witness) form(sink string, v any) {
 	}
 }
 
-// found is what of all this shows a secret.
+// found returns where secrets were seen.
 func (w *witness) found() (found []string) {
 	s := w.Search()
 	for key, under := range w.lines {
@@ -103,8 +104,8 @@ func (w *witness) found() (found []string) {
 	return found
 }
 
-// A leaky is a world full of canaries, before the eyes of a witness. What it
-// gives to the library it gives as functions, which no dump walks into.
+// leaky is a world whose secrets are known, and whose output a witness sees. It passes
+// functions to the library, so that no dump reaches them.
 type leaky struct {
 	*world
 	*witness
@@ -114,18 +115,19 @@ type leaky struct {
 	carol  plexauth.HomeUser
 }
 
+// writerFunc is a writer made of a function.
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
 
-// write is the log.
+// write takes the log.
 func (l *leaky) write(b []byte) (int, error) {
 	l.see("log", string(b))
 	return len(b), nil
 }
 
-// roundTrip is the wire. It keeps the URLs, without the secrets that the wire
-// wants in them.
+// roundTrip sends requests, and shows their URLs to the witness without the secrets
+// that plex.tv expects there.
 func (l *leaky) roundTrip(r *http.Request) (*http.Response, error) {
 	u := *r.URL
 	q := u.Query()
@@ -165,8 +167,8 @@ func (l *leaky) roundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// carelessStore is a store that quotes what it cannot write. All that passes it is
-// known as a secret.
+// carelessStore quotes what it cannot write. The witness learns every secret that is
+// stored.
 type carelessStore struct {
 	plexauth.ConfigStore
 	learn func(doc []byte)
@@ -190,15 +192,15 @@ func (s *carelessStore) Update(ctx context.Context, ns string, edit func(jsonRaw
 	return err
 }
 
+// homePIN is a Home PIN that appears nowhere by chance.
 const homePIN = "HOMEPIN 83951&"
 
-// newLeaky makes a world of three profiles: alice, whom a login is pending for
-// that was approved, but whose account could not be read; bob with a device
-// key; and one that waits for a person.
+// newLeaky returns a world with three profiles: alice, bob with a device key, and bob
+// with an approved login whose account could not be read.
 func newLeaky(t *testing.T, wit *witness, store plexauth.ConfigStore) *leaky {
 	l := &leaky{world: newWorld(t), witness: wit, t: t}
 	l.replicas = true                       // several PlexAuths look at one PIN
-	l.forgive = "after plex.tv rejected it" // which nobody hears where the answer is damaged, or the key cannot be tried
+	l.forgive = "after plex.tv rejected it" // a damaged answer hides the rejection
 	l.Add("home PIN", homePIN)
 	l.store = &carelessStore{ConfigStore: store, learn: l.Learn}
 	open := func(change ...func(*plexauth.Options)) *plexauth.PlexAuth {
@@ -235,7 +237,7 @@ func newLeaky(t *testing.T, wit *witness, store plexauth.ConfigStore) *leaky {
 	return l
 }
 
-// keep looks at what a call gave.
+// keep shows the results of a call to the witness.
 func (l *leaky) keep(v any, err error) {
 	if v != nil {
 		l.form("value", v)
@@ -245,7 +247,7 @@ func (l *leaky) keep(v any, err error) {
 	}
 }
 
-// callAll calls all there is, on every profile.
+// callAll calls every method, on every profile.
 func (l *leaky) callAll(fault int) {
 	profiles := []*plexauth.PlexAuth{l.PlexAuth, l.device, l.relink}
 	if fault == 0 {
@@ -311,9 +313,10 @@ func (l *leaky) callAll(fault int) {
 	l.keep(plexauth.Options{Store: l.store}, nil)
 }
 
+// pair passes two results to keep.
 func pair[T any](v T, err error) (any, error) { return v, err }
 
-// panel asks a profile's panel for all that it has.
+// panel sends every request to a profile's panel.
 func (l *leaky) panel(p *plexauth.PlexAuth) {
 	ctx, cancel := context.WithCancel(l.t.Context())
 	h := p.Handler(ctx)
@@ -351,7 +354,7 @@ func (l *leaky) signOutAll() {
 	}
 }
 
-// plantLeaks lets a secret into every sink.
+// plantLeaks puts a secret into every sink.
 func (l *leaky) plantLeaks() {
 	token := mustSettings(l.t, l.PlexAuth).AccountToken.Secret()
 	require.NotEmpty(l.t, token)
@@ -374,7 +377,7 @@ func (l *leaky) plantLeaks() {
 	require.NoError(l.t, f.Close())
 }
 
-// leakReport is what the process under test tells the one that watches it.
+// leakReport is the result that the harness passes to the process that watches it.
 type leakReport struct {
 	Secrets map[string]string
 	Found   []string // "sink: secret"
@@ -382,6 +385,7 @@ type leakReport struct {
 	Faults  int
 }
 
+// leakEnv and plantEnv tell the harness where to report, and whether to plant leaks.
 const leakEnv, plantEnv = "PLEXAUTH_TEST_LEAKS", "PLEXAUTH_TEST_PLANT"
 
 // TestLeakHarness runs in a process of its own, which TestNothingLeaks starts.
@@ -422,8 +426,7 @@ func TestLeakHarness(t *testing.T) {
 	require.NoError(t, os.WriteFile(path, b, 0o600))
 }
 
-// watch runs the harness and looks at what it cannot see itself: its output,
-// and the files that it left.
+// watch runs the harness, and searches its output and the files that it has left.
 func watch(t *testing.T, plant string) leakReport {
 	t.Helper()
 	self, err := os.Executable()

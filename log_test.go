@@ -80,8 +80,7 @@ func TestLogHandlerConformance(t *testing.T) {
 		}
 		return all
 	})
-	// The handler shows no time, so slogtest's one rule on the zero time does
-	// not apply; everything else does.
+	// The handler shows no time, so slogtest's rule on the zero time does not apply.
 	for _, line := range strings.Split(errText(err), "\n") {
 		if line != "" && !strings.Contains(line, "time") {
 			t.Error(line)
@@ -89,6 +88,7 @@ func TestLogHandlerConformance(t *testing.T) {
 	}
 }
 
+// errText returns the text of err, or nothing.
 func errText(err error) string {
 	if err == nil {
 		return ""
@@ -109,10 +109,11 @@ func TestLoginLog(t *testing.T) {
 	assert.Equal(t, "INFO Plex[PLEX-P01]: request PIN\nSUCCESS Plex[PLEX-P01]: PIN issued\nSUCCESS Plex[PLEX-P01]: token stored\nINFO Plex[PLEX-P01]: disconnected\n", b.String())
 }
 
-// hostileName has in it what a terminal obeys, and what hides text or turns it
-// round.
+// hostileName contains control sequences for terminals and characters that hide or
+// reverse text.
 const hostileName = "Box\x1b[2J\u009b2J\u009d0;title\u009c\u202egnp\u200b\u2028\u2029\u0085\ufeff\x7f\r\n\U000e0041\xff!"
 
+// assertPlain asserts that each line of text is visible as it is.
 func assertPlain(t *testing.T, text string) {
 	t.Helper()
 	hidden := func(r rune) bool { return unicode.In(r, unicode.C, unicode.Zl, unicode.Zp) }

@@ -283,7 +283,7 @@ func TestEarlierLoginDoesNotCount(t *testing.T) {
 		w.signIn(t, p, w.alice, plexauth.PinOptions{})
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
-		require.NoError(t, w.plex.Approve(pin.Code, w.alice)) // nobody looks
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice)) // without a look
 		time.Sleep(2 * time.Second)
 		store.set(hooks{afterUpdate: does(func() {
 			if s, err := p.Status(t.Context()); err == nil && s.Pending != nil && s.Pending.Code != pin.Code {

@@ -27,7 +27,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// selfSigned is a certificate for names, good or over.
+// selfSigned returns a certificate for names that is valid until then.
 func selfSigned(t *testing.T, until time.Duration, names ...string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	require.NoError(t, err)
@@ -40,7 +40,7 @@ func selfSigned(t *testing.T, until time.Duration, names ...string) tls.Certific
 	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}
 }
 
-// leadingTo is a transport for which every name leads to a server of ours.
+// leadingTo returns a transport that dials one address for every name.
 func leadingTo(t *testing.T, at string) *http.Transport {
 	rt := &http.Transport{DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 		return (&net.Dialer{}).DialContext(ctx, network, at)
@@ -49,7 +49,7 @@ func leadingTo(t *testing.T, at string) *http.Transport {
 	return rt
 }
 
-// refuses is a transport whose dials fail at an address.
+// refuses returns a transport whose dials fail at an address.
 func refuses(ip string, port int, err error) *http.Transport {
 	return &http.Transport{DialContext: func(_ context.Context, network, _ string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: network, Addr: &net.TCPAddr{IP: net.ParseIP(ip), Port: port}, Err: err}
@@ -76,7 +76,7 @@ func TestMisdirected(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		rt   *http.Transport
-		says string // empty: nothing of the kind
+		says string // empty: no such hint
 	}{
 		"unspecified":              {refuses("0.0.0.0", 443, refused), "leads to 0.0.0.0 here"},
 		"unspecified, IPv6":        {refuses("::", 443, refused), "leads to :: here"},
@@ -137,7 +137,7 @@ func TestMisdirectedByAddress(t *testing.T) {
 			rt := fake.Clone()
 			t.Cleanup(rt.CloseIdleConnections)
 			rt.DialContext = func(ctx context.Context, network, addr string) (net.Conn, error) {
-				_, err := (&net.Dialer{}).DialContext(ctx, network, "127.0.0.1:443") // as far as a trace goes
+				_, err := (&net.Dialer{}).DialContext(ctx, network, "127.0.0.1:443") // a trace sees this connection
 				require.Error(t, err)
 				if c.broken {
 					near, far := net.Pipe()

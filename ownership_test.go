@@ -17,9 +17,9 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// overwriteToken does what another program's login does to alice's profile: it writes u's
-// token, and nothing else. marked tells whether the number beside it names the
-// token that it was found out for, as an older version does not.
+// overwriteToken writes u's token into alice's profile as another program does, and
+// nothing else. Unless marked is set, the stored account number does not name its
+// token, as in an older version.
 func (w *world) overwriteToken(t *testing.T, u *plextest.User, marked bool) (token string) {
 	t.Helper()
 	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
@@ -83,7 +83,7 @@ func TestAccountDataIsBoundToItsToken(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
 					bobs := w.overwriteToken(t, w.bob, marked)
-					if marked { // and until then nothing is said about it
+					if marked { // until then nothing is known of it
 						s, err := w.Status(t.Context())
 						require.NoError(t, err)
 						v := mustSettings(t, w.PlexAuth)
@@ -160,12 +160,12 @@ func TestRefusedApproval(t *testing.T) {
 				s := &verdict{RoundTripper: w.plex.Client().Transport, token: bobs, path: "/api/v2/user", status: row.status, body: row.body}
 				p := w.open(t, withTransport(s))
 				require.Error(t, errOf(p.Finish(t.Context())))
-				if row.far { // the clock was set, or a hand has edited it
+				if row.far { // the clock was set, or a person has edited the date
 					put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(pin.ExpiresAt.AddDate(1, 0, 0).UnixMilli()), 1))
 				}
 				require.NoError(t, row.end(t, w, p))
 				assert.LessOrEqual(t, s.asked, row.most)
-				assert.Empty(t, w.plex.Token(w.bob, id), "it lives on at plex.tv")
+				assert.Empty(t, w.plex.Token(w.bob, id), "it was revoked")
 				st, err := p.Verify(t.Context())
 				if errors.Is(err, plexauth.ErrTokenRejected) {
 					t.Fatal("the login before is gone")
@@ -177,8 +177,8 @@ func TestRefusedApproval(t *testing.T) {
 	}
 }
 
-// asOlderVersion lets the document look as an older version has written it, whose numbers do
-// not name the tokens that they are about.
+// asOlderVersion changes the document to that of an older version, whose account
+// numbers do not name their tokens.
 func (w *world) asOlderVersion(t *testing.T) {
 	t.Helper()
 	doc := w.doc(t)
@@ -236,7 +236,7 @@ func TestAccountsOfAnOlderVersion(t *testing.T) {
 	}
 }
 
-// pending returns the PIN that waits.
+// pending returns the PIN that waits for its approval.
 func (w *world) pending(t *testing.T) *plexauth.Pin {
 	t.Helper()
 	s, err := w.Status(t.Context())

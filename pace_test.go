@@ -24,7 +24,7 @@ func TestPolitePace(t *testing.T) {
 		require.NoError(t, err)
 		start := pin.CreatedAt
 		var wg sync.WaitGroup
-		for i := range 20 { // tabs, double clicks, an Instance made anew
+		for i := range 20 { // tabs, double clicks, a new Instance
 			p := w.PlexAuth
 			if i%2 == 1 {
 				p = w.Instance("default")
@@ -126,7 +126,7 @@ func TestPaceAfterTheLastLook(t *testing.T) {
 		for _, expired := range []bool{false, true} {
 			t.Run(fmt.Sprint(after, expired), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t) // which tells of looks that must not be
+					w := newWorld(t) // it reports looks that must not happen
 					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
 					require.NoError(t, err)

@@ -188,7 +188,7 @@ func TestHomeUserAccountID(t *testing.T) {
 		require.NoError(t, errOf(w.UseServer(t.Context(), mine.MachineID)))
 		number("1", "me")
 
-		// A choice of the user that comes before the server, or in an older config.
+		// The user is chosen before the server, or by an older version.
 		require.NoError(t, errOf(w.Disconnect(t.Context())))
 		w.signIn(t, w.PlexAuth, me, plexauth.PinOptions{})
 		time.Sleep(time.Minute) // in which the panel finds a server by itself
@@ -206,7 +206,7 @@ func TestHomeUserAccountID(t *testing.T) {
 // lives on.
 func TestHomePINCheckEndsItsToken(t *testing.T) {
 	for name, trouble := range map[string]plextest.Fault{
-		"at once":              {Host: "nobody"},
+		"at once":              {Host: "unused.example"},
 		"plex.tv has trouble":  {Path: "/api/v2/users/signout", Status: 502, Times: 3},
 		"plex.tv is too slow":  {Path: "/api/v2/users/signout", Hang: true, Times: 2},
 		"plex.tv asks to wait": {Path: "/api/v2/users/signout", Code: 1003, Times: 2},
@@ -216,7 +216,7 @@ func TestHomePINCheckEndsItsToken(t *testing.T) {
 				w, _, carol := home(t)
 				w.plex.Inject(trouble)
 				f := openPanel(t, w.PlexAuth)
-				f.chooseUser(carol, "4711")
+				f.chooseUser(carol, "QXYZ")
 				f.post("/disconnect", `{"revoke":true}`)
 				time.Sleep(5 * time.Minute)
 				assert.Empty(t, w.plex.Token(carol, mustSettings(t, w.PlexAuth).ClientID))
@@ -227,7 +227,7 @@ func TestHomePINCheckEndsItsToken(t *testing.T) {
 		w, _, carol := home(t)
 		theirs := w.Instance("carol")
 		w.signIn(t, theirs, carol, plexauth.PinOptions{})
-		openPanel(t, w.PlexAuth).chooseUser(carol, "4711")
+		openPanel(t, w.PlexAuth).chooseUser(carol, "QXYZ")
 		time.Sleep(time.Minute)
 		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, theirs} {
 			require.NoError(t, errOf(p.Verify(t.Context())))
@@ -236,8 +236,8 @@ func TestHomePINCheckEndsItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // the account's own, with a device key
 		w := newDeviceWorld(t)
 		w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
-		w.plex.ChangeUser(w.alice, func(u *plextest.User) { u.HomePIN = "4711" })
-		openPanel(t, w.PlexAuth).chooseUser(w.alice, "4711")
+		w.plex.ChangeUser(w.alice, func(u *plextest.User) { u.HomePIN = "QXYZ" })
+		openPanel(t, w.PlexAuth).chooseUser(w.alice, "QXYZ")
 		time.Sleep(time.Minute)
 		assert.Empty(t, w.plex.Token(w.alice, mustSettings(t, w.PlexAuth).ClientID))
 		require.NoError(t, errOf(w.Verify(t.Context())))
@@ -259,19 +259,19 @@ func TestHomePINPauses(t *testing.T) {
 			try(i, fmt.Sprintf("%04d", i))
 		}
 		assert.LessOrEqual(t, w.count("POST", path), 3, "a few PINs are tried at once")
-		v := fronts[0].refused(fronts[0].do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":"4711"}`, carol.UUID)), http.StatusTooManyRequests, "too_soon")
+		v := fronts[0].refused(fronts[0].do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":"QXYZ"}`, carol.UUID)), http.StatusTooManyRequests, "too_soon")
 		assert.InDelta(t, 30, v.RetryAfter, 1)
 		assert.Contains(t, v.Message, "wrong PINs")
-		fronts[0].chooseUser(kid, "") // another user is no matter of that
+		fronts[0].chooseUser(kid, "") // other users do not have to wait
 		for i := range 24 * 60 {
 			time.Sleep(time.Minute)
 			try(i, "0000")
 		}
 		assert.LessOrEqual(t, w.count("POST", path), 110, "in a day")
 		time.Sleep(15 * time.Minute)
-		assert.Equal(t, http.StatusOK, try(0, "4711"))
+		assert.Equal(t, http.StatusOK, try(0, "QXYZ"))
 		assert.Equal(t, http.StatusForbidden, try(0, "0000"), "the right one has ended the count")
-		assert.NotContains(t, w.doc(t), "4711")
+		assert.NotContains(t, w.doc(t), "QXYZ")
 	})
 	synctest.Test(t, func(t *testing.T) { // many at the same time
 		w, _, carol := home(t)
@@ -283,13 +283,13 @@ func TestHomePINPauses(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		assert.LessOrEqual(t, w.count("POST", "/api/v2/home/users/"+carol.UUID+"/switch"), 3)
 	})
-	synctest.Test(t, func(t *testing.T) { // neither a missing PIN nor trouble at plex.tv counts
+	synctest.Test(t, func(t *testing.T) { // missing PINs and failures of plex.tv do not count
 		w, _, carol := home(t)
 		f := openPanel(t, w.PlexAuth)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/home/users/*/switch", Status: 500, Times: 5})
 		for i := range 10 {
-			f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, carol.UUID, []string{"", "4711"}[i%2]))
+			f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, carol.UUID, []string{"", "QXYZ"}[i%2]))
 		}
-		f.chooseUser(carol, "4711")
+		f.chooseUser(carol, "QXYZ")
 	})
 }

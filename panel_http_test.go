@@ -52,7 +52,7 @@ func TestPanelMount(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, to, landed.String())
 		}
-		for _, at := range []string{"/plex", "/admin/plex"} { // nothing of it is
+		for _, at := range []string{"/plex", "/admin/plex"} { // nothing of the path is stripped
 			mux := http.NewServeMux()
 			mux.Handle(at, h)
 			f := &browser{t, mux}
@@ -63,7 +63,7 @@ func TestPanelMount(t *testing.T) {
 			}
 			f.refused(f.do(http.MethodPost, at, ""), http.StatusNotFound, "not_found")
 		}
-		person := func(r *http.Request) { r.Header.Set("Accept", "text/html") } // by a router that does not say where
+		person := func(r *http.Request) { r.Header.Set("Accept", "text/html") } // the router does not say where the panel is
 		assert.Equal(t, http.StatusPermanentRedirect, (&browser{t, h}).do(http.MethodGet, "/plex", "", person).Code)
 		for prefix, path := range map[string]string{"/": "/", "/e/": "/e/?x=1"} { // all of the path is stripped
 			f := &browser{t, http.StripPrefix(prefix, h)}
@@ -188,7 +188,7 @@ func TestPanelTrustedOrigins(t *testing.T) {
 			{"POST", "10.0.0.3:8080", "", "", 200}, // no browser
 			{"POST", "10.0.0.3:8080", "https://evil.example", "", 403},
 			{"POST", "10.0.0.3:8080", "https://evil.example", "cross-site", 403},
-			{"POST", "evil.example", "http://evil.example", "same-origin", 403}, // a name that was pointed here
+			{"POST", "evil.example", "http://evil.example", "same-origin", 403}, // DNS rebinding
 			{"POST", "evil.example", "http://evil.example", "", 403},
 			{"POST", "10.0.0.3:8080", "http://10.0.0.3:8080", "same-origin", 403},
 			{"POST", "10.0.0.3:8080", "null", "", 403},
@@ -355,7 +355,7 @@ func TestPanelPage(t *testing.T) {
 		}
 		for _, path := range []string{"/panel.js", "/view.js"} {
 			script := f.do(http.MethodGet, path, "").Body.String()
-			assert.NotContains(t, script, "innerHTML", "what plex.tv says is never taken for markup")
+			assert.NotContains(t, script, "innerHTML", "plex.tv's texts are never markup")
 			assert.NotContains(t, script, "localStorage")
 		}
 	})

@@ -76,7 +76,7 @@ func TestPanelTabClosed(t *testing.T) {
 	})
 }
 
-// assertConnected asserts that the store holds a login.
+// assertConnected asserts that the profile is signed in.
 func (w *world) assertConnected(t *testing.T) {
 	t.Helper()
 	s, err := w.Status(t.Context())
@@ -95,7 +95,7 @@ func TestPanelResumes(t *testing.T) {
 		stop() // the process ends
 		synctest.Wait()
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
-		openPanel(t, w.open(t)) // and another begins; nobody looks at its panel
+		openPanel(t, w.open(t)) // another one begins, and its panel gets no request
 		time.Sleep(2 * time.Second)
 		w.assertConnected(t)
 	})
@@ -133,7 +133,7 @@ func TestPanelLoginAndSearch(t *testing.T) {
 			slow := w.hooked(hooks{})
 			f := openPanel(t, w.open(t, withStore(slow)))
 			s := f.post("/start", "")
-			synctest.Wait() // the login is looked after
+			synctest.Wait() // the panel waits for the login
 			require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 			if slow.set(hooks{afterLoad: dawdle, afterUpdate: dawdle}); replica {
 				require.NoError(t, errOf(w.Finish(t.Context())))
@@ -152,11 +152,12 @@ func TestPanelLoginAndSearch(t *testing.T) {
 	}
 }
 
-// fromBrowser marks a request as the browser's.
+// fromBrowser marks a request as one of a browser.
 func fromBrowser(r *http.Request) {
 	*r = *r.WithContext(context.WithValue(r.Context(), byBrowser{}, true))
 }
 
+// byBrowser is the key of that mark in a context.
 type byBrowser struct{}
 
 // dawdle makes a call last for three seconds if no browser has asked for it.
@@ -200,7 +201,7 @@ func TestPanelExpiry(t *testing.T) {
 			s = f.get("/status?wait=25")
 		}
 		assert.InDelta(t, 120, time.Since(began).Seconds(), 6)
-		require.NotNil(t, s.Problem, "what it has come to is said at once")
+		require.NotNil(t, s.Problem, "the end is reported at once")
 		assert.Equal(t, "pin_expired", s.Problem.Error)
 		assert.NotEmpty(t, s.Problem.Message)
 		s = f.post("/start", "")
@@ -244,7 +245,7 @@ func TestPanelTrouble(t *testing.T) {
 		time.Sleep(10 * time.Second)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 200, Body: "<html></html>", ContentType: "text/html"})
 		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "content")
-		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon") // that may have made a PIN
+		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon") // that start may have made a PIN
 		time.Sleep(10 * time.Second)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Hang: true, Times: 2})
 		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "timeout")
@@ -257,11 +258,11 @@ func TestPanelTrouble(t *testing.T) {
 		require.NotNil(t, s.Problem)
 		assert.Equal(t, "status", s.Problem.Error)
 		assert.Contains(t, s.Problem.Message, "code stays good")
-		assert.NotContains(t, s.Problem.Message, "Try again", "that is not the person's to do")
+		assert.NotContains(t, s.Problem.Message, "Try again", "the panel tries again itself")
 		require.NotNil(t, s.Extra.Pending)
 		w.plex.ResetFaults()
 		s = f.get("/status?wait=25&seen=" + s.Seen)
-		assert.Nil(t, s.Problem, "and it is told when it is over")
+		assert.Nil(t, s.Problem, "the end of the failure is reported")
 
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 		s = f.get("/status?wait=25")
@@ -277,11 +278,11 @@ func TestPanelTrouble(t *testing.T) {
 // as long as that lasts, even after the PIN's end, without the store's own words.
 func TestPanelSaveFails(t *testing.T) {
 	for name, c := range map[string]struct {
-		linked bool          // already, so that the account decides
+		linked bool          // before, so that the account decides
 		after  time.Duration // the approval, until the store fails
 	}{
 		"a first login":            {},
-		"a login anew":             {linked: true},
+		"another login":            {linked: true},
 		"once the account is read": {linked: true, after: 3 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -302,11 +303,11 @@ func TestPanelSaveFails(t *testing.T) {
 					time.Sleep(later)
 					s = f.get("/status?wait=25&seen=" + s.Seen)
 					require.NotNil(t, s.Extra.Pending, "it is not over")
-					require.NotNil(t, s.Problem, "waiting for the approval is not all that is said")
+					require.NotNil(t, s.Problem, "the failure is reported")
 					assert.Equal(t, "store", s.Problem.Error)
 					assert.Contains(t, s.Problem.Message, "Plex has approved")
 					assert.Contains(t, s.Problem.Message, "keeps trying")
-					assert.Empty(t, s.Problem.Detail, "G13: what a store says may hold anything")
+					assert.Empty(t, s.Problem.Detail, "G13: a store's text may hold secrets")
 				}
 				store.set(hooks{})
 				for s.Extra.Pending != nil {

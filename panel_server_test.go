@@ -71,7 +71,7 @@ func TestPanelServers(t *testing.T) {
 		assert.Equal(t, "unreachable", probe(`{"url":"http://192.168.1.77:32400"}`).Result)
 
 		s = f.post("/server", `{"url":"192.168.1.5"}`)
-		assert.Equal(t, attic.MachineID, s.Settings.MachineID, "an address does, as a person types it")
+		assert.Equal(t, attic.MachineID, s.Settings.MachineID, "an address is accepted as a person types it")
 		assert.Equal(t, "http://192.168.1.5:32400", s.Settings.ServerURL)
 		v = f.refused(f.do(http.MethodPost, "/server", `{"url":"nas"}`), http.StatusBadGateway, "server_unreachable")
 		assert.Contains(t, v.Detail, "http://nas:32400", "a bare name is the name of a host")
@@ -90,7 +90,7 @@ func TestPanelServers(t *testing.T) {
 // owner alone, and a friend does not need them.
 func TestPanelOfAFriend(t *testing.T) {
 	for name, refusal := range map[string]plextest.Fault{
-		"as the server does": {Host: "nobody"},
+		"as the server does": {Host: "unused.example"},
 		"404":                {Path: "/accounts", Times: -1, Status: 404},
 		"403 of a proxy":     {Path: "/accounts", Times: -1, Status: 403, ContentType: "text/html", Body: "<html></html>"},
 		"no answer":          {Path: "/accounts", Times: -1, Hang: true},
@@ -173,7 +173,7 @@ func TestPanelDeviceKeyAndOwnServer(t *testing.T) {
 			assert.NotContains(t, trouble.Message, "owner")
 		})
 	}
-	// A server that is not shared any more is another matter.
+	// For a server that is not shared any more, the owner is the one to ask.
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
 		w.plex.AddMediaServer(w.bob, plextest.MediaServer{Connections: []plextest.Connection{lan}})

@@ -69,7 +69,7 @@ func TestPanelStartsPerStore(t *testing.T) {
 		second.post("/start", "")
 		time.Sleep(time.Minute)
 		second.post("/cancel", "")
-		assert.NotContains(t, w.doc(t), "cancelled", "an old one is not kept in mind")
+		assert.NotContains(t, w.doc(t), "cancelled", "the time of an old start is not kept")
 		first.post("/start", "")
 	})
 }

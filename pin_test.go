@@ -305,6 +305,7 @@ func TestAddresses(t *testing.T) {
 	}, got)
 }
 
+// query returns v as the query of a URL.
 func query(v url.Values) string {
 	if len(v) == 0 {
 		return ""

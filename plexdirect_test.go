@@ -22,7 +22,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// redial changes how the fake's transport dials.
+// redial returns the fake's transport with another dial function.
 func (w *world) redial(t *testing.T, change func(dialFunc) dialFunc) *http.Transport {
 	rt := w.plex.Transport()
 	rt.DialContext = change(rt.DialContext)
@@ -30,12 +30,7 @@ func (w *world) redial(t *testing.T, change func(dialFunc) dialFunc) *http.Trans
 	return rt
 }
 
-// through opens a PlexAuth whose requests go through rt.
-func (w *world) through(t *testing.T, rt *http.Transport) *plexauth.PlexAuth {
-	return w.open(t, withTransport(rt))
-}
-
-// fetch makes a request of the program's own to the saved server.
+// fetch sends a program's request to the saved server.
 func fetch(t *testing.T, p *plexauth.PlexAuth, rt http.RoundTripper) (int, error) {
 	t.Helper()
 	c := &http.Client{Transport: p.Transport(rt)}
@@ -95,7 +90,7 @@ func TestDirectNamesByTheirAddress(t *testing.T) {
 							return next(ctx, network, addr)
 						}
 					})
-					p := w.through(t, rt)
+					p := w.open(t, withTransport(rt))
 					s, err := p.Inspect(t.Context())
 					require.NoError(t, err)
 					assert.Equal(t, box.Connections[0].URI, s.ServerURL)
@@ -106,7 +101,7 @@ func TestDirectNamesByTheirAddress(t *testing.T) {
 					require.NoError(t, err)
 					assert.Equal(t, name != "no resolver", strings.Contains(r.Addresses[0].Finding, "DNS rebinding protection"), r.Addresses[0].Finding)
 
-					// The machine at that address has to be the right one all the same.
+					// The machine at that address must still be the right one.
 					w.plex.MoveServer(box, plextest.Connection{Address: at, BadCert: true})
 					_, err = p.Probe(t.Context(), "")
 					require.ErrorIs(t, err, plexauth.ErrUnavailable)
@@ -142,10 +137,10 @@ func TestDirectNamesAsTheyResolve(t *testing.T) {
 						return conn, err
 					}
 				})
-				r, err := w.through(t, rt).Inspect(t.Context())
+				r, err := w.open(t, withTransport(rt)).Inspect(t.Context())
 				require.NoError(t, err)
 				assert.NotEmpty(t, r.ServerURL)
-				found, err := w.through(t, rt).Probe(t.Context(), "")
+				found, err := w.open(t, withTransport(rt)).Probe(t.Context(), "")
 				require.NoError(t, err)
 				assert.Equal(t, "answers", found.Addresses[0].Finding)
 				assert.Positive(t, byName.Load())
@@ -155,6 +150,7 @@ func TestDirectNamesAsTheyResolve(t *testing.T) {
 	}
 }
 
+// tunnelled hides the remote address of a connection.
 type tunnelled struct{ net.Conn }
 
 func (tunnelled) RemoteAddr() net.Addr { return &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 1080} }
@@ -214,7 +210,7 @@ func TestNoProxyByAddress(t *testing.T) {
 			}
 			return url.Parse("http://169.254.9.9:3128")
 		}
-		p := w.through(t, rt)
+		p := w.open(t, withTransport(rt))
 		s, err := p.Inspect(t.Context())
 		require.NoError(t, err)
 		assert.Contains(t, []string{box.Connections[0].URI, box.Connections[1].URI}, s.ServerURL)
@@ -227,7 +223,7 @@ func TestNoProxyByAddress(t *testing.T) {
 		for _, a := range r.Addresses {
 			assert.Equal(t, !strings.Contains(a.URL, "203-0-113-9"), a.OK, "the proxy is for all others")
 		}
-		assert.Positive(t, asked.Load(), "and may be where it likes")
+		assert.Positive(t, asked.Load(), "a proxy may have any address")
 	})
 }
 
@@ -309,7 +305,7 @@ func TestDirectCertificateBehindAName(t *testing.T) {
 			assert.Empty(t, w.mediaRequests())
 		})
 	}
-	synctest.Test(t, func(t *testing.T) { // the owner of a shared server stands in the way, with that server's certificate
+	synctest.Test(t, func(t *testing.T) { // the owner of a shared server intercepts, with that server's certificate
 		w := linked(t, true)
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
 		w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: conns("tunnel.example")})
@@ -347,7 +343,7 @@ func TestDirectCertificateAndTheCallersChecks(t *testing.T) {
 				}
 				return nil
 			}
-			_, err := w.through(t, rt).UseServer(t.Context(), "https://tunnel.example:7070")
+			_, err := w.open(t, withTransport(rt)).UseServer(t.Context(), "https://tunnel.example:7070")
 			assert.Equal(t, refuse, err != nil, err)
 			assert.Positive(t, chains.Load())
 			assert.Positive(t, states.Load())
@@ -380,7 +376,7 @@ func TestDirectNamesLeaveNothing(t *testing.T) {
 				return conn, err
 			}
 		})
-		_, err := w.through(t, rt).Inspect(t.Context())
+		_, err := w.open(t, withTransport(rt)).Inspect(t.Context())
 		require.NoError(t, err)
 		time.Sleep(time.Second)
 		synctest.Wait()
@@ -429,12 +425,12 @@ func TestRebindingProtection(t *testing.T) {
 		resp.Body.Close()
 		assert.Equal(t, http.StatusOK, resp.StatusCode)
 
-		// The certificate of another name is refused all the same.
+		// The certificate of another name is still refused.
 		r, err = w.Probe(t.Context(), box.Connections[2].URI)
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		assert.Contains(t, r.Addresses[0].Finding, "certificate")
 
-		// Over a RoundTripper that cannot be helped, the trouble is named.
+		// Over a RoundTripper that cannot be changed, the finding names the cause.
 		p := w.open(t)
 		r, err = p.Probe(t.Context(), s.ServerURL)
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)

@@ -20,7 +20,7 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// twelve are eleven silent addresses and a good one, which is the last.
+// twelve returns eleven silent addresses and a good one, which is the last.
 func twelve(good plextest.Connection) []plextest.Connection {
 	var all []plextest.Connection
 	for i := range 11 {
@@ -133,7 +133,7 @@ func TestPlainHTTP(t *testing.T) {
 		assert.True(t, s.ServerToken.IsZero())
 		r, err := w.Probe(t.Context(), "")
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
-		assert.Empty(t, r.MachineID, "it is no wrong server")
+		assert.Empty(t, r.MachineID, "the server is not reported as a wrong one")
 		require.Len(t, r.Addresses, 2)
 		assert.Error(t, r.Addresses[1].Err)
 		assert.False(t, r.Addresses[1].OK)
@@ -252,7 +252,7 @@ func TestProbe(t *testing.T) {
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan, {Address: "203.0.113.7", BlackHole: true}, {Address: "198.51.100.9", Relay: true}}})
 		w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
 
-		// Nothing is chosen: any server will do. The way a person types.
+		// No server is chosen yet, so any server is accepted.
 		for _, typed := range []string{"192.168.1.5", "192.168.1.5:32400", " http://192.168.1.5:32400/ "} {
 			r, err := w.Probe(t.Context(), typed)
 			require.NoError(t, err, typed)
@@ -281,7 +281,7 @@ func TestProbe(t *testing.T) {
 		require.NoError(t, err)
 		assert.NotContains(t, string(b), mustSettings(t, w.PlexAuth).ServerToken.Secret())
 
-		// A typed address sees no token, be the server the right one or not.
+		// A typed address gets no token, whether or not the server is the right one.
 		asked := w.fromNow()
 		r, err = w.Probe(t.Context(), "http://192.168.1.5:32400")
 		require.NoError(t, err)
@@ -303,7 +303,7 @@ func TestProbe(t *testing.T) {
 			f.Path = "/"
 			w.plex.Inject(f)
 			r, err = w.Probe(t.Context(), "")
-			require.ErrorIs(t, err, plexauth.ErrServerToken, "%d: reachable is not the same as allowed in", i)
+			require.ErrorIs(t, err, plexauth.ErrServerToken, "%d: the server is reachable, and refuses the token", i)
 			assert.Equal(t, box.Connections[0].URI, r.URL)
 			assert.False(t, r.TokenAccepted)
 		}
@@ -366,7 +366,7 @@ func TestProbeRelay(t *testing.T) {
 		assert.True(t, r.Relay, "which is slow, and should be seen")
 
 		// G25: it is the last resort, saved or not. The first direct address that
-		// answers takes its place.
+		// answers replaces it.
 		w.plex.MoveServer(box, box.Connections[0], lan)
 		r, err = w.Probe(t.Context(), "")
 		require.NoError(t, err)
@@ -376,7 +376,7 @@ func TestProbeRelay(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, box.Connections[1].URI, s.ServerURL)
 
-		// One that a person has entered stays, and is not all that answers.
+		// A relay address that a person has entered stays.
 		s, err = w.UseServer(t.Context(), box.Connections[0].URI)
 		require.NoError(t, err)
 		assert.Equal(t, box.Connections[0].URI, s.ServerURL)
@@ -429,7 +429,7 @@ func TestProbeWrongServer(t *testing.T) {
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		assert.ErrorContains(t, err, "another media server")
 		assert.Empty(t, r.URL)
-		assert.Equal(t, other.MachineID, r.MachineID, "which tells it from none at all")
+		assert.Equal(t, other.MachineID, r.MachineID, "a wrong server is told from none at all")
 		r, err = w.Probe(t.Context(), "192.168.1.7")
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		assert.Empty(t, r.MachineID)

@@ -19,7 +19,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// proxyThat answers every CONNECT so, and returns a transport that goes through it.
+// proxyThat returns a transport that goes through a proxy with this answer to every
+// CONNECT.
 func proxyThat(t *testing.T, w *world, answer string) *http.Transport {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	require.NoError(t, err)

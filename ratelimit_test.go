@@ -89,7 +89,7 @@ func TestCallsDuringARateLimit(t *testing.T) {
 			assert.Equal(t, pause-time.Second, e.RetryAfter)
 			assert.Zero(t, time.Since(began))
 			assert.Empty(t, asked())
-			time.Sleep(pause - 2500*time.Millisecond) // what is left of it is short enough to wait for
+			time.Sleep(pause - 2500*time.Millisecond) // the rest of the pause is short enough to wait for
 			_, err = w.Instance("PLEX-P01").Start(t.Context(), plexauth.PinOptions{})
 			require.NoError(t, err)
 		})
@@ -168,7 +168,7 @@ func TestRateLimited(t *testing.T) {
 			var e *plexauth.Error
 			require.ErrorAs(t, err, &e)
 			assert.Greater(t, e.RetryAfter, 20*time.Second, "another profile of the same client slows down too")
-			assert.LessOrEqual(t, e.RetryAfter, 30*time.Second, "but is not parked")
+			assert.LessOrEqual(t, e.RetryAfter, 30*time.Second, "for half a minute at most")
 			time.Sleep(e.RetryAfter)
 			_, err = w.Instance("PLEX-P01").Start(t.Context(), plexauth.PinOptions{})
 			require.NoError(t, err)
@@ -270,7 +270,7 @@ func TestNoPauseBeyondTheContext(t *testing.T) {
 				w := newWorld(t)
 				w.signInNow(t)
 				w.plex.Inject(fault)
-				for range 2 { // the second one meets the guard
+				for range 2 { // the second call meets the rate limit of the first
 					ctx, cancel := context.WithTimeout(t.Context(), 400*time.Millisecond)
 					defer cancel()
 					began := time.Now()
@@ -285,11 +285,11 @@ func TestNoPauseBeyondTheContext(t *testing.T) {
 	}
 }
 
-// maxLookGap is the longest pause for a pending PIN, with a second for the look
-// that waits for the PIN's end.
+// maxLookGap is the longest pause between looks, plus a second for the look at the
+// PIN's end.
 const maxLookGap = 31 * time.Second
 
-// assertGaps asserts that no pause between looks is longer than half a minute.
+// assertGaps asserts that no pause between looks is longer than that.
 func assertGaps(t *testing.T, at []time.Duration) {
 	t.Helper()
 	for i := 1; i < len(at); i++ {

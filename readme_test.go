@@ -14,9 +14,10 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
+// goBlock matches a block of Go in a document.
 var goBlock = regexp.MustCompile("(?s)```go\n(.*?)```")
 
-// wrapped makes a whole file of a block that is a function or a few lines.
+// wrapped makes a whole file of a block that is a function or some lines.
 func wrapped(block string) string {
 	switch {
 	case strings.HasPrefix(block, "package "):

@@ -19,7 +19,7 @@ import (
 // hop is a request as it left a Transport.
 type hop struct{ method, url, token, product string }
 
-// redirects answers with a redirect where it has one, and notes each hop.
+// redirects answers some URLs with a redirect, and keeps each hop.
 type redirects struct {
 	status int
 	to     map[string]string // by URL

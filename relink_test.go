@@ -115,7 +115,7 @@ func TestSuccessorToken(t *testing.T) {
 // G23: stored data of one account never stands next to another account's token, even
 // if only its name is known.
 func TestAccountsDoNotMix(t *testing.T) {
-	const stored = `{"server_url":"http://10.0.0.2:32400","account_token":"TEST_old","pms_token":"TEST_pms","client_id":"abc","machine_id":"m1","username":"alice","account_id":5,"home_pin":"1234","pms_token_server":"http://10.0.0.2:32400"}`
+	const stored = `{"server_url":"http://10.0.0.2:32400","account_token":"TEST_old","pms_token":"TEST_pms","client_id":"abc","machine_id":"m1","username":"alice","account_id":5,"home_pin":"QXYZ","pms_token_server":"http://10.0.0.2:32400"}`
 	for user, kept := range map[string]bool{"alice": true, "bob": false} {
 		t.Run(user, func(t *testing.T) {
 			w := newWorld(t)
@@ -127,7 +127,7 @@ func TestAccountsDoNotMix(t *testing.T) {
 			require.NoError(t, err)
 			assert.Equal(t, user, s.User)
 			assert.Equal(t, kept, strings.Contains(w.doc(t), "TEST_pms"))
-			assert.Equal(t, kept, strings.Contains(w.doc(t), "1234"))
+			assert.Equal(t, kept, strings.Contains(w.doc(t), "QXYZ"))
 			assert.Contains(t, w.doc(t), `"machine_id":"m1"`)
 		})
 	}
@@ -192,12 +192,12 @@ func TestSuccessorForAnUnknownAccount(t *testing.T) {
 // whose either login is. An equal title does not count as the same account.
 func TestNextAccountInheritsNothing(t *testing.T) {
 	for name, c := range map[string]struct {
-		before  func(t *testing.T, w *world) // alice's profile is made to look so
-		weather bool                         // while the next login is made
+		before func(t *testing.T, w *world) // changes alice's profile
+		outage bool                         // during the next login
 	}{
-		"linked, weather":        {weather: true},
-		"never read":             {before: func(t *testing.T, w *world) { w.forgetAccount(t, map[string]any{"username": ""}) }, weather: true},
-		"by name only":           {before: func(t *testing.T, w *world) { w.forgetAccount(t, nil) }, weather: true},
+		"linked, outage":         {outage: true},
+		"never read":             {before: func(t *testing.T, w *world) { w.forgetAccount(t, map[string]any{"username": ""}) }, outage: true},
+		"by name only":           {before: func(t *testing.T, w *world) { w.forgetAccount(t, nil) }, outage: true},
 		"by name only, rejected": {before: func(t *testing.T, w *world) { w.forgetAccount(t, nil); w.plex.Revoke(w.alice) }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -211,7 +211,7 @@ func TestNextAccountInheritsNothing(t *testing.T) {
 				if c.before != nil {
 					c.before(t, w)
 				}
-				if c.weather {
+				if c.outage {
 					w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
 				}
 				mallory := w.plex.AddUser(plextest.User{Username: "mallory", Title: "Alice"})
@@ -245,7 +245,7 @@ func TestSameAccountGetsItsSettingsBack(t *testing.T) {
 			w.edit(t, map[string]any{"home_pin": "1234", "account_id": 23456, "username": "Kid"})
 			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{SwitchAccount: true})
-			assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero(), "not before it is known whose the login is")
+			assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero(), "not before the account is known")
 			w.plex.ResetFaults()
 			_, err = w.Verify(t.Context())
 			require.NoError(t, err)
@@ -281,7 +281,7 @@ func TestMismatchFoundOutLate(t *testing.T) {
 		_, err = w.Verify(t.Context())
 		require.NoError(t, err)
 
-		// The same account's approval has retired the old token: nobody can be asked.
+		// The same account's approval has ended the old token, so that plex.tv cannot be asked.
 		w.forgetAccount(t, nil)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503})
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
@@ -348,7 +348,7 @@ func TestRelinkOverARefusal(t *testing.T) {
 				require.Error(t, err)
 				assert.False(t, s.Connected)
 				if !row.lasts {
-					v.token = "nobody's"
+					v.token = "unused"
 				}
 				_, err = p.Wait(t.Context())
 				require.ErrorIs(t, err, plexauth.ErrAccountMismatch)

@@ -29,7 +29,7 @@ func TestNoJWTToTheServer(t *testing.T) {
 	})
 }
 
-// jwtsAtServers counts the JWTs that media servers were shown.
+// jwtsAtServers counts the JWTs that were sent to media servers.
 func (w *world) jwtsAtServers() (n int) {
 	for _, r := range w.mediaRequests() {
 		if strings.HasPrefix(r.Credential, "jwt") {

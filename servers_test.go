@@ -25,7 +25,7 @@ func TestServers(t *testing.T) {
 	})
 	servers, err := p.Servers(t.Context())
 	require.NoError(t, err)
-	require.Len(t, servers, 3, "players are none")
+	require.Len(t, servers, 3, "players are left out")
 	names := []string{servers[0].Name, servers[1].Name, servers[2].Name}
 	assert.Equal(t, []string{"Box", "Asleep", "Bob's server"}, names, "one's own first")
 
@@ -93,7 +93,7 @@ func TestServersDrift(t *testing.T) {
 			box[field] = kept
 		}
 	}
-	// Other types that say the same.
+	// Other types with the same meaning.
 	s := one(`[null, 7, [], {"provides":"player","clientIdentifier":"p"}, {"provides":"client, server","clientIdentifier":"m","owned":"1","home":1,"ownerId":"7",
 		"connections":[null,{},{"uri":"https://a:1","port":"32400","local":"true","relay":0,"IPv6":1}]}]`)
 	assert.True(t, s.Owned)

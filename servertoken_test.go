@@ -99,7 +99,7 @@ func TestUnboundTokenAndEditedAddress(t *testing.T) {
 			})
 		}
 	}
-	// Where nobody has changed the address, the token is that server's after all; a
+	// If the address has not been changed, the token is that server's after all. A
 	// server that has moved since is found.
 	for _, moved := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
@@ -168,7 +168,7 @@ func TestServerTokenIsBound(t *testing.T) {
 // is chosen next.
 func TestServerTokenStaysWithItsServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newDeviceWorld(t) // so that plex.tv gives no other one
+		w := newDeviceWorld(t) // so that plex.tv gives no other token
 		one := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "one", Connections: []plextest.Connection{lan}})
 		two := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "two", Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
 		_, err := w.UseServer(t.Context(), one.MachineID)
@@ -199,13 +199,13 @@ func TestImpostor(t *testing.T) {
 				assert.Empty(t, r.Credential)
 			}
 		}
-		// At the saved address it gets none either, and no newer one.
+		// At the saved address it gets no token, either.
 		w.edit(t, map[string]any{"server_url": "http://192.168.1.5:32400", "pms_token": "TEST_older", "pms_token_server": "http://192.168.1.5:32400", "server_url_found": "http://192.168.1.5:32400"})
 		w.plex.Inject(plextest.Fault{Host: strings.TrimPrefix(box.Connections[1].URI, "https://"), Times: 1, Status: 502})
 		s, err = w.Inspect(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		assert.Equal(t, "TEST_older", s.ServerToken.Secret())
-		// Typed by hand, it is asked who it is, and that is all.
+		// A typed address is asked for its identity alone.
 		w.edit(t, map[string]any{"pms_token_server": "https://203.0.113.7"})
 		w.edit(t, map[string]any{"server_url": "http://192.168.1.5:32400"})
 		s, err = w.Inspect(t.Context())

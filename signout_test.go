@@ -84,7 +84,7 @@ func TestSignOut(t *testing.T) {
 	w := newWorld(t)
 	w.signInNow(t)
 	id := mustSettings(t, w.PlexAuth).ClientID
-	w.plex.Inject(pathFault("/api/v2/users/signout", 502))
+	w.plex.Inject(plextest.Fault{Path: "/api/v2/users/signout", Status: 502})
 	s, err := w.SignOut(t.Context())
 	require.ErrorIs(t, err, plexauth.ErrUnavailable)
 	assert.ErrorContains(t, err, "signed out here")
@@ -163,7 +163,7 @@ func TestSignOutFetchesTheApproval(t *testing.T) {
 				began := time.Now()
 				s, err := signOut.SignOut(t.Context())
 				assert.LessOrEqual(t, time.Since(began), 4*time.Second)
-				assert.Equal(t, row.deaf, s.Connected, "forgotten, or nothing is")
+				assert.Equal(t, row.deaf, s.Connected, "all is forgotten, or nothing")
 				if row.down {
 					require.ErrorIs(t, err, plexauth.ErrUnavailable)
 					assert.ErrorContains(t, err, "may have been approved")
@@ -219,9 +219,4 @@ func TestSignOutLeavesTheApprovalToASibling(t *testing.T) {
 			})
 		})
 	}
-}
-
-// pathFault answers the next request of a path with a bare status.
-func pathFault(path string, status int) plextest.Fault {
-	return plextest.Fault{Path: path, Status: status}
 }

@@ -164,7 +164,7 @@ func TestStoreUnreadableAfterThePIN(t *testing.T) {
 			result <- err
 		}()
 		time.Sleep(1500 * time.Millisecond)
-		store.set(hooks{afterUpdate: calls(2, 2, does(func() { // the next PIN is there, which ends the waiting for the first
+		store.set(hooks{afterUpdate: calls(2, 2, does(func() { // the next PIN is saved, which ends the Wait for the first
 			assert.ErrorIs(t, <-result, plexauth.ErrPinSuperseded)
 			store.set(hooks{beforeLoad: calls(1, 1, fails(errDisk))})
 		}))})
@@ -200,7 +200,7 @@ func TestRejectedWithAFullDisk(t *testing.T) {
 		require.Error(t, err)
 		assert.LessOrEqual(t, len(only(asked(), "GET", "/api/v2/user")), 2, "once about the new token, and once about the old one")
 		store.set(hooks{})
-		w.forgive = "used again" // once more: nobody could remember
+		w.forgive = "used again" // the rejection could not be saved
 		s, err := p.Wait(t.Context())
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
@@ -316,7 +316,7 @@ func TestFailClosed(t *testing.T) {
 	}
 }
 
-// rawStore is a careless store: it hands out whatever it holds.
+// rawStore returns its text as the document, whatever that is.
 type rawStore string
 
 func (s rawStore) Load(context.Context, string) (jsonRaw, error) { return jsonRaw(s), nil }
@@ -326,7 +326,7 @@ func (s rawStore) Update(_ context.Context, _ string, edit func(jsonRaw) (jsonRa
 	return err
 }
 
-// quotingStore cannot read, and quotes in its error what it found.
+// quotingStore cannot read, and quotes the document in its error.
 type quotingStore struct {
 	plexauth.ConfigStore
 	say func(raw jsonRaw) error

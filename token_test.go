@@ -86,7 +86,7 @@ func TestTokenDoesNotPrintItself(t *testing.T) {
 	}
 	for _, v := range []any{tok, exported{tok}, &tok, map[string]plexauth.Token{"k": tok}} {
 		_, err := json.Marshal(v)
-		assert.Error(t, err, "a token is never written down by accident")
+		assert.Error(t, err, "a token is not encoded by accident")
 	}
 	_, err := tok.MarshalText()
 	assert.Error(t, err)

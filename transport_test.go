@@ -404,7 +404,7 @@ func TestTransportDoesNotWait(t *testing.T) {
 		assert.Equal(t, map[time.Duration]int{0: 49, 800 * time.Millisecond: 1}, waited)
 		old := w.credentials(t).AccountToken
 		time.Sleep(3 * time.Second)
-		assert.NotEqual(t, old, w.credentials(t).AccountToken, "it went on all the same")
+		assert.NotEqual(t, old, w.credentials(t).AccountToken, "the renewal went on")
 
 		time.Sleep(6 * day)
 		w.plex.Inject(plextest.Fault{Path: nonces, Hang: true, Times: -1})
@@ -412,7 +412,7 @@ func TestTransportDoesNotWait(t *testing.T) {
 		assert.Equal(t, 200, w.status(t, request(t, "GET", "https://plex.tv/api/v2/user", nil)))
 		assert.Equal(t, 800*time.Millisecond, time.Since(began))
 		time.Sleep(10 * time.Second)
-		assert.NotContains(t, w.doc(t), "leased", "given up")
+		assert.NotContains(t, w.doc(t), "leased", "the lease was given back")
 	})
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
+// sentinelOrComment matches lines that no person sees.
 var sentinelOrComment = regexp.MustCompile(`^\s*(//|(var )?Err\w+ += )`)
 
 // Every text in docs/troubleshooting.md is one that a person can see: that of an error
@@ -50,13 +51,13 @@ func TestTroubleshootingTexts(t *testing.T) {
 				parts = append(parts, regexp.QuoteMeta(strings.TrimSpace(part)))
 			}
 			n++
-			assert.True(t, regexp.MustCompile(strings.Join(parts, ".*")).MatchString(all), "nobody sees %q", text[1])
+			assert.True(t, regexp.MustCompile(strings.Join(parts, ".*")).MatchString(all), "no person sees %q", text[1])
 		}
 	}
 	assert.Greater(t, n, 60)
 }
 
-// errorTexts are errors as they come.
+// errorTexts returns the texts of errors that it provokes.
 func errorTexts(t *testing.T) (texts []string) {
 	add := func(err error) {
 		t.Helper()

@@ -90,14 +90,14 @@ func TestUseDeviceKeyRefusals(t *testing.T) {
 		_, err = w.Instance("PLEX-P01").Disconnect(t.Context())
 		require.NoError(t, err)
 
-		// What that login brings would live under the identifier of the device.
+		// The token of that login would be under the identifier of the device.
 		_, err = w.Instance("PLEX-P01").Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		before = w.doc(t)
 		_, err = w.UseDeviceKey(t.Context())
 		require.ErrorContains(t, err, `"PLEX-P01" has a login pending`)
 		assert.Equal(t, before, w.doc(t))
-		time.Sleep(16 * time.Minute) // that PIN is over, and has brought none
+		time.Sleep(16 * time.Minute) // that PIN has expired
 
 		old := tokenOf(t, w.PlexAuth)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/auth/jwk", Status: 502})
@@ -106,10 +106,10 @@ func TestUseDeviceKeyRefusals(t *testing.T) {
 		_, err = w.Verify(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, old, tokenOf(t, w.PlexAuth))
-		assert.Zero(t, w.count("GET", nonces), "an attempt that failed is no request to go on by itself")
+		assert.Zero(t, w.count("GET", nonces), "a failed move is not continued without another call")
 		_, err = w.open(t, deviceKey).Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
-		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, w.credentials(t).Device.ClientID, "a device login does not take the key that is left")
+		assert.NotEqual(t, mustSettings(t, w.PlexAuth).ClientID, w.credentials(t).Device.ClientID, "a login with a device key does not use the key of the failed move")
 
 		w.plex.Revoke(w.alice)
 		s, err := w.UseDeviceKey(t.Context())

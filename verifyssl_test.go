@@ -114,13 +114,13 @@ func TestVerifySSLCountsForOneAddress(t *testing.T) {
 					w.plex.ChangeMediaServer(other, func(m *plextest.MediaServer) { m.Connections[0].BadCert = false })
 				}
 				s, err := w.UseServer(t.Context(), self)
-				require.NoError(t, err, "it was meant for this one")
+				require.NoError(t, err, "verify_ssl was meant for this server")
 				assert.False(t, s.VerifySSL)
 				assert.Equal(t, http.StatusOK, w.get(t, self))
 			})
 		})
 	}
-	// A found address is verified, and one of plex.direct however it came.
+	// A found address is verified, and so is one of plex.direct that was typed.
 	for _, typed := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			w := linked(t, true)
@@ -136,7 +136,7 @@ func TestVerifySSLCountsForOneAddress(t *testing.T) {
 			}
 			require.NoError(t, err)
 			assert.True(t, s.VerifySSL)
-			assert.Equal(t, false, w.stored(t)["verify_ssl"], "what is stored is another program's, too")
+			assert.Equal(t, false, w.stored(t)["verify_ssl"], "other programs use the stored value, too")
 			require.Equal(t, http.StatusOK, w.get(t, at))
 			w.plex.ChangeMediaServer(box, func(m *plextest.MediaServer) { m.Connections[0].BadCert = true })
 			assert.Zero(t, w.get(t, at))

@@ -130,7 +130,7 @@ func newDeviceWorld(t *testing.T, change ...func(*plexauth.Options)) *world {
 func home(t *testing.T) (w *world, kid, carol *plextest.User) {
 	w = linked(t, false)
 	kid = w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
-	carol = w.plex.AddUser(plextest.User{Username: "carol", HomeAdmin: w.alice, HomePIN: "4711"})
+	carol = w.plex.AddUser(plextest.User{Username: "carol", HomeAdmin: w.alice, HomePIN: "QXYZ"})
 	w.plex.AddUser(plextest.User{Username: "guest", Guest: true, HomeAdmin: w.alice})
 	return w, kid, carol
 }
