@@ -13,19 +13,18 @@ func faultsDocument() string {
 	var b strings.Builder
 	b.WriteString(`# What happens when plex.tv fails
 
-Every operation under every fault, on one request of it. This page is written by a test (` + "`go test -run TestFaultMatrix -update .`" + `) from
-the same rules that the test holds the library to, each cell of it in a world of its own: what kind of error comes back
-(errors.Is finds that kind and no other), what the store holds, how many requests were made in all, and how long it took.
-Neither the error, however it is printed, nor the log shows a token, a key or the number of a PIN, which each cell is
-searched for. Where the call fails, the test then ends the fault and calls once more: nothing was lost, and where
-plex.tv has said no, it is not asked again.
+Each operation meets each fault, on one of its requests. A test writes this page (` + "`go test -run TestFaultMatrix -update .`" + `), from
+the same rules that it holds the library to. Each cell says which kind of error is returned (errors.Is finds that kind and
+no other), what the store holds, how many requests were made in all, and how long the call took. Neither the error, however
+it is printed, nor the log shows a token, a key or the number of a PIN. If a call fails, the test ends the fault and calls
+once more: nothing was lost, and plex.tv is not asked again if it has said no.
 
 - A fault lasts until the call returns. "Redirect on plex.tv" is the exception: it leads to the true answer.
 - "200 XML" and the like: status and body; "401/1001": status and plex.tv's code; "422 on the token": its older words.
 - \*Error: an error without a kind of its own, with plex.tv's status, code and words.
-- An attempt takes ten seconds at most, four at a media server. A read is repeated three times after a temporary failure, a write only
-  where it certainly had no effect, the look at a PIN by the next look alone, which may take ten seconds longer after
-  one that was too slow, thirty at most. A rate limit is waited for once, for two seconds at most.
+- An attempt takes ten seconds at most, four at a media server. A read is repeated three times after a temporary failure,
+  a write only if it certainly had no effect. A look at a PIN is repeated by the next look, which may take ten seconds
+  longer after one that was too slow, thirty at most. A rate limit is waited for once, for two seconds at most.
 - The PIN of a Wait lives for five minutes here.
 
 `)
