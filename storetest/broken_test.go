@@ -9,10 +9,10 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// A brokenStore keeps every rule but one.
+// A brokenStore breaks exactly one rule.
 type brokenStore struct {
 	name     string
-	caughtBy string // a case
+	caughtBy string // name of the case that fails
 	open     func() (first, second plexauth.ConfigStore)
 }
 
@@ -20,7 +20,7 @@ var brokenStores = slices.Concat(brokenValues, brokenUpdates)
 
 type editFunc = func(json.RawMessage) (json.RawMessage, error)
 
-// broken is a MemoryStore but for the one thing that a field breaks.
+// broken is a MemoryStore with another Load or Update.
 type broken struct {
 	*plexauth.MemoryStore
 	load   func(ctx context.Context, namespace string) ([]byte, error)
@@ -41,7 +41,7 @@ func (b *broken) Update(ctx context.Context, namespace string, edit editFunc) er
 	return b.MemoryStore.Update(ctx, namespace, edit)
 }
 
-// checked is a broken store with a Check.
+// checked is a store with a method Check.
 type checked struct {
 	*broken
 	check func(context.Context) error
@@ -49,7 +49,7 @@ type checked struct {
 
 func (c *checked) Check(ctx context.Context) error { return c.check(ctx) }
 
-// one is a store given as both handles.
+// one returns an open function that returns one broken store as both handles.
 func one(breakIt func(b *broken, good *plexauth.MemoryStore)) func() (first, second plexauth.ConfigStore) {
 	return func() (first, second plexauth.ConfigStore) {
 		good := plexauth.NewMemoryStore()
@@ -59,8 +59,8 @@ func one(breakIt func(b *broken, good *plexauth.MemoryStore)) func() (first, sec
 	}
 }
 
-// edited is a store that does something to what an edit returns, where that is
-// an object.
+// edited returns a store that passes the result of an edit to change if it is an object or
+// nil.
 func edited(change func(current, next json.RawMessage) json.RawMessage) func() (first, second plexauth.ConfigStore) {
 	return one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
@@ -86,8 +86,9 @@ func members(v json.RawMessage) map[string]json.RawMessage {
 	return m
 }
 
-// edited0 does something to what an edit returns, object or not.
-func edited0(change func(next json.RawMessage) json.RawMessage) func() (first, second plexauth.ConfigStore) {
+// editedInvalid returns a store that passes the result of an edit to change if it is neither
+// an object nor nil.
+func editedInvalid(change func(next json.RawMessage) json.RawMessage) func() (first, second plexauth.ConfigStore) {
 	return one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {

@@ -13,11 +13,11 @@ import (
 	"github.com/plexauth/plexauth/storetest"
 )
 
-// A Service keeps values by key. It stands for whatever you have.
+// A Service stores values by key, with compare and swap.
 type Service interface {
-	// Get returns a copy of the value, nil where there is none, and its version.
+	// Get returns a copy of the value and its version. The value is nil if it does not exist.
 	Get(ctx context.Context, key string) (value []byte, version string, err error)
-	// Swap writes the value, or removes it if nil, if the version is still that one.
+	// Swap writes the value, or removes it if it is nil, unless the version has changed.
 	Swap(ctx context.Context, key string, value []byte, version string) (done bool, err error)
 }
 
@@ -49,7 +49,7 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		// The commit. Cancelled on its way, it may happen all the same.
+		// Do not cancel the commit: it might happen although Update returned an error.
 		commit, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 		done, err := s.service.Swap(commit, namespace, next, version)
 		cancel()
@@ -59,8 +59,7 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 	}
 }
 
-// A store of one's own, over a service that can compare and swap, and whether
-// it keeps the rules.
+// Store uses a service with compare and swap. The example tests whether it keeps the rules.
 func Example() {
 	err := storetest.Check(context.Background(), func() (first, second plexauth.ConfigStore, err error) {
 		service := &memory{values: map[string][]byte{}, versions: map[string]int{}}

@@ -15,8 +15,8 @@ import (
 	"github.com/plexauth/plexauth/storetest"
 )
 
-// mapped is v in memory of the kind that a database maps: read-only, or gone once the
-// transaction is over.
+// mapped returns a copy of v in memory like that of a database: read-only, or inaccessible as
+// after the end of a transaction.
 func mapped(t *testing.T, v []byte, gone bool) []byte {
 	if v == nil {
 		return nil
@@ -35,16 +35,15 @@ func mapped(t *testing.T, v []byte, gone bool) []byte {
 
 const mustCopy = "must be copies"
 
-// A store that lends a database's own memory fails by the rule; it does not end the
-// process.
+// A store that returns a database's own memory breaks a rule, and does not end the process.
 func TestLentMemory(t *testing.T) {
 	for name, row := range map[string]struct {
 		load, edit bool
 		gone       bool
 		caughtBy   []string
 	}{
-		"Load's, read-only":    {load: true, caughtBy: []string{"a copy from Load"}},
-		"current's, read-only": {edit: true, caughtBy: []string{"current is edit's own"}},
+		"Load's, read-only":    {load: true, caughtBy: []string{"Load returns a copy"}},
+		"current's, read-only": {edit: true, caughtBy: []string{"edit gets a copy"}},
 		"Load's, gone":         {load: true, gone: true},
 		"current's, gone":      {edit: true, gone: true},
 	} {

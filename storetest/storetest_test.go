@@ -34,7 +34,7 @@ func ExampleCheck() {
 	// Output: <nil>
 }
 
-// The store in docs/stores.md is the one that Example tries.
+// Example uses the store that docs/stores.md shows.
 func TestDocumentedStore(t *testing.T) {
 	page, err := os.ReadFile(filepath.Join("..", "docs", "stores.md"))
 	require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestDocumentedStore(t *testing.T) {
 	assert.Contains(t, string(example), store)
 }
 
-// overNetwork is a Service whose answers take a while, and are lost where ctx ends.
+// overNetwork is a Service with slow responses, which are lost if ctx ends.
 type overNetwork struct{ *memory }
 
 func (n overNetwork) Swap(ctx context.Context, key string, value []byte, version string) (bool, error) {
@@ -77,7 +77,7 @@ func TestMemoryStore(t *testing.T) {
 	})
 }
 
-// G16, over two stores on one file.
+// G16: two FileStores of one file keep the rules.
 func TestFileStore(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
 		path := filepath.Join(t.TempDir(), "config.json")
@@ -85,7 +85,7 @@ func TestFileStore(t *testing.T) {
 	})
 }
 
-// The same over a file that other programs have settings in.
+// G16: they also keep the rules if the file has settings of other programs.
 func TestFileStoreShared(t *testing.T) {
 	storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
 		path := filepath.Join(t.TempDir(), "config.json")
@@ -94,21 +94,21 @@ func TestFileStoreShared(t *testing.T) {
 	})
 }
 
-// A store may have a limit that leaves room for what plexauth keeps.
+// A store that limits the size of an object to 200 kB passes.
 func TestStoreWithALimit(t *testing.T) {
 	const limit = 200_000
-	most := 0 // only written under the store's lock
+	largest := 0 // only written under the store's lock
 	assert.NoError(t, storetest.Check(t.Context(), func() (_, _ plexauth.ConfigStore, err error) {
 		first, second := edited(func(_, next json.RawMessage) json.RawMessage {
-			most = max(most, len(next))
+			largest = max(largest, len(next))
 			return next
 		})()
 		return first, second, nil
 	}))
-	assert.Less(t, most, limit)
+	assert.Less(t, largest, limit)
 }
 
-// failed lists the cases that an error of Check names.
+// failed returns the names of the cases in an error of Check.
 func failed(err error) []string {
 	if err == nil {
 		return nil
@@ -120,8 +120,8 @@ func failed(err error) []string {
 	return names
 }
 
-// Each store is broken in one way, and caught by the one case about it. In a
-// bubble, where a store that stays locked costs no time.
+// Each broken store fails exactly the case about its rule. With synctest, a store that stays
+// locked costs no time.
 func TestEachBrokenStoreIsCaughtByItsCase(t *testing.T) {
 	caught := map[string]bool{}
 	for _, b := range brokenStores {
@@ -139,7 +139,7 @@ func TestEachBrokenStoreIsCaughtByItsCase(t *testing.T) {
 	}
 	assert.GreaterOrEqual(t, len(brokenStores), 10)
 
-	// And no case is without a store that it catches.
+	// Each case catches at least one broken store.
 	none := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
 		return nil, nil, errors.New("no store")
 	})
@@ -155,11 +155,10 @@ func TestCheckReportsWhatOpenSays(t *testing.T) {
 	assert.ErrorIs(t, err, mine)
 }
 
-// A caller's mistake is one sentence that says what to do, not a panic in each
-// case.
+// If open returns a nil store, Check returns one error that says what to do.
 func TestNoStore(t *testing.T) {
 	one := plexauth.NewMemoryStore()
-	for name, stores := range map[string][2]plexauth.ConfigStore{"none": {}, "no first": {nil, one}, "no second": {one, nil}} {
+	for name, stores := range map[string][2]plexauth.ConfigStore{"both nil": {}, "first nil": {nil, one}, "second nil": {one, nil}} {
 		opened := 0
 		err := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
 			opened++
@@ -170,9 +169,9 @@ func TestNoStore(t *testing.T) {
 	}
 }
 
-const noStore = "storetest: open returned a nil store: let it return two handles on one new, empty store, the same one twice where there is but one, or say why it cannot"
+const noStore = "storetest: open returned a nil store: it must return two handles on one new, empty store, or the same handle twice"
 
-// And Run fails once, here in a process of its own.
+// If open returns a nil store, Run fails one case only. The test runs it in another process.
 func TestRunWithoutStore(t *testing.T) {
 	const inChild = "PLEXAUTH_TEST_NO_STORE"
 	if os.Getenv(inChild) != "" {
@@ -191,7 +190,7 @@ func TestRunWithoutStore(t *testing.T) {
 	assert.Equal(t, 2, strings.Count(string(out), "--- FAIL"), "the test and one case")
 }
 
-// G9: the end of ctx ends it.
+// G9: Check ends with ctx.
 func TestCheckEndsWithContext(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	opened := 0
@@ -205,7 +204,7 @@ func TestCheckEndsWithContext(t *testing.T) {
 	assert.Equal(t, 1, opened)
 }
 
-// A store that panics or never answers is an error, not the end of the program.
+// Check returns an error for a store that panics or does not return.
 func TestCheckSurvivesTheStore(t *testing.T) {
 	err := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
 		return (*plexauth.MemoryStore)(nil), (*plexauth.MemoryStore)(nil), nil
@@ -216,7 +215,7 @@ func TestCheckSurvivesTheStore(t *testing.T) {
 		release := make(chan struct{})
 		err := storetest.Check(t.Context(), func() (first, second plexauth.ConfigStore, err error) {
 			s := &broken{load: func(context.Context, string) ([]byte, error) {
-				<-release // whatever ctx says
+				<-release // ignores ctx
 				return nil, errors.New("late")
 			}}
 			return s, s, nil

@@ -11,13 +11,13 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// The cases about what is stored. A case looks through the handle that it
-// wrote by, but for those that are about two.
+// These cases are about what is stored. Most read with the handle that they write with.
 
+// errStop is the error of an edit that only looks at current.
 var errStop = errors.New("storetest: an edit that gives up")
 
 func checkEmpty(ctx context.Context, a, _ plexauth.ConfigStore) error {
-	if err := wants(ctx, a, namespace, ""); err != nil {
+	if err := expect(ctx, a, namespace, ""); err != nil {
 		return err
 	}
 	var current json.RawMessage
@@ -26,7 +26,7 @@ func checkEmpty(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		return nil, errStop
 	})
 	if !errors.Is(err, errStop) {
-		return fmt.Errorf("the Update did not call edit, or hid its error: %v", err)
+		return fmt.Errorf("Update did not call edit, or did not return its error: %v", err)
 	}
 	if current != nil {
 		return fmt.Errorf("current is %s, want nil", brief(current))
@@ -35,25 +35,25 @@ func checkEmpty(ctx context.Context, a, _ plexauth.ConfigStore) error {
 }
 
 func checkRoundTrip(ctx context.Context, a, _ plexauth.ConfigStore) error {
-	return first(
-		will(ctx, a, namespace, `{"client_id":"one"}`),
-		sees(ctx, a, namespace, `{"client_id":"one"}`),
-		will(ctx, a, namespace, `{"server_url":"two"}`),
-		sees(ctx, a, namespace, `{"server_url":"two"}`),
+	return inOrder(
+		puts(ctx, a, namespace, `{"client_id":"one"}`),
+		expects(ctx, a, namespace, `{"client_id":"one"}`),
+		puts(ctx, a, namespace, `{"server_url":"two"}`),
+		expects(ctx, a, namespace, `{"server_url":"two"}`),
 	)
 }
 
-// checkTwoHandles has each handle read before the other one writes: what it may keep
-// of that is old then.
+// checkTwoHandles reads with each handle before the other one writes, so that a handle with a
+// cache returns an old object.
 func checkTwoHandles(ctx context.Context, a, b plexauth.ConfigStore) error {
 	for n, handles := range [][2]plexauth.ConfigStore{{a, b}, {b, a}, {a, b}} {
 		writer, reader := handles[0], handles[1]
 		value, next := fmt.Sprintf(`{"n":%d}`, 2*n+1), fmt.Sprintf(`{"n":%d}`, 2*n+2)
-		err := first(
+		err := inOrder(
 			func() error { _, err := reader.Load(ctx, namespace); return err },
-			will(ctx, writer, namespace, value),
-			sees(ctx, reader, namespace, value),
-			will(ctx, writer, namespace, next),
+			puts(ctx, writer, namespace, value),
+			expects(ctx, reader, namespace, value),
+			puts(ctx, writer, namespace, next),
 			func() error {
 				return reader.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
 					if !same(current, raw(next)) {
@@ -62,8 +62,8 @@ func checkTwoHandles(ctx context.Context, a, b plexauth.ConfigStore) error {
 					return json.RawMessage(`{"n":0}`), nil
 				})
 			},
-			sees(ctx, writer, namespace, `{"n":0}`),
-			sees(ctx, reader, namespace, `{"n":0}`),
+			expects(ctx, writer, namespace, `{"n":0}`),
+			expects(ctx, reader, namespace, `{"n":0}`),
 		)
 		if err != nil {
 			return err
@@ -82,40 +82,40 @@ func checkCurrent(ctx context.Context, a, _ plexauth.ConfigStore) error {
 	}
 	err = a.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
 		if !bytes.Equal(current, loaded) {
-			return nil, fmt.Errorf("current is %s, Load gave %s", brief(current), brief(loaded))
+			return nil, fmt.Errorf("current is %s, Load returned %s", brief(current), brief(loaded))
 		}
 		return nil, errStop
 	})
 	if !errors.Is(err, errStop) {
-		return fmt.Errorf("the Update: %v", err)
+		return fmt.Errorf("Update: %v", err)
 	}
 	return nil
 }
 
 func checkDelete(ctx context.Context, a, _ plexauth.ConfigStore) error {
-	return first(
-		will(ctx, a, namespace, ""), // of what is absent is no error
-		will(ctx, a, namespace, `{"n":1}`),
-		will(ctx, a, namespace, ""),
-		sees(ctx, a, namespace, ""),
-		will(ctx, a, namespace, ""),
-		will(ctx, a, namespace, `{"n":2}`),
-		sees(ctx, a, namespace, `{"n":2}`),
+	return inOrder(
+		puts(ctx, a, namespace, ""), // removing an absent namespace is not an error
+		puts(ctx, a, namespace, `{"n":1}`),
+		puts(ctx, a, namespace, ""),
+		expects(ctx, a, namespace, ""),
+		puts(ctx, a, namespace, ""),
+		puts(ctx, a, namespace, `{"n":2}`),
+		expects(ctx, a, namespace, `{"n":2}`),
 	)
 }
 
 func checkEmptyObject(ctx context.Context, a, _ plexauth.ConfigStore) error {
-	return first(
-		will(ctx, a, namespace, `{}`),
-		sees(ctx, a, namespace, `{}`),
-		will(ctx, a, "storetest 2", `{"n":{}}`),
-		sees(ctx, a, "storetest 2", `{"n":{}}`),
+	return inOrder(
+		puts(ctx, a, namespace, `{}`),
+		expects(ctx, a, namespace, `{}`),
+		puts(ctx, a, "storetest 2", `{"n":{}}`),
+		expects(ctx, a, "storetest 2", `{"n":{}}`),
 	)
 }
 
 func checkOrder(ctx context.Context, a, _ plexauth.ConfigStore) error {
 	const value = `{"zeta":"","server_url":"","a future field":[{"y":null,"b":true}],"account_token":"","_pending_pin":{"id":1,"code":"","created":2},"Alpha":""}`
-	return first(will(ctx, a, namespace, value), sees(ctx, a, namespace, value))
+	return inOrder(puts(ctx, a, namespace, value), expects(ctx, a, namespace, value))
 }
 
 func checkSpelling(ctx context.Context, a, _ plexauth.ConfigStore) error {
@@ -125,7 +125,7 @@ func checkSpelling(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		`{"\u0074":""}`,
 	} {
 		namespace := fmt.Sprintf("storetest %d", i)
-		if err := first(will(ctx, a, namespace, value), sees(ctx, a, namespace, value)); err != nil {
+		if err := inOrder(puts(ctx, a, namespace, value), expects(ctx, a, namespace, value)); err != nil {
 			return err
 		}
 	}
@@ -137,28 +137,28 @@ func checkOddDocuments(ctx context.Context, a, _ plexauth.ConfigStore) error {
 	for what, v := range map[string]string{
 		"letters of every kind": `"naïve Ω 漢字 😀 e` + "\u0301 \u2028 \u202e \x7f" + `"`,
 		"a NUL":                 `"\u0000"`,
-		"half a pair":           `"\ud800"`,
+		"half a surrogate pair": `"\ud800"`,
 		"control characters":    `"\u0001\b\f\n\r\t\\\""`,
-		"nothing":               `null`,
-		"what looks like SQL":   `"'; DROP TABLE x; -- $1 ? :name %s"`,
+		"null":                  `null`,
+		"SQL":                   `"'; DROP TABLE x; -- $1 ? :name %s"`,
 		"depth":                 strings.Repeat(`[`, depth) + strings.Repeat(`]`, depth),
 	} {
 		value := `{"v":` + v + `}`
-		if err := first(will(ctx, a, namespace, value), sees(ctx, a, namespace, value)); err != nil {
+		if err := inOrder(puts(ctx, a, namespace, value), expects(ctx, a, namespace, value)); err != nil {
 			return fmt.Errorf("%s: %w", what, err)
 		}
 	}
 	long := `{"` + strings.Repeat("k", 10_000) + `":""}`
-	return first(will(ctx, a, "storetest 2", long), sees(ctx, a, "storetest 2", long))
+	return inOrder(puts(ctx, a, "storetest 2", long), expects(ctx, a, "storetest 2", long))
 }
 
-// large is the size in bytes that every store has room for.
-const large = 128 << 10
+// minCapacity is the size in bytes of an object that every store can hold.
+const minCapacity = 128 << 10
 
 func checkLarge(ctx context.Context, a, _ plexauth.ConfigStore) error {
-	value := `{"v":"` + strings.Repeat("0123456789abcdef", large/16)
-	value = value[:large-2] + `"}`
-	return first(will(ctx, a, namespace, value), sees(ctx, a, namespace, value), will(ctx, a, namespace, `{"v":1}`), sees(ctx, a, namespace, `{"v":1}`))
+	value := `{"v":"` + strings.Repeat("0123456789abcdef", minCapacity/16)
+	value = value[:minCapacity-2] + `"}`
+	return inOrder(puts(ctx, a, namespace, value), expects(ctx, a, namespace, value), puts(ctx, a, namespace, `{"v":1}`), expects(ctx, a, namespace, `{"v":1}`))
 }
 
 func checkNamespaces(ctx context.Context, a, _ plexauth.ConfigStore) error {
@@ -170,7 +170,7 @@ func checkNamespaces(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		}
 	}
 	for i, name := range names {
-		if err := wants(ctx, a, name, object(i)); err != nil {
+		if err := expect(ctx, a, name, object(i)); err != nil {
 			return fmt.Errorf("%q: %w", name, err)
 		}
 	}
@@ -195,11 +195,11 @@ func checkOthers(ctx context.Context, a, b plexauth.ConfigStore) error {
 			return err
 		}
 		if !bytes.Equal(before, after) {
-			return fmt.Errorf("the Update of another namespace to %s: was %s, is %s", brief(raw(value)), brief(before), brief(after))
+			return fmt.Errorf("an Update of another namespace to %s changed %s to %s", brief(raw(value)), brief(before), brief(after))
 		}
 	}
 
-	// Both at once, each by a handle of its own.
+	// Each handle writes a namespace of its own, at the same time.
 	const times = 20
 	stores, names := []plexauth.ConfigStore{a, b}, []string{"storetest a", "storetest b"}
 	err = atOnce(len(stores), func(i int) error {
@@ -214,5 +214,5 @@ func checkOthers(ctx context.Context, a, b plexauth.ConfigStore) error {
 		return err
 	}
 	last := fmt.Sprintf(`{"n":%d}`, times-1)
-	return first(sees(ctx, a, names[0], last), sees(ctx, a, names[1], last))
+	return inOrder(expects(ctx, a, names[0], last), expects(ctx, a, names[1], last))
 }

@@ -15,9 +15,9 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// brokenValues are broken in what they store.
+// brokenValues break a rule about what is stored.
 var brokenValues = []brokenStore{
-	{"gives {} for what was never written", "empty", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"returns {} for a namespace that was never written", "empty", one(func(b *broken, good *plexauth.MemoryStore) {
 		var written sync.Map
 		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
 			v, err := good.Load(ctx, namespace)
@@ -47,7 +47,7 @@ var brokenValues = []brokenStore{
 		}
 		return next
 	})},
-	{"caches what it read first", "two handles", func() (first, second plexauth.ConfigStore) {
+	{"caches its first read for ever", "two handles", func() (first, second plexauth.ConfigStore) {
 		good := plexauth.NewMemoryStore()
 		var cache sync.Map
 		return good, &broken{MemoryStore: good, load: func(ctx context.Context, namespace string) ([]byte, error) {
@@ -59,11 +59,11 @@ var brokenValues = []brokenStore{
 			return bytes.Clone(old.(json.RawMessage)), nil
 		}}
 	}},
-	{"caches what it has read until it writes itself", "two handles", func() (first, second plexauth.ConfigStore) {
+	{"caches a read until its own next write", "two handles", func() (first, second plexauth.ConfigStore) {
 		good := plexauth.NewMemoryStore()
 		return readCache(good), readCache(good)
 	}},
-	{"caches that there is nothing", "two handles", func() (first, second plexauth.ConfigStore) {
+	{"caches that a namespace is absent", "two handles", func() (first, second plexauth.ConfigStore) {
 		good := plexauth.NewMemoryStore()
 		var absent sync.Map
 		return good, &broken{
@@ -84,7 +84,7 @@ var brokenValues = []brokenStore{
 			},
 		}
 	}},
-	{"shows an edit other white space", "current", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"gives edit other white space than Load returns", "current", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
 				if current == nil {
@@ -105,7 +105,7 @@ var brokenValues = []brokenStore{
 		}
 		return next
 	})},
-	{"takes {} for nil", "empty object", edited(func(_, next json.RawMessage) json.RawMessage {
+	{"treats {} as nil", "empty object", edited(func(_, next json.RawMessage) json.RawMessage {
 		if string(next) == `{}` {
 			return nil
 		}
@@ -122,7 +122,7 @@ var brokenValues = []brokenStore{
 		}
 		return json.RawMessage("{" + strings.Join(parts, ",") + "}")
 	})},
-	{"drops the keys it does not know", "order", edited(func(_, next json.RawMessage) json.RawMessage {
+	{"drops unknown keys", "order", edited(func(_, next json.RawMessage) json.RawMessage {
 		return bytes.Replace(next, []byte(`"a future field":[{"y":null,"b":true}],`), nil, 1)
 	})},
 	{"reads numbers as floats", "spelling", edited(func(_, next json.RawMessage) json.RawMessage {
@@ -136,7 +136,7 @@ var brokenValues = []brokenStore{
 		json.HTMLEscape(&b, next)
 		return b.Bytes()
 	})},
-	{"cannot hold a NUL", "odd documents", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"cannot store a NUL", "odd documents", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
 				next, err := edit(current)
@@ -147,7 +147,7 @@ var brokenValues = []brokenStore{
 			})
 		}
 	})},
-	{"keeps only so much", "large documents", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"has a low limit", "large documents", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
 				next, err := edit(current)
@@ -158,7 +158,7 @@ var brokenValues = []brokenStore{
 			})
 		}
 	})},
-	{"takes no notice of case", "namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"ignores case", "namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
 			return good.Load(ctx, strings.ToLower(namespace))
 		}
@@ -166,7 +166,7 @@ var brokenValues = []brokenStore{
 			return good.Update(ctx, strings.ToLower(namespace), edit)
 		}
 	})},
-	{"removes all when it removes one", "other namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"removes another namespace too", "other namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			err := good.Update(ctx, namespace, edit)
 			if v, _ := good.Load(ctx, namespace); err == nil && v == nil {
@@ -175,7 +175,7 @@ var brokenValues = []brokenStore{
 			return err
 		}
 	})},
-	{"locks one namespace but writes all", "other namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"locks one namespace but writes two", "other namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
 		neighbour := map[string]string{"storetest a": "storetest b", "storetest b": "storetest a"}
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			other, both := neighbour[namespace]
@@ -193,8 +193,8 @@ var brokenValues = []brokenStore{
 	})},
 }
 
-// readCache keeps what it has read of an object until an Update of its own. What is
-// large or changes all the time it does not keep: other cases would meet it, too.
+// readCache returns a store that caches what it has read until its own next Update. It caches
+// only one namespace with small objects, because other cases would fail too.
 func readCache(good *plexauth.MemoryStore) *broken {
 	var cache sync.Map
 	return &broken{

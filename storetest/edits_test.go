@@ -13,22 +13,22 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// brokenUpdates are broken in how an Update goes.
+// brokenUpdates break a rule about how an Update works.
 var brokenUpdates = []brokenStore{
-	{"writes {} where nothing was and nothing is to be", "no change", edited(func(current, next json.RawMessage) json.RawMessage {
-		// but for a namespace that was removed before
+	{"writes {} for an edit that returns nil for nil", "no change", edited(func(current, next json.RawMessage) json.RawMessage {
+
 		if current == nil && next == nil {
 			return json.RawMessage(`{}`)
 		}
 		return next
 	})},
-	{"formats anew with every write", "no change", edited(func(current, next json.RawMessage) json.RawMessage {
+	{"formats with every write", "no change", edited(func(current, next json.RawMessage) json.RawMessage {
 		if bytes.Equal(current, next) && next != nil {
 			return append(bytes.Clone(next), ' ')
 		}
 		return next
 	})},
-	{"hides the error of an edit", "edit's error", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"hides the error of an edit", "error of edit", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			err := good.Update(ctx, namespace, edit)
 			if err != nil && strings.HasSuffix(err.Error(), "an edit that fails") {
@@ -37,7 +37,7 @@ var brokenUpdates = []brokenStore{
 			return err
 		}
 	})},
-	{"writes although the edit failed", "edit's error", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"writes although the edit failed", "error of edit", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			var failed error
 			err := good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
@@ -50,13 +50,13 @@ var brokenUpdates = []brokenStore{
 			return errors.Join(err, failed)
 		}
 	})},
-	{"takes anything for an object", "not an object", edited0(func(next json.RawMessage) json.RawMessage {
+	{"accepts anything as an object", "not an object", editedInvalid(func(next json.RawMessage) json.RawMessage {
 		if next != nil && !json.Valid(next) {
 			return next
 		}
 		return json.RawMessage(`{"n":1}`)
 	})},
-	{"takes no bytes for nil", "not an object", edited0(func(next json.RawMessage) json.RawMessage {
+	{"treats an empty slice as nil", "not an object", editedInvalid(func(next json.RawMessage) json.RawMessage {
 		if len(next) == 0 {
 			return nil
 		}
@@ -77,14 +77,14 @@ var brokenUpdates = []brokenStore{
 	})},
 	{"writes in two steps", "whole reads", one(inTwoSteps(json.RawMessage(`{"v":""}`)))},
 	{"removes before it writes", "whole reads", one(inTwoSteps(nil))},
-	{"lends current", "current is edit's own", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"gives edit its own memory", "edit gets a copy", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			var lent json.RawMessage
 			err := good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
 				lent = current
 				return edit(current)
 			})
-			if bytes.HasPrefix(lent, []byte("XX")) { // as if it had been its own
+			if bytes.HasPrefix(lent, []byte("XX")) { // as if it were the stored object
 				_ = good.Update(ctx, namespace, func(json.RawMessage) (json.RawMessage, error) {
 					return json.RawMessage(`{"X":1}`), nil
 				})
@@ -92,19 +92,19 @@ var brokenUpdates = []brokenStore{
 			return err
 		}
 	})},
-	{"compares with what it lent", "current is edit's own", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"compares the result with current after edit", "edit gets a copy", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			return good.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
 				before := bytes.Clone(current)
 				next, err := edit(current)
 				if err == nil && len(next) > 0 && bytes.Equal(current, next) {
-					return before, nil // no change, it seems
+					return before, nil // it looks as if nothing changed
 				}
 				return next, err
 			})
 		}
 	})},
-	{"keeps what an edit returned", "the result is the caller's", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"stores the bytes that edit returned", "Update copies the result", one(func(b *broken, good *plexauth.MemoryStore) {
 		results := map[string]json.RawMessage{}
 		var mu sync.Mutex
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
@@ -127,7 +127,7 @@ var brokenUpdates = []brokenStore{
 			return good.Load(ctx, namespace)
 		}
 	})},
-	{"lends what it loaded", "a copy from Load", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"returns its own memory from Load", "Load returns a copy", one(func(b *broken, good *plexauth.MemoryStore) {
 		lent := map[string]json.RawMessage{}
 		var mu sync.Mutex
 		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
@@ -141,7 +141,7 @@ var brokenUpdates = []brokenStore{
 			return v, err
 		}
 	})},
-	{"quotes what an edit returned", "no secret in an error", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"quotes the new object", "no secret in an error", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			var next json.RawMessage
 			err := good.Update(ctx, namespace, func(current json.RawMessage) (v json.RawMessage, err error) {
@@ -154,7 +154,7 @@ var brokenUpdates = []brokenStore{
 			return nil
 		}
 	})},
-	{"quotes what is stored", "no secret in an error", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"quotes the stored object", "no secret in an error", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			old, _ := good.Load(context.WithoutCancel(ctx), namespace)
 			if err := good.Update(ctx, namespace, edit); err != nil {
@@ -164,12 +164,12 @@ var brokenUpdates = []brokenStore{
 		}
 	})},
 
-	{"reads whatever ctx says", "ctx has ended", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"ignores ctx in Load", "ctx has ended", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
 			return good.Load(context.WithoutCancel(ctx), namespace)
 		}
 	})},
-	{"asks ctx only once", "ctx ends before the commit", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"checks ctx only at the beginning", "ctx ends before the commit", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			if err := ctx.Err(); err != nil {
 				return err
@@ -177,24 +177,24 @@ var brokenUpdates = []brokenStore{
 			return good.Update(context.WithoutCancel(ctx), namespace, edit)
 		}
 	})},
-	{"asks ctx once more when all is done", "ctx ends after the commit", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"checks ctx after the commit", "ctx ends after the commit", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			if err := good.Update(ctx, namespace, edit); err != nil {
 				return err
 			}
-			time.Sleep(5 * time.Millisecond) // a sync, an answer on its way
+			time.Sleep(5 * time.Millisecond) // like a sync, or a response over a network
 			return ctx.Err()
 		}
 	})},
-	{"waits for its lock whatever ctx says", "ctx ends before the commit", one(func(b *broken, good *plexauth.MemoryStore) {
-		lock := make(chan struct{}, 1) // not a mutex, which would stop the clock of the bubble
+	{"ignores ctx while it waits for its lock", "ctx ends before the commit", one(func(b *broken, good *plexauth.MemoryStore) {
+		lock := make(chan struct{}, 1) // a mutex would stop the clock of synctest
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			lock <- struct{}{}
 			defer func() { <-lock }()
 			return good.Update(ctx, namespace, edit)
 		}
 	})},
-	{"reads under its lock whatever ctx says", "ctx ends before the commit", one(func(b *broken, good *plexauth.MemoryStore) {
+	{"ignores ctx while Load waits for the lock", "ctx ends before the commit", one(func(b *broken, good *plexauth.MemoryStore) {
 		lock := make(chan struct{}, 1)
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
 			select {
@@ -211,13 +211,13 @@ var brokenUpdates = []brokenStore{
 			return good.Load(ctx, namespace)
 		}
 	})},
-	{"creates without looking", "first write", racy(func(old json.RawMessage) bool { return old == nil })},
-	{"writes what it read before", "concurrent edits", racy(func(old json.RawMessage) bool { return bytes.Contains(old, []byte(`"k":`)) })},
-	{"finds a good store bad", "Check", func() (first, second plexauth.ConfigStore) {
+	{"does not notice another first write", "first write", racy(func(old json.RawMessage) bool { return old == nil })},
+	{"edits an object that it read without a lock", "concurrent edits", racy(func(old json.RawMessage) bool { return bytes.Contains(old, []byte(`"k":`)) })},
+	{"Check fails for a working store", "Check", func() (first, second plexauth.ConfigStore) {
 		c := &checked{&broken{MemoryStore: plexauth.NewMemoryStore()}, func(context.Context) error { return errors.New("no") }}
 		return c, c
 	}},
-	{"tries by writing", "Check", func() (first, second plexauth.ConfigStore) {
+	{"Check writes", "Check", func() (first, second plexauth.ConfigStore) {
 		good := plexauth.NewMemoryStore()
 		c := &checked{&broken{MemoryStore: good}, func(ctx context.Context) error {
 			return good.Update(ctx, "storetest", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(`{}`), nil })
@@ -226,7 +226,7 @@ var brokenUpdates = []brokenStore{
 	}},
 }
 
-// racy lets an edit work on what it read some time before it writes.
+// racy returns a store whose Update reads some time before it writes, without a lock.
 func racy(when func(current json.RawMessage) bool) func() (first, second plexauth.ConfigStore) {
 	return one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
@@ -244,8 +244,8 @@ func racy(when func(current json.RawMessage) bool) func() (first, second plexaut
 	})
 }
 
-// inTwoSteps is a store in which something else stands for a moment, of long values
-// only: other cases would meet it, too.
+// inTwoSteps makes a store write first for a moment before the real object. It does so only
+// for large objects, because other cases would fail too.
 func inTwoSteps(first json.RawMessage) func(b *broken, good *plexauth.MemoryStore) {
 	return func(b *broken, good *plexauth.MemoryStore) {
 		turn := make(chan struct{}, 1)
