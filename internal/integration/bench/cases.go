@@ -17,8 +17,8 @@ import (
 	"github.com/plexauth/plexauth/internal/measure"
 )
 
-// The contenders, in the order of the table's columns. The second is the
-// measure of the others.
+// The contenders, in the order of the table's columns. The others are compared with the
+// second.
 const (
 	ours   = "plexauth"
 	byHand = "net/http by hand"
@@ -34,7 +34,7 @@ type operation struct {
 	by   map[string]func(*testing.B)
 }
 
-// operations measures in process: no network, and no server's work.
+// operations returns the operations. They run in process, without a network or a server.
 func operations(a *answers) []operation {
 	return []operation{
 		{"create a PIN", map[string]func(*testing.B){
@@ -166,8 +166,8 @@ func must[T any](v T, err error) T {
 	return v
 }
 
-// benchStart asks for a PIN and remembers it. A PIN that is pending is
-// returned as it is, so the ways of asking alternate.
+// benchStart measures a Start that makes a PIN. Start returns a pending PIN of the same kind,
+// so the kinds alternate.
 func benchStart(b *testing.B, a *answers) {
 	strong := *a
 	strong.created.Body = []byte(strings.Replace(string(a.created.Body), `"code":"`, `"code":"abcdefghijklmnopqrstu`, 1))
@@ -183,8 +183,8 @@ func benchStart(b *testing.B, a *answers) {
 	})
 }
 
-// benchFinish makes one look at each of many PINs: another look at the same
-// one within a second would be answered from the first.
+// benchFinish measures one look at each of many PINs. A second look at the same PIN within a
+// second would get the result of the first.
 func benchFinish(b *testing.B, a *answers) {
 	c := a.client()
 	var pending []*plexauth.PlexAuth
@@ -205,7 +205,7 @@ func benchFinish(b *testing.B, a *answers) {
 	})
 }
 
-// login is a whole one from nothing to a stored token and account.
+// login signs in, from a new client to a stored token and account.
 func login(c *http.Client, store plexauth.ConfigStore) error {
 	o := measure.Options(c)
 	o.Store = store
@@ -240,7 +240,7 @@ func benchGet(b *testing.B, t http.RoundTripper) {
 	})
 }
 
-// configFile is a config of 20 kB, most of it another program's.
+// configFile makes a config of 20 kB, most of which belongs to another program.
 func configFile(b *testing.B) string {
 	b.Helper()
 	other := map[string]any{}

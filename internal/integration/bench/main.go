@@ -1,22 +1,19 @@
-// Command bench measures plexauth beside what one would otherwise write with:
-// net/http by hand, the device flow of golang.org/x/oauth2, and that of
-// github.com/cli/oauth. It prints one table in Markdown:
+// Command bench compares plexauth with its alternatives: net/http by hand, the device flow of
+// golang.org/x/oauth2, and that of github.com/cli/oauth. It prints one table in Markdown:
 //
 //	go run ./bench
 //
-// What is measured:
+// It measures:
 //
-//   - Single operations, by testing.Benchmark, with a network that answers in
-//     process: what is left is the client's own work.
-//   - Ten thousand logins that wait for their approval at once, a process for
-//     each client, against a server in another process over one HTTP/2
-//     connection, and in process.
+//   - Single operations, with testing.Benchmark. The network answers in process, so that only
+//     the client's own work counts.
+//   - Ten thousand logins that wait for their approval at once. Each client has a process of
+//     its own, and the server another, over one HTTP/2 connection; and the same in process.
 //
-// The clients of the device flow (RFC 8628) get answers of that flow at the
-// same points. They keep nothing: plexauth reads and writes a store in each of
-// these operations, the others do not. Each number is the median of several
-// rounds, in which the clients take turns, so that a busy machine is busy for
-// all of them.
+// The clients of the device flow (RFC 8628) get answers of that flow at the same points. In
+// each of these operations plexauth reads and writes a store. The others store nothing. Each
+// number is the median of several rounds. In a round the clients take turns, so that a busy
+// machine slows down all of them.
 package main
 
 import (
@@ -43,9 +40,9 @@ func main() {
 	testing.Init()
 	rounds := flag.Int("rounds", 5, "how often each operation is measured; the median counts")
 	each := flag.Duration("time", 500*time.Millisecond, "how long an operation is measured in each round")
-	logins := flag.Int("logins", 10_000, "logins that wait at once; 0: leave them out")
-	pace := flag.Int("pace", 2, "seconds between two looks at one login; at 1 the two processors of a small machine are busy with nothing else")
-	watch := flag.Duration("watch", 10*time.Second, "how long the waiting is measured")
+	logins := flag.Int("logins", 10_000, "logins that wait at once; 0 leaves this part out")
+	pace := flag.Int("pace", 2, "seconds between two looks at one login; 1 takes all the time of two processors")
+	watch := flag.Duration("watch", 10*time.Second, "how long the waits are measured")
 	flag.Parse()
 	if err := flag.Set("test.benchtime", each.String()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -92,7 +89,7 @@ func run(w io.Writer, rounds int, t task) error {
 	return nil
 }
 
-// printOperation measures an operation and prints its rows.
+// printOperation measures an operation, and prints its rows.
 func printOperation(w io.Writer, op operation, rounds int) {
 	got := map[string]map[string][]float64{}
 	for range rounds {
@@ -158,7 +155,7 @@ func printWaits(w io.Writer, name string, pace int, results map[string]*waits) {
 
 func fixed(v float64) string { return fmt.Sprintf("%.2f", v) }
 
-// row prints one measure, each with its ratio to that of the code by hand.
+// row prints one row. Each value has its ratio to that of the login by hand.
 func row(w io.Writer, what, measure string, values map[string]float64, format func(float64) string) {
 	fmt.Fprintf(w, "| %s | %s |", what, measure)
 	for _, name := range contenders {
@@ -175,7 +172,7 @@ func row(w io.Writer, what, measure string, values map[string]float64, format fu
 	fmt.Fprintln(w)
 }
 
-// short prints v with three digits in the unit that suits it.
+// short formats v with about three digits, in the unit that suits it.
 func short(v float64, units ...string) string {
 	i := 0
 	for ; v >= 1000 && i < len(units)-1; i++ {

@@ -17,7 +17,7 @@ const grantType = "urn:ietf:params:oauth:grant-type:device_code"
 
 // xoauth2 is the device flow of golang.org/x/oauth2.
 type xoauth2 struct {
-	ctx    context.Context // carries the HTTP client, as that package wants it
+	ctx    context.Context // carries the HTTP client, as that package requires
 	config oauth2.Config
 	plain  *plain // reads the account, which the package does not
 }
@@ -34,8 +34,8 @@ func newXOAuth2(c *http.Client, origin string) *xoauth2 {
 
 func (x *xoauth2) create() (*oauth2.DeviceAuthResponse, error) { return x.config.DeviceAuth(x.ctx) }
 
-// check is one look without the second that DeviceAccessToken waits before it:
-// Exchange sends the same form through the same function.
+// check looks once, without the second that DeviceAccessToken waits before. Exchange sends
+// the same form through the same function.
 func (x *xoauth2) check(d *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	t, err := x.config.Exchange(x.ctx, "", oauth2.SetAuthURLParam("grant_type", grantType), oauth2.SetAuthURLParam("device_code", d.DeviceCode))
 	var e *oauth2.RetrieveError
@@ -82,8 +82,8 @@ func (x *cliOAuth) create() (*device.CodeResponse, error) {
 	return device.RequestCode(x.http, x.origin+codePath, measure.ClientID, nil)
 }
 
-// check is one look without the pause that Wait makes before it, with the same
-// form through the same functions.
+// check looks once, without the pause that Wait makes before. It sends the same form through
+// the same functions.
 func (x *cliOAuth) check(d *device.CodeResponse) (*api.AccessToken, error) {
 	resp, err := api.PostForm(x.http, x.origin+tokenPath, url.Values{
 		"client_id": {measure.ClientID}, "device_code": {d.DeviceCode}, "grant_type": {grantType},

@@ -19,7 +19,7 @@ func newPlain(c *http.Client, origin string) *plain {
 	return &plain{measure.Client{HTTP: c, Origin: origin}}
 }
 
-// login is a whole one of somebody who has approved already.
+// login signs in a person who has approved already.
 func (p *plain) login(ctx context.Context) (token string, err error) {
 	pin, err := p.Create(ctx)
 	if err != nil {
@@ -35,7 +35,7 @@ func (p *plain) login(ctx context.Context) (token string, err error) {
 	return token, err
 }
 
-// wait looks at this pace.
+// wait looks at the PIN at this pace until it is approved.
 func (p *plain) wait(ctx context.Context, pin *measure.PIN, pace time.Duration) error {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()
@@ -56,7 +56,7 @@ func (p *plain) wait(ctx context.Context, pin *measure.PIN, pace time.Duration) 
 	}
 }
 
-// plainTransport puts the headers on a program's own requests.
+// plainTransport adds the headers to the requests of a program.
 type plainTransport struct {
 	base  http.RoundTripper
 	token string
@@ -68,8 +68,8 @@ func (t plainTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	return t.base.RoundTrip(r)
 }
 
-// writeUnsafe changes one value in a JSON file as most programs do: another
-// process's change can be lost, and a crash leaves half a file.
+// writeUnsafe changes one value in a JSON file as most programs do. A change of another
+// process can be lost, and a crash leaves half a file.
 func writeUnsafe(path string, token string) error {
 	b, err := editFile(path, token)
 	if err != nil {
@@ -78,8 +78,8 @@ func writeUnsafe(path string, token string) error {
 	return os.WriteFile(path, b, 0o600)
 }
 
-// writeAtomic does it as careful programs do, without a lock: a temporary
-// file, fsync, rename, fsync of the directory.
+// writeAtomic changes it as careful programs do, but without a lock: with a temporary file,
+// fsync, rename and fsync of the directory.
 func writeAtomic(path string, token string) error {
 	b, err := editFile(path, token)
 	if err != nil {

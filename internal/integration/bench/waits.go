@@ -22,32 +22,32 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// shared is plexauth with profilesEach profiles of one client in one store,
-// where ours has a client and a store for each login.
+// shared is plexauth with one client and store for profilesEach logins. In ours each login
+// has a client and a store of its own.
 const (
 	shared       = "plexauth, shared"
 	profilesEach = 20
 )
 
-// task is what a process of the waits is to do. Each contender has one of its
-// own, so that its memory is its own, and the server has another.
+// task says what a process does in the waits. Each contender has a process of its own, so
+// that its memory can be measured, and so has the server.
 type task struct {
 	Client string
 	Logins int
 	Pace   int           // seconds between two looks
-	Time   time.Duration // measured, after everybody has looked twice
+	Time   time.Duration // how long is measured, after two looks at each login
 	URL    string        // of the server; empty: in process
 	CA     []byte        // of its certificate
 }
 
-// waits is what came out.
+// waits is what a process has measured.
 type waits struct {
-	Resident   float64       // bytes a login, as the operating system sees it
-	InUse      float64       // bytes a login, heap and stacks after a collection, the least of several
-	Goroutines float64       // a login, between two looks
-	CPU        time.Duration // a look
-	Allocs     float64       // a look
-	Pace       float64       // looks a login in the pace's time
+	Resident   float64       // bytes per login, as the operating system sees it
+	InUse      float64       // bytes of heap and stacks per login after a collection, the least of several
+	Goroutines float64       // per login, between two looks
+	CPU        time.Duration // per look
+	Allocs     float64       // per look
+	Pace       float64       // looks per login in the time of one pace
 	Finished   time.Duration // from the approval of all to the end of the last
 	Left       int           // goroutines more than before
 }
@@ -58,8 +58,8 @@ type server struct {
 	CA  []byte
 }
 
-// serve answers on a TLS listener until standard input ends. What is asked of
-// it outside the two flows is for the measuring process.
+// serve answers on a TLS listener until standard input ends. The routes /approve and
+// /connections are for the process that measures.
 func serve() error {
 	a, err := record()
 	if err != nil {
@@ -84,7 +84,7 @@ func serve() error {
 	return nil
 }
 
-// measureWaits starts the processes and returns what the client's found out.
+// measureWaits starts the processes, and returns what the client's process has measured.
 func measureWaits(t task, http2 bool) (*waits, error) {
 	if http2 {
 		cmd, err := process("server", nil)
@@ -122,6 +122,9 @@ func measureWaits(t task, http2 bool) (*waits, error) {
 	return &w, json.Unmarshal(out, &w)
 }
 
+// leaveWithin bounds the time that goroutines have to end after the last login.
+const leaveWithin = 10 * time.Second
+
 const roleEnv = "PLEXAUTH_BENCH_ROLE"
 
 func process(role string, arg any) (*exec.Cmd, error) {
@@ -139,7 +142,7 @@ func process(role string, arg any) (*exec.Cmd, error) {
 	return cmd, nil
 }
 
-// play is main for a process that was started by process.
+// play is the main function of a process that process has started.
 func play(role, arg string) error {
 	if role == "server" {
 		return serve()
@@ -197,7 +200,7 @@ func (t task) run() (*waits, error) {
 			return nil, fmt.Errorf("a login ended early: %w", <-ended)
 		}
 	}
-	debug.FreeOSMemory() // what the beginning of them all has taken
+	debug.FreeOSMemory() // memory that only the starts have needed
 	w := &waits{}
 	var rss, alive []float64
 	looks, cpu, allocs, at := local.looks.Load(), cpuTime(), allocations(), time.Now()
@@ -213,7 +216,7 @@ func (t task) run() (*waits, error) {
 	w.Resident = (measure.Median(rss) - float64(resident)) / n
 	w.Goroutines = (measure.Median(alive) - float64(goroutines)) / n
 	used := inUse()
-	for range 5 { // requests under way come and go: what waits is the least
+	for range 5 { // requests under way come and go; the least is what waiting takes
 		time.Sleep(50 * time.Millisecond)
 		used = min(used, inUse())
 	}
@@ -229,12 +232,14 @@ func (t task) run() (*waits, error) {
 		}
 	}
 	w.Finished = time.Since(approved)
-	time.Sleep(100 * time.Millisecond)
-	w.Left = runtime.NumGoroutine() - goroutines
-	return w, nil
+	for end := time.Now().Add(leaveWithin); ; time.Sleep(100 * time.Millisecond) {
+		if w.Left = max(0, runtime.NumGoroutine()-goroutines); w.Left == 0 || time.Now().After(end) {
+			return w, nil
+		}
+	}
 }
 
-// contender returns what begins a login; what that returns waits for its end.
+// contender returns a function that starts a login, and returns one that waits for its end.
 func (t task) contender(c *http.Client) func() (wait func(context.Context) error, err error) {
 	plex, device := measure.PlexTV, deviceTV
 	if t.URL != "" {
@@ -310,7 +315,7 @@ func (t task) approve(c *http.Client, local *service) error {
 	return resp.Body.Close()
 }
 
-// counted counts the looks that leave for the server.
+// counted counts the looks that are sent to the server.
 type counted struct {
 	*service
 	base http.RoundTripper
@@ -323,7 +328,7 @@ func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
 	return c.base.RoundTrip(r)
 }
 
-// inUse is what lives, without the gaps in between.
+// inUse returns the bytes of live objects and stacks, without the gaps between them.
 func inUse() uint64 {
 	m := measure.Memory()
 	return m.HeapAlloc + m.StackInuse

@@ -16,24 +16,23 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// Where the service of the device flow (RFC 8628) is; Plex is at
-// [measure.PlexTV].
+// The addresses of the device flow (RFC 8628). Plex is at [measure.PlexTV].
 const (
 	deviceTV  = "https://device.example"
 	codePath  = "/device/code"
 	tokenPath = "/device/token"
 )
 
-// answers are what plextest says in the course of one login, and what a
-// server of the device flow says at the same points. The same bytes are
-// served in process and over HTTP/2, so that only the clients differ.
+// answers are those of plextest during one login, and those of a server of the device flow
+// at the same points. The same bytes are served in process and over HTTP/2, so that only the
+// clients differ.
 type answers struct {
 	pinPath                      string
 	created, pending, done, user measure.Answer // Plex
 	code, wait, token            measure.Answer // device flow
 }
 
-// record makes the answers.
+// record makes the answers with plextest.
 func record() (*answers, error) {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -81,7 +80,7 @@ func record() (*answers, error) {
 	return a, nil
 }
 
-// service answers requests, until approve as if nobody had approved.
+// service answers requests. Logins are pending until approved is set.
 type service struct {
 	*answers
 	approved atomic.Bool
@@ -92,8 +91,8 @@ type service struct {
 	now     atomic.Pointer[moment]
 }
 
-// moment is what Plex answers within one second: a PIN says how many it has
-// left. All PINs end at the same time here.
+// moment is what Plex answers during one second. A PIN says how many seconds it is still
+// valid. All PINs here expire at the same time.
 type moment struct {
 	second           int
 	created, pending measure.Answer
@@ -139,12 +138,12 @@ func (s *service) to(method, path string) measure.Answer {
 	return s.moment().pending
 }
 
-// RoundTrip answers in process: what is measured is the client alone.
+// RoundTrip answers in process, so that only the client is measured.
 func (s *service) RoundTrip(r *http.Request) (*http.Response, error) {
 	return s.to(r.Method, r.URL.Path).RoundTrip(r)
 }
 
-// ServeHTTP answers the same over a socket.
+// ServeHTTP gives the same answers over a socket.
 func (s *service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.to(r.Method, r.URL.Path).ServeHTTP(w, r)
 }
