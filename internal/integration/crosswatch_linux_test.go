@@ -9,7 +9,6 @@ import (
 	"runtime"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -18,12 +17,10 @@ import (
 	"github.com/plexauth/plexauth/crosswatch"
 )
 
-// What root has left in the directory of another user is given back when the
-// key is read, as CrossWatch does. Whoever may not do that reads it as it is.
+// If root has left the key in another user's directory, reading it gives it to that user, as
+// CrossWatch does. A user who may not do that reads the key as it is.
 func TestCrossWatchKeyOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		lacks(t, "root")
-	}
+	requireRoot(t)
 	noKeyVariables(t)
 	const user = 1000
 	dir := openDir(t)
@@ -48,7 +45,7 @@ func TestCrossWatchKeyOwner(t *testing.T) {
 	assert.Equal(t, "TEST_1", plexSecrets(t, dir)["a_token"])
 	keyIs(0o600, user)
 
-	// A link to a file of root's gives nothing away.
+	// A link to a file of root does not give that file away.
 	other := filepath.Join(openDir(t), "other")
 	require.NoError(t, os.Rename(key, other))
 	require.NoError(t, os.Chown(other, 0, 0))
@@ -65,8 +62,7 @@ var keyOfRoot = scenario("crosswatch with a key of root's", func(t *childT, dir 
 	assert.Contains(t, string(raw), "TEST_1")
 })
 
-// G9, G17: who may not read the key is told so, before a PIN is made; and a key
-// that would be waited for is not.
+// closedKey runs as a user who may not read the key.
 var closedKey = scenario("crosswatch with a key that is closed", func(t *childT, dir string) {
 	store, err := crosswatch.Open(dir)
 	require.NoError(t, err)
@@ -77,10 +73,10 @@ var closedKey = scenario("crosswatch with a key that is closed", func(t *childT,
 	assert.ErrorContains(t, err, "let the user that runs this program (uid 1000) read it")
 })
 
+// G9, G17: a user who may not read the key gets advice. A key file that never ends, such as
+// a pipe, is refused.
 func TestCrossWatchClosedKey(t *testing.T) {
-	if os.Geteuid() != 0 {
-		lacks(t, "root")
-	}
+	requireRoot(t)
 	noKeyVariables(t)
 	dir := openDir(t)
 	store, err := crosswatch.Open(dir)
@@ -98,12 +94,7 @@ func TestCrossWatchClosedKey(t *testing.T) {
 		_, err := store.Load(t.Context(), "plex")
 		done <- err
 	}()
-	select {
-	case err := <-done:
-		assert.ErrorIs(t, err, plexauth.ErrStore)
-	case <-time.After(5 * time.Second):
-		t.Error("waits for a key to come through a pipe")
-	}
+	assert.ErrorIs(t, receive(t, done, "Load refused to wait for a key from a pipe"), plexauth.ErrStore)
 }
 
 func init() {
@@ -117,8 +108,8 @@ func init() {
 	}
 }
 
-// G15: no power cut leaves a config that is encrypted with a key that is not on
-// the disk: the key is, with its name, before the config is there.
+// G15: no power cut leaves a config without the key that it is encrypted with. The key and
+// its name are on the disk before the config.
 func TestCrossWatchOrderOfWriting(t *testing.T) {
 	noKeyVariables(t)
 	top := t.TempDir()
@@ -136,7 +127,7 @@ func TestCrossWatchOrderOfWriting(t *testing.T) {
 	})
 }
 
-// G15: the same where CrossWatch has made the key: it does not sync it.
+// G15: a key that CrossWatch has made is synced too, since CrossWatch does not do it.
 func TestCrossWatchFoundKeyIsSynced(t *testing.T) {
 	noKeyVariables(t)
 	top := t.TempDir()
@@ -151,7 +142,7 @@ func TestCrossWatchFoundKeyIsSynced(t *testing.T) {
 		`rename\w*\(.*/config\.json".* = 0`,
 	})
 	_, stderr, ok = straced(t, "crosswatch update", top, "-P", key, "-e", "trace=fsync", "-e", "inject=fsync:error=EIO")
-	assert.True(t, ok, "nothing new is encrypted: %s", stderr)
+	assert.True(t, ok, "a config that stays as it is needs no new key: %s", stderr)
 	require.NoError(t, os.Remove(filepath.Join(top, "config.json")))
 	_, stderr, ok = straced(t, "crosswatch update", top, "-P", key, "-e", "trace=fsync", "-e", "inject=fsync:error=EIO")
 	assert.False(t, ok)
@@ -159,8 +150,8 @@ func TestCrossWatchFoundKeyIsSynced(t *testing.T) {
 	assert.NoFileExists(t, filepath.Join(top, "config.json"))
 }
 
-// G15: the key is made, private and whole, also where the file system has no hard
-// links; then it never takes the place of another.
+// G15: on a file system without hard links the key is private and complete too, and never
+// replaces another one.
 func TestCrossWatchKeyWithoutLinks(t *testing.T) {
 	noKeyVariables(t)
 	for _, errno := range []string{"EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"} {

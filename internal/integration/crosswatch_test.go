@@ -27,7 +27,7 @@ import (
 )
 
 func init() {
-	// Counts in a secret of a CrossWatch directory, one an Update.
+	// Counts in a secret of a CrossWatch directory, by one in each Update.
 	children["crosswatch add"] = func(args []string) error {
 		times, err := strconv.Atoi(args[2])
 		if err != nil {
@@ -46,7 +46,7 @@ func init() {
 	}
 }
 
-// counts is an edit that adds one to the number in a secret, "TEST_1" at first.
+// counts returns an edit that adds one to the number in a secret. It begins with "TEST_1".
 func counts(key string) func(json.RawMessage) (json.RawMessage, error) {
 	return func(current json.RawMessage) (json.RawMessage, error) {
 		all := map[string]string{}
@@ -61,7 +61,7 @@ func counts(key string) func(json.RawMessage) (json.RawMessage, error) {
 	}
 }
 
-// plexSecrets are the texts of the namespace "plex", in clear.
+// plexSecrets returns the texts of the namespace "plex", decrypted.
 func plexSecrets(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	store, err := crosswatch.Open(dir)
@@ -75,15 +75,15 @@ func plexSecrets(t *testing.T, dir string) map[string]string {
 	return all
 }
 
-// noKeyVariables takes CrossWatch's keys out of the environment.
+// noKeyVariables removes CrossWatch's keys from the environment.
 func noKeyVariables(t *testing.T) {
 	t.Helper()
 	t.Setenv("CW_CONFIG_KEY", "")
 	t.Setenv("CROSSWATCH_CONFIG_KEY", "")
 }
 
-// G16: 8 processes with 100 updates of a secret each, from an empty directory
-// on: they make one key, and none of the updates is lost or in clear.
+// G16: eight processes start in an empty directory and update a secret 100 times each. They
+// make one key, and no update is lost or in clear.
 func TestCrossWatchProcesses(t *testing.T) {
 	noKeyVariables(t)
 	const processes, updates = 8, 100
@@ -105,8 +105,8 @@ func TestCrossWatchProcesses(t *testing.T) {
 	checkNames(t, dir, "config.json", "config.json.lock", ".cw_master_key")
 }
 
-// G15: a process is killed while it makes the key and the first secrets. Each
-// time the key is absent or whole, all goes on, and nothing is left behind.
+// G15: a process is killed while it makes the key and the first secrets. Each time the key
+// is missing or complete, the next program goes on, and no temporary file is left.
 func TestCrossWatchKilled(t *testing.T) {
 	noKeyVariables(t)
 	times := 100
@@ -139,12 +139,10 @@ func TestCrossWatchKilled(t *testing.T) {
 	}
 }
 
-// G15: what root makes in the directory of another user belongs to that user,
-// or CrossWatch could not read it.
+// G15: what root makes in another user's directory belongs to that user. Otherwise
+// CrossWatch could not read it.
 func TestCrossWatchOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		lacks(t, "root")
-	}
+	requireRoot(t)
 	noKeyVariables(t)
 	const user = 1000
 	for name, config := range map[string]string{"no config yet": "", "a config of root's": "{}\n"} {
@@ -168,8 +166,18 @@ func TestCrossWatchOwner(t *testing.T) {
 	}
 }
 
-// pythonCrossWatch starts the stand-in for CrossWatch and waits until it has
-// saved once. stop ends it and returns what it reads of plex, in clear.
+// rounds returns how often the Python program has saved the config.
+func rounds(t *testing.T, dir string) int {
+	t.Helper()
+	data, err := os.ReadFile(filepath.Join(dir, "config.json"))
+	require.NoError(t, err)
+	var config struct{ Rounds int }
+	require.NoError(t, json.Unmarshal(data, &config))
+	return config.Rounds
+}
+
+// pythonCrossWatch starts a program that does what CrossWatch does, and waits until it has
+// saved once. stop ends it and returns the namespace "plex" as it reads it, decrypted.
 func pythonCrossWatch(t *testing.T, dir string) (stop func() map[string]any) {
 	t.Helper()
 	python := ""
@@ -180,7 +188,7 @@ func pythonCrossWatch(t *testing.T, dir string) (stop func() map[string]any) {
 		}
 	}
 	if python == "" {
-		lacks(t, "python3 with the module cryptography (Debian: python3-cryptography)")
+		missing(t, "python3 with the module cryptography (Debian: python3-cryptography)")
 	}
 	c := exec.CommandContext(t.Context(), python, "testdata/crosswatch.py", dir)
 	c.Stderr = os.Stderr
@@ -204,9 +212,9 @@ func pythonCrossWatch(t *testing.T, dir string) (stop func() map[string]any) {
 	}
 }
 
-// G8, G16: one signs in from Go while CrossWatch, here a Python program with
-// the real cryptography module, rewrites the whole file from old copies. Both
-// go on, each reads what the other one saved, and the login stays.
+// G8, G16: a Go program signs in while CrossWatch rewrites the whole file from old copies.
+// Here CrossWatch is a Python program with the real cryptography module. Both go on, each
+// reads what the other one saved, and the login stays.
 func TestCrossWatchRunning(t *testing.T) {
 	noKeyVariables(t)
 	dir := t.TempDir()
@@ -228,17 +236,18 @@ func TestCrossWatchRunning(t *testing.T) {
 	})
 	require.NoError(t, err)
 	require.True(t, status.Connected)
-	time.Sleep(4 * time.Second) // more old copies
+	saved := rounds(t, dir)
+	eventually(t, "CrossWatch saves three more old copies", func() bool { return rounds(t, dir) >= saved+3 })
 	require.NoError(t, store.Close())
 
 	theirs := stop()
 	settings, err := auth.Settings(t.Context())
 	require.NoError(t, err)
 	profile := theirs["instances"].(map[string]any)["PLEX-P01"].(map[string]any)
-	assert.Equal(t, settings.AccountToken.Secret(), profile["account_token"], "what Go saved, Python decrypts")
+	assert.Equal(t, settings.AccountToken.Secret(), profile["account_token"], "the token that Go saved, decrypted by Python")
 	assert.Equal(t, "alice", profile["username"])
 	assert.NotContains(t, profile, "_pending_pin")
-	assert.Equal(t, "TEST_pin_1234", theirs["home_pin"], "what Python has encrypted stays")
+	assert.Equal(t, "TEST_pin_1234", theirs["home_pin"], "the PIN that Python has encrypted")
 
 	after, err := os.ReadFile(filepath.Join(dir, "config.json"))
 	require.NoError(t, err)

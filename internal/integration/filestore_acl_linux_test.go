@@ -16,8 +16,8 @@ import (
 
 const accessACL, defaultACL = "system.posix_acl_access", "system.posix_acl_default"
 
-// acl lets user 0 read and write and the owning group nothing: acl(5), as the
-// kernel takes it.
+// acl returns an ACL in the kernel's format: user 0 may read and write, the owning group
+// may do nothing. See acl(5).
 func acl() (b []byte) {
 	b = binary.LittleEndian.AppendUint32(b, 2)
 	for _, e := range []struct {
@@ -31,8 +31,8 @@ func acl() (b []byte) {
 	return b
 }
 
-// G15: an Update gives nobody more than he had, and takes nothing from whom an ACL
-// names. The mode alone says neither: as the group's it shows the ACL's mask.
+// withACL has configs with ACLs. The mode of such a file shows the mask of the ACL in place
+// of the group's rights.
 var withACL = scenario("filestore with ACLs", func(t *childT, dir string) {
 	mount(t, "tmpfs", dir, "tmpfs", 0, "size=1m")
 	rights := func(path string) (os.FileMode, []byte) {
@@ -62,7 +62,7 @@ var withACL = scenario("filestore with ACLs", func(t *childT, dir string) {
 		require.NoError(t, plexauth.NewFileStore(named).Update(context.Background(), "plex", becomes(`{}`)))
 	}
 
-	// What is new in the directory gets an ACL; what is there had none.
+	// New files in the directory get an ACL. The config that is replaced had none.
 	require.NoError(t, syscall.Setxattr(dir, defaultACL, acl(), 0))
 	works(t, plain)
 	mode, now := rights(plain)
@@ -73,7 +73,7 @@ var withACL = scenario("filestore with ACLs", func(t *childT, dir string) {
 	assert.Equal(t, os.FileMode(0o600), mode)
 	require.NoError(t, syscall.Removexattr(dir, defaultACL))
 
-	// It needs no /proc.
+	// The same without /proc.
 	require.NoError(t, syscall.Mount("tmpfs", "/proc", "tmpfs", 0, ""))
 	works(t, named)
 	mode, now = rights(named)
@@ -81,7 +81,7 @@ var withACL = scenario("filestore with ACLs", func(t *childT, dir string) {
 	assert.Equal(t, acl(), now)
 })
 
-// G15.
+// G15: an Update keeps the rights that an ACL gives, and adds none.
 func TestFileStoreACL(t *testing.T) {
 	probe, err := os.CreateTemp("/dev/shm", "plexauth")
 	if err == nil {
@@ -90,7 +90,7 @@ func TestFileStoreACL(t *testing.T) {
 		err = syscall.Setxattr(probe.Name(), accessACL, acl(), 0)
 	}
 	if err != nil {
-		lacks(t, "a tmpfs with ACLs: "+err.Error())
+		missing(t, "a tmpfs with ACLs: "+err.Error())
 	}
 	mounted(t, withACL)
 }

@@ -14,7 +14,7 @@ import (
 
 const immutable, appendOnly = 0x10, 0x20 // chattr +i, +a
 
-// flag is chattr: it gives a file this flag alone, 0 for none.
+// flag sets the flags of a file, as chattr does. 0 removes them.
 func flag(path string, value int) error {
 	const set = 0x40086602 // FS_IOC_SETFLAGS
 	f, err := os.Open(path)
@@ -28,7 +28,7 @@ func flag(path string, value int) error {
 	return nil
 }
 
-// flaggedDir is a directory whose files take these flags.
+// flaggedDir returns a directory whose files can have these flags.
 func flaggedDir(t *testing.T) string {
 	t.Helper()
 	var reason error
@@ -43,11 +43,11 @@ func flaggedDir(t *testing.T) string {
 			return dir
 		}
 	}
-	lacks(t, "root, and a file system with immutable files: "+reason.Error())
+	missing(t, "root and a file system with immutable files: "+reason.Error())
 	return ""
 }
 
-// G17: what not even root may replace, as its mode does not say.
+// G17: a file that not even root may replace is refused with advice.
 func TestFileStoreImmutable(t *testing.T) {
 	dir := flaggedDir(t)
 	path := filepath.Join(dir, "config.json")
@@ -72,7 +72,7 @@ func TestFileStoreImmutable(t *testing.T) {
 	err := plexauth.NewFileStore(path).Check(t.Context())
 	require.NoError(t, flag(dir, 0))
 	require.ErrorContains(t, err, "chattr -i -a")
-	works(t, path) // and what Check could not take away is gone
+	works(t, path) // and removes what Check could not
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
 	require.Len(t, entries, 2)

@@ -2,11 +2,8 @@ package integration_test
 
 import (
 	"context"
-	"errors"
-	"fmt"
 	"io/fs"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -19,123 +16,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// A scenario is a test that runs in a child process, as another user or among
-// mounts of its own. dir is an empty directory that both processes see.
-func scenario(name string, run func(t *childT, dir string)) string {
-	children[name] = func(args []string) error {
-		t := &childT{}
-		t.run(func() { run(t, args[0]) })
-		return errors.Join(t.errs...)
-	}
-	return name
-}
-
-// childT is a testify TestingT without a test.
-type childT struct{ errs []error }
-
-func (t *childT) Errorf(format string, args ...any) {
-	t.errs = append(t.errs, fmt.Errorf(format, args...))
-}
-
-func (t *childT) FailNow() { panic(t) }
-
-func (t *childT) run(f func()) {
-	defer func() {
-		if p := recover(); p != nil && p != t {
-			panic(p)
-		}
-	}()
-	f()
-}
-
-// mounted runs a scenario in a mount namespace of its own.
-func mounted(t *testing.T, name string) {
-	t.Helper()
-	c := child(t, name, t.TempDir())
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if os.Geteuid() != 0 {
-		c.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		c.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}}
-		c.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
-	}
-	c.Stdout = os.Stdout
-	if err := c.Start(); errors.Is(err, fs.ErrPermission) {
-		lacks(t, "the right to make a mount namespace")
-	} else {
-		require.NoError(t, err)
-	}
-	assert.NoError(t, c.Wait())
-}
-
-// mount is mount(2) in a scenario; nothing of it is seen outside.
-func mount(t *childT, source, target, kind string, flags uintptr, options string) {
-	require.NoError(t, syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, ""))
-	require.NoError(t, syscall.Mount(source, target, kind, flags, options))
-}
-
-// openDir is a directory that everybody can reach.
-func openDir(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	require.NoError(t, os.Chmod(filepath.Dir(dir), 0o755))
-	require.NoError(t, os.Chmod(dir, 0o755))
-	return dir
-}
-
-// as runs a scenario as a user who owns nothing here.
-func as(t *testing.T, uid uint32, name, dir string) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		lacks(t, "root")
-	}
-	self, err := os.Executable() // which that user may not be able to reach
-	require.NoError(t, err)
-	binary, err := os.ReadFile(self)
-	require.NoError(t, err)
-	c := child(t, name, dir)
-	c.Path = filepath.Join(openDir(t), "child")
-	require.NoError(t, os.WriteFile(c.Path, binary, 0o755))
-	c.Dir = "/"
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
-	assert.NoError(t, c.Run())
-}
-
-const before = "{\n  \"plex\": {\n    \"account_token\": \"TEST_TOKEN_on_disk\"\n  }\n}\n"
-
-// refuses requires that Check and Update both fail with an error that has all
-// of words, path and user in it, and that nothing of dir has changed.
-func refuses(t assert.TestingT, path string, words ...string) {
-	list := func() (all []string) {
-		entries, _ := os.ReadDir(filepath.Dir(path))
-		for _, e := range entries {
-			if e.Name() != filepath.Base(path)+".lock" {
-				all = append(all, e.Name())
-			}
-		}
-		return all
-	}
-	names := list()
-	data, _ := os.ReadFile(path)
-	store := plexauth.NewFileStore(path)
-	words = append(words, path, fmt.Sprintf("uid %d", os.Geteuid()))
-	for what, err := range map[string]error{
-		"Check":  store.Check(context.Background()),
-		"Update": store.Update(context.Background(), "plex", becomes(`{"account_token":"TEST_TOKEN_new","filler":"`+strings.Repeat("x", 3000)+`"}`)),
-	} {
-		if !assert.ErrorIs(t, err, plexauth.ErrStore, what) {
-			continue
-		}
-		for _, word := range words {
-			assert.Contains(t, err.Error(), word, what)
-		}
-		assert.NotContains(t, fmt.Sprintf("%+v", err), "TEST_TOKEN", what) // G13
-	}
-	assert.Equal(t, names, list(), "nothing is left behind")
-	after, _ := os.ReadFile(path)
-	assert.Equal(t, string(data), string(after), "nothing is written in place")
-}
-
-// G17: a file that is mounted by itself cannot be replaced.
+// mountedFile is in a mount of its own, and cannot be replaced.
 var mountedFile = scenario("filestore on a mounted file", func(t *childT, dir string) {
 	path, source := filepath.Join(dir, "a b", "config.json"), filepath.Join(dir, "source.json")
 	require.NoError(t, os.Mkdir(filepath.Dir(path), 0o700))
@@ -148,10 +29,10 @@ var mountedFile = scenario("filestore on a mounted file", func(t *childT, dir st
 	works(t, path)
 })
 
-// G17: a single file that is mounted.
+// G17: a single file that is mounted is refused with advice.
 func TestFileStoreMountedFile(t *testing.T) { mounted(t, mountedFile) }
 
-// G17: a read-only mount, with a lock file in it and without.
+// readOnly is a read-only mount, with a lock file in it and without.
 var readOnly = scenario("filestore on a read-only mount", func(t *childT, dir string) {
 	path := filepath.Join(dir, "config.json")
 	mount(t, "tmpfs", dir, "tmpfs", 0, "size=1m")
@@ -164,17 +45,17 @@ var readOnly = scenario("filestore on a read-only mount", func(t *childT, dir st
 	refuses(t, filepath.Join(dir, "new.json"), "read-only")
 	refuses(t, filepath.Join(dir, "sub", "new.json"), "read-only")
 	_, err := plexauth.NewFileStore(path).Load(context.Background(), "plex")
-	assert.NoError(t, err, "it can be read")
+	assert.NoError(t, err, "a read-only config can be read")
 	remount(0)
 	works(t, path)
 	remount(syscall.MS_RDONLY)
 	refuses(t, path, "read-only", "mount "+dir+" writable")
 })
 
-// G17: a mount that is read-only.
+// G17: a read-only mount is refused with advice, and can be read.
 func TestFileStoreReadOnlyMount(t *testing.T) { mounted(t, readOnly) }
 
-// G15, G17: a disk that is too full for a second copy.
+// fullDisk has no room for a second copy of the config.
 var fullDisk = scenario("filestore on a full disk", func(t *childT, dir string) {
 	path := filepath.Join(dir, "config.json")
 	mount(t, "tmpfs", dir, "tmpfs", 0, "size=32k")
@@ -191,14 +72,14 @@ var fullDisk = scenario("filestore on a full disk", func(t *childT, dir string) 
 	refuses(t, path, "disk is full", "make room on the file system of "+dir)
 	refuses(t, filepath.Join(dir, "new.json"), "disk is full")
 
-	// A page is enough for the temporary file's first bytes, not for all.
+	// One free page takes only the beginning of the temporary file.
 	require.NoError(t, os.Truncate(filler, 20*1024))
 	big := strings.Replace(before, "on_disk", strings.Repeat("x", 6000), 1)
 	require.NoError(t, os.WriteFile(path, []byte(big), 0o600))
 	require.NoError(t, os.Truncate(filler, 0))
 	f, err = os.OpenFile(filler, os.O_WRONLY, 0)
 	require.NoError(t, err)
-	for range 5 { // 8k are the file's, 4k stay free
+	for range 5 { // of the 32k the config has 8k, and 4k stay free
 		_, err = f.Write(make([]byte, 4096))
 		require.NoError(t, err)
 	}
@@ -214,10 +95,10 @@ var fullDisk = scenario("filestore on a full disk", func(t *childT, dir string) 
 	works(t, path)
 })
 
-// G15, G17.
+// G15, G17: on a full disk an Update is refused and the config stays.
 func TestFileStoreFullDisk(t *testing.T) { mounted(t, fullDisk) }
 
-// G15: a limit at every byte of the new file; the old one stays.
+// fileLimit limits the size of files at each byte of the new config.
 var fileLimit = scenario("filestore under a file-size limit", func(t *childT, dir string) {
 	signal.Ignore(syscall.SIGXFSZ)
 	path := filepath.Join(dir, "config.json")
@@ -243,17 +124,18 @@ var fileLimit = scenario("filestore under a file-size limit", func(t *childT, di
 	}
 	entries, err := os.ReadDir(dir)
 	require.NoError(t, err)
-	assert.Len(t, entries, 2, "no litter")
+	assert.Len(t, entries, 2, "the config and its lock: %v", entries)
 })
 
+// G15: if the new config can be written only in part, the old one stays.
 func TestFileStoreFileLimit(t *testing.T) {
 	assert.NoError(t, child(t, fileLimit, t.TempDir()).Run())
 }
 
 const nobody = 65534
 
-// G17: a user who may not. The files are made by TestFileStoreWrongOwner.
-var wrongOwner = scenario("filestore of somebody else", func(t *childT, dir string) {
+// wrongOwner runs as a user who lacks a right. TestFileStoreWrongOwner makes the files.
+var wrongOwner = scenario("filestore of another user", func(t *childT, dir string) {
 	in := func(names ...string) string { return filepath.Join(append([]string{dir}, names...)...) }
 	refuses(t, in("closed", "config.json"), "permission denied", "0:0", "drwxr-xr-x", "-rw-r--r--", "let uid 65534")
 	refuses(t, in("closed", "new.json"), "permission denied", "let uid 65534")
@@ -266,11 +148,9 @@ var wrongOwner = scenario("filestore of somebody else", func(t *childT, dir stri
 	works(t, in("open", "group.json"))
 })
 
-// G17: files and directories of somebody else's.
+// G17: files and directories of another user are refused with advice.
 func TestFileStoreWrongOwner(t *testing.T) {
-	if os.Geteuid() != 0 {
-		lacks(t, "root")
-	}
+	requireRoot(t)
 	dir := openDir(t)
 	open, closed := filepath.Join(dir, "open"), filepath.Join(dir, "closed")
 	require.NoError(t, os.Mkdir(closed, 0o755))
@@ -283,7 +163,7 @@ func TestFileStoreWrongOwner(t *testing.T) {
 		filepath.Join(open, "foreign.json"):     0o644,
 		filepath.Join(open, "locked.json"):      0o666,
 		filepath.Join(open, "locked.json.lock"): 0o600,
-		filepath.Join(open, "group.json"):       0o600, // its group cannot be kept, and does not matter
+		filepath.Join(open, "group.json"):       0o600, // its group cannot be kept, but has no rights
 	} {
 		require.NoError(t, os.WriteFile(name, []byte(before), mode))
 		require.NoError(t, os.Chmod(name, mode))
@@ -292,11 +172,9 @@ func TestFileStoreWrongOwner(t *testing.T) {
 	as(t, nobody, wrongOwner, dir)
 }
 
-// G15: root in somebody else's directory leaves files that they can use.
+// G15: what root makes in another user's directory can be used by that user.
 func TestFileStoreRootAsGuest(t *testing.T) {
-	if os.Geteuid() != 0 {
-		lacks(t, "root")
-	}
+	requireRoot(t)
 	dir := t.TempDir()
 	require.NoError(t, os.Chown(dir, 1234, 1235))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "roots.json"), []byte(before), 0o640))
@@ -320,7 +198,7 @@ func TestFileStoreRootAsGuest(t *testing.T) {
 			assert.Equal(t, want.gid, info.Sys().(*syscall.Stat_t).Gid, path)
 		}
 	}
-	// They can also use what root has made on the way to it.
+	// So can the directories that root makes for it.
 	sub := filepath.Join(dir, "sub", "deeper", "new.json")
 	works(t, sub)
 	for path, mode := range map[string]os.FileMode{sub: 0o600, filepath.Dir(sub): 0o700, filepath.Join(dir, "sub"): 0o700} {
@@ -330,7 +208,7 @@ func TestFileStoreRootAsGuest(t *testing.T) {
 		assert.EqualValues(t, 1234, info.Sys().(*syscall.Stat_t).Uid, path)
 		assert.EqualValues(t, 1235, info.Sys().(*syscall.Stat_t).Gid, path)
 	}
-	// In a directory of root's own it stays root's.
+	// In a directory of root the file belongs to root.
 	own := filepath.Join(t.TempDir(), "config.json")
 	works(t, own)
 	info, err := os.Stat(own)
@@ -338,20 +216,10 @@ func TestFileStoreRootAsGuest(t *testing.T) {
 	assert.Zero(t, info.Sys().(*syscall.Stat_t).Uid)
 }
 
-// owned makes a file with an owner, a group and a mode.
-func owned(t *testing.T, path, content string, uid, gid int, mode os.FileMode) {
-	t.Helper()
-	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
-	require.NoError(t, os.Chown(path, uid, gid))
-	require.NoError(t, os.Chmod(path, mode))
-}
-
-// G16: a lock file that the config's owner or group could not open is put right
-// by root. CrossWatch, which cannot open it, would go on without a lock.
+// G16: root repairs a lock file that the config's owner or group cannot open. CrossWatch
+// would go on without a lock.
 func TestFileStoreRepairsTheLock(t *testing.T) {
-	if os.Geteuid() != 0 {
-		lacks(t, "root")
-	}
+	requireRoot(t)
 	for name, row := range map[string]struct {
 		config, mode os.FileMode // of the config, which is 1234:1235, and of the lock
 		uid, gid     int         // of the lock
@@ -383,7 +251,7 @@ func TestFileStoreRepairsTheLock(t *testing.T) {
 			}
 		})
 	}
-	t.Run("one that may be another's file is left alone", func(t *testing.T) { // G17
+	t.Run("a hard link to another file is left alone", func(t *testing.T) { // G17
 		dir := t.TempDir()
 		path, other := filepath.Join(dir, "config.json"), filepath.Join(dir, "shadow")
 		owned(t, path, before, 1234, 1235, 0o600)
@@ -397,8 +265,8 @@ func TestFileStoreRepairsTheLock(t *testing.T) {
 	})
 }
 
-// A guest may write to the directory, but the config is another user's. The
-// files are made by TestFileStoreGuestLeavesNoLock.
+// guest runs as a user who may write to the directory, but does not own the config.
+// TestFileStoreGuestLeavesNoLock makes the files.
 var guest = scenario("filestore of a guest", func(t *childT, dir string) {
 	path := filepath.Join(dir, "config.json")
 	refuses(t, path, "uid 1234, who owns the config, could not open the lock file", "with mode 0660", "is -rw-r--r-- of 1234:1235")
@@ -406,42 +274,28 @@ var guest = scenario("filestore of a guest", func(t *childT, dir string) {
 	assert.ErrorIs(t, err, fs.ErrNotExist)
 })
 
-// G16, G17: a Check that refuses leaves no lock file that the owner cannot open.
+// G16, G17: a Check that fails leaves no lock file that the config's owner cannot open.
 func TestFileStoreGuestLeavesNoLock(t *testing.T) {
-	if os.Geteuid() != 0 {
-		lacks(t, "root")
-	}
+	requireRoot(t)
 	dir := openDir(t)
 	require.NoError(t, os.Chmod(dir, 0o777))
 	owned(t, filepath.Join(dir, "config.json"), before, 1234, 1235, 0o644)
 	as(t, nobody, guest, dir)
 }
 
-// setpriv runs a scenario as root without the right to give files away.
-func withoutChown(t *testing.T, name, dir string, groups ...string) {
-	t.Helper()
-	setpriv, err := exec.LookPath("setpriv")
-	if os.Geteuid() != 0 || err != nil {
-		lacks(t, "root, and setpriv of util-linux")
-	}
-	c := child(t, name, dir)
-	c.Args = append(append([]string{setpriv, "--bounding-set=-chown", "--inh-caps=-all"}, groups...), append([]string{c.Path}, c.Args[1:]...)...)
-	c.Path = setpriv
-	assert.NoError(t, c.Run())
-}
-
-// G15: a group that can read the config is not lost where root may give nothing
-// away. The files are made by TestFileStoreKeepsTheGroup.
+// groupLost runs as root without the right to change owners, outside the config's group.
+// TestFileStoreKeepsTheGroup makes the files.
 var groupLost = scenario("filestore that cannot keep a group", func(t *childT, dir string) {
 	refuses(t, filepath.Join(dir, "read.json"), "operation not permitted", "keep its owner and group", "is -rw-r----- of 0:1235")
-	works(t, filepath.Join(dir, "private.json")) // the group has no right to lose
+	works(t, filepath.Join(dir, "private.json")) // the group has no right that it could lose
 })
 
+// groupKept is the same in the config's group.
 var groupKept = scenario("filestore in the config's group", func(t *childT, dir string) {
 	works(t, filepath.Join(dir, "read.json"))
 })
 
-// G15: see groupLost.
+// G15: an Update that would take the config from its group is refused.
 func TestFileStoreKeepsTheGroup(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Chown(dir, 1234, 1235))

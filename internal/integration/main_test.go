@@ -9,9 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// children are what a process started by [child] does, by name. A test file
-// adds its own in an init function. The arguments are those given to child; an
-// error is printed and makes the exit status 1.
+// children has a function for each name that [child] takes. It gets the arguments of
+// child, and an error makes the exit status 1. A test file adds its own in an init function.
 var children = map[string]func(args []string) error{}
 
 const childEnv = "PLEXAUTH_TEST_CHILD"
@@ -23,7 +22,7 @@ func TestMain(m *testing.M) {
 	}
 	run, ok := children[name]
 	if !ok {
-		fmt.Fprintln(os.Stderr, "no child is called", name)
+		fmt.Fprintln(os.Stderr, "there is no child process called", name)
 		os.Exit(2)
 	}
 	if err := run(os.Args[1:]); err != nil {
@@ -33,9 +32,8 @@ func TestMain(m *testing.M) {
 	os.Exit(0)
 }
 
-// child is a process that runs children[name]: this test binary once more. It
-// is not started. What it prints on standard error comes with the test's
-// output unless the caller sets Stderr.
+// child returns a process that runs children[name] in another copy of this test binary. The
+// caller starts it. Its standard error goes to that of the test.
 func child(t testing.TB, name string, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -45,14 +43,4 @@ func child(t testing.TB, name string, args ...string) *exec.Cmd {
 	c.Env = append(os.Environ(), childEnv+"="+name)
 	c.Stderr = os.Stderr
 	return c
-}
-
-// lacks ends a test that needs what is not here: skipped, or failed where all
-// must be here.
-func lacks(t testing.TB, what string) {
-	t.Helper()
-	if os.Getenv("PLEXAUTH_CI") == "1" {
-		t.Fatalf("needs %s, and PLEXAUTH_CI=1 says that all is here", what)
-	}
-	t.Skipf("needs %s", what)
 }

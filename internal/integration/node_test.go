@@ -8,24 +8,22 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// nodeDir has what others have written for Node.js and these tests use. npm ci
-// fetches it.
+// nodeDir has the packages of Node.js that these tests use. npm ci installs them.
 const nodeDir = "node"
 
-// Clients of others, which know plex.tv's addresses by heart, sign in at the
-// fake as at plex.tv, told nothing but to use it as a proxy.
+// Clients of other authors sign in at the fake as at plex.tv. All they are told is to use it
+// as a proxy.
 func TestForeignClients(t *testing.T) {
 	if _, err := exec.LookPath("node"); err != nil {
-		lacks(t, "node")
+		missing(t, "node (Debian's package nodejs)")
 	}
 	if _, err := os.Stat(filepath.Join(nodeDir, "node_modules")); err != nil {
-		lacks(t, "the packages of "+nodeDir+" (npm ci)")
+		missing(t, "the packages of Node.js (npm ci in internal/integration/node)")
 	}
 	fakeplex := filepath.Join(t.TempDir(), "fakeplex")
 	out, err := exec.CommandContext(t.Context(), "go", "build", "-o", fakeplex, "github.com/plexauth/plexauth/cmd/fakeplex").CombinedOutput()
@@ -37,7 +35,7 @@ func TestForeignClients(t *testing.T) {
 		violations []string
 	}{
 		{
-			// The port of python-plexapi: account and media server, too.
+			// It is a port of python-plexapi, and asks for the account and a media server too.
 			"ctrl-plex.js",
 			[]string{"https://app.plex.tv/auth#?clientID=", "account: alice 7001009", "server: Box 1", "connected: Box"},
 			[]string{"GET plex.tv/api/v2/pins/{id}: X-Plex-Product is missing"},
@@ -50,15 +48,15 @@ func TestForeignClients(t *testing.T) {
 	} {
 		t.Run(row.script, func(t *testing.T) {
 			t.Parallel()
-			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
 			defer cancel()
 			ca := filepath.Join(t.TempDir(), "ca.pem")
 			fake := exec.CommandContext(ctx, fakeplex, "-addr", "127.0.0.1:0", "-ca", ca, "-approve-after", "1s")
-			said, err := fake.StdoutPipe()
+			output, err := fake.StdoutPipe()
 			require.NoError(t, err)
 			fake.Stderr = os.Stderr
 			require.NoError(t, fake.Start())
-			lines := bufio.NewScanner(said)
+			lines := bufio.NewScanner(output)
 			require.True(t, lines.Scan())
 			base, ok := strings.CutPrefix(lines.Text(), "fake plex.tv: ")
 			require.True(t, ok, lines.Text())

@@ -25,11 +25,11 @@ import (
 	"github.com/plexauth/plexauth/sqlstore"
 )
 
-// postgresServer is a PostgreSQL of the test's own, on a free port of the
-// loopback address, or the one that PLEXAUTH_TEST_POSTGRES names.
+// postgresServer is a PostgreSQL server that the test starts on a free port of the loopback
+// address, or the one that PLEXAUTH_TEST_POSTGRES names.
 type postgresServer struct {
 	dsn     string
-	process *exec.Cmd // nil: not ours
+	process *exec.Cmd // nil if the test has not started it
 	stderr  bytes.Buffer
 	run     func(name string, args ...string) *exec.Cmd
 	dir     string
@@ -43,10 +43,9 @@ func startPostgres(t testing.TB) *postgresServer {
 	}
 	bin := postgresBin()
 	if bin == "" {
-		lacks(t, "PostgreSQL: Debian's package postgresql, or PLEXAUTH_TEST_POSTGRES with the DSN of one")
+		missing(t, "PostgreSQL (Debian's package postgresql, or the DSN of a server in PLEXAUTH_TEST_POSTGRES)")
 	}
-	// Not in t.TempDir, which only this user can reach, and the server refuses
-	// to run as root.
+	// Only this user can reach t.TempDir, and the server refuses to run as root.
 	dir, err := os.MkdirTemp("", "plexauth-postgres-")
 	require.NoError(t, err)
 	t.Cleanup(func() { os.RemoveAll(dir) })
@@ -84,7 +83,7 @@ func (s *postgresServer) start(t testing.TB) {
 	s.process = s.run("postgres", "-D", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(int(config.Port)), "-k", "", "-c", "max_connections=200")
 	s.process.Stderr = &s.stderr
 	require.NoError(t, s.process.Start())
-	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
 		conn, err := pgx.ConnectConfig(t.Context(), config)
 		if err == nil {
 			require.NoError(t, conn.Close(t.Context()))
@@ -97,19 +96,19 @@ func (s *postgresServer) start(t testing.TB) {
 	}
 }
 
-// stop stops the server at once, without losing anything, and waits.
+// stop stops the server without losing data, and waits until it has ended.
 func (s *postgresServer) stop() {
 	if s.process == nil {
 		return
 	}
 	s.process.Process.Signal(syscall.SIGINT)
-	kill := time.AfterFunc(10*time.Second, func() { s.process.Process.Kill() })
+	kill := time.AfterFunc(slack, func() { s.process.Process.Kill() })
 	defer kill.Stop()
 	s.process.Wait()
 	s.process = nil
 }
 
-// postgresBin is the directory of the newest server here, or "".
+// postgresBin returns the directory of the newest server that is installed, or "".
 func postgresBin() string {
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	best, version := "", -1.0
@@ -125,7 +124,7 @@ func postgresBin() string {
 	return best
 }
 
-// unprivileged is a user that root can run the server as.
+// unprivileged returns a user as whom root can run the server.
 func unprivileged(t testing.TB) *syscall.Credential {
 	t.Helper()
 	for _, name := range []string{"postgres", "nobody"} {
@@ -139,11 +138,11 @@ func unprivileged(t testing.TB) *syscall.Credential {
 			return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}
 		}
 	}
-	lacks(t, "a user that PostgreSQL can run as")
+	missing(t, "a user that PostgreSQL can run as")
 	return nil
 }
 
-// openPostgres connects with a schema as the only one in sight.
+// openPostgres connects to a database of which only one schema is seen.
 func openPostgres(dsn, schema string) (*sql.DB, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
@@ -154,7 +153,7 @@ func openPostgres(dsn, schema string) (*sql.DB, error) {
 	return stdlib.OpenDB(*config), nil
 }
 
-// openPostgresStore is the store in a schema.
+// openPostgresStore opens the store in a schema.
 func openPostgresStore(ctx context.Context, dsn, schema string) (*sqlstore.Store, *sql.DB, error) {
 	db, err := openPostgres(dsn, schema)
 	if err != nil {
@@ -165,7 +164,7 @@ func openPostgresStore(ctx context.Context, dsn, schema string) (*sqlstore.Store
 
 var schemas atomic.Int64
 
-// schema makes a schema, dropped with the test.
+// schema makes a schema, which is dropped at the end of the test.
 func (s *postgresServer) schema(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("plexauth_test_%d_%d", os.Getpid(), schemas.Add(1))
@@ -178,10 +177,10 @@ func (s *postgresServer) schema(t testing.TB) string {
 	return name
 }
 
-// exec does a statement as the administrator.
+// exec executes a statement as the administrator.
 func (s *postgresServer) exec(t testing.TB, query string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := pgx.Connect(ctx, s.dsn)
 	require.NoError(t, err)
@@ -190,7 +189,7 @@ func (s *postgresServer) exec(t testing.TB, query string) {
 	require.NoError(t, err)
 }
 
-// store is a handle of its own on the store in a schema.
+// store opens the store in a schema, over a connection pool of its own.
 func (s *postgresServer) store(t testing.TB, schema string) *sqlstore.Store {
 	t.Helper()
 	store, db, err := openPostgresStore(t.Context(), s.dsn, schema)

@@ -20,7 +20,7 @@ import (
 	"github.com/plexauth/plexauth/signin"
 )
 
-// routers mount h at /plex and at /admin/plex as docs/web.md says.
+// routers mount h at /plex and at /admin/plex, as docs/web.md says.
 var routers = map[string]func(h http.Handler) http.Handler{
 	"net/http": func(h http.Handler) http.Handler {
 		mux := http.NewServeMux()
@@ -76,8 +76,8 @@ var routers = map[string]func(h http.Handler) http.Handler{
 	},
 }
 
-// inRouters runs a test for each router and each place of h in it. The client
-// keeps cookies, follows redirects within the app, and asks as a browser does.
+// inRouters runs a test for each router and each path of h in it. browse sends a request as
+// a browser does, keeps cookies, and follows redirects within the app.
 func inRouters(t *testing.T, h http.Handler, test func(t *testing.T, at string, browse func(method, path string) *http.Response)) {
 	for name, router := range routers {
 		for _, at := range []string{"/plex", "/admin/plex"} {
@@ -112,8 +112,8 @@ func inRouters(t *testing.T, h http.Handler, test func(t *testing.T, at string, 
 	}
 }
 
-// G19: the panel works in the routers that people use, and its address leads to
-// it also without the slash.
+// G19: the panel works in common routers. Its address leads to it without the final slash
+// too.
 func TestPanelInRouters(t *testing.T) {
 	plex := plextest.NewServer()
 	t.Cleanup(plex.Close)
@@ -135,8 +135,7 @@ func TestPanelInRouters(t *testing.T) {
 	})
 }
 
-// Visitors sign in under each router, from the address without the slash to
-// the end.
+// Visitors can sign in under each router. They begin at the address without the final slash.
 func TestSignInInRouters(t *testing.T) {
 	plex := plextest.NewServer()
 	t.Cleanup(plex.Close)

@@ -14,8 +14,8 @@ import (
 	"github.com/plexauth/plexauth/sqlstore"
 )
 
-// BenchmarkSQLStoreUpdate measures an Update beside the bare UPDATE that it
-// ends in, one at a time and with others that want the same row.
+// BenchmarkSQLStoreUpdate compares an Update with the bare UPDATE that it ends in, one at a
+// time and with others that write the same row.
 func BenchmarkSQLStoreUpdate(b *testing.B) {
 	document := func(n int) string {
 		return fmt.Sprintf(`{"n":%d,"rest":%q}`, n, strings.Repeat("x", 1000))

@@ -27,7 +27,7 @@ func init() {
 	})
 }
 
-// recommended are the settings that the documentation of sqlstore names.
+// recommended are the settings in the documentation of sqlstore.
 const recommended = "_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)"
 
 func openSQLite(ctx context.Context, path, settings string) (*sqlstore.Store, *sql.DB, error) {
@@ -38,7 +38,7 @@ func openSQLite(ctx context.Context, path, settings string) (*sqlstore.Store, *s
 	return openStore(ctx, db, sqlstore.SQLite)
 }
 
-// openStore is the store in db, which it closes after an error.
+// openStore opens the store in db. After an error it closes db.
 func openStore(ctx context.Context, db *sql.DB, d sqlstore.Dialect) (*sqlstore.Store, *sql.DB, error) {
 	store, err := sqlstore.Open(ctx, db, d)
 	if err != nil {
@@ -48,7 +48,7 @@ func openStore(ctx context.Context, db *sql.DB, d sqlstore.Dialect) (*sqlstore.S
 	return store, db, nil
 }
 
-// newSQLite is a handle, closed with the test.
+// newSQLite opens a store, which is closed at the end of the test.
 func newSQLite(t testing.TB, path, settings string) *sqlstore.Store {
 	t.Helper()
 	store, db, err := openSQLite(t.Context(), path, settings)
@@ -57,7 +57,7 @@ func newSQLite(t testing.TB, path, settings string) *sqlstore.Store {
 	return store
 }
 
-// The wrong dialect is told, and no table made.
+// The wrong dialect is an error that names the right one, and makes no table.
 func TestSQLiteOpenedAsPostgreSQL(t *testing.T) {
 	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "x.db"))
 	require.NoError(t, err)
@@ -72,6 +72,7 @@ func TestSQLiteOpenedAsPostgreSQL(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// G16: sqlstore keeps its promises over SQLite, with any settings.
 func TestSQLite(t *testing.T) {
 	for name, settings := range map[string]string{"recommended": recommended, "driver's own": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -94,7 +95,7 @@ func TestSQLite(t *testing.T) {
 	})
 }
 
-// G16: several processes, from no file on, lose nothing, whatever the settings.
+// G16: eight processes start without a file and lose no update, with any settings.
 func TestSQLiteProcesses(t *testing.T) {
 	for name, settings := range map[string]string{"recommended": recommended, "driver's own": ""} {
 		t.Run(name, func(t *testing.T) {
@@ -111,8 +112,8 @@ func TestSQLiteProcesses(t *testing.T) {
 	}
 }
 
-// G17, G18: a database that cannot be written, or is none, is an error that
-// says so.
+// G17, G18: the error says that a database cannot be written, or that a file is not a
+// database.
 func TestSQLiteUnusable(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "plexauth.db")
 	newSQLite(t, path, "")

@@ -20,7 +20,7 @@ import (
 )
 
 // TestManyTabs has a thousand browser tabs that wait for one login.
-// G6: plex.tv is asked once an interval, however many wait.
+// G6: plex.tv is asked once per interval, however many tabs wait.
 func TestManyTabs(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	synctest.Test(t, func(t *testing.T) {
@@ -46,17 +46,17 @@ func TestManyTabs(t *testing.T) {
 		}
 		time.Sleep(minutes * time.Minute)
 		looks := looksAt(fake) - before
-		assert.LessOrEqual(t, looks, minutes*60, "looks for all tabs")
-		assert.GreaterOrEqual(t, looks, minutes*55, "looks for all tabs")
-		// A second's state of the store is read once for all, and once more for the look.
-		assert.LessOrEqual(t, store.loads.Load()-loads, int64(minutes*60*3), "reads of the store for all tabs")
+		assert.LessOrEqual(t, looks, minutes*60, "plex.tv is asked more than once a second")
+		assert.GreaterOrEqual(t, looks, minutes*55, "plex.tv is asked too rarely")
+		// In each second one read serves all tabs, and one the look.
+		assert.LessOrEqual(t, store.loads.Load()-loads, int64(minutes*60*3), "the store is read for each tab")
 
 		approved := time.Now()
 		require.NoError(t, fake.Approve(pin.Extra.Pending.Code, alice))
 		for range tabs {
 			require.NoError(t, <-results)
 		}
-		assert.Less(t, time.Since(approved), 5*time.Second, "until every tab shows it")
+		assert.Less(t, time.Since(approved), 5*time.Second, "until every tab shows the login")
 		t.Logf("%d tabs, %v: %d looks, %d reads of the store", tabs, time.Since(begun).Round(time.Second), looks, store.loads.Load()-loads)
 		assert.Empty(t, fake.Violations())
 		cancel()
@@ -65,7 +65,7 @@ func TestManyTabs(t *testing.T) {
 	})
 }
 
-// panelTab polls as the panel does, until it is connected.
+// panelTab polls as the panel does, until alice is connected.
 func panelTab(h http.Handler) error {
 	seen := ""
 	for range 100 {
@@ -82,9 +82,10 @@ func panelTab(h http.Handler) error {
 		}
 		seen = s.Seen
 	}
-	return errors.New("never connected")
+	return errors.New("a tab never showed the login")
 }
 
+// ask sends a request from a page of the same origin, and returns the body of the answer.
 func ask(h http.Handler, method, path string) []byte {
 	r := httptest.NewRequest(method, path, nil)
 	r.Header.Set("Sec-Fetch-Site", "same-origin")
@@ -93,7 +94,7 @@ func ask(h http.Handler, method, path string) []byte {
 	return rec.Body.Bytes()
 }
 
-// looksAt counts the looks at PINs that plex.tv has had.
+// looksAt counts the requests about PINs that plex.tv has had.
 func looksAt(fake *plextest.Server) (n int) {
 	for _, r := range fake.Requests() {
 		if r.Method == http.MethodGet && r.Path == "/api/v2/pins/{id}" {
@@ -103,6 +104,7 @@ func looksAt(fake *plextest.Server) (n int) {
 	return n
 }
 
+// countingStore counts its reads.
 type countingStore struct {
 	plexauth.ConfigStore
 	loads atomic.Int64

@@ -1,9 +1,11 @@
-"""A program that treats its config as CrossWatch does while it waits for a
-login of its own: lock, read all, decrypt, unlock; take some time; lock, encrypt,
-write all of it back, unlock; sleep a second.
+"""A program that treats its config as CrossWatch does while it waits for a login
+of its own: it locks the file, reads and decrypts all of it, and unlocks; it waits;
+it locks, encrypts and writes all of it back, and unlocks; it sleeps for a second.
 
-Usage: crosswatch.py DIR; it ends when its input does, and prints what it then
-reads of plex, in clear.
+Usage: crosswatch.py DIR
+
+It ends when its input does, and prints the namespace "plex" as it reads it then,
+decrypted.
 """
 import base64, fcntl, hashlib, json, os, select, sys, time
 
@@ -83,7 +85,7 @@ def ended(seconds):
 rounds = 0
 while True:
     config = load()
-    end = ended(0.35)  # a look at plex.tv
+    end = ended(0.35)  # as long as a request to plex.tv takes
     rounds += 1
     config["rounds"] = rounds
     save(config)

@@ -18,13 +18,13 @@ import (
 	"github.com/plexauth/plexauth/signin"
 )
 
-// app is a web app whose visitors sign in with Plex, at /signin/.
+// app returns a web app whose visitors sign in with Plex at /signin/.
 func (s *site) app(change ...func(*signin.Options)) http.Handler {
 	o := signin.Options{
 		Product: "My App", Plex: s.auth, Key: []byte("TEST_a key of at least 32 bytes ....."),
 		ReturnTo: []string{"/home"}, BaseURL: s.plex.URL(), HTTPClient: s.plex.Client(),
 		OnSignIn: func(w http.ResponseWriter, _ *http.Request, a plexauth.Account) {
-			// Strict: such a cookie is not sent on the way back from another site.
+			// A browser does not send a strict cookie on the way back from another site.
 			http.SetCookie(w, &http.Cookie{Name: "session", Value: a.Username, Path: "/", SameSite: http.SameSiteStrictMode, HttpOnly: true})
 		},
 	}
@@ -45,8 +45,8 @@ func (s *site) app(change ...func(*signin.Options)) http.Handler {
 	return mux
 }
 
-// The whole way: the button, Plex's page, back, and in; by plain http on a
-// LAN, and by https.
+// A visitor presses the button, approves on Plex's page, comes back and is signed in, over
+// plain http in a LAN and over https.
 func TestWebSignin(t *testing.T) {
 	for _, scheme := range []string{"http", "https"} {
 		t.Run(scheme, func(t *testing.T) {
@@ -80,15 +80,15 @@ func TestWebSignin(t *testing.T) {
 	}
 }
 
-// G20: what one browser has begun another cannot finish, and going back and
-// forth in one does no harm.
+// G20: another browser cannot finish a sign-in. Going back and forth in the same browser
+// does no harm.
 func TestWebSigninOtherBrowser(t *testing.T) {
-	var came atomic.Int32
+	var signedIn atomic.Int32
 	s := newSite(t)
 	s.box(s.alice, "Box", "192.168.1.5")
 	s.link(s.alice)
 	at := s.serve(s.app(func(o *signin.Options) {
-		o.OnSignIn = func(http.ResponseWriter, *http.Request, plexauth.Account) { came.Add(1) }
+		o.OnSignIn = func(http.ResponseWriter, *http.Request, plexauth.Account) { signedIn.Add(1) }
 	}))
 	b := newBrowser(t)
 	p := b.open(at + "/signin/")
@@ -97,22 +97,22 @@ func TestWebSigninOtherBrowser(t *testing.T) {
 	page := eval[string](p, "location.href")
 
 	other := b.tab(chromedp.WithNewBrowserContext())
-	other.do(chromedp.Navigate(page)) // another person is sent the link, and approves
+	other.do(chromedp.Navigate(page)) // another person gets the link, and approves
 	other.approve("alice")
 	other.until(`document.querySelector("h1")?.textContent === "Start again"`)
-	assert.Zero(t, came.Load())
+	assert.Zero(t, signedIn.Load())
 
 	p.front()
-	p.do(chromedp.Navigate(at + "/signin/callback")) // it is still the first one's
+	p.do(chromedp.Navigate(at + "/signin/callback")) // the sign-in still belongs to the first browser
 	p.until(`location.pathname === "/home"`)
-	assert.EqualValues(t, 1, came.Load())
+	assert.EqualValues(t, 1, signedIn.Load())
 	p.do(chromedp.NavigateBack())
 	p.do(chromedp.Navigate(at + "/signin/callback"))
 	p.until(`document.querySelector("h1")?.textContent === "Start again"`)
-	assert.EqualValues(t, 1, came.Load())
+	assert.EqualValues(t, 1, signedIn.Load())
 }
 
-// What visitors see, in both themes, on a phone and on a desktop.
+// The pages that visitors see fit a phone and a desktop, and are accessible.
 func TestWebSigninStates(t *testing.T) {
 	s := newSite(t)
 	s.box(s.alice, "Box", "192.168.1.5")
@@ -138,7 +138,7 @@ func TestWebSigninStates(t *testing.T) {
 	p.do(chromedp.Navigate(at + "/signin/callback"))
 	p.shots("signin-again")
 
-	// Back without having approved.
+	// The visitor comes back without an approval.
 	p.do(chromedp.Navigate(at + "/signin/"))
 	p.click("button")
 	p.sees("fieldset")

@@ -1,0 +1,128 @@
+package integration_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// site is a program with a panel, and the fake plex.tv that it uses.
+type site struct {
+	t     *testing.T
+	plex  *plextest.Server
+	auth  *plexauth.PlexAuth
+	store plexauth.ConfigStore
+	alice *plextest.User
+	bob   *plextest.User
+	panel http.Handler
+	url   string // of the panel's page
+}
+
+// newSite serves a panel at /plex/ on a loopback address.
+func newSite(t *testing.T, change ...func(*plexauth.Options)) *site {
+	t.Helper()
+	s := &site{t: t, plex: plextest.NewServer(), store: plexauth.NewMemoryStore()}
+	t.Cleanup(s.plex.Close)
+	s.alice = s.plex.AddUser(plextest.User{Username: "alice"})
+	s.bob = s.plex.AddUser(plextest.User{Username: "bob"})
+	o := plexauth.Options{Product: "My App", Store: s.store, BaseURL: s.plex.URL(), HTTPClient: s.plex.Client()}
+	for _, f := range change {
+		f(&o)
+	}
+	var err error
+	s.auth, err = plexauth.New(o)
+	require.NoError(t, err)
+	ctx, stop := context.WithCancel(context.Background())
+	t.Cleanup(stop)
+	s.panel = s.auth.Handler(ctx)
+	s.url = s.serve(http.StripPrefix("/plex", s.panel)) + "/plex/"
+	return s
+}
+
+// serve serves h on a loopback address, and returns its URL.
+func (s *site) serve(h http.Handler) string {
+	server := httptest.NewServer(h)
+	s.t.Cleanup(func() { end(server) })
+	return server.URL
+}
+
+// end closes a server without waiting for its long polls.
+func end(server *httptest.Server) {
+	server.CloseClientConnections()
+	server.Close()
+}
+
+// proxied returns a proxy that serves the panel at path. change may be nil.
+func (s *site) proxied(path string, change func(*httputil.ProxyRequest)) http.Handler {
+	to, err := url.Parse(s.url)
+	require.NoError(s.t, err)
+	proxy := &httputil.ReverseProxy{
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.Out.URL.Scheme, r.Out.URL.Host = to.Scheme, to.Host
+			r.Out.URL.Path = "/plex/" + strings.TrimPrefix(r.In.URL.Path, path)
+			r.Out.Host = r.In.Host
+			if change != nil {
+				change(r)
+			}
+		},
+		FlushInterval: -1,
+	}
+	mux := http.NewServeMux()
+	mux.Handle(path, proxy)
+	return mux
+}
+
+// box adds a media server of u that answers.
+func (s *site) box(u *plextest.User, name, ip string) *plextest.MediaServer {
+	return s.plex.AddMediaServer(u, plextest.MediaServer{Name: name, Connections: []plextest.Connection{{Address: ip, Local: true}}})
+}
+
+// link signs the site in without a browser.
+func (s *site) link(u *plextest.User) {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
+	defer cancel()
+	_, err := s.auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return s.plex.Approve(pin.Code, u) })
+	require.NoError(s.t, err)
+}
+
+// connected waits until the store holds a login.
+func (s *site) connected() {
+	s.t.Helper()
+	eventually(s.t, "the store holds a login", func() bool {
+		status, err := s.auth.Status(s.t.Context())
+		return err == nil && status.Connected
+	})
+}
+
+// filledStore is a store whose disk can be full.
+type filledStore struct {
+	plexauth.ConfigStore
+	full atomic.Bool
+}
+
+func (s *filledStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	if s.full.Load() {
+		return errors.New("no space left on device")
+	}
+	return s.ConfigStore.Update(ctx, namespace, edit)
+}
+
+// unwritableStore is a store that says what is wrong before anything is written.
+type unwritableStore struct{ plexauth.ConfigStore }
+
+func (unwritableStore) Check(context.Context) error {
+	return errors.New("/config/config.json: read-only file system (uid 1000, mode 0600); mount the directory, not the file")
+}
