@@ -17,7 +17,7 @@ import (
 // curl runs curl as help.txt shows. It returns the response and its body.
 func curl(t *testing.T, args ...string) (*http.Response, string) {
 	t.Helper()
-	args = append([]string{"-s", "-S", "-i", "-m", "20", "--noproxy", "none.example.com"}, args...)
+	args = append([]string{"-s", "-S", "-i", "-m", "60", "--noproxy", "none.example.com"}, args...)
 	out, err := exec.CommandContext(t.Context(), "curl", args...).Output()
 	require.NoError(t, err, "curl %v", args)
 	text := string(out)
@@ -118,7 +118,7 @@ func TestProxy(t *testing.T) {
 	err := exec.CommandContext(t.Context(), "curl", through("-s", "https://example.com/")...).Run()
 	assert.Error(t, err)
 	resp, _ = curl(t, through(base+"/link")...)
-	assert.Equal(t, http.StatusOK, resp.StatusCode, "the base URL works through the proxy, too")
+	assert.Equal(t, http.StatusOK, resp.StatusCode, "the base URL works through the proxy too")
 	stop()
 	assert.NoError(t, <-ended)
 }

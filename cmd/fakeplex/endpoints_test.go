@@ -86,7 +86,7 @@ func (r row) check(t *testing.T) string {
 	return body
 }
 
-// signIn signs a user of the fake in through the link page, as a person would.
+// signIn signs in a user of the fake on the link page, as a person does.
 func signIn(t *testing.T, base, title string) (token, uuid string) {
 	t.Helper()
 	pin := ask(t, "POST", base+"/api/v2/pins")

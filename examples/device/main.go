@@ -182,8 +182,8 @@ func show(ctx context.Context, out io.Writer, what string, auth *plexauth.PlexAu
 	return err
 }
 
-// visible returns text without what a terminal would obey: other people choose
-// the names of servers and users.
+// visible removes control characters from text. A terminal would interpret them, and
+// other people choose the names of servers and users.
 func visible(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

@@ -190,8 +190,8 @@ func countdown(out io.Writer, pin *plexauth.Pin, stop <-chan struct{}) {
 	}
 }
 
-// visible returns text without what a terminal would obey: other people choose
-// the names of servers and users.
+// visible removes control characters from text. A terminal would interpret them, and
+// other people choose the names of servers and users.
 func visible(text string) string {
 	return strings.Map(func(r rune) rune {
 		if !unicode.IsPrint(r) {

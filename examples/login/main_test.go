@@ -78,7 +78,8 @@ func TestOffline(t *testing.T) {
 	}
 }
 
-func TestOfflineSparesARealLogin(t *testing.T) {
+// A real login in the file is not replaced by a fake one.
+func TestOfflineKeepsARealLogin(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "plexauth.json")
 	before := `{"plex":{"client_id":"000102030405060708090a0b","account_token":"TEST_token"}}`
 	require.NoError(t, os.WriteFile(config, []byte(before), 0o600))

@@ -32,7 +32,7 @@ func Main(m *testing.M, main func()) {
 // Run runs the program in an empty directory and returns its output and its exit
 // code. All its requests go to a proxy that answers none of them. The first
 // request makes Run send signal to the program, or kill it if signal is nil. Run
-// kills a program that takes longer than 20 seconds.
+// kills a program that takes longer than a minute.
 func Run(t *testing.T, signal os.Signal, args ...string) (output string, code int) {
 	t.Helper()
 	proxy, err := net.Listen("tcp", "127.0.0.1:0")
@@ -42,7 +42,7 @@ func Run(t *testing.T, signal os.Signal, args ...string) (output string, code in
 	itself, err := os.Executable()
 	require.NoError(t, err)
 	var out bytes.Buffer
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	program := exec.CommandContext(ctx, itself, args...)
 	program.Dir = t.TempDir()
