@@ -46,60 +46,63 @@ func TestClockSetDuringALogin(t *testing.T) {
 		for _, when := range []string{"while the PIN is made", "before Wait", "while it waits", "twice"} {
 			for _, outage := range []bool{false, true} {
 				t.Run(fmt.Sprintf("%s, %s, %v", by, when, outage), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						making := when == "while the PIN is made"
-						w := newWorld(t, func(o *plexauth.Options) {
-							next := o.HTTPClient.Transport
-							o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
-								resp, err := next.RoundTrip(r)
-								if making {
-									making = false
-									plexauth.SetClock(t, by)
-								}
-								return resp, err
-							})}
-						})
-						w.plex.SetQuirks(plextest.Quirks{OmitExpiresIn: true}) // so that plex.tv does not correct the expiry
-						began := time.Now()
-						pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-						require.NoError(t, err)
-						if outage {
-							w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Status: 502, Times: -1})
-						}
-						if when == "before Wait" {
-							plexauth.SetClock(t, by)
-						}
-						result := make(chan error, 1)
-						go func() { result <- errOf(w.Wait(t.Context())) }()
-						time.Sleep(2 * time.Minute)
-						if when == "while it waits" || when == "twice" {
-							plexauth.SetClock(t, by)
-						}
-						if when == "twice" {
-							time.Sleep(time.Minute)
-							plexauth.SetClock(t, -2*by)
-						}
-						synctest.Wait()
-						require.Empty(t, result)
-						left := 15*time.Minute - time.Since(began)
-						s, err := w.Status(t.Context())
-						require.NoError(t, err)
-						assert.InDelta(t, left, expiresIn(t, s), float64(2*time.Second))
-						panel := openPanel(t, w.PlexAuth)
-						assert.InDelta(t, left.Seconds(), panel.get("/status").Extra.Pending.ExpiresIn, 2)
-						again, err := w.Start(t.Context(), plexauth.PinOptions{})
-						require.NoError(t, err)
-						assert.Equal(t, pin.ID, again.ID, "the pending PIN has minutes left")
-						assert.ErrorIs(t, <-result, plexauth.ErrPinExpired)
-						assert.InDelta(t, 15*time.Minute, time.Since(began), float64(2*time.Second))
-						s, err = w.Status(t.Context())
-						require.NoError(t, err)
-						assert.Nil(t, s.Pending)
-					})
+					synctest.Test(t, func(t *testing.T) { testClockSet(t, by, when, outage) })
 				})
 			}
 		}
 	}
+}
+
+// testClockSet sets the clock by so much at one moment of a login.
+func testClockSet(t *testing.T, by time.Duration, when string, outage bool) {
+	making := when == "while the PIN is made"
+	w := newWorld(t, func(o *plexauth.Options) {
+		next := o.HTTPClient.Transport
+		o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			resp, err := next.RoundTrip(r)
+			if making {
+				making = false
+				plexauth.SetClock(t, by)
+			}
+			return resp, err
+		})}
+	})
+	w.plex.SetQuirks(plextest.Quirks{OmitExpiresIn: true}) // so that plex.tv does not correct the expiry
+	began := time.Now()
+	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	if outage {
+		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Status: 502, Times: -1})
+	}
+	if when == "before Wait" {
+		plexauth.SetClock(t, by)
+	}
+	result := make(chan error, 1)
+	go func() { result <- errOf(w.Wait(t.Context())) }()
+	time.Sleep(2 * time.Minute)
+	if when == "while it waits" || when == "twice" {
+		plexauth.SetClock(t, by)
+	}
+	if when == "twice" {
+		time.Sleep(time.Minute)
+		plexauth.SetClock(t, -2*by)
+	}
+	synctest.Wait()
+	require.Empty(t, result)
+	left := 15*time.Minute - time.Since(began)
+	s, err := w.Status(t.Context())
+	require.NoError(t, err)
+	assert.InDelta(t, left, expiresIn(t, s), float64(2*time.Second))
+	panel := openPanel(t, w.PlexAuth)
+	assert.InDelta(t, left.Seconds(), panel.get("/status").Extra.Pending.ExpiresIn, 2)
+	again, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, pin.ID, again.ID, "the pending PIN has minutes left")
+	assert.ErrorIs(t, <-result, plexauth.ErrPinExpired)
+	assert.InDelta(t, 15*time.Minute, time.Since(began), float64(2*time.Second))
+	s, err = w.Status(t.Context())
+	require.NoError(t, err)
+	assert.Nil(t, s.Pending)
 }
 
 // G7: the stored expiry, which other processes read, is corrected after the clock was

@@ -137,63 +137,67 @@ func TestPanicBlocksNoLogin(t *testing.T) {
 // slower one gets the mismatch, too, and does not take the revoked token for the
 // profile's.
 func TestMismatchReachesAllCallers(t *testing.T) {
-	for name, call := range loginCalls {
+	for name := range loginCalls {
 		for _, elsewhere := range []bool{false, true} {
-			for _, asked := range []bool{false, true} { // the slower caller has read the account already
+			for _, asked := range []bool{false, true} {
 				t.Run(fmt.Sprint(name, elsewhere, asked), func(t *testing.T) {
-					synctest.Test(t, func(t *testing.T) {
-						w := newWorld(t)
-						w.replicas = true
-						w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-						pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-						require.NoError(t, err)
-						require.NoError(t, w.plex.Approve(pin.Code, w.bob))
-						w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502})
-						_, err = w.open(t, noRetries).Finish(t.Context())
-						require.ErrorIs(t, err, plexauth.ErrUnavailable) // the token is parked
-
-						var met atomic.Bool
-						var first *plexauth.PlexAuth
-						meet := func() {
-							if !met.Swap(true) {
-								assert.ErrorIs(t, errOf(first.Verify(t.Context())), plexauth.ErrAccountMismatch)
-							}
-						}
-						p := w.open(t, func(o *plexauth.Options) {
-							next := o.HTTPClient.Transport
-							o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
-								if r.URL.Path != "/api/v2/user" {
-									return next.RoundTrip(r)
-								}
-								if !asked {
-									meet()
-								}
-								resp, err := next.RoundTrip(r)
-								if asked {
-									meet()
-								}
-								return resp, err
-							})}
-						})
-						if first = p; elsewhere {
-							first = w.open(t)
-						}
-						time.Sleep(2 * time.Second)
-						err = call(t.Context(), p)
-						if name == "Start" || name == "Cancel" { // these go on, as after any other end of a login
-							require.NoError(t, err)
-						} else {
-							require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
-						}
-						assert.NotErrorIs(t, err, plexauth.ErrTokenRejected)
-						s, err := p.Status(t.Context())
-						require.NoError(t, err)
-						assert.True(t, s.Connected)
-						assert.False(t, s.NeedsLogin)
-						assert.Equal(t, "alice", s.User)
-					})
+					synctest.Test(t, func(t *testing.T) { testMismatch(t, name, elsewhere, asked) })
 				})
 			}
 		}
 	}
+}
+
+// testMismatch makes Verify meet the slower call of that name, in the same process or
+// elsewhere, before or after that call has read the account.
+func testMismatch(t *testing.T, name string, elsewhere, asked bool) {
+	w := newWorld(t)
+	w.replicas = true
+	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+	pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+	w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502})
+	_, err = w.open(t, noRetries).Finish(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrUnavailable) // the token is parked
+
+	var met atomic.Bool
+	var first *plexauth.PlexAuth
+	meet := func() {
+		if !met.Swap(true) {
+			assert.ErrorIs(t, errOf(first.Verify(t.Context())), plexauth.ErrAccountMismatch)
+		}
+	}
+	p := w.open(t, func(o *plexauth.Options) {
+		next := o.HTTPClient.Transport
+		o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Path != "/api/v2/user" {
+				return next.RoundTrip(r)
+			}
+			if !asked {
+				meet()
+			}
+			resp, err := next.RoundTrip(r)
+			if asked {
+				meet()
+			}
+			return resp, err
+		})}
+	})
+	if first = p; elsewhere {
+		first = w.open(t)
+	}
+	time.Sleep(2 * time.Second)
+	err = loginCalls[name](t.Context(), p)
+	if name == "Start" || name == "Cancel" { // these go on, as after any other end of a login
+		require.NoError(t, err)
+	} else {
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+	}
+	assert.NotErrorIs(t, err, plexauth.ErrTokenRejected)
+	s, err := p.Status(t.Context())
+	require.NoError(t, err)
+	assert.True(t, s.Connected)
+	assert.False(t, s.NeedsLogin)
+	assert.Equal(t, "alice", s.User)
 }

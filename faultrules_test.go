@@ -89,17 +89,7 @@ func (s holding) check(t *testing.T, before, after map[string]any) {
 		delete(before, "username")
 		delete(after, "username")
 	case passedOn:
-		profile := func(doc map[string]any) map[string]any {
-			instances, _ := doc["instances"].(map[string]any)
-			v, _ := instances["PLEX-P01"].(map[string]any)
-			return v
-		}
-		assert.NotEqual(t, profile(before)["account_token"], profile(after)["account_token"])
-		for _, v := range []map[string]any{profile(before), profile(after)} {
-			delete(v, "account_token")
-			cloud, _ := v["_cloud"].(map[string]any)
-			delete(cloud, "bound_to") // names that token
-		}
+		checkPassedOn(t, before, after)
 	case keyMade:
 		added("_device")
 	case keyMarked:
@@ -115,6 +105,22 @@ func (s holding) check(t *testing.T, before, after map[string]any) {
 		return
 	}
 	assert.Equal(t, before, after)
+}
+
+// checkPassedOn asserts that the other profile has another token, and leaves that out.
+func checkPassedOn(t *testing.T, before, after map[string]any) {
+	t.Helper()
+	profile := func(doc map[string]any) map[string]any {
+		instances, _ := doc["instances"].(map[string]any)
+		v, _ := instances["PLEX-P01"].(map[string]any)
+		return v
+	}
+	assert.NotEqual(t, profile(before)["account_token"], profile(after)["account_token"])
+	for _, v := range []map[string]any{profile(before), profile(after)} {
+		delete(v, "account_token")
+		cloud, _ := v["_cloud"].(map[string]any)
+		delete(cloud, "bound_to") // names that token
+	}
 }
 
 // outcome is what an operation must lead to under a fault.
@@ -147,26 +153,66 @@ func (o operation) attempts(f wireFault, says meaning) int {
 	return 1
 }
 
-// expect derives what must happen from what the fault says and the operation
-// is. These are the rules; nothing here looks at what the library did.
+// byKey reports whether the login has a device key.
+func (o operation) byKey() bool { return strings.HasSuffix(o.name, "device key") }
+
+// expect derives the outcome from what the fault means and what the operation is. These
+// are the rules; they do not look at what the library does.
 func (o operation) expect(f wireFault) outcome {
-	says := f.says
-	byKey := strings.HasSuffix(o.name, "device key")
+	says := o.understands(f)
+	if o.kind == poll {
+		return o.polls(f, says)
+	}
+	n := o.attempts(f, says)
+	x := o.usual(f, says, n)
 	switch {
-	case f.status == 302 && says == harmless && (o.kind == write || o.kind == probe || o.kind == exchange):
-		says = temporary // only a GET follows, and only on plex.tv
-	case o.bare && (f.truth || f.Status == 200 && f.Body == ""):
-		says = harmless // nothing is answered anyway, and there is nothing to cut
-	case o.kind == look && byKey && (f.status == 422 || f.clock != 0):
-		says = temporary // the device JWT was refused: the next look has the right time
-	case o.kind == look || o.kind == poll:
-		switch says {
-		case rejection, oldReject, lapsed, wrongPIN: // there is no token yet
-			says = refusal
+	case o.kind == look:
+		x.atPIN(says)
+	case o.kind == probe:
+		x.atServer(o, f)
+	case o.account:
+		x.onToken(o, says)
+	case o.kind == exchange:
+		x.onExchange(f, says, n)
+	}
+	switch {
+	case o.call == "UseDeviceKey":
+		x.onMove(f, says)
+	case o.byKey():
+		x.onKey(o, f, says)
+	}
+	if o.bare { // sign-out
+		x.store = signedOut // here, whatever plex.tv says
+		if says == rejection || says == oldReject {
+			x.is, x.fails = nil, false // dead already
 		}
 	}
+	return x
+}
 
-	n := o.attempts(f, says)
+// follows reports whether the request follows a redirect: a GET does, within plex.tv.
+func (k requestKind) follows() bool { return k != write && k != probe && k != exchange }
+
+// understands returns what f means to the operation.
+func (o operation) understands(f wireFault) meaning {
+	switch {
+	case f.status == 302 && f.says == harmless && !o.kind.follows():
+		return temporary
+	case o.bare && (f.truth || f.Status == 200 && f.Body == ""):
+		return harmless // nothing is answered anyway, and there is nothing to cut
+	case o.kind == look && o.byKey() && (f.status == 422 || f.clock != 0):
+		return temporary // the device JWT was refused: the next look has the right time
+	case o.kind == look || o.kind == poll:
+		switch f.says {
+		case rejection, oldReject, lapsed, wrongPIN: // there is no token yet
+			return refusal
+		}
+	}
+	return f.says
+}
+
+// usual returns the outcome of any request that fails and is made n times.
+func (o operation) usual(f wireFault, says meaning, n int) outcome {
 	x := outcome{fails: says != harmless, store: unchanged, least: o.before + n}
 	x.waits(o, f, says, n)
 	switch {
@@ -183,55 +229,13 @@ func (o operation) expect(f wireFault) outcome {
 		x.least++ // its first redirect is not counted
 	}
 	x.most = x.least
-	switch says {
-	case harmless:
-	case temporary:
+	switch {
+	case says == temporary:
 		x.is = []error{plexauth.ErrUnavailable}
-	case slowDown:
+	case says == slowDown:
 		x.is = []error{plexauth.ErrRateLimited}
-	default:
-		if o.account || o.kind == probe || strings.HasPrefix(o.name, "refresh") {
-			x.is = []error{plexauth.ErrUnavailable} // plex.tv refuses, but not because of the token
-		}
-	}
-
-	switch {
-	case o.kind == look:
-		x.atPIN(says)
-	case o.kind == poll:
-		return o.polls(f, says)
-	case o.kind == probe:
-		if x.fails {
-			x.is = []error{plexauth.ErrUnavailable}
-		}
-		if o.token && f.says == rejection { // a proxy's page does not count
-			x.is = []error{plexauth.ErrServerToken}
-		}
-	case o.account:
-		x.onToken(o, says)
-	case o.kind == exchange:
-		switch {
-		case f.status == 302 && f.says == harmless: // once: the next nonce succeeds
-			x = outcome{store: renewed, least: 5, most: 5}
-		case n == 2:
-			x.least, x.most = x.least+1, x.most+1 // the second nonce
-		case says == rejection: // the device was removed
-			x.is, x.store = []error{plexauth.ErrTokenRejected}, marked
-		}
-	}
-	switch {
-	case o.call == "UseDeviceKey":
-		x.onMove(f, says)
-	case byKey && o.account && !(o.bare && says != lapsed): // a dead token need not be revoked
-		x.onJWT(says)
-	case byKey && !o.account && o.kind == write && f.status == 422: // the key may be another device's: it is tried once more with a new one
-		x.least, x.most = 2, 2
-	}
-	if o.bare { // sign-out
-		x.store = signedOut // here, whatever plex.tv says
-		if says == rejection || says == oldReject {
-			x.is, x.fails = nil, false // dead already
-		}
+	case says != harmless && (o.account || strings.HasPrefix(o.name, "refresh")):
+		x.is = []error{plexauth.ErrUnavailable} // plex.tv refuses, but not because of the token
 	}
 	return x
 }
@@ -272,6 +276,28 @@ func (x *outcome) atPIN(says meaning) {
 	}
 }
 
+// atServer sets the outcome of a request to a media server.
+func (x *outcome) atServer(o operation, f wireFault) {
+	if x.fails {
+		x.is = []error{plexauth.ErrUnavailable}
+	}
+	if o.token && f.says == rejection { // a proxy's page does not count
+		x.is = []error{plexauth.ErrServerToken}
+	}
+}
+
+// onExchange sets the outcome of an exchange that is made n times.
+func (x *outcome) onExchange(f wireFault, says meaning, n int) {
+	switch {
+	case f.status == 302 && f.says == harmless: // once: the next nonce succeeds
+		*x = outcome{store: renewed, least: 5, most: 5}
+	case n == 2:
+		x.least, x.most = x.least+1, x.most+1 // the second nonce
+	case says == rejection: // the device was removed
+		x.is, x.store = []error{plexauth.ErrTokenRejected}, marked
+	}
+}
+
 // onToken sets the outcome of a request with the account's token.
 func (x *outcome) onToken(o operation, says meaning) {
 	fresh := o.name == "check, linked already" // the token is in hand, and not yet the profile's
@@ -294,13 +320,20 @@ func (x *outcome) onToken(o operation, says meaning) {
 	}
 }
 
-// onJWT sets the outcome with a device key, which gets another token that does not
+// onKey sets the outcome with a device key, which gets another token that does not
 // help here.
-func (x *outcome) onJWT(says meaning) {
-	switch says {
-	case rejection, oldReject:
+func (x *outcome) onKey(o operation, f wireFault, says meaning) {
+	switch {
+	case !o.account:
+		if o.kind == write && f.status == 422 { // another device may have the key: it is tried once more with a new one
+			x.least, x.most = 2, 2
+		}
+		return
+	case o.bare && says != lapsed: // a dead token need not be revoked
+		return
+	case says == rejection || says == oldReject:
 		x.store = renewedMarked
-	case lapsed:
+	case says == lapsed:
 		x.store = renewed
 	default:
 		return
@@ -376,8 +409,8 @@ func (o operation) pace(x *outcome, f wireFault, says meaning, jitter float64) (
 		}
 		final, bad := at == pinLife, says != harmless && (o.hits.For == 0 || at < o.hits.For)
 		x.most++
-		if bad && f.follows > 0 {
-			x.most += f.follows + 1
+		if bad {
+			x.most += f.redirected()
 		}
 		if bad && f.slow {
 			at += limit
@@ -387,15 +420,11 @@ func (o operation) pace(x *outcome, f wireFault, says meaning, jitter float64) (
 				at = min(at, pinLife)
 			}
 		}
-		switch {
-		case !bad && o.hits.For > 0 && at >= o.hits.For/2: // approved by now
+		if !bad && o.hits.For > 0 && at >= o.hits.For/2 { // approved by now
 			x.most += o.after
 			final = true
-		case says == slowDown:
-			gap = min(max(gap+5*time.Second, f.pause), longestGap)
-		case bad:
-			gap = min(2*gap, 10*time.Second)
 		}
+		gap = f.widens(gap, says, bad)
 		if final {
 			if says == harmless && f.follows > 0 {
 				x.most++
@@ -406,7 +435,26 @@ func (o operation) pace(x *outcome, f wireFault, says meaning, jitter float64) (
 	}
 }
 
-// expect derives what must come of a save, as operation.expect does.
+// redirected returns how many more requests the redirects of a look cause.
+func (f wireFault) redirected() int {
+	if f.follows > 0 {
+		return f.follows + 1
+	}
+	return 0
+}
+
+// widens returns the pause between two looks after one that was bad or good.
+func (f wireFault) widens(gap time.Duration, says meaning, bad bool) time.Duration {
+	switch {
+	case says == slowDown:
+		return min(max(gap+5*time.Second, f.pause), longestGap)
+	case bad:
+		return min(2*gap, 10*time.Second)
+	}
+	return gap
+}
+
+// expect derives the outcome of a save.
 func (s saving) expect(f storeFault) outcome {
 	x := outcome{store: s.done, least: s.asked + s.after, most: s.asked + s.after}
 	if s.also != nil {

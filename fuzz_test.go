@@ -234,33 +234,7 @@ func FuzzPanel(f *testing.F) {
 		}
 		_ = json.Unmarshal([]byte(body), &typed) // the panel cannot read the rest, either
 		place, _, _ := strings.Cut(typed.MachineID+" "+typed.URL, "#")
-		unescaped, _ := url.PathUnescape(place)
-		rt := roundTripFunc(func(r *http.Request) (*http.Response, error) {
-			answer, plexTV := "", r.URL.Scheme == "https" && (r.URL.Host == "plex.tv" || r.URL.Host == "clients.plex.tv")
-			sent := r.URL.String()
-			switch {
-			case plexTV:
-				answer = answers[r.URL.Path]
-				sent = strings.Replace(sent, "/api/v2/pins/373040866", "", 1)
-			case strings.Contains(listed, r.URL.Scheme+"://"+r.URL.Host+`"`):
-				answer = payload(t, "pms-identity.json")
-				if r.Header.Get("X-Plex-Token") != "TEST_server-token-01" { // which is the server's own
-					sent += fmt.Sprint(r.Header)
-				}
-			default:
-				answer = `{"MediaContainer":{"machineIdentifier":"another"}}`
-				sent += fmt.Sprint(r.Header)
-				// plex.tv lists the addresses of http by number alone.
-				isASCII := func(s string) bool { return strings.ToValidUTF8(s, "") == s && len(s) == len([]rune(s)) } // else the name is converted
-				if isASCII(unescaped) && !strings.Contains(listed+place+unescaped, r.URL.Hostname()) {
-					t.Errorf("POST %s %q asks %s", route, body, r.URL.Host)
-				}
-			}
-			if found := secrets.In(sent, false); found != nil {
-				t.Errorf("POST %s %q sends %s %s", route, body, r.URL.Host, found)
-			}
-			return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answer)), ContentLength: -1, Request: r}, nil
-		})
+		rt := &panelNetwork{t: t, secrets: secrets, answers: answers, listed: listed, place: place, post: fmt.Sprintf("POST %s %q", route, body)}
 		synctest.Test(t, func(t *testing.T) {
 			store := plexauth.NewMemoryStore()
 			put(t, store, doc)
@@ -281,4 +255,51 @@ func FuzzPanel(f *testing.F) {
 			cancel()
 		})
 	})
+}
+
+// panelNetwork is the network of a fuzzed panel. It reports secrets that are sent where
+// they do not belong, and hosts that no one has named.
+type panelNetwork struct {
+	t       *testing.T
+	secrets *canary.Search
+	answers map[string]string // of plex.tv, by path
+	listed  string            // plex.tv's list of servers
+	place   string            // the POST names this server
+	post    string            // the POST, for reports
+}
+
+func (n *panelNetwork) RoundTrip(r *http.Request) (*http.Response, error) {
+	answer, sent := "", r.URL.String()
+	switch {
+	case r.URL.Scheme == "https" && (r.URL.Host == "plex.tv" || r.URL.Host == "clients.plex.tv"):
+		answer = n.answers[r.URL.Path]
+		sent = strings.Replace(sent, "/api/v2/pins/373040866", "", 1)
+	case strings.Contains(n.listed, r.URL.Scheme+"://"+r.URL.Host+`"`):
+		answer = payload(n.t, "pms-identity.json")
+		if r.Header.Get("X-Plex-Token") != "TEST_server-token-01" { // the server's own token
+			sent += fmt.Sprint(r.Header)
+		}
+	default:
+		answer = `{"MediaContainer":{"machineIdentifier":"another"}}`
+		sent += fmt.Sprint(r.Header)
+		if !n.names(r.URL.Hostname()) {
+			n.t.Errorf("%s asks %s", n.post, r.URL.Host)
+		}
+	}
+	if found := n.secrets.In(sent, false); found != nil {
+		n.t.Errorf("%s sends %s %s", n.post, r.URL.Host, found)
+	}
+	return &http.Response{StatusCode: 200, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(answer)), ContentLength: -1, Request: r}, nil
+}
+
+// names reports whether plex.tv or the POST names host. Names outside ASCII are
+// converted on the way, and not compared.
+func (n *panelNetwork) names(host string) bool {
+	unescaped, _ := url.PathUnescape(n.place)
+	for _, r := range unescaped {
+		if r >= utf8.RuneSelf {
+			return true
+		}
+	}
+	return strings.Contains(n.listed+n.place+unescaped, host)
 }

@@ -110,23 +110,7 @@ func TestReplicasConverge(t *testing.T) {
 				replicas := []*plexauth.PlexAuth{w.PlexAuth, w.open(t), w.open(t), w.open(t)}
 				for round := range 3 {
 					time.Sleep(8 * day)
-					var wg sync.WaitGroup
-					var mu sync.Mutex
-					tokens := map[string]int{}
-					for _, p := range replicas {
-						for range 25 {
-							wg.Go(func() {
-								tok, err := p.Token(t.Context())
-								if assert.NoError(t, err) {
-									mu.Lock()
-									defer mu.Unlock()
-									tokens[tok.Secret()]++
-								}
-							})
-						}
-					}
-					wg.Wait()
-					assert.Len(t, tokens, 1)
+					assert.Len(t, concurrentTokens(t, replicas), 1)
 					assert.Equal(t, round+1, w.count("POST", exchanges), "one for all four")
 					for _, p := range replicas {
 						_, err := p.Verify(t.Context())
@@ -136,6 +120,28 @@ func TestReplicasConverge(t *testing.T) {
 			})
 		})
 	}
+}
+
+// concurrentTokens calls Token many times at once, and returns the set of results.
+func concurrentTokens(t *testing.T, replicas []*plexauth.PlexAuth) map[string]bool {
+	t.Helper()
+	var wg sync.WaitGroup
+	var mu sync.Mutex
+	tokens := map[string]bool{}
+	for _, p := range replicas {
+		for range 25 {
+			wg.Go(func() {
+				tok, err := p.Token(t.Context())
+				if assert.NoError(t, err) {
+					mu.Lock()
+					defer mu.Unlock()
+					tokens[tok.Secret()] = true
+				}
+			})
+		}
+	}
+	wg.Wait()
+	return tokens
 }
 
 // G24: a process that was killed during a renewal delays others by half a minute at

@@ -120,68 +120,76 @@ func TestSignOutOfARejectedToken(t *testing.T) {
 	})
 }
 
+// approveUnseen begins a login in p that alice approves, and at which p does not look.
+func approveUnseen(t *testing.T, w *world, p *plexauth.PlexAuth) {
+	t.Helper()
+	time.Sleep(time.Minute)
+	pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+	require.NoError(t, err)
+	require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+}
+
 // G8: SignOut also ends an approval that has not been seen yet, in this profile or
-// another one with the same token. Otherwise it says that it could not find out.
+// another one with the same token.
 func TestSignOutFetchesTheApproval(t *testing.T) {
-	for _, row := range []struct {
-		name    string
-		change  func(*plexauth.Options)
-		sibling bool
-		down    bool
-		deaf    bool // the store fails at first
-	}{
-		{name: "here"},
-		{name: "beside", sibling: true},
-		{name: "with a device key", change: deviceKey},
-		{name: "plex.tv is down", down: true},
-		{name: "the store cannot be read", deaf: true},
+	for name, open := range map[string]func(t *testing.T, w *world) *plexauth.PlexAuth{
+		"here": func(_ *testing.T, w *world) *plexauth.PlexAuth { return w.PlexAuth },
+		"in another profile": func(t *testing.T, w *world) *plexauth.PlexAuth {
+			p := w.Instance("second")
+			w.signIn(t, p, w.alice, plexauth.PinOptions{})
+			return p
+		},
+		"with a device key": func(t *testing.T, w *world) *plexauth.PlexAuth { return w.open(t, deviceKey) },
 	} {
-		t.Run(row.name, func(t *testing.T) {
+		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 				id := mustSettings(t, w.PlexAuth).ClientID
-				p := w.PlexAuth
-				if row.change != nil {
-					p = w.open(t, row.change)
-				}
-				if row.sibling {
-					p = w.Instance("beside")
-					w.signIn(t, p, w.alice, plexauth.PinOptions{})
-				}
-				time.Sleep(time.Minute)
-				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
-				require.NoError(t, err)
-				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-				if row.down {
-					w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Status: 502, Times: -1})
-				}
-				signOut := w.PlexAuth
-				if row.deaf {
-					signOut = w.open(t, withStore(w.hooked(hooks{beforeLoad: calls(1, 1, fails(errDisk))})))
-				}
+				approveUnseen(t, w, open(t, w))
 				began := time.Now()
-				s, err := signOut.SignOut(t.Context())
-				assert.LessOrEqual(t, time.Since(began), 4*time.Second)
-				assert.Equal(t, row.deaf, s.Connected, "all is forgotten, or nothing")
-				if row.down {
-					require.ErrorIs(t, err, plexauth.ErrUnavailable)
-					assert.ErrorContains(t, err, "may have been approved")
-					return
-				}
-				if row.deaf {
-					require.ErrorIs(t, err, plexauth.ErrStore)
-					s, err = signOut.SignOut(t.Context())
-					assert.False(t, s.Connected)
-				}
+				s, err := w.SignOut(t.Context())
 				require.NoError(t, err)
+				assert.LessOrEqual(t, time.Since(began), 4*time.Second)
+				assert.False(t, s.Connected)
 				assert.Empty(t, w.plex.Token(w.alice, id))
-				if row.change != nil {
+				if name == "with a device key" {
 					assert.Equal(t, 2, w.count("DELETE", "/api/v2/users/signout"), "neither device stays listed")
 				}
 			})
 		})
 	}
+}
+
+// G8: SignOut says if it could not find out whether the pending login was approved, and
+// changes nothing if the store cannot be read.
+func TestSignOutCannotFetchTheApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		approveUnseen(t, w, w.PlexAuth)
+		w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Status: 502, Times: -1})
+		began := time.Now()
+		s, err := w.SignOut(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, "may have been approved")
+		assert.LessOrEqual(t, time.Since(began), 4*time.Second)
+		assert.False(t, s.Connected)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		id := mustSettings(t, w.PlexAuth).ClientID
+		approveUnseen(t, w, w.PlexAuth)
+		p := w.open(t, withStore(w.hooked(hooks{beforeLoad: calls(1, 1, fails(errDisk))})))
+		s, err := p.SignOut(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		assert.True(t, s.Connected, "nothing is forgotten")
+		s, err = p.SignOut(t.Context())
+		require.NoError(t, err)
+		assert.False(t, s.Connected)
+		assert.Empty(t, w.plex.Token(w.alice, id))
+	})
 }
 
 // G8, G23: SignOut finds an approval that has ended another profile's token. That
