@@ -104,44 +104,44 @@ func (c *silentConn) Close() error {
 	return c.Conn.Close()
 }
 
-func (w *http2Network) Accept() (net.Conn, error) {
+func (n *http2Network) Accept() (net.Conn, error) {
 	select {
-	case c := <-w.accept:
+	case c := <-n.accept:
 		return c, nil
-	case <-w.over:
+	case <-n.over:
 		return nil, net.ErrClosed
 	}
 }
 
-func (w *http2Network) Close() error { return nil }
+func (n *http2Network) Close() error { return nil }
 
-func (w *http2Network) Addr() net.Addr { return &net.TCPAddr{} }
+func (n *http2Network) Addr() net.Addr { return &net.TCPAddr{} }
 
-func (w *http2Network) dial(context.Context, string, string) (net.Conn, error) {
+func (n *http2Network) dial(context.Context, string, string) (net.Conn, error) {
 	near, far := net.Pipe()
 	c := &silentConn{Conn: near}
-	w.mu.Lock()
-	w.conns = append(w.conns, c)
-	w.mu.Unlock()
-	w.accept <- far
+	n.mu.Lock()
+	n.conns = append(n.conns, c)
+	n.mu.Unlock()
+	n.accept <- far
 	return c, nil
 }
 
 // die makes all connections fall silent.
-func (w *http2Network) die() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for _, c := range w.conns {
+func (n *http2Network) die() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, c := range n.conns {
 		c.mu.Lock()
 		c.dead = true
 		c.mu.Unlock()
 	}
 }
 
-func (w *http2Network) count() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return len(w.conns)
+func (n *http2Network) count() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.conns)
 }
 
 // overHTTP2 runs f in a bubble, with a transport that speaks HTTP/2 to the fake.

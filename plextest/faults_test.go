@@ -67,7 +67,7 @@ func TestFaultChoosesRequests(t *testing.T) {
 		status, _ := a.do(t, "GET", url, "")
 		return status
 	}
-	assert.Equal(t, http.StatusCreated, first(a.do(t, "POST", "/api/v2/pins", "")))
+	assert.Equal(t, http.StatusCreated, statusOf(a.do(t, "POST", "/api/v2/pins", "")))
 	assert.Equal(t, 404, get("https://clients.plex.tv/api/v2/pins/1"))
 	assert.Equal(t, 401, get("/api/v2/user"))
 	assert.Equal(t, []int{404, 500, 500, 404}, []int{get("/api/v2/pins/1"), get("/api/v2/pins/2"), get("/api/v2/pins/3"), get("/api/v2/pins/4")})
@@ -78,8 +78,6 @@ func TestFaultChoosesRequests(t *testing.T) {
 	assert.Equal(t, 401, get("/api/v2/user"))
 }
 
-func first(status int, _ string) int { return status }
-
 func TestOutage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		srv := plextest.NewServer()
@@ -87,9 +85,9 @@ func TestOutage(t *testing.T) {
 		srv.Inject(plextest.Fault{Times: -1, For: time.Hour, Status: 503})
 		a := newAPI(srv)
 		time.Sleep(59 * time.Minute)
-		assert.Equal(t, 503, first(a.do(t, "GET", "/api/v2/user", "")))
+		assert.Equal(t, 503, statusOf(a.do(t, "GET", "/api/v2/user", "")))
 		time.Sleep(time.Minute)
-		assert.Equal(t, 401, first(a.do(t, "GET", "/api/v2/user", "")))
+		assert.Equal(t, 401, statusOf(a.do(t, "GET", "/api/v2/user", "")))
 	})
 }
 
@@ -168,7 +166,7 @@ func TestSlowAnswers(t *testing.T) {
 		a := newAPI(srv)
 		start := time.Now()
 		srv.Inject(plextest.Fault{Delay: 3 * time.Second})
-		assert.Equal(t, 201, first(a.do(t, "POST", "/api/v2/pins", "")))
+		assert.Equal(t, 201, statusOf(a.do(t, "POST", "/api/v2/pins", "")))
 		assert.Equal(t, 3*time.Second, time.Since(start))
 
 		start = time.Now()
@@ -271,10 +269,10 @@ func TestQuirks(t *testing.T) {
 			require.NoError(t, srv.Approve(p.Code, alice))
 			_, body := a.do(t, "GET", fmt.Sprintf("/api/v2/pins/%d", p.ID), "")
 			assert.NotNil(t, decode[pin](t, body).AuthToken)
-			assert.Equal(t, 404, first(a.do(t, "GET", fmt.Sprintf("/api/v2/pins/%d", p.ID), "")))
+			assert.Equal(t, 404, statusOf(a.do(t, "GET", fmt.Sprintf("/api/v2/pins/%d", p.ID), "")))
 		}},
 		"Create200": {plextest.Quirks{Create200: true}, func(t *testing.T, _ *plextest.Server, a *api, _ *plextest.User) {
-			assert.Equal(t, 200, first(a.do(t, "POST", "/api/v2/pins", "")))
+			assert.Equal(t, 200, statusOf(a.do(t, "POST", "/api/v2/pins", "")))
 		}},
 		"ExpiresIn": {plextest.Quirks{ExpiresIn: &five}, func(t *testing.T, _ *plextest.Server, a *api, _ *plextest.User) {
 			assert.Equal(t, 5, *a.createPin(t).ExpiresIn)
@@ -329,7 +327,7 @@ func TestQuirks(t *testing.T) {
 		"LongTokens": {plextest.Quirks{LongTokens: true}, func(t *testing.T, srv *plextest.Server, a *api, alice *plextest.User) {
 			token := srv.IssueToken(alice, a.clientID)
 			assert.Len(t, token, 300)
-			assert.Equal(t, 200, first(a.as(token).do(t, "GET", "/api/v2/user", "")))
+			assert.Equal(t, 200, statusOf(a.as(token).do(t, "GET", "/api/v2/user", "")))
 		}},
 		"ApprovalDelay": {plextest.Quirks{ApprovalDelay: 2 * time.Second}, func(t *testing.T, srv *plextest.Server, a *api, alice *plextest.User) {
 			p := a.createPin(t)

@@ -21,6 +21,7 @@ type api struct {
 	accept   string // "" means application/json; "-" sends no such header
 }
 
+// newAPI returns a client without a token.
 func newAPI(srv *plextest.Server) *api {
 	return &api{client: srv.Client(), clientID: "test-client-0001"}
 }
@@ -102,6 +103,7 @@ type pin struct {
 	NewRegistration  *bool   `json:"newRegistration"`
 }
 
+// decode returns the value of a text in JSON.
 func decode[T any](t *testing.T, text string) T {
 	t.Helper()
 	var v T
@@ -115,4 +117,60 @@ func (a *api) createPin(t *testing.T) pin {
 	status, body := a.do(t, "POST", "/api/v2/pins", "")
 	require.Equal(t, http.StatusCreated, status, body)
 	return decode[pin](t, body)
+}
+
+// statusOf returns the status of an answer.
+func statusOf(status int, _ string) int { return status }
+
+// household is a fake with alice's Plex Home of three users, and bob outside of
+// it.
+type household struct {
+	srv                    *plextest.Server
+	alice, kid, carol, bob *plextest.User
+	a                      *api // alice's
+}
+
+// newHousehold returns a household, which is closed when the test ends.
+func newHousehold(t *testing.T) household {
+	srv := plextest.NewServer()
+	t.Cleanup(srv.Close)
+	alice := srv.AddUser(plextest.User{Username: "alice", HomePIN: "1234"})
+	h := household{
+		srv: srv, alice: alice,
+		kid:   srv.AddUser(plextest.User{Title: "Kids", Restricted: true, HomeAdmin: alice}),
+		carol: srv.AddUser(plextest.User{Username: "carol", HomeAdmin: alice, HomePIN: "9876"}),
+		bob:   srv.AddUser(plextest.User{Username: "bob"}),
+	}
+	h.a = newAPI(srv)
+	h.a = h.a.as(srv.IssueToken(alice, h.a.clientID))
+	return h
+}
+
+// resource has the fields of a device in plex.tv's JSON.
+type resource struct {
+	Name, Provides, ClientIdentifier string
+	AccessToken                      *string
+	OwnerID                          *int64
+	SourceTitle                      *string
+	Owned, Home, Presence, Relay     bool
+	HTTPSRequired                    bool
+	PublicAddressMatches             bool
+	Connections                      []struct {
+		Protocol, Address, URI string
+		Port                   int
+		Local, Relay, IPv6     bool
+	}
+}
+
+// allKinds lists devices with all kinds of addresses.
+const allKinds = "/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1"
+
+// readPage returns the status and the body of a page of the fake.
+func readPage(t *testing.T, resp *http.Response, err error) (int, string) {
+	t.Helper()
+	require.NoError(t, err)
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	require.NoError(t, err)
+	return resp.StatusCode, string(body)
 }

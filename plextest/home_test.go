@@ -12,29 +12,6 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// household is a fake with alice's Plex Home of three users, and bob outside of
-// it.
-type household struct {
-	srv                    *plextest.Server
-	alice, kid, carol, bob *plextest.User
-	a                      *api // alice's
-}
-
-func newHousehold(t *testing.T) household {
-	srv := plextest.NewServer()
-	t.Cleanup(srv.Close)
-	alice := srv.AddUser(plextest.User{Username: "alice", HomePIN: "1234"})
-	h := household{
-		srv: srv, alice: alice,
-		kid:   srv.AddUser(plextest.User{Title: "Kids", Restricted: true, HomeAdmin: alice}),
-		carol: srv.AddUser(plextest.User{Username: "carol", HomeAdmin: alice, HomePIN: "9876"}),
-		bob:   srv.AddUser(plextest.User{Username: "bob"}),
-	}
-	h.a = newAPI(srv)
-	h.a = h.a.as(srv.IssueToken(alice, h.a.clientID))
-	return h
-}
-
 func TestHomeUsers(t *testing.T) {
 	h := newHousehold(t)
 	type home struct {
@@ -90,8 +67,8 @@ func TestSwitchHomeUser(t *testing.T) {
 	got := decode[user](t, body)
 	assert.Equal(t, h.kid.ID, got.ID)
 	assert.Equal(t, h.srv.Token(h.kid, h.a.clientID), got.AuthToken)
-	assert.Equal(t, http.StatusOK, first(h.a.as(got.AuthToken).do(t, "GET", "/api/v2/user", "")))
-	assert.Equal(t, http.StatusOK, first(h.a.do(t, "GET", "/api/v2/user", "")), "alice's own token remains valid")
+	assert.Equal(t, http.StatusOK, statusOf(h.a.as(got.AuthToken).do(t, "GET", "/api/v2/user", "")))
+	assert.Equal(t, http.StatusOK, statusOf(h.a.do(t, "GET", "/api/v2/user", "")), "alice's own token remains valid")
 
 	for _, query := range []string{"", "?pin=", "?pin=0000"} {
 		status, body = to(h.carol.UUID, query)

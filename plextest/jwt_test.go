@@ -209,8 +209,8 @@ func TestExchange(t *testing.T) {
 
 		d.srv.SetQuirks(plextest.Quirks{RefreshEndsJWT: true})
 		_, newer := exchange(t, d.a, d.k.sign(nonce(t, d.a), nil))
-		assert.Equal(t, 401, first(d.a.as(body).do(t, "GET", "/api/v2/user", "")))
-		assert.Equal(t, 200, first(d.a.as(newer).do(t, "GET", "/api/v2/user", "")))
+		assert.Equal(t, 401, statusOf(d.a.as(body).do(t, "GET", "/api/v2/user", "")))
+		assert.Equal(t, 200, statusOf(d.a.as(newer).do(t, "GET", "/api/v2/user", "")))
 		assert.Empty(t, d.srv.Violations())
 	})
 }
@@ -256,9 +256,9 @@ func TestExchangeRefusals(t *testing.T) {
 				assert.Equal(t, test.status, status)
 				assert.Contains(t, body, `"code":`+test.code)
 				if test.status == 401 {
-					assert.Equal(t, 401, first(d.a.as(old).do(t, "GET", "/api/v2/user", "")))
+					assert.Equal(t, 401, statusOf(d.a.as(old).do(t, "GET", "/api/v2/user", "")))
 					again := signIn(t, d.srv, d.a, d.k, d.alice)
-					assert.Equal(t, 200, first(d.a.as(again).do(t, "GET", "/api/v2/user", "")), "a new sign-in authorizes the device again")
+					assert.Equal(t, 200, statusOf(d.a.as(again).do(t, "GET", "/api/v2/user", "")), "a new sign-in authorizes the device again")
 				}
 				assert.Empty(t, d.srv.Violations())
 			})
@@ -289,7 +289,7 @@ func TestRegisterAKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDevice(t)
 		legacy := d.srv.IssueToken(d.alice, "device-1")
-		post := func(a *api, body string) int { return first(a.do(t, "POST", "/api/v2/auth/jwk", body)) }
+		post := func(a *api, body string) int { return statusOf(a.do(t, "POST", "/api/v2/auth/jwk", body)) }
 		assert.Equal(t, 401, post(d.a, `{"jwk":`+d.k.jwk()+`}`))
 		assert.Equal(t, 400, post(d.a.as(legacy), `{"jwk":{"kty":"RSA"}}`))
 		assert.Equal(t, 400, post(d.a.as(legacy), `not json`))
@@ -297,15 +297,15 @@ func TestRegisterAKey(t *testing.T) {
 		assert.Equal(t, 422, post(d.a.as(legacy), `{"jwk":`+d.k.jwk()+`}`), "the device itself has registered this key")
 		status, jwt := exchange(t, d.a, d.k.sign(nonce(t, d.a), nil))
 		require.Equal(t, 200, status, jwt)
-		assert.Equal(t, 401, first(d.a.as(legacy).do(t, "GET", "/api/v2/user", "")), "the long-lived token has ended")
+		assert.Equal(t, 401, statusOf(d.a.as(legacy).do(t, "GET", "/api/v2/user", "")), "the long-lived token has ended")
 
 		other := d.a.from("device-2")
 		assert.Equal(t, 422, post(other.as(d.srv.IssueToken(d.alice, "device-2")), `{"jwk":`+d.k.jwk()+`}`), "another device has registered this key")
 		status, body := other.do(t, "POST", "/api/v2/pins", `{"jwk":`+d.k.jwk()+`}`)
 		assert.Equal(t, 422, status)
 		assert.Contains(t, body, "Thumbprint has already been taken")
-		assert.Equal(t, 201, first(other.do(t, "POST", "/api/v2/pins", `{"jwk":`+newDeviceKey("device-2", 3).jwk()+`}`)))
-		assert.Equal(t, 400, first(other.do(t, "POST", "/api/v2/pins", `{"jwk":{"kty":"OKP","crv":"Ed25519","x":"AA","kid":"k"}}`)))
+		assert.Equal(t, 201, statusOf(other.do(t, "POST", "/api/v2/pins", `{"jwk":`+newDeviceKey("device-2", 3).jwk()+`}`)))
+		assert.Equal(t, 400, statusOf(other.do(t, "POST", "/api/v2/pins", `{"jwk":{"kty":"OKP","crv":"Ed25519","x":"AA","kid":"k"}}`)))
 		assert.Empty(t, d.srv.Violations())
 		post(other.as(d.srv.Token(d.alice, "device-2")), `{"jwk":{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo","kid":"k","d":"TEST_private"}}`)
 		assert.Equal(t, []string{"POST plex.tv/api/v2/auth/jwk: a private key is sent"}, d.srv.Violations())
@@ -359,9 +359,9 @@ func TestJWTsAtMediaServers(t *testing.T) {
 	assert.Equal(t, http.StatusCreated, status)
 	opaque := decode[map[string]any](t, body)["authToken"].(string)
 	assert.NotContains(t, opaque, ".")
-	assert.Equal(t, 200, first(a.as(opaque).do(t, "GET", "/api/v2/user", "")))
+	assert.Equal(t, 200, statusOf(a.as(opaque).do(t, "GET", "/api/v2/user", "")))
 
-	assert.Equal(t, 204, first(a.do(t, "DELETE", "/api/v2/users/signout", "")))
+	assert.Equal(t, 204, statusOf(a.do(t, "DELETE", "/api/v2/users/signout", "")))
 	status, _ = exchange(t, d.a, d.k.sign(nonce(t, d.a), nil))
 	assert.Equal(t, http.StatusUnauthorized, status, "a sign-out removes the device")
 }
@@ -389,6 +389,6 @@ func TestForeignDeviceJWT(t *testing.T) {
 		assert.Equal(t, "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k", claims.Thumbprint)
 		assert.Equal(t, "alice@example.com", claims.User["email"])
 		time.Sleep(5 * time.Minute)
-		assert.Equal(t, 422, first(a.do(t, "GET", fmt.Sprintf("/api/v2/pins/%d?deviceJWT=%s", p.ID, vector), "")), "the JWT has expired")
+		assert.Equal(t, 422, statusOf(a.do(t, "GET", fmt.Sprintf("/api/v2/pins/%d?deviceJWT=%s", p.ID, vector), "")), "the JWT has expired")
 	})
 }

@@ -17,23 +17,6 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-type resource struct {
-	Name, Provides, ClientIdentifier string
-	AccessToken                      *string
-	OwnerID                          *int64
-	SourceTitle                      *string
-	Owned, Home, Presence, Relay     bool
-	HTTPSRequired                    bool
-	PublicAddressMatches             bool
-	Connections                      []struct {
-		Protocol, Address, URI string
-		Port                   int
-		Local, Relay, IPv6     bool
-	}
-}
-
-const allKinds = "/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1"
-
 func TestResources(t *testing.T) {
 	h := newHousehold(t)
 	box := h.srv.AddMediaServer(h.alice, plextest.MediaServer{Name: "Box", PublicAddressMatches: true, SharedWith: []*plextest.User{h.bob}, Connections: []plextest.Connection{
@@ -204,7 +187,7 @@ func TestNetwork(t *testing.T) {
 					if err != nil {
 						return "", err
 					}
-					_, body := page(t, resp, nil)
+					_, body := readPage(t, resp, nil)
 					return body, nil
 				}
 				box := srv.AddMediaServer(alice, plextest.MediaServer{Connections: []plextest.Connection{

@@ -2,7 +2,6 @@ package plextest_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -40,7 +39,7 @@ func TestLoginOverASocket(t *testing.T) {
 	// The in-process client also reaches the fake under its loopback URL.
 	inside := newAPI(srv)
 	inside.base = a.base
-	assert.Equal(t, http.StatusOK, first(inside.as(*got.AuthToken).do(t, "GET", "/api/v2/ping", "")))
+	assert.Equal(t, http.StatusOK, statusOf(inside.as(*got.AuthToken).do(t, "GET", "/api/v2/ping", "")))
 	assert.Empty(t, srv.Violations())
 }
 
@@ -103,7 +102,7 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	client := &http.Client{Transport: srv.Transport()}
 	for _, url := range []string{srv.URL() + "/link", "https://plex.tv/link", box.Connections[0].URI + "/identity", "http://192.168.1.5:32400/identity"} {
 		resp, err := client.Get(url)
-		page(t, resp, err)
+		readPage(t, resp, err)
 	}
 	client.Timeout = 10 * time.Millisecond
 	_, err := client.Get(box.Connections[1].URI + "/identity")
@@ -125,22 +124,12 @@ func TestCloseLeavesNothingBehind(t *testing.T) {
 	t.Errorf("%d goroutines, %d before:\n%s", runtime.NumGoroutine(), before, stacks[:runtime.Stack(stacks, true)])
 }
 
-// page returns the status and the body of a page of the fake.
-func page(t *testing.T, resp *http.Response, err error) (int, string) {
-	t.Helper()
-	require.NoError(t, err)
-	defer resp.Body.Close()
-	body, err := io.ReadAll(resp.Body)
-	require.NoError(t, err)
-	return resp.StatusCode, string(body)
-}
-
 func TestLinkPage(t *testing.T) {
 	srv := plextest.NewServer()
 	defer srv.Close()
 	client := srv.Client()
 	resp, err := client.Get("https://plex.tv/link")
-	_, body := page(t, resp, err)
+	_, body := readPage(t, resp, err)
 	assert.Contains(t, body, "no users yet")
 
 	alice := srv.AddUser(plextest.User{Username: "alice"})
@@ -148,7 +137,7 @@ func TestLinkPage(t *testing.T) {
 	a := newAPI(srv)
 	p := a.createPin(t)
 	resp, err = client.Get("https://plex.tv/link/?pin=" + p.Code)
-	status, body := page(t, resp, err)
+	status, body := readPage(t, resp, err)
 	assert.Equal(t, http.StatusOK, status)
 	assert.Contains(t, body, "fake plex.tv")
 	assert.Contains(t, body, `name="code" value="`+p.Code+`"`)
@@ -161,7 +150,7 @@ func TestLinkPage(t *testing.T) {
 			form.Set("user", u.UUID)
 		}
 		resp, err := client.PostForm("https://plex.tv/link", form)
-		return page(t, resp, err)
+		return readPage(t, resp, err)
 	}
 	status, body = post("QQQQ", alice)
 	assert.Equal(t, http.StatusUnprocessableEntity, status)
@@ -193,14 +182,14 @@ func TestAuthPage(t *testing.T) {
 	}
 	post := func(code, clientID, forward string) (*http.Response, string) {
 		resp, err := client.PostForm("https://app.plex.tv/auth", url.Values{"code": {code}, "clientID": {clientID}, "forwardUrl": {forward}, "user": {alice.UUID}})
-		_, body := page(t, resp, err)
+		_, body := readPage(t, resp, err)
 		return resp, body
 	}
 	resp, err := client.Get("https://app.plex.tv/auth")
-	_, body := page(t, resp, err)
+	_, body := readPage(t, resp, err)
 	assert.Contains(t, body, `<script src="/auth.js" defer></script>`)
 	resp, err = client.Get("https://app.plex.tv/auth.js")
-	_, body = page(t, resp, err)
+	_, body = readPage(t, resp, err)
 	assert.Contains(t, body, "location.hash")
 
 	for _, test := range [][3]string{
