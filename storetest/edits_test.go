@@ -16,7 +16,6 @@ import (
 // brokenUpdates break a rule about how an Update works.
 var brokenUpdates = []brokenStore{
 	{"writes {} for an edit that returns nil for nil", "no change", edited(func(current, next json.RawMessage) json.RawMessage {
-
 		if current == nil && next == nil {
 			return json.RawMessage(`{}`)
 		}

@@ -146,7 +146,7 @@ func TestCrossWatchFoundKeyIsSynced(t *testing.T) {
 	require.NoError(t, os.Remove(filepath.Join(top, "config.json")))
 	_, stderr, ok = straced(t, "crosswatch update", top, "-P", key, "-e", "trace=fsync", "-e", "inject=fsync:error=EIO")
 	assert.False(t, ok)
-	assert.Contains(t, stderr, "cannot put "+key+" on the disk")
+	assert.Contains(t, stderr, "cannot sync "+key+" to the disk")
 	assert.NoFileExists(t, filepath.Join(top, "config.json"))
 }
 

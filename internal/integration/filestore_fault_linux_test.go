@@ -283,7 +283,7 @@ func TestFileStoreSyncsWhatIsThere(t *testing.T) {
 	})
 	_, stderr, ok = straced(t, "filestore same", path, "-e", "trace=fsync", "-e", "inject=fsync:error=EIO:when=2")
 	assert.False(t, ok)
-	assert.Contains(t, stderr, "may not outlive a power cut")
+	assert.Contains(t, stderr, "a power cut may undo that")
 }
 
 // G16: the lock file has its owner and its mode before it gets its name. So a process that

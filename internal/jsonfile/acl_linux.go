@@ -9,9 +9,9 @@ import (
 
 const aclName = "system.posix_acl_access"
 
-// copyACL gives f the access ACL of the file at path, or none if that has none.
-// The mode cannot stand in for it: in the presence of an ACL the group's bits
-// are the most that any entry grants.
+// copyACL gives f the access ACL of the file at path. If that file has no ACL, it removes the
+// ACL of f. The mode alone is not enough: if there is an ACL, the group bits of the mode are its
+// mask and not the rights of the group.
 func copyACL(f *os.File, path string) error {
 	acl, err := readACL(func(value []byte) (int, error) { return unix.Getxattr(path, aclName, value) })
 	if err != nil {
@@ -33,11 +33,11 @@ func copyACL(f *os.File, path string) error {
 	return nil
 }
 
-// readACL returns an ACL by a getxattr call, nil if there is none or the file
-// system has none.
+// readACL returns an ACL with get, a getxattr call. It returns nil if the file has no ACL, or if
+// the file system does not support them.
 func readACL(get func(value []byte) (int, error)) ([]byte, error) {
 	for {
-		n, err := get(nil) // its length
+		n, err := get(nil) // the length
 		if err == nil {
 			value := make([]byte, n)
 			n, err = get(value)
@@ -48,7 +48,7 @@ func readACL(get func(value []byte) (int, error)) ([]byte, error) {
 		switch {
 		case errors.Is(err, unix.ENODATA), errors.Is(err, unix.ENOTSUP), errors.Is(err, unix.ENOSYS):
 			return nil, nil
-		case errors.Is(err, unix.ERANGE), errors.Is(err, unix.EINTR): // changed between the calls
+		case errors.Is(err, unix.ERANGE), errors.Is(err, unix.EINTR): // the ACL has changed between the calls, or a signal came
 		default:
 			return nil, err
 		}

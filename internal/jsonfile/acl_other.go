@@ -4,5 +4,5 @@ package jsonfile
 
 import "os"
 
-// copyACL copies nothing: on macOS an ACL is not part of what the mode shows.
+// copyACL does nothing: on macOS an ACL is independent of the mode.
 func copyACL(*os.File, string) error { return nil }

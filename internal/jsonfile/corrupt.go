@@ -7,11 +7,10 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 )
 
-// corruptError is ErrCorruptConfig with the place. It quotes nothing of the
-// file.
+// corruptError is ErrCorruptConfig with the place of the error. It does not quote the file.
 type corruptError struct {
 	path   string
-	member string // empty: the file as a whole
+	member string // "" for the whole file
 	err    error
 }
 
@@ -20,28 +19,27 @@ func (e *corruptError) Error() string {
 	if e.member != "" {
 		what = fmt.Sprintf("%q in %s", e.member, e.path)
 	}
-	return fmt.Sprintf("%v: %s: %v: it was left as it is; repair it, restore a backup, or move it away to begin with a new one", fault.ErrCorruptConfig, what, e.err)
+	return fmt.Sprintf("%v: %s: %v: it was not changed; repair it, restore a backup, or move it away to start with a new one", fault.ErrCorruptConfig, what, e.err)
 }
 
 func (e *corruptError) Unwrap() []error {
 	return []error{fault.ErrStore, fault.ErrCorruptConfig, e.err}
 }
 
-// encodingError is ErrCorruptConfig for text in another encoding than UTF-8.
+// encodingError is ErrCorruptConfig for a file in another encoding than UTF-8.
 type encodingError struct{ path, encoding string }
 
 func (e *encodingError) Error() string {
-	return fmt.Sprintf("%v: %s is %s: it was left as it is; save it as UTF-8 without a byte order mark (in PowerShell 7: Set-Content -Encoding utf8NoBOM)", fault.ErrCorruptConfig, e.path, e.encoding)
+	return fmt.Sprintf("%v: %s is %s: it was not changed; save it as UTF-8 without a byte order mark (in PowerShell 7: Set-Content -Encoding utf8NoBOM)", fault.ErrCorruptConfig, e.path, e.encoding)
 }
 
 func (e *encodingError) Unwrap() []error { return []error{fault.ErrStore, fault.ErrCorruptConfig} }
 
-// encoding names the encoding of a text that is not plain UTF-8, "" for others.
-// It goes by the byte order mark, or by where the zero bytes of the first
-// character are: JSON begins with ASCII.
+// encoding returns the encoding of data, or "" for plain UTF-8. It recognizes a byte order
+// mark, and the zero bytes around the first character: JSON begins with an ASCII character.
 func encoding(data []byte) string {
 	for _, e := range []struct{ start, name string }{
-		{"\xff\xfe\x00\x00", "UTF-32 with a byte order mark"}, // before UTF-16, whose mark it begins with
+		{"\xff\xfe\x00\x00", "UTF-32 with a byte order mark"}, // must come before UTF-16, because it begins with the same mark
 		{"\x00\x00\xfe\xff", "UTF-32 with a byte order mark"},
 		{"\xff\xfe", "UTF-16 with a byte order mark"},
 		{"\xfe\xff", "UTF-16 with a byte order mark"},

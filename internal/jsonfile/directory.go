@@ -7,8 +7,8 @@ import (
 	"path/filepath"
 )
 
-// makeDir makes a directory and those above it, and syncs what names them. It
-// reports whether there was something to make.
+// makeDir makes a directory and those above it, and syncs their entries to the disk. It
+// returns false if the directory existed.
 func makeDir(dir string) (made bool, err error) {
 	if _, err := os.Stat(dir); err == nil {
 		return false, nil
@@ -25,13 +25,13 @@ func makeDir(dir string) (made bool, err error) {
 	}
 	f, err := os.Open(parent)
 	if err != nil {
-		return true, nil // not ours to read: it was there before
+		return true, nil // a directory that cannot be read is not one that makeDir has made
 	}
 	defer f.Close()
 	return true, Sync(f)
 }
 
-// openDir opens the directory of path, to list and to sync it.
+// openDir opens the directory of path for listing and syncing.
 func openDir(path string) (*os.File, error) {
 	dir, err := os.Open(filepath.Dir(path))
 	if err != nil {

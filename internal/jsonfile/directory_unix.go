@@ -8,29 +8,29 @@ import (
 	"path/filepath"
 )
 
-// mkdir makes a directory for the owner of the one that it is in, if root makes
-// it. It has its name only once it is theirs.
+// mkdir makes a directory of mode 0700. If the process runs as root, the new directory belongs
+// to the owner of the directory that it is in. It gets its name when it has its owner.
 func mkdir(dir string) error {
 	want, ok := OwnerBeside(dir, nil)
 	if !ok || want == (Owner{UID: os.Geteuid(), GID: os.Getegid()}) {
 		return os.Mkdir(dir, 0o700)
 	}
-	removeUnnamed(dir)
+	removeTempDirs(dir)
 	temp, err := mkdirTemp(dir)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(temp)
-	_ = os.Lchown(temp, want.UID, want.GID) // as it is not writable by others yet, it is no link
+	_ = os.Lchown(temp, want.UID, want.GID) // not a link: no one else can write to it yet
 	err = renameNew(temp, dir)
 	if errors.Is(err, errors.ErrUnsupported) {
-		err = os.Rename(temp, dir) // replaces an empty directory at most
+		err = os.Rename(temp, dir) // can replace only an empty directory
 	}
 	return err
 }
 
-// removeUnnamed removes the directories that killed processes have made for dir.
-func removeUnnamed(dir string) {
+// removeTempDirs removes the temporary directories that killed processes have made for dir.
+func removeTempDirs(dir string) {
 	parent, err := os.Open(filepath.Dir(dir))
 	if err != nil {
 		return

@@ -7,10 +7,11 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 )
 
-// errMounted stands for the errors of a rename over a mount point.
+// errMounted is the error of Check for a file that is a mount point. A rename would fail.
 var errMounted = errors.New("it is mounted as a single file, so it cannot be replaced")
 
-// explain makes of an error of the operating system one that says what to do.
+// explain returns an error of the operating system with facts about the file at path and with
+// a remedy.
 func explain(path string, err error) error {
 	facts, remedy := diagnose(path, err)
 	if facts != "" {

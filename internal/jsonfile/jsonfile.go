@@ -1,31 +1,28 @@
-// Package jsonfile edits one member of a JSON file that other programs share:
-// under a lock, by replacing the file in one step.
+// Package jsonfile edits one member of a JSON file that other programs may share. It takes a
+// lock that other programs use too, and replaces the file in one step. CreateTemp, OwnerBeside
+// and Sync are for other files in the directory of the JSON file.
 package jsonfile
 
 import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
-	"unicode/utf8"
 
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
-// File is a JSON file, see plexauth.FileStore. The zero File has no path; its
-// methods return an error. It is safe for concurrent use.
+// File is a JSON file; plexauth.FileStore documents it. The methods of the zero File, which
+// has no path, return errors. A File is safe for concurrent use.
 type File struct {
 	path string
 }
 
-// New returns the file at path and touches nothing. A relative path counts
-// from the working directory of this moment.
+// New returns the file at path. It does not access the file. A relative path is relative to
+// the present working directory, even if that changes later.
 func New(path string) File {
 	if abs, err := filepath.Abs(path); err == nil && path != "" {
 		path = abs
@@ -33,7 +30,7 @@ func New(path string) File {
 	return File{path: path}
 }
 
-// Load returns a copy of the member's object, nil if it is absent or null.
+// Load returns a copy of the member's object, or nil if it is absent or null.
 func (f *File) Load(ctx context.Context, member string) (json.RawMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%w: %s: %w", fault.ErrStore, f.path, err)
@@ -49,8 +46,8 @@ func (f *File) Load(ctx context.Context, member string) (json.RawMessage, error)
 	return c.member(member)
 }
 
-// Update edits the member under the lock. A panic of edit changes nothing and
-// leaves nothing locked.
+// Update edits the member under the lock. If edit panics, the file does not change and the
+// lock is released.
 func (f *File) Update(ctx context.Context, member string, edit func(current json.RawMessage) (json.RawMessage, error)) error {
 	return f.locked(ctx, func(dir *os.File, c *content) error {
 		current, err := c.member(member)
@@ -73,15 +70,15 @@ func (f *File) Update(ctx context.Context, member string, edit func(current json
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", fault.ErrStore, c.path, err)
 		}
-		if bytes.Equal(doc, c.data) { // it differed in white space only
+		if bytes.Equal(doc, c.data) { // next differs in white space only
 			return c.sync(dir)
 		}
 		return c.replace(ctx, dir, doc)
 	})
 }
 
-// Check does all that an Update does except the last step. It leaves nothing
-// behind but the lock file and, on a first run, the directory.
+// Check does everything that an Update does, except for replacing the file. It may make the
+// lock file and the directory, and leaves no other file behind.
 func (f *File) Check(ctx context.Context) error {
 	return f.locked(ctx, func(_ *os.File, c *content) error {
 		if isMountPoint(c.path) {
@@ -92,7 +89,7 @@ func (f *File) Check(ctx context.Context) error {
 				return explain(c.path, err)
 			}
 		}
-		const room = 4096 // for what the next Update adds
+		const room = 4096 // for what the next Update may add
 		temp, err := writeTemp(c.path, append(c.data, make([]byte, room)...), c.info)
 		if err != nil {
 			return err
@@ -102,8 +99,9 @@ func (f *File) Check(ctx context.Context) error {
 	})
 }
 
-// Exposed says why a file that is made here is not private, "" if it is: some
-// file systems (SMB, FAT, 9p) give each file the same mode.
+// Exposed returns "" if other users cannot read the files that are made beside the file.
+// Otherwise it returns why they can, and a remedy. Some file systems (SMB, FAT, 9p) give every
+// file the same mode.
 func (f *File) Exposed() string {
 	names, err := f.resolve()
 	if err != nil {
@@ -122,8 +120,8 @@ func (f *File) Exposed() string {
 	return fmt.Sprintf("the file system of %s gives a private file the mode %v: mount it with file_mode=0600 or the like, or use another one", filepath.Dir(names.target()), info.Mode().Perm())
 }
 
-// tryReplacing finds a file system on which a rename cannot replace a file, by
-// replacing temp, a temporary file.
+// tryReplacing returns an error if a rename cannot replace a file on the file system of path.
+// It tries that with temp, a temporary file.
 func tryReplacing(ctx context.Context, path, temp string) error {
 	other, err := CreateTemp(path)
 	if err != nil {
@@ -140,8 +138,8 @@ func tryReplacing(ctx context.Context, path, temp string) error {
 	return nil
 }
 
-// locked calls do with the content under the lock, and with its directory,
-// cleared of what killed processes left there.
+// locked calls do with the directory and the content of the file while it holds the lock. It
+// first removes temporary files that killed processes have left.
 func (f *File) locked(ctx context.Context, do func(dir *os.File, c *content) error) error {
 	path, unlock, err := f.lock(ctx)
 	if err != nil {
@@ -153,102 +151,10 @@ func (f *File) locked(ctx context.Context, do func(dir *os.File, c *content) err
 		return err
 	}
 	defer dir.Close()
-	removeLitter(dir, path)
+	removeTempFiles(dir, path)
 	c, err := read(ctx, path)
 	if err != nil {
 		return err
 	}
 	return do(dir, c)
-}
-
-// content is the file as it was read.
-type content struct {
-	path   string
-	data   []byte // of a new file if there is none
-	object *ordered.Object
-	info   fs.FileInfo // nil if there is no file
-}
-
-func read(ctx context.Context, path string) (*content, error) {
-	c := &content{path: path, data: []byte("{}\n")}
-	file, err := openFile(ctx, path)
-	if err == nil {
-		defer file.Close()
-		if c.info, err = file.Stat(); err == nil {
-			c.data, err = io.ReadAll(file)
-		}
-	} else if errors.Is(err, fs.ErrNotExist) {
-		err = nil
-	}
-	if err != nil {
-		return nil, explain(path, err)
-	}
-	if name := encoding(c.data); name != "" {
-		return nil, &encodingError{path, name}
-	}
-	c.object, err = ordered.Parse(c.data)
-	if errors.Is(err, ordered.ErrNotObject) {
-		return nil, c.notObject("", len(c.data)-len(bytes.TrimLeft(c.data, " \t\r\n")))
-	}
-	if err != nil {
-		return nil, &corruptError{path, "", err}
-	}
-	return c, nil
-}
-
-// member returns a copy of a member's value, nil for absent and null.
-func (c *content) member(name string) (json.RawMessage, error) {
-	if !utf8.ValidString(name) { // in JSON it would become another name
-		return nil, fmt.Errorf("%w: %s: the namespace %q is not UTF-8", fault.ErrStore, c.path, name)
-	}
-	m, ok := c.object.Member(name)
-	if !ok || string(m.Value) == "null" {
-		return nil, nil
-	}
-	if m.Value[0] != '{' {
-		return nil, c.notObject(name, m.Start)
-	}
-	return bytes.Clone(m.Value), nil
-}
-
-// replace puts doc in the place of the file, unless ctx ends before.
-func (c *content) replace(ctx context.Context, dir *os.File, doc []byte) error {
-	temp, err := writeTemp(c.path, doc, c.info)
-	if err != nil {
-		return err
-	}
-	if err := ctx.Err(); err != nil {
-		os.Remove(temp)
-		return fmt.Errorf("%w: %s was left as it was: %w", fault.ErrStore, c.path, err)
-	}
-	if err := replaceFile(ctx, temp, c.path); err != nil {
-		os.Remove(temp)
-		return explain(c.path, err)
-	}
-	return c.syncName(dir)
-}
-
-// sync puts a file that is to stay as it is on the disk. An earlier Update may
-// have been killed between the rename and the sync of the directory, and other
-// programs may not sync at all.
-func (c *content) sync(dir *os.File) error {
-	if c.info == nil {
-		return nil
-	}
-	if err := syncFile(c.path); err != nil {
-		return explain(c.path, err)
-	}
-	return c.syncName(dir)
-}
-
-func (c *content) syncName(dir *os.File) error {
-	if err := Sync(dir); err != nil {
-		return fmt.Errorf("%w: %s is saved, but may not outlive a power cut: sync its directory: %w", fault.ErrStore, c.path, err)
-	}
-	return nil
-}
-
-func (c *content) notObject(member string, offset int) error {
-	line, column := ordered.Position(c.data, offset)
-	return &corruptError{c.path, member, fmt.Errorf("line %d, column %d: %w", line, column, ordered.ErrNotObject)}
 }

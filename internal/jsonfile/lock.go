@@ -16,25 +16,25 @@ import (
 
 const (
 	lockSuffix = ".lock"
-	// lockWait bounds the wait for a lock: CrossWatch may hold it across a
-	// call to plex.tv, for up to 20 seconds.
+	// lockWait bounds the wait for a lock. CrossWatch may hold it during a call to plex.tv,
+	// for up to 20 seconds.
 	lockWait = 30 * time.Second
-	// lockPace is the time between two bursts of lockTries tries. Others may
-	// wait inside flock(2), and get the lock the moment it is free. A single
-	// try now and then would never come between two of them.
-	lockPace  = time.Millisecond
-	lockTries = 16
+	// lockInterval is the time between two series of lockTries tries. Other programs may
+	// wait in flock(2), and get the lock as soon as it is free. Single tries would hardly
+	// ever succeed between two of them.
+	lockInterval = time.Millisecond
+	lockTries    = 16
 )
 
-// errLockBusy ends the wait for a lock if ctx does not.
+// errLockBusy is the error after lockWait.
 var errLockBusy = fmt.Errorf("gave up after %v", lockWait)
 
-// gates are this process's locks, by path. They hold also on a file system
-// whose locks belong to the process (NFS).
+// gates are the locks within this process, by path. On some file systems (NFS) a file lock
+// excludes only other processes.
 var gates gate.Map
 
-// lock makes the file's directory if it is missing, and waits for the lock. It
-// returns the path of the file, as it is once the lock is held.
+// lock waits for the lock, and makes the file's directory if it does not exist. It returns the
+// path of the file, with links resolved under the lock.
 func (f *File) lock(ctx context.Context) (path string, unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return "", nil, fmt.Errorf("%w: %s: %w", fault.ErrStore, f.path, err)
@@ -47,8 +47,8 @@ func (f *File) lock(ctx context.Context) (path string, unlock func(), err error)
 			return "", nil, err
 		}
 		path = names.target()
-		if names.fromCluster() {
-			return "", nil, explain(path, errFromCluster)
+		if names.isKubernetesVolume() {
+			return "", nil, explain(path, errKubernetesVolume)
 		}
 		if reason := localLocks(path); reason != "" {
 			return "", nil, explain(path, errors.New(reason))
@@ -56,7 +56,7 @@ func (f *File) lock(ctx context.Context) (path string, unlock func(), err error)
 		if made, err := makeDir(filepath.Dir(path)); err != nil {
 			return "", nil, explain(path, err)
 		} else if made {
-			continue // the name may be another one, now that the directory can be resolved
+			continue // now that the directory exists, the path may resolve to another one
 		}
 		unlock, err := names.lock(waiting)
 		if err != nil {
@@ -69,28 +69,28 @@ func (f *File) lock(ctx context.Context) (path string, unlock func(), err error)
 		if err == nil && slices.Equal(now, names) {
 			return path, unlock, nil
 		}
-		unlock() // a link was changed during the wait
+		unlock() // a link has changed during the wait
 		if err != nil {
 			return "", nil, err
 		}
 	}
 }
 
-// busy is the error of a lock that another program did not give back. ended is
-// the error of the caller's context, if that ended the wait.
-func busy(path string, ended error) error {
-	if ended == nil {
-		ended = errLockBusy
+// busy returns the error for a lock that another program holds. ctxErr is the error of the
+// caller's context, or nil if lockWait ended the wait.
+func busy(path string, ctxErr error) error {
+	if ctxErr == nil {
+		ctxErr = errLockBusy
 	}
 	holder := lockHolder(path + lockSuffix)
 	if holder == "" {
 		holder = "another program"
 	}
-	return fmt.Errorf("%w: %s is locked by %s: see whether that hangs, and try again: %w", fault.ErrStore, path, holder, ended)
+	return fmt.Errorf("%w: %s is locked by %s: check whether it hangs, then try again: %w", fault.ErrStore, path, holder, ctxErr)
 }
 
-// lock locks every name in turn. A program that knows a file by a link locks
-// beside the link (CrossWatch); another may know it by its own name.
+// lock locks each path of the chain. A program that knows the file by a link locks beside the
+// link, as CrossWatch does; another program may know the file by its own path.
 func (c chain) lock(ctx context.Context) (unlock func(), err error) {
 	var undo []func()
 	unlock = func() {
@@ -110,7 +110,7 @@ func (c chain) lock(ctx context.Context) (unlock func(), err error) {
 		case err == nil:
 			undo = append(undo, release)
 		case i < len(c)-1 && errors.Is(err, errNoLockFile):
-			// Beside a link in a directory that is not ours to write to.
+			// The link is in a directory that this process cannot write to.
 		default:
 			unlock()
 			return nil, err
@@ -119,10 +119,10 @@ func (c chain) lock(ctx context.Context) (unlock func(), err error) {
 	return unlock, nil
 }
 
-// errNoLockFile is matched if a lock file is missing and may not be made.
+// errNoLockFile is the error if the lock file does not exist and cannot be made.
 var errNoLockFile = errors.New("cannot make the lock file")
 
-// lockFile waits for the lock that other processes see.
+// lockFile waits for the lock on the lock file of path, which other processes use too.
 func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 	name := path + lockSuffix
 	for {
@@ -134,7 +134,7 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 			if unlock != nil {
 				return unlock, nil
 			}
-			if errors.Is(err, fs.ErrNotExist) { // deleted just now
+			if errors.Is(err, fs.ErrNotExist) { // deleted since ensureLockFile
 				break
 			}
 			if err != nil {
@@ -142,16 +142,16 @@ func lockFile(ctx context.Context, path string) (unlock func(), err error) {
 			}
 		}
 		select {
-		case <-time.After(lockPace):
+		case <-time.After(lockInterval):
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
 	}
 }
 
-// ensureLockFile makes the lock file if it is missing, for all who may replace
-// path. A CrossWatch that cannot open it goes on without a lock. So it gets its
-// name once it has its owner and mode, and one that is there is put right.
+// ensureLockFile makes the lock file if it does not exist. Everyone who may replace path must be
+// able to open it, because CrossWatch goes on without a lock otherwise. So a new lock file gets
+// its name when it has its owner and mode, and those of an existing one are repaired.
 func ensureLockFile(name, path string) error {
 	info, err := os.Lstat(name)
 	switch {
@@ -176,13 +176,13 @@ func ensureLockFile(name, path string) error {
 	switch {
 	case err == nil, errors.Is(err, fs.ErrExist):
 		return nil
-	case errors.Is(err, fs.ErrNotExist): // taken for litter; the caller tries again
-		return nil
+	case errors.Is(err, fs.ErrNotExist): // another process removed temp as a left-over file
+		return nil // the caller tries again
 	}
 	return makeLockFile(name, path)
 }
 
-// makeLockFile makes the lock file on a file system that has no hard links.
+// makeLockFile makes the lock file on a file system without hard links.
 func makeLockFile(name, path string) error {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|noFollow, 0o660)
 	if errors.Is(err, fs.ErrExist) {

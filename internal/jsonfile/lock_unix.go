@@ -16,11 +16,10 @@ import (
 
 const noFollow = unix.O_NOFOLLOW
 
-// tryLock takes the lock on a file, and returns how to give it back. unlock is
-// nil if another program has it.
+// tryLock takes the lock on the file at name. If another program has it, unlock is nil.
 func tryLock(name string) (unlock func(), err error) {
 	f, err := openLocked(name, os.O_RDONLY)
-	if errors.Is(err, unix.EBADF) { // NFS wants it open for writing
+	if errors.Is(err, unix.EBADF) { // NFS requires the file to be open for writing
 		f, err = openLocked(name, os.O_RDWR)
 	}
 	if errors.Is(err, unix.EWOULDBLOCK) {
@@ -29,13 +28,13 @@ func tryLock(name string) (unlock func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if !isNamed(f, name) { // deleted and made again: this one excludes no other program
+	if !isNamed(f, name) { // it was deleted, so others lock another file
 		f.Close()
 		return nil, nil
 	}
 	return func() {
 		_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
-		f.Close() // gives the lock back even if that failed
+		f.Close() // releases the lock even if Flock failed
 	}, nil
 }
 
@@ -57,7 +56,7 @@ func openLocked(name string, flag int) (*os.File, error) {
 	return f, nil
 }
 
-// isNamed reports whether f is the file that others find under name.
+// isNamed reports whether name still refers to f.
 func isNamed(f *os.File, name string) bool {
 	held, err := f.Stat()
 	if err != nil {
@@ -67,19 +66,19 @@ func isNamed(f *os.File, name string) bool {
 	return err == nil && os.SameFile(held, now)
 }
 
-// lockRights is the error for a lock file that the owner of the config, or the
-// group that may write it, could not open.
+// lockRights is the error for a lock file that the owner of the config, or the group that may
+// write it, cannot open.
 type lockRights struct {
-	who  string
-	lock string // mode and owner
+	who  string // cannot open it
+	lock string // its mode and owner
 }
 
 func (e *lockRights) Error() string {
 	return fmt.Sprintf("%s could not open the lock file (%s), and would go on without a lock", e.who, e.lock)
 }
 
-// checkLock returns a *lockRights if a lock file with this info keeps out who
-// may write the file at path. A file of root's says nothing: root gets in.
+// checkLock returns a *lockRights if someone who may write the file at path cannot open the lock
+// file that info describes. root can open every file.
 func checkLock(info fs.FileInfo, path string) error {
 	config, err := os.Stat(path)
 	if err != nil {
@@ -98,11 +97,11 @@ func checkLock(info fs.FileInfo, path string) error {
 	return nil
 }
 
-// repairLock puts right a lock file that others cannot open. It leaves alone
-// what may be a link to another user's file: one with a second name.
+// repairLock repairs the owner and mode of a lock file that others cannot open. A file with a
+// second name is left as it is, because it may be a link to another user's file.
 func repairLock(name, path string, info fs.FileInfo) error {
-	trouble := checkLock(info, path)
-	if trouble == nil {
+	rightsErr := checkLock(info, path)
+	if rightsErr == nil {
 		return nil
 	}
 	f, err := os.OpenFile(name, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
@@ -112,12 +111,13 @@ func repairLock(name, path string, info fs.FileInfo) error {
 	defer f.Close()
 	held, err := f.Stat()
 	if err != nil || !os.SameFile(held, info) || held.Sys().(*syscall.Stat_t).Nlink != 1 {
-		return trouble
+		return rightsErr
 	}
 	return shareLock(f, path)
 }
 
-// shareLock gives a lock file to all who may replace path.
+// shareLock sets the owner and mode of a lock file, so that everyone who may replace path can
+// open it.
 func shareLock(f *os.File, path string) error {
 	config, err := os.Stat(path)
 	if err != nil {
@@ -134,7 +134,8 @@ func shareLock(f *os.File, path string) error {
 	return checkLock(info, path)
 }
 
-// lockHolder names the process that has the lock, if Linux tells; "" else.
+// lockHolder returns the process that holds the lock, or "" if it is not known. It is known only
+// on Linux.
 func lockHolder(name string) string {
 	info, err := os.Stat(name)
 	if err != nil {
@@ -142,7 +143,7 @@ func lockHolder(name string) string {
 	}
 	locks, _ := os.ReadFile("/proc/locks")
 	st := info.Sys().(*syscall.Stat_t)
-	dev := uint64(st.Dev) // as makedev(3) packs it
+	dev := uint64(st.Dev) // in the format of makedev(3)
 	major, minor := dev>>8&0xfff|dev>>32&^0xfff, dev&0xff|dev>>12&^0xff
 	inode := fmt.Sprintf("%02x:%02x:%d", major, minor, st.Ino)
 	for line := range strings.Lines(string(locks)) {

@@ -18,52 +18,46 @@ func OwnerOf(info fs.FileInfo) Owner {
 	return Owner{int(st.Uid), int(st.Gid)}
 }
 
-// OwnerBeside returns the owner that new files beside config should have. The
-// parameter now is the info of config, or nil if config does not exist.
+// OwnerBeside returns the owner that new files beside config should have. The parameter info
+// describes config; it is nil if config does not exist.
 //
-// As in CrossWatch, it is the owner of config. If the process runs as root, and
-// config is missing or belongs to root, it is the owner of the directory.
-// OwnerBeside returns false if new files should keep the owner that the system
-// gives them.
-func OwnerBeside(config string, now fs.FileInfo) (Owner, bool) {
+// Like CrossWatch, it returns the owner of config. If the process runs as root, and config
+// does not exist or belongs to root, it returns the owner of the directory. It returns false
+// if new files should keep the owner that the system gives them.
+func OwnerBeside(config string, info fs.FileInfo) (Owner, bool) {
 	root := os.Geteuid() == 0
-	if now != nil && (!root || OwnerOf(now).UID != 0) {
-		return OwnerOf(now), true
+	if info != nil && (!root || OwnerOf(info).UID != 0) {
+		return OwnerOf(info), true
 	}
 	if root {
-		if dir, err := os.Stat(filepath.Dir(config)); err == nil && (now == nil || OwnerOf(dir).UID != 0) {
+		if dir, err := os.Stat(filepath.Dir(config)); err == nil && (info == nil || OwnerOf(dir).UID != 0) {
 			return OwnerOf(dir), true
 		}
 	}
-	if now != nil {
-		return OwnerOf(now), true
+	if info != nil {
+		return OwnerOf(info), true
 	}
 	return Owner{}, false
 }
 
-// keepOwner gives f the owner, the group and the mode that path has (old), or
-// those of a new file. What path had is kept or an error: a group that can read
-// the config can also read the next one.
+// keepOwner gives f the owner and the mode of the file at path, which old describes. If old is
+// nil, f gets the owner of a new file. If the owner cannot be kept, or the group of a file
+// that the group may use, keepOwner returns an error: otherwise other programs could no longer
+// read the config.
 func keepOwner(f *os.File, path string, old fs.FileInfo) error {
 	now, err := f.Stat()
 	if err != nil {
 		return err
 	}
 	want, ok := OwnerBeside(path, old)
-	var failed error
+	var chownErr error
 	if ok && want != OwnerOf(now) {
-		failed = chown(f, want)
+		chownErr = chown(f, want)
 	}
 	if old == nil {
 		return nil
 	}
-	had := OwnerOf(old)
-	if failed != nil && had != want {
-		if chown(f, had) == nil {
-			failed = nil
-		}
-	}
-	if failed != nil {
+	if had := OwnerOf(old); chownErr != nil && (had == want || chown(f, had) != nil) {
 		if now, err = f.Stat(); err != nil {
 			return err
 		}
@@ -71,15 +65,15 @@ func keepOwner(f *os.File, path string, old fs.FileInfo) error {
 		ownerLost := is.UID != want.UID && is.UID != had.UID
 		groupLost := is.GID != want.GID && is.GID != had.GID && old.Mode()&0o070 != 0
 		if ownerLost || groupLost {
-			return failed
+			return chownErr
 		}
 	}
 	return keepMode(f, path, old.Mode().Perm())
 }
 
-// keepMode gives f the ACL of path and its mode.
+// keepMode gives f the mode and the ACL of the file at path.
 func keepMode(f *os.File, path string, mode fs.FileMode) error {
-	// Without any right of the group no entry of an ACL grants anything.
+	// If the group has no rights, no entry of an ACL grants any.
 	if err := copyACL(f, path); err != nil && mode&0o070 != 0 {
 		return err
 	}
@@ -90,7 +84,7 @@ func keepMode(f *os.File, path string, mode fs.FileMode) error {
 	return f.Chmod(mode)
 }
 
-// chown gives f an owner and a group, or at least the group.
+// chown gives f an owner and a group. If that fails, it gives f only the group.
 func chown(f *os.File, to Owner) error {
 	err := f.Chown(to.UID, to.GID)
 	if err != nil {

@@ -15,20 +15,20 @@ import (
 const noFollow = 0
 
 const (
-	// openWait is how long a file that another program has open is tried again.
-	openWait = 2 * time.Second
-	openPace = 25 * time.Millisecond
+	// openWait bounds the wait for another program to close a file.
+	openWait     = 2 * time.Second
+	openInterval = 25 * time.Millisecond // between two tries
 )
 
-// patiently tries again while another program has the file open.
-func patiently(ctx context.Context, try func() error) error {
+// retryOpen calls try until it succeeds. It fails while another program has the file open.
+func retryOpen(ctx context.Context, try func() error) error {
 	for end := time.Now().Add(openWait); ; {
 		err := try()
 		if err == nil || errors.Is(err, fs.ErrNotExist) || time.Now().After(end) {
 			return err
 		}
 		select {
-		case <-time.After(openPace):
+		case <-time.After(openInterval):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -36,7 +36,7 @@ func patiently(ctx context.Context, try func() error) error {
 }
 
 func openFile(ctx context.Context, path string) (f *os.File, err error) {
-	err = patiently(ctx, func() error {
+	err = retryOpen(ctx, func() error {
 		f, err = os.Open(path)
 		return err
 	})
@@ -44,10 +44,10 @@ func openFile(ctx context.Context, path string) (f *os.File, err error) {
 }
 
 func replaceFile(ctx context.Context, temp, path string) error {
-	return patiently(ctx, func() error { return os.Rename(temp, path) })
+	return retryOpen(ctx, func() error { return os.Rename(temp, path) })
 }
 
-// isExposed says no: here the mode does not tell who may read a file.
+// isExposed returns false: here the mode does not say who may read a file.
 func isExposed(fs.FileMode) bool { return false }
 
 // Sync does nothing: this system cannot sync a directory.
@@ -57,14 +57,13 @@ func Sync(*os.File) error { return nil }
 func syncFile(path string) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0)
 	if err != nil {
-		return nil // open elsewhere: the program that writes it syncs it
+		return nil // another program has it open, and syncs it
 	}
 	defer f.Close()
 	return f.Sync()
 }
 
-// tryLock takes the lock on a file, and returns how to give it back. unlock is
-// nil if another program has it.
+// tryLock takes the lock on the file at name. If another program has it, unlock is nil.
 func tryLock(name string) (unlock func(), err error) {
 	l := flock.New(name, flock.SetFlag(os.O_RDONLY))
 	locked, err := l.TryLock()
@@ -94,7 +93,7 @@ func lockHolder(string) string { return "" }
 
 func diagnose(path string, err error) (facts, remedy string) {
 	if errors.Is(err, fs.ErrPermission) {
-		return "", "let the user that runs this program read the file and write to its directory, and see that no other program keeps it open"
+		return "", "let the user that runs this program read the file and write to its directory, and close it in other programs"
 	}
 	return "", ""
 }

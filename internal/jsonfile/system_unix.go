@@ -14,10 +14,10 @@ func openFile(_ context.Context, path string) (*os.File, error) { return os.Open
 
 func replaceFile(_ context.Context, temp, path string) error { return os.Rename(temp, path) }
 
-// isExposed reports whether a mode lets others than the owner in.
+// isExposed reports whether the mode lets others than the owner use a file.
 func isExposed(mode fs.FileMode) bool { return mode&0o077 != 0 }
 
-// syncFile syncs the file at path, as far as a reader can.
+// syncFile syncs the file at path.
 func syncFile(path string) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -37,9 +37,8 @@ func Sync(f *os.File) error {
 	return err
 }
 
-// findImmutable returns the system's error for a file that not even its owner
-// may replace, as after chattr +i or +a; nil for any other. A mode that forbids
-// writing (EACCES) says nothing: a rename asks the directory.
+// findImmutable returns an error if even the owner cannot replace the file at path, as after
+// chattr +i or +a. EACCES is not such an error: a rename needs rights only for the directory.
 func findImmutable(path string) error {
 	f, err := os.OpenFile(path, os.O_WRONLY, 0)
 	switch {

@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// The name of a temporary file is a dot, the name of the config, tempMark, random
-// bytes in hex, and tempSuffix.
+// The name of a temporary file is a dot, the name of the config, tempMark, random bytes in hex,
+// and tempSuffix. So it can be recognized if the process dies.
 const (
 	tempMark        = ".plexauth-"
 	tempSuffix      = ".tmp"
@@ -49,9 +49,9 @@ func isTemp(config, name string) bool {
 	return ok && err == nil && len(b) == tempRandomBytes
 }
 
-// writeTemp writes data to a new file beside path, synced to the disk, with
-// the mode and owner of path, or those that a new one gets if old is nil. After
-// an error there is no such file.
+// writeTemp writes data to a new file beside path and syncs it. The file gets the mode and owner
+// of path, which old describes, or those of a new file if old is nil. If writeTemp fails, it
+// removes the file.
 func writeTemp(path string, data []byte, old fs.FileInfo) (name string, err error) {
 	f, err := CreateTemp(path)
 	if err != nil {
@@ -74,14 +74,14 @@ func writeTemp(path string, data []byte, old fs.FileInfo) (name string, err erro
 	return f.Name(), nil
 }
 
-// litterAge is how old a temporary file must be on a file system that other
-// machines may share, where a writer need not have our lock.
-const litterAge = 10 * time.Minute
+// sharedTempAge is the age at which a temporary file is removed if other machines may use it.
+// Their writers may not see our lock.
+const sharedTempAge = 10 * time.Minute
 
-// removeLitter removes what processes killed in an Update of path have left.
-// The lock must be held, so that none of it is in use.
-func removeLitter(dir *os.File, path string) {
-	names, _ := dir.Readdirnames(-1) // a directory that cannot be listed keeps its litter
+// removeTempFiles removes the temporary files that killed processes have left beside path. The
+// lock must be held, so that no other process on this machine uses them.
+func removeTempFiles(dir *os.File, path string) {
+	names, _ := dir.Readdirnames(-1) // if this fails, the files stay
 	for _, name := range names {
 		if !isTemp(path, name) {
 			continue
@@ -91,7 +91,7 @@ func removeLitter(dir *os.File, path string) {
 		if err != nil || !info.Mode().IsRegular() {
 			continue
 		}
-		if time.Since(info.ModTime()) >= litterAge || !mayBeShared(path) {
+		if time.Since(info.ModTime()) >= sharedTempAge || !mayBeShared(path) {
 			os.Remove(full)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 func TestCreateTemp(t *testing.T) {
 	config := filepath.Join(t.TempDir(), "config.json")
 	dir := filepath.Dir(config)
-	old := time.Now().Add(-time.Hour) // on a shared file system a young file may be in use
+	old := time.Now().Add(-time.Hour) // on a shared file system only old files are removed
 	temps := map[string]bool{}
 	for range 3 {
 		f, err := jsonfile.CreateTemp(config)

@@ -12,17 +12,17 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 )
 
-// chain is the path of a file and, if symbolic links lead from it to another,
-// each path on the way. Directories are resolved in all of them, so that all
-// who come by links to the directory agree on the names. The last is the file.
+// chain is the path of a file. If the path is a symbolic link, chain contains each path from
+// the link to the file. The last one is the file. Links to the directories are resolved in all
+// paths, so that programs that use different links to a directory get the same paths.
 type chain []string
 
 func (c chain) target() string { return c[len(c)-1] }
 
-// maxLinks is what Linux follows, too.
+// maxLinks is the limit of Linux.
 const maxLinks = 40
 
-// resolve returns the chain as it is at this moment.
+// resolve returns the present chain.
 func (f *File) resolve() (chain, error) {
 	if f.path == "" {
 		return nil, fmt.Errorf("%w: NewFileStore was given no path", fault.ErrStore)
@@ -45,8 +45,8 @@ func (f *File) resolve() (chain, error) {
 			if !info.Mode().IsRegular() {
 				return nil, fmt.Errorf("%w: %s is not a regular file (%s): give the path of a JSON file", fault.ErrStore, name, info.Mode())
 			}
-			// A link may lead through ".." behind a linked directory, which
-			// only a walk of the whole path follows right.
+			// If a link contains ".." after a linked directory, only EvalSymlinks of the
+			// whole path resolves it right.
 			if real, err := filepath.EvalSymlinks(f.path); err == nil && real != name {
 				c = append(c, real)
 			}
@@ -65,8 +65,9 @@ func (f *File) resolve() (chain, error) {
 	}
 }
 
-// unresolved judges a name that could not be followed, after the links of c. A
-// missing directory is a first run, but a link that leads nowhere is not.
+// unresolved returns the result of resolve if name, after the links in c, could not be
+// resolved. If a directory does not exist, it is a first run. If a link leads nowhere, it is an
+// error.
 func (f *File) unresolved(c chain, name string, err error) (chain, error) {
 	if len(c) > 0 {
 		return nil, deadLink(f.path, c[len(c)-1], err)
@@ -91,12 +92,12 @@ func (f *File) unresolved(c chain, name string, err error) (chain, error) {
 
 func deadLink(path, link string, err error) error {
 	to, _ := os.Readlink(link)
-	return fmt.Errorf("%w: %s: %s is a symbolic link to %s, which cannot be followed: mount or make what it leads to, or remove the link: %w", fault.ErrStore, path, link, to, err)
+	return fmt.Errorf("%w: %s: %s is a symbolic link to %s, which does not exist or cannot be read: mount or create it, or remove the link: %w", fault.ErrStore, path, link, to, err)
 }
 
-// fromCluster reports whether a path leads into a Secret or ConfigMap that
-// Kubernetes has mounted: it switches their content by the link "..data".
-func (c chain) fromCluster() bool {
+// isKubernetesVolume reports whether a path is in a Secret or ConfigMap that Kubernetes has
+// mounted. Kubernetes replaces its content with the link "..data".
+func (c chain) isKubernetesVolume() bool {
 	return slices.ContainsFunc(c, func(name string) bool {
 		if _, err := os.Lstat(filepath.Join(filepath.Dir(name), "..data")); err == nil {
 			return true
@@ -107,4 +108,4 @@ func (c chain) fromCluster() bool {
 	})
 }
 
-var errFromCluster = errors.New("it comes from a Kubernetes Secret or ConfigMap, which a program cannot write: copy it into a volume, for example by an init container, and give the path of the copy")
+var errKubernetesVolume = errors.New("it comes from a Kubernetes Secret or ConfigMap, which a program cannot write: copy it into a volume, for example by an init container, and give the path of the copy")

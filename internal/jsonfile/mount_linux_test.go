@@ -8,8 +8,7 @@ import (
 	"github.com/plexauth/plexauth/internal/jsonfile"
 )
 
-// G16: a file system that keeps locks to each machine is found, and others are
-// let through.
+// G16: file systems whose locks are local to a machine are recognized.
 func TestLocalLocks(t *testing.T) {
 	for line, local := range map[string]bool{
 		"36 35 98:0 / /mnt rw,noatime shared:1 - ext4 /dev/sda1 rw,errors=continue":                              false,

@@ -9,19 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mount is a line of /proc/self/mountinfo, see proc(5).
+// mount is a line of /proc/self/mountinfo; see proc(5).
 type mount struct {
 	point   string
 	kind    string // "ext4", "nfs4", "fuse.sshfs"
 	options []string
 }
 
-// mountOf returns the mount that path lies on. The zero mount is an unknown one.
+// mountOf returns the mount that path is on, or the zero mount if it is not known.
 func mountOf(path string) (found mount) {
 	lines, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(lines)) {
 		m, ok := parseMount(line)
-		// Of several on one point the last is the one that is seen.
+		// If several mounts have the same point, the last one is visible.
 		if ok && len(m.point) >= len(found.point) && isBelow(path, m.point) {
 			found = m
 		}
@@ -33,8 +33,7 @@ func isBelow(path, dir string) bool {
 	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
 }
 
-// parseMount reads "id parent device root point options [optional …] - kind
-// source options".
+// parseMount parses "id parent device root point options [optional …] - kind source options".
 func parseMount(line string) (mount, bool) {
 	fields := strings.Fields(line)
 	dash := slices.Index(fields, "-")
@@ -49,11 +48,11 @@ func parseMount(line string) (mount, bool) {
 	return m, true
 }
 
-// isMountPoint reports whether path itself is mounted.
+// isMountPoint reports whether path is a mount point.
 func isMountPoint(path string) bool { return mountOf(path).point == path }
 
-// localLocks says why a lock on the file at path would not be seen by other
-// machines, though flock(2) succeeds; "" if it would, or if that is not known.
+// localLocks returns a reason and a remedy if other machines do not see a lock on the file at
+// path, although flock(2) succeeds. It returns "" if they do, or if that is not known.
 func localLocks(path string) string {
 	m := mountOf(existing(filepath.Dir(path)))
 	if !m.locksLocally() {
@@ -73,13 +72,13 @@ func existing(dir string) string {
 	return dir
 }
 
-// remoteFUSE are FUSE file systems over a network that leave flock(2) to the
-// kernel of each machine. Local ones (mergerfs, unRAID's shfs) do so, too, and
-// lose nothing by it.
+// remoteFUSE are network file systems for FUSE that leave flock(2) to the kernel of each machine.
+// Local ones (mergerfs, unRAID's shfs) do the same, but no other machine writes to them.
 var remoteFUSE = []string{
 	"sshfs", "rclone", "s3fs", "gcsfuse", "goofys", "mountpoint-s3", "geesefs", "blobfuse", "blobfuse2", "davfs", "curlftpfs", "google-drive-ocamlfuse",
 }
 
+// locksLocally reports whether locks on m exclude only programs on this machine.
 func (m mount) locksLocally() bool {
 	has := func(options ...string) bool {
 		return slices.ContainsFunc(m.options, func(o string) bool { return slices.Contains(options, o) })
@@ -99,25 +98,25 @@ func (m mount) locksLocally() bool {
 	return false
 }
 
-// oneMachine are the kinds of file systems that only one machine writes to.
+// oneMachine are the file systems that only one machine writes to.
 var oneMachine = []string{
 	"ext2", "ext3", "ext4", "xfs", "btrfs", "zfs", "f2fs", "bcachefs", "jfs", "reiserfs", "tmpfs", "ramfs", "overlay", "aufs", "vfat", "exfat", "ntfs3", "fuseblk",
 }
 
-// mayBeShared reports whether other machines may write beside path.
+// mayBeShared reports whether other machines may write to the directory of path.
 func mayBeShared(path string) bool {
 	kind := mountOf(path).kind
 	return kind != "" && !slices.Contains(oneMachine, kind)
 }
 
-// renameNew renames temp, but replaces nothing.
+// renameNew renames temp to name. If name exists, it returns an error.
 func renameNew(temp, name string) error {
 	err := unix.Renameat2(unix.AT_FDCWD, temp, unix.AT_FDCWD, name, unix.RENAME_NOREPLACE)
 	switch err {
 	case nil:
 		return nil
 	case unix.EINVAL, unix.ENOSYS:
-		return unix.ENOTSUP // which is errors.ErrUnsupported
+		return unix.ENOTSUP // matches errors.ErrUnsupported
 	}
 	return &os.LinkError{Op: "rename", Old: temp, New: name, Err: err}
 }
