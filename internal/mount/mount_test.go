@@ -10,8 +10,8 @@ import (
 	"github.com/plexauth/plexauth/internal/mount"
 )
 
-// path is what a router has left of the address. The handler of this test serves
-// the page and the name "panel.js".
+// LacksSlash finds the requests that need a redirect. In each case, path is what the router
+// has left of the requested address. The handler serves its page and "panel.js".
 func TestLacksSlash(t *testing.T) {
 	for _, c := range []struct {
 		name, asked, path, pattern string
