@@ -1,12 +1,13 @@
 package plexauth
 
 import (
-	crand "crypto/rand"
-	"crypto/subtle"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+
+	crand "crypto/rand"
+	"crypto/subtle"
 	"math/rand/v2"
 )
 
@@ -17,7 +18,40 @@ import (
 // does not compile. Call [Token.Secret] where the token is really wanted.
 //
 // The zero Token holds nothing. A Token is safe for concurrent use.
-type Token struct {
+type Token struct{ v Value }
+
+// NewToken returns secret, a token from elsewhere, as a Token, to carry it about or to
+// compare it with another. NewToken("") is the zero Token.
+func NewToken(secret string) Token { return Token{newValue(secret)} }
+
+// Secret returns the token itself, "" for the zero Token. Send it in the
+// X-Plex-Token header and nowhere else.
+func (t Token) Secret() string { return t.v.Secret() }
+
+// IsZero reports whether t holds nothing.
+func (t Token) IsZero() bool { return t.v.IsZero() }
+
+// Equal reports, in constant time, whether both hold the same secret. Two zero
+// Tokens are not equal: "no token" is never a match.
+func (t Token) Equal(u Token) bool { return t.v.Equal(u.v) }
+
+// Format writes "[redacted]", or nothing for the zero Token, for every verb.
+func (t Token) Format(f fmt.State, verb rune) { t.v.Format(f, verb) }
+
+// LogValue implements [slog.LogValuer] with the same.
+func (t Token) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(t.v)) }
+
+var errTokenMarshal = errors.New("plexauth: a Token cannot be marshalled; use its Secret method where the token is really wanted")
+
+// MarshalJSON always fails.
+func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenMarshal }
+
+// MarshalText always fails.
+func (t Token) MarshalText() ([]byte, error) { return nil, errTokenMarshal }
+
+// Value is text that no fmt verb, encoder or dump by reflection shows. The zero Value
+// holds nothing. A Value is safe for concurrent use.
+type Value struct {
 	_ [0]func() // no ==
 	p *[]byte   // masked; behind a pointer, because fmt calls no methods on unexported fields
 }
@@ -37,60 +71,45 @@ func mask(b []byte) []byte {
 	return out
 }
 
-// hide keeps what has secrets in it from dumps by reflection, such as a failing
-// test prints of other people's structs: nothing calls a function.
+// hide returns a function that returns v. Dumps by reflection, such as a failing test
+// prints of a struct, call no function and so do not show v.
 func hide[T any](v T) func() T { return func() T { return v } }
 
-// NewToken wraps a secret: a token that comes from elsewhere, to carry it about or
-// compare it with another. NewToken("") is the zero Token.
-func NewToken(secret string) Token {
-	if secret == "" {
-		return Token{}
+// newValue returns text as a Value; the zero Value for "".
+func newValue(text string) Value {
+	if text == "" {
+		return Value{}
 	}
-	b := mask([]byte(secret))
-	return Token{p: &b}
+	b := mask([]byte(text))
+	return Value{p: &b}
 }
 
-// Secret returns the token itself, "" for the zero Token. Send it in the
-// X-Plex-Token header and nowhere else.
-func (t Token) Secret() string {
-	if t.p == nil {
+// Secret returns the text, "" for the zero Value.
+func (v Value) Secret() string {
+	if v.p == nil {
 		return ""
 	}
-	return string(mask(*t.p))
+	return string(mask(*v.p))
 }
 
-// IsZero reports whether t holds nothing.
-func (t Token) IsZero() bool { return t.p == nil }
+// IsZero reports whether v holds nothing.
+func (v Value) IsZero() bool { return v.p == nil }
 
-// Equal reports, in constant time, whether both hold the same secret. Two zero
-// Tokens are not equal: "no token" is never a match.
-func (t Token) Equal(u Token) bool {
-	if t.p == nil || u.p == nil {
+// Equal reports, in constant time, whether both hold the same text. Two zero Values
+// are not equal.
+func (v Value) Equal(w Value) bool {
+	if v.p == nil || w.p == nil {
 		return false
 	}
-	return subtle.ConstantTimeCompare(*t.p, *u.p) == 1
+	return subtle.ConstantTimeCompare(*v.p, *w.p) == 1
 }
 
+// redacted stands in the place of a secret.
 const redacted = "[redacted]"
 
-func (t Token) placeholder() string {
-	if t.p == nil {
-		return ""
+// Format writes "[redacted]", or nothing for the zero Value, for every verb.
+func (v Value) Format(f fmt.State, _ rune) {
+	if v.p != nil {
+		io.WriteString(f, redacted)
 	}
-	return redacted
 }
-
-// Format writes "[redacted]", or nothing for the zero Token, for every verb.
-func (t Token) Format(f fmt.State, _ rune) { io.WriteString(f, t.placeholder()) }
-
-// LogValue implements [slog.LogValuer] with the same.
-func (t Token) LogValue() slog.Value { return slog.StringValue(t.placeholder()) }
-
-var errTokenMarshal = errors.New("plexauth: a Token cannot be marshalled; use its Secret method where the token is really wanted")
-
-// MarshalJSON always fails.
-func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenMarshal }
-
-// MarshalText always fails.
-func (t Token) MarshalText() ([]byte, error) { return nil, errTokenMarshal }
