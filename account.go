@@ -26,16 +26,39 @@ type Account struct {
 	PlexPass     bool   // has an active subscription
 }
 
+// user is an [Account] inside the package.
+type user struct {
+	ID           int64
+	UUID         string
+	Username     string
+	Title        string
+	Email        string
+	FriendlyName string
+	Thumb        string
+	Home         bool
+	HomeAdmin    bool
+	Guest        bool
+	Restricted   bool
+	Protected    bool
+	PlexPass     bool
+}
+
 // name is what to call the person.
-func (a *Account) name() string {
+func (a *user) name() string {
 	return cmp.Or(a.Username, a.Title, a.FriendlyName)
 }
 
 // Account asks plex.tv who the token belongs to. Its errors are those of
 // [PlexAuth.Token] and [*Error]: see [ErrTokenRejected], [ErrUnavailable],
 // [ErrRateLimited].
-func (p *PlexAuth) Account(ctx context.Context) (a *Account, err error) {
-	err = p.ask(ctx, func(t Token, clientID string) error {
+func (p *PlexAuth) Account(ctx context.Context) (*Account, error) {
+	u, err := p.account(ctx)
+	return (*Account)(u), err
+}
+
+// account asks plex.tv who the token belongs to, and notes it.
+func (p *PlexAuth) account(ctx context.Context) (a *user, err error) {
+	err = p.ask(ctx, func(t secretValue, clientID string) error {
 		a, err = p.adoptToken(ctx, t, clientID, false)
 		return err
 	})
@@ -69,15 +92,15 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 // Somebody may sign in meanwhile and retire t by that: where another profile has
 // got a token since, it asks again, and where t is dead then, the profile gets that
 // one.
-func (p *PlexAuth) adoptToken(ctx context.Context, t Token, clientID string, once bool) (*Account, error) {
+func (p *PlexAuth) adoptToken(ctx context.Context, t secretValue, clientID string, once bool) (*user, error) {
 	b, err := p.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	siblings := b.siblings()
-	var a *Account
+	var a *user
 	for {
-		told, err := p.client.readAccount(ctx, t, clientID, once)
+		told, err := p.readAccount(ctx, t, clientID, once)
 		retired := a != nil && errors.Is(err, ErrTokenRejected)
 		if err != nil && !retired {
 			return nil, err
@@ -109,7 +132,7 @@ func (p *PlexAuth) adoptToken(ctx context.Context, t Token, clientID string, onc
 		case err != nil:
 			return nil, err
 		case dead:
-			return nil, &Error{Op: "read account", where: "plex.tv", StatusCode: http.StatusUnauthorized, is: ErrTokenRejected, Message: "the token was retired meanwhile"}
+			return nil, public(&failure{Op: "read account", where: "plex.tv", StatusCode: http.StatusUnauthorized, is: ErrTokenRejected, Message: "the token was retired meanwhile"})
 		case !again:
 			return a, nil
 		}
@@ -147,9 +170,15 @@ func (p *PlexAuth) learnSiblings(ctx context.Context, clientID string) {
 	}
 }
 
+// readAccount asks plex.tv whose token this is.
+func (p *PlexAuth) readAccount(ctx context.Context, t secretValue, clientID string, once bool) (*user, error) {
+	a, err := p.client.readAccount(ctx, t, clientID, once)
+	return a, public(err)
+}
+
 // readAccount asks plex.tv whose token this is, with one attempt or with all
 // that a GET may have.
-func (c *client) readAccount(ctx context.Context, t Token, clientID string, once bool) (a *Account, err error) {
+func (c *client) readAccount(ctx context.Context, t secretValue, clientID string, once bool) (a *user, err error) {
 	err = c.do(ctx, &call{
 		op: "read account", method: http.MethodGet, url: c.plexTV + "/api/v2/user", clientID: clientID, token: t, account: true, once: once,
 		decode: func(body []byte) (err error) {
@@ -162,7 +191,7 @@ func (c *client) readAccount(ctx context.Context, t Token, clientID string, once
 
 // decodeAccount takes the fields it knows, each in any shape; only the number
 // must be there.
-func decodeAccount(body []byte) (*Account, error) {
+func decodeAccount(body []byte) (*user, error) {
 	var j struct {
 		ID           laxInt  `json:"id"`
 		UUID         laxText `json:"uuid"`
@@ -186,7 +215,7 @@ func decodeAccount(body []byte) (*Account, error) {
 	if j.ID <= 0 {
 		return nil, errors.New("an account without a number")
 	}
-	return &Account{
+	return &user{
 		ID: int64(j.ID), UUID: string(j.UUID), Username: string(j.Username), Title: string(j.Title),
 		Email: string(j.Email), FriendlyName: string(j.FriendlyName), Thumb: string(j.Thumb),
 		Home: bool(j.Home), HomeAdmin: bool(j.HomeAdmin), Guest: bool(j.Guest),

@@ -91,8 +91,8 @@ func (h *panel) notePanelPIN(ctx context.Context, pin *Pin, before *pendingPIN) 
 // madeNoPIN reports whether plex.tv certainly made no PIN for a Start that has
 // failed: no connection came about, or plex.tv itself refused.
 func madeNoPIN(err error) bool {
-	var e *Error
-	if !errors.As(err, &e) || e.Op != "create PIN" {
+	e := failureOf(err)
+	if e == nil || e.Op != "create PIN" {
 		return false
 	}
 	var op *net.OpError

@@ -109,7 +109,7 @@ func (s savedServer) candidates() []candidate {
 }
 
 // addresses returns the saved address of a server, then all that plex.tv lists.
-func addresses(saved []candidate, s *Server) []candidate {
+func addresses(saved []candidate, s *mediaServer) []candidate {
 	all := slices.Clone(saved)
 	listed := map[string]bool{}
 	for _, c := range s.candidates() {
@@ -134,10 +134,10 @@ func addresses(saved []candidate, s *Server) []candidate {
 
 // candidates orders the server's addresses, the better ones first. To those
 // that plex.tv lists it adds the plain ones of the server's own network.
-func (s *Server) candidates() []candidate {
+func (s *mediaServer) candidates() []candidate {
 	var all []candidate
 	known := map[string]bool{}
-	add := func(raw string, c Connection, https string) {
+	add := func(raw string, c connection, https string) {
 		if known[raw] {
 			return
 		}
@@ -171,7 +171,7 @@ func (s *Server) candidates() []candidate {
 // skipReserved is the finding at an address that is never asked for anything.
 const skipReserved = "not tried: this address is reserved for one machine, one link or a cloud's own services"
 
-func (s *Server) candidate(raw string, c Connection) candidate {
+func (s *mediaServer) candidate(raw string, c connection) candidate {
 	k := candidate{url: raw, local: c.Local, relay: c.Relay, class: classRemote}
 	switch {
 	case c.Relay:
@@ -204,7 +204,7 @@ func hostIP(host string) netip.Addr {
 }
 
 // whySkip says why a listed address is not tried; empty: it is.
-func (s *Server) whySkip(u *url.URL, ip netip.Addr) string {
+func (s *mediaServer) whySkip(u *url.URL, ip netip.Addr) string {
 	switch {
 	case reservedHost(u.Hostname()):
 		return skipReserved

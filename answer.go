@@ -42,13 +42,13 @@ func readBody(resp *http.Response, most int) ([]byte, error) {
 
 // failed is the outcome of an attempt that brought no answer. It lets no URL
 // through: a device JWT travels in one.
-func (q *call) failed(err error) *Error {
+func (q *call) failed(err error) *failure {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
 	}
 	secrets := append([]string{q.token.Secret(), q.url}, q.secrets...)
-	return &Error{Op: q.op, where: q.where(), is: ErrUnavailable, transient: true, cause: newCause(q.misdirected(err), secrets...)}
+	return &failure{Op: q.op, where: q.where(), is: ErrUnavailable, transient: true, cause: newCause(q.misdirected(err), secrets...)}
 }
 
 func (q *call) where() string {
@@ -62,19 +62,19 @@ func (q *call) where() string {
 }
 
 // judge is the one place that decides what an answer means; nil is success.
-func (q *call) judge(resp *http.Response, body []byte) *Error {
+func (q *call) judge(resp *http.Response, body []byte) *failure {
 	status := resp.StatusCode
 	if status >= 200 && status < 300 {
 		if q.decode == nil {
 			return nil
 		}
 		if err := q.decode(body); err != nil {
-			return &Error{Op: q.op, where: q.where(), StatusCode: status, is: ErrUnavailable, transient: true, Message: notTheAnswer(body, err)}
+			return &failure{Op: q.op, where: q.where(), StatusCode: status, is: ErrUnavailable, transient: true, Message: notTheAnswer(body, err)}
 		}
 		return nil
 	}
 	env, ours := parseEnvelope(body)
-	e := &Error{Op: q.op, where: q.where(), StatusCode: status, Code: env.code,
+	e := &failure{Op: q.op, where: q.where(), StatusCode: status, Code: env.code,
 		Message: redact(env.message, append([]string{q.token.Secret()}, q.secrets...)...)}
 	if !ours && len(body) > 0 && status != http.StatusTooManyRequests {
 		e.Message = notTheAnswer(body, nil)
@@ -94,7 +94,7 @@ func (q *call) judge(resp *http.Response, body []byte) *Error {
 }
 
 // classify sets what kind of failure an answer of plex.tv is.
-func (q *call) classify(e *Error, h http.Header, env envelope, ours bool) {
+func (q *call) classify(e *failure, h http.Header, env envelope, ours bool) {
 	status := e.StatusCode
 	switch {
 	case status == http.StatusTooManyRequests || env.code == 1003:

@@ -9,7 +9,7 @@ import (
 
 // approved saves a token in hand. plex.tv has retired the older one already,
 // so this must not be lost.
-func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error) {
+func (p *PlexAuth) approved(ctx context.Context, l *login, t secretValue) (bool, error) {
 	var parked *pendingPIN
 	var known bool
 	err := p.saveToken(ctx, l, t, func(b *profile) error {
@@ -55,7 +55,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t Token) (bool, error
 
 // saveToken saves an approved token, and lets its login tell since when. l may
 // be nil.
-func (p *PlexAuth) saveToken(ctx context.Context, l *login, t Token, edit func(*profile) error) error {
+func (p *PlexAuth) saveToken(ctx context.Context, l *login, t secretValue, edit func(*profile) error) error {
 	l.saves(true)
 	again := false
 	defer func() { l.saves(again) }()
@@ -68,7 +68,7 @@ func (p *PlexAuth) saveToken(ctx context.Context, l *login, t Token, edit func(*
 // pending. If it is not, somebody was faster: where the profile holds its token t
 // already, by another process or by an Update that said otherwise, there is no
 // error; else it is [ErrAccountMismatch], [ErrNoPendingPin] or [ErrPinSuperseded].
-func (b *profile) stillPending(id int64, t Token, d *device, created time.Time) (*pendingPIN, error) {
+func (b *profile) stillPending(id int64, t secretValue, d *device, created time.Time) (*pendingPIN, error) {
 	v := b.pending()
 	switch {
 	case v != nil && v.id == id:
@@ -97,11 +97,11 @@ func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (boo
 	if settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled) {
 		return false, nil // somebody wants the turn
 	}
-	var e *Error
-	if ctx.Err() != nil && err != nil && !errors.As(err, &e) { // nobody else's affair
+	e := failureOf(err)
+	if ctx.Err() != nil && err != nil && e == nil { // nobody else's affair
 		return false, err
 	}
-	waits := !decides(err) && errors.As(err, &e) || errors.As(err, new(unread))
+	waits := !decides(err) && e != nil || errors.As(err, new(unread))
 	if waits && l.left() > 0 {
 		p.disturbed(ctx, l, e, err)
 		l.postpone(sent, e, err)
@@ -181,10 +181,10 @@ func (e unread) Unwrap() error { return e.error }
 
 // whose asks for the account of a parked token. t is that token, or the next one
 // where it was a JWT and has expired.
-func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t Token, a *Account, err error) {
+func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t secretValue, a *user, err error) {
 	t, told, err := p.prove(ctx, v)
 	if err == nil {
-		a, err = p.client.readAccount(ctx, t, v.clientID, once)
+		a, err = p.readAccount(ctx, t, v.clientID, once)
 	}
 	if err != nil && !errors.Is(err, ErrTokenRejected) && told != nil && told.ID > 0 {
 		p.warn(ctx, "the account could not be read, only what the token says", err)
@@ -218,7 +218,7 @@ func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) (befo
 	t := b.accountToken()
 	_, err := p.adoptToken(ctx, t, b.clientID(), once)
 	claims, _ := readClaims(t)
-	var e *Error
+	e := failureOf(err)
 	said := unasked
 	switch {
 	case err == nil:
@@ -236,7 +236,7 @@ func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) (befo
 			}
 			return nil
 		}, t)
-	case errors.Is(err, ErrTokenExpired), lasts(err) && errors.As(err, &e) && namesToken(e.Message):
+	case errors.Is(err, ErrTokenExpired), lasts(err) && namesToken(e.Message):
 		return dead, nil
 	case lasts(err):
 		return untold, err
@@ -249,8 +249,7 @@ func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) (befo
 
 // lasts reports whether plex.tv would answer the same again.
 func lasts(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && !e.transient && e.is != ErrRateLimited
+	return failureOf(err).IsPermanent()
 }
 
 // dropRejected drops a parked token that plex.tv does not take: it was revoked
@@ -313,11 +312,11 @@ func (e refused) Unwrap() error { return e.error }
 // goes by.
 type approval struct {
 	pin      *pendingPIN
-	token    Token // the PIN's, or the JWT after it
-	account  *Account
-	over     Token  // the profile's own when the account was asked for
-	siblings uint64 // a hash of the other profiles' then
-	before   before // what was found out about over
+	token    secretValue // the PIN's, or the JWT after it
+	account  *user
+	over     secretValue // the profile's own when the account was asked for
+	siblings uint64      // a hash of the other profiles' then
+	before   before      // what was found out about over
 }
 
 // settlement is what became of an approval.
@@ -423,7 +422,7 @@ func (a approval) bequeath(b *profile) (inherited bool) {
 func (p *PlexAuth) refuse(ctx context.Context, a approval, inherited bool) error {
 	if inherited {
 		p.info(ctx, "the token went to the profile of that account")
-	} else if err := p.client.revoke(ctx, a.token, a.pin.clientID); err != nil {
+	} else if err := public(p.client.revoke(ctx, a.token, a.pin.clientID)); err != nil {
 		p.warn(ctx, "the other account's token was dropped, but not revoked", err)
 	}
 	p.info(ctx, "login refused: another account than the one linked")

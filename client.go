@@ -76,7 +76,7 @@ type call struct {
 	method   string
 	url      string
 	clientID string
-	token    Token
+	token    secretValue
 	body     []byte        // JSON, or nil
 	once     bool          // no second attempt
 	limit    time.Duration // of one attempt; 0: attemptLimit
@@ -92,6 +92,9 @@ type call struct {
 	// decode reads the body of a 2xx answer. Its error means that this is not
 	// the answer that was asked for. nil: the body does not matter.
 	decode func(body []byte) error
+	// refine corrects the verdict on an answer that means something else to this
+	// call than to others. nil: it does not.
+	refine func(*failure)
 
 	sent    time.Time         // when the last attempt left
 	via     http.RoundTripper // what sent it; nil for a media server
@@ -99,7 +102,7 @@ type call struct {
 	repeats int
 	waited  time.Duration // between attempts
 	pause   time.Duration // before the next one
-	err     *Error        // its outcome
+	err     *failure      // its outcome
 	client  *client
 	tls     *tls.ConnectionState // of the last answer
 }
@@ -313,6 +316,9 @@ func origin(u *url.URL) string {
 // another. It is retryablehttp's CheckRetry.
 func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	q.err = q.receive(resp, err)
+	if q.err != nil && q.refine != nil {
+		q.refine(q.err)
+	}
 	if q.err == nil && q.server == nil {
 		q.client.guard.answered(q.sent)
 	}
@@ -326,7 +332,7 @@ func (q *call) settle(ctx context.Context, resp *http.Response, err error) (bool
 }
 
 // receive reads the answer of one attempt to its end and judges it.
-func (q *call) receive(resp *http.Response, err error) *Error {
+func (q *call) receive(resp *http.Response, err error) *failure {
 	var body []byte
 	if err == nil {
 		q.tls = resp.TLS
@@ -338,7 +344,7 @@ func (q *call) receive(resp *http.Response, err error) *Error {
 	}
 	switch {
 	case err == errTooLong:
-		return &Error{Op: q.op, where: q.where(), StatusCode: resp.StatusCode, is: ErrUnavailable, transient: true, Message: err.Error()}
+		return &failure{Op: q.op, where: q.where(), StatusCode: resp.StatusCode, is: ErrUnavailable, transient: true, Message: err.Error()}
 	case err != nil:
 		if time.Since(q.sent) >= silence {
 			q.client.way.avoid(q.via)

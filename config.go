@@ -188,7 +188,7 @@ func (b *profile) text(key string) string {
 	return strings.TrimSpace(text(b.block.Get(key)))
 }
 
-func (b *profile) token(key string) Token { return NewToken(b.text(key)) }
+func (b *profile) token(key string) secretValue { return newValue(b.text(key)) }
 
 // set gives key a value, at the place where CrossWatch would put it.
 func (b *profile) set(key string, value json.RawMessage) {
@@ -246,7 +246,7 @@ func (b *profile) disconnect() {
 	if !b.exists() {
 		return
 	}
-	b.putToken(Token{}, false)
+	b.putToken(secretValue{}, false)
 	b.forgetAccount()
 	b.keepDeviceID()
 	b.endPending()
@@ -259,14 +259,14 @@ func (b *profile) settings() Settings {
 		return s
 	}
 	server := b.server()
-	s.ServerURL, s.MachineID, s.VerifySSL, s.ServerToken = server.url, server.machineID, server.verify, server.token
+	s.ServerURL, s.MachineID, s.VerifySSL, s.ServerToken = server.url, server.machineID, server.verify, Token{server.token}
 	if !b.disowned() {
 		s.Username, s.AccountID = b.username(), b.numbered()
 	}
 	if id := b.claimedID(); id != 0 {
 		s.CloudAccountID = strconv.FormatInt(id, 10)
 	}
-	s.AccountToken = b.accountToken()
+	s.AccountToken = Token{b.accountToken()}
 	return s
 }
 
@@ -330,7 +330,7 @@ func (p *PlexAuth) loadWithin(ctx context.Context, limit time.Duration) (json.Ra
 // update edits this profile. edit may run more than once; its error is
 // returned as it is and changes nothing. secrets are what the store's own
 // errors must not quote.
-func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secrets ...Token) error {
+func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secrets ...secretValue) error {
 	if p.invalid != nil {
 		return p.invalid
 	}
@@ -376,7 +376,7 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 
 // updateIfNeeded is update that leaves the store alone where edit would change
 // nothing: it may be read-only, and another program may hold its lock.
-func (p *PlexAuth) updateIfNeeded(ctx context.Context, edit func(*profile) error, secrets ...Token) error {
+func (p *PlexAuth) updateIfNeeded(ctx context.Context, edit func(*profile) error, secrets ...secretValue) error {
 	b, err := p.load(ctx)
 	if err != nil {
 		return err

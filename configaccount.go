@@ -10,7 +10,7 @@ import (
 )
 
 // accountToken is the token for plex.tv, zero where there is none.
-func (b *profile) accountToken() Token { return b.token("account_token") }
+func (b *profile) accountToken() secretValue { return b.token("account_token") }
 
 // username is the name to show, "" where none is known for the present token.
 func (b *profile) username() string {
@@ -187,20 +187,20 @@ func (b *profile) siblings() uint64 {
 
 // successor is the token of another profile that lives on the account and
 // identifier, zero where none has another one than t.
-func (b *profile) successor(accountID int64, clientID string, t Token) Token {
+func (b *profile) successor(accountID int64, clientID string, t secretValue) secretValue {
 	for _, other := range b.others() {
 		if next := other.accountToken(); other.sameCredential(accountID, clientID) && !next.Equal(t) && !other.rejected() {
 			return next
 		}
 	}
-	return Token{}
+	return secretValue{}
 }
 
 // unknownLogin is a stored token of which it is not known whose it is: the account
 // could not be read, or another program has written the token.
 type unknownLogin struct {
 	instance string
-	token    Token
+	token    secretValue
 	clientID string
 }
 
@@ -256,7 +256,7 @@ func (b *profile) unusable() error {
 func (b *profile) setRejected() { b.setText("_rejected", fingerprint(b.accountToken())) }
 
 // fingerprint recognizes a token without giving it away.
-func fingerprint(t Token) string {
+func fingerprint(t secretValue) string {
 	if t.IsZero() {
 		return ""
 	}
@@ -266,7 +266,7 @@ func fingerprint(t Token) string {
 
 // putToken is the only way in for an account token. What is known of the token
 // before ends with it, but for its account where t is a successor.
-func (b *profile) putToken(t Token, successor bool) {
+func (b *profile) putToken(t secretValue, successor bool) {
 	account := b.cloudID() // by what is known of the token before
 	b.setText("account_token", t.Secret())
 	b.remove("_rejected")
@@ -277,7 +277,7 @@ func (b *profile) putToken(t Token, successor bool) {
 
 // signIn replaces the profile's account token and its identifier by those of a
 // login that has just been approved.
-func (b *profile) signIn(t Token, clientID string) {
+func (b *profile) signIn(t secretValue, clientID string) {
 	b.setClientID(clientID)
 	b.putToken(t, false)
 	b.endPending()
@@ -349,7 +349,7 @@ func (b *profile) takeBack(was *ordered.Object) {
 // wasMeant reports whether an account is the one that a profile was linked to. Of
 // what other programs have written only the name may be known, which is one
 // person's at a time; the names for display are anybody's.
-func (a *Account) wasMeant(id int64, username string) bool {
+func (a *user) wasMeant(id int64, username string) bool {
 	if id != 0 {
 		return id == a.ID
 	}
@@ -358,7 +358,7 @@ func (a *Account) wasMeant(id int64, username string) bool {
 
 // adopt notes whose token the profile holds, and gives the token to every
 // other profile of that account and identifier: theirs was retired by it.
-func (b *profile) adopt(a *Account) {
+func (b *profile) adopt(a *user) {
 	if id, _ := b.notedAccount(); id != 0 && id != a.ID {
 		b.forgetAccount()
 	}
@@ -386,7 +386,7 @@ func (b *profile) adopt(a *Account) {
 
 // succeed puts the successor of the account's token in its place, also where it
 // serves as the server's: plex.tv may give it for a server of one's own.
-func (b *profile) succeed(t Token) {
+func (b *profile) succeed(t secretValue) {
 	if b.serverToken().Equal(b.accountToken()) {
 		b.setText("pms_token", t.Secret())
 	}

@@ -38,7 +38,7 @@ func (b *profile) device() (*device, error) {
 	if o == nil {
 		return nil, nil
 	}
-	return readDevice(text(o.Get("client_id")), text(o.Get("kid")), NewToken(text(o.Get("secret"))))
+	return readDevice(text(o.Get("client_id")), text(o.Get("kid")), newValue(text(o.Get("secret"))))
 }
 
 // ensureDevice returns the device key for the next PIN, made and remembered where
@@ -138,7 +138,7 @@ func (b *profile) dropDevice(clientID string) {
 // bind makes a device's key, identifier and token the profile's, all at once: none
 // of them is any use with another's. scopes are those that t was got with.
 // successor tells that t is of the account that the token before it was.
-func (b *profile) bind(t Token, d *device, scopes []string, skew time.Duration, successor bool) {
+func (b *profile) bind(t secretValue, d *device, scopes []string, skew time.Duration, successor bool) {
 	if o := b.deviceBlock(); o == nil || text(o.Get("kid")) != d.kid || text(o.Get("client_id")) != d.clientID {
 		b.setDevice(d)
 	}
@@ -166,14 +166,14 @@ func (b *profile) unbind(d *device) {
 }
 
 // signInDevice replaces the profile's account token by a device's.
-func (b *profile) signInDevice(t Token, d *device, scopes []string, skew time.Duration) {
+func (b *profile) signInDevice(t secretValue, d *device, scopes []string, skew time.Duration) {
 	b.bind(t, d, scopes, skew, false)
 	b.endPending()
 }
 
 // holds reports whether the profile's token is t, or came from the same approval
 // of a PIN that was made then: a device can be given another JWT at each look.
-func (b *profile) holds(t Token, d *device, made time.Time) bool {
+func (b *profile) holds(t secretValue, d *device, made time.Time) bool {
 	l := b.life()
 	if l.token.Equal(t) {
 		return true

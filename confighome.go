@@ -24,7 +24,7 @@ func (b *profile) homeUser() int64 {
 // setHomeUser makes u, a member of the Home or the account itself, the user that this profile works for. owner is plex.tv's
 // number of the saved server's owner, 0 where unknown; then the server's number of
 // u remains to be found out, and known is false.
-func (b *profile) setHomeUser(u *HomeUser, owner int64) (known bool) {
+func (b *profile) setHomeUser(u *homeUser, owner int64) (known bool) {
 	if name := b.accountName(); name != "" {
 		b.setAccountName(name) // which username tells no more from here on
 	}

@@ -18,9 +18,9 @@ type pendingPIN struct {
 	lifetimeKnown bool    // plex.tv said how long the PIN lives
 	clientID      string
 	options       PinOptions
-	device        *device // of a login with a device key
-	token         Token   // approved, and parked until its account is known
-	before        string  // the fingerprint of the profile's token when it was parked
+	device        *device     // of a login with a device key
+	token         secretValue // approved, and parked until its account is known
+	before        string      // the fingerprint of the profile's token when it was parked
 }
 
 // pending returns the PIN that waits, nil where there is none.
@@ -36,19 +36,19 @@ func (b *profile) pending() *pendingPIN {
 		id:       integer(o.Get("id")),
 		code:     text(o.Get("code")),
 		clientID: text(o.Get("client_id")),
-		token:    NewToken(text(o.Get("account_token"))),
+		token:    newValue(text(o.Get("account_token"))),
 		before:   text(o.Get("replaces")),
 	}
 	if v.id <= 0 {
 		return nil
 	}
 	if !usableToken(v.token.Secret()) { // absent, or damaged: the next look brings it
-		v.token = Token{}
+		v.token = secretValue{}
 	}
 	if !usableID(v.clientID) {
 		v.clientID = b.longLivedID()
 	}
-	if secret := NewToken(text(o.Get("secret"))); !secret.IsZero() {
+	if secret := newValue(text(o.Get("secret"))); !secret.IsZero() {
 		var err error
 		if v.device, err = readDevice(v.clientID, text(o.Get("kid")), secret); err != nil {
 			return nil // nothing can be made of its approval
@@ -124,7 +124,7 @@ func (b *profile) refusePending(id int64) {
 func (b *profile) refused(id int64) bool { return b.text("_refused_pin") == pinFingerprint(id) }
 
 // pinFingerprint names a PIN without its number.
-func pinFingerprint(id int64) string { return fingerprint(NewToken(strconv.FormatInt(id, 10))) }
+func pinFingerprint(id int64) string { return fingerprint(newValue(strconv.FormatInt(id, 10))) }
 
 // changePending sets one field of the PIN that waits.
 func (b *profile) changePending(key string, value json.RawMessage) {
@@ -149,7 +149,7 @@ func (b *profile) setPendingExpiry(t time.Time) {
 
 // park keeps an approved token beside the PIN until its account is known. The
 // name is one that CrossWatch encrypts.
-func (b *profile) park(t Token) {
+func (b *profile) park(t secretValue) {
 	b.changePending("account_token", ordered.String(t.Secret()))
 	b.changePending("replaces", ordered.String(fingerprint(b.accountToken())))
 }

@@ -13,16 +13,16 @@ import (
 // savedServer is what a profile says about its media server.
 type savedServer struct {
 	url, machineID string
-	owner          int64  // plex.tv's number of its owner, 0 where unknown
-	token          Token  // for the server at url; zero where the stored one may be for another
-	held           bool   // some token is stored
-	bound          bool   // it was got for the server at url
-	confirmed      bool   // machineID has answered at url
-	found          bool   // url was found, not typed: it may be replaced when the server moves
-	verify         bool   // check the certificate at url
-	off            bool   // verify_ssl is false
-	offFor         string // the address that off counts for; empty: for one that a person types next
-	account        int64  // plex.tv's number of the account that it was chosen for, 0 where unknown
+	owner          int64       // plex.tv's number of its owner, 0 where unknown
+	token          secretValue // for the server at url; zero where the stored one may be for another
+	held           bool        // some token is stored
+	bound          bool        // it was got for the server at url
+	confirmed      bool        // machineID has answered at url
+	found          bool        // url was found, not typed: it may be replaced when the server moves
+	verify         bool        // check the certificate at url
+	off            bool        // verify_ssl is false
+	offFor         string      // the address that off counts for; empty: for one that a person types next
+	account        int64       // plex.tv's number of the account that it was chosen for, 0 where unknown
 
 	direct directOwners // the plex.direct certificate that it showed at url, which is another name
 }
@@ -57,7 +57,7 @@ func (b *profile) server() savedServer {
 func (b *profile) readServerToken(s *savedServer, at string) {
 	t := b.token("pms_token")
 	if isJWT(t.Secret()) || !usableToken(t.Secret()) { // a program took it for the server's, or has damaged it
-		t = Token{}
+		t = secretValue{}
 	}
 	s.held = !t.IsZero()
 	s.bound = s.held && s.url != "" && sameServer(at, s.url)
@@ -105,7 +105,7 @@ func (s savedServer) typed(address string) []candidate {
 
 // listed returns the saved server out of servers. The same machine of another
 // owner is another server, since anybody can claim a machine's identifier.
-func (s savedServer) listed(servers []Server, account int64) *Server {
+func (s savedServer) listed(servers []mediaServer, account int64) *mediaServer {
 	for i := range servers {
 		if v := &servers[i]; s.machineID != "" && v.MachineID == s.machineID && s.belongsTo(v.owner(account)) {
 			return v
@@ -157,12 +157,12 @@ func (b *profile) setKnownServer(k knownServer) {
 var errAnotherServer = errors.New("plexauth: another media server answers at the saved address")
 
 // strange reports whether a server other than the expected one answers at s.url.
-func (s savedServer) strange(found []ProbedAddress) bool {
-	return slices.ContainsFunc(found, func(a ProbedAddress) bool { return !a.OK && a.MachineID != "" && sameServer(a.URL, s.url) })
+func (s savedServer) strange(found []address) bool {
+	return slices.ContainsFunc(found, func(a address) bool { return !a.OK && a.MachineID != "" && sameServer(a.URL, s.url) })
 }
 
 // unreachable returns the error for found, none of which is the expected server.
-func (s savedServer) unreachable(found []ProbedAddress) error {
+func (s savedServer) unreachable(found []address) error {
 	err := unreachable(found)
 	if s.strange(found) {
 		return fmt.Errorf("%w: %w", errAnotherServer, inner{err})
@@ -173,7 +173,7 @@ func (s savedServer) unreachable(found []ProbedAddress) error {
 // setServer notes that v, a server of account's list, answers at an address. A
 // token for another server goes, and so does one of which it is not certain that
 // it was v's.
-func (b *profile) setServer(address string, v *Server, account int64) {
+func (b *profile) setServer(address string, v *mediaServer, account int64) {
 	before, owner := b.server(), v.owner(account)
 	another := before.isAnother(v.MachineID, owner)
 	certain := !another && (v.Owned || owner != 0 && owner == before.owner)
@@ -217,7 +217,7 @@ func (b *profile) bindVerify(before savedServer, isTyped bool) {
 func (b *profile) setMachine(id string) { b.setText("machine_id", id) }
 
 // serverToken is the token for the server, zero where there is none.
-func (b *profile) serverToken() Token { return b.token("pms_token") }
+func (b *profile) serverToken() secretValue { return b.token("pms_token") }
 
 func (b *profile) forgetServerToken() {
 	b.setText("pms_token", "")
@@ -225,7 +225,7 @@ func (b *profile) forgetServerToken() {
 }
 
 // setServerToken replaces the token for the server at server_url.
-func (b *profile) setServerToken(t Token) {
+func (b *profile) setServerToken(t secretValue) {
 	b.setText("pms_token", t.Secret())
 	b.bindToken()
 }

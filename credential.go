@@ -25,34 +25,34 @@ var errDamagedToken = fmt.Errorf("%w: the stored token is damaged and no request
 // store.
 func (p *PlexAuth) Token(ctx context.Context) (Token, error) {
 	t, _, err := p.credential(ctx)
-	return t, err
+	return Token{t}, err
 }
 
 // credential returns the token and the identifier that it was made under.
-func (p *PlexAuth) credential(ctx context.Context) (Token, string, error) {
+func (p *PlexAuth) credential(ctx context.Context) (secretValue, string, error) {
 	b, err := p.load(ctx)
 	if err != nil {
-		return Token{}, "", err
+		return secretValue{}, "", err
 	}
 	if err := b.unusable(); err != nil {
-		return Token{}, "", err
+		return secretValue{}, "", err
 	}
 	renewed, err := p.freshen(ctx, p.lifeOf(b))
 	if err != nil {
-		return Token{}, "", err
+		return secretValue{}, "", err
 	}
 	if renewed {
 		if b, err = p.load(ctx); err != nil {
-			return Token{}, "", err
+			return secretValue{}, "", err
 		}
 	}
 	if b.clientID() == "" { // a token that was put there by hand
 		if b, err = p.ensureClientID(ctx); err != nil {
-			return Token{}, "", err
+			return secretValue{}, "", err
 		}
 	}
 	if err := b.unusable(); err != nil { // it is another one now
-		return Token{}, "", err
+		return secretValue{}, "", err
 	}
 	return b.accountToken(), b.clientID(), nil
 }
@@ -80,7 +80,7 @@ func newClientID() string {
 // ask makes a request in the account's name. Where plex.tv rejects the token,
 // that verdict is kept. Where there has been another login since, or a device key
 // gets another token, the request is made once more.
-func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID string) error) error {
+func (p *PlexAuth) ask(ctx context.Context, request func(t secretValue, clientID string) error) error {
 	for again := true; ; again = false {
 		t, clientID, err := p.credential(ctx)
 		if err != nil {
@@ -114,7 +114,7 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t Token, clientID strin
 
 // reject keeps plex.tv's verdict on t, for all profiles that live on it, and also
 // when ctx ends just now. current tells whether it is still this one's token.
-func (p *PlexAuth) reject(ctx context.Context, t Token) (current bool, err error) {
+func (p *PlexAuth) reject(ctx context.Context, t secretValue) (current bool, err error) {
 	late, cancel := lasting(ctx, saveGrace)
 	defer cancel()
 	err = p.update(late, func(b *profile) error {

@@ -54,12 +54,12 @@ func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
 	if l := p.lifeOf(b); l.err != nil || l.renewable() && isJWT(l.token.Secret()) {
 		return p.Refresh(ctx)
 	}
-	return p.statusNow(ctx, p.ask(ctx, func(t Token, clientID string) error { return p.moveOver(ctx, t, clientID) }))
+	return p.statusNow(ctx, p.ask(ctx, func(t secretValue, clientID string) error { return p.moveOver(ctx, t, clientID) }))
 }
 
 // moveOver registers a key for the device of the long-lived token t, and
 // exchanges it for a JWT.
-func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error {
+func (p *PlexAuth) moveOver(ctx context.Context, t secretValue, clientID string) error {
 	for again := true; ; again = false {
 		var d *device
 		err := p.update(ctx, func(b *profile) (err error) {
@@ -69,21 +69,17 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 		if err != nil || d == nil {
 			return err
 		}
-		err = p.client.register(ctx, d, t)
+		err = public(p.client.register(ctx, d, t))
 		taken := isTaken(err) // by an earlier call, or by another device: the exchange tells
 		if err != nil && !taken {
 			return err
 		}
 		renewed, err := p.exchange(ctx, d, p.options.Scopes, func() error { return p.bindMoving(ctx, t, d) })
-		var e *Error
 		switch {
 		case err == nil:
 			return p.endMove(ctx, t, d, renewed)
-		case errors.As(err, &e) && e.isRefusedExchange():
-			// A refusal: the long-lived token goes on as before. It speaks of the key.
-			if e.is == ErrTokenRejected {
-				e.is = ErrUnavailable
-			}
+		case failureOf(err).IsRefusedExchange(): // the long-lived token goes on as before
+			err = public(failureOf(err).aboutTheKey())
 			unbindErr := p.update(ctx, func(b *profile) error {
 				if b.accountToken().Equal(t) {
 					b.unbind(d)
@@ -101,14 +97,9 @@ func (p *PlexAuth) moveOver(ctx context.Context, t Token, clientID string) error
 	}
 }
 
-// isRefusedExchange reports whether plex.tv has refused for good to give a JWT.
-func (e *Error) isRefusedExchange() bool {
-	return e.Op == opRenew && !e.transient && e.StatusCode >= 400
-}
-
 // bindMoving binds the long-lived token t to d, before the request that ends it: if
 // only the answer is lost, the key renews what it can.
-func (p *PlexAuth) bindMoving(ctx context.Context, t Token, d *device) error {
+func (p *PlexAuth) bindMoving(ctx context.Context, t secretValue, d *device) error {
 	return p.update(ctx, func(b *profile) error {
 		switch {
 		case b.accountToken().Equal(t):
@@ -124,7 +115,7 @@ func (p *PlexAuth) bindMoving(ctx context.Context, t Token, d *device) error {
 }
 
 // endMove saves the JWT that d got in the place of t.
-func (p *PlexAuth) endMove(ctx context.Context, t Token, d *device, jwt Token) error {
+func (p *PlexAuth) endMove(ctx context.Context, t secretValue, d *device, jwt secretValue) error {
 	if err := p.saveRenewed(ctx, &life{token: t, device: d}, jwt); err != nil {
 		return err
 	}
@@ -168,7 +159,7 @@ var errOtherLogin = errors.New("plexauth: another login was made during the move
 // remembered where there is none; nil where the profile has moved over already. A
 // key that is there was made by a call that failed, and may be registered: it is
 // taken where reuse allows it.
-func (b *profile) keyFor(t Token, clientID string, reuse bool) (*device, error) {
+func (b *profile) keyFor(t secretValue, clientID string, reuse bool) (*device, error) {
 	now := b.accountToken()
 	switch {
 	case isJWT(now.Secret()) && b.life().renewable():
@@ -193,7 +184,7 @@ func (b *profile) keyFor(t Token, clientID string, reuse bool) (*device, error) 
 
 // sharedWith returns why the long-lived token t must not end: another profile lives
 // on it, or is about to get one under clientID. It returns nil if none does.
-func (b *profile) sharedWith(t Token, clientID string) error {
+func (b *profile) sharedWith(t secretValue, clientID string) error {
 	for _, other := range b.others() {
 		if other.accountToken().Equal(t) {
 			return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.id)
@@ -207,7 +198,7 @@ func (b *profile) sharedWith(t Token, clientID string) error {
 
 // register makes a device key known for the device that a long-lived token
 // belongs to.
-func (c *client) register(ctx context.Context, d *device, t Token) error {
+func (c *client) register(ctx context.Context, d *device, t secretValue) error {
 	body, err := d.registration(false)
 	if err != nil {
 		return err
@@ -222,8 +213,8 @@ func (c *client) register(ctx context.Context, d *device, t Token) error {
 // device is a JWT of seven days, and the key gets the next one.
 type device struct {
 	clientID string
-	kid      string // RFC 7638 thumbprint of the public key: plex.tv takes any kid, and calls it "thumbprint" itself
-	secret   Token  // the key's seed in base64url, as a JWK's "d"
+	kid      string      // RFC 7638 thumbprint of the public key: plex.tv takes any kid, and calls it "thumbprint" itself
+	secret   secretValue // the key's seed in base64url, as a JWK's "d"
 }
 
 // errDeviceKey says that a stored key is no use. It comes as an
@@ -234,7 +225,7 @@ var errDeviceKey = fmt.Errorf("%w: %w: the device key cannot be read; sign in ag
 func newDevice(clientID string) (*device, error) {
 	seed := make([]byte, ed25519.SeedSize)
 	rand.Read(seed)
-	d := &device{clientID: clientID, secret: NewToken(base64.RawURLEncoding.EncodeToString(seed))}
+	d := &device{clientID: clientID, secret: newValue(base64.RawURLEncoding.EncodeToString(seed))}
 	key, err := d.jwk()
 	if err != nil {
 		return nil, err
@@ -245,7 +236,7 @@ func newDevice(clientID string) (*device, error) {
 
 // readDevice checks what was stored: a key of half its length, or another
 // key's kid, must be found before plex.tv is bothered with it.
-func readDevice(clientID, kid string, secret Token) (*device, error) {
+func readDevice(clientID, kid string, secret secretValue) (*device, error) {
 	d := &device{clientID: clientID, kid: kid, secret: secret}
 	key, err := d.jwk()
 	if err != nil || !usableID(clientID) || kid != key.KeyID {
@@ -327,8 +318,7 @@ func (d *device) sign(nonce string, scopes []string, now time.Time) (string, err
 // isTaken recognizes plex.tv's word that it does not take a key: mostly since another
 // device has it.
 func isTaken(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.StatusCode == http.StatusUnprocessableEntity && e.is != ErrTokenRejected
+	return failureOf(err).IsTaken()
 }
 
 // checkScopes refuses what would become two scopes or none. Which names plex.tv
@@ -345,13 +335,14 @@ func checkScopes(scopes []string) error {
 // prove makes sure that an approved token is what it seems: a device's JWT must
 // be plex.tv's own, and where it has expired while it was parked, the next one
 // takes its place. told is whom a verified token names, nil for any other.
-func (p *PlexAuth) prove(ctx context.Context, v *pendingPIN) (t Token, told *Account, err error) {
+func (p *PlexAuth) prove(ctx context.Context, v *pendingPIN) (t secretValue, told *user, err error) {
 	if v.device == nil || !v.token.hasParts() {
 		return v.token, nil, nil
 	}
 	c, err := p.client.verify(ctx, v.token, v.device)
+	err = public(err)
 	if isNotGenuine(err) { // plex.tv may have a better one at the next look
-		return Token{}, nil, errors.Join(err, p.update(ctx, func(b *profile) error {
+		return secretValue{}, nil, errors.Join(err, p.update(ctx, func(b *profile) error {
 			if now := b.pending(); now != nil && now.id == v.id && now.token.Equal(v.token) {
 				b.unpark()
 			}
@@ -359,12 +350,12 @@ func (p *PlexAuth) prove(ctx context.Context, v *pendingPIN) (t Token, told *Acc
 		}, v.token))
 	}
 	if err != nil {
-		return Token{}, nil, err
+		return secretValue{}, nil, err
 	}
 	t = v.token
 	if past(c.expires, p.client.clock.now()) {
 		if t, err = p.exchange(ctx, v.device, p.options.Scopes, nil); err != nil {
-			return Token{}, nil, err
+			return secretValue{}, nil, err
 		}
 		c, _ = readClaims(t)
 	}

@@ -17,8 +17,8 @@ import (
 // whyNot says what a failed probe means and what helps. entered: a person has
 // given the address; else it was plex.tv.
 func whyNot(u *url.URL, err error, entered bool) string {
-	var e *Error
-	if !errors.As(err, &e) {
+	e := failureOf(err)
+	if e == nil {
 		return oneLine(err.Error())
 	}
 	switch {
@@ -67,7 +67,7 @@ func whyOtherName(u *url.URL, err error, entered bool) string {
 }
 
 // whyNoTLS explains a handshake that failed.
-func whyNoTLS(e *Error) string {
+func whyNoTLS(e *failure) string {
 	if !errors.As(e.cause, new(*tls.CertificateVerificationError)) && !strings.Contains(e.cause.text, "x509: ") {
 		return "no secure connection comes about: " + e.cause.words()
 	}
@@ -86,7 +86,7 @@ func whyNoName(u *url.URL) string {
 }
 
 // whyNoConnection explains a connection that failed or broke.
-func whyNoConnection(u *url.URL, e *Error) string {
+func whyNoConnection(u *url.URL, e *failure) string {
 	var op *net.OpError
 	broken := errors.Is(e.cause, io.EOF) || errors.Is(e.cause, io.ErrUnexpectedEOF)
 	switch why := e.cause.words(); {
@@ -139,9 +139,9 @@ func directName(u *url.URL, cert *x509.Certificate) string {
 }
 
 // unreachableError names what was tried in vain.
-type unreachableError struct{ addresses []ProbedAddress }
+type unreachableError struct{ addresses []address }
 
-func unreachable(addresses []ProbedAddress) error { return &unreachableError{addresses} }
+func unreachable(addresses []address) error { return &unreachableError{addresses} }
 
 // enteredError is an unreachableError of addresses that a person has just entered,
 // perhaps to see what is there.
@@ -179,5 +179,5 @@ func (e *unreachableError) Is(target error) bool { return target == ErrUnavailab
 // whole: that one address may get no token, or took too long, says nothing of
 // the others.
 func (e *unreachableError) As(target any) bool {
-	return slices.ContainsFunc(e.addresses, func(a ProbedAddress) bool { return a.Err != nil && errors.As(a.Err, target) })
+	return slices.ContainsFunc(e.addresses, func(a address) bool { return a.Err != nil && errors.As(a.Err, target) })
 }

@@ -49,7 +49,7 @@ func plexDirect(address string) bool {
 type directOwners map[string][]string
 
 // ownersOf collects the hashes that plex.tv lists for servers.
-func ownersOf(servers []Server) directOwners {
+func ownersOf(servers []mediaServer) directOwners {
 	owners := directOwners{}
 	for _, s := range servers {
 		for _, c := range s.Connections {

@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"time"
@@ -45,11 +46,70 @@ type Error struct {
 	Message    string        // plex.tv's own words, one line; or what was wrong with the answer
 	RetryAfter time.Duration // how long to wait, an hour at most: what plex.tv asked for, or with ErrRateLimited how long plexauth asks nothing; else 0
 
+	failure *failure // nil in an Error that is not plexauth's
+}
+
+// public returns err as callers see it: a failure becomes an [*Error], and any other
+// error stays.
+func public(err error) error {
+	f, ok := err.(*failure)
+	if !ok {
+		return err
+	}
+	return &Error{Op: f.Op, StatusCode: f.StatusCode, Code: f.Code, Message: f.Message, RetryAfter: f.RetryAfter, failure: f}
+}
+
+// failureOf returns the failure of a request in err, nil if there is none.
+func failureOf(err error) *failure {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.inner()
+	}
+	return failureIn(err)
+}
+
+func (e *Error) inner() *failure {
+	if e.failure != nil {
+		return e.failure
+	}
+	return &failure{Op: e.Op, StatusCode: e.StatusCode, Code: e.Code, Message: e.Message, RetryAfter: e.RetryAfter}
+}
+
+// Error says what was tried, what went wrong and what to do.
+func (e *Error) Error() string { return e.inner().Error() }
+
+// Format prints the text of [Error.Error] for every verb.
+func (e *Error) Format(f fmt.State, verb rune) { e.inner().Format(f, verb) }
+
+// Is reports whether target is the sentinel that e stands for.
+func (e *Error) Is(target error) bool { return e.inner().Is(target) }
+
+// Unwrap returns the cause, nil where an answer came back.
+func (e *Error) Unwrap() error { return e.inner().Unwrap() }
+
+// failure is a request that failed, and all that is known of it.
+type failure struct {
+	Op         string
+	StatusCode int
+	Code       int
+	Message    string
+	RetryAfter time.Duration
+
 	where     string      // "plex.tv", or the media server
 	is        error       // the sentinel that this error is, or nil
 	cause     *cause      // where nothing came back
 	state     serverState // of the media server that answered
 	transient bool        // it will pass by itself, and says nothing about a PIN or a token
+}
+
+// tooLate is outOfTime as callers see it.
+func tooLate(op, where string, err error) error { return public(outOfTime(op, where, err)) }
+
+// failureIn returns the failure in err, nil if there is none.
+func failureIn(err error) *failure {
+	var f *failure
+	errors.As(err, &f)
+	return f
 }
 
 // cause keeps a foreign error matchable, and its text free of secrets. The
@@ -75,14 +135,14 @@ type inner struct{ error }
 func (e inner) Error() string { return strings.TrimPrefix(e.error.Error(), "plexauth: ") }
 func (e inner) Unwrap() error { return e.error }
 
-// tooLate is the error of work that ended with a context of ours, which is no
-// affair of the caller's.
-func tooLate(op, where string, err error) *Error {
-	return &Error{Op: op, where: where, is: ErrUnavailable, transient: true, cause: newCause(fmt.Errorf("not in time: %w", err))}
+// outOfTime returns the failure of work that a limit of ours has ended. It matches no
+// error of a context, because the caller's has not ended.
+func outOfTime(op, where string, err error) *failure {
+	return &failure{Op: op, where: where, is: ErrUnavailable, transient: true, cause: newCause(fmt.Errorf("not in time: %w", err))}
 }
 
 // Error says what was tried, what went wrong and what to do.
-func (e *Error) Error() string {
+func (e *failure) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plexauth: %s: ", e.Op)
 	switch {
@@ -102,21 +162,49 @@ func (e *Error) Error() string {
 }
 
 // Format prints the text of [Error.Error] for every verb.
-func (e *Error) Format(f fmt.State, _ rune) { io.WriteString(f, e.Error()) }
+func (e *failure) Format(f fmt.State, _ rune) { io.WriteString(f, e.Error()) }
 
 // Is reports whether target is the sentinel that e stands for.
-func (e *Error) Is(target error) bool { return e.is != nil && e.is == target }
+func (e *failure) Is(target error) bool { return e.is != nil && e.is == target }
 
 // Unwrap returns the cause, nil where an answer came back.
-func (e *Error) Unwrap() error {
+func (e *failure) Unwrap() error {
 	if e.cause == nil {
 		return nil
 	}
 	return e.cause
 }
 
+// IsPermanent reports whether plex.tv would answer the same again.
+func (f *failure) IsPermanent() bool { return f != nil && !f.transient && f.is != ErrRateLimited }
+
+// IsTaken reports whether plex.tv does not take a key, mostly because another device
+// has it.
+func (f *failure) IsTaken() bool {
+	return f != nil && f.StatusCode == http.StatusUnprocessableEntity && f.is != ErrTokenRejected
+}
+
+// IsNotGenuine reports whether plex.tv answered with a token that is not what was
+// asked for.
+func (f *failure) IsNotGenuine() bool { return f != nil && f.Op == opVerify }
+
+// IsRefusedExchange reports whether plex.tv has refused for good to give a JWT.
+func (f *failure) IsRefusedExchange() bool {
+	return f != nil && f.Op == opRenew && !f.transient && f.StatusCode >= 400
+}
+
+// aboutTheKey returns f as a verdict on a device key, which says nothing about the
+// token that the key was to take the place of.
+func (f *failure) aboutTheKey() *failure {
+	about := *f
+	if about.is == ErrTokenRejected {
+		about.is = ErrUnavailable
+	}
+	return &about
+}
+
 // kind names the class of the failure for a person's eye and for the panel.
-func (e *Error) kind() string {
+func (e *failure) kind() string {
 	switch e.is {
 	case ErrPinExpired:
 		return "pin_expired"
@@ -153,7 +241,7 @@ func (e *Error) kind() string {
 }
 
 // misdirected reports whether plex.tv's name leads to another machine.
-func (e *Error) misdirected() bool {
+func (e *failure) misdirected() bool {
 	return e.cause != nil && errors.As(e.cause, new(*misdirectedError))
 }
 
@@ -172,7 +260,7 @@ var advices = map[string]string{
 }
 
 // advice says what to do, "" where nothing helps.
-func (e *Error) advice() string {
+func (e *failure) advice() string {
 	kind := e.kind()
 	switch {
 	case e.is == ErrUnavailable && e.cause == nil && !e.transient: // a verdict, which waiting does not change

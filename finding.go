@@ -10,25 +10,25 @@ import (
 // finding is what one Inspect has found out so far.
 type finding struct {
 	saved    savedServer // when it began
-	token    Token       // of the account
+	token    secretValue // of the account
 	account  int64       // its number, 0 where unknown
 	user     int64       // plex.tv's number of whom the profile works for: account, or a Home user
 	numbered string      // account_id, when it began
-	servers  []Server
+	servers  []mediaServer
 
 	candidates []candidate
 	expected   func(machineID string) bool
-	instead    *Server // where no server of the account answers at the candidates
-	typed      bool    // the address is a person's: keep it
-	noMachine  error   // what was chosen is no machine, and an address perhaps
-	drop       bool    // the saved server was another account's
+	instead    *mediaServer // where no server of the account answers at the candidates
+	typed      bool         // the address is a person's: keep it
+	noMachine  error        // what was chosen is no machine, and an address perhaps
+	drop       bool         // the saved server was another account's
 
-	machineID string         // of the server, "" where unknown
-	address   *ProbedAddress // where it answers; nil: nowhere
-	strange   bool           // another server answers at the saved address
-	server    *Server        // as plex.tv lists it; nil: it does not
-	number    int64          // the server's own of user, 0 where unknown
-	reset     bool           // number takes the place of another one
+	machineID string       // of the server, "" where unknown
+	address   *address     // where it answers; nil: nowhere
+	strange   bool         // another server answers at the saved address
+	server    *mediaServer // as plex.tv lists it; nil: it does not
+	number    int64        // the server's own of user, 0 where unknown
+	reset     bool         // number takes the place of another one
 }
 
 // aim decides which server is wanted, and where to look for it.
@@ -53,7 +53,7 @@ func (f *finding) aim(choice string) error {
 		// Once missing from a list is not gone: only another account's is dropped.
 		another := saved.account != 0 && f.account != 0 && saved.account != f.account
 		if !another && (saved.held || saved.account != 0) {
-			return fmt.Errorf("plex.tv does not list the saved server any more: %w", inner{&ServerChoiceError{f.servers}})
+			return fmt.Errorf("plex.tv does not list the saved server any more: %w", inner{&ServerChoiceError{publicServers(f.servers)}})
 		}
 		f.drop = true
 	}
@@ -62,14 +62,14 @@ func (f *finding) aim(choice string) error {
 
 // aimAtOwn aims at the only server that the account owns.
 func (f *finding) aimAtOwn() error {
-	var own []*Server
+	var own []*mediaServer
 	for i := range f.servers {
 		if f.servers[i].Owned {
 			own = append(own, &f.servers[i])
 		}
 	}
 	if len(own) != 1 {
-		return &ServerChoiceError{f.servers}
+		return &ServerChoiceError{publicServers(f.servers)}
 	}
 	f.look(own[0], nil)
 	return nil
@@ -90,7 +90,7 @@ func (f *finding) aimAt(choice string) error {
 	}
 	f.candidates, f.expected, f.typed = f.saved.typed(choice), anyServer, true
 	if !looksTyped(choice) { // a machine that is not there, or the name of a host
-		f.noMachine = fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), inner{&ServerChoiceError{f.servers}})
+		f.noMachine = fmt.Errorf("the account may not use the server %q: %w", oneLine(choice), inner{&ServerChoiceError{publicServers(f.servers)}})
 	}
 	if f.candidates == nil {
 		return cmp.Or(f.noMachine, errNoAddress)
@@ -102,7 +102,7 @@ func (f *finding) aimAt(choice string) error {
 // whether there is anything to aim at. Where another program has written address
 // and machine, nothing says that they belong together: a person may have changed
 // the address since, so the server there comes first.
-func (f *finding) aimAtSaved(s *Server) bool {
+func (f *finding) aimAtSaved(s *mediaServer) bool {
 	unsure := f.saved.url != "" && !f.saved.bound && !f.saved.confirmed
 	if unsure {
 		if there := f.listedAt(f.saved.url); there != nil {
@@ -122,7 +122,7 @@ func (f *finding) aimAtSaved(s *Server) bool {
 
 // listedAt returns the one server that plex.tv lists at an address, nil if there
 // is none or more than one.
-func (f *finding) listedAt(address string) (there *Server) {
+func (f *finding) listedAt(address string) (there *mediaServer) {
 	for i := range f.servers {
 		s := &f.servers[i]
 		if slices.ContainsFunc(s.candidates(), func(c candidate) bool { return sameServer(c.url, address) }) {
@@ -137,7 +137,7 @@ func (f *finding) listedAt(address string) (there *Server) {
 
 // named returns the listed server with that identifier, nil if there is none. The
 // saved one is its owner's.
-func (f *finding) named(machineID string) *Server {
+func (f *finding) named(machineID string) *mediaServer {
 	if machineID == f.saved.machineID {
 		if s := f.saved.listed(f.servers, f.account); s != nil {
 			return s
@@ -150,13 +150,13 @@ func (f *finding) named(machineID string) *Server {
 func looksTyped(choice string) bool { return strings.ContainsAny(choice, ".:/") }
 
 // look aims at the addresses of one server, own before those that plex.tv lists.
-func (f *finding) look(s *Server, own []candidate) {
+func (f *finding) look(s *mediaServer, own []candidate) {
 	f.candidates, f.machineID, f.server = addresses(own, s), s.MachineID, s
 	f.expected = func(id string) bool { return id == s.MachineID }
 }
 
-func findServer(servers []Server, machineID string) *Server {
-	i := slices.IndexFunc(servers, func(s Server) bool { return s.MachineID == machineID })
+func findServer(servers []mediaServer, machineID string) *mediaServer {
+	i := slices.IndexFunc(servers, func(s mediaServer) bool { return s.MachineID == machineID })
 	if i < 0 || machineID == "" {
 		return nil
 	}

@@ -93,7 +93,7 @@ func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 	h := &panel{
 		PlexAuth: p, ctx: ctx,
 		wake: make(chan struct{}, 1), starting: make(chan struct{}, 1), choosing: make(chan struct{}, 1), reading: make(chan struct{}, 1),
-		serverList: list[Server]{asking: make(chan struct{}, 1)}, userList: list[HomeUser]{asking: make(chan struct{}, 1)},
+		serverList: list[mediaServer]{asking: make(chan struct{}, 1)}, userList: list[homeUser]{asking: make(chan struct{}, 1)},
 		changed: make(chan struct{}),
 	}
 	for _, o := range p.options.TrustedOrigins {

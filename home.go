@@ -28,25 +28,61 @@ type HomeUser struct {
 	Protected  bool   `json:"protected"`  // has a Home PIN
 }
 
+// homeUser is a [HomeUser] inside the package.
+type homeUser struct {
+	ID         int64
+	UUID       string
+	Title      string
+	Username   string
+	Thumb      string
+	Admin      bool
+	Guest      bool
+	Restricted bool
+	Protected  bool
+}
+
 // HomeUsers asks plex.tv for the members of the account's Plex Home. An account
 // without one is alone in it. Its errors are those of [PlexAuth.Account].
-func (p *PlexAuth) HomeUsers(ctx context.Context) (users []HomeUser, err error) {
-	err = p.ask(ctx, func(t Token, clientID string) error {
-		return p.client.do(ctx, &call{
-			op: "list Home users", method: http.MethodGet, url: p.client.plexTV + "/api/v2/home/users",
-			clientID: clientID, token: t, account: true,
-			decode: func(body []byte) (err error) {
-				users, err = decodeHomeUsers(body)
-				return err
-			},
-		})
+func (p *PlexAuth) HomeUsers(ctx context.Context) ([]HomeUser, error) {
+	found, err := p.homeUsers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return publicHomeUsers(found), nil
+}
+
+func publicHomeUsers(found []homeUser) []HomeUser {
+	users := make([]HomeUser, len(found))
+	for i, u := range found {
+		users[i] = HomeUser(u)
+	}
+	return users
+}
+
+func (p *PlexAuth) homeUsers(ctx context.Context) (users []homeUser, err error) {
+	err = p.ask(ctx, func(t secretValue, clientID string) (err error) {
+		users, err = p.client.homeUsers(ctx, t, clientID)
+		return public(err)
+	})
+	return users, err
+}
+
+// homeUsers asks plex.tv for the members of the Plex Home of t's account.
+func (c *client) homeUsers(ctx context.Context, t secretValue, clientID string) (users []homeUser, err error) {
+	err = c.do(ctx, &call{
+		op: "list Home users", method: http.MethodGet, url: c.plexTV + "/api/v2/home/users",
+		clientID: clientID, token: t, account: true,
+		decode: func(body []byte) (err error) {
+			users, err = decodeHomeUsers(body)
+			return err
+		},
 	})
 	return users, err
 }
 
 // decodeHomeUsers takes the fields it knows, each in any shape; a user without
 // number or uuid cannot be switched to and is left out.
-func decodeHomeUsers(body []byte) ([]HomeUser, error) {
+func decodeHomeUsers(body []byte) ([]homeUser, error) {
 	var home struct {
 		Users []struct {
 			ID           laxInt  `json:"id"`
@@ -67,10 +103,10 @@ func decodeHomeUsers(body []byte) ([]HomeUser, error) {
 	if home.Users == nil {
 		return nil, errors.New("no list where Home users were asked for")
 	}
-	users := make([]HomeUser, 0, len(home.Users))
+	users := make([]homeUser, 0, len(home.Users))
 	for _, u := range home.Users {
 		if u.ID > 0 && u.UUID != "" {
-			users = append(users, HomeUser{
+			users = append(users, homeUser{
 				ID: int64(u.ID), UUID: string(u.UUID), Title: string(cmp.Or(u.Title, u.FriendlyName, u.Username)),
 				Username: string(u.Username), Thumb: string(u.Thumb), Admin: bool(u.Admin), Guest: bool(u.Guest),
 				Restricted: bool(u.Restricted), Protected: bool(u.Protected),
@@ -94,37 +130,37 @@ func decodeHomeUsers(body []byte) ([]HomeUser, error) {
 // Its errors are [ErrHomePin] where the PIN is missing or wrong, else those of
 // [PlexAuth.Account]. With one of the store the token is returned all the same.
 func (p *PlexAuth) SwitchHomeUser(ctx context.Context, u HomeUser, pin string) (Token, error) {
-	token, _, err := p.switchHomeUser(ctx, u, pin)
-	return token, err
+	t, _, err := p.switchHomeUser(ctx, homeUser(u), pin)
+	return Token{t}, err
 }
 
 // switchHomeUser is SwitchHomeUser. It also returns the client identifier that the
 // token was made under.
-func (p *PlexAuth) switchHomeUser(ctx context.Context, u HomeUser, pin string) (token Token, madeUnder string, err error) {
+func (p *PlexAuth) switchHomeUser(ctx context.Context, u homeUser, pin string) (token secretValue, madeUnder string, err error) {
 	if u.UUID == "" {
-		return Token{}, "", errors.New("plexauth: switch Home user: a user without UUID; take one of HomeUsers")
+		return secretValue{}, "", errors.New("plexauth: switch Home user: a user without UUID; take one of HomeUsers")
 	}
 	if u.Protected && pin == "" {
 		// plex.tv does not always insist on the PIN. We do: it is a parent's word.
-		return Token{}, "", fmt.Errorf("%w, and it is missing", ErrHomePin)
+		return secretValue{}, "", fmt.Errorf("%w, and it is missing", ErrHomePin)
 	}
 	var account int64
-	err = p.ask(ctx, func(t Token, clientID string) (err error) {
+	err = p.ask(ctx, func(t secretValue, clientID string) (err error) {
 		madeUnder = clientID
 		if b, err := p.load(ctx); err == nil { // who loses a token by this is to get the next one
 			p.learn(ctx, b.unknownLogins(clientID))
 		}
 		token, account, err = p.client.switchUser(ctx, t, clientID, u, pin)
-		return err
+		return public(err)
 	})
 	if err != nil {
-		return Token{}, "", err
+		return secretValue{}, "", err
 	}
 	return token, madeUnder, p.passOn(ctx, cmp.Or(account, u.ID), token, madeUnder)
 }
 
 // passOn gives a token of an account to the profiles whose own was retired by it.
-func (p *PlexAuth) passOn(ctx context.Context, account int64, t Token, clientID string) error {
+func (p *PlexAuth) passOn(ctx context.Context, account int64, t secretValue, clientID string) error {
 	retired := func(b *profile) []*profile {
 		return slices.DeleteFunc(append(b.others(), b), func(b *profile) bool {
 			return !b.sameCredential(account, clientID) || b.accountToken().Equal(t)
@@ -144,7 +180,7 @@ func (p *PlexAuth) passOn(ctx context.Context, account int64, t Token, clientID 
 
 // switchUser asks plex.tv for a token of u, and says whose it is; 0 where plex.tv
 // does not.
-func (c *client) switchUser(ctx context.Context, t Token, clientID string, u HomeUser, pin string) (token Token, account int64, err error) {
+func (c *client) switchUser(ctx context.Context, t secretValue, clientID string, u homeUser, pin string) (token secretValue, account int64, err error) {
 	q := &call{
 		op: "switch Home user", method: http.MethodPost, url: c.plexTV + "/api/v2/home/users/" + url.PathEscape(u.UUID) + "/switch",
 		clientID: clientID, token: t, account: true,
@@ -157,39 +193,40 @@ func (c *client) switchUser(ctx context.Context, t Token, clientID string, u Hom
 		q.url += "?pin=" + escape(pin)
 		q.secrets = []string{pin, escape(pin), url.QueryEscape(pin)}
 	}
-	err = c.do(ctx, q)
-	var e *Error
-	if errors.As(err, &e) && refusesHomePin(e) {
-		if pin == "" {
-			return Token{}, 0, fmt.Errorf("%w, and it is missing", ErrHomePin)
+	q.refine = func(f *failure) {
+		if refusesHomePin(f) {
+			f.is, f.transient, f.Message = ErrHomePin, false, "the user's Home PIN is wrong"
 		}
-		e.is, e.transient, e.Message = ErrHomePin, false, "the user's Home PIN is wrong"
+	}
+	err = c.do(ctx, q)
+	if pin == "" && errors.Is(err, ErrHomePin) {
+		return secretValue{}, 0, fmt.Errorf("%w, and it is missing", ErrHomePin)
 	}
 	return token, account, err
 }
 
-func decodeSwitch(body []byte, u HomeUser) (Token, int64, error) {
+func decodeSwitch(body []byte, u homeUser) (secretValue, int64, error) {
 	var j struct {
 		ID        laxInt  `json:"id"`
 		UUID      laxText `json:"uuid"`
 		AuthToken laxText `json:"authToken"`
 	}
 	if err := unmarshal(body, &j); err != nil {
-		return Token{}, 0, err
+		return secretValue{}, 0, err
 	}
 	if j.UUID != "" && string(j.UUID) != u.UUID || j.ID != 0 && u.ID != 0 && int64(j.ID) != u.ID {
-		return Token{}, 0, errors.New("another user than the one asked for")
+		return secretValue{}, 0, errors.New("another user than the one asked for")
 	}
 	secret := strings.TrimSpace(string(j.AuthToken))
 	if !usableToken(secret) {
-		return Token{}, 0, errors.New("no token")
+		return secretValue{}, 0, errors.New("no token")
 	}
-	return NewToken(secret), int64(j.ID), nil
+	return newValue(secret), int64(j.ID), nil
 }
 
 // refusesHomePin recognizes plex.tv's word on the PIN (403 with 1041 or 1038;
 // older parts answer 401 "Incorrect PIN"), which is none on the token.
-func refusesHomePin(e *Error) bool {
+func refusesHomePin(e *failure) bool {
 	switch e.Code {
 	case 1038, 1041:
 		return true

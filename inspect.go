@@ -57,7 +57,7 @@ func (p *PlexAuth) inspect(ctx context.Context, choice string) (Settings, error)
 	defer cancel()
 	err := p.find(limited, choice)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		late := error(tooLate("inspect", "plex.tv and the server", limited.Err()))
+		late := tooLate("inspect", "plex.tv and the server", limited.Err())
 		if errors.Is(err, errNotKept) {
 			late = newStoreError(errors.New("not within " + inspectLimit.String()))
 		}
@@ -82,7 +82,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	if err != nil {
 		return err
 	}
-	servers, err := p.Servers(ctx)
+	servers, err := p.servers(ctx)
 	if err != nil {
 		return errs.add("server_url, machine_id, server token, account_id", err)
 	}
@@ -157,7 +157,7 @@ func (p *PlexAuth) withAccount(ctx context.Context, errs *missing) (*profile, er
 }
 
 // search probes where f aims, and notes which server answers at which address.
-func (p *PlexAuth) search(ctx context.Context, f *finding, chosen bool) ([]ProbedAddress, error) {
+func (p *PlexAuth) search(ctx context.Context, f *finding, chosen bool) ([]address, error) {
 	vouch(f.candidates, ownersOf(f.servers))
 	run := p.newProbe()
 	defer run.close()
@@ -192,7 +192,7 @@ var errNotKept = errors.New("plexauth: what was found is not saved")
 // keep saves what was found, unless somebody has signed in as another account
 // or chosen another server meanwhile.
 func (p *PlexAuth) keep(ctx context.Context, f *finding) error {
-	var tokens []Token
+	var tokens []secretValue
 	if f.server != nil {
 		tokens = append(tokens, f.server.Token)
 	}

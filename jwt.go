@@ -25,7 +25,7 @@ const (
 // hasParts reports whether a device's token must be a JWT. What has no parts is
 // a long-lived token: whether plex.tv may answer a PIN with a key by one is not
 // documented.
-func (t Token) hasParts() bool { return strings.Contains(t.Secret(), ".") }
+func (t secretValue) hasParts() bool { return strings.Contains(t.Secret(), ".") }
 
 // claims are what a Plex JWT says, as far as it matters here.
 type claims struct {
@@ -34,7 +34,7 @@ type claims struct {
 	thumbprint string // kid of the device key it was made for
 	issued     time.Time
 	expires    time.Time
-	account    Account // only the number and the UUID are always there
+	account    user // only the number and the UUID are always there
 }
 
 // parseClaims reads the payload of a JWT, each field in any shape.
@@ -62,17 +62,17 @@ func parseClaims(payload []byte) (c claims, err error) {
 	if c.issued.IsZero() || !c.issued.Before(c.expires) {
 		c.issued = c.expires.Add(-jwtLife)
 	}
-	var user struct {
+	var whose struct {
 		ID           json.RawMessage `json:"id"`
 		UUID         json.RawMessage `json:"uuid"`
 		Username     json.RawMessage `json:"username"`
 		Email        json.RawMessage `json:"email"`
 		FriendlyName json.RawMessage `json:"friendly_name"`
 	}
-	if json.Unmarshal(j.User, &user) == nil {
-		c.account = Account{
-			ID: integer(user.ID), UUID: text(user.UUID), Username: text(user.Username),
-			Email: text(user.Email), FriendlyName: text(user.FriendlyName),
+	if json.Unmarshal(j.User, &whose) == nil {
+		c.account = user{
+			ID: integer(whose.ID), UUID: text(whose.UUID), Username: text(whose.Username),
+			Email: text(whose.Email), FriendlyName: text(whose.FriendlyName),
 		}
 	}
 	return c, nil
@@ -90,7 +90,7 @@ func second(v json.RawMessage) time.Time {
 
 // readClaims reads a JWT without asking whether it is genuine, ok is false for
 // any other token.
-func readClaims(t Token) (c claims, ok bool) {
+func readClaims(t secretValue) (c claims, ok bool) {
 	secret := t.Secret()
 	if !isJWT(secret) {
 		return c, false
@@ -123,18 +123,17 @@ const opVerify = "verify token"
 
 // notGenuine is the error for an answer with a token that is not what was asked
 // for. It says nothing about the token that is stored.
-func notGenuine(err error) *Error {
-	return &Error{Op: opVerify, where: "plex.tv", StatusCode: http.StatusOK, is: ErrUnavailable, transient: true, Message: err.Error()}
+func notGenuine(err error) *failure {
+	return &failure{Op: opVerify, where: "plex.tv", StatusCode: http.StatusOK, is: ErrUnavailable, transient: true, Message: err.Error()}
 }
 
 func isNotGenuine(err error) bool {
-	var e *Error
-	return errors.As(err, &e) && e.Op == opVerify
+	return failureOf(err).IsNotGenuine()
 }
 
 // parseJWT takes a Plex JWT apart: one signature, by EdDSA, and the claims that
 // this device's has. Whose signature it is remains to be seen.
-func parseJWT(t Token, d *device) (*jose.JSONWebSignature, claims, error) {
+func parseJWT(t secretValue, d *device) (*jose.JSONWebSignature, claims, error) {
 	jws, err := jose.ParseSignedCompact(t.Secret(), []jose.SignatureAlgorithm{jose.EdDSA})
 	if err != nil {
 		return nil, claims{}, notGenuine(errors.New("not a JWT that is signed with EdDSA"))
@@ -153,7 +152,7 @@ func parseJWT(t Token, d *device) (*jose.JSONWebSignature, claims, error) {
 // it has expired. A key that is not known yet is looked for once more: they
 // rotate, and the first one listed is not always the one in use. The error is an
 // [*Error], of isNotGenuine where the token is at fault.
-func (c *client) verify(ctx context.Context, t Token, d *device) (claims, error) {
+func (c *client) verify(ctx context.Context, t secretValue, d *device) (claims, error) {
 	jws, claim, err := parseJWT(t, d)
 	if err != nil {
 		return claims{}, err
@@ -211,14 +210,14 @@ func (s *keyset) get(ctx context.Context, c *client, clientID string, anew bool)
 		return keys, true, nil
 	}
 	err = c.do(ctx, &call{
-		op: "read plex.tv's keys", method: http.MethodGet, url: c.clients + "/api/v2/auth/keys", clientID: clientID,
+		op: "read plex.tv's keys", method: http.MethodGet, url: c.clients + "/api/v2/auth/keys", clientID: clientID, refine: noTokenNow,
 		decode: func(body []byte) (err error) {
 			keys, err = decodeKeys(body)
 			return err
 		},
 	})
 	if err != nil {
-		return nil, false, notTheDevice(err)
+		return nil, false, err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -58,7 +58,7 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendi
 	for {
 		if pause := time.Until(p.client.guard.clear()); pause > wait {
 			wait = pause
-			unseen = &Error{Op: "check PIN", where: "plex.tv", StatusCode: http.StatusTooManyRequests, is: ErrRateLimited, RetryAfter: pause}
+			unseen = public(&failure{Op: "check PIN", where: "plex.tv", StatusCode: http.StatusTooManyRequests, is: ErrRateLimited, RetryAfter: pause})
 		}
 		if !time.Now().Add(wait).Before(end) {
 			return v, unseen, nil
@@ -70,7 +70,6 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendi
 		if l != nil {
 			p.noteLook(ctx, l, reply, sent, err)
 		}
-		var e *Error
 		switch {
 		case err == nil && reply.token.IsZero(), errors.Is(err, ErrPinExpired):
 			return v, nil, nil
@@ -78,7 +77,7 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendi
 			now, err = p.parkApproval(ctx, l, v.id, reply.token)
 			return now, nil, err
 		}
-		if unseen = err; !errors.As(err, &e) || !e.transient && e.is != ErrRateLimited {
+		if unseen = err; failureOf(err) == nil || lasts(err) {
 			return v, unseen, nil
 		}
 		wait = max(0, time.Until(sent.Add(fresh)))
@@ -108,7 +107,7 @@ func (p *PlexAuth) lookUntil(ctx context.Context, end time.Time, v *pendingPIN) 
 
 // parkApproval parks a token beside its PIN, and returns that as it is then; nil
 // where it is not pending any more. l may be nil.
-func (p *PlexAuth) parkApproval(ctx context.Context, l *login, id int64, t Token) (now *pendingPIN, err error) {
+func (p *PlexAuth) parkApproval(ctx context.Context, l *login, id int64, t secretValue) (now *pendingPIN, err error) {
 	err = p.saveToken(ctx, l, t, func(b *profile) error {
 		if now = b.pending(); now == nil || now.id != id { // it has been dealt with elsewhere
 			now = nil
@@ -126,7 +125,6 @@ func (p *PlexAuth) parkApproval(ctx context.Context, l *login, id int64, t Token
 // noteLook takes a look in that was not made for the login, but at its PIN: those
 // who wait keep their pace, and look no more where there is nothing to look at.
 func (p *PlexAuth) noteLook(ctx context.Context, l *login, r pinReply, sent time.Time, err error) {
-	var e *Error
 	switch {
 	case ctx.Err() != nil:
 		l.mu.Lock()
@@ -139,7 +137,6 @@ func (p *PlexAuth) noteLook(ctx context.Context, l *login, r pinReply, sent time
 			p.noteExpiry(ctx, l)
 		}
 	default:
-		errors.As(err, &e)
-		l.postpone(sent, e, err)
+		l.postpone(sent, failureOf(err), err)
 	}
 }

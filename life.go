@@ -9,7 +9,7 @@ import (
 // life is how long a profile's account token is good, by plex.tv's clock, and
 // how the next one is got.
 type life struct {
-	token   Token
+	token   secretValue
 	issued  time.Time
 	expires time.Time // zero: it does not say
 	scopes  []string  // that were asked for with it
@@ -63,7 +63,7 @@ func past(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 var processSeed = maphash.MakeSeed()
 
 // ownShare is a number from 0 to 1 that is this process's own for a token.
-func ownShare(t Token) float64 {
+func ownShare(t secretValue) float64 {
 	return float64(maphash.String(processSeed, t.Secret())>>11) / (1 << 53)
 }
 

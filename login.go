@@ -90,7 +90,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 
 // rememberFresh is remember, but asks for another PIN where the key or the identifier
 // of pin has become another login's in the meantime.
-func (p *PlexAuth) rememberFresh(ctx context.Context, pin *Pin, found *pendingPIN) (kept *Pin, before Token, err error) {
+func (p *PlexAuth) rememberFresh(ctx context.Context, pin *Pin, found *pendingPIN) (kept *Pin, before secretValue, err error) {
 	kept, before, err = p.remember(ctx, pin, found)
 	switch {
 	case errors.Is(err, errKeyShared):
@@ -104,7 +104,7 @@ func (p *PlexAuth) rememberFresh(ctx context.Context, pin *Pin, found *pendingPI
 		return kept, before, err
 	}
 	if err != nil {
-		return nil, Token{}, err
+		return nil, secretValue{}, err
 	}
 	return p.remember(ctx, pin, found)
 }
@@ -139,7 +139,7 @@ func (p *PlexAuth) createDevicePIN(ctx context.Context, clientID string, o PinOp
 // somebody has ended that login in the same moment, it is what is there now, or one
 // that is over: with success where the profile has another token than when the PIN
 // was put or found.
-func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int, before Token) (*login, error) {
+func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int, before secretValue) (*login, error) {
 	l, ok := p.begin(pin, changes)
 	if ok {
 		return l, nil
@@ -203,9 +203,9 @@ func (p *PlexAuth) warnIfExposed() {
 // outset is what a Start begins with.
 type outset struct {
 	pending  *pendingPIN
-	answers  bool   // pending is as good as the next PIN
-	token    Token  // that the profile has
-	clientID string // of the next PIN, and with Options.DeviceKey its key
+	answers  bool        // pending is as good as the next PIN
+	token    secretValue // that the profile has
+	clientID string      // of the next PIN, and with Options.DeviceKey its key
 	key      *device
 	unknown  []unknownLogin // that it may end
 }
@@ -245,7 +245,7 @@ func (p *PlexAuth) makeWay(ctx context.Context, v *pendingPIN, h haste) error {
 // remember makes a new PIN the one that is pending, in the place of found, and
 // returns it; or another replica's that was faster, so that there is one PIN for
 // both. before is the token that the profile had then.
-func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (kept *Pin, before Token, err error) {
+func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (kept *Pin, before secretValue, err error) {
 	for {
 		var parked *pendingPIN
 		err := p.update(ctx, func(b *profile) error {
@@ -270,10 +270,10 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (k
 		})
 		switch {
 		case err != nil:
-			return nil, Token{}, err
+			return nil, secretValue{}, err
 		case parked != nil:
 			if err := p.makeWay(ctx, parked, hurried); err != nil {
-				return nil, Token{}, err
+				return nil, secretValue{}, err
 			}
 			continue
 		case kept == pin:

@@ -66,7 +66,7 @@ type login struct {
 	undated  bool               // the store has another one
 	known    bool               // plex.tv said how long the PIN lives
 	seen     uint64             // the hash of the namespace when it was last found to hold this PIN, waiting; 0: not yet
-	before   Token              // that the profile had then
+	before   secretValue        // that the profile had then
 	saving   time.Time          // since when an approved token is being saved; zero: none is
 }
 

@@ -158,7 +158,7 @@ func (p *PlexAuth) loadForLook(ctx context.Context, l *login) (json.RawMessage, 
 // judgeLook does what the answer to a look asks for. final tells that it was the
 // last one, gone that the PIN is in the store no more.
 func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent time.Time, err error, final, gone bool) (bool, error) {
-	var e *Error
+	e := failureOf(err)
 	switch {
 	case err == nil && !reply.token.IsZero():
 		return p.approved(ctx, l, reply.token)
@@ -179,7 +179,7 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 		return false, nil
 	case errors.Is(err, ErrPinExpired):
 		return p.giveUp(ctx, l, err)
-	case errors.As(err, &e) && !e.transient && e.is != ErrRateLimited:
+	case lasts(err):
 		return p.giveUp(ctx, l, err) // refused for good
 	}
 	p.disturbed(ctx, l, e, err)
@@ -253,7 +253,7 @@ func (l *login) notYet(r pinReply, sent time.Time, final bool) (moved, expired b
 }
 
 // postpone takes in that a look failed.
-func (l *login) postpone(sent time.Time, e *Error, err error) {
+func (l *login) postpone(sent time.Time, e *failure, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.looked, l.result = sent, err
@@ -267,14 +267,14 @@ func (l *login) postpone(sent time.Time, e *Error, err error) {
 }
 
 // allowMore gives the next attempt more time where the last one has timed out.
-func (l *login) allowMore(e *Error) {
+func (l *login) allowMore(e *failure) {
 	if e != nil && e.kind() == "timeout" {
 		l.patience = min(l.patience+attemptLimit, longestLook)
 	}
 }
 
 // disturbed logs trouble once, until its kind changes.
-func (p *PlexAuth) disturbed(ctx context.Context, l *login, e *Error, err error) {
+func (p *PlexAuth) disturbed(ctx context.Context, l *login, e *failure, err error) {
 	kind := "other"
 	if e != nil {
 		kind = e.kind()

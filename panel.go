@@ -34,8 +34,8 @@ type panel struct {
 	wake       chan struct{} // tells the waiter that there may be a PIN
 	starting   chan struct{} // holds whoever starts
 	choosing   chan struct{} // held while a Home user is chosen
-	serverList list[Server]
-	userList   list[HomeUser]
+	serverList list[mediaServer]
+	userList   list[homeUser]
 	reading    chan struct{} // holds whoever reads the store for all
 
 	mu       sync.Mutex    // guards the rest, never held while waiting
@@ -276,23 +276,23 @@ func (l *list[T]) get(ctx context.Context, h *panel, ask func(context.Context) (
 	if err != nil {
 		return nil, err
 	}
-	if l.token == fingerprint(t) && time.Since(l.at) < keepList {
+	if l.token == fingerprint(t.v) && time.Since(l.at) < keepList {
 		return l.kept, nil
 	}
 	found, err := ask(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l.at, l.token, l.kept = time.Now(), fingerprint(t), append([]T{}, found...)
+	l.at, l.token, l.kept = time.Now(), fingerprint(t.v), append([]T{}, found...)
 	return l.kept, nil
 }
 
 func (h *panel) servers(w http.ResponseWriter, r *http.Request) {
-	servers, err := h.serverList.get(r.Context(), h, h.Servers)
-	respond(w, map[string]any{"servers": servers}, err)
+	servers, err := h.serverList.get(r.Context(), h, h.PlexAuth.servers)
+	respond(w, map[string]any{"servers": publicServers(servers)}, err)
 }
 
 func (h *panel) users(w http.ResponseWriter, r *http.Request) {
-	users, err := h.userList.get(r.Context(), h, h.HomeUsers)
-	respond(w, map[string]any{"users": users}, err)
+	users, err := h.userList.get(r.Context(), h, h.homeUsers)
+	respond(w, map[string]any{"users": publicHomeUsers(users)}, err)
 }

@@ -67,11 +67,11 @@ func (h *panel) chooseUser(ctx context.Context, uuid, pin string) (known bool, _
 			return false, problemOf(err)
 		}
 	}
-	users, err := h.HomeUsers(ctx)
+	users, err := h.homeUsers(ctx)
 	if err != nil {
 		return false, problemOf(err)
 	}
-	i := slices.IndexFunc(users, func(u HomeUser) bool { return u.UUID == uuid })
+	i := slices.IndexFunc(users, func(u homeUser) bool { return u.UUID == uuid })
 	if i < 0 {
 		return false, badRequest("There is no such user in this Plex Home.")
 	}
@@ -89,7 +89,7 @@ func (h *panel) chooseUser(ctx context.Context, uuid, pin string) (known bool, _
 }
 
 // saveHomeUser saves the choice of a user of the Home that before is signed in to.
-func (h *panel) saveHomeUser(ctx context.Context, before *profile, user *HomeUser) (known bool, err error) {
+func (h *panel) saveHomeUser(ctx context.Context, before *profile, user *homeUser) (known bool, err error) {
 	owner := h.serverOwner(ctx, before)
 	err = h.update(ctx, func(b *profile) error {
 		switch account := before.cloudID(); {
@@ -108,7 +108,7 @@ func (h *panel) saveHomeUser(ctx context.Context, before *profile, user *HomeUse
 // checkHomePIN asks plex.tv whether a PIN is u's. It does so by a switch, and ends
 // the token that this makes. A request that is broken off ends neither: the token
 // would be lost.
-func (h *panel) checkHomePIN(u *HomeUser, pin string) error {
+func (h *panel) checkHomePIN(u *homeUser, pin string) error {
 	t, madeUnder, err := h.switchHomeUser(h.ctx, *u, pin)
 	if !t.IsZero() {
 		go h.endToken(t, madeUnder)
@@ -125,7 +125,7 @@ func (h *panel) checkHomePIN(u *HomeUser, pin string) error {
 
 // endToken ends a token that is not needed, and goes on until that has succeeded or
 // h.ctx has ended. A profile may live on the token since it retired its own.
-func (h *panel) endToken(t Token, clientID string) {
+func (h *panel) endToken(t secretValue, clientID string) {
 	for pause := refresh; ; pause = min(2*pause, time.Minute) {
 		b, err := h.load(h.ctx)
 		if err == nil {
@@ -134,7 +134,7 @@ func (h *panel) endToken(t Token, clientID string) {
 					return
 				}
 			}
-			err = h.client.revoke(h.ctx, t, clientID)
+			err = public(h.client.revoke(h.ctx, t, clientID))
 		}
 		if err == nil || h.ctx.Err() != nil {
 			return
@@ -155,7 +155,7 @@ func (h *panel) serverOwner(ctx context.Context, b *profile) int64 {
 	if saved.machineID == "" || saved.owner != 0 {
 		return saved.owner
 	}
-	servers, err := h.serverList.get(ctx, h, h.Servers)
+	servers, err := h.serverList.get(ctx, h, h.PlexAuth.servers)
 	if s := saved.listed(servers, b.cloudID()); err == nil && s != nil {
 		return s.owner(b.cloudID())
 	}

@@ -183,7 +183,7 @@ type pinReply struct {
 	code      string
 	expiresIn time.Duration
 	expires   bool // expiresIn was there
-	token     Token
+	token     secretValue
 }
 
 func decodePIN(body []byte) (r pinReply, err error) {
@@ -207,7 +207,7 @@ func decodePIN(body []byte) (r pinReply, err error) {
 		if v[0] != '"' || secret != "" && !usableToken(secret) {
 			return r, errors.New("a token that is none")
 		}
-		r.token = NewToken(secret)
+		r.token = newValue(secret)
 	}
 	var list []json.RawMessage
 	if r.token.IsZero() && len(j.Errors) > 0 && json.Unmarshal(j.Errors, &list) == nil && len(list) > 0 {
@@ -216,41 +216,52 @@ func decodePIN(body []byte) (r pinReply, err error) {
 	return r, nil
 }
 
-// createPIN asks plex.tv for a PIN, with d for one that gives a JWT. What it
-// returns is whole: a number, and a code of the kind that was asked for.
+// createPIN asks plex.tv for a PIN, with d for one that gives a JWT.
 func (p *PlexAuth) createPIN(ctx context.Context, clientID string, d *device, o PinOptions) (*Pin, error) {
-	var r pinReply
-	q := &call{
-		op: "create PIN", method: http.MethodPost, url: p.client.plexTV + "/api/v2/pins", clientID: clientID,
-		decode: func(body []byte) (err error) {
-			if r, err = decodePIN(body); err != nil {
-				return err
-			}
-			return checkNewPIN(r, o.Strong)
-		},
-	}
-	switch {
-	case d != nil:
-		body, err := d.registration(o.Strong)
-		if err != nil {
-			return nil, err
-		}
-		q.body = body
-	case o.Strong:
-		q.url += "?strong=true"
-	}
-	if err := p.client.do(ctx, q); err != nil {
-		return nil, err
+	r, sent, err := p.client.createPIN(ctx, clientID, d, o.Strong)
+	if err != nil {
+		return nil, public(err)
 	}
 	lifetime := defaultLifetime
 	if r.expires {
 		lifetime = max(r.expiresIn, shortestLifetime)
 	}
-	ends, sent := elapsedAt(q.sent).add(lifetime), wallClock().Add(-time.Since(q.sent))
+	ends, made := elapsedAt(sent).add(lifetime), wallClock().Add(-time.Since(sent))
 	return p.newPin(pendingPIN{
-		id: r.id, code: r.code, created: sent, expires: sent.Add(lifetime), ends: ends, lifetimeKnown: r.expires && r.expiresIn > 0,
+		id: r.id, code: r.code, created: made, expires: made.Add(lifetime), ends: ends, lifetimeKnown: r.expires && r.expiresIn > 0,
 		clientID: clientID, device: d, options: o,
 	}), nil
+}
+
+// checkPIN makes one look at a PIN. attempt bounds the look and can end it;
+// ctx is the caller's.
+func (p *PlexAuth) checkPIN(ctx, attempt context.Context, pin *Pin) (r pinReply, sent time.Time, err error) {
+	r, sent, err = p.client.checkPIN(ctx, attempt, pinRef{pin.ID, pin.Code, pin.clientID, pin.device}, p.options.Scopes)
+	return r, sent, public(err)
+}
+
+// createPIN asks plex.tv for a PIN, with d for one that gives a JWT. What it
+// returns is whole: a number, and a code of the kind that was asked for.
+func (c *client) createPIN(ctx context.Context, clientID string, d *device, strong bool) (r pinReply, sent time.Time, err error) {
+	q := &call{
+		op: opCreatePIN, method: http.MethodPost, url: c.plexTV + "/api/v2/pins", clientID: clientID,
+		decode: func(body []byte) (err error) {
+			if r, err = decodePIN(body); err != nil {
+				return err
+			}
+			return checkNewPIN(r, strong)
+		},
+	}
+	switch {
+	case d != nil:
+		if q.body, err = d.registration(strong); err != nil {
+			return r, sent, err
+		}
+	case strong:
+		q.url += "?strong=true"
+	}
+	err = c.do(ctx, q)
+	return r, q.sent, err
 }
 
 func checkNewPIN(r pinReply, strong bool) error {
@@ -269,38 +280,63 @@ func checkNewPIN(r pinReply, strong bool) error {
 	return nil
 }
 
-// checkPIN makes one look at a PIN. attempt bounds the look and can end it;
-// ctx is the caller's.
-func (p *PlexAuth) checkPIN(ctx, attempt context.Context, pin *Pin) (r pinReply, sent time.Time, err error) {
-	id := strconv.FormatInt(pin.ID, 10)
+// pinRef is a PIN that plex.tv is asked about.
+type pinRef struct {
+	id       int64
+	code     string
+	clientID string
+	device   *device // of a login with a device key
+}
+
+// checkPIN asks plex.tv once whether a PIN has been approved. attempt bounds the
+// request and can end it; ctx is the caller's. sent is when the request left.
+func (c *client) checkPIN(ctx, attempt context.Context, pin pinRef, scopes []string) (r pinReply, sent time.Time, err error) {
+	id := strconv.FormatInt(pin.id, 10)
 	q := &call{
-		op: "check PIN", method: http.MethodGet, url: p.client.plexTV + "/api/v2/pins/" + id, clientID: pin.clientID,
-		attempt: attempt, once: true, secrets: []string{id, pin.Code},
+		op: opCheckPIN, method: http.MethodGet, url: c.plexTV + "/api/v2/pins/" + id, clientID: pin.clientID,
+		attempt: attempt, once: true, secrets: []string{id, pin.code}, refine: pinVerdict,
 		decode: func(body []byte) (err error) {
-			if r, err = decodePIN(body); err == nil && r.id != 0 && r.id != pin.ID {
+			if r, err = decodePIN(body); err == nil && r.id != 0 && r.id != pin.id {
 				err = errors.New("another PIN than the one asked for")
 			}
 			return err
 		},
 	}
 	if pin.device != nil {
-		jwt, err := pin.device.sign("", p.options.Scopes, p.client.clock.now())
+		jwt, err := pin.device.sign("", scopes, c.clock.now())
 		if err != nil {
 			return r, time.Now(), err
 		}
 		q.url += "?deviceJWT=" + jwt
 		q.secrets = append(q.secrets, jwt)
+		q.refine = devicePINVerdict
 	}
-	err = p.client.do(ctx, q)
-	var e *Error
-	if pin.device != nil && errors.As(err, &e) && e.StatusCode == http.StatusUnprocessableEntity {
-		e.is, e.transient = ErrUnavailable, true // the device JWT: the clock, which the answer has set right
-	}
+	err = c.do(ctx, q)
 	if pin.device != nil && err == nil && r.token.hasParts() {
 		_, _, err = parseJWT(r.token, pin.device)
 	}
-	if errors.As(err, &e) && (e.StatusCode == http.StatusNotFound && e.Code == 1020 || e.StatusCode == http.StatusGone && !e.transient) {
-		e.is = ErrPinExpired
-	}
 	return r, q.sent, err
 }
+
+// pinVerdict refines the answer to a look at a PIN: 404 with code 1020 and 410 say that
+// it has expired.
+func pinVerdict(f *failure) {
+	if f.StatusCode == http.StatusNotFound && f.Code == 1020 || f.StatusCode == http.StatusGone && !f.transient {
+		f.is = ErrPinExpired
+	}
+}
+
+// devicePINVerdict is pinVerdict for a PIN with a device key. A 422 refuses the device
+// JWT, by the clock, which the answer has set right.
+func devicePINVerdict(f *failure) {
+	if f.StatusCode == http.StatusUnprocessableEntity {
+		f.is, f.transient = ErrUnavailable, true
+	}
+	pinVerdict(f)
+}
+
+// What a request about a PIN is called in errors.
+const (
+	opCreatePIN = "create PIN"
+	opCheckPIN  = "check PIN"
+)

@@ -37,6 +37,18 @@ type ProbedAddress struct {
 	Took      time.Duration `json:"took"`       // in nanoseconds
 	Finding   string        `json:"finding"`    // what happened and what helps, for a person
 	Err       error         `json:"-"`          // an [*Error] where something was tried and failed
+}
+
+// address is an address that was probed, and what happened there.
+type address struct {
+	URL       string
+	Local     bool
+	Relay     bool
+	OK        bool
+	MachineID string
+	Took      time.Duration
+	Finding   string
+	Err       error
 
 	version  string
 	class    int // 0 is best
@@ -44,6 +56,18 @@ type ProbedAddress struct {
 	insecure bool         // its certificate was not checked
 	direct   directOwners // whose plex.direct certificates will do there
 	hash     string       // of the plex.direct certificate that was accepted there, which is for another name
+}
+
+// publicAddresses returns addresses as callers see them.
+func publicAddresses(addresses []address) []ProbedAddress {
+	if addresses == nil {
+		return nil
+	}
+	all := make([]ProbedAddress, len(addresses))
+	for i, a := range addresses {
+		all[i] = ProbedAddress{a.URL, a.Local, a.Relay, a.OK, a.MachineID, a.Took, a.Finding, a.Err}
+	}
+	return all
 }
 
 // Probe finds out whether a media server can be reached at serverURL, as a
@@ -92,7 +116,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	expected := func(id string) bool { return saved.machineID == "" || id == saved.machineID }
 	found := run.probeTarget(ctx, &t, saved, expected)
 	if err := ctx.Err(); err != nil {
-		return ProbeResult{Addresses: found}, fmt.Errorf("plexauth: probe server: %w", err)
+		return ProbeResult{Addresses: publicAddresses(found)}, fmt.Errorf("plexauth: probe server: %w", err)
 	}
 	r, best := resultOf(found, expected)
 	if best == nil {
@@ -112,8 +136,8 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 
 // resultOf sums up what was found. best is nil where the expected server does not
 // answer.
-func resultOf(found []ProbedAddress, expected func(machineID string) bool) (r ProbeResult, best *ProbedAddress) {
-	r.Addresses = found
+func resultOf(found []address, expected func(machineID string) bool) (r ProbeResult, best *address) {
+	r.Addresses = publicAddresses(found)
 	if best = bestOf(found); best == nil {
 		for _, a := range found {
 			if a.MachineID != "" && !expected(a.MachineID) {
@@ -124,7 +148,7 @@ func resultOf(found []ProbedAddress, expected func(machineID string) bool) (r Pr
 		return r, nil
 	}
 	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.version, best.Local, best.Relay
-	if slices.ContainsFunc(found, func(a ProbedAddress) bool { return a.OK && !a.Relay }) {
+	if slices.ContainsFunc(found, func(a address) bool { return a.OK && !a.Relay }) {
 		r.Relay = false // it was typed
 	}
 	return r, best
@@ -132,10 +156,10 @@ func resultOf(found []ProbedAddress, expected func(machineID string) bool) (r Pr
 
 // probeTarget probes what a Probe is to try. Where a media server's certificate
 // stands at a typed name, plex.tv is asked whose it is.
-func (r *probeRun) probeTarget(ctx context.Context, t *probeTarget, saved savedServer, expected func(machineID string) bool) []ProbedAddress {
+func (r *probeRun) probeTarget(ctx context.Context, t *probeTarget, saved savedServer, expected func(machineID string) bool) []address {
 	vouch(t.candidates, t.owners(saved))
 	found := r.probe(ctx, t.candidates, expected)
-	if t.servers != nil || bestOf(found) != nil || !slices.ContainsFunc(found, ProbedAddress.showsDirectName) {
+	if t.servers != nil || bestOf(found) != nil || !slices.ContainsFunc(found, address.showsDirectName) {
 		return found
 	}
 	servers, err := r.p.serversWithin(ctx, probeLimit)
@@ -150,8 +174,8 @@ func (r *probeRun) probeTarget(ctx context.Context, t *probeTarget, saved savedS
 // probeTarget is what a Probe tries.
 type probeTarget struct {
 	candidates []candidate
-	servers    []Server // as plex.tv lists them, nil where it was not asked
-	onlyJWT    bool     // plex.tv gives no other token for the server
+	servers    []mediaServer // as plex.tv lists them, nil where it was not asked
+	onlyJWT    bool          // plex.tv gives no other token for the server
 }
 
 // owners are those whose certificates are known.
@@ -187,9 +211,9 @@ func (p *PlexAuth) savedTarget(ctx context.Context, saved savedServer, account i
 	return t, nil
 }
 
-func (p *PlexAuth) serversWithin(ctx context.Context, limit time.Duration) (servers []Server, err error) {
+func (p *PlexAuth) serversWithin(ctx context.Context, limit time.Duration) (servers []mediaServer, err error) {
 	err = within(ctx, limit, "list servers", func(ctx context.Context) (err error) {
-		servers, err = p.Servers(ctx)
+		servers, err = p.servers(ctx)
 		return err
 	})
 	return servers, err
@@ -207,7 +231,7 @@ func within(ctx context.Context, limit time.Duration, op string, ask func(contex
 }
 
 // tryJWT finds out whether a server takes the account's JWT, and notes it.
-func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *ProbedAddress) error {
+func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *address) error {
 	t, clientID, err := p.credential(ctx)
 	if err != nil {
 		return err

@@ -34,13 +34,13 @@ var errEnough = errors.New("another address answers")
 // probe tries all candidates at once and returns what happened, in their
 // order. It ends when the best that can still answer has, or a short grace
 // after a lesser one has; a patient run waits out the grace in any case.
-func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(machineID string) bool) []ProbedAddress {
+func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(machineID string) bool) []address {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	v := &round{all: all, found: make([]ProbedAddress, len(all)), waiting: map[int]bool{}, best: -1}
+	v := &round{all: all, found: make([]address, len(all)), waiting: map[int]bool{}, best: -1}
 	done := make(chan int, len(all))
 	for i, c := range all {
-		v.found[i] = ProbedAddress{URL: c.url, Local: c.local, Relay: c.relay, Finding: c.skip, class: c.class, insecure: c.insecure, direct: c.direct}
+		v.found[i] = address{URL: c.url, Local: c.local, Relay: c.relay, Finding: c.skip, class: c.class, insecure: c.insecure, direct: c.direct}
 		if c.skip != "" {
 			continue
 		}
@@ -75,7 +75,7 @@ func (r *probeRun) probe(ctx context.Context, all []candidate, expected func(mac
 // round is the state of one call of probe.
 type round struct {
 	all     []candidate
-	found   []ProbedAddress // of those in waiting, not to be read
+	found   []address // of those in waiting, not to be read
 	waiting map[int]bool
 	best    int // of those that have answered; -1: none has
 }
@@ -133,7 +133,7 @@ func graceFor(c candidate) time.Duration {
 }
 
 // knock asks one address, which a person has entered or not, who is there.
-func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(string) bool, entered bool) {
+func (r *probeRun) knock(ctx context.Context, a *address, expected func(string) bool, entered bool) {
 	began := time.Now()
 	q := &call{
 		op: "probe server", method: http.MethodGet, url: a.URL + "/identity", once: true, limit: probeLimit, most: maxIdentity,
@@ -143,7 +143,7 @@ func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(st
 			return err
 		},
 	}
-	err := r.p.client.do(ctx, q)
+	err := public(r.p.client.do(ctx, q))
 	a.tried, a.Took = true, time.Since(began)
 	u, _ := url.Parse(a.URL)
 	if err == nil && a.direct != nil && !a.insecure && u.Scheme == "https" {
@@ -172,7 +172,7 @@ func (r *probeRun) knock(ctx context.Context, a *ProbedAddress, expected func(st
 
 // noteCertificate notes whose plex.direct certificate was accepted for another name.
 // From here on no other server's is.
-func (a *ProbedAddress) noteCertificate(host string, state *tls.ConnectionState) {
+func (a *address) noteCertificate(host string, state *tls.ConnectionState) {
 	a.hash = a.direct.acceptedHash(host, state)
 	if a.hash == "" {
 		a.direct = nil
@@ -185,16 +185,16 @@ func (a *ProbedAddress) noteCertificate(host string, state *tls.ConnectionState)
 // showsDirectName reports whether the certificate at the address is a media
 // server's, by its plex.direct name, and the address has another name. One that is
 // an IP address has a plex.direct name of its own, which the finding tells.
-func (a ProbedAddress) showsDirectName() bool {
+func (a address) showsDirectName() bool {
 	var name errVouchedName
 	u, err := url.Parse(a.URL)
 	return err == nil && errors.As(a.Err, &name) && len(directHashes(name.Certificate)) > 0 && !writtenIP(u.Hostname()).IsValid()
 }
 
 // refuse notes why an address is not used though a media server answers there.
-func (a *ProbedAddress) refuse(why string) {
+func (a *address) refuse(why string) {
 	a.OK, a.Finding = false, why
-	a.Err = &Error{Op: "probe server", where: "the server", StatusCode: http.StatusOK, is: ErrUnavailable, Message: why}
+	a.Err = public(&failure{Op: "probe server", where: "the server", StatusCode: http.StatusOK, is: ErrUnavailable, Message: why})
 }
 
 // decodeIdentity reads /identity, in JSON or in the XML that some servers
@@ -229,20 +229,20 @@ func decodeIdentity(body []byte) (machineID, version string, err error) {
 
 // try asks the server at an address for something that needs a token, and tells
 // who it is: a proxy's page is no sign that the token was taken.
-func (r *probeRun) try(ctx context.Context, at *ProbedAddress, t Token, clientID string) error {
-	return r.p.client.do(ctx, &call{
+func (r *probeRun) try(ctx context.Context, at *address, t secretValue, clientID string) error {
+	return public(r.p.client.do(ctx, &call{
 		op: "try the server token", method: http.MethodGet, url: at.URL + "/", once: true, limit: probeLimit, most: maxIdentity,
 		server: r.routes, insecure: at.insecure, direct: at.direct, token: t, clientID: clientID,
 		decode: func(body []byte) error {
 			_, _, err := decodeIdentity(body)
 			return err
 		},
-	})
+	}))
 }
 
 // bestOf returns the address to use, nil where none will do.
-func bestOf(addresses []ProbedAddress) *ProbedAddress {
-	var best *ProbedAddress
+func bestOf(addresses []address) *address {
+	var best *address
 	for i := range addresses {
 		if a := &addresses[i]; a.OK && (best == nil || a.class < best.class) {
 			best = a

@@ -67,8 +67,8 @@ var unavailable = map[string]string{
 // problemOf puts an error into words. No error of ours holds a secret.
 func problemOf(err error) *problem {
 	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong in the program. The details, and its log, say what.", Detail: plain.Cut(strings.TrimPrefix(err.Error(), "plexauth: "), longLine)}
-	var e *Error
-	if errors.As(err, &e) && e.RetryAfter > 0 {
+	e := failureOf(err)
+	if e != nil && e.RetryAfter > 0 {
 		v.RetryAfter = seconds(e.RetryAfter)
 	}
 	var choice *ServerChoiceError

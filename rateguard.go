@@ -56,7 +56,7 @@ func (g *rateGuard) wait(ctx context.Context, q *call) error {
 	}
 	d := time.Until(g.clear())
 	if end, ok := ctx.Deadline(); d > askedWait || ok && d > 0 && time.Until(end) <= d {
-		return &Error{Op: q.op, where: "plex.tv", StatusCode: http.StatusTooManyRequests, Message: "it asked to slow down a moment ago", is: ErrRateLimited, RetryAfter: d}
+		return &failure{Op: q.op, where: "plex.tv", StatusCode: http.StatusTooManyRequests, Message: "it asked to slow down a moment ago", is: ErrRateLimited, RetryAfter: d}
 	}
 	q.waited += max(d, 0)
 	if err := sleep(ctx, d); err != nil {

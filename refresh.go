@@ -98,7 +98,7 @@ func (p *PlexAuth) notRenewed(ctx context.Context, err error) error {
 // says. It reports whether the profile has another one now. A device's 401 is no
 // verdict before its key was tried: another process may have renewed, or plex.tv
 // may end a JWT early.
-func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, error) {
+func (p *PlexAuth) outlived(ctx context.Context, t secretValue, err error) (bool, error) {
 	b, loadErr := p.load(ctx)
 	if loadErr != nil {
 		return false, loadErr
@@ -122,7 +122,7 @@ func (p *PlexAuth) outlived(ctx context.Context, t Token, err error) (bool, erro
 // renew gets the successor of t, the token that the caller found, unless there
 // is one already. Of the callers in one process one makes the exchange; each
 // waits only as long as its own context lasts.
-func (p *PlexAuth) renew(ctx context.Context, t Token, u urgency) error {
+func (p *PlexAuth) renew(ctx context.Context, t secretValue, u urgency) error {
 	r, leave := p.renewals.join(p.instance)
 	defer leave()
 	came := r.count()
@@ -141,7 +141,7 @@ func (p *PlexAuth) renew(ctx context.Context, t Token, u urgency) error {
 // renewBeside renews a token that still works, unless that is being done or has
 // just failed. The caller waits a moment and then goes on with the old one,
 // while the renewal does until ctx ends, ten seconds at most.
-func (p *PlexAuth) renewBeside(ctx context.Context, t Token) (renewed bool) {
+func (p *PlexAuth) renewBeside(ctx context.Context, t secretValue) (renewed bool) {
 	r, leave := p.renewals.join(p.instance)
 	came := r.count()
 	if r.paused(t, spare) != nil {
@@ -178,7 +178,7 @@ func (p *PlexAuth) renewBeside(ctx context.Context, t Token) (renewed bool) {
 }
 
 // renewInTurn is renew for the one whose turn it is.
-func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgency) error {
+func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t secretValue, u urgency) error {
 	b, err := p.load(ctx)
 	if err != nil {
 		return err
@@ -191,7 +191,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 		return err
 	}
 	l, until, err := p.lease(ctx, t, u)
-	var renewed Token
+	var renewed secretValue
 	if l != nil {
 		renewed, err = p.exchangeBefore(ctx, until.Add(-leaseRest), l)
 		saving := err == nil
@@ -229,7 +229,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t Token, u urgen
 
 // exchangeBefore is exchange with an end, so that no other process has begun the
 // same meanwhile.
-func (p *PlexAuth) exchangeBefore(ctx context.Context, end time.Time, l *life) (Token, error) {
+func (p *PlexAuth) exchangeBefore(ctx context.Context, end time.Time, l *life) (secretValue, error) {
 	limited, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	t, err := p.exchange(limited, l.device, p.scopes(l), nil)
@@ -250,7 +250,7 @@ func (p *PlexAuth) scopes(l *life) []string {
 // lease claims the renewing for this process, until a time. It returns nil where
 // the store has another token than t already. While another process renews, it
 // waits for that one's result.
-func (p *PlexAuth) lease(ctx context.Context, t Token, u urgency) (l *life, until time.Time, err error) {
+func (p *PlexAuth) lease(ctx context.Context, t secretValue, u urgency) (l *life, until time.Time, err error) {
 	for {
 		var busy bool
 		err = p.update(ctx, func(b *profile) error {
@@ -312,7 +312,7 @@ func (p *PlexAuth) endLease(ctx context.Context, l *life, err error) {
 // signed in meanwhile, that stands; where another process has renewed as well,
 // the token that was issued last. A token of another account than the old one's is
 // none that was asked for.
-func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t Token) error {
+func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t secretValue) error {
 	old, _ := readClaims(l.token)
 	got, _ := readClaims(t)
 	return p.save(ctx, renewSaveLimit, t, func(b *profile) error {
@@ -320,7 +320,7 @@ func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t Token) error {
 		if now.token.Equal(l.token) {
 			whose := cmp.Or(old.account.ID, b.cloudID())
 			if whose != 0 && got.account.ID != 0 && whose != got.account.ID {
-				return notGenuine(errors.New("the new token is another account's"))
+				return public(notGenuine(errors.New("the new token is another account's")))
 			}
 		} else {
 			theirs, _ := readClaims(now.token)

@@ -1,7 +1,6 @@
 package plexauth
 
 import (
-	"errors"
 	"os"
 	"sync"
 	"time"
@@ -121,7 +120,7 @@ func (r *renewal) count() int {
 // answer is the result of the last exchange, for t or with it, if that answers
 // who came when so many had ended: it was under way then, or it brought a token
 // just now.
-func (r *renewal) answer(t Token, came int) (error, bool) {
+func (r *renewal) answer(t secretValue, came int) (error, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	f := fingerprint(t)
@@ -129,7 +128,7 @@ func (r *renewal) answer(t Token, came int) (error, bool) {
 }
 
 // paused is the last failure, while no other attempt is to be made for t.
-func (r *renewal) paused(t Token, u urgency) error {
+func (r *renewal) paused(t secretValue, u urgency) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if u != asked && r.failing == fingerprint(t) && r.pause[u].ahead() {
@@ -139,7 +138,7 @@ func (r *renewal) paused(t Token, u urgency) error {
 }
 
 // note keeps the result of an exchange.
-func (r *renewal) note(old, got Token, err error) (failures int) {
+func (r *renewal) note(old, got secretValue, err error) (failures int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended++
@@ -156,7 +155,7 @@ func (r *renewal) note(old, got Token, err error) (failures int) {
 // cutShort notes that a renewal has ended with its caller's context. Whoever waits
 // for the turn does it instead; where that ends so as well, there is a pause for
 // all who need it.
-func (r *renewal) cutShort(t Token, u urgency) (failures int) {
+func (r *renewal) cutShort(t secretValue, u urgency) (failures int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.about(t)
@@ -167,7 +166,7 @@ func (r *renewal) cutShort(t Token, u urgency) (failures int) {
 }
 
 // about begins to count anew where it is another token that cannot be renewed.
-func (r *renewal) about(t Token) {
+func (r *renewal) about(t secretValue) {
 	r.since = elapsed()
 	if f := fingerprint(t); r.failing != f {
 		r.failing, r.failures, r.alike, r.cuts, r.pause = f, 0, 0, 0, [asked]instant{}
@@ -176,8 +175,8 @@ func (r *renewal) about(t Token) {
 
 // rest makes the pause after a failure.
 func (r *renewal) rest(err error) (failures int) {
-	var e *Error
-	answered := errors.As(err, &e) && e.cause == nil
+	e := failureOf(err)
+	answered := e != nil && e.cause == nil
 	if r.offline == answered {
 		r.offline, r.alike = !answered, 0
 	}

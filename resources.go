@@ -55,8 +55,6 @@ type Server struct {
 	// none, or only a JWT, which media servers do not take.
 	Token       Token        `json:"-"`
 	Connections []Connection `json:"connections"` // may be empty
-
-	onlyJWT bool
 }
 
 // Connection is an address of a [Server], as it told plex.tv.
@@ -67,6 +65,58 @@ type Connection struct {
 	Local   bool   `json:"local"` // in the server's own network
 	Relay   bool   `json:"relay"` // through Plex's relay: slow, the last resort
 	IPv6    bool   `json:"ipv6"`
+}
+
+// mediaServer is a [Server] inside the package.
+type mediaServer struct {
+	Name                 string
+	MachineID            string
+	Version              string
+	Platform             string
+	Owned                bool
+	Home                 bool
+	OwnerID              int64
+	Owner                string
+	Presence             bool
+	HTTPSRequired        bool
+	Relay                bool
+	PublicAddressMatches bool
+	PublicAddress        string
+	Token                secretValue
+	Connections          []connection
+
+	onlyJWT bool // the only token that plex.tv gives for it is a JWT
+}
+
+// connection is a [Connection] inside the package.
+type connection struct {
+	URI     string
+	Address string
+	Port    int
+	Local   bool
+	Relay   bool
+	IPv6    bool
+}
+
+// publicServers returns servers as callers see them.
+func publicServers(servers []mediaServer) []Server {
+	if servers == nil {
+		return nil
+	}
+	all := make([]Server, len(servers))
+	for i, s := range servers {
+		all[i] = Server{
+			Name: s.Name, MachineID: s.MachineID, Version: s.Version, Platform: s.Platform,
+			Owned: s.Owned, Home: s.Home, OwnerID: s.OwnerID, Owner: s.Owner,
+			Presence: s.Presence, HTTPSRequired: s.HTTPSRequired, Relay: s.Relay,
+			PublicAddressMatches: s.PublicAddressMatches, PublicAddress: s.PublicAddress,
+			Token: Token{s.Token}, Connections: make([]Connection, len(s.Connections)),
+		}
+		for j, c := range s.Connections {
+			all[i].Connections[j] = Connection(c)
+		}
+	}
+	return all
 }
 
 // These two bound the text of a [ServerChoiceError].
@@ -110,16 +160,21 @@ func (e *ServerChoiceError) Is(target error) bool { return target == ErrServerCh
 // Servers asks plex.tv for the media servers that the account may use: its
 // own first, then those of its Plex Home, then those that are shared with it.
 // Its errors are those of [PlexAuth.Account].
-func (p *PlexAuth) Servers(ctx context.Context) (servers []Server, err error) {
-	err = p.ask(ctx, func(t Token, clientID string) error {
+func (p *PlexAuth) Servers(ctx context.Context) ([]Server, error) {
+	servers, err := p.servers(ctx)
+	return publicServers(servers), err
+}
+
+func (p *PlexAuth) servers(ctx context.Context) (servers []mediaServer, err error) {
+	err = p.ask(ctx, func(t secretValue, clientID string) error {
 		servers, err = p.client.readServers(ctx, t, clientID)
-		return err
+		return public(err)
 	})
 	return servers, err
 }
 
 // readServers asks plex.tv for the media servers that a token opens.
-func (c *client) readServers(ctx context.Context, t Token, clientID string) (servers []Server, err error) {
+func (c *client) readServers(ctx context.Context, t secretValue, clientID string) (servers []mediaServer, err error) {
 	err = c.do(ctx, &call{
 		op: "list servers", method: http.MethodGet, clientID: clientID, token: t, account: true, most: maxServers,
 		url: c.clients + "/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1",
@@ -133,7 +188,7 @@ func (c *client) readServers(ctx context.Context, t Token, clientID string) (ser
 
 // decodeServers takes the media servers out of a list of devices. A field of
 // another shape counts as absent; so does a device or connection that is none.
-func decodeServers(body []byte) ([]Server, error) {
+func decodeServers(body []byte) ([]mediaServer, error) {
 	var devices []resource
 	if err := unmarshal(body, &devices); err != nil {
 		return nil, err
@@ -141,19 +196,19 @@ func decodeServers(body []byte) ([]Server, error) {
 	if devices == nil {
 		return nil, errors.New("no list where servers were asked for")
 	}
-	var servers []Server
+	var servers []mediaServer
 	for i := range devices {
 		if d := &devices[i]; d.MachineID != "" && provides(string(d.Provides), "server") {
 			servers = append(servers, d.server())
 		}
 	}
-	slices.SortStableFunc(servers, func(a, b Server) int { return a.distance() - b.distance() })
+	slices.SortStableFunc(servers, func(a, b mediaServer) int { return a.distance() - b.distance() })
 	return servers, nil
 }
 
 // owner returns plex.tv's number of the server's owner, 0 where unknown. account
 // is the one whose list the server is in.
-func (s *Server) owner(account int64) int64 {
+func (s *mediaServer) owner(account int64) int64 {
 	if s.Owned {
 		return account
 	}
@@ -161,7 +216,7 @@ func (s *Server) owner(account int64) int64 {
 }
 
 // distance orders servers by whose they are.
-func (s Server) distance() int {
+func (s mediaServer) distance() int {
 	switch {
 	case s.Owned:
 		return 0
@@ -198,22 +253,22 @@ type resource struct {
 	} `json:"connections"`
 }
 
-func (d *resource) server() Server {
-	s := Server{
+func (d *resource) server() mediaServer {
+	s := mediaServer{
 		Name: string(d.Name), MachineID: string(d.MachineID), Version: string(d.Version), Platform: string(d.Platform),
 		Owned: bool(d.Owned), Home: bool(d.Home), OwnerID: int64(d.OwnerID), Owner: string(d.Owner),
 		Presence: bool(d.Presence), HTTPSRequired: bool(d.HTTPSRequired), Relay: bool(d.Relay),
 		PublicAddressMatches: bool(d.PublicAddressMatches), PublicAddress: string(d.PublicAddress),
-		Connections: []Connection{}, // in JSON it is a list for everybody
+		Connections: []connection{}, // in JSON it is a list for everybody
 	}
 	if t := strings.TrimSpace(string(d.AccessToken)); usableToken(t) {
 		if s.onlyJWT = isJWT(t); !s.onlyJWT {
-			s.Token = NewToken(t)
+			s.Token = newValue(t)
 		}
 	}
 	for _, c := range d.Connections {
 		if c.URI != "" {
-			s.Connections = append(s.Connections, Connection{
+			s.Connections = append(s.Connections, connection{
 				URI: strings.TrimRight(string(c.URI), "/"), Address: string(c.Address), Port: int(c.Port),
 				Local: bool(c.Local), Relay: bool(c.Relay), IPv6: bool(c.IPv6),
 			})

@@ -25,7 +25,7 @@ func hung(limited context.Context, limit time.Duration, err error) error {
 
 // save carries out an update that must not be lost: also past the end of ctx,
 // for saveGrace, and again while the store fails, until limit.
-func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t Token, edit func(*profile) error) error {
+func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t secretValue, edit func(*profile) error) error {
 	lasts, end := lasting(ctx, saveGrace)
 	defer end()
 	late, cancel := context.WithTimeout(lasts, limit)

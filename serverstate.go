@@ -59,7 +59,6 @@ func (s serverState) finding(status int, words string) string {
 
 // stateIn finds the most telling state in an error.
 func stateIn(err error) serverState {
-	var e *Error
 	var nowhere *unreachableError
 	switch {
 	case errors.As(err, &nowhere):
@@ -70,8 +69,8 @@ func stateIn(err error) serverState {
 			}
 		}
 		return found
-	case errors.As(err, &e):
-		return e.state
+	case failureOf(err) != nil:
+		return failureOf(err).state
 	}
 	return serverUnknown
 }

@@ -122,7 +122,7 @@ func (p *PlexAuth) forSiblings(ctx context.Context) (a approval) {
 	}
 	p.learnSiblings(ctx, v.clientID)
 	a = approval{pin: v, token: v.token}
-	if a.account, err = p.client.readAccount(ctx, v.token, v.clientID, true); err != nil {
+	if a.account, err = p.readAccount(ctx, v.token, v.clientID, true); err != nil {
 		p.warn(ctx, "the owner of the approved token could not be found out", err)
 	}
 	return a
@@ -141,7 +141,7 @@ func (b *profile) signedOutWith() (others []*profile) {
 // revocation is a token that is to be ended at plex.tv, and what it was made
 // under.
 type revocation struct {
-	token    Token
+	token    secretValue
 	clientID string
 	device   *device // nil: it is a long-lived one
 }
@@ -193,13 +193,13 @@ func (p *PlexAuth) forgotten(ctx context.Context, gone []revocation) bool {
 
 // revoke carries a revocation out.
 func (p *PlexAuth) revoke(ctx context.Context, r revocation) error {
-	err := p.client.revoke(ctx, r.token, r.clientID)
+	err := public(p.client.revoke(ctx, r.token, r.clientID))
 	if r.device == nil || !errors.Is(err, ErrTokenExpired) {
 		return err
 	}
 	t, err := p.exchange(ctx, r.device, nil, nil) // it takes a good one to end them all
 	if err == nil {
-		err = p.client.revoke(ctx, t, r.clientID)
+		err = public(p.client.revoke(ctx, t, r.clientID))
 	}
 	if errors.Is(err, ErrTokenRejected) {
 		return nil
@@ -208,7 +208,7 @@ func (p *PlexAuth) revoke(ctx context.Context, r revocation) error {
 }
 
 // revoke ends a token at plex.tv. One that is dead already is no error.
-func (c *client) revoke(ctx context.Context, t Token, clientID string) error {
+func (c *client) revoke(ctx context.Context, t secretValue, clientID string) error {
 	err := c.do(ctx, &call{
 		op: "sign out", method: http.MethodDelete, url: c.plexTV + "/api/v2/users/signout", clientID: clientID, token: t, account: true,
 		decode: confirmed,

@@ -18,7 +18,7 @@ import (
 // does not compile. Call [Token.Secret] where the token is really wanted.
 //
 // The zero Token holds nothing. A Token is safe for concurrent use.
-type Token struct{ v Value }
+type Token struct{ v secretValue }
 
 // NewToken returns secret, a token from elsewhere, as a Token, to carry it about or to
 // compare it with another. NewToken("") is the zero Token.
@@ -49,9 +49,9 @@ func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenMarshal }
 // MarshalText always fails.
 func (t Token) MarshalText() ([]byte, error) { return nil, errTokenMarshal }
 
-// Value is text that no fmt verb, encoder or dump by reflection shows. The zero Value
+// secretValue is text that no fmt verb, encoder or dump by reflection shows. The zero Value
 // holds nothing. A Value is safe for concurrent use.
-type Value struct {
+type secretValue struct {
 	_ [0]func() // no ==
 	p *[]byte   // masked; behind a pointer, because fmt calls no methods on unexported fields
 }
@@ -76,16 +76,16 @@ func mask(b []byte) []byte {
 func hide[T any](v T) func() T { return func() T { return v } }
 
 // newValue returns text as a Value; the zero Value for "".
-func newValue(text string) Value {
+func newValue(text string) secretValue {
 	if text == "" {
-		return Value{}
+		return secretValue{}
 	}
 	b := mask([]byte(text))
-	return Value{p: &b}
+	return secretValue{p: &b}
 }
 
 // Secret returns the text, "" for the zero Value.
-func (v Value) Secret() string {
+func (v secretValue) Secret() string {
 	if v.p == nil {
 		return ""
 	}
@@ -93,11 +93,11 @@ func (v Value) Secret() string {
 }
 
 // IsZero reports whether v holds nothing.
-func (v Value) IsZero() bool { return v.p == nil }
+func (v secretValue) IsZero() bool { return v.p == nil }
 
 // Equal reports, in constant time, whether both hold the same text. Two zero Values
 // are not equal.
-func (v Value) Equal(w Value) bool {
+func (v secretValue) Equal(w secretValue) bool {
 	if v.p == nil || w.p == nil {
 		return false
 	}
@@ -108,7 +108,7 @@ func (v Value) Equal(w Value) bool {
 const redacted = "[redacted]"
 
 // Format writes "[redacted]", or nothing for the zero Value, for every verb.
-func (v Value) Format(f fmt.State, _ rune) {
+func (v secretValue) Format(f fmt.State, _ rune) {
 	if v.p != nil {
 		io.WriteString(f, redacted)
 	}

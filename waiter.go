@@ -48,8 +48,8 @@ func (h *panel) waitForOne(pause time.Duration) time.Duration {
 		h.bury(l.pin)
 	case !errors.Is(err, ErrNoPendingPin):
 		h.over(problemOf(err))
-		_ = sleep(h.ctx, pause)          // what is still pending after this is not to be decided now
-		if errors.As(err, new(*Error)) { // plex.tv was asked about an approval that outlives its PIN
+		_ = sleep(h.ctx, pause)    // what is still pending after this is not to be decided now
+		if failureOf(err) != nil { // plex.tv was asked about an approval that outlives its PIN
 			return min(2*pause, refusalPace)
 		}
 		return min(2*pause, slowestPoll)
@@ -125,8 +125,8 @@ func (h *panel) searchOnce() (trouble *problem, state serverState) {
 func (h *panel) inspectWhileLimited(ctx context.Context) error {
 	for {
 		_, err := h.Inspect(ctx)
-		var e *Error
-		if !errors.Is(err, ErrRateLimited) || !errors.As(err, &e) {
+		e := failureOf(err)
+		if !errors.Is(err, ErrRateLimited) || e == nil {
 			return err
 		}
 		pause := max(e.RetryAfter, fresh)
