@@ -1,11 +1,16 @@
 package plexauth
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"net/http"
 	"slices"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // Account is the person behind an account token, as GET /api/v2/user tells.
@@ -26,27 +31,17 @@ type Account struct {
 	PlexPass     bool   // has an active subscription
 }
 
-// user is an [Account] inside the package.
-type user struct {
-	ID           int64
-	UUID         string
-	Username     string
-	Title        string
-	Email        string
-	FriendlyName string
-	Thumb        string
-	Home         bool
-	HomeAdmin    bool
-	Guest        bool
-	Restricted   bool
-	Protected    bool
-	PlexPass     bool
+// claimedUser returns what a JWT says of its account.
+func claimedUser(c devicekey.ClaimedAccount) *plextv.User {
+	return &plextv.User{ID: c.Id, UUID: c.Uuid, Username: c.Username, Email: c.Email, FriendlyName: c.FriendlyName}
 }
 
-// name is what to call the person.
-func (a *user) name() string {
-	return cmp.Or(a.Username, a.Title, a.FriendlyName)
+// ownerOf returns what a profile keeps of an account.
+func ownerOf(u *plextv.User) profile.Owner {
+	return profile.Owner{Id: u.ID, Name: u.DisplayName(), Username: u.Username, Email: u.Email}
 }
+
+func claimedOwner(c devicekey.ClaimedAccount) profile.Owner { return ownerOf(claimedUser(c)) }
 
 // Account asks plex.tv who the token belongs to. Its errors are those of
 // [PlexAuth.Token] and [*Error]: see [ErrTokenRejected], [ErrUnavailable],
@@ -57,8 +52,8 @@ func (p *PlexAuth) Account(ctx context.Context) (*Account, error) {
 }
 
 // account asks plex.tv who the token belongs to, and notes it.
-func (p *PlexAuth) account(ctx context.Context) (a *user, err error) {
-	err = p.ask(ctx, func(t secretValue, clientID string) error {
+func (p *PlexAuth) account(ctx context.Context) (a *plextv.User, err error) {
+	err = p.ask(ctx, func(t secret.Value, clientID string) error {
 		a, err = p.adoptToken(ctx, t, clientID, false)
 		return err
 	})
@@ -79,8 +74,8 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 	if err != nil {
 		return p.blank(), err
 	}
-	if v := b.pending(); v != nil && !v.token.IsZero() {
-		if err := p.settleParked(ctx, v, patient); err != nil && !errors.Is(err, ErrTokenRejected) {
+	if v := b.Pending(); v != nil && !v.Token.IsZero() {
+		if err := p.settleParked(ctx, v, patient); err != nil && !errors.Is(err, fault.ErrTokenRejected) {
 			return p.statusNow(ctx, err)
 		}
 	}
@@ -92,16 +87,16 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 // Somebody may sign in meanwhile and retire t by that: where another profile has
 // got a token since, it asks again, and where t is dead then, the profile gets that
 // one.
-func (p *PlexAuth) adoptToken(ctx context.Context, t secretValue, clientID string, once bool) (*user, error) {
+func (p *PlexAuth) adoptToken(ctx context.Context, t secret.Value, clientID string, once bool) (*plextv.User, error) {
 	b, err := p.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	siblings := b.siblings()
-	var a *user
+	siblings := b.Siblings()
+	var a *plextv.User
 	for {
 		told, err := p.readAccount(ctx, t, clientID, once)
-		retired := a != nil && errors.Is(err, ErrTokenRejected)
+		retired := a != nil && errors.Is(err, fault.ErrTokenRejected)
 		if err != nil && !retired {
 			return nil, err
 		}
@@ -110,29 +105,29 @@ func (p *PlexAuth) adoptToken(ctx context.Context, t secretValue, clientID strin
 		}
 		var now uint64
 		again, dead := false, false
-		err = p.updateIfNeeded(ctx, func(b *profile) error {
-			again, dead, now = false, false, b.siblings()
+		err = p.updateIfNeeded(ctx, func(b *profile.Profile) error {
+			again, dead, now = false, false, b.Siblings()
 			switch {
-			case !b.accountToken().Equal(t):
+			case !b.AccountToken().Equal(t):
 				return nil
 			case retired:
-				next := b.successor(a.ID, clientID, t)
+				next := b.Successor(a.ID, clientID, t)
 				if dead = next.IsZero(); dead {
 					return nil
 				}
-				b.succeed(next)
+				b.Succeed(next)
 			case now != siblings:
 				again = true
 				return nil
 			}
-			b.adopt(a)
+			b.Adopt(ownerOf(a))
 			return nil
 		}, t)
 		switch {
 		case err != nil:
 			return nil, err
 		case dead:
-			return nil, public(&failure{Op: "read account", where: "plex.tv", StatusCode: http.StatusUnauthorized, is: ErrTokenRejected, Message: "the token was retired meanwhile"})
+			return nil, public(&plextv.Failure{Op: "read account", Where: "plex.tv", StatusCode: http.StatusUnauthorized, Sentinel: fault.ErrTokenRejected, Message: "the token was retired meanwhile"})
 		case !again:
 			return a, nil
 		}
@@ -143,12 +138,12 @@ func (p *PlexAuth) adoptToken(ctx context.Context, t secretValue, clientID strin
 // learn finds out whose some stored tokens are, before a login that may retire
 // them: it cannot be somebody else's unnoticed then, and who loses a token by it
 // gets the next. Where that fails, the login goes on all the same.
-func (p *PlexAuth) learn(ctx context.Context, unknown []unknownLogin) {
+func (p *PlexAuth) learn(ctx context.Context, unknown []profile.UnknownLogin) {
 	for _, u := range unknown {
-		q := p.Instance(u.instance)
-		_, err := q.adoptToken(ctx, u.token, u.clientID, true)
-		if errors.Is(err, ErrTokenRejected) {
-			_, err = q.reject(ctx, u.token)
+		q := p.Instance(u.Instance)
+		_, err := q.adoptToken(ctx, u.Token, u.ClientID, true)
+		if errors.Is(err, fault.ErrTokenRejected) {
+			_, err = q.reject(ctx, u.Token)
 		}
 		if err != nil {
 			q.warn(ctx, "whose login is stored could not be found out", err)
@@ -164,61 +159,14 @@ func (p *PlexAuth) learn(ctx context.Context, unknown []unknownLogin) {
 // begun by that version, or by another program, comes without it.
 func (p *PlexAuth) learnSiblings(ctx context.Context, clientID string) {
 	if b, err := p.load(ctx); err == nil {
-		p.learn(ctx, slices.DeleteFunc(b.unknownLogins(clientID), func(u unknownLogin) bool {
-			return u.instance == b.id || b.document.profile(u.instance).claimedID() == 0
+		p.learn(ctx, slices.DeleteFunc(b.UnknownLogins(clientID), func(u profile.UnknownLogin) bool {
+			return u.Instance == b.Id || b.Sibling(u.Instance).ClaimedID() == 0
 		}))
 	}
 }
 
 // readAccount asks plex.tv whose token this is.
-func (p *PlexAuth) readAccount(ctx context.Context, t secretValue, clientID string, once bool) (*user, error) {
-	a, err := p.client.readAccount(ctx, t, clientID, once)
+func (p *PlexAuth) readAccount(ctx context.Context, t secret.Value, clientID string, once bool) (*plextv.User, error) {
+	a, err := p.client.ReadAccount(ctx, t, clientID, once)
 	return a, public(err)
-}
-
-// readAccount asks plex.tv whose token this is, with one attempt or with all
-// that a GET may have.
-func (c *client) readAccount(ctx context.Context, t secretValue, clientID string, once bool) (a *user, err error) {
-	err = c.do(ctx, &call{
-		op: "read account", method: http.MethodGet, url: c.plexTV + "/api/v2/user", clientID: clientID, token: t, account: true, once: once,
-		decode: func(body []byte) (err error) {
-			a, err = decodeAccount(body)
-			return err
-		},
-	})
-	return a, err
-}
-
-// decodeAccount takes the fields it knows, each in any shape; only the number
-// must be there.
-func decodeAccount(body []byte) (*user, error) {
-	var j struct {
-		ID           laxInt  `json:"id"`
-		UUID         laxText `json:"uuid"`
-		Username     laxText `json:"username"`
-		Title        laxText `json:"title"`
-		Email        laxText `json:"email"`
-		FriendlyName laxText `json:"friendlyName"`
-		Thumb        laxText `json:"thumb"`
-		Home         laxBool `json:"home"`
-		HomeAdmin    laxBool `json:"homeAdmin"`
-		Guest        laxBool `json:"guest"`
-		Restricted   laxBool `json:"restricted"`
-		Protected    laxBool `json:"protected"`
-		Subscription struct {
-			Active laxBool `json:"active"`
-		} `json:"subscription"`
-	}
-	if err := unmarshal(body, &j); err != nil {
-		return nil, err
-	}
-	if j.ID <= 0 {
-		return nil, errors.New("an account without a number")
-	}
-	return &user{
-		ID: int64(j.ID), UUID: string(j.UUID), Username: string(j.Username), Title: string(j.Title),
-		Email: string(j.Email), FriendlyName: string(j.FriendlyName), Thumb: string(j.Thumb),
-		Home: bool(j.Home), HomeAdmin: bool(j.HomeAdmin), Guest: bool(j.Guest),
-		Restricted: bool(j.Restricted), Protected: bool(j.Protected), PlexPass: bool(j.Subscription.Active),
-	}, nil
 }

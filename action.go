@@ -8,17 +8,18 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/profile"
 )
-
-const startPause = 10 * time.Second // between the PINs that the web starts
 
 // answer ends a POST: with what has gone wrong, or how things stand now.
 func (h *panel) answer(w http.ResponseWriter, r *http.Request, err error) {
 	if err == nil {
 		var v *view
 		if v, _, err = h.look(r.Context()); err == nil {
-			v.write(w, headerSafe(h.options.Product))
+			v.write(w, plain.Header(h.options.Product))
 			return
 		}
 	}
@@ -44,8 +45,8 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 		fail(w, problemOf(err))
 		return
 	}
-	pending := b.pending()
-	if pending == nil || !h.answers(pending, pending.clientID, h.options.DeviceKey, o) {
+	pending := b.Pending()
+	if pending == nil || !h.answers(pending, pending.ClientID, h.options.DeviceKey, o) {
 		if err := h.checkStore(r.Context()); err != nil { // as Start does, but before anything counts
 			fail(w, problemOf(err))
 			return
@@ -56,12 +57,12 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	before := time.Until(h.logins.nextWebStart(h.instance))
-	h.logins.noteWebStart(h.instance, startPause) // now: the answer may be lost, and the PIN made all the same
+	h.logins.noteWebStart(h.instance, profile.StartPause) // now: the answer may be lost, and the PIN made all the same
 	pin, err := h.Start(r.Context(), o)
-	if err == nil && pending != nil && pin.ID == pending.id || madeNoPIN(err) {
+	if err == nil && pending != nil && pin.ID == pending.Id || madeNoPIN(err) {
 		h.logins.noteWebStart(h.instance, before)
 	} else {
-		h.logins.noteWebStart(h.instance, startPause)
+		h.logins.noteWebStart(h.instance, profile.StartPause)
 	}
 	if err == nil {
 		h.notePanelPIN(r.Context(), pin, pending)
@@ -73,14 +74,14 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 // notePanelPIN tells the other replicas of pin, also for when it is no longer in the
 // store, unless it is the one that was pending before. Without the note the pace
 // holds in this process alone.
-func (h *panel) notePanelPIN(ctx context.Context, pin *Pin, before *pendingPIN) {
-	if before != nil && before.id == pin.ID {
+func (h *panel) notePanelPIN(ctx context.Context, pin *Pin, before *profile.PendingPIN) {
+	if before != nil && before.Id == pin.ID {
 		return
 	}
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace) // the PIN is made, whether the browser waits or not
 	defer cancel()
-	err := h.update(late, func(b *profile) error {
-		b.notePanelPIN(pin.CreatedAt)
+	err := h.update(late, func(b *profile.Profile) error {
+		b.NotePanelPIN(pin.CreatedAt)
 		return nil
 	})
 	if err != nil {
@@ -99,18 +100,18 @@ func madeNoPIN(err error) bool {
 	if errors.As(err, &op) {
 		return op.Op == "dial" || op.Op == "proxyconnect"
 	}
-	return errors.Is(err, ErrRateLimited) || e.StatusCode == http.StatusServiceUnavailable || e.StatusCode/100 == 4 && !errors.Is(err, ErrUnavailable)
+	return errors.Is(err, fault.ErrRateLimited) || e.StatusCode == http.StatusServiceUnavailable || e.StatusCode/100 == 4 && !errors.Is(err, fault.ErrUnavailable)
 }
 
 // nextStart returns when the panel may have another PIN made. This process knows of
 // its own starts, b of those of all replicas.
-func (h *panel) nextStart(b *profile) time.Time {
+func (h *panel) nextStart(b *profile.Profile) time.Time {
 	next := h.logins.nextWebStart(h.instance)
-	wait := time.Until(b.lastPIN().Add(startPause))
-	if wait > 2*startPause { // a clock was set
+	wait := time.Until(b.LastPIN().Add(profile.StartPause))
+	if wait > 2*profile.StartPause { // a clock was set
 		return next
 	}
-	wait = min(wait, startPause) // a replica's clock may be ahead
+	wait = min(wait, profile.StartPause) // a replica's clock may be ahead
 	if after := time.Now().Add(wait); after.After(next) {
 		return after
 	}
@@ -141,7 +142,7 @@ func (h *panel) disconnect(w http.ResponseWriter, r *http.Request) {
 	} else {
 		_, err = h.Disconnect(r.Context())
 	}
-	if errors.Is(err, ErrUnavailable) || errors.Is(err, ErrRateLimited) { // done here all the same
+	if errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrRateLimited) { // done here all the same
 		h.news(&problem{Word: "not_revoked", Message: "Plex is disconnected here, but plex.tv could not be told. Remove this program from the authorized devices in your Plex account's settings.", Detail: problemOf(err).Detail})
 		err = nil
 	} else if err == nil {
@@ -169,7 +170,7 @@ func (h *panel) server(w http.ResponseWriter, r *http.Request) {
 	}
 	choice := strings.TrimSpace(body.MachineID)
 	if body.URL != "" {
-		if typed(body.URL, true) == nil {
+		if mediaserver.Typed(body.URL, true) == nil {
 			fail(w, badAddress)
 			return
 		}
@@ -183,8 +184,8 @@ func (h *panel) server(w http.ResponseWriter, r *http.Request) {
 	}
 	_, err := h.UseServer(r.Context(), choice)
 	h.news(nil)
-	if errors.As(err, new(enteredError)) {
-		h.info(r.Context(), "no media server at the address that was entered: "+plain.Cut(err.Error(), longLine))
+	if errors.As(err, new(mediaserver.EnteredError)) {
+		h.info(r.Context(), "no media server at the address that was entered: "+plain.Long(err.Error()))
 		fail(w, problemOf(err).withoutFindings(err))
 		return
 	}
@@ -199,7 +200,7 @@ func (h *panel) probe(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if body.URL != "" {
-		if typed(body.URL, true) == nil {
+		if mediaserver.Typed(body.URL, true) == nil {
 			fail(w, badAddress)
 			return
 		}

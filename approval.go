@@ -5,33 +5,41 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // approved saves a token in hand. plex.tv has retired the older one already,
 // so this must not be lost.
-func (p *PlexAuth) approved(ctx context.Context, l *login, t secretValue) (bool, error) {
-	var parked *pendingPIN
+func (p *PlexAuth) approved(ctx context.Context, l *login, t secret.Value) (bool, error) {
+	var parked *profile.PendingPIN
 	var known bool
-	err := p.saveToken(ctx, l, t, func(b *profile) error {
+	err := p.saveToken(ctx, l, t, func(b *profile.Profile) error {
 		parked, known = nil, false
-		v, err := b.stillPending(l.pin.ID, t, l.pin.device, l.pin.CreatedAt)
+		v, err := b.StillPending(l.pin.ID, t, l.pin.device, l.pin.CreatedAt)
 		switch {
 		case err != nil:
 			return err
 		case v == nil:
-			known = b.cloudID() != 0
+			known = b.CloudID() != 0
 			return nil
-		case b.linked() && !v.options.SwitchAccount, v.device != nil:
-			b.park(t) // until it is known whose it is, or that it is genuine
-			parked = b.pending()
+		case b.Linked() && !v.Options.SwitchAccount, v.Device != nil:
+			b.Park(t) // until it is known whose it is, or that it is genuine
+			parked = b.Pending()
 			return nil
 		}
-		b.setAside() // whose token this is, the account will tell
-		b.signIn(t, l.pin.clientID)
+		b.SetAside() // whose token this is, the account will tell
+		b.SignIn(t, l.pin.clientID)
 		return nil
 	})
 	switch {
-	case errors.Is(err, ErrNoPendingPin), errors.Is(err, ErrPinSuperseded), errors.Is(err, ErrAccountMismatch), err == nil && known:
+	case errors.Is(err, fault.ErrNoPendingPin), errors.Is(err, fault.ErrPinSuperseded), errors.Is(err, fault.ErrAccountMismatch), err == nil && known:
 		return p.ended(l, err)
 	case err != nil:
 		return true, err // given up, but the PIN is still pending and another look finds the token again
@@ -39,12 +47,12 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t secretValue) (bool,
 		return p.lookParked(ctx, l, parked)
 	}
 	p.logf(ctx, LevelSuccess, "token stored")
-	reading, done := l.abortable(withAttemptLimit(ctx, l.patience))
+	reading, done := l.abortable(plextv.WithAttemptLimit(ctx, l.patience))
 	defer done()
 	p.learnSiblings(reading, l.pin.clientID)
 	_, err = p.adoptToken(reading, t, l.pin.clientID, false)
 	switch {
-	case errors.Is(err, ErrTokenRejected): // signed out again already
+	case errors.Is(err, fault.ErrTokenRejected): // signed out again already
 		_, rejectErr := p.reject(ctx, t)
 		return p.ended(l, errors.Join(err, rejectErr))
 	case err != nil:
@@ -55,7 +63,7 @@ func (p *PlexAuth) approved(ctx context.Context, l *login, t secretValue) (bool,
 
 // saveToken saves an approved token, and lets its login tell since when. l may
 // be nil.
-func (p *PlexAuth) saveToken(ctx context.Context, l *login, t secretValue, edit func(*profile) error) error {
+func (p *PlexAuth) saveToken(ctx context.Context, l *login, t secret.Value, edit func(*profile.Profile) error) error {
 	l.saves(true)
 	again := false
 	defer func() { l.saves(again) }()
@@ -64,30 +72,11 @@ func (p *PlexAuth) saveToken(ctx context.Context, l *login, t secretValue, edit 
 	return err
 }
 
-// stillPending returns the PIN with this number if it is the one that is
-// pending. If it is not, somebody was faster: where the profile holds its token t
-// already, by another process or by an Update that said otherwise, there is no
-// error; else it is [ErrAccountMismatch], [ErrNoPendingPin] or [ErrPinSuperseded].
-func (b *profile) stillPending(id int64, t secretValue, d *device, created time.Time) (*pendingPIN, error) {
-	v := b.pending()
-	switch {
-	case v != nil && v.id == id:
-		return v, nil
-	case b.holds(t, d, created):
-		return nil, nil
-	case b.refused(id):
-		return nil, ErrAccountMismatch
-	case v == nil:
-		return nil, ErrNoPendingPin
-	}
-	return nil, ErrPinSuperseded
-}
-
 // lookParked decides on an approved token that waits for its account to be
 // known.
-func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *pendingPIN) (bool, error) {
+func (p *PlexAuth) lookParked(ctx context.Context, l *login, v *profile.PendingPIN) (bool, error) {
 	sent := time.Now()
-	settling, done := l.abortable(withAttemptLimit(ctx, l.patience))
+	settling, done := l.abortable(plextv.WithAttemptLimit(ctx, l.patience))
 	defer done()
 	h := patient
 	if l.left() <= 0 { // which need not be the stored one
@@ -141,10 +130,10 @@ const (
 // drops it with [ErrAccountMismatch], [ErrTokenRejected] or, once it need not wait
 // any longer, with plex.tv's refusal to tell the account. That ends the login for
 // all who wait. Any other error leaves it parked.
-func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, h haste) (err error) {
+func (p *PlexAuth) settleParked(ctx context.Context, v *profile.PendingPIN, h haste) (err error) {
 	defer func() {
 		if decides(err) {
-			p.endedPIN(v.id, err)
+			p.endedPIN(v.Id, err)
 		}
 	}()
 	waits := func() bool { return h == patient && p.left(v) > 0 }
@@ -153,10 +142,10 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, h haste) (er
 		if err != nil {
 			return unread{err}
 		}
-		a := approval{pin: v, over: b.accountToken(), siblings: b.siblings()}
+		a := approval{pin: v, over: b.AccountToken(), siblings: b.Siblings()}
 		a.token, a.account, err = p.whose(ctx, v, h == hurried)
 		switch {
-		case errors.Is(err, ErrTokenRejected):
+		case errors.Is(err, fault.ErrTokenRejected):
 			return p.dropRejected(ctx, v, err)
 		case lasts(err) && !isNotGenuine(err) && !waits():
 			return p.dropRefused(ctx, v, err)
@@ -164,7 +153,7 @@ func (p *PlexAuth) settleParked(ctx context.Context, v *pendingPIN, h haste) (er
 			return err
 		}
 		a.before, err = p.askBefore(ctx, b, v, h)
-		if err != nil && (a.before != untold || waits() && !a.account.wasMeant(b.claimedID(), b.username())) {
+		if err != nil && (a.before != untold || waits() && !ownerOf(a.account).WasMeant(b.ClaimedID(), b.Username())) {
 			return err
 		}
 		if again, err = p.promote(ctx, a); err != nil {
@@ -181,12 +170,12 @@ func (e unread) Unwrap() error { return e.error }
 
 // whose asks for the account of a parked token. t is that token, or the next one
 // where it was a JWT and has expired.
-func (p *PlexAuth) whose(ctx context.Context, v *pendingPIN, once bool) (t secretValue, a *user, err error) {
+func (p *PlexAuth) whose(ctx context.Context, v *profile.PendingPIN, once bool) (t secret.Value, a *plextv.User, err error) {
 	t, told, err := p.prove(ctx, v)
 	if err == nil {
-		a, err = p.readAccount(ctx, t, v.clientID, once)
+		a, err = p.readAccount(ctx, t, v.ClientID, once)
 	}
-	if err != nil && !errors.Is(err, ErrTokenRejected) && told != nil && told.ID > 0 {
+	if err != nil && !errors.Is(err, fault.ErrTokenRejected) && told != nil && told.ID > 0 {
 		p.warn(ctx, "the account could not be read, only what the token says", err)
 		a, err = told, nil
 	}
@@ -204,8 +193,8 @@ const (
 )
 
 // askBefore is whoseBefore, where the decision on the approval needs that.
-func (p *PlexAuth) askBefore(ctx context.Context, b *profile, v *pendingPIN, h haste) (before, error) {
-	if v.options.SwitchAccount || !b.linked() || b.cloudID() != 0 {
+func (p *PlexAuth) askBefore(ctx context.Context, b *profile.Profile, v *profile.PendingPIN, h haste) (before, error) {
+	if v.Options.SwitchAccount || !b.Linked() || b.CloudID() != 0 {
 		return unasked, nil
 	}
 	return p.whoseBefore(ctx, b, h == hurried)
@@ -214,29 +203,29 @@ func (p *PlexAuth) askBefore(ctx context.Context, b *profile, v *pendingPIN, h h
 // whoseBefore finds out whose the login is that a parked token would replace, so
 // that another's is refused. A JWT tells it by itself where plex.tv does not. The
 // error with untold is plex.tv's refusal.
-func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile, once bool) (before, error) {
-	t := b.accountToken()
-	_, err := p.adoptToken(ctx, t, b.clientID(), once)
-	claims, _ := readClaims(t)
+func (p *PlexAuth) whoseBefore(ctx context.Context, b *profile.Profile, once bool) (before, error) {
+	t := b.AccountToken()
+	_, err := p.adoptToken(ctx, t, b.ClientID(), once)
+	claims, _ := devicekey.ReadClaims(t)
 	e := failureOf(err)
 	said := unasked
 	switch {
 	case err == nil:
 		return told, nil
-	case errors.Is(err, ErrTokenRejected):
+	case errors.Is(err, fault.ErrTokenRejected):
 		if _, err = p.reject(ctx, t); errors.Is(err, ErrStore) { // it is not asked about again for that
 			p.warn(ctx, "the verdict on the token before was not saved", err)
 			err = nil
 		}
 		return dead, err
-	case lasts(err) && claims.account.ID > 0:
-		said, err = told, p.update(ctx, func(b *profile) error {
-			if b.accountToken().Equal(t) {
-				b.adopt(&claims.account)
+	case lasts(err) && claims.Account.Id > 0:
+		said, err = told, p.update(ctx, func(b *profile.Profile) error {
+			if b.AccountToken().Equal(t) {
+				b.Adopt(claimedOwner(claims.Account))
 			}
 			return nil
 		}, t)
-	case errors.Is(err, ErrTokenExpired), lasts(err) && namesToken(e.Message):
+	case errors.Is(err, fault.ErrTokenExpired), lasts(err) && plextv.NamesToken(e.Message):
 		return dead, nil
 	case lasts(err):
 		return untold, err
@@ -256,37 +245,37 @@ func lasts(err error) bool {
 // before it was ever used. But where the login after it has brought the profile
 // the next one, that is a success; where another caller or process has refused it as
 // another account's, and ended it by that, it is ErrAccountMismatch.
-func (p *PlexAuth) dropRejected(ctx context.Context, v *pendingPIN, rejected error) error {
+func (p *PlexAuth) dropRejected(ctx context.Context, v *profile.PendingPIN, rejected error) error {
 	succeeded, mismatch := false, false
-	late, cancel := lasting(ctx, saveGrace) // whoever wants the turn has it soon enough
+	late, cancel := gate.Outlive(ctx, saveGrace) // whoever wants the turn has it soon enough
 	defer cancel()
-	err := p.update(late, func(b *profile) error {
-		now := fingerprint(b.accountToken())
-		succeeded = v.before != "" && now != "" && now != v.before && !b.rejected()
-		mismatch = b.refused(v.id)
-		b.dropPending(v.id)
+	err := p.update(late, func(b *profile.Profile) error {
+		now := secret.Fingerprint(b.AccountToken())
+		succeeded = v.Before != "" && now != "" && now != v.Before && !b.Rejected()
+		mismatch = b.Refused(v.Id)
+		b.DropPending(v.Id)
 		return nil
 	})
 	switch {
 	case succeeded, err != nil && late.Err() != nil: // it stays for the next caller
 		return err
 	case mismatch:
-		return errors.Join(ErrAccountMismatch, err)
+		return errors.Join(fault.ErrAccountMismatch, err)
 	}
 	return errors.Join(rejected, err)
 }
 
 // dropRefused drops a parked token of which plex.tv does not say whose it is, and
 // ends it there. The login before goes on.
-func (p *PlexAuth) dropRefused(ctx context.Context, v *pendingPIN, refusal error) error {
-	late, cancel := lasting(ctx, saveGrace)
+func (p *PlexAuth) dropRefused(ctx context.Context, v *profile.PendingPIN, refusal error) error {
+	late, cancel := gate.Outlive(ctx, saveGrace)
 	defer cancel()
 	dropped := false
-	err := p.update(late, func(b *profile) error {
-		now := b.pending()
-		dropped = now != nil && now.id == v.id && now.token.Equal(v.token)
+	err := p.update(late, func(b *profile.Profile) error {
+		now := b.Pending()
+		dropped = now != nil && now.Id == v.Id && now.Token.Equal(v.Token)
 		if dropped {
-			b.dropPending(v.id)
+			b.DropPending(v.Id)
 		}
 		return nil
 	})
@@ -294,7 +283,7 @@ func (p *PlexAuth) dropRefused(ctx context.Context, v *pendingPIN, refusal error
 		return err
 	}
 	if dropped {
-		if err := p.revoke(ctx, revocation{v.token, v.clientID, v.device}); err != nil {
+		if err := p.revoke(ctx, revocation{v.Token, v.ClientID, v.Device}); err != nil {
 			p.warn(ctx, "the approved token was dropped, but not revoked", err)
 		}
 		p.info(ctx, "login ended: plex.tv does not say whose the approved token is")
@@ -311,12 +300,12 @@ func (e refused) Unwrap() error { return e.error }
 // approval is a parked token whose account is known, and what the decision on it
 // goes by.
 type approval struct {
-	pin      *pendingPIN
-	token    secretValue // the PIN's, or the JWT after it
-	account  *user
-	over     secretValue // the profile's own when the account was asked for
-	siblings uint64      // a hash of the other profiles' then
-	before   before      // what was found out about over
+	pin      *profile.PendingPIN
+	token    secret.Value // the PIN's, or the JWT after it
+	account  *plextv.User
+	over     secret.Value // the profile's own when the account was asked for
+	siblings uint64       // a hash of the other profiles' then
+	before   before       // what was found out about over
 }
 
 // settlement is what became of an approval.
@@ -331,12 +320,12 @@ type settlement struct {
 // promote makes a parked token the profile's, or drops it as another account's.
 // again is true where nothing was done, because there are other tokens now.
 func (p *PlexAuth) promote(ctx context.Context, a approval) (again bool, err error) {
-	if a.pin.device == nil {
-		p.learnSiblings(ctx, a.pin.clientID)
+	if a.pin.Device == nil {
+		p.learnSiblings(ctx, a.pin.ClientID)
 	}
 	var done settlement
-	err = p.saveToken(ctx, p.loginOf(a.pin.id), a.pin.token, func(b *profile) (err error) {
-		done, err = a.settle(b, p.options.Scopes, p.client.clock.skew())
+	err = p.saveToken(ctx, p.loginOf(a.pin.Id), a.pin.Token, func(b *profile.Profile) (err error) {
+		done, err = a.settle(b, p.options.Scopes, p.client.Clock.Skew())
 		return err
 	})
 	switch {
@@ -356,62 +345,62 @@ func (p *PlexAuth) promote(ctx context.Context, a approval) (again bool, err err
 }
 
 // settle carries the decision on an approval out in the profile.
-func (a approval) settle(b *profile, scopes []string, skew time.Duration) (done settlement, err error) {
+func (a approval) settle(b *profile.Profile, scopes []string, skew time.Duration) (done settlement, err error) {
 	v := a.pin
-	now, err := b.stillPending(v.id, a.token, v.device, v.created)
+	now, err := b.StillPending(v.Id, a.token, v.Device, v.Created)
 	switch {
 	case now == nil:
 		return settlement{}, err
-	case fingerprint(b.accountToken()) != fingerprint(a.over), v.device == nil && b.siblings() != a.siblings:
+	case secret.Fingerprint(b.AccountToken()) != secret.Fingerprint(a.over), v.Device == nil && b.Siblings() != a.siblings:
 		return settlement{again: true}, nil
-	case !now.options.SwitchAccount && a.isAnothers(b):
-		b.refusePending(v.id)
+	case !now.Options.SwitchAccount && a.isAnothers(b):
+		b.RefusePending(v.Id)
 		return settlement{mismatch: true, inherited: a.bequeath(b)}, nil
 	}
 	done.promoted = true
-	same := b.cloudID() == a.account.ID
-	if b.cloudID() == 0 {
-		b.setAside()
+	same := b.CloudID() == a.account.ID
+	if b.CloudID() == 0 {
+		b.SetAside()
 	}
-	if v.device == nil {
+	if v.Device == nil {
 		if same {
-			b.succeed(a.token)
+			b.Succeed(a.token)
 		}
-		b.signIn(a.token, v.clientID)
+		b.SignIn(a.token, v.ClientID)
 	} else {
-		if old := b.life(); same && !b.rejected() && old.renewable() && old.device.clientID != v.clientID {
-			done.replaced = &revocation{old.token, old.device.clientID, old.device}
+		if old := b.Life(); same && !b.Rejected() && old.Renewable() && old.Device.ClientID != v.ClientID {
+			done.replaced = &revocation{old.Token, old.Device.ClientID, old.Device}
 		}
-		b.signInDevice(a.token, v.device, scopes, skew)
+		b.SignInDevice(a.token, v.Device, scopes, skew)
 	}
-	b.adopt(a.account)
+	b.Adopt(ownerOf(a.account))
 	return done, nil
 }
 
 // isAnothers reports whether the approval counts as another account's than the one
 // that is linked. Where plex.tv cannot or will not say whose the login before is,
 // the stored number and name decide, and what cannot be known is another's.
-func (a approval) isAnothers(b *profile) bool {
-	linked := b.cloudID()
+func (a approval) isAnothers(b *profile.Profile) bool {
+	linked := b.CloudID()
 	switch {
 	case linked != 0:
 	case a.before == untold:
-		return !a.account.wasMeant(b.claimedID(), b.username())
+		return !ownerOf(a.account).WasMeant(b.ClaimedID(), b.Username())
 	case a.before == dead:
-		linked = b.claimedID()
+		linked = b.ClaimedID()
 	}
 	return linked != 0 && linked != a.account.ID
 }
 
 // bequeath gives the token to the other profiles whose own was retired by the
 // approval.
-func (a approval) bequeath(b *profile) (inherited bool) {
-	if a.pin.device != nil {
+func (a approval) bequeath(b *profile.Profile) (inherited bool) {
+	if a.pin.Device != nil {
 		return false
 	}
-	for _, other := range b.others() {
-		if other.sameCredential(a.account.ID, a.pin.clientID) {
-			other.succeed(a.token)
+	for _, other := range b.Others() {
+		if other.SameCredential(a.account.ID, a.pin.ClientID) {
+			other.Succeed(a.token)
 			inherited = true
 		}
 	}
@@ -422,7 +411,7 @@ func (a approval) bequeath(b *profile) (inherited bool) {
 func (p *PlexAuth) refuse(ctx context.Context, a approval, inherited bool) error {
 	if inherited {
 		p.info(ctx, "the token went to the profile of that account")
-	} else if err := public(p.client.revoke(ctx, a.token, a.pin.clientID)); err != nil {
+	} else if err := public(p.client.Revoke(ctx, a.token, a.pin.ClientID)); err != nil {
 		p.warn(ctx, "the other account's token was dropped, but not revoked", err)
 	}
 	p.info(ctx, "login refused: another account than the one linked")
@@ -430,11 +419,11 @@ func (p *PlexAuth) refuse(ctx context.Context, a approval, inherited bool) error
 	if a.before == untold {
 		why = " (plex.tv does not say whose the linked login is)"
 	}
-	return fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", ErrAccountMismatch, oneLine(a.account.name()), why)
+	return fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", fault.ErrAccountMismatch, plain.Short(a.account.DisplayName()), why)
 }
 
 // decides reports whether settleParked has settled the token, one way or the
 // other.
 func decides(err error) bool {
-	return err == nil || errors.Is(err, ErrAccountMismatch) || errors.Is(err, ErrTokenRejected) || errors.As(err, new(refused))
+	return err == nil || errors.Is(err, fault.ErrAccountMismatch) || errors.Is(err, fault.ErrTokenRejected) || errors.As(err, new(refused))
 }

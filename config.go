@@ -11,22 +11,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/ordered"
 	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // Namespace is the one key of a config document that plexauth reads and
 // writes.
 const Namespace = "plex"
-
-// ErrStore is matched by every error that comes from a [ConfigStore].
-var ErrStore = fault.ErrStore
-
-// ErrCorruptConfig is matched when what is stored cannot be read: an empty or
-// truncated file, a namespace that is not a JSON object. Nothing is written
-// over it. It always comes with [ErrStore].
-var ErrCorruptConfig = fault.ErrCorruptConfig
 
 // A ConfigStore keeps one JSON object for each namespace. Implementations are
 // safe for concurrent use. The package storetest checks every rule below that
@@ -85,188 +78,21 @@ type Settings struct {
 	ServerToken    Token  `json:"-"`                // for the media server at ServerURL, and no other
 }
 
-// document is the namespace's object while it is read or edited. Only the
-// config*.go files know its paths, each those of its noun; the names are
-// CrossWatch's, those that begin with an underscore partly ours.
-type document struct {
-	base      *ordered.Object
-	instances *ordered.Object
-	blocks    map[string]*profile // read so far
-	changed   bool
-}
-
-// profile is one block of a document: the base for "default", else
-// instances.<id>.
-type profile struct {
-	*document
-	id    string
-	block *ordered.Object // nil where the profile does not exist
-	dirty bool
-}
-
-// The fields that hold a profile's credentials and identifiers. Where one is
-// absent CrossWatch takes the default profile's, so a new profile has them
-// all, empty.
-var profileFields = []string{"server_url", "account_token", "pms_token", "machine_id", "username", "account_id", "home_pin"}
-
-const defaultInstance = "default"
-
-func parseDocument(raw json.RawMessage) (*document, error) {
-	d := &document{base: &ordered.Object{}, instances: &ordered.Object{}, blocks: map[string]*profile{}}
-	if raw == nil {
-		return d, nil
-	}
-	base, err := ordered.Parse(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, Namespace, err)
-	}
-	d.base = base
-	if instances, err := ordered.Parse(base.Get("instances")); err == nil {
-		d.instances = instances // null, a list and the like count as none
-	}
-	return d, nil
-}
-
-// profile returns the block of id; absent blocks are not created.
-func (d *document) profile(id string) *profile {
-	if b, ok := d.blocks[id]; ok {
-		return b
-	}
-	b := &profile{document: d, id: id}
-	if id == defaultInstance {
-		b.block = d.base
-	} else if block, err := ordered.Parse(d.instances.Get(id)); err == nil {
-		b.block = block
-	}
-	d.blocks[id] = b
-	return b
-}
-
-// ids lists the profiles that exist, the default one first. An empty block
-// counts as none, as it does for CrossWatch.
-func (d *document) ids() []string {
-	ids := []string{defaultInstance}
-	for _, m := range d.instances.Members() {
-		if b := d.profile(m.Key); m.Key != defaultInstance && m.Key == normalizeInstance(m.Key) && b.exists() {
-			ids = append(ids, m.Key)
-		}
-	}
-	return ids
-}
-
-// bytes is the edited document.
-func (d *document) bytes() json.RawMessage {
-	for id, b := range d.blocks {
-		if b.dirty && id != defaultInstance {
-			d.instances.Set(id, b.block.Bytes())
-			d.base.Set("instances", d.instances.Bytes())
-		}
-	}
-	return d.base.Bytes()
-}
-
-// exists reports whether the block has anything in it.
-func (b *profile) exists() bool { return b.block != nil && len(b.block.Members()) > 0 }
-
-// create makes the block where it does not exist.
-func (b *profile) create() {
-	if b.exists() || b.id == defaultInstance {
-		return
-	}
-	b.block = &ordered.Object{}
-	for _, key := range profileFields {
-		b.set(key, ordered.String(""))
-	}
-}
-
-// text returns a string (or a number, as text) of the block, "" for the rest.
-// White space around it, left there by a hand, is none of it.
-func (b *profile) text(key string) string {
-	if b.block == nil {
-		return ""
-	}
-	return strings.TrimSpace(text(b.block.Get(key)))
-}
-
-func (b *profile) token(key string) secretValue { return newValue(b.text(key)) }
-
-// set gives key a value, at the place where CrossWatch would put it.
-func (b *profile) set(key string, value json.RawMessage) {
-	if bytes.Equal(b.block.Get(key), value) {
-		return
-	}
-	switch key {
-	case "server_url":
-		b.block.SetFirst(key, value)
-	case "pms_token":
-		b.block.SetAfter(key, value, "account_token")
-	case "machine_id":
-		b.block.SetAfter(key, value, "client_id", "pms_token")
-	case "account_id":
-		b.block.SetAfter(key, value, "client_id")
-	case "username":
-		b.block.SetAfter(key, value, "account_id", "client_id")
-	default:
-		b.block.Set(key, value)
-	}
-	b.dirty, b.changed = true, true
-}
-
-func (b *profile) setText(key, value string) {
-	if b.block.Get(key) != nil && b.text(key) == value {
-		return
-	}
-	b.set(key, ordered.String(value))
-}
-
-func (b *profile) remove(keys ...string) {
-	if b.block == nil {
-		return
-	}
-	for _, key := range keys {
-		if b.block.Delete(key) {
-			b.dirty, b.changed = true, true
-		}
-	}
-}
-
-// others are the other profiles that exist.
-func (b *profile) others() []*profile {
-	var others []*profile
-	for _, id := range b.ids() {
-		if id != b.id {
-			others = append(others, b.document.profile(id))
-		}
-	}
-	return others
-}
-
-// disconnect forgets the credentials and whose they were.
-func (b *profile) disconnect() {
-	if !b.exists() {
-		return
-	}
-	b.putToken(secretValue{}, false)
-	b.forgetAccount()
-	b.keepDeviceID()
-	b.endPending()
-	b.remove("_refused_pin", "_device", "_server_account")
-}
-
-func (b *profile) settings() Settings {
-	s := Settings{ClientID: b.clientID(), VerifySSL: true}
-	if b.block == nil {
+// settingsOf returns what b says, as callers see it.
+func settingsOf(b *profile.Profile) Settings {
+	s := Settings{ClientID: b.ClientID(), VerifySSL: true}
+	if b.Absent() {
 		return s
 	}
-	server := b.server()
-	s.ServerURL, s.MachineID, s.VerifySSL, s.ServerToken = server.url, server.machineID, server.verify, Token{server.token}
-	if !b.disowned() {
-		s.Username, s.AccountID = b.username(), b.numbered()
+	server := b.Server()
+	s.ServerURL, s.MachineID, s.VerifySSL, s.ServerToken = server.Url, server.MachineID, server.Verify, Token{server.Token}
+	if !b.Disowned() {
+		s.Username, s.AccountID = b.Username(), b.Numbered()
 	}
-	if id := b.claimedID(); id != 0 {
+	if id := b.ClaimedID(); id != 0 {
 		s.CloudAccountID = strconv.FormatInt(id, 10)
 	}
-	s.AccountToken = Token{b.accountToken()}
+	s.AccountToken = Token{b.AccountToken()}
 	return s
 }
 
@@ -283,12 +109,12 @@ func (e *storeError) As(target any) bool         { return errors.As(e.err(), tar
 func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
 
 func newStoreError(err error, s ...string) error {
-	text := quotedFields.ReplaceAllString(err.Error(), "${1}"+redacted)
-	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Cut(without(plain.Line(text), s...), longLine), ErrStore.Error()+": "), hide(err)}
+	text := quotedFields.ReplaceAllString(err.Error(), "${1}"+secret.Redacted)
+	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Long(secret.Without(plain.Line(text), s...)), ErrStore.Error()+": "), secret.Hide(err)}
 }
 
 // load reads this profile.
-func (p *PlexAuth) load(ctx context.Context) (*profile, error) {
+func (p *PlexAuth) load(ctx context.Context) (*profile.Profile, error) {
 	raw, err := p.loadRaw(ctx)
 	if err != nil {
 		return nil, err
@@ -297,12 +123,12 @@ func (p *PlexAuth) load(ctx context.Context) (*profile, error) {
 }
 
 // parse reads this profile out of the namespace.
-func (p *PlexAuth) parse(raw json.RawMessage) (*profile, error) {
-	d, err := parseDocument(raw)
+func (p *PlexAuth) parse(raw json.RawMessage) (*profile.Profile, error) {
+	d, err := profile.ParseDocument(raw)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, Namespace, err)
 	}
-	return d.profile(p.instance), nil
+	return d.Profile(p.instance), nil
 }
 
 func (p *PlexAuth) loadRaw(ctx context.Context) (json.RawMessage, error) {
@@ -330,7 +156,7 @@ func (p *PlexAuth) loadWithin(ctx context.Context, limit time.Duration) (json.Ra
 // update edits this profile. edit may run more than once; its error is
 // returned as it is and changes nothing. secrets are what the store's own
 // errors must not quote.
-func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secrets ...secretValue) error {
+func (p *PlexAuth) update(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
 	if p.invalid != nil {
 		return p.invalid
 	}
@@ -348,10 +174,10 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 			editErr = err
 			return nil, err
 		}
-		if !b.changed {
+		if !b.Changed {
 			return current, nil
 		}
-		next := b.bytes()
+		next := b.Bytes()
 		quotable = append(quotable, next...)
 		return next, nil
 	})
@@ -376,12 +202,12 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile) error, secret
 
 // updateIfNeeded is update that leaves the store alone where edit would change
 // nothing: it may be read-only, and another program may hold its lock.
-func (p *PlexAuth) updateIfNeeded(ctx context.Context, edit func(*profile) error, secrets ...secretValue) error {
+func (p *PlexAuth) updateIfNeeded(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
 	b, err := p.load(ctx)
 	if err != nil {
 		return err
 	}
-	if err := edit(b); err != nil || !b.changed {
+	if err := edit(b); err != nil || !b.Changed {
 		return err
 	}
 	return p.update(ctx, edit, secrets...)

@@ -2,18 +2,14 @@ package plexauth
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
-
-// ErrNotConnected means that the profile holds no token, or a damaged one that no
-// request can carry.
-var ErrNotConnected = errors.New("plexauth: not connected to Plex, sign in first")
-
-// errDamagedToken is ErrNotConnected for what stands in the place of a token.
-var errDamagedToken = fmt.Errorf("%w: the stored token is damaged and no request can carry it", ErrNotConnected)
 
 // Token returns the account token, good for a request to plex.tv now. A JWT is
 // renewed first if it is due: for 800 ms at most, where the old one
@@ -29,39 +25,39 @@ func (p *PlexAuth) Token(ctx context.Context) (Token, error) {
 }
 
 // credential returns the token and the identifier that it was made under.
-func (p *PlexAuth) credential(ctx context.Context) (secretValue, string, error) {
+func (p *PlexAuth) credential(ctx context.Context) (secret.Value, string, error) {
 	b, err := p.load(ctx)
 	if err != nil {
-		return secretValue{}, "", err
+		return secret.Value{}, "", err
 	}
-	if err := b.unusable(); err != nil {
-		return secretValue{}, "", err
+	if err := b.Unusable(); err != nil {
+		return secret.Value{}, "", err
 	}
 	renewed, err := p.freshen(ctx, p.lifeOf(b))
 	if err != nil {
-		return secretValue{}, "", err
+		return secret.Value{}, "", err
 	}
 	if renewed {
 		if b, err = p.load(ctx); err != nil {
-			return secretValue{}, "", err
+			return secret.Value{}, "", err
 		}
 	}
-	if b.clientID() == "" { // a token that was put there by hand
+	if b.ClientID() == "" { // a token that was put there by hand
 		if b, err = p.ensureClientID(ctx); err != nil {
-			return secretValue{}, "", err
+			return secret.Value{}, "", err
 		}
 	}
-	if err := b.unusable(); err != nil { // it is another one now
-		return secretValue{}, "", err
+	if err := b.Unusable(); err != nil { // it is another one now
+		return secret.Value{}, "", err
 	}
-	return b.accountToken(), b.clientID(), nil
+	return b.AccountToken(), b.ClientID(), nil
 }
 
 // ensureClientID makes the store's identifier if it has none, and returns the
 // profile as it is then: its token and identifier belong together.
-func (p *PlexAuth) ensureClientID(ctx context.Context) (*profile, error) {
-	err := p.update(ctx, func(b *profile) error {
-		b.ensureClientID(p.options.ClientID)
+func (p *PlexAuth) ensureClientID(ctx context.Context) (*profile.Profile, error) {
+	err := p.update(ctx, func(b *profile.Profile) error {
+		b.EnsureClientID(p.options.ClientID)
 		return nil
 	})
 	if err != nil {
@@ -70,24 +66,17 @@ func (p *PlexAuth) ensureClientID(ctx context.Context) (*profile, error) {
 	return p.load(ctx)
 }
 
-// newClientID makes 24 hex digits, the form that CrossWatch uses.
-func newClientID() string {
-	b := make([]byte, 12)
-	rand.Read(b)
-	return hex.EncodeToString(b)
-}
-
 // ask makes a request in the account's name. Where plex.tv rejects the token,
 // that verdict is kept. Where there has been another login since, or a device key
 // gets another token, the request is made once more.
-func (p *PlexAuth) ask(ctx context.Context, request func(t secretValue, clientID string) error) error {
+func (p *PlexAuth) ask(ctx context.Context, request func(t secret.Value, clientID string) error) error {
 	for again := true; ; again = false {
 		t, clientID, err := p.credential(ctx)
 		if err != nil {
 			return err
 		}
 		err = request(t, clientID)
-		if !errors.Is(err, ErrTokenRejected) && !errors.Is(err, ErrTokenExpired) {
+		if !errors.Is(err, fault.ErrTokenRejected) && !errors.Is(err, fault.ErrTokenExpired) {
 			return err
 		}
 		if again {
@@ -96,10 +85,10 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t secretValue, clientID
 				continue
 			}
 			err = renewErr
-		} else if errors.Is(err, ErrTokenExpired) {
+		} else if errors.Is(err, fault.ErrTokenExpired) {
 			p.renewals.inVain(p.instance)
 		}
-		if !errors.Is(err, ErrTokenRejected) {
+		if !errors.Is(err, fault.ErrTokenRejected) {
 			return err
 		}
 		current, updateErr := p.reject(ctx, t)
@@ -114,14 +103,14 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t secretValue, clientID
 
 // reject keeps plex.tv's verdict on t, for all profiles that live on it, and also
 // when ctx ends just now. current tells whether it is still this one's token.
-func (p *PlexAuth) reject(ctx context.Context, t secretValue) (current bool, err error) {
-	late, cancel := lasting(ctx, saveGrace)
+func (p *PlexAuth) reject(ctx context.Context, t secret.Value) (current bool, err error) {
+	late, cancel := gate.Outlive(ctx, saveGrace)
 	defer cancel()
-	err = p.update(late, func(b *profile) error {
-		current = b.accountToken().Equal(t)
-		for _, b := range append(b.others(), b) {
-			if b.accountToken().Equal(t) {
-				b.setRejected()
+	err = p.update(late, func(b *profile.Profile) error {
+		current = b.AccountToken().Equal(t)
+		for _, b := range append(b.Others(), b) {
+			if b.AccountToken().Equal(t) {
+				b.SetRejected()
 			}
 		}
 		return nil

@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/elapsed"
 )
 
 // HTTPClientOf gives tests the client that they handed in.
@@ -30,9 +32,9 @@ func Looker(ctx context.Context, p *PlexAuth) (look func() error, err error) {
 var wallOffset, sleepOffset atomic.Int64
 
 func init() {
-	wallClock = func() time.Time { return time.Now().Round(0).Add(time.Duration(wallOffset.Load())) }
-	real := sleepOfMachine
-	sleepOfMachine = func() time.Duration { return real() + time.Duration(sleepOffset.Load()) }
+	elapsed.Wall = func() time.Time { return time.Now().Round(0).Add(time.Duration(wallOffset.Load())) }
+	real := elapsed.Asleep
+	elapsed.Asleep = func() time.Duration { return real() + time.Duration(sleepOffset.Load()) }
 }
 
 // SetClock sets the wall clock of the process by d, until the test ends.
@@ -52,7 +54,7 @@ func MoveDeadline(p *PlexAuth, d time.Duration) {
 	l := p.logins.find(p.instance)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.deadline = l.deadline.add(d)
+	l.deadline = l.deadline.Add(d)
 }
 
 // Places is how many profiles are remembered for their logins.

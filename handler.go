@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/mount"
+	"github.com/plexauth/plexauth/internal/plextv"
 )
 
 const biggestBody = 64 << 10
@@ -93,7 +94,7 @@ func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 	h := &panel{
 		PlexAuth: p, ctx: ctx,
 		wake: make(chan struct{}, 1), starting: make(chan struct{}, 1), choosing: make(chan struct{}, 1), reading: make(chan struct{}, 1),
-		serverList: list[mediaServer]{asking: make(chan struct{}, 1)}, userList: list[homeUser]{asking: make(chan struct{}, 1)},
+		serverList: list[plextv.MediaServer]{asking: make(chan struct{}, 1)}, userList: list[plextv.HomeUser]{asking: make(chan struct{}, 1)},
 		changed: make(chan struct{}),
 	}
 	for _, o := range p.options.TrustedOrigins {

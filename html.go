@@ -9,6 +9,8 @@ import (
 	"html"
 	"net/http"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/plain"
 )
 
 //go:embed panel
@@ -54,7 +56,7 @@ func panelPage(product string) string {
 <noscript><p class="plexauth-noscript">This page needs JavaScript. Without it, sign in from the program's command line.</p></noscript>
 </body>
 </html>
-`, html.EscapeString(headerSafe(product)), HTML())
+`, html.EscapeString(plain.Header(product)), HTML())
 }
 
 // panelAsset serves one of the embedded files.

@@ -7,6 +7,15 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/mediaserver"
+	"github.com/plexauth/plexauth/internal/netaddr"
+	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // inspectLimit bounds all of an Inspect: two requests to plex.tv and a round of
@@ -69,7 +78,7 @@ func (p *PlexAuth) inspect(ctx context.Context, choice string) (Settings, error)
 
 // settingsNow is Settings for a call whose context may have ended.
 func (p *PlexAuth) settingsNow(ctx context.Context) (Settings, error) {
-	ctx, cancel := lasting(ctx, 150*time.Millisecond)
+	ctx, cancel := gate.Outlive(ctx, 150*time.Millisecond)
 	defer cancel()
 	return p.Settings(ctx)
 }
@@ -86,7 +95,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	if err != nil {
 		return errs.add("server_url, machine_id, server token, account_id", err)
 	}
-	f := &finding{saved: b.server(), token: b.accountToken(), account: b.cloudID(), user: cmp.Or(b.homeUser(), b.cloudID()), numbered: b.numbered(), servers: servers}
+	f := &finding{saved: b.Server(), token: b.AccountToken(), account: b.CloudID(), user: cmp.Or(b.HomeUser(), b.CloudID()), numbered: b.Numbered(), servers: servers}
 	if err := f.aim(choice); err != nil {
 		if f.drop {
 			err = errors.Join(err, p.keep(ctx, f))
@@ -98,9 +107,9 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 	case err != nil:
 		return errs.add("server_url", err)
 	case f.address == nil:
-		nowhere := f.saved.unreachable(found)
+		nowhere := savedUnreachable(f.saved, found)
 		if f.typed && choice != "" {
-			nowhere = enteredError{nowhere}
+			nowhere = mediaserver.Entered(nowhere)
 		}
 		err := errs.add("server_url", nowhere)
 		if f.noMachine != nil {
@@ -110,12 +119,12 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 			return err
 		}
 	case f.server == nil:
-		return errs.add("machine_id, server token", fmt.Errorf("%w: plex.tv does not list the one at %s for the account", ErrServerToken, f.address.URL))
+		return errs.add("machine_id, server token", fmt.Errorf("%w: plex.tv does not list the one at %s for the account", fault.ErrServerToken, f.address.URL))
 	}
 	if err := f.checkToken(); err != nil {
 		errs.add("server token", err)
 	}
-	f.findNumber(b.accountNumber())
+	f.findNumber(b.AccountNumber())
 	if err := p.keep(ctx, f); err != nil {
 		errs = append(errs, err)
 	}
@@ -125,7 +134,7 @@ func (p *PlexAuth) find(ctx context.Context, choice string) error {
 // wouldReplace reports whether a choice that does not answer would take the place
 // of the saved server.
 func (f *finding) wouldReplace(choice string) bool {
-	return choice != "" && f.saved.url != "" && f.machineID != f.saved.machineID
+	return choice != "" && f.saved.Url != "" && f.machineID != f.saved.MachineID
 }
 
 // missing are the errors of one Inspect.
@@ -133,22 +142,22 @@ type missing []error
 
 // add notes why fields are not known, and returns all errors so far as one.
 func (m *missing) add(fields string, err error) error {
-	*m = append(*m, fmt.Errorf("plexauth: %s: %w", fields, inner{err}))
+	*m = append(*m, fmt.Errorf("plexauth: %s: %w", fields, fault.Inside(err)))
 	return errors.Join(*m...)
 }
 
 // withAccount loads the profile, and first completes what is not known of its
 // account.
-func (p *PlexAuth) withAccount(ctx context.Context, errs *missing) (*profile, error) {
+func (p *PlexAuth) withAccount(ctx context.Context, errs *missing) (*profile.Profile, error) {
 	b, err := p.load(ctx)
-	if err != nil || b.accountName() != "" && b.username() != "" && b.cloudID() != 0 {
+	if err != nil || b.AccountName() != "" && b.Username() != "" && b.CloudID() != 0 {
 		return b, err
 	}
-	if err := within(ctx, attemptLimit, "read account", func(ctx context.Context) error {
+	if err := within(ctx, plextv.AttemptLimit, "read account", func(ctx context.Context) error {
 		_, err := p.Account(ctx)
 		return err
 	}); err != nil {
-		if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrRateLimited) {
+		if !errors.Is(err, fault.ErrUnavailable) && !errors.Is(err, fault.ErrRateLimited) {
 			return nil, err
 		}
 		errs.add("username, cloud_account_id", err)
@@ -157,27 +166,27 @@ func (p *PlexAuth) withAccount(ctx context.Context, errs *missing) (*profile, er
 }
 
 // search probes where f aims, and notes which server answers at which address.
-func (p *PlexAuth) search(ctx context.Context, f *finding, chosen bool) ([]address, error) {
-	vouch(f.candidates, ownersOf(f.servers))
-	run := p.newProbe()
-	defer run.close()
-	found := run.probe(ctx, f.candidates, f.expected)
-	if f.instead != nil && bestOf(found) == nil {
+func (p *PlexAuth) search(ctx context.Context, f *finding, chosen bool) ([]mediaserver.Address, error) {
+	mediaserver.Vouch(f.candidates, mediaserver.OwnersOf(f.servers))
+	run := mediaserver.NewProbe(p.client)
+	defer run.Close()
+	found := probed(run.Probe(ctx, f.candidates, f.expected))
+	if f.instead != nil && mediaserver.BestOf(found) == nil {
 		f.look(f.instead, nil)
-		found = append(found, run.probe(ctx, f.candidates, f.expected)...)
+		found = append(found, probed(run.Probe(ctx, f.candidates, f.expected))...)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	f.address = bestOf(found)
-	f.strange = f.saved.strange(found)
+	f.address = mediaserver.BestOf(found)
+	f.strange = strange(f.saved, found)
 	if f.address != nil && f.address.MachineID != f.machineID {
 		f.machineID, f.server = f.address.MachineID, nil
 	}
 	switch {
 	case f.server != nil:
-	case !chosen && f.machineID == f.saved.machineID:
-		f.server = f.saved.listed(f.servers, f.account)
+	case !chosen && f.machineID == f.saved.MachineID:
+		f.server = listed(f.saved, f.servers, f.account)
 	default:
 		f.server = f.named(f.machineID)
 	}
@@ -192,81 +201,81 @@ var errNotKept = errors.New("plexauth: what was found is not saved")
 // keep saves what was found, unless somebody has signed in as another account
 // or chosen another server meanwhile.
 func (p *PlexAuth) keep(ctx context.Context, f *finding) error {
-	var tokens []secretValue
+	var tokens []secret.Value
 	if f.server != nil {
 		tokens = append(tokens, f.server.Token)
 	}
 	changed := false
-	err := p.update(ctx, func(b *profile) error {
-		now := b.server()
-		changed = now.machineID != f.saved.machineID
-		sameAccount := b.accountToken().Equal(f.token) || f.account != 0 && b.cloudID() == f.account
-		if !sameAccount || now.url != f.saved.url && !f.at(now.url) || changed && now.machineID != f.machineID {
+	err := p.update(ctx, func(b *profile.Profile) error {
+		now := b.Server()
+		changed = now.MachineID != f.saved.MachineID
+		sameAccount := b.AccountToken().Equal(f.token) || f.account != 0 && b.CloudID() == f.account
+		if !sameAccount || now.Url != f.saved.Url && !f.at(now.Url) || changed && now.MachineID != f.machineID {
 			return errChangedMeanwhile
 		}
 		f.write(b)
-		changed = b.server().machineID != now.machineID
+		changed = b.Server().MachineID != now.MachineID
 		return nil
 	}, tokens...)
 	if err == nil && changed && f.server != nil {
-		p.info(ctx, "server chosen: "+oneLine(f.server.Name))
+		p.info(ctx, "server chosen: "+plain.Short(f.server.Name))
 	}
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("%w: %w", errNotKept, inner{err})
+		return fmt.Errorf("%w: %w", errNotKept, fault.Inside(err))
 	}
 	return err
 }
 
 func (f *finding) at(address string) bool {
-	return f.address != nil && sameServer(f.address.URL, address)
+	return f.address != nil && netaddr.SameServer(f.address.URL, address)
 }
 
-func (f *finding) write(b *profile) {
+func (f *finding) write(b *profile.Profile) {
 	if f.drop {
-		b.forgetServer()
+		b.ForgetServer()
 	}
 	switch {
 	case f.address != nil:
-		b.setServer(f.address.URL, f.server, f.account)
-		b.setServerCertificate(f.address.hash)
-	case b.server().url == "" && f.machineID != "":
-		b.setMachine(f.machineID)
+		b.SetServer(f.address.URL, profile.OwnedServer{MachineID: f.server.MachineID, Owner: f.server.OwnedBy(f.account), Owned: f.server.Owned})
+		b.SetServerCertificate(f.address.Hash)
+	case b.Server().Url == "" && f.machineID != "":
+		b.SetMachine(f.machineID)
 	}
 	if f.server != nil {
 		f.writeServer(b)
 	}
 	if f.address != nil {
-		theirs := f.typed || f.address.class < classLocal && !f.saved.found
-		b.setFound(!theirs)
-		b.bindVerify(f.saved, theirs)
+		theirs := f.typed || f.address.Class < mediaserver.ClassLocal && !f.saved.Found
+		b.SetFound(!theirs)
+		b.BindVerify(f.saved, theirs)
 	}
 	f.writeNumber(b)
 }
 
 // writeServer saves what plex.tv says of the server.
-func (f *finding) writeServer(b *profile) {
+func (f *finding) writeServer(b *profile.Profile) {
 	if f.account != 0 {
-		b.setServerAccount(f.account)
+		b.SetServerAccount(f.account)
 	}
-	verified := f.address != nil || f.saved.bound && f.machineID == f.saved.machineID && !f.strange
+	verified := f.address != nil || f.saved.Bound && f.machineID == f.saved.MachineID && !f.strange
 	// A token that was the account's own has been retired with it.
-	retired := f.server.Token.Equal(f.token) && !b.accountToken().Equal(f.token)
+	retired := f.server.Token.Equal(f.token) && !b.AccountToken().Equal(f.token)
 	if !f.server.Token.IsZero() && verified && !retired {
-		b.setServerToken(f.server.Token)
+		b.SetServerToken(f.server.Token)
 	}
 }
 
 // writeNumber saves the server's number of the user, unless user or number have
 // been changed in the meantime.
-func (f *finding) writeNumber(b *profile) {
-	switch now := b.numbered(); {
-	case now != "" && now != f.numbered || f.user != cmp.Or(b.homeUser(), f.account):
+func (f *finding) writeNumber(b *profile.Profile) {
+	switch now := b.Numbered(); {
+	case now != "" && now != f.numbered || f.user != cmp.Or(b.HomeUser(), f.account):
 	case f.number != 0:
 		if f.reset {
-			b.workForAccount()
+			b.WorkForAccount()
 		}
-		b.setAccountNumber(f.number)
-	case f.server != nil && !f.server.Owned && b.accountNumber() == 1: // that is its owner
-		b.forgetAccountNumber()
+		b.SetAccountNumber(f.number)
+	case f.server != nil && !f.server.Owned && b.AccountNumber() == 1: // that is its owner
+		b.ForgetAccountNumber()
 	}
 }

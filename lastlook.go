@@ -6,10 +6,16 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // lastLookInTurn takes the turn at the PIN that Start found, and then calls lastLook.
-func (p *PlexAuth) lastLookInTurn(ctx context.Context, v *pendingPIN) (*pendingPIN, error) {
+func (p *PlexAuth) lastLookInTurn(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
 	done, err := p.takeTurn(ctx)
 	if err != nil {
 		return nil, err
@@ -23,16 +29,16 @@ func (p *PlexAuth) lastLookInTurn(ctx context.Context, v *pendingPIN) (*pendingP
 // token and returns the PIN as it is then, nil where it is not pending any more. The
 // caller has the turn. Where plex.tv does not answer within four seconds, the PIN is
 // given up all the same.
-func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, error) {
+func (p *PlexAuth) lastLook(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
 	b, err := p.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	now := b.pending()
+	now := b.Pending()
 	switch {
-	case now == nil || now.id != v.id: // settled while the turn was waited for
+	case now == nil || now.Id != v.Id: // settled while the turn was waited for
 		return nil, nil
-	case !now.token.IsZero() || now.device != nil || !b.retires(now.clientID):
+	case !now.Token.IsZero() || now.Device != nil || !b.Retires(now.ClientID):
 		return now, nil
 	}
 	now, _, err = p.fetchApproval(ctx, now)
@@ -43,12 +49,12 @@ func (p *PlexAuth) lastLook(ctx context.Context, v *pendingPIN) (*pendingPIN, er
 // seen yet. It returns the PIN as it is then, nil where it is not pending any
 // more, and in unseen why plex.tv could not be asked. A look that fails is repeated
 // while there is time. The caller has the turn.
-func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendingPIN, unseen, err error) {
+func (p *PlexAuth) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now *profile.PendingPIN, unseen, err error) {
 	if p.left(v) <= 0 {
 		return v, nil, nil
 	}
-	l := p.loginOf(v.id)
-	last := l.lastLooked(v.created)
+	l := p.loginOf(v.Id)
+	last := l.lastLooked(v.Created)
 	wait, limit := max(0, min(time.Until(last.Add(fresh)), fresh)), lastLookLimit
 	if end, ok := ctx.Deadline(); ok { // what comes after the look needs time, too
 		limit = min(limit, (time.Until(end)-wait)/2)
@@ -56,14 +62,14 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendi
 	end := time.Now().Add(wait + limit)
 	unseen = tooLate("check PIN", "plex.tv", context.DeadlineExceeded)
 	for {
-		if pause := time.Until(p.client.guard.clear()); pause > wait {
+		if pause := time.Until(p.client.Guard.Clear()); pause > wait {
 			wait = pause
-			unseen = public(&failure{Op: "check PIN", where: "plex.tv", StatusCode: http.StatusTooManyRequests, is: ErrRateLimited, RetryAfter: pause})
+			unseen = public(&plextv.Failure{Op: "check PIN", Where: "plex.tv", StatusCode: http.StatusTooManyRequests, Sentinel: fault.ErrRateLimited, RetryAfter: pause})
 		}
 		if !time.Now().Add(wait).Before(end) {
 			return v, unseen, nil
 		}
-		if err := sleep(ctx, wait); err != nil {
+		if err := gate.Sleep(ctx, wait); err != nil {
 			return nil, nil, fmt.Errorf("plexauth: %w", err)
 		}
 		reply, sent, err := p.lookUntil(ctx, end, v)
@@ -71,10 +77,10 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *pendingPIN) (now *pendi
 			p.noteLook(ctx, l, reply, sent, err)
 		}
 		switch {
-		case err == nil && reply.token.IsZero(), errors.Is(err, ErrPinExpired):
+		case err == nil && reply.Token.IsZero(), errors.Is(err, fault.ErrPinExpired):
 			return v, nil, nil
 		case err == nil:
-			now, err = p.parkApproval(ctx, l, v.id, reply.token)
+			now, err = p.parkApproval(ctx, l, v.Id, reply.Token)
 			return now, nil, err
 		}
 		if unseen = err; failureOf(err) == nil || lasts(err) {
@@ -99,7 +105,7 @@ func (l *login) lastLooked(made time.Time) time.Time {
 }
 
 // lookUntil makes one look, which ends at a time.
-func (p *PlexAuth) lookUntil(ctx context.Context, end time.Time, v *pendingPIN) (r pinReply, sent time.Time, err error) {
+func (p *PlexAuth) lookUntil(ctx context.Context, end time.Time, v *profile.PendingPIN) (r plextv.PinReply, sent time.Time, err error) {
 	attempt, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
 	return p.checkPIN(ctx, attempt, p.newPin(*v))
@@ -107,16 +113,16 @@ func (p *PlexAuth) lookUntil(ctx context.Context, end time.Time, v *pendingPIN) 
 
 // parkApproval parks a token beside its PIN, and returns that as it is then; nil
 // where it is not pending any more. l may be nil.
-func (p *PlexAuth) parkApproval(ctx context.Context, l *login, id int64, t secretValue) (now *pendingPIN, err error) {
-	err = p.saveToken(ctx, l, t, func(b *profile) error {
-		if now = b.pending(); now == nil || now.id != id { // it has been dealt with elsewhere
+func (p *PlexAuth) parkApproval(ctx context.Context, l *login, id int64, t secret.Value) (now *profile.PendingPIN, err error) {
+	err = p.saveToken(ctx, l, t, func(b *profile.Profile) error {
+		if now = b.Pending(); now == nil || now.Id != id { // it has been dealt with elsewhere
 			now = nil
 			return nil
 		}
-		if now.token.IsZero() {
-			b.park(t)
+		if now.Token.IsZero() {
+			b.Park(t)
 		}
-		now = b.pending()
+		now = b.Pending()
 		return nil
 	})
 	return now, err
@@ -124,16 +130,16 @@ func (p *PlexAuth) parkApproval(ctx context.Context, l *login, id int64, t secre
 
 // noteLook takes a look in that was not made for the login, but at its PIN: those
 // who wait keep their pace, and look no more where there is nothing to look at.
-func (p *PlexAuth) noteLook(ctx context.Context, l *login, r pinReply, sent time.Time, err error) {
+func (p *PlexAuth) noteLook(ctx context.Context, l *login, r plextv.PinReply, sent time.Time, err error) {
 	switch {
 	case ctx.Err() != nil:
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.looked = sent
-	case errors.Is(err, ErrPinExpired):
+	case errors.Is(err, fault.ErrPinExpired):
 		_, _ = p.giveUp(ctx, l, err)
 	case err == nil:
-		if moved, _ := l.notYet(r, sent, false); moved && r.token.IsZero() {
+		if moved, _ := l.notYet(r, sent, false); moved && r.Token.IsZero() {
 			p.noteExpiry(ctx, l)
 		}
 	default:

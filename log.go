@@ -107,36 +107,10 @@ func levelName(l slog.Level) string {
 	return "ERROR"
 }
 
-// redact takes secrets out of a text that comes from elsewhere: an error of a
-// transport, a message of a server. The result is one short line. Hidden
-// characters go first, so that none can hide a secret.
-func redact(text string, secrets ...string) string {
-	return plain.Cut(without(plain.Line(text), secrets...), shortLine)
-}
-
-func without(text string, secrets ...string) string {
-	for _, s := range secrets {
-		if s != "" {
-			text = strings.ReplaceAll(text, s, redacted)
-		}
-	}
-	return text
-}
-
-const (
-	shortLine = 300 // bytes of a text that comes from elsewhere
-	// longLine bounds a text that this machine has written. An error of a store
-	// names paths, owners and what to do, and all of it is to be read.
-	longLine = 4000
-)
-
-// oneLine makes foreign text fit for a log.
-func oneLine(text string) string { return plain.Cut(text, shortLine) }
-
 func (p *PlexAuth) info(ctx context.Context, what string) { p.logf(ctx, slog.LevelInfo, what) }
 
 func (p *PlexAuth) warn(ctx context.Context, what string, err error) {
-	p.logf(ctx, slog.LevelWarn, what, slog.String("error", plain.Cut(err.Error(), longLine)))
+	p.logf(ctx, slog.LevelWarn, what, slog.String("error", plain.Long(err.Error())))
 }
 
 // logf speaks as CrossWatch's provider does.

@@ -5,23 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // reuseFor is what must be left of a PIN that is shown again.
 const reuseFor = time.Minute
-
-// How a login can end without a token.
-var (
-	// ErrPinExpired: nobody approved the PIN in time. Start again.
-	ErrPinExpired = errors.New("plexauth: the PIN expired before it was approved")
-	// ErrPinSuperseded: another Start replaced the PIN.
-	ErrPinSuperseded = errors.New("plexauth: another login has replaced this one")
-	// ErrNoPendingPin: no login is pending, or it was cancelled.
-	ErrNoPendingPin = errors.New("plexauth: no login is pending")
-	// ErrAccountMismatch: the login was approved by another account than the
-	// one that is linked, which stays. See [PinOptions].SwitchAccount.
-	ErrAccountMismatch = errors.New("plexauth: approved by another Plex account than the one linked")
-)
 
 // Start begins a login: it makes sure that the store can take the result, asks
 // plex.tv for a PIN and remembers it. It returns the PIN that is pending
@@ -66,7 +58,7 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 			return nil, err
 		}
 	}
-	if found != nil && !found.token.IsZero() { // approved: it must not be lost to the new one
+	if found != nil && !found.Token.IsZero() { // approved: it must not be lost to the new one
 		if err := p.makeWay(ctx, found, wanted); err != nil {
 			return nil, err
 		}
@@ -90,12 +82,12 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 
 // rememberFresh is remember, but asks for another PIN where the key or the identifier
 // of pin has become another login's in the meantime.
-func (p *PlexAuth) rememberFresh(ctx context.Context, pin *Pin, found *pendingPIN) (kept *Pin, before secretValue, err error) {
+func (p *PlexAuth) rememberFresh(ctx context.Context, pin *Pin, found *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
 	kept, before, err = p.remember(ctx, pin, found)
 	switch {
-	case errors.Is(err, errKeyShared):
-		pin, err = p.createDevicePIN(ctx, newClientID(), pin.options)
-	case errors.Is(err, errMovedOver):
+	case errors.Is(err, profile.ErrKeyShared):
+		pin, err = p.createDevicePIN(ctx, profile.NewClientID(), pin.options)
+	case errors.Is(err, profile.ErrMovedOver):
 		var at outset
 		if at, err = p.prepare(ctx, pin.options); err == nil {
 			pin, err = p.requestPIN(ctx, at, pin.options)
@@ -104,7 +96,7 @@ func (p *PlexAuth) rememberFresh(ctx context.Context, pin *Pin, found *pendingPI
 		return kept, before, err
 	}
 	if err != nil {
-		return nil, secretValue{}, err
+		return nil, secret.Value{}, err
 	}
 	return p.remember(ctx, pin, found)
 }
@@ -118,8 +110,8 @@ func (p *PlexAuth) requestPIN(ctx context.Context, at outset, o PinOptions) (*Pi
 	}
 	pin, err = p.createDevicePIN(ctx, at.clientID, o)
 	if isTaken(err) {
-		err = errors.Join(err, p.update(ctx, func(b *profile) error {
-			b.dropDevice(at.clientID)
+		err = errors.Join(err, p.update(ctx, func(b *profile.Profile) error {
+			b.DropDevice(at.clientID)
 			return nil
 		}))
 	}
@@ -128,7 +120,7 @@ func (p *PlexAuth) requestPIN(ctx context.Context, at outset, o PinOptions) (*Pi
 
 // createDevicePIN asks plex.tv for a PIN with a new key.
 func (p *PlexAuth) createDevicePIN(ctx context.Context, clientID string, o PinOptions) (*Pin, error) {
-	key, err := newDevice(clientID)
+	key, err := devicekey.New(clientID)
 	if err != nil {
 		return nil, err
 	}
@@ -139,20 +131,20 @@ func (p *PlexAuth) createDevicePIN(ctx context.Context, clientID string, o PinOp
 // somebody has ended that login in the same moment, it is what is there now, or one
 // that is over: with success where the profile has another token than when the PIN
 // was put or found.
-func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int, before secretValue) (*login, error) {
+func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int, before secret.Value) (*login, error) {
 	l, ok := p.begin(pin, changes)
 	if ok {
 		return l, nil
 	}
 	l, err := p.resume(ctx)
 	switch {
-	case errors.Is(err, ErrNoPendingPin):
+	case errors.Is(err, fault.ErrNoPendingPin):
 		b, err := p.load(ctx)
 		if err != nil {
 			return nil, err
 		}
-		l = &login{pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), end: ErrNoPendingPin}
-		if t := b.accountToken(); !t.IsZero() && !t.Equal(before) && b.mayComeFrom(pin) {
+		l = &login{pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), end: fault.ErrNoPendingPin}
+		if t := b.AccountToken(); !t.IsZero() && !t.Equal(before) && b.MayComeFrom(pin.device) {
 			l.end = nil
 		}
 		close(l.over)
@@ -202,31 +194,31 @@ func (p *PlexAuth) warnIfExposed() {
 
 // outset is what a Start begins with.
 type outset struct {
-	pending  *pendingPIN
-	answers  bool        // pending is as good as the next PIN
-	token    secretValue // that the profile has
-	clientID string      // of the next PIN, and with Options.DeviceKey its key
-	key      *device
-	unknown  []unknownLogin // that it may end
+	pending  *profile.PendingPIN
+	answers  bool         // pending is as good as the next PIN
+	token    secret.Value // that the profile has
+	clientID string       // of the next PIN, and with Options.DeviceKey its key
+	key      *devicekey.Key
+	unknown  []profile.UnknownLogin // that it may end
 }
 
 // prepare finds that, and saves identifier and key before the first request.
 func (p *PlexAuth) prepare(ctx context.Context, o PinOptions) (at outset, err error) {
-	err = p.update(ctx, func(b *profile) (err error) {
-		at = outset{pending: b.pending(), token: b.accountToken()}
+	err = p.update(ctx, func(b *profile.Profile) (err error) {
+		at = outset{pending: b.Pending(), token: b.AccountToken()}
 		if !p.options.DeviceKey {
-			at.clientID = b.ensureClientID(p.options.ClientID)
+			at.clientID = b.EnsureClientID(p.options.ClientID)
 		}
 		at.answers = p.answers(at.pending, at.clientID, p.options.DeviceKey, o)
 		if p.options.DeviceKey && at.answers {
-			at.clientID = at.pending.clientID
+			at.clientID = at.pending.ClientID
 		} else if p.options.DeviceKey {
-			if at.key, err = b.ensureDevice(); err != nil {
+			if at.key, err = b.EnsureDevice(); err != nil {
 				return err
 			}
-			at.clientID = at.key.clientID
+			at.clientID = at.key.ClientID
 		}
-		at.unknown = b.unknownLogins(at.clientID)
+		at.unknown = b.UnknownLogins(at.clientID)
 		return err
 	})
 	return at, err
@@ -234,9 +226,9 @@ func (p *PlexAuth) prepare(ctx context.Context, o PinOptions) (at outset, err er
 
 // makeWay settles an approved PIN, so that it is not lost to a new one. Somebody
 // else may do so at the same time.
-func (p *PlexAuth) makeWay(ctx context.Context, v *pendingPIN, h haste) error {
+func (p *PlexAuth) makeWay(ctx context.Context, v *profile.PendingPIN, h haste) error {
 	err := p.settleParked(ctx, v, h)
-	if decides(err) || isNotGenuine(err) || errors.Is(err, ErrNoPendingPin) || errors.Is(err, ErrPinSuperseded) {
+	if decides(err) || isNotGenuine(err) || errors.Is(err, fault.ErrNoPendingPin) || errors.Is(err, fault.ErrPinSuperseded) {
 		return nil
 	}
 	return err
@@ -245,35 +237,35 @@ func (p *PlexAuth) makeWay(ctx context.Context, v *pendingPIN, h haste) error {
 // remember makes a new PIN the one that is pending, in the place of found, and
 // returns it; or another replica's that was faster, so that there is one PIN for
 // both. before is the token that the profile had then.
-func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (kept *Pin, before secretValue, err error) {
+func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
 	for {
-		var parked *pendingPIN
-		err := p.update(ctx, func(b *profile) error {
-			parked, kept, before = nil, pin, b.accountToken()
-			switch v := b.pending(); {
-			case v != nil && !v.token.IsZero(): // approved just now
+		var parked *profile.PendingPIN
+		err := p.update(ctx, func(b *profile.Profile) error {
+			parked, kept, before = nil, pin, b.AccountToken()
+			switch v := b.Pending(); {
+			case v != nil && !v.Token.IsZero(): // approved just now
 				parked = v
 				return nil
-			case p.answers(v, pin.clientID, pin.device != nil, pin.options) && (found == nil || v.id != found.id):
+			case p.answers(v, pin.clientID, pin.device != nil, pin.options) && (found == nil || v.Id != found.Id):
 				kept = p.newPin(*v)
 				return nil
 			}
-			if err := b.isTakenFrom(pin); err != nil {
+			if err := b.IsTakenFrom(pin.clientID, pin.device); err != nil {
 				return err
 			}
-			b.create()
-			b.setPending(&pendingPIN{
-				id: pin.ID, code: pin.Code, created: pin.CreatedAt, expires: pin.ExpiresAt, lifetimeKnown: pin.lifetimeKnown,
-				clientID: pin.clientID, device: pin.device, options: pin.options,
+			b.Create()
+			b.SetPending(&profile.PendingPIN{
+				Id: pin.ID, Code: pin.Code, Created: pin.CreatedAt, Expires: pin.ExpiresAt, LifetimeKnown: pin.lifetimeKnown,
+				ClientID: pin.clientID, Device: pin.device, Options: profile.PinOptions(pin.options),
 			})
 			return nil
 		})
 		switch {
 		case err != nil:
-			return nil, secretValue{}, err
+			return nil, secret.Value{}, err
 		case parked != nil:
 			if err := p.makeWay(ctx, parked, hurried); err != nil {
-				return nil, secretValue{}, err
+				return nil, secret.Value{}, err
 			}
 			continue
 		case kept == pin:
@@ -283,13 +275,10 @@ func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *pendingPIN) (k
 	}
 }
 
-// errKeyShared says that another process has made a PIN with the same device key.
-var errKeyShared = errors.New("plexauth: another login has been begun with the same device key")
-
 // answers reports whether a pending PIN is as good as a new one. One that asks
 // for a JWT has a key and an identifier of its own.
-func (p *PlexAuth) answers(v *pendingPIN, clientID string, byKey bool, o PinOptions) bool {
-	return v != nil && v.token.IsZero() && (v.device != nil) == byKey && v.code != "" && !v.created.IsZero() && (byKey || v.clientID == clientID) && v.options == o && p.left(v) >= reuseFor
+func (p *PlexAuth) answers(v *profile.PendingPIN, clientID string, byKey bool, o PinOptions) bool {
+	return v != nil && v.Token.IsZero() && (v.Device != nil) == byKey && v.Code != "" && !v.Created.IsZero() && (byKey || v.ClientID == clientID) && v.Options == profile.PinOptions(o) && p.left(v) >= reuseFor
 }
 
 // Finish looks once whether the pending PIN has been approved, and saves the
@@ -304,7 +293,7 @@ func (p *PlexAuth) answers(v *pendingPIN, clientID string, byKey bool, o PinOpti
 // [*Error] when plex.tv refuses for good, and errors that match [ErrStore].
 func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 	l, err := p.resume(ctx)
-	if errors.Is(err, ErrNoPendingPin) {
+	if errors.Is(err, fault.ErrNoPendingPin) {
 		return p.Status(ctx)
 	}
 	if err != nil {
@@ -340,7 +329,7 @@ func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 // be parked here at once, so it keeps little on the stack.
 func (p *PlexAuth) await(ctx context.Context, l *login) error {
 	for {
-		if err := l.sleep(ctx, l.nextLook(p.client.guard.clear())); err != nil {
+		if err := l.sleep(ctx, l.nextLook(p.client.Guard.Clear())); err != nil {
 			return fmt.Errorf("plexauth: waiting for the approval: %w", err)
 		}
 		if over, err := p.step(ctx, l); over {
@@ -415,31 +404,31 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	v := b.pending()
+	v := b.Pending()
 	if v == nil {
-		how = ErrNoPendingPin
+		how = fault.ErrNoPendingPin
 		return nil
 	}
 	if v, err = p.lastLook(ctx, v); err != nil {
 		return err
 	}
 	if v == nil {
-		how = ErrNoPendingPin
+		how = fault.ErrNoPendingPin
 		return nil
 	}
-	if !v.token.IsZero() {
+	if !v.Token.IsZero() {
 		err := p.settleParked(ctx, v, hurried)
-		if decides(err) || errors.Is(err, ErrNoPendingPin) { // the latter where another process has just dropped it
+		if decides(err) || errors.Is(err, fault.ErrNoPendingPin) { // the latter where another process has just dropped it
 			return nil
 		}
 		if !isNotGenuine(err) {
 			return err
 		}
 	}
-	if err := p.dropPending(ctx, v.id); err != nil {
+	if err := p.dropPending(ctx, v.Id); err != nil {
 		return err
 	}
-	how = ErrNoPendingPin
+	how = fault.ErrNoPendingPin
 	p.info(ctx, "login cancelled")
 	return nil
 }

@@ -9,7 +9,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/elapsed"
+	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // logins are the logins that this process looks after, one a profile. The zero
@@ -60,13 +65,13 @@ type login struct {
 	next     time.Time          // no look before
 	gap      time.Duration      // between looks
 	interval time.Duration      // the least gap
-	deadline instant            // of the PIN
-	latest   instant            // that the deadline may be moved to
+	deadline elapsed.Instant    // of the PIN
+	latest   elapsed.Instant    // that the deadline may be moved to
 	date     time.Time          // of the deadline, as others are told
 	undated  bool               // the store has another one
 	known    bool               // plex.tv said how long the PIN lives
 	seen     uint64             // the hash of the namespace when it was last found to hold this PIN, waiting; 0: not yet
-	before   secretValue        // that the profile had then
+	before   secret.Value       // that the profile had then
 	saving   time.Time          // since when an approved token is being saved; zero: none is
 }
 
@@ -105,7 +110,7 @@ func (v *place) put(l *login) {
 	if v.login = nil; l == nil {
 		return
 	}
-	v.login = hide(l)
+	v.login = secret.Hide(l)
 	if v.begun != nil {
 		close(v.begun)
 		v.begun = nil
@@ -182,19 +187,19 @@ func (p *PlexAuth) begin(pin *Pin, changes int) (l *login, ok bool) {
 	case changes != at.changes:
 		return nil, false
 	case l != nil:
-		l.close(ErrPinSuperseded)
+		l.close(fault.ErrPinSuperseded)
 	}
 	now := time.Now()
 	l = &login{
-		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), began: now, patience: attemptLimit,
+		pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), began: now, patience: plextv.AttemptLimit,
 		interval: max(p.options.PollInterval, time.Second),
-		deadline: pin.ends, latest: elapsed().add(longestLifetime), date: pin.ExpiresAt, known: pin.lifetimeKnown,
+		deadline: pin.ends, latest: elapsed.Now().Add(plextv.LongestLifetime), date: pin.ExpiresAt, known: pin.lifetimeKnown,
 	}
 	l.deadline = min(l.deadline, l.latest)
-	l.unsure = l.deadline.left() <= 0
+	l.unsure = l.deadline.Left() <= 0
 	l.gap = l.interval
 	l.next = now.Add(jitter(l.gap))
-	l.reaper = time.AfterFunc(max(l.deadline.left(), 0)+reapAfter, func() { p.reap(l) })
+	l.reaper = time.AfterFunc(max(l.deadline.Left(), 0)+reapAfter, func() { p.reap(l) })
 	at.put(l)
 	return l, true
 }
@@ -212,7 +217,7 @@ func (p *PlexAuth) reap(l *login) {
 	}
 	p.logins.mu.Unlock()
 	if left <= 0 {
-		p.ended(l, ErrPinExpired)
+		p.ended(l, fault.ErrPinExpired)
 	}
 }
 
@@ -257,12 +262,12 @@ func (p *PlexAuth) takeUp(ctx context.Context) (*login, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := b.pending()
+	v := b.Pending()
 	if v == nil {
-		return nil, ErrNoPendingPin
+		return nil, fault.ErrNoPendingPin
 	}
 	l, ok := p.begin(p.newPin(*v), changes)
-	if ok && v.token.IsZero() {
+	if ok && v.Token.IsZero() {
 		l.saw(raw, b)
 	}
 	return l, nil
@@ -270,15 +275,15 @@ func (p *PlexAuth) takeUp(ctx context.Context) (*login, error) {
 
 // saw remembers a namespace that holds the PIN, waiting, so that looks at the
 // same one need not read it again. It is hashed: a store can be large.
-func (l *login) saw(raw json.RawMessage, b *profile) {
-	hash, token := maphash.Bytes(processSeed, raw), b.accountToken()
+func (l *login) saw(raw json.RawMessage, b *profile.Profile) {
+	hash, token := maphash.Bytes(profile.ProcessSeed, raw), b.AccountToken()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.seen, l.before = hash, token
 }
 
 func (l *login) hasSeen(raw json.RawMessage) bool {
-	hash := maphash.Bytes(processSeed, raw)
+	hash := maphash.Bytes(profile.ProcessSeed, raw)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.seen == hash
@@ -343,7 +348,7 @@ func (l *login) saves(on bool) {
 // calls stopLooking. After a restart all callers have one turn to wait for that way
 // (G6).
 func (p *PlexAuth) takeTurn(ctx context.Context) (done func(error), err error) {
-	if _, err := p.resume(ctx); err != nil && !errors.Is(err, ErrNoPendingPin) {
+	if _, err := p.resume(ctx); err != nil && !errors.Is(err, fault.ErrNoPendingPin) {
 		return nil, err
 	}
 	return p.stopLooking(ctx)

@@ -7,6 +7,11 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/elapsed"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
 )
 
 const (
@@ -14,8 +19,8 @@ const (
 	fresh       = time.Second      // how long a look answers for those who come after it
 	rounding    = 2 * time.Second  // what an expiresIn in whole seconds may be off
 
-	longestLook   = 3 * attemptLimit // an attempt has this long where shorter ones have timed out
-	lastLookLimit = 3 * time.Second  // bounds a look that a Start, Cancel or SignOut waits for
+	longestLook   = 3 * plextv.AttemptLimit // an attempt has this long where shorter ones have timed out
+	lastLookLimit = 3 * time.Second         // bounds a look that a Start, Cancel or SignOut waits for
 )
 
 // nextLook is when the next look is due: not before the others' pace allows,
@@ -27,7 +32,7 @@ func (l *login) nextLook(guard time.Time) time.Time {
 	if guard = l.bound(guard); guard.After(t) {
 		t = guard
 	}
-	if left := l.deadline.left(); time.Until(t)+fresh > left { // rather at the deadline than just before it
+	if left := l.deadline.Left(); time.Until(t)+fresh > left { // rather at the deadline than just before it
 		t = time.Now().Add(left)
 	}
 	if least := l.looked.Add(fresh); t.Before(least) {
@@ -56,7 +61,7 @@ func (p *PlexAuth) step(ctx context.Context, l *login) (over bool, err error) {
 		return true, l.end
 	default:
 	}
-	if err, ok := l.recent(p.client.guard.clear()); ok {
+	if err, ok := l.recent(p.client.Guard.Clear()); ok {
 		return false, err
 	}
 	return p.look(ctx, l)
@@ -72,7 +77,7 @@ func (l *login) recent(guard time.Time) (error, bool) {
 	switch {
 	case l.halted > 0, !l.looked.IsZero() && now.Sub(l.looked) < fresh:
 		return l.result, true
-	case l.deadline.left() <= 0:
+	case l.deadline.Left() <= 0:
 		return nil, false
 	}
 	return l.result, now.Before(l.bound(guard))
@@ -85,7 +90,7 @@ func (l *login) bound(guard time.Time) time.Time {
 	if last.IsZero() {
 		last = l.began
 	}
-	if most := last.Add(waitLimit); guard.After(most) {
+	if most := last.Add(plextv.WaitLimit); guard.After(most) {
 		return most
 	}
 	return guard
@@ -100,14 +105,14 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 		return false, nil // Cancel or another Start wants the turn
 	}
 	if err == nil && !l.hasSeen(raw) {
-		var b *profile
+		var b *profile.Profile
 		if b, err = p.parse(raw); err == nil {
-			switch v := b.pending(); {
+			switch v := b.Pending(); {
 			case v == nil:
 				gone = true // cancelled, or finished by another process: the answer tells
-			case v.id != l.pin.ID:
-				return p.ended(l, ErrPinSuperseded)
-			case !v.token.IsZero():
+			case v.Id != l.pin.ID:
+				return p.ended(l, fault.ErrPinSuperseded)
+			case !v.Token.IsZero():
 				return p.lookParked(ctx, l, v)
 			default:
 				l.saw(raw, b)
@@ -127,7 +132,7 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	if !final {
 		limit = min(limit, left)
 	}
-	attempt, cancel := context.WithTimeout(ctx, p.client.attemptLimit(limit))
+	attempt, cancel := context.WithTimeout(ctx, p.client.AttemptLimit(limit))
 	defer cancel()
 	if !l.setCancel(cancel) {
 		return false, nil
@@ -135,7 +140,7 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 	reply, sent, err := p.checkPIN(ctx, attempt, l.pin)
 	stopped := ctx.Err() != nil || errors.Is(attempt.Err(), context.Canceled)
 	l.setCancel(nil)
-	if stopped && (err != nil || reply.token.IsZero()) { // by ctx or by Cancel
+	if stopped && (err != nil || reply.Token.IsZero()) { // by ctx or by Cancel
 		l.mu.Lock()
 		l.looked = sent
 		l.mu.Unlock()
@@ -152,32 +157,32 @@ func (p *PlexAuth) look(ctx context.Context, l *login) (over bool, err error) {
 func (p *PlexAuth) loadForLook(ctx context.Context, l *login) (json.RawMessage, error) {
 	reading, done := l.abortable(ctx)
 	defer done()
-	return p.loadWithin(reading, attemptLimit)
+	return p.loadWithin(reading, plextv.AttemptLimit)
 }
 
 // judgeLook does what the answer to a look asks for. final tells that it was the
 // last one, gone that the PIN is in the store no more.
-func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent time.Time, err error, final, gone bool) (bool, error) {
+func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply plextv.PinReply, sent time.Time, err error, final, gone bool) (bool, error) {
 	e := failureOf(err)
 	switch {
-	case err == nil && !reply.token.IsZero():
-		return p.approved(ctx, l, reply.token)
+	case err == nil && !reply.Token.IsZero():
+		return p.approved(ctx, l, reply.Token)
 	case gone && err == nil: // and not approved: whoever took it out of the store has cancelled it
-		return p.ended(l, ErrNoPendingPin)
-	case gone && errors.Is(err, ErrPinExpired):
+		return p.ended(l, fault.ErrNoPendingPin)
+	case gone && errors.Is(err, fault.ErrPinExpired):
 		return p.endedElsewhere(ctx, l)
 	case err == nil:
 		l.unsure = false
 		p.recovered(ctx, l)
 		moved, expired := l.notYet(reply, sent, final)
 		if expired {
-			return p.giveUp(ctx, l, ErrPinExpired)
+			return p.giveUp(ctx, l, fault.ErrPinExpired)
 		}
 		if moved {
 			p.noteExpiry(ctx, l)
 		}
 		return false, nil
-	case errors.Is(err, ErrPinExpired):
+	case errors.Is(err, fault.ErrPinExpired):
 		return p.giveUp(ctx, l, err)
 	case lasts(err):
 		return p.giveUp(ctx, l, err) // refused for good
@@ -190,12 +195,12 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 		if l.missing++; l.missing > 2 || final {
 			return p.endedElsewhere(ctx, l)
 		}
-	case final && l.unsure && time.Since(l.began) < defaultLifetime: // only plex.tv can tell whether the PIN lives
+	case final && l.unsure && time.Since(l.began) < profile.DefaultLifetime: // only plex.tv can tell whether the PIN lives
 		l.mu.Lock()
-		l.deadline = elapsed().add(slowestPoll)
+		l.deadline = elapsed.Now().Add(slowestPoll)
 		l.mu.Unlock()
 	case final:
-		return p.giveUp(ctx, l, fmt.Errorf("%w; the last look failed: %w", ErrPinExpired, inner{err}))
+		return p.giveUp(ctx, l, fmt.Errorf("%w; the last look failed: %w", fault.ErrPinExpired, fault.Inside(err)))
 	}
 	return false, err
 }
@@ -206,60 +211,50 @@ func (p *PlexAuth) judgeLook(ctx context.Context, l *login, reply pinReply, sent
 func (p *PlexAuth) endedElsewhere(ctx context.Context, l *login) (bool, error) {
 	b, err := p.load(ctx)
 	if err != nil {
-		return p.ended(l, ErrNoPendingPin)
+		return p.ended(l, fault.ErrNoPendingPin)
 	}
 	l.mu.Lock()
 	known, before := l.seen != 0, l.before
 	l.mu.Unlock()
-	if t := b.accountToken(); known && !t.IsZero() && !t.Equal(before) && b.mayComeFrom(l.pin) {
+	if t := b.AccountToken(); known && !t.IsZero() && !t.Equal(before) && b.MayComeFrom(l.pin.device) {
 		return p.ended(l, nil)
 	}
-	if b.refused(l.pin.ID) {
-		return p.ended(l, ErrAccountMismatch)
+	if b.Refused(l.pin.ID) {
+		return p.ended(l, fault.ErrAccountMismatch)
 	}
-	return p.ended(l, ErrNoPendingPin)
-}
-
-// mayComeFrom reports whether the profile's token may be what the approval of a
-// PIN brought, rather than the next JWT of a device's earlier login.
-func (b *profile) mayComeFrom(pin *Pin) bool {
-	l := b.life()
-	if !l.renewable() {
-		return pin.device == nil
-	}
-	return pin.device != nil && l.device.kid == pin.device.kid
+	return p.ended(l, fault.ErrNoPendingPin)
 }
 
 // notYet takes in that answer: when the PIN really expires, and when to look
 // again.
-func (l *login) notYet(r pinReply, sent time.Time, final bool) (moved, expired bool) {
+func (l *login) notYet(r plextv.PinReply, sent time.Time, final bool) (moved, expired bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.looked, l.result = sent, nil
 	l.next = time.Now().Add(jitter(l.gap)) // from the answer on: so no two arrive within a second, however slow the way
 	switch {
-	case r.expires && r.expiresIn < 0 && l.known:
+	case r.Expires && r.ExpiresIn < 0 && l.known:
 		return false, true // past its life, and plex.tv still answers
-	case r.expires && (r.expiresIn > 0 || l.known):
+	case r.Expires && (r.ExpiresIn > 0 || l.known):
 		l.known = true
-		r.expiresIn = max(r.expiresIn, fresh) // 0 is less than a second
-		at := min(elapsedAt(sent).add(r.expiresIn), l.latest)
+		r.ExpiresIn = max(r.ExpiresIn, fresh) // 0 is less than a second
+		at := min(elapsed.At(sent).Add(r.ExpiresIn), l.latest)
 		if off := time.Duration(at - l.deadline); off.Abs() > rounding {
 			l.deadline = at
 		}
 	}
 	l.redate()
-	return l.undated, final && l.deadline.left() <= 0
+	return l.undated, final && l.deadline.Left() <= 0
 }
 
 // postpone takes in that a look failed.
-func (l *login) postpone(sent time.Time, e *failure, err error) {
+func (l *login) postpone(sent time.Time, e *plextv.Failure, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.looked, l.result = sent, err
-	widest := max(waitLimit, l.interval)
-	if e != nil && e.is == ErrRateLimited {
-		l.gap = min(max(l.gap+defaultSlow, e.RetryAfter), widest)
+	widest := max(plextv.WaitLimit, l.interval)
+	if e != nil && e.Sentinel == fault.ErrRateLimited {
+		l.gap = min(max(l.gap+plextv.DefaultSlow, e.RetryAfter), widest)
 	} else {
 		l.gap = max(l.gap, min(2*l.gap, slowestPoll))
 	}
@@ -267,17 +262,17 @@ func (l *login) postpone(sent time.Time, e *failure, err error) {
 }
 
 // allowMore gives the next attempt more time where the last one has timed out.
-func (l *login) allowMore(e *failure) {
-	if e != nil && e.kind() == "timeout" {
-		l.patience = min(l.patience+attemptLimit, longestLook)
+func (l *login) allowMore(e *plextv.Failure) {
+	if e != nil && e.Class() == "timeout" {
+		l.patience = min(l.patience+plextv.AttemptLimit, longestLook)
 	}
 }
 
 // disturbed logs trouble once, until its kind changes.
-func (p *PlexAuth) disturbed(ctx context.Context, l *login, e *failure, err error) {
+func (p *PlexAuth) disturbed(ctx context.Context, l *login, e *plextv.Failure, err error) {
 	kind := "other"
 	if e != nil {
-		kind = e.kind()
+		kind = e.Class()
 	}
 	if l.trouble != kind {
 		l.trouble = kind
@@ -305,10 +300,10 @@ func (p *PlexAuth) recovered(ctx context.Context, l *login) {
 func (p *PlexAuth) giveUp(ctx context.Context, l *login, err error) (bool, error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
-	dropErr := p.update(late, func(b *profile) error {
-		b.dropPending(l.pin.ID)
+	dropErr := p.update(late, func(b *profile.Profile) error {
+		b.DropPending(l.pin.ID)
 		if l.pin.device != nil && isTaken(err) {
-			b.dropDevice(l.pin.clientID)
+			b.DropDevice(l.pin.clientID)
 		}
 		return nil
 	})
@@ -320,7 +315,7 @@ func (p *PlexAuth) giveUp(ctx context.Context, l *login, err error) (bool, error
 }
 
 func reason(err error) string {
-	if errors.Is(err, ErrPinExpired) {
+	if errors.Is(err, fault.ErrPinExpired) {
 		return "the PIN expired"
 	}
 	return "plex.tv refused"
@@ -328,8 +323,8 @@ func reason(err error) string {
 
 // dropPending removes the PIN from the store, if it is still the one.
 func (p *PlexAuth) dropPending(ctx context.Context, id int64) error {
-	return p.update(ctx, func(b *profile) error {
-		b.dropPending(id)
+	return p.update(ctx, func(b *profile.Profile) error {
+		b.DropPending(id)
 		return nil
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"sync"
+
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // MemoryStore is a [ConfigStore] that forgets with the process. It is safe
@@ -67,7 +69,7 @@ func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(js
 	if next == nil {
 		delete(s.docs, namespace)
 	} else {
-		s.docs[namespace] = hide(bytes.Clone(next))
+		s.docs[namespace] = secret.Hide(bytes.Clone(next))
 	}
 	return nil
 }

@@ -4,11 +4,15 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/netaddr"
+	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/plextv"
 )
 
 // Options says who signs in, and with what. Only Product is required.
@@ -77,11 +81,11 @@ type Options struct {
 func (o Options) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("plexauth: "+format, args...)) }
-	if headerSafe(o.Product) == "" {
+	if plain.Header(o.Product) == "" {
 		bad("Product is empty: name the program as a person should find it among their authorized devices")
 	}
-	if o.ClientID != "" && !usableID(o.ClientID) {
-		bad("ClientID must be at most %d bytes of text without control characters or space around it", maxHeaderBytes)
+	if o.ClientID != "" && !plain.IsHeader(o.ClientID) {
+		bad("ClientID must be at most 255 bytes of text without control characters or space around it")
 	}
 	if err := checkInstance(o.Instance); err != nil {
 		errs = append(errs, err)
@@ -89,7 +93,7 @@ func (o Options) check() error {
 	if o.PollInterval < 0 {
 		bad("PollInterval is negative: use 0 for the documented second")
 	}
-	if err := checkScopes(o.Scopes); err != nil {
+	if err := devicekey.CheckScopes(o.Scopes); err != nil {
 		errs = append(errs, err)
 	}
 	if o.BaseURL != "" {
@@ -98,7 +102,7 @@ func (o Options) check() error {
 		}
 	}
 	for _, s := range o.TrustedOrigins {
-		if u, err := url.Parse(s); err != nil || origin(u) != s || !isWeb(u) {
+		if u, err := url.Parse(s); err != nil || netaddr.Origin(u) != s || !netaddr.IsWeb(u) {
 			bad("TrustedOrigins: %q must be as a browser sends it: scheme, host in lower case, and a port only if it is unusual", s)
 		}
 	}
@@ -108,22 +112,21 @@ func (o Options) check() error {
 func checkBaseURL(s string) error {
 	u, err := url.Parse(s)
 	switch {
-	case err != nil || !isWeb(u):
+	case err != nil || !netaddr.IsWeb(u):
 		return errors.New("must be an absolute URL such as https://plex.example")
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return errors.New("must be scheme and host alone")
-	case u.Scheme == "http" && !isLoopback(u.Hostname()):
+	case u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()):
 		return errors.New("must be https: a token would cross the network in clear")
 	}
 	return nil
 }
 
-// isWeb reports whether u is absolute, and http or https.
-func isWeb(u *url.URL) bool { return (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" }
-
-func isLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+func (o Options) clientConfig() plextv.Config {
+	return plextv.Config{
+		HttpClient: o.HTTPClient, Retries: o.maxRetries(), BaseURL: o.BaseURL,
+		Device: plextv.DeviceInfo{Product: o.Product, Version: o.Version, Platform: o.Platform, PlatformVersion: o.PlatformVersion, Device: o.Device, Name: o.DeviceName, Model: o.Model},
+	}
 }
 
 func (o Options) maxRetries() int {

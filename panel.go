@@ -12,7 +12,11 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/ordered"
+	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 const (
@@ -34,8 +38,8 @@ type panel struct {
 	wake       chan struct{} // tells the waiter that there may be a PIN
 	starting   chan struct{} // holds whoever starts
 	choosing   chan struct{} // held while a Home user is chosen
-	serverList list[mediaServer]
-	userList   list[homeUser]
+	serverList list[plextv.MediaServer]
+	userList   list[plextv.HomeUser]
 	reading    chan struct{} // holds whoever reads the store for all
 
 	mu       sync.Mutex    // guards the rest, never held while waiting
@@ -101,16 +105,16 @@ func (h *panel) read(ctx context.Context) (*view, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := &view{at: at, status: h.PlexAuth.status(b), settings: b.settings()}
+	v := &view{at: at, status: h.PlexAuth.status(b), settings: settingsOf(b)}
 	h.mu.Lock()
 	v.finding, v.problem = h.searches > 0, h.ended
 	attended := h.waiter == attending
 	h.mu.Unlock()
-	if attended && v.status.Connected && (v.settings.ServerURL == "" || v.settings.MachineID == "") && b.pending() == nil {
+	if attended && v.status.Connected && (v.settings.ServerURL == "" || v.settings.MachineID == "") && b.Pending() == nil {
 		v.finding = true // the login has ended, and its search begins in a moment
 	}
-	if p := b.pending(); p != nil {
-		trouble := h.hindrance(p.id)
+	if p := b.Pending(); p != nil {
+		trouble := h.hindrance(p.Id)
 		if trouble == notSaved || -h.left(p) < verdict { // the last look at it decides
 			v.status.Pending = h.shown(p)
 		}
@@ -212,7 +216,7 @@ func (h *panel) status(w http.ResponseWriter, r *http.Request) {
 			if h.ctx.Err() != nil {
 				fail(w, stopping)
 			} else {
-				v.write(w, headerSafe(h.options.Product))
+				v.write(w, plain.Header(h.options.Product))
 			}
 			return
 		}
@@ -239,7 +243,7 @@ func (h *panel) page(w http.ResponseWriter, r *http.Request) {
 func (h *panel) qr(w http.ResponseWriter, r *http.Request) {
 	v, _, err := h.look(r.Context())
 	if err == nil && v.status.Pending == nil {
-		none := problemOf(ErrNoPendingPin)
+		none := problemOf(fault.ErrNoPendingPin)
 		none.status = http.StatusNotFound
 		fail(w, none)
 		return
@@ -276,14 +280,14 @@ func (l *list[T]) get(ctx context.Context, h *panel, ask func(context.Context) (
 	if err != nil {
 		return nil, err
 	}
-	if l.token == fingerprint(t.v) && time.Since(l.at) < keepList {
+	if l.token == secret.Fingerprint(t.v) && time.Since(l.at) < keepList {
 		return l.kept, nil
 	}
 	found, err := ask(ctx)
 	if err != nil {
 		return nil, err
 	}
-	l.at, l.token, l.kept = time.Now(), fingerprint(t.v), append([]T{}, found...)
+	l.at, l.token, l.kept = time.Now(), secret.Fingerprint(t.v), append([]T{}, found...)
 	return l.kept, nil
 }
 

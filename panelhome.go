@@ -8,13 +8,12 @@ import (
 	"net/http"
 	"slices"
 	"time"
-)
 
-const (
-	freePINs      = 3 // wrong ones before the first pause
-	firstPINPause = 30 * time.Second
-	longestPause  = 15 * time.Minute
-	pinsForgotten = 24 * time.Hour // after the last wrong one
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // user makes a member of the Plex Home the one whom the program works for. Where
@@ -55,11 +54,11 @@ func (h *panel) chooseUser(ctx context.Context, uuid, pin string) (known bool, _
 	if err != nil {
 		return false, problemOf(err)
 	}
-	if wait := before.pinPause(uuid, time.Now()); wait > 0 {
+	if wait := before.PinPause(uuid, time.Now()); wait > 0 {
 		return false, &problem{status: http.StatusTooManyRequests, Word: "too_soon", RetryAfter: seconds(wait),
 			Message: fmt.Sprintf("Too many wrong PINs. Try again in %s.", cmp.Or(wait.Round(time.Second), time.Second))}
 	}
-	if before.cloudID() == 0 || before.accountName() == "" { // else account and user would be one
+	if before.CloudID() == 0 || before.AccountName() == "" { // else account and user would be one
 		if _, err = h.Account(ctx); err == nil {
 			before, err = h.load(ctx)
 		}
@@ -71,7 +70,7 @@ func (h *panel) chooseUser(ctx context.Context, uuid, pin string) (known bool, _
 	if err != nil {
 		return false, problemOf(err)
 	}
-	i := slices.IndexFunc(users, func(u homeUser) bool { return u.UUID == uuid })
+	i := slices.IndexFunc(users, func(u plextv.HomeUser) bool { return u.UUID == uuid })
 	if i < 0 {
 		return false, badRequest("There is no such user in this Plex Home.")
 	}
@@ -89,17 +88,17 @@ func (h *panel) chooseUser(ctx context.Context, uuid, pin string) (known bool, _
 }
 
 // saveHomeUser saves the choice of a user of the Home that before is signed in to.
-func (h *panel) saveHomeUser(ctx context.Context, before *profile, user *homeUser) (known bool, err error) {
+func (h *panel) saveHomeUser(ctx context.Context, before *profile.Profile, user *plextv.HomeUser) (known bool, err error) {
 	owner := h.serverOwner(ctx, before)
-	err = h.update(ctx, func(b *profile) error {
-		switch account := before.cloudID(); {
-		case b.accountToken().IsZero():
-			return ErrNotConnected
-		case !b.accountToken().Equal(before.accountToken()) && (account == 0 || b.cloudID() != account):
+	err = h.update(ctx, func(b *profile.Profile) error {
+		switch account := before.CloudID(); {
+		case b.AccountToken().IsZero():
+			return fault.ErrNotConnected
+		case !b.AccountToken().Equal(before.AccountToken()) && (account == 0 || b.CloudID() != account):
 			return errChangedMeanwhile // the user is of another account's Home
 		}
-		b.forgetWrongPINs(user.UUID)
-		known = b.setHomeUser(user, owner)
+		b.ForgetWrongPINs(user.UUID)
+		known = b.SetHomeUser(user.ID, user.Title, owner)
 		return nil
 	})
 	return known, err
@@ -108,16 +107,16 @@ func (h *panel) saveHomeUser(ctx context.Context, before *profile, user *homeUse
 // checkHomePIN asks plex.tv whether a PIN is u's. It does so by a switch, and ends
 // the token that this makes. A request that is broken off ends neither: the token
 // would be lost.
-func (h *panel) checkHomePIN(u *homeUser, pin string) error {
+func (h *panel) checkHomePIN(u *plextv.HomeUser, pin string) error {
 	t, madeUnder, err := h.switchHomeUser(h.ctx, *u, pin)
 	if !t.IsZero() {
 		go h.endToken(t, madeUnder)
 	}
-	if pin == "" || !errors.Is(err, ErrHomePin) {
+	if pin == "" || !errors.Is(err, fault.ErrHomePin) {
 		return err
 	}
-	noted := h.update(h.ctx, func(b *profile) error {
-		b.noteWrongPIN(u.UUID, time.Now())
+	noted := h.update(h.ctx, func(b *profile.Profile) error {
+		b.NoteWrongPIN(u.UUID, time.Now())
 		return nil
 	})
 	return cmp.Or(noted, err)
@@ -125,16 +124,16 @@ func (h *panel) checkHomePIN(u *homeUser, pin string) error {
 
 // endToken ends a token that is not needed, and goes on until that has succeeded or
 // h.ctx has ended. A profile may live on the token since it retired its own.
-func (h *panel) endToken(t secretValue, clientID string) {
+func (h *panel) endToken(t secret.Value, clientID string) {
 	for pause := refresh; ; pause = min(2*pause, time.Minute) {
 		b, err := h.load(h.ctx)
 		if err == nil {
-			for _, b := range append(b.others(), b) {
-				if b.accountToken().Equal(t) {
+			for _, b := range append(b.Others(), b) {
+				if b.AccountToken().Equal(t) {
 					return
 				}
 			}
-			err = public(h.client.revoke(h.ctx, t, clientID))
+			err = public(h.client.Revoke(h.ctx, t, clientID))
 		}
 		if err == nil || h.ctx.Err() != nil {
 			return
@@ -142,7 +141,7 @@ func (h *panel) endToken(t secretValue, clientID string) {
 		if pause == refresh || lasts(err) {
 			h.warn(h.ctx, "the token of a Home PIN's check could not be ended at plex.tv yet", err)
 		}
-		if lasts(err) || sleep(h.ctx, pause) != nil {
+		if lasts(err) || gate.Sleep(h.ctx, pause) != nil {
 			return
 		}
 	}
@@ -150,14 +149,14 @@ func (h *panel) endToken(t secretValue, clientID string) {
 
 // serverOwner returns plex.tv's number of the saved server's owner, 0 where it
 // cannot be found out.
-func (h *panel) serverOwner(ctx context.Context, b *profile) int64 {
-	saved := b.server()
-	if saved.machineID == "" || saved.owner != 0 {
-		return saved.owner
+func (h *panel) serverOwner(ctx context.Context, b *profile.Profile) int64 {
+	saved := b.Server()
+	if saved.MachineID == "" || saved.Owner != 0 {
+		return saved.Owner
 	}
 	servers, err := h.serverList.get(ctx, h, h.PlexAuth.servers)
-	if s := saved.listed(servers, b.cloudID()); err == nil && s != nil {
-		return s.owner(b.cloudID())
+	if s := listed(saved, servers, b.CloudID()); err == nil && s != nil {
+		return s.OwnedBy(b.CloudID())
 	}
 	return 0
 }

@@ -66,11 +66,12 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/sibling"
 )
 
@@ -86,7 +87,7 @@ type PlexAuth struct {
 type shared struct {
 	options Options
 	store   ConfigStore
-	client  *client
+	client  *plextv.Client
 	log     *slog.Logger
 
 	logins   logins
@@ -100,11 +101,11 @@ func New(o Options) (*PlexAuth, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	s := &shared{options: o, store: o.Store, client: newClient(o), log: o.logger()}
+	s := &shared{options: o, store: o.Store, client: plextv.New(o.clientConfig()), log: o.logger()}
 	if s.store == nil {
 		s.store = NewMemoryStore()
 	}
-	return &PlexAuth{shared: s, instance: normalizeInstance(o.Instance)}, nil
+	return &PlexAuth{shared: s, instance: profile.NormalizeInstance(o.Instance)}, nil
 }
 
 func init() {
@@ -114,7 +115,7 @@ func init() {
 // withStore returns a PlexAuth for the default profile of another store. It shares
 // p's client.
 func (p *PlexAuth) withStore(store ConfigStore) *PlexAuth {
-	return &PlexAuth{shared: &shared{options: p.options, store: store, client: p.client, log: p.log}, instance: defaultInstance}
+	return &PlexAuth{shared: &shared{options: p.options, store: store, client: p.client, log: p.log}, instance: profile.DefaultInstance}
 }
 
 // Instance returns the same client on another profile of the store. Ids are
@@ -122,7 +123,7 @@ func (p *PlexAuth) withStore(store ConfigStore) *PlexAuth {
 // count, and "" is "default". The profile need not exist; Start creates it.
 // With a control character in id, every method that can fail says so.
 func (p *PlexAuth) Instance(id string) *PlexAuth {
-	return &PlexAuth{shared: p.shared, instance: normalizeInstance(id), invalid: checkInstance(id)}
+	return &PlexAuth{shared: p.shared, instance: profile.NormalizeInstance(id), invalid: checkInstance(id)}
 }
 
 // Instances lists the profiles that the store has, "default" always and first.
@@ -132,7 +133,7 @@ func (p *PlexAuth) Instances(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.ids(), nil
+	return b.Ids(), nil
 }
 
 // checkInstance refuses an id that does not fit into a line of a log.
@@ -142,22 +143,6 @@ func checkInstance(id string) error {
 	}
 	return nil
 }
-
-// normalizeInstance makes one id of the spellings that CrossWatch takes for
-// the same.
-func normalizeInstance(id string) string {
-	id = strings.TrimSpace(id)
-	if m := portSuffix.FindStringSubmatch(id); m != nil {
-		id = strings.TrimSpace(m[1])
-	}
-	if id == "" || strings.EqualFold(id, defaultInstance) {
-		return defaultInstance
-	}
-	return id
-}
-
-// portSuffix is what lists of profiles append to an id.
-var portSuffix = regexp.MustCompile(`^(?s)(.+):\p{Nd}+$`)
 
 // Manifest describes the provider to a host program, in CrossWatch's words.
 type Manifest struct {

@@ -7,12 +7,13 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-const (
-	probeLimit  = 4 * time.Second // for one address
-	graceDirect = time.Second     // how much longer a better address may take
-	graceRelay  = 2 * time.Second // the same, where only the relay has answered
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/mediaserver"
+	"github.com/plexauth/plexauth/internal/netaddr"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
 )
 
 // ProbeResult is what [PlexAuth.Probe] found at a media server's addresses.
@@ -39,27 +40,16 @@ type ProbedAddress struct {
 	Err       error         `json:"-"`          // an [*Error] where something was tried and failed
 }
 
-// address is an address that was probed, and what happened there.
-type address struct {
-	URL       string
-	Local     bool
-	Relay     bool
-	OK        bool
-	MachineID string
-	Took      time.Duration
-	Finding   string
-	Err       error
-
-	version  string
-	class    int // 0 is best
-	tried    bool
-	insecure bool         // its certificate was not checked
-	direct   directOwners // whose plex.direct certificates will do there
-	hash     string       // of the plex.direct certificate that was accepted there, which is for another name
+// probed gives the errors of found the form that callers see.
+func probed(found []mediaserver.Address) []mediaserver.Address {
+	for i := range found {
+		found[i].Err = public(found[i].Err)
+	}
+	return found
 }
 
 // publicAddresses returns addresses as callers see them.
-func publicAddresses(addresses []address) []ProbedAddress {
+func publicAddresses(addresses []mediaserver.Address) []ProbedAddress {
 	if addresses == nil {
 		return nil
 	}
@@ -100,35 +90,35 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	if err != nil {
 		return ProbeResult{}, err
 	}
-	saved := b.server()
+	saved := b.Server()
 	var t probeTarget
 	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
-		t, err = p.savedTarget(ctx, saved, b.cloudID())
-	} else if t.candidates = saved.typed(serverURL); len(t.candidates) == 0 {
-		err = errNoAddress
+		t, err = p.savedTarget(ctx, saved, b.CloudID())
+	} else if t.candidates = typedFor(saved, serverURL); len(t.candidates) == 0 {
+		err = mediaserver.ErrNoAddress
 	}
 	if err != nil {
 		return ProbeResult{}, err
 	}
-	run := p.newProbe()
-	run.patient = true
-	defer run.close()
-	expected := func(id string) bool { return saved.machineID == "" || id == saved.machineID }
-	found := run.probeTarget(ctx, &t, saved, expected)
+	run := mediaserver.NewProbe(p.client)
+	run.Patient = true
+	defer run.Close()
+	expected := func(id string) bool { return saved.MachineID == "" || id == saved.MachineID }
+	found := p.probeTarget(ctx, run, &t, saved, expected)
 	if err := ctx.Err(); err != nil {
 		return ProbeResult{Addresses: publicAddresses(found)}, fmt.Errorf("plexauth: probe server: %w", err)
 	}
 	r, best := resultOf(found, expected)
 	if best == nil {
-		return r, saved.unreachable(found)
+		return r, savedUnreachable(saved, found)
 	}
-	if saved.token.IsZero() && !t.onlyJWT || !sameServer(best.URL, saved.url) || saved.machineID != best.MachineID {
+	if saved.Token.IsZero() && !t.onlyJWT || !netaddr.SameServer(best.URL, saved.Url) || saved.MachineID != best.MachineID {
 		return r, nil
 	}
 	if t.onlyJWT {
 		err = p.tryJWT(ctx, run, best)
 	} else {
-		err = run.try(ctx, best, saved.token, b.clientID())
+		err = public(run.Try(ctx, best, saved.Token, b.ClientID()))
 	}
 	r.TokenAccepted = err == nil
 	return r, err
@@ -136,19 +126,19 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 
 // resultOf sums up what was found. best is nil where the expected server does not
 // answer.
-func resultOf(found []address, expected func(machineID string) bool) (r ProbeResult, best *address) {
+func resultOf(found []mediaserver.Address, expected func(machineID string) bool) (r ProbeResult, best *mediaserver.Address) {
 	r.Addresses = publicAddresses(found)
-	if best = bestOf(found); best == nil {
+	if best = mediaserver.BestOf(found); best == nil {
 		for _, a := range found {
 			if a.MachineID != "" && !expected(a.MachineID) {
-				r.MachineID, r.Version = a.MachineID, a.version
+				r.MachineID, r.Version = a.MachineID, a.Version
 				break
 			}
 		}
 		return r, nil
 	}
-	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.version, best.Local, best.Relay
-	if slices.ContainsFunc(found, func(a address) bool { return a.OK && !a.Relay }) {
+	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.Version, best.Local, best.Relay
+	if slices.ContainsFunc(found, func(a mediaserver.Address) bool { return a.OK && !a.Relay }) {
 		r.Relay = false // it was typed
 	}
 	return r, best
@@ -156,62 +146,60 @@ func resultOf(found []address, expected func(machineID string) bool) (r ProbeRes
 
 // probeTarget probes what a Probe is to try. Where a media server's certificate
 // stands at a typed name, plex.tv is asked whose it is.
-func (r *probeRun) probeTarget(ctx context.Context, t *probeTarget, saved savedServer, expected func(machineID string) bool) []address {
-	vouch(t.candidates, t.owners(saved))
-	found := r.probe(ctx, t.candidates, expected)
-	if t.servers != nil || bestOf(found) != nil || !slices.ContainsFunc(found, address.showsDirectName) {
+func (p *PlexAuth) probeTarget(ctx context.Context, r *mediaserver.ProbeRun, t *probeTarget, saved profile.SavedServer, expected func(machineID string) bool) []mediaserver.Address {
+	mediaserver.Vouch(t.candidates, t.owners(saved))
+	found := probed(r.Probe(ctx, t.candidates, expected))
+	if t.servers != nil || mediaserver.BestOf(found) != nil || !slices.ContainsFunc(found, mediaserver.Address.ShowsDirectName) {
 		return found
 	}
-	servers, err := r.p.serversWithin(ctx, probeLimit)
+	servers, err := p.serversWithin(ctx, mediaserver.ProbeLimit)
 	if err != nil {
 		return found
 	}
 	t.servers = servers
-	vouch(t.candidates, t.owners(saved))
-	return r.probe(ctx, t.candidates, expected)
+	mediaserver.Vouch(t.candidates, t.owners(saved))
+	return probed(r.Probe(ctx, t.candidates, expected))
 }
 
 // probeTarget is what a Probe tries.
 type probeTarget struct {
-	candidates []candidate
-	servers    []mediaServer // as plex.tv lists them, nil where it was not asked
-	onlyJWT    bool          // plex.tv gives no other token for the server
+	candidates []mediaserver.Candidate
+	servers    []plextv.MediaServer // as plex.tv lists them, nil where it was not asked
+	onlyJWT    bool                 // plex.tv gives no other token for the server
 }
 
 // owners are those whose certificates are known.
-func (t *probeTarget) owners(saved savedServer) directOwners {
-	owners := ownersOf(t.servers)
-	for hash := range saved.direct {
-		owners.add(hash, saved.machineID)
-	}
+func (t *probeTarget) owners(saved profile.SavedServer) mediaserver.DirectOwners {
+	owners := mediaserver.OwnersOf(t.servers)
+	owners.Add(saved.Certificate, saved.MachineID)
 	return owners
 }
 
 // savedTarget is the saved server: its saved address and those that plex.tv lists.
-func (p *PlexAuth) savedTarget(ctx context.Context, saved savedServer, account int64) (t probeTarget, err error) {
-	if saved.url == "" && saved.machineID == "" {
-		return t, fmt.Errorf("%w: none is saved", ErrServerChoice)
+func (p *PlexAuth) savedTarget(ctx context.Context, saved profile.SavedServer, account int64) (t probeTarget, err error) {
+	if saved.Url == "" && saved.MachineID == "" {
+		return t, fmt.Errorf("%w: none is saved", fault.ErrServerChoice)
 	}
-	t.candidates = saved.candidates()
-	if saved.machineID == "" {
+	t.candidates = savedCandidates(saved)
+	if saved.MachineID == "" {
 		return t, nil
 	}
-	limit := attemptLimit
-	if saved.url != "" { // which can be tried without plex.tv
-		limit = probeLimit
+	limit := plextv.AttemptLimit
+	if saved.Url != "" { // which can be tried without plex.tv
+		limit = mediaserver.ProbeLimit
 	}
 	t.servers, err = p.serversWithin(ctx, limit)
-	if err != nil && saved.url == "" {
+	if err != nil && saved.Url == "" {
 		return t, err
 	}
-	if s := saved.listed(t.servers, account); s != nil {
-		t.candidates = addresses(t.candidates, s)
-		t.onlyJWT = s.onlyJWT && s.Owned && (saved.token.IsZero() || isJWT(saved.token.Secret()))
+	if s := listed(saved, t.servers, account); s != nil {
+		t.candidates = mediaserver.Addresses(t.candidates, s)
+		t.onlyJWT = s.OnlyJWT && s.Owned && (saved.Token.IsZero() || devicekey.IsJWT(saved.Token.Secret()))
 	}
 	return t, nil
 }
 
-func (p *PlexAuth) serversWithin(ctx context.Context, limit time.Duration) (servers []mediaServer, err error) {
+func (p *PlexAuth) serversWithin(ctx context.Context, limit time.Duration) (servers []plextv.MediaServer, err error) {
 	err = within(ctx, limit, "list servers", func(ctx context.Context) (err error) {
 		servers, err = p.servers(ctx)
 		return err
@@ -231,22 +219,22 @@ func within(ctx context.Context, limit time.Duration, op string, ask func(contex
 }
 
 // tryJWT finds out whether a server takes the account's JWT, and notes it.
-func (p *PlexAuth) tryJWT(ctx context.Context, run *probeRun, server *address) error {
+func (p *PlexAuth) tryJWT(ctx context.Context, run *mediaserver.ProbeRun, server *mediaserver.Address) error {
 	t, clientID, err := p.credential(ctx)
 	if err != nil {
 		return err
 	}
-	if !isJWT(t.Secret()) { // somebody has signed in otherwise meanwhile
+	if !devicekey.IsJWT(t.Secret()) { // somebody has signed in otherwise meanwhile
 		return nil
 	}
-	err = run.try(ctx, server, t, clientID)
-	if errors.Is(err, ErrServerToken) {
+	err = public(run.Try(ctx, server, t, clientID))
+	if errors.Is(err, fault.ErrServerToken) {
 		err = deviceKeyError{err}
 	}
-	if err == nil || errors.Is(err, ErrServerToken) {
-		err = errors.Join(err, p.update(ctx, func(b *profile) error {
-			if b.server().machineID == server.MachineID && isJWT(b.accountToken().Secret()) {
-				b.setTakesJWT(server.MachineID, server.URL, err == nil)
+	if err == nil || errors.Is(err, fault.ErrServerToken) {
+		err = errors.Join(err, p.update(ctx, func(b *profile.Profile) error {
+			if b.Server().MachineID == server.MachineID && devicekey.IsJWT(b.AccountToken().Secret()) {
+				b.SetTakesJWT(server.MachineID, server.URL, err == nil)
 			}
 			return nil
 		}))

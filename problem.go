@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/plain"
 )
 
@@ -36,20 +38,20 @@ var problems = []struct {
 }{
 	{ErrCorruptConfig, http.StatusServiceUnavailable, "store_corrupt", "The program's settings cannot be read, so nothing is done that could overwrite them. Repair them, or restore them from a backup."},
 	{ErrStore, http.StatusServiceUnavailable, "store", "The program cannot read or write its settings, so a sign-in could not be kept. The details say why. Mend that, then try again."},
-	{ErrHomePin, http.StatusForbidden, "home_pin", "Plex does not accept this PIN for this user. Check it, and enter it again."},
-	{ErrAccountMismatch, http.StatusConflict, "account_mismatch", "The sign-in was approved with another Plex account than the one that is connected. Nothing was changed. Sign in with the same account, or switch accounts."},
-	{ErrPinExpired, http.StatusConflict, "pin_expired", "The code was not confirmed in time. Get a new one."},
-	{ErrPinSuperseded, http.StatusConflict, "superseded", "Another sign-in has replaced this one. Go on with that one."},
-	{ErrNoPendingPin, http.StatusConflict, "no_login", "No sign-in is under way. Begin a new one."},
-	{ErrTokenRejected, http.StatusConflict, "rejected", "Plex does not accept this sign-in any more: it was ended elsewhere, or the password was changed. Connect again: your server stays chosen."},
-	{ErrTokenExpired, http.StatusConflict, "expired", "The sign-in has run out and could not be renewed yet. Try again."},
-	{ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected. Connect it first."},
-	{ErrServerChoice, http.StatusConflict, "server_choice", "Choose which media server to use."},
+	{fault.ErrHomePin, http.StatusForbidden, "home_pin", "Plex does not accept this PIN for this user. Check it, and enter it again."},
+	{fault.ErrAccountMismatch, http.StatusConflict, "account_mismatch", "The sign-in was approved with another Plex account than the one that is connected. Nothing was changed. Sign in with the same account, or switch accounts."},
+	{fault.ErrPinExpired, http.StatusConflict, "pin_expired", "The code was not confirmed in time. Get a new one."},
+	{fault.ErrPinSuperseded, http.StatusConflict, "superseded", "Another sign-in has replaced this one. Go on with that one."},
+	{fault.ErrNoPendingPin, http.StatusConflict, "no_login", "No sign-in is under way. Begin a new one."},
+	{fault.ErrTokenRejected, http.StatusConflict, "rejected", "Plex does not accept this sign-in any more: it was ended elsewhere, or the password was changed. Connect again: your server stays chosen."},
+	{fault.ErrTokenExpired, http.StatusConflict, "expired", "The sign-in has run out and could not be renewed yet. Try again."},
+	{fault.ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected. Connect it first."},
+	{fault.ErrServerChoice, http.StatusConflict, "server_choice", "Choose which media server to use."},
 	{errAnotherServer, http.StatusConflict, "other_server", "Another media server answers at the saved address. If yours was installed again or replaced, choose it again; otherwise correct the address."},
 	{errNeedsLongLived, http.StatusConflict, "server_token", "The media server does not accept the token of a device key, which is how this program is signed in. Let the program sign in without a device key to use this server."},
-	{ErrServerToken, http.StatusConflict, "server_token", "The media server gives no access to this account. If it is shared with you, ask its owner; else choose another one."},
+	{fault.ErrServerToken, http.StatusConflict, "server_token", "The media server gives no access to this account. If it is shared with you, ask its owner; else choose another one."},
 	{errChangedMeanwhile, http.StatusConflict, "changed", "The sign-in or the server was changed in the meantime. See how things stand now, then try again."},
-	{ErrRateLimited, http.StatusTooManyRequests, "rate_limited", "Plex asks to slow down." + tryLater},
+	{fault.ErrRateLimited, http.StatusTooManyRequests, "rate_limited", "Plex asks to slow down." + tryLater},
 }
 
 // unavailable are the messages for the kinds of [*Error] that say nothing
@@ -66,7 +68,7 @@ var unavailable = map[string]string{
 
 // problemOf puts an error into words. No error of ours holds a secret.
 func problemOf(err error) *problem {
-	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong in the program. The details, and its log, say what.", Detail: plain.Cut(strings.TrimPrefix(err.Error(), "plexauth: "), longLine)}
+	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong in the program. The details, and its log, say what.", Detail: plain.Long(strings.TrimPrefix(err.Error(), "plexauth: "))}
 	e := failureOf(err)
 	if e != nil && e.RetryAfter > 0 {
 		v.RetryAfter = seconds(e.RetryAfter)
@@ -81,16 +83,16 @@ func problemOf(err error) *problem {
 			return v.timed()
 		}
 	}
-	var nowhere *unreachableError
+	var nowhere *mediaserver.UnreachableError
 	switch {
-	case errors.As(err, &nowhere), e != nil && e.where != "plex.tv":
-		v.status, v.Word, v.Message = http.StatusBadGateway, "server_unreachable", stateIn(err).headline()
+	case errors.As(err, &nowhere), e != nil && e.Where != "plex.tv":
+		v.status, v.Word, v.Message = http.StatusBadGateway, "server_unreachable", headline(stateIn(err))
 	case e != nil:
-		v.status, v.Word, v.Message = http.StatusBadGateway, e.kind(), unavailable[e.kind()]
+		v.status, v.Word, v.Message = http.StatusBadGateway, e.Class(), unavailable[e.Class()]
 		switch {
-		case v.Word == "status" && !e.transient: // a verdict
+		case v.Word == "status" && !e.Transient: // a verdict
 			v.Message = "plex.tv refuses this. The details say why; trying again does not change it."
-		case e.misdirected():
+		case e.Misdirected():
 			v.Message = "The name plex.tv leads to another machine here. Check the DNS server, a DNS blocker and the hosts file of this machine, and whether the network has a sign-in page of its own."
 		}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
@@ -122,13 +124,13 @@ func forHowLong(seconds int) string {
 // there: closed ports, other programs and other schemes look alike, so that the
 // panel cannot be used to scan a network.
 func (v *problem) withoutFindings(err error) *problem {
-	var nowhere *unreachableError
+	var nowhere *mediaserver.UnreachableError
 	errors.As(err, &nowhere)
 	var tried []string
-	for _, a := range nowhere.addresses {
+	for _, a := range nowhere.Addresses {
 		tried = append(tried, a.URL)
 	}
-	v.Detail, v.RetryAfter = plain.Cut("tried: "+strings.Join(tried, ", "), longLine), 0
+	v.Detail, v.RetryAfter = plain.Long("tried: "+strings.Join(tried, ", ")), 0
 	if v.Word == "server_unreachable" {
 		v.Message = "No media server could be reached at this address. Check the address, and that the server runs; the program's log says more."
 	}

@@ -6,14 +6,16 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 const (
-	// A token is renewed when renewAfter of its life is over, and up to
-	// renewJitter more, each process at its own time.
-	renewAfter, renewJitter = 0.70, 0.05
-	// lastMinute of a token counts as over: it must last for the request.
-	lastMinute = time.Minute
 	// leaseLife is how long one process has the renewing to itself, leaseRest what
 	// must be left of that for saving when the exchange ends.
 	leaseLife      = 30 * time.Second
@@ -23,9 +25,6 @@ const (
 	// patience is how long a request waits for the next token while its own still
 	// works.
 	patience = 800 * time.Millisecond
-	// verifyLeeway is how far the clocks may be apart where a new token's life
-	// is checked.
-	verifyLeeway = time.Minute
 )
 
 // Refresh gets a new JWT for a login with a device key, whether or not the old
@@ -46,13 +45,13 @@ func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
 	if err != nil {
 		return p.blank(), err
 	}
-	err = b.unusable()
+	err = b.Unusable()
 	switch l := p.lifeOf(b); {
 	case err != nil:
-	case l.err != nil:
-		err = l.err
-	case l.renewable():
-		err = p.renew(ctx, l.token, asked)
+	case l.Err != nil:
+		err = l.Err
+	case l.Renewable():
+		err = p.renew(ctx, l.Token, asked)
 	default:
 		return p.Verify(ctx)
 	}
@@ -64,31 +63,31 @@ var errNotNow = errors.New("plexauth: not renewed now")
 
 // freshen renews a token that is due. It reports whether the profile has another
 // one now; an error means that the old one is over.
-func (p *PlexAuth) freshen(ctx context.Context, l *life) (bool, error) {
-	now := p.client.clock.now()
+func (p *PlexAuth) freshen(ctx context.Context, l *profile.Life) (bool, error) {
+	now := p.client.Clock.Now()
 	switch {
-	case past(l.over(), now):
-		if l.err != nil || !l.renewable() {
-			return false, expiredError(l.err)
+	case profile.Past(l.Over(), now):
+		if l.Err != nil || !l.Renewable() {
+			return false, expiredError(l.Err)
 		}
-		err := p.renew(ctx, l.token, needed)
+		err := p.renew(ctx, l.Token, needed)
 		if err == nil {
 			return true, nil
 		}
 		err = p.notRenewed(ctx, err)
-		if errors.Is(err, ErrTokenExpired) && !past(l.over(), p.client.clock.now()) {
+		if errors.Is(err, fault.ErrTokenExpired) && !profile.Past(l.Over(), p.client.Clock.Now()) {
 			return false, nil // plex.tv gave none, but told that this machine's clock is fast
 		}
 		return false, err
-	case past(l.due(), now):
-		return p.renewBeside(ctx, l.token), nil
+	case profile.Past(l.Due(), now):
+		return p.renewBeside(ctx, l.Token), nil
 	}
 	return false, nil
 }
 
 // notRenewed is the error for a caller who has no good token.
 func (p *PlexAuth) notRenewed(ctx context.Context, err error) error {
-	if errors.Is(err, ErrTokenRejected) || errors.Is(err, ErrNotConnected) || ctx.Err() != nil {
+	if errors.Is(err, fault.ErrTokenRejected) || errors.Is(err, fault.ErrNotConnected) || ctx.Err() != nil {
 		return err
 	}
 	return expiredError(err)
@@ -98,22 +97,22 @@ func (p *PlexAuth) notRenewed(ctx context.Context, err error) error {
 // says. It reports whether the profile has another one now. A device's 401 is no
 // verdict before its key was tried: another process may have renewed, or plex.tv
 // may end a JWT early.
-func (p *PlexAuth) outlived(ctx context.Context, t secretValue, err error) (bool, error) {
+func (p *PlexAuth) outlived(ctx context.Context, t secret.Value, err error) (bool, error) {
 	b, loadErr := p.load(ctx)
 	if loadErr != nil {
 		return false, loadErr
 	}
-	l := b.life()
+	l := b.Life()
 	switch {
-	case !l.token.Equal(t):
-		return !l.token.IsZero(), err
-	case l.err != nil && errors.Is(err, ErrTokenExpired):
-		return false, fmt.Errorf("%w; it cannot be renewed: %w", err, inner{l.err})
-	case !l.renewable(), errors.Is(err, ErrTokenExpired) && p.renewals.vain(p.instance):
+	case !l.Token.Equal(t):
+		return !l.Token.IsZero(), err
+	case l.Err != nil && errors.Is(err, fault.ErrTokenExpired):
+		return false, fmt.Errorf("%w; it cannot be renewed: %w", err, fault.Inside(l.Err))
+	case !l.Renewable(), errors.Is(err, fault.ErrTokenExpired) && p.renewals.vain(p.instance):
 		return false, err
 	}
 	renewErr := p.renew(ctx, t, needed)
-	if renewErr != nil && errors.Is(err, ErrTokenExpired) {
+	if renewErr != nil && errors.Is(err, fault.ErrTokenExpired) {
 		renewErr = p.notRenewed(ctx, renewErr)
 	}
 	return renewErr == nil, renewErr
@@ -122,7 +121,7 @@ func (p *PlexAuth) outlived(ctx context.Context, t secretValue, err error) (bool
 // renew gets the successor of t, the token that the caller found, unless there
 // is one already. Of the callers in one process one makes the exchange; each
 // waits only as long as its own context lasts.
-func (p *PlexAuth) renew(ctx context.Context, t secretValue, u urgency) error {
+func (p *PlexAuth) renew(ctx context.Context, t secret.Value, u urgency) error {
 	r, leave := p.renewals.join(p.instance)
 	defer leave()
 	came := r.count()
@@ -141,7 +140,7 @@ func (p *PlexAuth) renew(ctx context.Context, t secretValue, u urgency) error {
 // renewBeside renews a token that still works, unless that is being done or has
 // just failed. The caller waits a moment and then goes on with the old one,
 // while the renewal does until ctx ends, ten seconds at most.
-func (p *PlexAuth) renewBeside(ctx context.Context, t secretValue) (renewed bool) {
+func (p *PlexAuth) renewBeside(ctx context.Context, t secret.Value) (renewed bool) {
 	r, leave := p.renewals.join(p.instance)
 	came := r.count()
 	if r.paused(t, spare) != nil {
@@ -158,7 +157,7 @@ func (p *PlexAuth) renewBeside(ctx context.Context, t secretValue) (renewed bool
 	go func() {
 		defer leave()
 		defer func() { <-r.turn }()
-		limited, cancel := context.WithTimeout(ctx, attemptLimit)
+		limited, cancel := context.WithTimeout(ctx, plextv.AttemptLimit)
 		defer cancel()
 		err, ok := r.answer(t, came)
 		if !ok {
@@ -178,12 +177,12 @@ func (p *PlexAuth) renewBeside(ctx context.Context, t secretValue) (renewed bool
 }
 
 // renewInTurn is renew for the one whose turn it is.
-func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t secretValue, u urgency) error {
+func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t secret.Value, u urgency) error {
 	b, err := p.load(ctx)
 	if err != nil {
 		return err
 	}
-	if now := b.accountToken(); !now.Equal(t) { // another process was faster
+	if now := b.AccountToken(); !now.Equal(t) { // another process was faster
 		p.sources.forget()
 		return nil
 	}
@@ -191,7 +190,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t secretValue, u
 		return err
 	}
 	l, until, err := p.lease(ctx, t, u)
-	var renewed secretValue
+	var renewed secret.Value
 	if l != nil {
 		renewed, err = p.exchangeBefore(ctx, until.Add(-leaseRest), l)
 		saving := err == nil
@@ -205,7 +204,7 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t secretValue, u
 		return err
 	}
 	if err != nil {
-		if b, loadErr := p.load(ctx); loadErr == nil && !b.accountToken().Equal(t) {
+		if b, loadErr := p.load(ctx); loadErr == nil && !b.AccountToken().Equal(t) {
 			return nil // somebody has signed in meanwhile, or out
 		}
 	}
@@ -229,50 +228,50 @@ func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t secretValue, u
 
 // exchangeBefore is exchange with an end, so that no other process has begun the
 // same meanwhile.
-func (p *PlexAuth) exchangeBefore(ctx context.Context, end time.Time, l *life) (secretValue, error) {
+func (p *PlexAuth) exchangeBefore(ctx context.Context, end time.Time, l *profile.Life) (secret.Value, error) {
 	limited, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	t, err := p.exchange(limited, l.device, p.scopes(l), nil)
+	t, err := p.exchange(limited, l.Device, p.scopes(l), nil)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		err = tooLate(opRenew, "plex.tv", limited.Err())
+		err = tooLate(plextv.OpRenew, "plex.tv", limited.Err())
 	}
 	return t, err
 }
 
 // scopes are the claims to ask for: the program's, or those asked for last.
-func (p *PlexAuth) scopes(l *life) []string {
+func (p *PlexAuth) scopes(l *profile.Life) []string {
 	if len(p.options.Scopes) > 0 {
 		return p.options.Scopes
 	}
-	return l.scopes
+	return l.Scopes
 }
 
 // lease claims the renewing for this process, until a time. It returns nil where
 // the store has another token than t already. While another process renews, it
 // waits for that one's result.
-func (p *PlexAuth) lease(ctx context.Context, t secretValue, u urgency) (l *life, until time.Time, err error) {
+func (p *PlexAuth) lease(ctx context.Context, t secret.Value, u urgency) (l *profile.Life, until time.Time, err error) {
 	for {
 		var busy bool
-		err = p.update(ctx, func(b *profile) error {
+		err = p.update(ctx, func(b *profile.Profile) error {
 			l, busy = nil, false
-			found := b.life()
+			found := b.Life()
 			switch {
-			case !found.token.Equal(t):
+			case !found.Token.Equal(t):
 				return nil
-			case b.rejected():
-				return b.unusable()
-			case found.err != nil:
-				return found.err
-			case !found.renewable():
+			case b.Rejected():
+				return b.Unusable()
+			case found.Err != nil:
+				return found.Err
+			case !found.Renewable():
 				return nil
 			}
 			now := time.Now()
-			if theirs := b.leasedUntil(); theirs.After(now) && !theirs.After(now.Add(leaseLife)) {
+			if theirs := b.LeasedUntil(); theirs.After(now) && !theirs.After(now.Add(leaseLife)) {
 				busy = true
 				return nil
 			}
 			l, until = found, now.Add(leaseLife)
-			b.setLease(until)
+			b.SetLease(until)
 			return nil
 		}, t)
 		switch {
@@ -283,7 +282,7 @@ func (p *PlexAuth) lease(ctx context.Context, t secretValue, u urgency) (l *life
 		case u == spare:
 			return nil, until, errNotNow
 		}
-		if err := sleep(ctx, leasePoll); err != nil {
+		if err := gate.Sleep(ctx, leasePoll); err != nil {
 			return nil, until, fmt.Errorf("plexauth: waiting for a new token: %w", err)
 		}
 	}
@@ -291,18 +290,18 @@ func (p *PlexAuth) lease(ctx context.Context, t secretValue, u urgency) (l *life
 
 // endLease lets others try after a failure, and keeps plex.tv's verdict on the
 // device. Nothing else of the credential changes.
-func (p *PlexAuth) endLease(ctx context.Context, l *life, err error) {
+func (p *PlexAuth) endLease(ctx context.Context, l *profile.Life, err error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
-	updateErr := p.update(late, func(b *profile) error {
-		if !b.accountToken().IsZero() && b.accountToken().Equal(l.token) {
-			b.setLease(time.Time{})
-			if errors.Is(err, ErrTokenRejected) {
-				b.setRejected()
+	updateErr := p.update(late, func(b *profile.Profile) error {
+		if !b.AccountToken().IsZero() && b.AccountToken().Equal(l.Token) {
+			b.SetLease(time.Time{})
+			if errors.Is(err, fault.ErrTokenRejected) {
+				b.SetRejected()
 			}
 		}
 		return nil
-	}, l.token)
+	}, l.Token)
 	if updateErr != nil {
 		p.warn(ctx, "the outcome of a renewal was not saved", updateErr)
 	}
@@ -312,27 +311,27 @@ func (p *PlexAuth) endLease(ctx context.Context, l *life, err error) {
 // signed in meanwhile, that stands; where another process has renewed as well,
 // the token that was issued last. A token of another account than the old one's is
 // none that was asked for.
-func (p *PlexAuth) saveRenewed(ctx context.Context, l *life, t secretValue) error {
-	old, _ := readClaims(l.token)
-	got, _ := readClaims(t)
-	return p.save(ctx, renewSaveLimit, t, func(b *profile) error {
-		now := b.life()
-		if now.token.Equal(l.token) {
-			whose := cmp.Or(old.account.ID, b.cloudID())
-			if whose != 0 && got.account.ID != 0 && whose != got.account.ID {
-				return public(notGenuine(errors.New("the new token is another account's")))
+func (p *PlexAuth) saveRenewed(ctx context.Context, l *profile.Life, t secret.Value) error {
+	old, _ := devicekey.ReadClaims(l.Token)
+	got, _ := devicekey.ReadClaims(t)
+	return p.save(ctx, renewSaveLimit, t, func(b *profile.Profile) error {
+		now := b.Life()
+		if now.Token.Equal(l.Token) {
+			whose := cmp.Or(old.Account.Id, b.CloudID())
+			if whose != 0 && got.Account.Id != 0 && whose != got.Account.Id {
+				return public(plextv.NotGenuine(errors.New("the new token is another account's")))
 			}
 		} else {
-			theirs, _ := readClaims(now.token)
-			sameDevice := now.renewable() && now.device.kid == l.device.kid
-			if !sameDevice || theirs.account.ID != got.account.ID || !theirs.issued.Before(got.issued) {
+			theirs, _ := devicekey.ReadClaims(now.Token)
+			sameDevice := now.Renewable() && now.Device.Kid == l.Device.Kid
+			if !sameDevice || theirs.Account.Id != got.Account.Id || !theirs.Issued.Before(got.Issued) {
 				return nil
 			}
 		}
-		if !isJWT(l.token.Secret()) && b.serverToken().Equal(l.token) { // it has ended
-			b.forgetServerToken()
+		if !devicekey.IsJWT(l.Token.Secret()) && b.ServerToken().Equal(l.Token) { // it has ended
+			b.ForgetServerToken()
 		}
-		b.bind(t, l.device, p.scopes(l), p.client.clock.skew(), true)
+		b.Bind(t, l.Device, p.scopes(l), p.client.Clock.Skew(), true)
 		return nil
 	})
 }

@@ -5,6 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 const (
@@ -25,8 +29,8 @@ func hung(limited context.Context, limit time.Duration, err error) error {
 
 // save carries out an update that must not be lost: also past the end of ctx,
 // for saveGrace, and again while the store fails, until limit.
-func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t secretValue, edit func(*profile) error) error {
-	lasts, end := lasting(ctx, saveGrace)
+func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t secret.Value, edit func(*profile.Profile) error) error {
+	lasts, end := gate.Outlive(ctx, saveGrace)
 	defer end()
 	late, cancel := context.WithTimeout(lasts, limit)
 	defer cancel()
@@ -46,22 +50,8 @@ func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t secretValue,
 			warned = true
 			p.warn(ctx, "the token could not be saved, trying again", err)
 		}
-		if sleep(late, pause) != nil {
+		if gate.Sleep(late, pause) != nil {
 			return err
 		}
-	}
-}
-
-// lasting is ctx, but lasts a grace longer.
-func lasting(ctx context.Context, grace time.Duration) (context.Context, context.CancelFunc) {
-	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	stop := context.AfterFunc(ctx, func() {
-		if sleep(late, grace) == nil {
-			cancel()
-		}
-	})
-	return late, func() {
-		stop()
-		cancel()
 	}
 }

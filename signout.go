@@ -1,13 +1,15 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // Disconnect forgets the profile's credentials and whose they were, and ends a
@@ -17,8 +19,8 @@ import (
 // client identifier, the server choice and all that is not plexauth's stay. A
 // profile that does not exist is not created. Its errors match [ErrStore].
 func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
-	err := p.update(ctx, func(b *profile) error {
-		b.disconnect()
+	err := p.update(ctx, func(b *profile.Profile) error {
+		b.Disconnect()
 		return nil
 	})
 	if err != nil {
@@ -32,7 +34,7 @@ func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 func (p *PlexAuth) endWaiting(ctx context.Context) error {
 	done, err := p.stopLooking(ctx)
 	if err == nil {
-		done(ErrNoPendingPin)
+		done(fault.ErrNoPendingPin)
 	}
 	return err
 }
@@ -51,8 +53,8 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 		return p.statusNow(ctx, unseen)
 	}
 	legacy := p.forSiblings(ctx)
-	err := p.update(ctx, func(b *profile) error {
-		gone = b.signOut(legacy)
+	err := p.update(ctx, func(b *profile.Profile) error {
+		gone = signOut(b, legacy)
 		return nil
 	})
 	switch {
@@ -64,11 +66,11 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	p.info(ctx, "signed out")
 	err = p.endWaiting(ctx)
 	if unseen != nil {
-		err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the login that was pending may have been approved, and its token live on at plex.tv: %w", inner{unseen}))
+		err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the login that was pending may have been approved, and its token live on at plex.tv: %w", fault.Inside(unseen)))
 	}
 	for _, r := range gone {
 		if revokeErr := p.revoke(ctx, r); revokeErr != nil {
-			err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the token may live on at plex.tv: %w", inner{revokeErr}))
+			err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the token may live on at plex.tv: %w", fault.Inside(revokeErr)))
 		}
 	}
 	return p.statusNow(ctx, err)
@@ -82,12 +84,12 @@ func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 	if err != nil {
 		return err
 	}
-	for _, b := range append(b.signedOutWith(), b) {
-		v := b.pending()
-		if v == nil || !v.token.IsZero() {
+	for _, b := range append(b.SignedOutWith(), b) {
+		v := b.Pending()
+		if v == nil || !v.Token.IsZero() {
 			continue
 		}
-		if err := p.Instance(b.id).fetchInTurn(ctx, v); err != nil {
+		if err := p.Instance(b.Id).fetchInTurn(ctx, v); err != nil {
 			unseen = err
 		}
 	}
@@ -96,7 +98,7 @@ func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 
 // fetchInTurn takes the turn at the PIN that SignOut found, and then calls
 // fetchApproval.
-func (p *PlexAuth) fetchInTurn(ctx context.Context, v *pendingPIN) (unseen error) {
+func (p *PlexAuth) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen error) {
 	done, err := p.takeTurn(ctx)
 	if err != nil {
 		return err
@@ -114,61 +116,51 @@ func (p *PlexAuth) forSiblings(ctx context.Context) (a approval) {
 	if err != nil {
 		return a
 	}
-	v := b.pending()
-	if v == nil || v.token.IsZero() || v.device != nil || !slices.ContainsFunc(b.others(), func(other *profile) bool {
-		return !other.accountToken().IsZero() && other.clientID() == v.clientID
+	v := b.Pending()
+	if v == nil || v.Token.IsZero() || v.Device != nil || !slices.ContainsFunc(b.Others(), func(other *profile.Profile) bool {
+		return !other.AccountToken().IsZero() && other.ClientID() == v.ClientID
 	}) {
 		return a
 	}
-	p.learnSiblings(ctx, v.clientID)
-	a = approval{pin: v, token: v.token}
-	if a.account, err = p.readAccount(ctx, v.token, v.clientID, true); err != nil {
+	p.learnSiblings(ctx, v.ClientID)
+	a = approval{pin: v, token: v.Token}
+	if a.account, err = p.readAccount(ctx, v.Token, v.ClientID, true); err != nil {
 		p.warn(ctx, "the owner of the approved token could not be found out", err)
 	}
 	return a
 }
 
-// signedOutWith are the other profiles that live on the same token.
-func (b *profile) signedOutWith() (others []*profile) {
-	for _, other := range b.others() {
-		if other.sameCredential(b.cloudID(), b.clientID()) || other.accountToken().Equal(b.accountToken()) {
-			others = append(others, other)
-		}
-	}
-	return others
-}
-
 // revocation is a token that is to be ended at plex.tv, and what it was made
 // under.
 type revocation struct {
-	token    secretValue
+	token    secret.Value
 	clientID string
-	device   *device // nil: it is a long-lived one
+	device   *devicekey.Key // nil: it is a long-lived one
 }
 
 // signOut forgets the credentials of the profile, and of every other one that
 // lives on the same token. It returns what there is to revoke. The token of legacy is
 // not revoked where other profiles, which are not signed out, get it instead of their
 // own.
-func (b *profile) signOut(legacy approval) (gone []revocation) {
-	parked := func(b *profile) {
-		if v := b.pending(); v != nil && !v.token.IsZero() {
-			gone = append(gone, revocation{v.token, v.clientID, v.device})
+func signOut(b *profile.Profile, legacy approval) (gone []revocation) {
+	parked := func(b *profile.Profile) {
+		if v := b.Pending(); v != nil && !v.Token.IsZero() {
+			gone = append(gone, revocation{v.Token, v.ClientID, v.Device})
 		}
 	}
-	v := b.pending()
-	isLegacy := v != nil && legacy.account != nil && legacy.token.Equal(v.token) && !b.sameCredential(legacy.account.ID, v.clientID)
+	v := b.Pending()
+	isLegacy := v != nil && legacy.account != nil && legacy.token.Equal(v.Token) && !b.SameCredential(legacy.account.ID, v.ClientID)
 	if !isLegacy || !legacy.bequeath(b) {
 		parked(b)
 	}
-	if t := b.accountToken(); !t.IsZero() && !b.rejected() {
-		gone = append(gone, revocation{t, b.clientID(), b.life().device})
+	if t := b.AccountToken(); !t.IsZero() && !b.Rejected() {
+		gone = append(gone, revocation{t, b.ClientID(), b.Life().Device})
 	}
-	for _, other := range b.signedOutWith() {
+	for _, other := range b.SignedOutWith() {
 		parked(other)
-		other.disconnect()
+		other.Disconnect()
 	}
-	b.disconnect()
+	b.Disconnect()
 	return gone
 }
 
@@ -177,13 +169,13 @@ func (b *profile) signOut(legacy approval) (gone []revocation) {
 // nobody but the caller can revoke the tokens.
 func (p *PlexAuth) forgotten(ctx context.Context, gone []revocation) bool {
 	b, err := p.load(ctx)
-	if err != nil || len(gone) == 0 || !b.accountToken().IsZero() || b.pending() != nil {
+	if err != nil || len(gone) == 0 || !b.AccountToken().IsZero() || b.Pending() != nil {
 		return false
 	}
-	for _, other := range b.others() {
-		v := other.pending()
+	for _, other := range b.Others() {
+		v := other.Pending()
 		for _, r := range gone {
-			if other.accountToken().Equal(r.token) || v != nil && v.token.Equal(r.token) {
+			if other.AccountToken().Equal(r.token) || v != nil && v.Token.Equal(r.token) {
 				return false
 			}
 		}
@@ -193,40 +185,16 @@ func (p *PlexAuth) forgotten(ctx context.Context, gone []revocation) bool {
 
 // revoke carries a revocation out.
 func (p *PlexAuth) revoke(ctx context.Context, r revocation) error {
-	err := public(p.client.revoke(ctx, r.token, r.clientID))
-	if r.device == nil || !errors.Is(err, ErrTokenExpired) {
+	err := public(p.client.Revoke(ctx, r.token, r.clientID))
+	if r.device == nil || !errors.Is(err, fault.ErrTokenExpired) {
 		return err
 	}
 	t, err := p.exchange(ctx, r.device, nil, nil) // it takes a good one to end them all
 	if err == nil {
-		err = public(p.client.revoke(ctx, t, r.clientID))
+		err = public(p.client.Revoke(ctx, t, r.clientID))
 	}
-	if errors.Is(err, ErrTokenRejected) {
+	if errors.Is(err, fault.ErrTokenRejected) {
 		return nil
 	}
 	return err
-}
-
-// revoke ends a token at plex.tv. One that is dead already is no error.
-func (c *client) revoke(ctx context.Context, t secretValue, clientID string) error {
-	err := c.do(ctx, &call{
-		op: "sign out", method: http.MethodDelete, url: c.plexTV + "/api/v2/users/signout", clientID: clientID, token: t, account: true,
-		decode: confirmed,
-	})
-	if errors.Is(err, ErrTokenRejected) {
-		return nil
-	}
-	return err
-}
-
-// confirmed is for an answer of which nothing is needed: it may be empty, but
-// not a portal's page or an error, after which nothing has happened.
-func confirmed(body []byte) error {
-	if len(bytes.TrimSpace(body)) == 0 {
-		return nil
-	}
-	if _, failed := parseEnvelope(body); failed || !json.Valid(body) {
-		return errors.New("no confirmation")
-	}
-	return nil
 }

@@ -5,11 +5,17 @@ import (
 	"fmt"
 	"maps"
 	"net/url"
-	"slices"
 	"sync"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/mediaserver"
+	"github.com/plexauth/plexauth/internal/netaddr"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // source is what a Transport puts on requests.
@@ -22,11 +28,11 @@ type source struct {
 	serverJWT    bool // server is the account's JWT, which the server has accepted
 	serverOrigin string
 	insecure     bool // its certificate is not checked
-	direct       directOwners
-	identity     identity
+	direct       mediaserver.DirectOwners
+	identity     plextv.Identity
 
-	life *life     // of the account token
-	due  time.Time // when to renew it, by plex.tv's clock; zero: never
+	life *profile.Life // of the account token
+	due  time.Time     // when to renew it, by plex.tv's clock; zero: never
 }
 
 // sources keeps one source a profile.
@@ -80,7 +86,7 @@ func (s *sources) put(instance string, v *source, generation int) {
 	if s.byInstance == nil {
 		s.byInstance = map[string]func() *source{}
 	}
-	s.byInstance[instance] = hide(v)
+	s.byInstance[instance] = secret.Hide(v)
 	s.dropLater()
 }
 
@@ -103,7 +109,7 @@ func (s *sources) dropLater() {
 // freshSource returns s, or what takes its place where its token is due to be
 // renewed.
 func (p *PlexAuth) freshSource(ctx context.Context, s *source) (*source, error) {
-	if s.accountErr != nil || p.client.clock.now().Before(s.due) {
+	if s.accountErr != nil || p.client.Clock.Now().Before(s.due) {
 		return s, nil
 	}
 	renewed, err := p.freshen(ctx, s.life)
@@ -131,23 +137,23 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	v := b.settings()
-	if v.ClientID == "" && b.unusable() == nil { // a token that was put there by hand
+	v := settingsOf(b)
+	if v.ClientID == "" && b.Unusable() == nil { // a token that was put there by hand
 		if b, err = p.ensureClientID(ctx); err != nil {
 			return nil, err
 		}
-		v = b.settings()
+		v = settingsOf(b)
 	}
-	s = &source{read: read, identity: p.client.identity}
+	s = &source{read: read, identity: p.client.Identity}
 	if v.ClientID != "" {
-		s.identity = append(slices.Clip(s.identity), identityHeader{"X-Plex-Client-Identifier", [1]string{v.ClientID}})
+		s.identity = s.identity.Under(v.ClientID)
 	}
-	if s.accountErr = b.unusable(); s.accountErr == nil {
+	if s.accountErr = b.Unusable(); s.accountErr == nil {
 		s.account = []string{v.AccountToken.Secret()}[:1:1]
 		s.life = p.lifeOf(b)
-		s.due = s.life.due()
+		s.due = s.life.Due()
 		if s.due.IsZero() { // nothing renews it: it is good until its end
-			s.due = s.life.over()
+			s.due = s.life.Over()
 		}
 	}
 	s.addServer(b, v)
@@ -157,26 +163,26 @@ func (p *PlexAuth) source(ctx context.Context) (*source, error) {
 
 // addServer adds what requests to the saved server get: its token, or why it has
 // none that could be sent.
-func (s *source) addServer(b *profile, v Settings) {
+func (s *source) addServer(b *profile.Profile, v Settings) {
 	u, err := url.Parse(v.ServerURL)
 	if err != nil || u.Host == "" {
 		return
 	}
 	if v.ServerToken.IsZero() {
-		switch held := b.serverToken(); {
+		switch held := b.ServerToken(); {
 		case held.IsZero():
 			return
-		case !usableToken(held.Secret()):
-			s.serverErr = fmt.Errorf("%w: the one that is saved is damaged and no request can carry it, Inspect gets another", ErrServerToken)
-		case isJWT(held.Secret()): // from a program that took it for the server's token
-			s.serverErr = fmt.Errorf("%w: what is saved for it is a JWT, which media servers do not take", ErrServerToken)
+		case !secret.UsableToken(held.Secret()):
+			s.serverErr = fmt.Errorf("%w: the one that is saved is damaged and no request can carry it, Inspect gets another", fault.ErrServerToken)
+		case devicekey.IsJWT(held.Secret()): // from a program that took it for the server's token
+			s.serverErr = fmt.Errorf("%w: what is saved for it is a JWT, which media servers do not take", fault.ErrServerToken)
 		default: // another server's
 			return
 		}
 	}
-	s.serverOrigin = origin(u)
+	s.serverOrigin = netaddr.Origin(u)
 	s.server = []string{v.ServerToken.Secret()}[:1:1]
 	s.insecure = !v.VerifySSL
-	s.direct = b.server().direct
-	s.serverJWT = isJWT(v.ServerToken.Secret())
+	s.direct = directOf(b.Server())
+	s.serverJWT = devicekey.IsJWT(v.ServerToken.Secret())
 }

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"log/slog"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/profile"
 )
 
 // Status says how a profile stands. Its JSON has CrossWatch's fields.
@@ -88,20 +91,20 @@ func (p *PlexAuth) Status(ctx context.Context) (Status, error) {
 // blank is the status of a profile of which nothing is known.
 func (p *PlexAuth) blank() Status {
 	s := Status{Label: "Plex", Instance: p.instance}
-	if p.instance != defaultInstance {
+	if p.instance != profile.DefaultInstance {
 		s.Label = "Plex (" + p.instance + ")"
 	}
 	return s
 }
 
-func (p *PlexAuth) status(b *profile) Status {
+func (p *PlexAuth) status(b *profile.Profile) Status {
 	s := p.blank()
-	s.User = b.accountName()
-	l, now := p.lifeOf(b), p.client.clock.now()
-	s.ExpiresAt, s.Scopes = l.expires, l.scopes
-	s.NeedsLogin = b.rejected() || l.lost(now)
-	s.Connected = !l.token.IsZero() && !b.rejected() && !(l.lost(now) && past(l.over(), now))
-	if v := b.pending(); p.lives(v) && v.code != "" {
+	s.User = b.AccountName()
+	l, now := p.lifeOf(b), p.client.Clock.Now()
+	s.ExpiresAt, s.Scopes = l.Expires, l.Scopes
+	s.NeedsLogin = b.Rejected() || l.Lost(now)
+	s.Connected = !l.Token.IsZero() && !b.Rejected() && !(l.Lost(now) && profile.Past(l.Over(), now))
+	if v := b.Pending(); p.lives(v) && v.Code != "" {
 		s.Pending = p.shown(v)
 	}
 	return s
@@ -111,14 +114,14 @@ func (p *PlexAuth) status(b *profile) Status {
 // ended. It does not wait for a store that hangs; but where all is well, one that
 // fails for a moment makes no failure of that.
 func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
-	ctx, cancel := lasting(ctx, 150*time.Millisecond)
+	ctx, cancel := gate.Outlive(ctx, 150*time.Millisecond)
 	defer cancel()
 	s, loadErr := p.Status(ctx)
 	if err != nil {
 		return s, err
 	}
 	began := time.Now()
-	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && time.Since(began) < storeLimit && sleep(ctx, pause) == nil; pause *= 2 {
+	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && time.Since(began) < storeLimit && gate.Sleep(ctx, pause) == nil; pause *= 2 {
 		s, loadErr = p.Status(ctx)
 	}
 	return s, loadErr
@@ -131,5 +134,5 @@ func (p *PlexAuth) Settings(ctx context.Context) (Settings, error) {
 	if err != nil {
 		return Settings{}, err
 	}
-	return b.settings(), nil
+	return settingsOf(b), nil
 }

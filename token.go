@@ -3,12 +3,9 @@ package plexauth
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 
-	crand "crypto/rand"
-	"crypto/subtle"
-	"math/rand/v2"
+	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // Token is a Plex credential that does not print itself. No fmt verb, slog
@@ -18,11 +15,11 @@ import (
 // does not compile. Call [Token.Secret] where the token is really wanted.
 //
 // The zero Token holds nothing. A Token is safe for concurrent use.
-type Token struct{ v secretValue }
+type Token struct{ v secret.Value }
 
-// NewToken returns secret, a token from elsewhere, as a Token, to carry it about or to
+// NewToken returns a token from elsewhere as a Token, to carry it about or to
 // compare it with another. NewToken("") is the zero Token.
-func NewToken(secret string) Token { return Token{newValue(secret)} }
+func NewToken(token string) Token { return Token{secret.New(token)} }
 
 // Secret returns the token itself, "" for the zero Token. Send it in the
 // X-Plex-Token header and nowhere else.
@@ -48,68 +45,3 @@ func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenMarshal }
 
 // MarshalText always fails.
 func (t Token) MarshalText() ([]byte, error) { return nil, errTokenMarshal }
-
-// secretValue is text that no fmt verb, encoder or dump by reflection shows. The zero Value
-// holds nothing. A Value is safe for concurrent use.
-type secretValue struct {
-	_ [0]func() // no ==
-	p *[]byte   // masked; behind a pointer, because fmt calls no methods on unexported fields
-}
-
-// maskKey makes what a dump of memory by reflection shows unreadable. It is
-// new in every process.
-var maskKey = func() (key [32]byte) {
-	crand.Read(key[:])
-	return key
-}()
-
-// mask turns a secret into its masked form and back.
-func mask(b []byte) []byte {
-	out := make([]byte, len(b))
-	rand.NewChaCha8(maskKey).Read(out)
-	subtle.XORBytes(out, out, b)
-	return out
-}
-
-// hide returns a function that returns v. Dumps by reflection, such as a failing test
-// prints of a struct, call no function and so do not show v.
-func hide[T any](v T) func() T { return func() T { return v } }
-
-// newValue returns text as a Value; the zero Value for "".
-func newValue(text string) secretValue {
-	if text == "" {
-		return secretValue{}
-	}
-	b := mask([]byte(text))
-	return secretValue{p: &b}
-}
-
-// Secret returns the text, "" for the zero Value.
-func (v secretValue) Secret() string {
-	if v.p == nil {
-		return ""
-	}
-	return string(mask(*v.p))
-}
-
-// IsZero reports whether v holds nothing.
-func (v secretValue) IsZero() bool { return v.p == nil }
-
-// Equal reports, in constant time, whether both hold the same text. Two zero Values
-// are not equal.
-func (v secretValue) Equal(w secretValue) bool {
-	if v.p == nil || w.p == nil {
-		return false
-	}
-	return subtle.ConstantTimeCompare(*v.p, *w.p) == 1
-}
-
-// redacted stands in the place of a secret.
-const redacted = "[redacted]"
-
-// Format writes "[redacted]", or nothing for the zero Value, for every verb.
-func (v secretValue) Format(f fmt.State, _ rune) {
-	if v.p != nil {
-		io.WriteString(f, redacted)
-	}
-}

@@ -8,6 +8,10 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/mediaserver"
+	"github.com/plexauth/plexauth/internal/netaddr"
+	"github.com/plexauth/plexauth/internal/plextv"
 )
 
 // readAgain is how old the settings may be that a Transport goes by.
@@ -61,8 +65,8 @@ type transport struct {
 	base http.RoundTripper
 
 	mu     sync.Mutex
-	routes *serverRoutes // to the saved server; kept, since connections are
-	server string        // its last known origin
+	routes *mediaserver.ServerRoutes // to the saved server; kept, since connections are
+	server string                    // its last known origin
 }
 
 // CloseIdleConnections makes http.Client's method of that name reach the base
@@ -74,7 +78,7 @@ func (t *transport) CloseIdleConnections() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.routes != nil {
-		t.routes.close()
+		t.routes.Close()
 	}
 }
 
@@ -83,7 +87,7 @@ func (t *transport) sender() http.RoundTripper {
 	if t.base != nil {
 		return t.base
 	}
-	rt := t.p.client.transport()
+	rt := t.p.client.Transport()
 	if own, ok := rt.(*transport); ok && own.base == nil && own.p.client == t.p.client { // it would lead back here
 		return http.DefaultTransport
 	}
@@ -93,17 +97,17 @@ func (t *transport) sender() http.RoundTripper {
 // toServer is the way of a request with the server token.
 func (t *transport) toServer(base http.RoundTripper, u *url.URL, s *source) (http.RoundTripper, error) {
 	if _, ok := base.(*http.Transport); !ok {
-		return (&serverRoutes{base: base}).to(u, s.insecure, s.direct, true)
+		return (&mediaserver.ServerRoutes{Base: base}).To(u, s.insecure, s.direct, true)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.routes == nil || t.routes.base != base {
+	if t.routes == nil || t.routes.Base != base {
 		if t.routes != nil {
-			t.routes.close()
+			t.routes.Close()
 		}
-		t.routes = &serverRoutes{base: base}
+		t.routes = &mediaserver.ServerRoutes{Base: base}
 	}
-	return t.routes.to(u, s.insecure, s.direct, true)
+	return t.routes.To(u, s.insecure, s.direct, true)
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -138,7 +142,7 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	if next == nil {
 		return resp, nil
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, maxBody) // so that the connection is used again
+	_, _ = io.CopyN(io.Discard, resp.Body, plextv.MaxBody) // so that the connection is used again
 	resp.Body.Close()
 	resp, err = rt.RoundTrip(next)
 	if renewed && err == nil && resp != nil && isRefusal(resp) {
@@ -150,7 +154,7 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 // credential returns what req is signed with, and what it is sent with. The source
 // is nil where req gets nothing of what is stored.
 func (t *transport) credential(req *http.Request, base http.RoundTripper) (s *source, token []string, rt http.RoundTripper, err error) {
-	ctx, plexTV, at := req.Context(), t.p.isPlexTV(req.URL), origin(req.URL)
+	ctx, plexTV, at := req.Context(), t.p.isPlexTV(req.URL), netaddr.Origin(req.URL)
 	if s, err = t.p.source(ctx); err != nil {
 		if !plexTV && !t.wasServer(at) {
 			return nil, nil, nil, nil
@@ -192,7 +196,7 @@ func (p *PlexAuth) ledElsewhere(req *http.Request) bool {
 	for req.Response != nil {
 		before := req.Response.Request
 		if before == nil || before.URL == nil || // a careless transport does not tell
-			origin(before.URL) != origin(req.URL) && !(p.client.isAPI(before.URL) && p.client.isAPI(req.URL)) {
+			netaddr.Origin(before.URL) != netaddr.Origin(req.URL) && !(p.client.IsAPI(before.URL) && p.client.IsAPI(req.URL)) {
 			return true
 		}
 		req = before
@@ -205,7 +209,7 @@ func (p *PlexAuth) ledElsewhere(req *http.Request) bool {
 func (s *source) sign(req *http.Request, token []string) *http.Request {
 	r := *req
 	r.Header = make(http.Header, len(req.Header)+len(s.identity)+2)
-	s.identity.putOn(r.Header)
+	s.identity.PutOn(r.Header)
 	if token != nil {
 		r.Header["X-Plex-Token"] = token
 	}
@@ -213,14 +217,14 @@ func (s *source) sign(req *http.Request, token []string) *http.Request {
 		r.Header[k] = v
 	}
 	if len(r.Header["Accept"]) == 0 {
-		r.Header["Accept"] = jsonOnly
+		r.Header["Accept"] = plextv.JsonOnly
 	}
 	return &r
 }
 
 // isRefusal reports whether an answer may speak of the token.
 func isRefusal(resp *http.Response) bool {
-	return resp.StatusCode == statusJWTExpired || resp.StatusCode == http.StatusUnauthorized
+	return resp.StatusCode == plextv.StatusJWTExpired || resp.StatusCode == http.StatusUnauthorized
 }
 
 // again returns req once more, signed with the successor of the credential in s;
@@ -232,9 +236,9 @@ func (t *transport) again(req *http.Request, s *source, resp *http.Response) (ne
 	ctx := req.Context()
 	hasBody := req.Body != nil && req.Body != http.NoBody
 	once := hasBody && req.GetBody == nil
-	cure := resp.StatusCode == statusJWTExpired || !once && isVerdict(resp)
-	if cure && s.life.renewable() && !t.p.renewals.vain(t.p.instance) {
-		if t.p.renew(ctx, s.life.token, needed) != nil {
+	cure := resp.StatusCode == plextv.StatusJWTExpired || !once && isVerdict(resp)
+	if cure && s.life.Renewable() && !t.p.renewals.vain(t.p.instance) {
+		if t.p.renew(ctx, s.life.Token, needed) != nil {
 			return nil, false
 		}
 		renewed = true
@@ -263,14 +267,14 @@ func isVerdict(resp *http.Response) bool {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	env, ours := parseEnvelope(head)
-	return ours && (env.code == 0 || env.code == 1001)
+	env, ours := plextv.ParseEnvelope(head)
+	return ours && (env.Code == 0 || env.Code == 1001)
 }
 
 // isPlexTV reports whether the account token may go to u.
 func (p *PlexAuth) isPlexTV(u *url.URL) bool {
-	if p.client.sameOrigin {
-		return origin(u) == p.client.plexTV
+	if p.client.SameOrigin {
+		return netaddr.Origin(u) == p.client.PlexTV
 	}
 	host := strings.ToLower(u.Hostname())
 	return u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") &&

@@ -22,7 +22,7 @@ var sentinelOrComment = regexp.MustCompile(`^\s*(//|(var )?Err\w+ += )`)
 // another text.
 func TestTroubleshootingTexts(t *testing.T) {
 	seen := errorTexts(t)
-	for _, pattern := range []string{"*.go", "panel/*.js", "panel/*.html", "signin/*.go", "crosswatch/*.go", "sqlstore/*.go", "internal/jsonfile/*.go"} {
+	for _, pattern := range []string{"*.go", "panel/*.js", "panel/*.html", "signin/*.go", "crosswatch/*.go", "sqlstore/*.go", "internal/*/*.go"} {
 		files, err := filepath.Glob(pattern)
 		require.NoError(t, err)
 		for _, name := range files {
@@ -77,6 +77,7 @@ func errorTexts(t *testing.T) (texts []string) {
 	}
 	w := newWorld(t)
 	w.signInNow(t)
+	add(errOf(w.Probe(t.Context(), "http://server/?query")))
 	w.plex.Revoke(w.alice)
 	add(errOf(w.Verify(t.Context())))
 	add(errOf(w.Verify(t.Context())))

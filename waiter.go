@@ -4,6 +4,11 @@ import (
 	"context"
 	"errors"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/plextv"
 )
 
 // waiterState is what the panel's waiter is doing.
@@ -40,16 +45,16 @@ func (h *panel) waitForOne(pause time.Duration) time.Duration {
 		defer h.mu.Unlock()
 		h.waiter = idle
 		h.search() // in one announcement with the end of the login
-	case errors.Is(err, ErrPinSuperseded):
+	case errors.Is(err, fault.ErrPinSuperseded):
 		h.over(nil)
 		return pause
-	case errors.Is(err, ErrPinExpired):
+	case errors.Is(err, fault.ErrPinExpired):
 		h.over(problemOf(err))
 		h.bury(l.pin)
-	case !errors.Is(err, ErrNoPendingPin):
+	case !errors.Is(err, fault.ErrNoPendingPin):
 		h.over(problemOf(err))
-		_ = sleep(h.ctx, pause)    // what is still pending after this is not to be decided now
-		if failureOf(err) != nil { // plex.tv was asked about an approval that outlives its PIN
+		_ = gate.Sleep(h.ctx, pause) // what is still pending after this is not to be decided now
+		if failureOf(err) != nil {   // plex.tv was asked about an approval that outlives its PIN
 			return min(2*pause, refusalPace)
 		}
 		return min(2*pause, slowestPoll)
@@ -67,7 +72,7 @@ func (h *panel) waitForOne(pause time.Duration) time.Duration {
 // bury removes an expired PIN from the store, however often that fails, so that no
 // other process asks about it.
 func (h *panel) bury(pin *Pin) {
-	for pause := refresh; h.dropPending(h.ctx, pin.ID) != nil && sleep(h.ctx, pause) == nil; {
+	for pause := refresh; h.dropPending(h.ctx, pin.ID) != nil && gate.Sleep(h.ctx, pause) == nil; {
 		pause = min(2*pause, slowestPoll)
 	}
 }
@@ -85,7 +90,7 @@ func (h *panel) search() {
 // more, unless the person has done something since.
 func (h *panel) complete() {
 	trouble, state := h.searchOnce()
-	if state == serverStarting && sleep(h.ctx, whileStarting) == nil && h.searchAgain(trouble) {
+	if state == plextv.ServerStarting && gate.Sleep(h.ctx, whileStarting) == nil && h.searchAgain(trouble) {
 		h.searchOnce()
 	}
 }
@@ -103,13 +108,13 @@ func (h *panel) searchAgain(trouble *problem) bool {
 }
 
 // searchOnce does the work of one search and announces what hinders it.
-func (h *panel) searchOnce() (trouble *problem, state serverState) {
+func (h *panel) searchOnce() (trouble *problem, state plextv.ServerState) {
 	ctx, cancel := context.WithTimeout(h.ctx, inspectAfter)
 	defer cancel()
 	err := h.inspectWhileLimited(ctx)
 	if err != nil && h.ctx.Err() == nil {
-		h.info(ctx, "connected; not all is known yet: "+oneLine(err.Error()))
-		if !errors.Is(err, ErrServerChoice) { // no trouble: a person is to choose
+		h.info(ctx, "connected; not all is known yet: "+plain.Short(err.Error()))
+		if !errors.Is(err, fault.ErrServerChoice) { // no trouble: a person is to choose
 			trouble, state = problemOf(err), stateIn(err)
 		}
 	}
@@ -126,11 +131,11 @@ func (h *panel) inspectWhileLimited(ctx context.Context) error {
 	for {
 		_, err := h.Inspect(ctx)
 		e := failureOf(err)
-		if !errors.Is(err, ErrRateLimited) || e == nil {
+		if !errors.Is(err, fault.ErrRateLimited) || e == nil {
 			return err
 		}
 		pause := max(e.RetryAfter, fresh)
-		if end, ok := ctx.Deadline(); ok && time.Until(end) <= pause || sleep(ctx, pause) != nil {
+		if end, ok := ctx.Deadline(); ok && time.Until(end) <= pause || gate.Sleep(ctx, pause) != nil {
 			return err
 		}
 	}

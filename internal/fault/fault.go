@@ -1,11 +1,35 @@
 // Package fault holds the sentinel errors that more than one package returns.
-// Their documentation is in package plexauth, which exports them.
 package fault
 
-import "errors"
-
-// See the variables of the same names in package plexauth.
-var (
-	ErrStore         = errors.New("plexauth: config store")
-	ErrCorruptConfig = errors.New("plexauth: config is corrupt")
+import (
+	"errors"
+	"strings"
 )
+
+// Each is documented in package plexauth, which exports it under the same name.
+var (
+	ErrStore           = errors.New("plexauth: config store")
+	ErrCorruptConfig   = errors.New("plexauth: config is corrupt")
+	ErrNotConnected    = errors.New("plexauth: not connected to Plex, sign in first")
+	ErrUnavailable     = errors.New("plexauth: plex.tv is unavailable")
+	ErrRateLimited     = errors.New("plexauth: rate-limited by plex.tv")
+	ErrTokenRejected   = errors.New("plexauth: plex.tv rejected the token, sign in again")
+	ErrTokenExpired    = errors.New("plexauth: the token has expired")
+	ErrPinExpired      = errors.New("plexauth: the PIN expired before it was approved")
+	ErrPinSuperseded   = errors.New("plexauth: another login has replaced this one")
+	ErrNoPendingPin    = errors.New("plexauth: no login is pending")
+	ErrAccountMismatch = errors.New("plexauth: approved by another Plex account than the one linked")
+	ErrHomePin         = errors.New("plexauth: the Home user's PIN is needed")
+	ErrServerChoice    = errors.New("plexauth: which media server to use has not been chosen")
+	ErrServerToken     = errors.New("plexauth: no token for the media server")
+)
+
+// inside is an error that is quoted inside another one.
+type inside struct{ error }
+
+// Inside returns err for the middle of another error of plexauth: its text lacks the
+// prefix "plexauth: ".
+func Inside(err error) error { return inside{err} }
+
+func (e inside) Error() string { return strings.TrimPrefix(e.error.Error(), "plexauth: ") }
+func (e inside) Unwrap() error { return e.error }

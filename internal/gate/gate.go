@@ -1,4 +1,4 @@
-// Package gate lets callers pass one after the other.
+// Package gate lets callers pass one after the other, and says how long a caller waits.
 package gate
 
 import (

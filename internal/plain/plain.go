@@ -6,6 +6,7 @@ package plain
 import (
 	"strings"
 	"unicode"
+	"unicode/utf8"
 )
 
 // Line returns text as one line of visible characters. Control characters and
@@ -42,6 +43,38 @@ func Cut(text string, most int) string {
 	}
 	return strings.ToValidUTF8(text[:most], "") + "…"
 }
+
+// Short returns foreign text as one line of at most 300 bytes.
+func Short(text string) string { return Cut(text, 300) }
+
+// Long returns text that this machine has written as one line of at most 4000 bytes.
+// An error of a store names paths, owners and what to do, and all of it is to be read.
+func Long(text string) string { return Cut(text, 4000) }
+
+// maxHeader bounds the value of a header, in bytes.
+const maxHeader = 255
+
+// Header returns text as the value of a header: one line of valid UTF-8, which Plex
+// documents for its identity headers, of at most 255 bytes.
+func Header(text string) string {
+	text = strings.Map(func(r rune) rune {
+		switch {
+		case r == utf8.RuneError:
+			return -1
+		case r < ' ' || r >= 0x7f && r < 0xa0:
+			return ' '
+		}
+		return r
+	}, text)
+	if len(text) > maxHeader {
+		text = strings.ToValidUTF8(text[:maxHeader], "")
+	}
+	return strings.TrimSpace(text)
+}
+
+// IsHeader reports whether text is not empty and can be sent as the value of a header
+// as it is.
+func IsHeader(text string) bool { return text != "" && Header(text) == text }
 
 // isPlain reports whether text is printable ASCII, as most is.
 func isPlain(text string) bool {

@@ -1,0 +1,123 @@
+package plexauth
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/plextv"
+)
+
+// What can go wrong with a store.
+var (
+	// ErrStore is matched by every error that comes from a [ConfigStore].
+	ErrStore = fault.ErrStore
+	// ErrCorruptConfig is matched when what is stored cannot be read: an empty or
+	// truncated file, a namespace that is not a JSON object. Nothing is written
+	// over it. It always comes with [ErrStore].
+	ErrCorruptConfig = fault.ErrCorruptConfig
+)
+
+// What an [Error] can stand for. Each is matched with errors.Is.
+var (
+	// ErrUnavailable means that plex.tv (or a media server) could not be reached,
+	// that what answered was not its API, or that it refuses for a reason other than
+	// the token. It says nothing about the token: try again later.
+	ErrUnavailable = fault.ErrUnavailable
+	// ErrRateLimited means that plex.tv asks to slow down; see [Error.RetryAfter].
+	ErrRateLimited = fault.ErrRateLimited
+	// ErrTokenRejected means that plex.tv itself says that the token is no longer
+	// valid. Only a new sign-in helps.
+	ErrTokenRejected = fault.ErrTokenRejected
+	// ErrTokenExpired means that the token is a JWT that has expired. With its device
+	// key it can be renewed, later; the error says if there is none.
+	ErrTokenExpired = fault.ErrTokenExpired
+)
+
+// How a login can end without a token.
+var (
+	// ErrPinExpired means that the PIN was not approved in time. Start again.
+	ErrPinExpired = fault.ErrPinExpired
+	// ErrPinSuperseded means that another Start has replaced the PIN.
+	ErrPinSuperseded = fault.ErrPinSuperseded
+	// ErrNoPendingPin means that no login is pending, or that it was cancelled.
+	ErrNoPendingPin = fault.ErrNoPendingPin
+	// ErrAccountMismatch means that another account has approved the login than the
+	// one that is linked, which stays. See [PinOptions].SwitchAccount.
+	ErrAccountMismatch = fault.ErrAccountMismatch
+)
+
+// What can be missing from a profile, or wrong with a choice.
+var (
+	// ErrNotConnected means that the profile holds no token, or a damaged one that no
+	// request can carry.
+	ErrNotConnected = fault.ErrNotConnected
+	// ErrHomePin means that the Plex Home user is protected by a PIN, and that the
+	// one given is missing or wrong; the error's text says which.
+	ErrHomePin = fault.ErrHomePin
+	// ErrServerChoice means that the account may use several media servers, or none
+	// of its own, and that none has been chosen. A [*ServerChoiceError] names the
+	// candidates; [PlexAuth.UseServer] chooses.
+	ErrServerChoice = fault.ErrServerChoice
+	// ErrServerToken means that there is no token that may be sent to the media
+	// server, or that the server refuses the one there is. plex.tv gives none for a
+	// server that the account may not use, and to a login with a device key only a
+	// JWT, which media servers do not accept.
+	ErrServerToken = fault.ErrServerToken
+)
+
+// Error is a request to plex.tv or to a media server that failed. It holds no
+// body, no URL and no secret. Its cause, where nothing came back, is found
+// with errors.As: [*net.DNSError], [*net.OpError] (connect, proxy),
+// [*tls.CertificateVerificationError], or a [net.Error] whose Timeout is true.
+type Error struct {
+	Op         string        // what was tried, "check PIN"
+	StatusCode int           // HTTP status; 0 where nothing came back
+	Code       int           // plex.tv's own code, 1020; 0 where it gave none
+	Message    string        // plex.tv's own words, one line; or what was wrong with the answer
+	RetryAfter time.Duration // how long to wait, an hour at most: what plex.tv asked for, or with ErrRateLimited how long plexauth asks nothing; else 0
+
+	failure *plextv.Failure // nil in an Error that is not plexauth's
+}
+
+// public returns err as callers see it: a failure becomes an [*Error], and any other
+// error stays.
+func public(err error) error {
+	f, ok := err.(*plextv.Failure)
+	if !ok {
+		return err
+	}
+	return &Error{Op: f.Op, StatusCode: f.StatusCode, Code: f.Code, Message: f.Message, RetryAfter: f.RetryAfter, failure: f}
+}
+
+// failureOf returns the failure of a request in err, nil if there is none.
+func failureOf(err error) *plextv.Failure {
+	var e *Error
+	if errors.As(err, &e) {
+		return e.inner()
+	}
+	return plextv.FailureIn(err)
+}
+
+func (e *Error) inner() *plextv.Failure {
+	if e.failure != nil {
+		return e.failure
+	}
+	return &plextv.Failure{Op: e.Op, StatusCode: e.StatusCode, Code: e.Code, Message: e.Message, RetryAfter: e.RetryAfter}
+}
+
+// Error says what was tried, what went wrong and what to do.
+func (e *Error) Error() string { return e.inner().Error() }
+
+// Format prints the text of [Error.Error] for every verb.
+func (e *Error) Format(f fmt.State, verb rune) { e.inner().Format(f, verb) }
+
+// Is reports whether target is the sentinel that e stands for.
+func (e *Error) Is(target error) bool { return e.inner().Is(target) }
+
+// Unwrap returns the cause, nil where an answer came back.
+func (e *Error) Unwrap() error { return e.inner().Unwrap() }
+
+// tooLate is outOfTime as callers see it.
+func tooLate(op, where string, err error) error { return public(plextv.OutOfTime(op, where, err)) }

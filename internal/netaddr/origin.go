@@ -1,0 +1,70 @@
+// Package netaddr compares and classifies the addresses of servers.
+package netaddr
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Origin is scheme, host and port of u, in the one spelling that can be
+// compared.
+func Origin(u *url.URL) string {
+	host := AsciiHost(u.Hostname())
+	if strings.Contains(host, ":") {
+		host = "[" + host + "]"
+	}
+	port := u.Port()
+	if port == "" || u.Scheme == "https" && port == "443" || u.Scheme == "http" && port == "80" {
+		return u.Scheme + "://" + host
+	}
+	return u.Scheme + "://" + host + ":" + port
+}
+
+// AsciiHost returns a host in lower case and ASCII, as net/http dials it:
+// müller.example is xn--mller-kva.example. A host that has no such form is
+// returned in lower case.
+func AsciiHost(host string) string {
+	for i := range len(host) {
+		if host[i] >= 0x80 {
+			return strings.ToLower(dialledHost(host))
+		}
+	}
+	return strings.ToLower(host)
+}
+
+// dialledHost asks net/http, which alone in the standard library knows the rules
+// of international names, for the host that it would dial.
+func dialledHost(host string) string {
+	dialled := make(chan string, 1)
+	t := http.Transport{DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
+		dialled <- addr
+		return nil, net.ErrClosed
+	}}
+	resp, err := t.RoundTrip(&http.Request{Method: http.MethodHead, URL: &url.URL{Scheme: "http", Host: host}, Header: http.Header{}})
+	if err == nil {
+		resp.Body.Close()
+	}
+	select {
+	case addr := <-dialled:
+		if h, _, err := net.SplitHostPort(addr); err == nil {
+			return h
+		}
+	default:
+	}
+	return host
+}
+
+// setASCIIHost makes the host of u one that every program understands.
+func setASCIIHost(u *url.URL) {
+	host := AsciiHost(u.Hostname())
+	switch port := u.Port(); {
+	case host == strings.ToLower(u.Hostname()): // as it was typed
+	case port != "":
+		u.Host = net.JoinHostPort(host, port)
+	default:
+		u.Host = host
+	}
+}

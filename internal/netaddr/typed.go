@@ -1,0 +1,14 @@
+package netaddr
+
+import (
+	"net/url"
+	"strings"
+	"unicode/utf8"
+)
+
+// IsPlainAddress reports whether a URL says where a server is and no more: a web
+// scheme, a host, perhaps a port and a path.
+func IsPlainAddress(raw string, u *url.URL) bool {
+	return (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && utf8.ValidString(u.Host) && u.User == nil && u.Opaque == "" &&
+		!strings.ContainsAny(raw, "?#\\")
+}
