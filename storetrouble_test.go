@@ -384,12 +384,12 @@ func TestStoreRemedyReachesThePerson(t *testing.T) {
 	store := plexauth.NewFileStore(filepath.Join(dir, "a-rather-long-name-of-a-config.json"))
 	want := store.Check(t.Context()).Error()
 	require.Greater(t, len(want), 400)
-	require.Contains(t, want, "see that "+dir+" is a directory")
+	require.Contains(t, want, "check that "+dir+" is a directory")
 
 	w := newWorld(t, withStore(store))
 	_, err := w.Start(t.Context(), plexauth.PinOptions{})
 	require.ErrorIs(t, err, plexauth.ErrStore)
 	assert.Contains(t, err.Error(), strings.TrimPrefix(want, plexauth.ErrStore.Error()))
 	rec := openPanel(t, w.PlexAuth).do(http.MethodPost, "/start", "{}")
-	assert.Contains(t, rec.Body.String(), "see that "+dir+" is a directory")
+	assert.Contains(t, rec.Body.String(), "check that "+dir+" is a directory")
 }
