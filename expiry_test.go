@@ -120,7 +120,7 @@ func TestLastLookMovesTheExpiry(t *testing.T) {
 		began := time.Now()
 		put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(began.Add(5*time.Minute).UnixMilli()), 1))
 		p := w.open(t)
-		_, err = p.Finish(t.Context()) // which resumes the login
+		_, err = p.Finish(t.Context()) // to resume the login
 		require.NoError(t, err)
 		put(t, w.store, strings.Replace(w.doc(t), fmt.Sprint(pin.ExpiresAt.UnixMilli()), fmt.Sprint(began.Add(5*time.Minute).UnixMilli()), 1))
 		plexauth.MoveDeadline(p, 5*time.Minute) // the process believes the same

@@ -188,8 +188,8 @@ func TestWhatAnswersForAServer(t *testing.T) {
 				assert.ErrorContains(t, err, c.says)
 				_, err = w.Probe(t.Context(), "https://plex.example.org")
 				assert.ErrorContains(t, err, c.says)
-				f := openPanel(t, w.PlexAuth)
-				v := f.refused(f.do(http.MethodPost, "/inspect", "{}"), http.StatusBadGateway, "server_unreachable")
+				panel := openPanel(t, w.PlexAuth)
+				v := panel.refused(panel.do(http.MethodPost, "/inspect", "{}"), http.StatusBadGateway, "server_unreachable")
 				assert.Contains(t, v.Message, c.hint)
 			})
 		})
@@ -216,19 +216,19 @@ func TestServerStartsAfterTheLogin(t *testing.T) {
 				fault := maintenance("/identity")
 				fault.For = c.lasts
 				w.plex.Inject(fault)
-				f := openPanel(t, w.PlexAuth)
-				f.post("/start", "{}")
+				panel := openPanel(t, w.PlexAuth)
+				panel.post("/start", "{}")
 				require.NoError(t, w.plex.Approve(w.plex.PendingCodes()[0], w.alice))
 				time.Sleep(10 * time.Second)
-				s := f.get("/status")
+				s := panel.get("/status")
 				require.NotNil(t, s.Problem)
 				assert.Contains(t, s.Problem.Message, "is starting")
 				if c.leaves {
-					f.post("/disconnect", "{}")
+					panel.post("/disconnect", "{}")
 				}
 				asked := w.fromNow()
 				time.Sleep(80 * time.Second)
-				s = f.get("/status")
+				s = panel.get("/status")
 				assert.Equal(t, c.found, s.Settings.ServerURL != "")
 				assert.Equal(t, c.problem, s.Problem != nil)
 				assert.Equal(t, c.leaves, len(only(asked(), "GET", "/identity")) == 0)
@@ -249,11 +249,11 @@ func TestEnteredAddressRevealsNothing(t *testing.T) {
 	defer other.Close()
 	w := signedIn(t)
 	w.PlexAuth = w.open(t, func(o *plexauth.Options) { o.BaseURL, o.HTTPClient = w.plex.URL(), nil })
-	f := openPanel(t, w.PlexAuth)
+	panel := openPanel(t, w.PlexAuth)
 	for _, member := range []string{"url", "machine_id"} {
 		answers := map[string]string{}
 		for _, u := range []string{other.URL, other.URL + "/503", other.URL + "/502", other.URL + "/302", other.URL + "/401", "http://127.0.0.1:1", "https" + strings.TrimPrefix(other.URL, "http"), "http://169.254.169.254:80"} {
-			rec := f.do(http.MethodPost, "/server", fmt.Sprintf(`{%q:%q}`, member, u))
+			rec := panel.do(http.MethodPost, "/server", fmt.Sprintf(`{%q:%q}`, member, u))
 			answers[fmt.Sprint(rec.Code, rec.Header(), strings.ReplaceAll(rec.Body.String(), u, "URL"))] = u
 		}
 		assert.Len(t, answers, 1, member)

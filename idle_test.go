@@ -79,9 +79,9 @@ func TestIdleProfilesAreForgotten(t *testing.T) {
 		"in the panel": func(t *testing.T, w *world, p *plexauth.PlexAuth) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			f := &browser{t, p.Handler(ctx)}
-			f.do(http.MethodPost, "/start", "")
-			f.do(http.MethodPost, "/cancel", "")
+			panel := &browser{t, p.Handler(ctx)}
+			panel.do(http.MethodPost, "/start", "")
+			panel.do(http.MethodPost, "/cancel", "")
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -97,9 +97,9 @@ func TestMisdirected(t *testing.T) {
 			w := newWorld(t)
 			w.signInNow(t)
 			p := w.open(t, withTransport(c.rt), noRetries)
-			f := openPanel(t, p.Instance("PLEX-P01"))
+			panel := openPanel(t, p.Instance("PLEX-P01"))
 			message := func(path string) string {
-				rec := f.do(http.MethodPost, path, "{}")
+				rec := panel.do(http.MethodPost, path, "{}")
 				return rec.Body.String()
 			}("/start")
 			for op, err := range map[string]error{

@@ -25,27 +25,27 @@ func TestPanelUsers(t *testing.T) {
 		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice, HomePIN: "QXYZ"})
 		baby := w.plex.AddUser(plextest.User{Title: "Baby", Restricted: true, HomeAdmin: w.alice})
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		f := openPanel(t, w.PlexAuth)
-		f.post("/inspect", "")
+		panel := openPanel(t, w.PlexAuth)
+		panel.post("/inspect", "")
 
 		var list struct{ Users []plexauth.HomeUser }
-		require.NoError(t, json.Unmarshal(f.do(http.MethodGet, "/users", "").Body.Bytes(), &list))
+		require.NoError(t, json.Unmarshal(panel.do(http.MethodGet, "/users", "").Body.Bytes(), &list))
 		assert.Len(t, list.Users, 3)
 		choose := func(u *plextest.User, pin string) *httptest.ResponseRecorder {
-			return f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, u.UUID, pin))
+			return panel.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, u.UUID, pin))
 		}
-		f.refused(choose(kid, ""), http.StatusForbidden, "home_pin")
-		f.refused(choose(kid, "0000"), http.StatusForbidden, "home_pin")
-		f.refused(choose(w.bob, ""), http.StatusBadRequest, "bad_request")
-		s := f.state(choose(kid, "QXYZ"))
+		panel.refused(choose(kid, ""), http.StatusForbidden, "home_pin")
+		panel.refused(choose(kid, "0000"), http.StatusForbidden, "home_pin")
+		panel.refused(choose(w.bob, ""), http.StatusBadRequest, "bad_request")
+		s := panel.state(choose(kid, "QXYZ"))
 		assert.Equal(t, "Kid", s.Settings.Username)
 		assert.Equal(t, fmt.Sprint(kid.ID), s.Settings.AccountID)
 		assert.NotContains(t, w.doc(t), "QXYZ", "the PIN is kept nowhere")
-		s = f.state(choose(baby, ""))
+		s = panel.state(choose(baby, ""))
 		assert.Equal(t, "Baby", s.Settings.Username)
-		f.state(choose(w.alice, ""))
+		panel.state(choose(w.alice, ""))
 		time.Sleep(5 * time.Second)
-		s = f.get("/status")
+		s = panel.get("/status")
 		assert.Equal(t, "1", s.Settings.AccountID)
 		assert.True(t, s.Connected)
 		_, err := w.Verify(t.Context())
@@ -60,22 +60,22 @@ func TestPanelUserOfAnotherAccount(t *testing.T) {
 		w := newWorld(t)
 		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice})
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		choose := func() <-chan *httptest.ResponseRecorder {
 			w.plex.Inject(plextest.Fault{Path: "/api/v2/home/users", Delay: 8 * time.Second})
 			answer := make(chan *httptest.ResponseRecorder, 1)
-			go func() { answer <- f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q}`, kid.UUID)) }()
+			go func() { answer <- panel.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q}`, kid.UUID)) }()
 			time.Sleep(time.Second)
 			return answer
 		}
 		answer := choose()
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{}) // with another token
-		assert.Equal(t, "Kid", f.state(<-answer).Settings.Username, "it is the same account's")
+		assert.Equal(t, "Kid", panel.state(<-answer).Settings.Username, "it is the same account's")
 
 		answer = choose()
 		w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
-		f.refused(<-answer, http.StatusConflict, "changed")
-		s := f.get("/status")
+		panel.refused(<-answer, http.StatusConflict, "changed")
+		s := panel.get("/status")
 		assert.Equal(t, "bob", s.Settings.Username)
 		assert.Empty(t, s.Settings.AccountID)
 	})
@@ -103,8 +103,8 @@ func TestAccountAndHomeUser(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w, kid := setup(t)
 			require.NoError(t, errOf(w.Inspect(t.Context())))
-			f := openPanel(t, w.PlexAuth)
-			f.chooseUser(kid, "")
+			panel := openPanel(t, w.PlexAuth)
+			panel.chooseUser(kid, "")
 			apart(t, w, "Kid")
 			require.NoError(t, errOf(w.Verify(t.Context())))
 			require.NoError(t, errOf(w.Inspect(t.Context())))
@@ -113,7 +113,7 @@ func TestAccountAndHomeUser(t *testing.T) {
 			apart(t, w, "Kid")
 			assert.Equal(t, fmt.Sprint(kid.ID), mustSettings(t, w.PlexAuth).AccountID)
 			w.relink(t, w.bob)
-			s := f.get("/status")
+			s := panel.get("/status")
 			assert.Equal(t, "bob", s.User)
 			assert.Equal(t, "bob", s.Settings.Username)
 			w.relink(t, w.alice)
@@ -159,7 +159,7 @@ func TestHomeUserAccountID(t *testing.T) {
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
 		mine := w.plex.AddMediaServer(me, plextest.MediaServer{Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
 		w.signIn(t, w.PlexAuth, me, plexauth.PinOptions{})
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		id := func(u *plextest.User) string { return strconv.FormatInt(u.ID, 10) }
 		number := func(want, user string) {
 			t.Helper()
@@ -173,17 +173,17 @@ func TestHomeUserAccountID(t *testing.T) {
 		}
 		require.NoError(t, errOf(w.UseServer(t.Context(), box.MachineID)))
 		number(id(me), "me")
-		assert.Equal(t, "1", f.chooseUser(w.alice, "").Settings.AccountID)
+		assert.Equal(t, "1", panel.chooseUser(w.alice, "").Settings.AccountID)
 		number("1", "alice")
-		assert.Equal(t, id(kid), f.chooseUser(kid, "").Settings.AccountID)
+		assert.Equal(t, id(kid), panel.chooseUser(kid, "").Settings.AccountID)
 		number(id(kid), "Kid")
 		require.NoError(t, errOf(w.UseServer(t.Context(), mine.MachineID)))
 		number(id(kid), "Kid")
-		f.chooseUser(w.alice, "")
+		panel.chooseUser(w.alice, "")
 		number(id(w.alice), "alice")
 		require.NoError(t, errOf(w.UseServer(t.Context(), box.MachineID)))
 		number("1", "alice")
-		f.chooseUser(me, "")
+		panel.chooseUser(me, "")
 		number(id(me), "me")
 		require.NoError(t, errOf(w.UseServer(t.Context(), mine.MachineID)))
 		number("1", "me")
@@ -193,12 +193,12 @@ func TestHomeUserAccountID(t *testing.T) {
 		w.signIn(t, w.PlexAuth, me, plexauth.PinOptions{})
 		time.Sleep(time.Minute) // in which the panel finds a server by itself
 		w.edit(t, map[string]any{"machine_id": "", "server_url": "", "server_url_found": nil, "_server_account": nil})
-		f.chooseUser(w.alice, "")
+		panel.chooseUser(w.alice, "")
 		require.NoError(t, errOf(w.UseServer(t.Context(), box.MachineID)))
 		number("1", "alice")
 		w.edit(t, map[string]any{"_server_account": me.ID})
-		f.chooseUser(kid, "")
-		assert.Equal(t, "1", f.chooseUser(w.alice, "").Settings.AccountID)
+		panel.chooseUser(kid, "")
+		assert.Equal(t, "1", panel.chooseUser(w.alice, "").Settings.AccountID)
 	})
 }
 
@@ -215,9 +215,9 @@ func TestHomePINCheckEndsItsToken(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w, _, carol := home(t)
 				w.plex.Inject(trouble)
-				f := openPanel(t, w.PlexAuth)
-				f.chooseUser(carol, "QXYZ")
-				f.post("/disconnect", `{"revoke":true}`)
+				panel := openPanel(t, w.PlexAuth)
+				panel.chooseUser(carol, "QXYZ")
+				panel.post("/disconnect", `{"revoke":true}`)
 				time.Sleep(5 * time.Minute)
 				assert.Empty(t, w.plex.Token(carol, mustSettings(t, w.PlexAuth).ClientID))
 			})
@@ -275,9 +275,9 @@ func TestHomePINPauses(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) { // many at the same time
 		w, _, carol := home(t)
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		for i := range 20 {
-			go f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":"%04d"}`, carol.UUID, i))
+			go panel.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":"%04d"}`, carol.UUID, i))
 		}
 		synctest.Wait()
 		time.Sleep(10 * time.Second)
@@ -285,11 +285,11 @@ func TestHomePINPauses(t *testing.T) {
 	})
 	synctest.Test(t, func(t *testing.T) { // missing PINs and failures of plex.tv do not count
 		w, _, carol := home(t)
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/home/users/*/switch", Status: 500, Times: 5})
 		for i := range 10 {
-			f.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, carol.UUID, []string{"", "QXYZ"}[i%2]))
+			panel.do(http.MethodPost, "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, carol.UUID, []string{"", "QXYZ"}[i%2]))
 		}
-		f.chooseUser(carol, "QXYZ")
+		panel.chooseUser(carol, "QXYZ")
 	})
 }

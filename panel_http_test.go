@@ -30,17 +30,17 @@ func TestPanelMount(t *testing.T) {
 		mux := http.NewServeMux()
 		mux.Handle("/a/b/", http.StripPrefix("/a/b", h))
 		mux.Handle("/c/", h)
-		f := &browser{t, mux}
+		panel := &browser{t, mux}
 		for _, base := range []string{"/a/b/", "/c/"} {
 			for path, kind := range map[string]string{"": "text/html; charset=utf-8", "panel.js": "text/javascript; charset=utf-8", "view.js": "text/javascript; charset=utf-8", "panel.css": "text/css; charset=utf-8", "status": "application/json"} {
-				rec := f.do(http.MethodGet, base+path, "")
+				rec := panel.do(http.MethodGet, base+path, "")
 				assert.Equal(t, http.StatusOK, rec.Code, path)
 				assert.Equal(t, kind, rec.Header().Get("Content-Type"))
 				assert.Equal(t, "nosniff", rec.Header().Get("X-Content-Type-Options"))
 				assert.Equal(t, "no-referrer", rec.Header().Get("Referrer-Policy"))
 				assert.Contains(t, rec.Header().Get("Content-Security-Policy"), "default-src 'self'")
 				assert.Contains(t, rec.Header().Get("Content-Security-Policy"), "frame-ancestors")
-				assert.Equal(t, http.StatusOK, f.do(http.MethodHead, base+path, "").Code)
+				assert.Equal(t, http.StatusOK, panel.do(http.MethodHead, base+path, "").Code)
 			}
 		}
 		for at, to := range map[string]string{"/d?x=1": "/d/?x=1", "/a/d": "/a/d/", "/a/d:8?": "/a/d:8/", "/a/d%3Fe": "/a/d%3Fe/"} { // relative links would miss
@@ -55,26 +55,26 @@ func TestPanelMount(t *testing.T) {
 		for _, at := range []string{"/plex", "/admin/plex"} { // nothing of the path is stripped
 			mux := http.NewServeMux()
 			mux.Handle(at, h)
-			f := &browser{t, mux}
+			panel := &browser{t, mux}
 			for _, method := range []string{http.MethodGet, http.MethodHead} {
-				rec := f.do(method, at+"?x=1", "")
+				rec := panel.do(method, at+"?x=1", "")
 				assert.Equal(t, http.StatusPermanentRedirect, rec.Code)
 				assert.Equal(t, "./plex/?x=1", rec.Header().Get("Location"))
 			}
-			f.refused(f.do(http.MethodPost, at, ""), http.StatusNotFound, "not_found")
+			panel.refused(panel.do(http.MethodPost, at, ""), http.StatusNotFound, "not_found")
 		}
 		person := func(r *http.Request) { r.Header.Set("Accept", "text/html") } // the router does not say where the panel is
 		assert.Equal(t, http.StatusPermanentRedirect, (&browser{t, h}).do(http.MethodGet, "/plex", "", person).Code)
 		for prefix, path := range map[string]string{"/": "/", "/e/": "/e/?x=1"} { // all of the path is stripped
-			f := &browser{t, http.StripPrefix(prefix, h)}
-			assert.Equal(t, http.StatusOK, f.do(http.MethodGet, path, "").Code)
-			assert.Equal(t, http.StatusOK, f.do(http.MethodGet, prefix+"status", "").Code)
+			panel := &browser{t, http.StripPrefix(prefix, h)}
+			assert.Equal(t, http.StatusOK, panel.do(http.MethodGet, path, "").Code)
+			assert.Equal(t, http.StatusOK, panel.do(http.MethodGet, prefix+"status", "").Code)
 		}
 
-		rec := f.do(http.MethodGet, "/c/panel.js", "")
+		rec := panel.do(http.MethodGet, "/c/panel.js", "")
 		tag := rec.Header().Get("ETag")
 		require.NotEmpty(t, tag)
-		rec = f.do(http.MethodGet, "/c/panel.js", "", func(r *http.Request) { r.Header.Set("If-None-Match", tag) })
+		rec = panel.do(http.MethodGet, "/c/panel.js", "", func(r *http.Request) { r.Header.Set("If-None-Match", tag) })
 		assert.Equal(t, http.StatusNotModified, rec.Code)
 	})
 }
@@ -83,35 +83,35 @@ func TestPanelMount(t *testing.T) {
 func TestPanelBadRequests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		for _, path := range []string{"/start", "/cancel", "/disconnect", "/inspect", "/server", "/user", "/probe"} {
-			rec := f.do(http.MethodGet, path, "")
-			f.refused(rec, http.StatusMethodNotAllowed, "method_not_allowed")
+			rec := panel.do(http.MethodGet, path, "")
+			panel.refused(rec, http.StatusMethodNotAllowed, "method_not_allowed")
 			assert.Equal(t, "POST", rec.Header().Get("Allow"))
 			for _, body := range []string{"{", "[]", `"x"`, "null", "{} {}", "\x00"} {
-				f.refused(f.do(http.MethodPost, path, body), http.StatusBadRequest, "bad_request")
+				panel.refused(panel.do(http.MethodPost, path, body), http.StatusBadRequest, "bad_request")
 			}
-			f.refused(f.do(http.MethodPost, path, `{"url":"`+strings.Repeat("x", 64<<10)+`"}`), http.StatusRequestEntityTooLarge, "too_large")
-			f.refused(f.do(http.MethodPost, path, "", func(r *http.Request) {
+			panel.refused(panel.do(http.MethodPost, path, `{"url":"`+strings.Repeat("x", 64<<10)+`"}`), http.StatusRequestEntityTooLarge, "too_large")
+			panel.refused(panel.do(http.MethodPost, path, "", func(r *http.Request) {
 				r.Header.Set("Sec-Fetch-Site", "cross-site")
 				r.Header.Set("Origin", "https://evil.example")
 			}), http.StatusForbidden, "cross_origin")
-			f.refused(f.do(http.MethodPost, path, "", func(r *http.Request) { // as a browser on a plain-http LAN
+			panel.refused(panel.do(http.MethodPost, path, "", func(r *http.Request) { // as a browser on a plain-http LAN
 				r.Header.Del("Sec-Fetch-Site")
 				r.Header.Set("Origin", "http://evil.example")
 			}), http.StatusForbidden, "cross_origin")
 		}
 		for _, path := range []string{"/", "/panel.js", "/view.js", "/panel.css", "/qr.svg", "/status", "/servers", "/users"} {
-			f.refused(f.do(http.MethodPost, path, ""), http.StatusMethodNotAllowed, "method_not_allowed")
-			f.refused(f.do(http.MethodDelete, path, ""), http.StatusMethodNotAllowed, "method_not_allowed")
+			panel.refused(panel.do(http.MethodPost, path, ""), http.StatusMethodNotAllowed, "method_not_allowed")
+			panel.refused(panel.do(http.MethodDelete, path, ""), http.StatusMethodNotAllowed, "method_not_allowed")
 		}
-		f.refused(f.do(http.MethodGet, "/nothing", ""), http.StatusNotFound, "not_found")
-		f.refused(f.do(http.MethodPost, "/server", `{}`), http.StatusBadRequest, "bad_request")
-		f.refused(f.do(http.MethodPost, "/server", `{"url":"ftp://x"}`), http.StatusBadRequest, "bad_request")
-		f.refused(f.do(http.MethodPost, "/probe", `{"url":"file:///etc/passwd"}`), http.StatusBadRequest, "bad_request")
-		f.refused(f.do(http.MethodGet, "/servers", ""), http.StatusConflict, "not_connected")
-		f.refused(f.do(http.MethodGet, "/users", ""), http.StatusConflict, "not_connected")
-		f.refused(f.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "not_connected")
+		panel.refused(panel.do(http.MethodGet, "/nothing", ""), http.StatusNotFound, "not_found")
+		panel.refused(panel.do(http.MethodPost, "/server", `{}`), http.StatusBadRequest, "bad_request")
+		panel.refused(panel.do(http.MethodPost, "/server", `{"url":"ftp://x"}`), http.StatusBadRequest, "bad_request")
+		panel.refused(panel.do(http.MethodPost, "/probe", `{"url":"file:///etc/passwd"}`), http.StatusBadRequest, "bad_request")
+		panel.refused(panel.do(http.MethodGet, "/servers", ""), http.StatusConflict, "not_connected")
+		panel.refused(panel.do(http.MethodGet, "/users", ""), http.StatusConflict, "not_connected")
+		panel.refused(panel.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "not_connected")
 		assert.Empty(t, w.plex.Requests())
 	})
 }
@@ -122,10 +122,10 @@ func TestPanelOtherSite(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.TrustedOrigins = []string{"https://app.example"} }))
+		panel := openPanel(t, w.open(t, func(o *plexauth.Options) { o.TrustedOrigins = []string{"https://app.example"} }))
 		asked := w.fromNow()
 		ask := func(path, site, origin string) *httptest.ResponseRecorder {
-			return f.do(http.MethodGet, path, "", func(r *http.Request) {
+			return panel.do(http.MethodGet, path, "", func(r *http.Request) {
 				r.Host = "app.example"
 				for k, v := range map[string]string{"Sec-Fetch-Site": site, "Origin": origin} {
 					if v != "" {
@@ -135,10 +135,10 @@ func TestPanelOtherSite(t *testing.T) {
 			})
 		}
 		for _, path := range []string{"/status", "/servers", "/users"} {
-			f.refused(ask(path, "cross-site", ""), http.StatusForbidden, "cross_origin")
-			f.refused(ask(path, "same-site", ""), http.StatusForbidden, "cross_origin")
-			f.refused(ask(path, "cross-site", "https://evil.example"), http.StatusForbidden, "cross_origin")
-			f.refused(ask(path, "", "http://evil.example"), http.StatusForbidden, "cross_origin")
+			panel.refused(ask(path, "cross-site", ""), http.StatusForbidden, "cross_origin")
+			panel.refused(ask(path, "same-site", ""), http.StatusForbidden, "cross_origin")
+			panel.refused(ask(path, "cross-site", "https://evil.example"), http.StatusForbidden, "cross_origin")
+			panel.refused(ask(path, "", "http://evil.example"), http.StatusForbidden, "cross_origin")
 		}
 		assert.Equal(t, http.StatusOK, ask("/", "cross-site", "").Code)
 		assert.Empty(t, asked())
@@ -155,11 +155,11 @@ func TestPanelOtherSite(t *testing.T) {
 func TestPanelTrustedOrigins(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.open(t, func(o *plexauth.Options) {
+		panel := openPanel(t, w.open(t, func(o *plexauth.Options) {
 			o.TrustedOrigins = []string{"https://app.example", "http://lan.example:8080"}
 		}))
 		ask := func(method, host, origin, site string) int {
-			return f.do(method, "/status", "", func(r *http.Request) {
+			return panel.do(method, "/status", "", func(r *http.Request) {
 				if method == http.MethodPost {
 					r.URL.Path = "/cancel"
 				}
@@ -207,20 +207,20 @@ func TestPanelStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		ctx, stop := context.WithCancel(t.Context())
-		f := &browser{t, w.Handler(ctx)}
-		f.post("/start", "")
+		panel := &browser{t, w.Handler(ctx)}
+		panel.post("/start", "")
 		var poll sync.WaitGroup
 		poll.Go(func() {
-			f.refused(f.do(http.MethodGet, "/status?wait=25", ""), http.StatusServiceUnavailable, "stopped")
+			panel.refused(panel.do(http.MethodGet, "/status?wait=25", ""), http.StatusServiceUnavailable, "stopped")
 		})
 		time.Sleep(5 * time.Second)
 		stop()
 		poll.Wait()
 		asked := w.fromNow()
 		for _, path := range []string{"/", "/status", "/panel.js", "/servers"} {
-			f.refused(f.do(http.MethodGet, path, ""), http.StatusServiceUnavailable, "stopped")
+			panel.refused(panel.do(http.MethodGet, path, ""), http.StatusServiceUnavailable, "stopped")
 		}
-		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "stopped")
+		panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "stopped")
 		time.Sleep(time.Minute)
 		assert.Empty(t, asked())
 	})
@@ -232,10 +232,10 @@ func TestPanelSecrets(t *testing.T) {
 		w := newWorld(t)
 		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
 		kid := w.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: w.alice, HomePIN: "Q-XYZ-4711"})
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		var all strings.Builder
 		see := func(method, path, body string) {
-			rec := f.do(method, path, body)
+			rec := panel.do(method, path, body)
 			all.WriteString(rec.Body.String())
 			_ = rec.Result().Header.Write(&all)
 		}
@@ -249,16 +249,16 @@ func TestPanelSecrets(t *testing.T) {
 		}
 		visit()
 		time.Sleep(10 * time.Second)
-		s := f.post("/start", "")
+		s := panel.post("/start", "")
 		var stored struct {
 			Pending struct{ ID json.Number } `json:"_pending_pin"`
 		}
 		require.NoError(t, json.Unmarshal([]byte(w.doc(t)), &stored))
 		visit()
 		time.Sleep(10 * time.Second)
-		s = f.post("/start", "")
+		s = panel.post("/start", "")
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
-		f.get("/status?wait=25")
+		panel.get("/status?wait=25")
 		time.Sleep(10 * time.Second)
 		visit()
 		see(http.MethodPost, "/disconnect", `{"revoke":true}`)
@@ -274,23 +274,23 @@ func TestPanelSecrets(t *testing.T) {
 func TestPanelLongPoll(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		took := func(path string) time.Duration {
 			began := time.Now()
-			f.get(path)
+			panel.get(path)
 			return time.Since(began)
 		}
-		s := f.get("/status")
+		s := panel.get("/status")
 		assert.Zero(t, took("/status?wait=25"), "nothing is pending: nothing to wait for")
 		assert.Equal(t, 25*time.Second, took("/status?wait=25&seen="+s.Seen))
 		assert.Zero(t, took("/status?wait=25&seen=old"))
-		s = f.post("/start", "")
+		s = panel.post("/start", "")
 		assert.Equal(t, 25*time.Second, took("/status?wait=25"))
 		assert.Equal(t, 25*time.Second, took("/status?wait=25&seen="+s.Seen))
 		assert.Equal(t, 30*time.Second, took("/status?wait=99999999"))
 		assert.Zero(t, took("/status?wait=0"))
 		for _, bad := range []string{"-1", "x", "1.5"} {
-			f.refused(f.do(http.MethodGet, "/status?wait="+bad, ""), http.StatusBadRequest, "bad_request")
+			panel.refused(panel.do(http.MethodGet, "/status?wait="+bad, ""), http.StatusBadRequest, "bad_request")
 		}
 	})
 }
@@ -303,12 +303,12 @@ func TestPanelManyLists(t *testing.T) {
 				w := newWorld(t)
 				w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Alice's", Offline: true})
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				f := openPanel(t, w.PlexAuth)
+				panel := openPanel(t, w.PlexAuth)
 				asked := w.fromNow()
 				var tabs sync.WaitGroup
 				for range 100 {
 					tabs.Go(func() {
-						rec := f.do(http.MethodGet, path, "")
+						rec := panel.do(http.MethodGet, path, "")
 						assert.Equal(t, http.StatusOK, rec.Code)
 						assert.Contains(t, strings.ToLower(rec.Body.String()), "alice")
 					})
@@ -317,12 +317,12 @@ func TestPanelManyLists(t *testing.T) {
 				assert.Len(t, asked(), 1, "once for all tabs")
 
 				w.signIn(t, w.PlexAuth, w.bob, plexauth.PinOptions{SwitchAccount: true})
-				rec := f.do(http.MethodGet, path, "")
+				rec := panel.do(http.MethodGet, path, "")
 				assert.Equal(t, http.StatusOK, rec.Code)
 				assert.NotContains(t, strings.ToLower(rec.Body.String()), "alice")
 				time.Sleep(15 * time.Second)
 				asked = w.fromNow()
-				f.do(http.MethodGet, path, "")
+				panel.do(http.MethodGet, path, "")
 				assert.NotEmpty(t, asked(), "it is not kept for long")
 			})
 		})
@@ -333,8 +333,8 @@ func TestPanelManyLists(t *testing.T) {
 func TestPanelBadInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.Instance("a\nb"))
-		f.refused(f.do(http.MethodGet, "/status", ""), http.StatusInternalServerError, "internal")
+		panel := openPanel(t, w.Instance("a\nb"))
+		panel.refused(panel.do(http.MethodGet, "/status", ""), http.StatusInternalServerError, "internal")
 		time.Sleep(time.Hour)
 	})
 }
@@ -343,8 +343,8 @@ func TestPanelBadInstance(t *testing.T) {
 func TestPanelPage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Product = `<b>"My" & 'App'` }))
-		page := f.do(http.MethodGet, "/", "").Body.String()
+		panel := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Product = `<b>"My" & 'App'` }))
+		page := panel.do(http.MethodGet, "/", "").Body.String()
 		assert.Contains(t, page, plexauth.HTML())
 		assert.Contains(t, page, "<title>Plex · &lt;b&gt;&#34;My&#34; &amp; &#39;App&#39;</title>")
 		assert.NotContains(t, page, "<b>\"My")
@@ -354,7 +354,7 @@ func TestPanelPage(t *testing.T) {
 			assert.NotRegexp(t, `^(/|https?:)`, u[1])
 		}
 		for _, path := range []string{"/panel.js", "/view.js"} {
-			script := f.do(http.MethodGet, path, "").Body.String()
+			script := panel.do(http.MethodGet, path, "").Body.String()
 			assert.NotContains(t, script, "innerHTML", "plex.tv's texts are never markup")
 			assert.NotContains(t, script, "localStorage")
 		}

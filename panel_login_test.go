@@ -21,39 +21,39 @@ func TestPanelLogin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
-		f := openPanel(t, w.PlexAuth)
-		s := f.get("/status")
+		panel := openPanel(t, w.PlexAuth)
+		s := panel.get("/status")
 		assert.False(t, s.Connected)
 		assert.Nil(t, s.Extra.Pending)
 
-		s = f.post("/start", "")
+		s = panel.post("/start", "")
 		require.NotNil(t, s.Extra.Pending)
 		assert.Len(t, s.Extra.Pending.Code, 4)
 		assert.Equal(t, "https://plex.tv/link/?pin="+s.Extra.Pending.Code, s.Extra.Pending.URL)
 		assert.Equal(t, 900, s.Extra.Pending.ExpiresIn)
-		qr := f.do(http.MethodGet, "/qr.svg", "")
+		qr := panel.do(http.MethodGet, "/qr.svg", "")
 		assert.Equal(t, "image/svg+xml", qr.Header().Get("Content-Type"))
 		assert.Contains(t, qr.Body.String(), "<svg")
-		assert.Equal(t, s.Extra.Pending.Code, f.post("/start", "{}").Extra.Pending.Code, "a second click is the same login")
+		assert.Equal(t, s.Extra.Pending.Code, panel.post("/start", "{}").Extra.Pending.Code, "a second click is the same login")
 
 		go func() {
 			time.Sleep(12 * time.Second)
 			assert.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 		}()
 		began := time.Now()
-		s = f.get("/status?wait=25")
+		s = panel.get("/status?wait=25")
 		assert.True(t, s.Connected)
 		assert.Nil(t, s.Extra.Pending)
 		assert.Less(t, time.Since(began), 15*time.Second)
 		for s.Finding || s.Settings.MachineID == "" {
-			s = f.get("/status?wait=25&seen=" + s.Seen)
+			s = panel.get("/status?wait=25&seen=" + s.Seen)
 		}
 		assert.Equal(t, "alice", s.User)
 		assert.Equal(t, box.MachineID, s.Settings.MachineID)
 		assert.Equal(t, "1", s.Settings.AccountID)
-		f.refused(f.do(http.MethodGet, "/qr.svg", ""), http.StatusNotFound, "no_login")
+		panel.refused(panel.do(http.MethodGet, "/qr.svg", ""), http.StatusNotFound, "no_login")
 
-		s = f.post("/disconnect", "{}")
+		s = panel.post("/disconnect", "{}")
 		assert.False(t, s.Connected)
 		assert.Equal(t, box.MachineID, s.Settings.MachineID, "the server choice stays")
 	})
@@ -63,10 +63,10 @@ func TestPanelLogin(t *testing.T) {
 func TestPanelTabClosed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		ctx, leave := context.WithCancel(t.Context())
-		s := f.post("/start", "")
-		go f.do(http.MethodGet, "/status?wait=25", "", func(r *http.Request) { *r = *r.WithContext(ctx) })
+		s := panel.post("/start", "")
+		go panel.do(http.MethodGet, "/status?wait=25", "", func(r *http.Request) { *r = *r.WithContext(ctx) })
 		time.Sleep(3 * time.Second)
 		leave()
 		time.Sleep(5 * time.Minute)
@@ -131,8 +131,8 @@ func TestPanelLoginAndSearch(t *testing.T) {
 			w.replicas = true
 			w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Box", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
 			slow := w.hooked(hooks{})
-			f := openPanel(t, w.open(t, withStore(slow)))
-			s := f.post("/start", "")
+			panel := openPanel(t, w.open(t, withStore(slow)))
+			s := panel.post("/start", "")
 			synctest.Wait() // the panel waits for the login
 			require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 			if slow.set(hooks{afterLoad: dawdle, afterUpdate: dawdle}); replica {
@@ -141,7 +141,7 @@ func TestPanelLoginAndSearch(t *testing.T) {
 			searched := false
 			for range 600 {
 				time.Sleep(50 * time.Millisecond)
-				if s = f.state(f.do(http.MethodGet, "/status", "", fromBrowser)); s.Connected && s.Extra.Pending == nil {
+				if s = panel.state(panel.do(http.MethodGet, "/status", "", fromBrowser)); s.Connected && s.Extra.Pending == nil {
 					searched = searched || s.Finding
 					require.True(t, s.Finding || s.Settings.MachineID != "", "%+v", s)
 				}
@@ -190,21 +190,21 @@ func TestPanelExpiry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.plex.SetPinLifetime(2*time.Minute, 0)
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		began := time.Now()
-		s := f.post("/start", "")
+		s := panel.post("/start", "")
 		assert.Equal(t, 120, s.Extra.Pending.ExpiresIn)
 		time.Sleep(time.Minute)
-		assert.Equal(t, 60, f.get("/status").Extra.Pending.ExpiresIn)
+		assert.Equal(t, 60, panel.get("/status").Extra.Pending.ExpiresIn)
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Delay: 4 * time.Second, Times: -1}) // the last look takes its time
 		for s.Extra.Pending != nil {
-			s = f.get("/status?wait=25")
+			s = panel.get("/status?wait=25")
 		}
 		assert.InDelta(t, 120, time.Since(began).Seconds(), 6)
 		require.NotNil(t, s.Problem, "the end is reported at once")
 		assert.Equal(t, "pin_expired", s.Problem.Error)
 		assert.NotEmpty(t, s.Problem.Message)
-		s = f.post("/start", "")
+		s = panel.post("/start", "")
 		assert.Nil(t, s.Problem)
 	})
 }
@@ -216,11 +216,11 @@ func TestPanelExpiryUnsaved(t *testing.T) {
 		w := newWorld(t)
 		w.plex.SetPinLifetime(time.Minute, 0)
 		store := w.hooked(hooks{})
-		f := openPanel(t, w.open(t, withStore(store)))
-		s := f.post("/start", "")
+		panel := openPanel(t, w.open(t, withStore(store)))
+		s := panel.post("/start", "")
 		store.set(hooks{refuse: quotes})
 		for s.Extra.Pending != nil {
-			s = f.get("/status?wait=25")
+			s = panel.get("/status?wait=25")
 		}
 		assert.Equal(t, "pin_expired", s.Problem.Error)
 		asked := w.fromNow()
@@ -236,41 +236,41 @@ func TestPanelExpiryUnsaved(t *testing.T) {
 func TestPanelTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502, Body: "<html></html>", ContentType: "text/html"})
-		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "status")
+		panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "status")
 		time.Sleep(10 * time.Second)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Reset: true})
-		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "connect")
+		panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "connect")
 		time.Sleep(10 * time.Second)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 200, Body: "<html></html>", ContentType: "text/html"})
-		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "content")
-		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon") // that start may have made a PIN
+		panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "content")
+		panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon") // that start may have made a PIN
 		time.Sleep(10 * time.Second)
 		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Hang: true, Times: 2})
-		f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "timeout")
+		panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusBadGateway, "timeout")
 		w.plex.ResetFaults()
 		time.Sleep(10 * time.Second)
 
-		s := f.post("/start", "")
+		s := panel.post("/start", "")
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Status: 503, Times: -1})
-		s = f.get("/status?wait=25&seen=" + s.Seen)
+		s = panel.get("/status?wait=25&seen=" + s.Seen)
 		require.NotNil(t, s.Problem)
 		assert.Equal(t, "status", s.Problem.Error)
 		assert.Contains(t, s.Problem.Message, "code stays good")
 		assert.NotContains(t, s.Problem.Message, "Try again", "the panel tries again itself")
 		require.NotNil(t, s.Extra.Pending)
 		w.plex.ResetFaults()
-		s = f.get("/status?wait=25&seen=" + s.Seen)
+		s = panel.get("/status?wait=25&seen=" + s.Seen)
 		assert.Nil(t, s.Problem, "the end of the failure is reported")
 
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
-		s = f.get("/status?wait=25")
+		s = panel.get("/status?wait=25")
 		require.True(t, s.Connected)
 		time.Sleep(time.Minute)
 		w.plex.Revoke(w.alice)
-		f.refused(f.do(http.MethodGet, "/servers", ""), http.StatusConflict, "rejected")
-		assert.True(t, f.get("/status").Extra.NeedsLogin)
+		panel.refused(panel.do(http.MethodGet, "/servers", ""), http.StatusConflict, "rejected")
+		assert.True(t, panel.get("/status").Extra.NeedsLogin)
 	})
 }
 
@@ -293,15 +293,15 @@ func TestPanelSaveFails(t *testing.T) {
 				}
 				w.plex.SetPinLifetime(2*time.Minute, 0)
 				store := w.hooked(hooks{})
-				f := openPanel(t, w.open(t, withStore(store)))
-				s := f.post("/start", "")
+				panel := openPanel(t, w.open(t, withStore(store)))
+				s := panel.post("/start", "")
 				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * c.after})
 				require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 				time.Sleep(c.after)
 				store.set(hooks{refuse: quotes})
 				for _, later := range []time.Duration{0, 3 * time.Minute} {
 					time.Sleep(later)
-					s = f.get("/status?wait=25&seen=" + s.Seen)
+					s = panel.get("/status?wait=25&seen=" + s.Seen)
 					require.NotNil(t, s.Extra.Pending, "it is not over")
 					require.NotNil(t, s.Problem, "the failure is reported")
 					assert.Equal(t, "store", s.Problem.Error)
@@ -311,7 +311,7 @@ func TestPanelSaveFails(t *testing.T) {
 				}
 				store.set(hooks{})
 				for s.Extra.Pending != nil {
-					s = f.get("/status?wait=25&seen=" + s.Seen)
+					s = panel.get("/status?wait=25&seen=" + s.Seen)
 				}
 				assert.True(t, s.Connected)
 				assert.Nil(t, s.Problem)
@@ -325,13 +325,13 @@ func TestPanelSavesSlowly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		store := w.hooked(hooks{})
-		f := openPanel(t, w.open(t, withStore(store)))
-		s := f.post("/start", "")
+		panel := openPanel(t, w.open(t, withStore(store)))
+		s := panel.post("/start", "")
 		store.set(hooks{beforeUpdate: calls(1, 4, fails(errDisk))}) // for a second and a half
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
 		for s.Extra.Pending != nil {
 			assert.Nil(t, s.Problem)
-			s = f.get("/status?wait=1&seen=" + s.Seen)
+			s = panel.get("/status?wait=1&seen=" + s.Seen)
 		}
 		assert.True(t, s.Connected)
 	})
@@ -344,11 +344,11 @@ func TestPanelFailsClosed(t *testing.T) {
 			path := filepath.Join(t.TempDir(), "config.json")
 			require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 			w := newWorld(t)
-			f := openPanel(t, w.open(t, withStore(plexauth.NewFileStore(path))))
-			f.refused(f.do(http.MethodGet, "/status?wait=25", ""), http.StatusServiceUnavailable, "store_corrupt")
-			f.refused(f.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "store_corrupt")
-			f.refused(f.do(http.MethodPost, "/disconnect", ""), http.StatusServiceUnavailable, "store_corrupt")
-			assert.Equal(t, http.StatusServiceUnavailable, f.do(http.MethodGet, "/", "").Code)
+			panel := openPanel(t, w.open(t, withStore(plexauth.NewFileStore(path))))
+			panel.refused(panel.do(http.MethodGet, "/status?wait=25", ""), http.StatusServiceUnavailable, "store_corrupt")
+			panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "store_corrupt")
+			panel.refused(panel.do(http.MethodPost, "/disconnect", ""), http.StatusServiceUnavailable, "store_corrupt")
+			assert.Equal(t, http.StatusServiceUnavailable, panel.do(http.MethodGet, "/", "").Code)
 			after, err := os.ReadFile(path)
 			require.NoError(t, err)
 			assert.Equal(t, content, string(after))
@@ -357,8 +357,8 @@ func TestPanelFailsClosed(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.open(t, withStore(w.hooked(hooks{beforeLoad: fails(errReadOnly), beforeUpdate: fails(errReadOnly)}))))
-		v := f.refused(f.do(http.MethodGet, "/status", ""), http.StatusServiceUnavailable, "store")
+		panel := openPanel(t, w.open(t, withStore(w.hooked(hooks{beforeLoad: fails(errReadOnly), beforeUpdate: fails(errReadOnly)}))))
+		v := panel.refused(panel.do(http.MethodGet, "/status", ""), http.StatusServiceUnavailable, "store")
 		assert.Contains(t, v.Detail, "read-only file system")
 		time.Sleep(time.Hour)
 	})
@@ -369,17 +369,17 @@ func TestPanelSwitchAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		f := openPanel(t, w.PlexAuth)
-		s := f.post("/start", "")
+		panel := openPanel(t, w.PlexAuth)
+		s := panel.post("/start", "")
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.bob))
-		s = f.get("/status?wait=25")
+		s = panel.get("/status?wait=25")
 		require.NotNil(t, s.Problem)
 		assert.Equal(t, "account_mismatch", s.Problem.Error)
 		assert.Equal(t, "alice", s.User)
 		time.Sleep(10 * time.Second)
-		s = f.post("/start", `{"switch_account":true}`)
+		s = panel.post("/start", `{"switch_account":true}`)
 		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.bob))
-		s = f.get("/status?wait=25")
+		s = panel.get("/status?wait=25")
 		assert.Nil(t, s.Problem)
 		assert.Equal(t, "bob", s.User)
 	})
@@ -389,10 +389,10 @@ func TestPanelSwitchAccount(t *testing.T) {
 func TestPanelCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.PlexAuth)
-		f.post("/start", "")
+		panel := openPanel(t, w.PlexAuth)
+		panel.post("/start", "")
 		time.Sleep(3 * time.Second)
-		s := f.post("/cancel", "")
+		s := panel.post("/cancel", "")
 		assert.Nil(t, s.Extra.Pending)
 		assert.Nil(t, s.Problem)
 		asked := w.fromNow()
@@ -407,9 +407,9 @@ func TestPanelDisconnect(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		w.plex.Inject(plextest.Fault{Status: 502, Times: -1})
-		s := f.post("/disconnect", `{"revoke":true}`)
+		s := panel.post("/disconnect", `{"revoke":true}`)
 		assert.False(t, s.Connected)
 		require.NotNil(t, s.Problem)
 		assert.Equal(t, "not_revoked", s.Problem.Error)
@@ -422,8 +422,8 @@ func TestPanelSaysForHowLong(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			w.plex.Inject(plextest.Fault{Path: "/api/v2/pins", Times: -1, Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {after}}})
-			f := openPanel(t, w.PlexAuth)
-			v := f.refused(f.do(http.MethodPost, "/start", "{}"), http.StatusTooManyRequests, "rate_limited")
+			panel := openPanel(t, w.PlexAuth)
+			v := panel.refused(panel.do(http.MethodPost, "/start", "{}"), http.StatusTooManyRequests, "rate_limited")
 			assert.Contains(t, v.Message, says)
 			assert.Positive(t, v.RetryAfter)
 		})

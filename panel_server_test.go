@@ -26,20 +26,20 @@ func TestPanelServers(t *testing.T) {
 		bobs := w.plex.AddMediaServer(w.bob, plextest.MediaServer{Name: "Bob's", Connections: at("192.168.1.7")})
 		off := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Off", Offline: true, Connections: []plextest.Connection{{Address: "192.168.1.8", Local: true, BlackHole: true}}})
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 
-		rec := f.do(http.MethodGet, "/servers", "")
+		rec := panel.do(http.MethodGet, "/servers", "")
 		var list struct{ Servers []plexauth.Server }
 		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &list))
 		assert.Len(t, list.Servers, 3)
-		v := f.refused(f.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "server_choice")
+		v := panel.refused(panel.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "server_choice")
 		assert.Len(t, v.Servers, 3)
 
-		s := f.post("/server", fmt.Sprintf(`{"machine_id":%q}`, cellar.MachineID))
+		s := panel.post("/server", fmt.Sprintf(`{"machine_id":%q}`, cellar.MachineID))
 		assert.Equal(t, cellar.MachineID, s.Settings.MachineID)
 		assert.Contains(t, s.Settings.ServerURL, "192-168-1-6")
-		f.refused(f.do(http.MethodPost, "/server", fmt.Sprintf(`{"machine_id":%q}`, bobs.MachineID)), http.StatusConflict, "server_choice")
-		f.refused(f.do(http.MethodPost, "/server", fmt.Sprintf(`{"machine_id":%q}`, off.MachineID)), http.StatusBadGateway, "server_unreachable")
+		panel.refused(panel.do(http.MethodPost, "/server", fmt.Sprintf(`{"machine_id":%q}`, bobs.MachineID)), http.StatusConflict, "server_choice")
+		panel.refused(panel.do(http.MethodPost, "/server", fmt.Sprintf(`{"machine_id":%q}`, off.MachineID)), http.StatusBadGateway, "server_unreachable")
 
 		probe := func(body string) (v struct {
 			Result  string
@@ -54,7 +54,7 @@ func TestPanelServers(t *testing.T) {
 				TokenAccepted bool `json:"token_accepted"`
 			}
 		}) {
-			rec := f.do(http.MethodPost, "/probe", body)
+			rec := panel.do(http.MethodPost, "/probe", body)
 			require.Equal(t, http.StatusOK, rec.Code, rec.Body.String())
 			require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &v))
 			if v.Result != "" {
@@ -70,10 +70,10 @@ func TestPanelServers(t *testing.T) {
 		assert.Equal(t, "wrong_server", probe(`{"url":"http://192.168.1.5:32400"}`).Result)
 		assert.Equal(t, "unreachable", probe(`{"url":"http://192.168.1.77:32400"}`).Result)
 
-		s = f.post("/server", `{"url":"192.168.1.5"}`)
+		s = panel.post("/server", `{"url":"192.168.1.5"}`)
 		assert.Equal(t, attic.MachineID, s.Settings.MachineID, "an address is accepted as a person types it")
 		assert.Equal(t, "http://192.168.1.5:32400", s.Settings.ServerURL)
-		v = f.refused(f.do(http.MethodPost, "/server", `{"url":"nas"}`), http.StatusBadGateway, "server_unreachable")
+		v = panel.refused(panel.do(http.MethodPost, "/server", `{"url":"nas"}`), http.StatusBadGateway, "server_unreachable")
 		assert.Contains(t, v.Detail, "http://nas:32400", "a bare name is the name of a host")
 
 		w.plex.ChangeMediaServer(attic, func(m *plextest.MediaServer) { m.Connections = nil })
@@ -101,19 +101,19 @@ func TestPanelOfAFriend(t *testing.T) {
 				box := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{lan}})
 				w.plex.Inject(refusal)
 				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				f := openPanel(t, w.PlexAuth)
-				s := f.post("/server", fmt.Sprintf(`{"machine_id":%q}`, box.MachineID))
+				panel := openPanel(t, w.PlexAuth)
+				s := panel.post("/server", fmt.Sprintf(`{"machine_id":%q}`, box.MachineID))
 				assert.Nil(t, s.Problem)
 				assert.Equal(t, fmt.Sprint(w.alice.ID), s.Settings.AccountID)
-				assert.Nil(t, f.post("/inspect", "").Problem)
+				assert.Nil(t, panel.post("/inspect", "").Problem)
 
 				time.Sleep(time.Minute)
-				f.post("/start", "")
+				panel.post("/start", "")
 				for _, code := range w.plex.PendingCodes() {
 					require.NoError(t, w.plex.Approve(code, w.alice))
 				}
 				time.Sleep(time.Minute)
-				s = f.get("/status")
+				s = panel.get("/status")
 				assert.True(t, s.Connected)
 				assert.Nil(t, s.Problem)
 				assert.Equal(t, fmt.Sprint(w.alice.ID), s.Settings.AccountID)
@@ -135,13 +135,13 @@ func TestPanelOtherServerAtTheAddress(t *testing.T) {
 					require.NoError(t, err)
 					w.plex.ChangeMediaServer(old, func(m *plextest.MediaServer) { m.Offline, m.Connections = true, nil })
 					w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{at}})
-					f := openPanel(t, w.PlexAuth)
+					panel := openPanel(t, w.PlexAuth)
 					var trouble *panelProblem
 					if route == "/inspect" {
-						v := f.refused(f.do(http.MethodPost, route, ""), http.StatusConflict, "other_server")
+						v := panel.refused(panel.do(http.MethodPost, route, ""), http.StatusConflict, "other_server")
 						trouble = &v
 					} else {
-						trouble = f.probe().Server.Problem
+						trouble = panel.probe().Server.Problem
 					}
 					require.NotNil(t, trouble)
 					assert.Equal(t, "other_server", trouble.Error)
@@ -161,10 +161,10 @@ func TestPanelDeviceKeyAndOwnServer(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newDeviceWorld(t)
 			w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
-			f := openPanel(t, w.PlexAuth)
-			trouble := f.refused(f.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "server_token")
+			panel := openPanel(t, w.PlexAuth)
+			trouble := panel.refused(panel.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "server_token")
 			if probed { // the same by Probe, which has tried the JWT
-				problem := f.probe().Server.Problem
+				problem := panel.probe().Server.Problem
 				require.NotNil(t, problem)
 				trouble = *problem
 			}
@@ -177,8 +177,8 @@ func TestPanelDeviceKeyAndOwnServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
 		w.plex.AddMediaServer(w.bob, plextest.MediaServer{Connections: []plextest.Connection{lan}})
-		f := openPanel(t, w.PlexAuth)
-		trouble := f.refused(f.do(http.MethodPost, "/server", `{"url":"http://192.168.1.5:32400"}`), http.StatusConflict, "server_token")
+		panel := openPanel(t, w.PlexAuth)
+		trouble := panel.refused(panel.do(http.MethodPost, "/server", `{"url":"http://192.168.1.5:32400"}`), http.StatusConflict, "server_token")
 		assert.Contains(t, trouble.Message, "owner")
 	})
 }
@@ -190,11 +190,11 @@ func TestPanelSearchIsRateLimited(t *testing.T) {
 		w := newWorld(t)
 		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Times: 3, Status: http.StatusTooManyRequests})
-		f := openPanel(t, w.PlexAuth)
-		code := f.post("/start", "{}").Extra.Pending.Code
+		panel := openPanel(t, w.PlexAuth)
+		code := panel.post("/start", "{}").Extra.Pending.Code
 		require.NoError(t, w.plex.Approve(code, w.alice))
 		time.Sleep(20 * time.Second)
-		s := f.get("/status")
+		s := panel.get("/status")
 		assert.True(t, s.Connected)
 		assert.Nil(t, s.Problem)
 		assert.NotEmpty(t, s.Settings.ServerURL)

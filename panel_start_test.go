@@ -22,22 +22,22 @@ import (
 func TestPanelStartPace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		var clicks sync.WaitGroup
 		for range 10 {
-			clicks.Go(func() { f.post("/start", "") })
+			clicks.Go(func() { panel.post("/start", "") })
 		}
 		clicks.Wait()
 		assert.Len(t, w.plex.PendingCodes(), 1)
-		f.post("/cancel", "")
-		v := f.refused(f.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
+		panel.post("/cancel", "")
+		v := panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
 		assert.Equal(t, 10, v.RetryAfter)
 		time.Sleep(10 * time.Second)
-		f.post("/start", "")
+		panel.post("/start", "")
 		assert.Len(t, w.plex.PendingCodes(), 2, "plex.tv keeps the cancelled one until it expires")
 
-		rec := f.do(http.MethodPost, "/start", `{"switch_account":true}`)
-		f.refused(rec, http.StatusTooManyRequests, "too_soon")
+		rec := panel.do(http.MethodPost, "/start", `{"switch_account":true}`)
+		panel.refused(rec, http.StatusTooManyRequests, "too_soon")
 		assert.Equal(t, "10", rec.Header().Get("Retry-After"))
 	})
 }
@@ -77,24 +77,24 @@ func TestPanelStartsPerStore(t *testing.T) {
 // G12: the ten seconds count however and wherever the last login has ended.
 func TestPanelStartsAfterAnyEnd(t *testing.T) {
 	approve := func(u *plextest.User) func(*world, *browser, *plexauth.PlexAuth) {
-		return func(w *world, f *browser, _ *plexauth.PlexAuth) {
+		return func(w *world, panel *browser, _ *plexauth.PlexAuth) {
 			require.NoError(w.t, w.plex.Approve(w.plex.PendingCodes()[0], u))
 			time.Sleep(2 * time.Second)
-			f.post("/disconnect", "")
+			panel.post("/disconnect", "")
 		}
 	}
-	for name, end := range map[string]func(w *world, f *browser, other *plexauth.PlexAuth){
-		"cancelled":    func(_ *world, f *browser, _ *plexauth.PlexAuth) { f.post("/cancel", "") },
-		"disconnected": func(_ *world, f *browser, _ *plexauth.PlexAuth) { f.post("/disconnect", "") },
-		"signed out":   func(_ *world, f *browser, _ *plexauth.PlexAuth) { f.post("/disconnect", `{"revoke":true}`) },
+	for name, end := range map[string]func(w *world, panel *browser, other *plexauth.PlexAuth){
+		"cancelled":    func(_ *world, panel *browser, _ *plexauth.PlexAuth) { panel.post("/cancel", "") },
+		"disconnected": func(_ *world, panel *browser, _ *plexauth.PlexAuth) { panel.post("/disconnect", "") },
+		"signed out":   func(_ *world, panel *browser, _ *plexauth.PlexAuth) { panel.post("/disconnect", `{"revoke":true}`) },
 		"cancelled by a program": func(w *world, _ *browser, other *plexauth.PlexAuth) {
 			require.NoError(w.t, other.Cancel(w.t.Context()))
 		},
 		"disconnected by a program": func(w *world, _ *browser, other *plexauth.PlexAuth) {
 			require.NoError(w.t, errOf(other.Disconnect(w.t.Context())))
 		},
-		"approved and disconnected": func(w *world, f *browser, other *plexauth.PlexAuth) { approve(w.alice)(w, f, other) },
-		"approved by another":       func(w *world, f *browser, other *plexauth.PlexAuth) { approve(w.bob)(w, f, other) },
+		"approved and disconnected": func(w *world, panel *browser, other *plexauth.PlexAuth) { approve(w.alice)(w, panel, other) },
+		"approved by another":       func(w *world, panel *browser, other *plexauth.PlexAuth) { approve(w.bob)(w, panel, other) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -110,10 +110,10 @@ func TestPanelStartsAfterAnyEnd(t *testing.T) {
 						w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 						time.Sleep(10 * time.Second)
 					}
-					f := openPanel(t, w.PlexAuth)
-					f.post("/start", "")
+					panel := openPanel(t, w.PlexAuth)
+					panel.post("/start", "")
 					asked := w.fromNow()
-					end(w, f, open())
+					end(w, panel, open())
 					other := openPanel(t, open())
 					other.refused(other.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
 					assert.Empty(t, only(asked(), http.MethodPost, "/api/v2/pins"), "no second PIN is made")
@@ -129,14 +129,14 @@ func TestPanelStartsAfterAnyEnd(t *testing.T) {
 func TestPanelStartsWithAnotherClock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		f := openPanel(t, w.PlexAuth)
+		panel := openPanel(t, w.PlexAuth)
 		for ahead, soon := range map[time.Duration]bool{5 * time.Second: true, time.Hour: false} {
 			put(t, w.store, fmt.Sprintf(`{"_cancelled_pin":%d}`, time.Now().Add(ahead).Unix()))
-			rec := f.do(http.MethodPost, "/start", "")
+			rec := panel.do(http.MethodPost, "/start", "")
 			if soon {
-				assert.Equal(t, 10, f.refused(rec, http.StatusTooManyRequests, "too_soon").RetryAfter)
+				assert.Equal(t, 10, panel.refused(rec, http.StatusTooManyRequests, "too_soon").RetryAfter)
 			} else {
-				f.state(rec)
+				panel.state(rec)
 				time.Sleep(time.Minute)
 			}
 		}
@@ -155,19 +155,19 @@ func TestPanelStartLost(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
-				f := openPanel(t, w.PlexAuth)
+				panel := openPanel(t, w.PlexAuth)
 				fault.Method, fault.Path, fault.Times = http.MethodPost, "/api/v2/pins", -1
 				w.plex.Inject(fault)
 				for range 6 {
 					ctx, leave := context.WithTimeout(t.Context(), 100*time.Millisecond)
-					f.do(http.MethodPost, "/start", "", func(r *http.Request) { *r = *r.WithContext(ctx) })
+					panel.do(http.MethodPost, "/start", "", func(r *http.Request) { *r = *r.WithContext(ctx) })
 					leave()
 				}
 				assert.Len(t, w.plex.Requests(), 1, "plex.tv may have made one PIN, and is asked for no other")
 				w.plex.ResetFaults()
-				f.refused(f.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
+				panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
 				time.Sleep(10 * time.Second)
-				f.post("/start", "")
+				panel.post("/start", "")
 			})
 		})
 	}
@@ -185,12 +185,12 @@ func TestPanelStartRefused(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, noRetries)
-				f := openPanel(t, w.PlexAuth)
+				panel := openPanel(t, w.PlexAuth)
 				c.fault.Method, c.fault.Path = http.MethodPost, "/api/v2/pins"
 				w.plex.Inject(c.fault)
-				v := f.refused(f.do(http.MethodPost, "/start", ""), http.StatusBadGateway, c.word)
+				v := panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusBadGateway, c.word)
 				assert.NotContains(t, v.Message, "Try again", "that does not help")
-				f.post("/start", "")
+				panel.post("/start", "")
 			})
 		})
 	}
@@ -198,10 +198,10 @@ func TestPanelStartRefused(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := newWorld(t)
 			store := &checkedStore{w.store, errDisk}
-			f := openPanel(t, w.open(t, withStore(store)))
-			f.refused(f.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "store")
+			panel := openPanel(t, w.open(t, withStore(store)))
+			panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusServiceUnavailable, "store")
 			store.err = nil
-			f.post("/start", "")
+			panel.post("/start", "")
 		})
 	})
 }
@@ -212,10 +212,10 @@ func TestPanelStartTimeIsForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, keys := range []bool{false, true} {
 			w := newWorld(t, func(o *plexauth.Options) { o.DeviceKey = keys })
-			f := openPanel(t, w.PlexAuth)
+			panel := openPanel(t, w.PlexAuth)
 			cancelled := func() {
-				f.post("/start", "")
-				f.post("/cancel", "")
+				panel.post("/start", "")
+				panel.post("/cancel", "")
 				require.Contains(t, w.doc(t), "_cancelled_pin")
 				time.Sleep(10 * time.Second)
 			}

@@ -60,9 +60,9 @@ func TestProxyRefusesConnect(t *testing.T) {
 			assert.True(t, asOp("proxyconnect")(err), err)
 			assert.Contains(t, err.Error(), "the proxy refuses the connection")
 			assert.Contains(t, err.Error(), "check the proxy settings")
-			f := openPanel(t, p)
+			panel := openPanel(t, p)
 			for range 2 { // no PIN was made, so that there is nothing to wait for
-				v := f.refused(f.do(http.MethodPost, "/start", "{}"), http.StatusBadGateway, "proxy")
+				v := panel.refused(panel.do(http.MethodPost, "/start", "{}"), http.StatusBadGateway, "proxy")
 				assert.Contains(t, v.Message, "proxy")
 			}
 		})

@@ -202,7 +202,7 @@ func TestUseServerByAddress(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "http://plex:32400", s.ServerURL)
 
-		// So does the bare name of a host, as long as something answers there.
+		// The bare name of a host is an address, too, if something answers there.
 		s, err = w.UseServer(t.Context(), "plex")
 		require.NoError(t, err)
 		assert.Equal(t, "https://plex:32400", s.ServerURL)

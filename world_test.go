@@ -213,7 +213,7 @@ func (w *world) relink(t *testing.T, u *plextest.User) {
 	w.signIn(t, w.PlexAuth, u, plexauth.PinOptions{SwitchAccount: true})
 }
 
-// What the store holds.
+// The stored document.
 
 // jsonRaw shortens the signatures of stores.
 type jsonRaw = json.RawMessage
@@ -280,7 +280,7 @@ func (w *world) forgetAccount(t *testing.T, more map[string]any) {
 	put(t, w.store, string(raw))
 }
 
-// What plex.tv and the media servers are asked.
+// Requests to plex.tv and the media servers.
 
 // looks returns the times of the looks at PINs, counted from start.
 func (w *world) looks(start time.Time) []time.Duration {
