@@ -34,16 +34,16 @@ const (
 	connected     holding = "the token, no PIN"
 	pinGone       holding = "no PIN"
 	parked        holding = "the token, parked beside the PIN"
-	marked        holding = "the mark of rejection"
+	marked        holding = "the token, marked as rejected"
 	renewed       holding = "the next JWT"
-	renewedMarked holding = "the next JWT, marked"
+	renewedMarked holding = "the next JWT, marked as rejected"
 	serverSaved   holding = "the server"
 	signedOut     holding = "no token"
-	accountKnown  holding = "whose token it is"
+	accountKnown  holding = "the account of the token"
 	passedOn      holding = "the other profile's token"
 	keyMade       holding = "a key, for the next attempt"
-	keyMarked     holding = "a key, and the mark of rejection"
-	leased        holding = "that it is being renewed"
+	keyMarked     holding = "a key, and the token marked as rejected"
+	leased        holding = "a note that it is being renewed"
 )
 
 // check compares the stored profile before and after an operation.
@@ -478,7 +478,7 @@ func (s saving) expect(f storeFault) outcome {
 	switch {
 	case f.wrote:
 		x.store = s.done
-		if s.name == "that a JWT is being renewed" {
+		if s.name == "the note that a JWT is being renewed" {
 			x.store = leased
 		}
 	case s.name == "the next JWT":

@@ -500,15 +500,15 @@ var savings = []saving{
 			return p.SwitchHomeUser(ctx, u, carol.HomePIN)
 		}
 	}},
-	{name: "that a JWT is being renewed", call: "Refresh", asked: 0, after: 3, rested: 1, done: renewed, begin: func(t *testing.T) (*world, saveCall) { return newDeviceWorld(t), renew }},
+	{name: "the note that a JWT is being renewed", call: "Refresh", asked: 0, after: 3, rested: 1, done: renewed, begin: func(t *testing.T) (*world, saveCall) { return newDeviceWorld(t), renew }},
 	{name: "the next JWT", call: "Refresh", good: 1, held: 3 * time.Second, asked: 3, done: renewed, begin: func(t *testing.T) (*world, saveCall) { return newDeviceWorld(t), renew }},
-	{name: "that all is forgotten, before it is revoked", call: "SignOut", asked: 0, after: 1, done: signedOut, begin: func(t *testing.T) (*world, saveCall) {
+	{name: "forgetting a sign-in before it is revoked", call: "SignOut", asked: 0, after: 1, done: signedOut, begin: func(t *testing.T) (*world, saveCall) {
 		return signedIn(t), func(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.SignOut(ctx) }
 	}},
-	{name: "that all is forgotten", call: "Disconnect", done: signedOut, begin: func(t *testing.T) (*world, saveCall) {
+	{name: "forgetting a sign-in", call: "Disconnect", done: signedOut, begin: func(t *testing.T) (*world, saveCall) {
 		return signedIn(t), func(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return p.Disconnect(ctx) }
 	}},
-	{name: "that a login is over", call: "Cancel", done: pinGone, begin: func(t *testing.T) (*world, saveCall) {
+	{name: "the end of a login", call: "Cancel", done: pinGone, begin: func(t *testing.T) (*world, saveCall) {
 		w := newWorld(t)
 		start(t, w)
 		return w, func(ctx context.Context, p *plexauth.PlexAuth) (any, error) { return nil, p.Cancel(ctx) }

@@ -25,11 +25,11 @@ once more: nothing was lost, and plex.tv is not asked again if it has said no.
 - An attempt takes ten seconds at most, four at a media server. A read is repeated three times after a temporary failure,
   a write only if it certainly had no effect. A look at a PIN is repeated by the next look, which may take ten seconds
   longer after one that was too slow, thirty at most. A rate limit is waited for once, for two seconds at most.
-- The PIN of a Wait lives for five minutes here.
+- The PIN of a Wait is valid for five minutes here.
 
 `)
 	for _, o := range operations {
-		fmt.Fprintf(&b, "## %s\n\n`%s`; what fails is `%s %s`.\n\n", strings.ToUpper(o.name[:1])+o.name[1:], o.call, o.hits.Method, o.hits.Path)
+		fmt.Fprintf(&b, "## %s\n\n`%s`. The fault strikes `%s %s`.\n\n", strings.ToUpper(o.name[:1])+o.name[1:], o.call, o.hits.Method, o.hits.Path)
 		var names, rows []string
 		for _, f := range wireFaults {
 			names, rows = append(names, f.name), append(rows, o.expect(f).row())
@@ -38,9 +38,9 @@ once more: nothing was lost, and plex.tv is not asked again if it has said no.
 	}
 	b.WriteString(`## When the store fails
 
-At the moment when an operation saves. What exists nowhere else by then, such as a token whose predecessor plex.tv has
-already retired, is tried again, for five minutes at most; all else is told at once. A call of a store that hangs
-is given up after half a minute. No error shows what could not be written.
+The store fails when an operation saves. Data that exists nowhere else, such as a token whose predecessor plex.tv has
+already ended, is saved again and again, for five minutes at most. Every other failure is reported at once. A call of a
+store that hangs is given up after half a minute. No error shows what could not be written.
 
 `)
 	b.WriteString(savesDocument())
@@ -49,7 +49,7 @@ is given up after half a minute. No error shows what could not be written.
 
 // writeTable writes a table of faults and outcomes, with equal outcomes in one row.
 func writeTable(b *strings.Builder, names, rows []string) {
-	b.WriteString("| under | error | the store holds | requests | takes |\n|---|---|---|---|---|\n")
+	b.WriteString("| fault | error | the store holds | requests | takes |\n|---|---|---|---|---|\n")
 	under := map[string][]string{}
 	for i, row := range rows {
 		under[row] = append(under[row], names[i])
