@@ -55,8 +55,8 @@ func (a *attempt) next(callback string) *attempt {
 	}
 }
 
-// finished returns what the browser keeps of an attempt that is finished.
-func (a *attempt) finished() *attempt { return &attempt{Starts: a.Starts} }
+// withoutPIN returns what the browser keeps of an attempt that is finished.
+func (a *attempt) withoutPIN() *attempt { return &attempt{Starts: a.Starts} }
 
 // store returns a new store that holds the attempt's document.
 func (a *attempt) store() plexauth.ConfigStore {

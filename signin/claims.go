@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// minPollInterval is the least time between two requests that look at one PIN.
+// minPollInterval is the least time between two polls of one PIN.
 const minPollInterval = time.Second
 
 // claims makes sure that an attempt is finished by one request at a time, and only
@@ -16,7 +16,7 @@ type claims struct {
 	byID map[string]*claim
 }
 
-// claimState says how far this process is with finishing an attempt.
+// claimState is the state of an attempt in this process.
 type claimState int
 
 const (
@@ -29,13 +29,13 @@ const (
 type claim struct {
 	state    claimState
 	released chan struct{} // closed when the request that is finishing the attempt ends; nil unless claimed
-	pollAt   time.Time     // when the PIN may be looked at again
+	pollAt   time.Time     // when the PIN may be polled again
 	end      time.Time     // of the attempt, by a clock that cannot be set
 }
 
-// acquire waits until the caller is the only request that finishes a, and until the PIN
-// may be looked at again. It returns false if a is finished already, or if ctx or a
-// ends first. After true the caller must call release.
+// acquire waits until no other request is finishing a, and until the PIN may be polled
+// again. It returns false if a is already finished, or if ctx or a ends first. After true
+// the caller must call release.
 func (c *claims) acquire(ctx context.Context, a *attempt) bool {
 	ctx, cancel := context.WithDeadline(ctx, a.end)
 	defer cancel()
@@ -70,7 +70,7 @@ func (c *claims) tryAcquire(a *attempt) (found claim, acquired bool) {
 	return *known, true
 }
 
-// release ends the caller's claim of a. The new state is unclaimed or finished.
+// release ends the caller's claim of a. The new state must be unclaimed or finished.
 func (c *claims) release(a *attempt, state claimState) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -80,7 +80,7 @@ func (c *claims) release(a *attempt, state claimState) {
 	known.released = nil
 }
 
-// register remembers when a ends, which was started in this process.
+// register remembers when a ends. The attempt was started in this process.
 func (c *claims) register(a *attempt) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

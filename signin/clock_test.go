@@ -22,6 +22,7 @@ func TestClockSetDuringASignIn(t *testing.T) {
 			b, late := w.browser(w), w.browser(w)
 			q, lateQ := b.start(nil), late.start(nil)
 			signin.SetClock(t, by)
+			b.start(nil) // the same PIN again
 			time.Sleep(7 * time.Minute)
 			require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
 			require.NoError(t, w.plex.Approve(lateQ.Get("code"), w.alice))
@@ -31,6 +32,21 @@ func TestClockSetDuringASignIn(t *testing.T) {
 			assert.Len(t, w.signedIn, 1)
 		})
 	}
+}
+
+// G7, G20: if the clock was set back before another replica takes over, a sign-in gets no more
+// time there than a new one.
+func TestClockSetBackOnAReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		b := w.browser(w)
+		b.start(nil)
+		signin.SetClock(t, -72*time.Hour)
+		b.Handler = w.handler()
+		require.Equal(t, http.StatusAccepted, b.post("/signin/finish").Code)
+		time.Sleep(10 * time.Minute)
+		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
+	})
 }
 
 // G12: a limit on starts ends after ten minutes, whatever the clock was set to.

@@ -56,9 +56,15 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	state = finished // whatever happens to the token that p has now
-	h.writeCookie(w, r, a.finished())
+	h.writeCookie(w, r, a.withoutPIN())
 	d, err := h.decide(r.Context(), p)
 	h.pause.record(err)
+	h.respond(w, r, a, d, err)
+}
+
+// respond lets the visitor in or tells them why not, according to the decision d. If err is
+// not nil, there is no decision.
+func (h *Handler) respond(w http.ResponseWriter, r *http.Request, a *attempt, d decision, err error) {
 	switch {
 	case err != nil:
 		h.log.WarnContext(r.Context(), "visitor refused: the policy failed", "error", err)

@@ -248,6 +248,7 @@ func TestOtherNames(t *testing.T) {
 		header             string // X-Forwarded-Host
 	}{
 		{name: "the app's name", host: "app.example", origin: "https://app.example", known: true},
+		{name: "with a final dot", host: "app.example.", origin: "https://app.example.", known: true},
 		{name: "in capitals, with a port", host: "APP.example:443", origin: "https://app.example", known: true},
 		{name: "a stranger's", host: "evil.example", origin: "https://evil.example"},
 		{name: "a stranger's, by http", host: "evil.example", origin: "http://evil.example"},

@@ -134,6 +134,33 @@ func TestPolicyAsksAboutOneToken(t *testing.T) {
 	}
 }
 
+// G21: a policy does not let a visitor in because of a server that was replaced during the
+// check.
+func TestPolicyAsksAboutOneServer(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		other := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Not shared"})
+		store := plexauth.NewMemoryStore()
+		choose := func(machineID string) {
+			assert.NoError(t, store.Update(t.Context(), plexauth.Namespace, func(json.RawMessage) (json.RawMessage, error) {
+				return json.Marshal(map[string]any{"client_id": "app", "account_token": w.plex.Token(w.alice, "app"), "machine_id": machineID})
+			}))
+		}
+		w.plex.IssueToken(w.alice, "app")
+		choose(w.box.MachineID)
+		app, err := plexauth.New(plexauth.Options{Product: "My App", Store: store, HTTPClient: &http.Client{Transport: hook(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Path == "/api/v2/resources" {
+				choose(other.MachineID)
+			}
+			return w.plex.Client().Transport.RoundTrip(r)
+		})}})
+		require.NoError(t, err)
+		h := w.handler(func(_ *world, o *signin.Options) { o.Policy, o.Plex = signin.Shared, app })
+		assert.Equal(t, http.StatusForbidden, w.signIn(h, w.bob).Code)
+		assert.Empty(t, w.signedIn)
+	})
+}
+
 type hook func(*http.Request) (*http.Response, error)
 
 func (f hook) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }

@@ -40,8 +40,8 @@ func parseDestination(s string) (d destination, err error) {
 		return d, fmt.Errorf("a path or URL must not be longer than %d bytes", maxReturnBytes)
 	}
 	switch {
-	case u.User != nil || u.Opaque != "":
-		return d, fmt.Errorf("%q must be a path or an http or https URL", s)
+	case u.User != nil:
+		return d, errors.New("a URL must not contain a user name")
 	case isLocalPath(u, s):
 	case (u.Scheme == "https" || u.Scheme == "http") && u.Host != "":
 		d.origin = u.Scheme + "://" + strings.ToLower(u.Host)

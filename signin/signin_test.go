@@ -294,6 +294,14 @@ func TestExpired(t *testing.T) {
 		q := b.start(nil)
 		require.NoError(t, w.plex.Expire(q.Get("code")))
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code)
+
+		w.plex.SetPinLifetime(15*time.Minute, 5*time.Minute)
+		b = w.browser(w)
+		b.start(nil)
+		time.Sleep(5 * time.Minute)
+		asked := len(w.plex.Requests())
+		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code, "a sign-in ends with its PIN")
+		assert.Len(t, w.plex.Requests(), asked)
 	})
 }
 
@@ -327,7 +335,7 @@ func TestOtherBrowser(t *testing.T) {
 func TestOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		b, _ := w.approved(w, w.alice)
+		b, q := w.approved(w, w.alice)
 		kept := b.cookie()
 		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: 2 * time.Second}) // so the first request is still running when the others come
 		var done sync.WaitGroup
@@ -344,6 +352,7 @@ func TestOnce(t *testing.T) {
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish").Code, "a copy of the cookie cannot be used again")
 		assert.Equal(t, http.StatusGone, b.get("/signin/callback").Code)
 		assert.Len(t, w.signedIn, 1)
+		assert.NotEqual(t, q.Get("code"), b.start(nil).Get("code"), "nor its PIN")
 	})
 }
 
@@ -401,6 +410,7 @@ func TestReturn(t *testing.T) {
 			"/": false, "/homestead": false, "/app": false, "/app/../admin": false, "/app/%2e%2e/admin": false, "/app//evil.example": false,
 			"//evil.example": false, "/\\evil.example": false, "/app/\\..\\..": false, "\t//evil.example": false, "https://evil.example/x/": false, "http://other.example/x/": false,
 			"https://other.example/": false, "https://other.example@evil.example/x/": false, "https://other.example.evil.example/x/": false, "javascript:alert(1)": false, "app://x/": false,
+			"///app/deep": false, "/app/x y": false, "/app/?\\": false, "/app/%5C..%5C": false, "https://eve@other.example/x/": false, "https:other.example/x/": false,
 			"/app/" + strings.Repeat("a", 2000): false,
 		} {
 			want := http.StatusSeeOther
@@ -510,6 +520,13 @@ func TestSilentProxy(t *testing.T) {
 		b, _ = w.approved(w, w.eve)
 		require.NotContains(t, b.cookie().Name, "__Host-")
 		assert.Equal(t, http.StatusGone, b.post("/signin/finish", tls).Code)
+		b.cookie().Name = "__Host-" + b.cookie().Name
+		assert.Equal(t, http.StatusGone, b.post("/signin/finish", tls).Code, "under another name it is not valid")
+
+		// A PIN sends the browser back to the address under which it was made.
+		b = w.browser(w)
+		require.Equal(t, "https://app.example/signin/callback", b.start(nil, tls).Get("forwardUrl"))
+		assert.Equal(t, "http://app.example/signin/callback", b.start(nil).Get("forwardUrl"))
 	})
 }
 
@@ -602,7 +619,7 @@ func TestCapsLost(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts = 10 })
+				w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts = 20 })
 				fault.Method, fault.Path, fault.Times = http.MethodPost, "/api/v2/pins", -1
 				w.plex.Inject(fault)
 				asked := len(w.plex.Requests())
@@ -618,10 +635,10 @@ func TestCapsLost(t *testing.T) {
 				if fault.ResetAfter { // else the browser never gets the cookie that counts
 					assert.Equal(t, http.StatusTooManyRequests, start(one), "the sixth of this browser")
 				}
-				for range 20 {
+				for range 30 {
 					start(w.browser(w))
 				}
-				assert.Len(t, w.plex.Requests(), asked+10)
+				assert.Len(t, w.plex.Requests(), asked+20)
 			})
 		})
 	}
@@ -676,6 +693,12 @@ func TestRateLimited(t *testing.T) {
 		w.plex.ResetFaults()
 		time.Sleep(time.Minute)
 		w.browser(w).start(nil)
+	})
+	synctest.Test(t, func(t *testing.T) { // a pause lasts at least five seconds
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 429, Header: http.Header{"Retry-After": {"1"}}, Times: -1})
+		w.browser(w).post("/signin/start")
+		assert.Equal(t, "5", w.browser(w).post("/signin/start").Header().Get("Retry-After"))
 	})
 	synctest.Test(t, func(t *testing.T) { // a shorter pause does not end a longer one
 		w := newWorld(t)
@@ -755,6 +778,16 @@ func TestRateLimitedOnTheWayBack(t *testing.T) {
 		began := time.Now()
 		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
 		assert.Equal(t, 7*time.Second, time.Since(began))
+	})
+}
+
+// A request that is too large is refused before plex.tv is asked.
+func TestLargeRequest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		rec := w.browser(w).do(http.MethodPost, "/signin/start", url.Values{"other": {strings.Repeat("a", 100_000)}})
+		assert.Equal(t, http.StatusBadRequest, rec.Code)
+		assert.Empty(t, w.plex.PendingCodes())
 	})
 }
 
@@ -876,6 +909,21 @@ func TestOwnAnswer(t *testing.T) {
 		rec := w.signIn(w, w.alice)
 		assert.Equal(t, http.StatusTeapot, rec.Code)
 		assert.Len(t, rec.Result().Cookies(), 2)
+	})
+}
+
+// OnSignIn may take longer than claims are remembered, while other visitors sign in.
+func TestSlowOnSignIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) {
+			o.OnSignIn = func(http.ResponseWriter, *http.Request, plexauth.Account) { time.Sleep(30 * time.Minute) }
+		})
+		b, _ := w.approved(w, w.alice)
+		var slow sync.WaitGroup
+		slow.Go(func() { assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code) })
+		time.Sleep(25 * time.Minute)
+		w.browser(w).start(nil)
+		slow.Wait()
 	})
 }
 
