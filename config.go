@@ -4,15 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"regexp"
 	"strconv"
-	"strings"
-	"time"
+	"sync"
 
 	"github.com/plexauth/plexauth/internal/ordered"
-	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
@@ -96,126 +92,66 @@ func settingsOf(b *profile.Profile) Settings {
 	return s
 }
 
-// storeError is an error of a ConfigStore, its text free of the secrets that
-// a careless store might have put there.
-type storeError struct {
-	text string
-	err  func() error // as in cause
+// MemoryStore is a [ConfigStore] that forgets with the process. It is safe
+// for concurrent use. Its errors match [ErrStore], but those of an edit.
+type MemoryStore struct {
+	turn chan struct{} // held during an Update; a channel, so that waiting ends with a context
+
+	mu   sync.RWMutex             // guards docs
+	docs map[string]func() []byte // hidden
 }
 
-func (e *storeError) Error() string              { return e.text }
-func (e *storeError) Is(target error) bool       { return target == ErrStore || errors.Is(e.err(), target) }
-func (e *storeError) As(target any) bool         { return errors.As(e.err(), target) }
-func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
+var _ ConfigStore = (*MemoryStore)(nil)
 
-func newStoreError(err error, s ...string) error {
-	text := quotedFields.ReplaceAllString(err.Error(), "${1}"+secret.Redacted)
-	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Long(secret.Without(plain.Line(text), s...)), ErrStore.Error()+": "), secret.Hide(err)}
+// NewMemoryStore returns an empty store.
+func NewMemoryStore() *MemoryStore {
+	return &MemoryStore{turn: make(chan struct{}, 1), docs: map[string]func() []byte{}}
 }
 
-// load reads this profile.
-func (p *PlexAuth) load(ctx context.Context) (*profile.Profile, error) {
-	raw, err := p.loadRaw(ctx)
+// Load implements [ConfigStore].
+func (s *MemoryStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
+	if ctx.Err() != nil {
+		return nil, ended(ctx)
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if doc := s.docs[namespace]; doc != nil {
+		return bytes.Clone(doc()), nil
+	}
+	return nil, nil
+}
+
+// ended is a store's error for a ctx that has ended.
+func ended(ctx context.Context) error { return fmt.Errorf("%w: %w", ErrStore, ctx.Err()) }
+
+// Update implements [ConfigStore].
+func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+	current, err := s.Load(ctx, namespace)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	return p.parse(raw)
-}
-
-// parse reads this profile out of the namespace.
-func (p *PlexAuth) parse(raw json.RawMessage) (*profile.Profile, error) {
-	d, err := profile.ParseDocument(raw)
+	next, err := edit(current)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, Namespace, err)
+		return err
 	}
-	return d.Profile(p.instance), nil
-}
-
-func (p *PlexAuth) loadRaw(ctx context.Context) (json.RawMessage, error) {
-	return p.loadWithin(ctx, storeLimit)
-}
-
-// loadWithin reads the namespace, or returns a store error once limit is over: a
-// store that hangs must not keep a login beyond its PIN.
-func (p *PlexAuth) loadWithin(ctx context.Context, limit time.Duration) (json.RawMessage, error) {
-	if p.invalid != nil {
-		return nil, p.invalid
-	}
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	raw, err := p.store.Load(limited, Namespace)
-	if err == nil {
-		return raw, nil
+	if err := checkEdited(next); err != nil {
+		return err
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+		return ended(ctx)
 	}
-	return nil, newStoreError(hung(limited, limit, err))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if next == nil {
+		delete(s.docs, namespace)
+	} else {
+		s.docs[namespace] = secret.Hide(bytes.Clone(next))
+	}
+	return nil
 }
-
-// update edits this profile. edit may run more than once; its error is
-// returned as it is and changes nothing. secrets are what the store's own
-// errors must not quote.
-func (p *PlexAuth) update(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
-	if p.invalid != nil {
-		return p.invalid
-	}
-	var editErr error
-	var quotable []byte
-	limited, cancel := context.WithTimeout(ctx, storeLimit)
-	defer cancel()
-	err := p.store.Update(limited, Namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		editErr, quotable = nil, bytes.Clone(current)
-		b, err := p.parse(current)
-		if err == nil {
-			err = edit(b)
-		}
-		if err != nil {
-			editErr = err
-			return nil, err
-		}
-		if !b.Changed {
-			return current, nil
-		}
-		next := b.Bytes()
-		quotable = append(quotable, next...)
-		return next, nil
-	})
-	p.sources.forget()
-	switch {
-	case editErr != nil:
-		return editErr
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("plexauth: %w", ctx.Err())
-	}
-	var quoted []string
-	for _, t := range secrets {
-		quoted = append(quoted, t.Secret())
-	}
-	for _, m := range secretFields.FindAllSubmatch(quotable, -1) {
-		quoted = append(quoted, string(m[1]))
-	}
-	return newStoreError(hung(limited, storeLimit, err), quoted...)
-}
-
-// updateIfNeeded is update that leaves the store alone where edit would change
-// nothing: it may be read-only, and another program may hold its lock.
-func (p *PlexAuth) updateIfNeeded(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
-	b, err := p.load(ctx)
-	if err != nil {
-		return err
-	}
-	if err := edit(b); err != nil || !b.Changed {
-		return err
-	}
-	return p.update(ctx, edit, secrets...)
-}
-
-// secretFields finds what an error must not quote of a document, quotedFields
-// what it quotes all the same, be it as a Go string.
-var (
-	secretFields = regexp.MustCompile(`"(?:account_token|pms_token|home_pin|secret|id|code)"\s*:\s*"?((?:[^"\\,}\s]|\\.){4,})`)
-	quotedFields = regexp.MustCompile(`(\\*"(?:account_token|pms_token|home_pin|secret|id|code)\\*"\s*:\s*\\*"?)[^"\\,}\s]+`)
-)

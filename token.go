@@ -1,10 +1,14 @@
 package plexauth
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -45,3 +49,128 @@ func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenMarshal }
 
 // MarshalText always fails.
 func (t Token) MarshalText() ([]byte, error) { return nil, errTokenMarshal }
+
+// Token returns the account token, good for a request to plex.tv now. A JWT is
+// renewed first if it is due: for 800 ms at most, where the old one
+// still works, so that plex.tv being away does no harm. Do not keep it: ask again
+// for each request.
+//
+// Its errors are [ErrNotConnected], [ErrTokenRejected], [ErrTokenExpired] with
+// the reason where a JWT is over and no new one can be had now, and those of the
+// store.
+func (p *PlexAuth) Token(ctx context.Context) (Token, error) {
+	t, _, err := p.credential(ctx)
+	return Token{t}, err
+}
+
+// credential returns the token and the identifier that it was made under.
+func (p *PlexAuth) credential(ctx context.Context) (secret.Value, string, error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return secret.Value{}, "", err
+	}
+	if err := b.Unusable(); err != nil {
+		return secret.Value{}, "", err
+	}
+	renewed, err := p.freshen(ctx, p.lifeOf(b))
+	if err != nil {
+		return secret.Value{}, "", err
+	}
+	if renewed {
+		if b, err = p.load(ctx); err != nil {
+			return secret.Value{}, "", err
+		}
+	}
+	if b.ClientID() == "" { // a token that was put there by hand
+		if b, err = p.ensureClientID(ctx); err != nil {
+			return secret.Value{}, "", err
+		}
+	}
+	if err := b.Unusable(); err != nil { // it is another one now
+		return secret.Value{}, "", err
+	}
+	return b.AccountToken(), b.ClientID(), nil
+}
+
+// ensureClientID makes the store's identifier if it has none, and returns the
+// profile as it is then: its token and identifier belong together.
+func (p *PlexAuth) ensureClientID(ctx context.Context) (*profile.Profile, error) {
+	err := p.update(ctx, func(b *profile.Profile) error {
+		b.EnsureClientID(p.options.ClientID)
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return p.load(ctx)
+}
+
+// ask makes a request in the account's name. Where plex.tv rejects the token,
+// that verdict is kept. Where there has been another login since, or a device key
+// gets another token, the request is made once more.
+func (p *PlexAuth) ask(ctx context.Context, request func(t secret.Value, clientID string) error) error {
+	for again := true; ; again = false {
+		t, clientID, err := p.credential(ctx)
+		if err != nil {
+			return err
+		}
+		err = request(t, clientID)
+		if !errors.Is(err, fault.ErrTokenRejected) && !errors.Is(err, fault.ErrTokenExpired) {
+			return err
+		}
+		if again {
+			renewed, renewErr := p.outlived(ctx, t, err)
+			if renewed {
+				continue
+			}
+			err = renewErr
+		} else if errors.Is(err, fault.ErrTokenExpired) {
+			p.renewals.inVain(p.instance)
+		}
+		if !errors.Is(err, fault.ErrTokenRejected) {
+			return err
+		}
+		current, updateErr := p.reject(ctx, t)
+		if updateErr != nil {
+			return errors.Join(err, updateErr)
+		}
+		if current || !again {
+			return err
+		}
+	}
+}
+
+// reject keeps plex.tv's verdict on t, for all profiles that live on it, and also
+// when ctx ends just now. current tells whether it is still this one's token.
+func (p *PlexAuth) reject(ctx context.Context, t secret.Value) (current bool, err error) {
+	late, cancel := gate.Outlive(ctx, saveGrace)
+	defer cancel()
+	err = p.update(late, func(b *profile.Profile) error {
+		current = b.AccountToken().Equal(t)
+		for _, b := range append(b.Others(), b) {
+			if b.AccountToken().Equal(t) {
+				b.SetRejected()
+			}
+		}
+		return nil
+	}, t)
+	if err != nil && late.Err() != nil {
+		err = fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	return current, err
+}
+
+// lifeOf reads the life of a profile's token.
+func (p *PlexAuth) lifeOf(b *profile.Profile) *profile.Life {
+	l := b.Life()
+	p.client.Clock.Recall(l.Skew)
+	return l
+}
+
+// expiredError says that a token is past its life, and why there is no next.
+func expiredError(why error) error {
+	if why == nil {
+		return fmt.Errorf("%w, and there is no device key to renew it: sign in again", fault.ErrTokenExpired)
+	}
+	return fmt.Errorf("%w, and there is no new one yet: %w", fault.ErrTokenExpired, fault.Inside(why))
+}
