@@ -20,6 +20,12 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
+// killsPerFile is the number of kills until the test starts with a new file.
+const killsPerFile = 20
+
+// foreignHead is how a config begins that another program has made.
+const foreignHead = "{\n\t\"version\" : 10.0,\r\n"
+
 // G15: a process that writes is killed 1,000 times at random moments. After each time the
 // file can be read, and has every key whose Update had succeeded and what other programs
 // wrote. At the end the next Update removes the temporary files.
@@ -28,48 +34,22 @@ func TestFileStoreKilled(t *testing.T) {
 	if testing.Short() {
 		times = 50
 	}
-	const (
-		files = 2  // at the same time
-		fresh = 20 // kills until the test starts with a new file
-		other = "{\n\t\"version\" : 10.0,\r\n"
-	)
-	var littered atomic.Int64
-	var acknowledged atomic.Int64
+	const files = 2 // at the same time
+	var littered, acknowledged atomic.Int64
 	t.Run("files", func(t *testing.T) {
 		for f := range files {
 			t.Run(fmt.Sprint(f), func(t *testing.T) {
 				t.Parallel()
 				dir := t.TempDir()
-				path := filepath.Join(dir, "config.json")
-				store := plexauth.NewFileStore(path)
-				random := rand.New(rand.NewPCG(uint64(f), 1))
-				var known []string
+				v := &victims{T: t, path: filepath.Join(dir, "config.json"), random: rand.New(rand.NewPCG(uint64(f), 1))}
 				for n := range times / files {
-					begin := n%fresh == 0
-					if begin {
-						known = nil
-						require.NoError(t, os.RemoveAll(path))
-					}
-					if n%(2*fresh) == fresh { // every other file was made by another program
-						require.NoError(t, os.WriteFile(path, []byte(other+"\"z\":[ ]}"), 0o600))
-					}
-					known = append(known, killed(t, path, fmt.Sprint("n", n), begin, random)...)
-
-					have := keys(t, store)
-					for _, key := range known {
-						require.True(t, have[key], "the file has lost %s, whose Update had succeeded", key)
-					}
-					if n/fresh%2 == 1 {
-						data, err := os.ReadFile(path)
-						require.NoError(t, err)
-						require.True(t, strings.HasPrefix(string(data), other))
-					}
+					v.kill(n)
 					found, err := filepath.Glob(filepath.Join(dir, ".*.tmp"))
 					require.NoError(t, err)
 					littered.Add(int64(len(found)))
 				}
-				acknowledged.Add(int64(len(known)))
-				require.NoError(t, addKeys(io.Discard, store, "last", 1))
+				acknowledged.Add(int64(len(v.known)))
+				require.NoError(t, addKeys(io.Discard, plexauth.NewFileStore(v.path), "last", 1))
 				checkNames(t, dir, "config.json", "config.json.lock")
 			})
 		}
@@ -77,6 +57,38 @@ func TestFileStoreKilled(t *testing.T) {
 	t.Logf("%d kills; after %d of them a temporary file was left for the next Update", times, littered.Load())
 	assert.NotZero(t, littered.Load(), "no kill has struck a write, so this proves nothing")
 	assert.NotZero(t, acknowledged.Load(), "no Update has succeeded, so this proves nothing")
+}
+
+// victims are the processes that write one config and are killed.
+type victims struct {
+	*testing.T
+	path   string
+	random *rand.Rand
+	known  []string // keys whose Update has succeeded
+}
+
+// kill starts and kills the nth process, and checks what it has left.
+func (v *victims) kill(n int) {
+	fresh := n%killsPerFile == 0
+	foreign := n/killsPerFile%2 == 1 // every other file was made by another program
+	if fresh {
+		v.known = nil
+		require.NoError(v, os.RemoveAll(v.path))
+	}
+	if fresh && foreign {
+		require.NoError(v, os.WriteFile(v.path, []byte(foreignHead+`"z":[ ]}`), 0o600))
+	}
+	v.known = append(v.known, killed(v.T, v.path, fmt.Sprint("n", n), fresh, v.random)...)
+
+	have := keys(v, plexauth.NewFileStore(v.path))
+	for _, key := range v.known {
+		require.True(v, have[key], "the file has lost %s, whose Update had succeeded", key)
+	}
+	if foreign {
+		data, err := os.ReadFile(v.path)
+		require.NoError(v, err)
+		require.True(v, strings.HasPrefix(string(data), foreignHead), "the file has lost what another program wrote: %s", data)
+	}
 }
 
 // killed starts a process that adds keys, kills it at a random moment and returns the keys

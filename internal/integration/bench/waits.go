@@ -158,69 +158,29 @@ func play(role, arg string) error {
 	return json.NewEncoder(os.Stdout).Encode(w)
 }
 
+// run starts the logins, measures them while they wait, and approves them.
 func (t task) run() (*waits, error) {
-	a, err := record()
+	c, local, err := t.client()
 	if err != nil {
 		return nil, err
-	}
-	local := &service{answers: a}
-	var c *http.Client
-	if t.URL == "" {
-		c = &http.Client{Transport: local}
-	} else {
-		roots := x509.NewCertPool()
-		roots.AppendCertsFromPEM(t.CA)
-		c = &http.Client{Transport: &counted{service: local, base: &http.Transport{
-			ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots},
-		}}}
 	}
 	begin := t.contender(c)
 	if _, err := begin(); err != nil { // opens the connection
 		return nil, err
 	}
-
 	debug.FreeOSMemory()
-	before, resident, goroutines := inUse(), measure.Resident(), runtime.NumGoroutine()
-	all := make([]func(context.Context) error, t.Logins)
-	for i := range all {
-		if all[i], err = begin(); err != nil {
-			return nil, err
-		}
+	idle := usage{inUse(), measure.Resident(), runtime.NumGoroutine()}
+	ended, err := t.waitAll(begin)
+	if err != nil {
+		return nil, err
 	}
-	ended := make(chan error, t.Logins)
-	for _, wait := range all {
-		go func() {
-			time.Sleep(rand.N(time.Duration(t.Pace) * time.Second)) // people do not come all at once
-			ended <- wait(context.Background())
-		}()
-	}
-	n := float64(t.Logins)
 	for start := local.looks.Load(); local.looks.Load() < start+2*int64(t.Logins); time.Sleep(100 * time.Millisecond) {
 		if len(ended) > 0 {
 			return nil, fmt.Errorf("a login ended early: %w", <-ended)
 		}
 	}
 	debug.FreeOSMemory() // memory that only the starts have needed
-	w := &waits{}
-	var rss, alive []float64
-	looks, cpu, allocs, at := local.looks.Load(), cpuTime(), allocations(), time.Now()
-	for time.Since(at) < t.Time {
-		time.Sleep(100 * time.Millisecond)
-		rss = append(rss, float64(measure.Resident()))
-		alive = append(alive, float64(runtime.NumGoroutine()))
-	}
-	took, made := time.Since(at), float64(local.looks.Load()-looks)
-	w.CPU = time.Duration(float64(cpuTime()-cpu) / made)
-	w.Allocs = float64(allocations()-allocs) / made
-	w.Pace = made / took.Seconds() / n * float64(t.Pace)
-	w.Resident = (measure.Median(rss) - float64(resident)) / n
-	w.Goroutines = (measure.Median(alive) - float64(goroutines)) / n
-	used := inUse()
-	for range 5 { // requests under way come and go; the least is what waiting takes
-		time.Sleep(50 * time.Millisecond)
-		used = min(used, inUse())
-	}
-	w.InUse = (float64(used) - float64(before)) / n
+	w := t.measure(local, idle)
 
 	if err := t.approve(c, local); err != nil {
 		return nil, err
@@ -233,10 +193,80 @@ func (t task) run() (*waits, error) {
 	}
 	w.Finished = time.Since(approved)
 	for end := time.Now().Add(leaveWithin); ; time.Sleep(100 * time.Millisecond) {
-		if w.Left = max(0, runtime.NumGoroutine()-goroutines); w.Left == 0 || time.Now().After(end) {
+		if w.Left = max(0, runtime.NumGoroutine()-idle.goroutines); w.Left == 0 || time.Now().After(end) {
 			return w, nil
 		}
 	}
+}
+
+// client returns the HTTP client of the logins. local counts their looks, and answers them
+// unless there is a server.
+func (t task) client() (c *http.Client, local *service, err error) {
+	a, err := record()
+	if err != nil {
+		return nil, nil, err
+	}
+	local = &service{answers: a}
+	if t.URL == "" {
+		return &http.Client{Transport: local}, local, nil
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(t.CA)
+	return &http.Client{Transport: &counted{service: local, base: &http.Transport{
+		ForceAttemptHTTP2: true, TLSClientConfig: &tls.Config{RootCAs: roots},
+	}}}, local, nil
+}
+
+// waitAll starts the logins, lets them wait, and returns how they end.
+func (t task) waitAll(begin func() (func(context.Context) error, error)) (<-chan error, error) {
+	all := make([]func(context.Context) error, t.Logins)
+	for i := range all {
+		var err error
+		if all[i], err = begin(); err != nil {
+			return nil, err
+		}
+	}
+	ended := make(chan error, t.Logins)
+	for _, wait := range all {
+		go func() {
+			time.Sleep(rand.N(time.Duration(t.Pace) * time.Second)) // people do not come all at once
+			ended <- wait(context.Background())
+		}()
+	}
+	return ended, nil
+}
+
+// usage is what the process takes at one moment.
+type usage struct {
+	inUse      uint64
+	resident   int64
+	goroutines int
+}
+
+// measure measures what the process takes more than idle.
+func (t task) measure(local *service, idle usage) *waits {
+	w := &waits{}
+	n := float64(t.Logins)
+	var resident, goroutines []float64
+	looks, cpu, allocs, start := local.looks.Load(), cpuTime(), allocations(), time.Now()
+	for time.Since(start) < t.Time {
+		time.Sleep(100 * time.Millisecond)
+		resident = append(resident, float64(measure.Resident()))
+		goroutines = append(goroutines, float64(runtime.NumGoroutine()))
+	}
+	took, made := time.Since(start), float64(local.looks.Load()-looks)
+	w.CPU = time.Duration(float64(cpuTime()-cpu) / made)
+	w.Allocs = float64(allocations()-allocs) / made
+	w.Pace = made / took.Seconds() / n * float64(t.Pace)
+	w.Resident = (measure.Median(resident) - float64(idle.resident)) / n
+	w.Goroutines = (measure.Median(goroutines) - float64(idle.goroutines)) / n
+	used := inUse()
+	for range 5 { // requests under way come and go; the least is what waiting takes
+		time.Sleep(50 * time.Millisecond)
+		used = min(used, inUse())
+	}
+	w.InUse = (float64(used) - float64(idle.inUse)) / n
+	return w
 }
 
 // contender returns a function that starts a login, and returns one that waits for its end.
