@@ -64,9 +64,9 @@ func addNew(list []string, names ...string) []string {
 	return list
 }
 
-// learnOld remembers what old copies can contain, from an Update that found the value old.
-// known is the part of the found revision for which this Store knows all values; all says
-// that it also knows the values before that revision.
+// learnOld remembers what old copies can contain. The Update u found the value old. This Store
+// knows the values after all Updates in known. If all is true, it also knows the value before
+// the first of them.
 func (c *change) learnOld(u update, old json.RawMessage, known revision, all bool) {
 	c.addOld(old)
 	for _, name := range slices.Backward(u.foundRevision) {
@@ -91,9 +91,9 @@ func (c *change) checkSoon(now time.Time) { c.checks, c.due = 0, now.Add(firstCh
 // overwrittenIn reports whether d is an old copy that has overwritten the change. A value
 // that is not an old one was put into the copy on purpose, and stays.
 //
-// Another Store may have written old values that this Store does not know. In this case an
-// empty value counts as old, and so does a token unless a later Update has set one: a newer
-// login must not be replaced by an older one.
+// Another Store may have written old values that this Store does not know. Then an empty value
+// counts as old. A token counts as old too, unless a later Update has set one: an older login
+// must not replace a newer one.
 func (c *change) overwrittenIn(d document) bool {
 	v := d.value(c.path)
 	if !c.missingIn(d) || equal(v, c.value) || d.at.Sub(c.since) > repairLimit {
@@ -158,9 +158,9 @@ func (c *change) replacedIn(d document) bool {
 	return d.revision.shares(c.names) && !equal(d.value(c.path), c.value)
 }
 
-// adopt makes the value in d the value of the change, if another Store has written it: an
-// old copy must not bring back the earlier value. It returns false if CrossWatch or a person
-// has written it.
+// adopt makes the value in d the value of the change, if another Store has written it.
+// Otherwise an old copy could bring back the earlier value. It returns false if CrossWatch or a
+// person has written the value.
 func (c *change) adopt(d document) bool {
 	if slices.Contains(c.names, d.revision[0]) {
 		return false

@@ -21,9 +21,9 @@
 // for byte.
 //
 // If a secret of the namespace cannot be decrypted, the error is a [*SecretError] that
-// names it, and nothing is written. The same happens if the key decrypts no secret of the
-// whole file, or if there is no key although the file has secrets: then this program does
-// not have CrossWatch's key, and CrossWatch could not read what it encrypts.
+// names it, and nothing is written. The same happens if the file has secrets and
+// there is no key, or the key decrypts none of them. Then this program does not have
+// CrossWatch's key, and CrossWatch could not read what it encrypts.
 //
 // # While CrossWatch is running
 //
@@ -39,10 +39,10 @@
 // [Store.Close] checks a last time.
 //
 // A change that a person or CrossWatch makes to the current file stays, and so does a new
-// value in an old copy. Two cases cannot be told apart. If there was no client identifier
-// before the first Update of all, a reset of the default profile within the next three
-// minutes is mistaken for an old copy. An old copy without a client identifier is mistaken
-// for a reset.
+// value in an old copy. The Store can be wrong in two cases, because a reset of the default
+// profile looks like an old copy without a client identifier. If there was no identifier
+// before the first Update of all, it takes both for an old copy for three minutes. Otherwise
+// it takes both for a reset.
 //
 // The format is that of CrossWatch 0.11.
 package crosswatch
@@ -163,8 +163,8 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 }
 
 // Check reports whether an Update would succeed now. It does what
-// [plexauth.FileStore.Check] does, tries to decrypt the secrets of Plex, and verifies that
-// the key is the one that the rest of the config is encrypted with.
+// [plexauth.FileStore.Check] does, and tries to decrypt the secrets of Plex. If there are
+// none, it verifies that the key decrypts another secret of the config.
 func (s *Store) Check(ctx context.Context) error {
 	if err := s.file.Check(ctx); err != nil {
 		return err

@@ -25,9 +25,9 @@ func giveToOwner(f *os.File) {
 	}
 }
 
-// restoreRights gives an existing key file mode 0600 and the right owner, if possible. It
-// leaves a file that has a second name as it is: otherwise the owner of the directory could
-// make root give any file away by a link to it.
+// restoreRights gives an existing key file mode 0600 and the right owner, if possible. It does
+// not change a file that has a second name. Otherwise the owner of the directory could get any
+// file by making a link to it, if this process runs as root.
 func restoreRights(f *os.File) {
 	info, err := f.Stat()
 	if err != nil {

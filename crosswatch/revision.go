@@ -23,11 +23,10 @@ const revisionKey = "_plexauth_revision"
 // A revision lists the names of the latest Updates of a document, the newest first.
 //
 // A name is "seconds-digits" or "seconds-digits-origin", all in hex. seconds is the Unix
-// time of the Update. The digits are three for the fraction of the second and three at
-// random; a seventh digit says that the Update gave a profile another token. An Update that
-// repairs a token has the time of the change that it repairs. The name of the first Update
-// of all also has the origin of the document. Older builds wrote four random digits and no
-// origin.
+// time of the Update. Three digits are the fraction of the second, and three are random. A
+// seventh digit says that the Update gave a profile another token. An Update that repairs a
+// token has the time of the change that it repairs. The name of the first Update of all also
+// has the origin of the document. Older builds wrote four random digits and no origin.
 type revision []string
 
 const (

@@ -14,11 +14,11 @@ const (
 	// firstCheck is the time from a change, or from its repair, to the next check. The
 	// time to each later check is twice as long.
 	firstCheck = time.Second
-	// maxChecks is how often a change is checked while no old copy overwrites it: the
-	// last time 63 seconds after the change or its last repair.
+	// maxChecks is how often a change is checked while no old copy overwrites it. The
+	// last check is 63 seconds after the change or its last repair.
 	maxChecks = 6
 	// repairLimit bounds the time in which a change is repaired. CrossWatch waits six
-	// minutes for a PIN and writes old copies all that time, and two of its loops can
+	// minutes for a PIN, and writes old copies all that time. Two of its loops can also
 	// pass an old copy on to each other.
 	repairLimit = 15 * time.Minute
 	// closeLimit bounds the last check, in Close.
@@ -230,10 +230,9 @@ func (w *watch) reschedule(list []*change, repaired bool) {
 	}
 }
 
-// findOverwritten returns the changes that an old copy has overwritten in a document with
-// the revision found, and the highest number of the changes that it compared. If the
-// document was not written from an old copy, it drops the changes that were replaced on
-// purpose.
+// findOverwritten returns the changes that an old copy has overwritten in raw, a document with
+// the revision found. comparedWith is the highest number of the changes that it compared. If
+// nothing was overwritten, it drops the changes that were replaced on purpose.
 func (w *watch) findOverwritten(namespace string, raw json.RawMessage, found revision) (list []change, comparedWith int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

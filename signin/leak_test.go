@@ -17,8 +17,8 @@ import (
 )
 
 // G13: printing a Handler or a Visitor, during a sign-in and after it, shows no token, no
-// PIN and not the key, with which anyone could make a cookie. Neither do the log, the
-// pages and the cookie.
+// PIN and no key. The log, the pages and the cookie do not show them either. With the key,
+// anyone could make a cookie.
 func TestNothingLeaks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := canary.New()

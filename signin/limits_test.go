@@ -18,9 +18,8 @@ import (
 	"github.com/plexauth/plexauth/signin"
 )
 
-// G6, G20: a request that waits for another one of the same sign-in gets its response
-// before the sign-in ends, whatever the other request waits for. Afterwards plex.tv is
-// not asked.
+// G6, G20: a request that waits for another one of the same sign-in returns before the
+// sign-in ends, whatever the other request waits for. Afterwards plex.tv is not asked.
 func TestWaitingEndsWithTheSignIn(t *testing.T) {
 	for name, fault := range map[string]*plextest.Fault{
 		"not approved":        nil,

@@ -8,10 +8,10 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// Policy decides whether a visitor gets in. An error means that the question could not
-// be answered, for example because plex.tv is down: the visitor does not get in, and is
-// asked to try again. A Policy is called once per sign-in, with a ctx that ends after
-// half a minute. It must be safe for concurrent use.
+// Policy decides whether a visitor gets in. An error means that it could not decide, for
+// example because plex.tv is down. The visitor then does not get in, and is asked to try
+// again. A Policy is called once per sign-in, with a ctx that ends after half a minute. It
+// must be safe for concurrent use.
 type Policy func(ctx context.Context, v Visitor) (bool, error)
 
 // Visitor is a person whose Plex account is known. It is valid until the Policy returns.
@@ -29,9 +29,9 @@ func (v Visitor) Servers(ctx context.Context) ([]plexauth.Server, error) {
 	return v.visitor.Servers(ctx)
 }
 
-// Owner lets in the owner of the app's media server. This is the account of
-// Options.Plex, if it owns the server that has been chosen there; if none has been
-// chosen, it must own any server. Otherwise Owner lets no one in.
+// Owner lets in the owner of the app's media server. The owner is the account of
+// Options.Plex, if it owns the server that was chosen there. If no server was chosen, the
+// account must own at least one. Otherwise Owner lets no one in.
 func Owner(ctx context.Context, v Visitor) (bool, error) {
 	return v.withStableLogin(ctx, func() (bool, error) {
 		owner, _, err := v.owner(ctx)

@@ -97,8 +97,8 @@ func TestVisitorOfTheApp(t *testing.T) {
 	}
 }
 
-// A visitor who is about to go to Plex reads about its Security Alert, and is told not to
-// approve a sign-in that another person has started. The documents tell the operator.
+// The page tells visitors about Plex's Security Alert, and not to approve a sign-in that
+// another person has started. The documents tell the operator.
 func TestSecurityAlert(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

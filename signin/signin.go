@@ -82,8 +82,8 @@ type Options struct {
 	// URL is the address of the handler as browsers see it, for example
 	// "https://app.example/signin/". The handler refuses requests under any other
 	// host name. If URL is empty, the handler takes host and path from each request.
-	// That is wrong behind a proxy that rewrites Host or strips a prefix, and it
-	// lets anyone point a host name of their own at the app.
+	// This is wrong behind a proxy that rewrites Host or strips a prefix. It also lets
+	// anyone point a host name of their own at the app.
 	URL string
 	// MaxStarts is how many sign-ins all visitors together may start in ten minutes
 	// in this process; 0 means 100. One client may start half of them, one browser

@@ -49,12 +49,14 @@
 // the newer document. It holds no transaction and no lock during the edit. The row of a
 // removed namespace stays, with a NULL document, so that its version always grows.
 //
-// A connection can break before the response to a write arrives. To find out whether the
-// write happened, each replica has a random name and numbers its writes, and the column
-// writes lists the last write of each of the 32 replicas that wrote last. Update reads the
-// row again, so it neither repeats a write that happened nor reports it as failed. If it
-// cannot read the row, because there is no connection or another session holds a lock for
-// too long, Update returns an error although the write may have happened.
+// A connection can break before the response to a write arrives. Then Update reads the row
+// again to find out whether the write happened. For this purpose each replica has a random
+// name and numbers its writes. The column writes lists the last write of each replica, for
+// the 32 replicas that wrote last. So Update neither repeats a write that happened nor
+// reports it as failed.
+//
+// If Update cannot read the row, it returns an error although the write may have happened.
+// This is so if no connection can be made, or another session holds a lock for too long.
 //
 // # Setting up the database
 //

@@ -46,9 +46,10 @@ const (
 	noMySQL = "the database is MySQL or MariaDB, which sqlstore does not support: use PostgreSQL or SQLite, or write a store of your own (docs/stores.md)"
 )
 
-// ensureTable creates the table if it does not exist. It probes first: PostgreSQL demands the
-// right to create even if the table exists, and if two replicas create it at the same time,
-// one of them gets an error. On a database of another dialect ensureTable creates nothing.
+// ensureTable creates the table if it does not exist. It probes first, because PostgreSQL
+// demands the right to create even if the table exists. It probes again afterwards: if two
+// replicas create the table at the same time, one of them gets an error. On a database of
+// another dialect ensureTable creates nothing.
 func (s *Store) ensureTable(ctx context.Context) error {
 	err := s.query(ctx, s.probe)
 	if err == nil {

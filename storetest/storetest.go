@@ -27,9 +27,9 @@ import (
 )
 
 // Run tests every rule in a subtest, with a new store each. open returns two handles on one
-// new, empty store: two values as two processes would have them, or the same value twice if
-// there can be only one. It closes the handles in t.Cleanup. If open returns a nil store, Run
-// fails and ends.
+// new, empty store. They are two values, as two processes would have them, or the same value
+// twice if there can be only one. open must close them in t.Cleanup. If open returns a nil
+// store, Run fails and ends.
 func Run(t *testing.T, open func(t *testing.T) (first, second plexauth.ConfigStore)) {
 	for _, c := range cases {
 		missing := false

@@ -12,8 +12,8 @@ import (
 	"syscall"
 )
 
-// diagnose returns the user, modes and owners that are involved in an error of the file at
-// path, and a remedy, or "" if it knows none.
+// diagnose returns facts about an error with the file at path: the user of the process, and the
+// modes and owners of the files involved. It also returns a remedy, or "" if it knows none.
 func diagnose(path string, err error) (facts, remedy string) {
 	f := failure{path: path, err: err}
 	lock := ""

@@ -41,9 +41,9 @@ func OwnerBeside(config string, info fs.FileInfo) (Owner, bool) {
 }
 
 // keepOwner gives f the owner and the mode of the file at path, which old describes. If old is
-// nil, f gets the owner of a new file. If the owner cannot be kept, or the group of a file
-// that the group may use, keepOwner returns an error: otherwise other programs could no longer
-// read the config.
+// nil, f gets the owner of a new file. keepOwner returns an error if the owner cannot be kept,
+// or the group of a file that the group may use. Otherwise other programs could no longer read
+// the config.
 func keepOwner(f *os.File, path string, old fs.FileInfo) error {
 	now, err := f.Stat()
 	if err != nil {
