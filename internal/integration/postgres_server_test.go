@@ -29,7 +29,8 @@ import (
 // address, or the one that PLEXAUTH_TEST_POSTGRES names.
 type postgresServer struct {
 	dsn     string
-	process *exec.Cmd // nil if the test has not started it
+	process *exec.Cmd     // nil if the test has not started it
+	exited  chan struct{} // closed when process has ended
 	stderr  bytes.Buffer
 	run     func(name string, args ...string) *exec.Cmd
 	dir     string
@@ -65,33 +66,54 @@ func startPostgres(t testing.TB) *postgresServer {
 	out, err := s.run("initdb", "-D", s.dir, "-U", "plexauth", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync").CombinedOutput()
 	require.NoError(t, err, string(out))
 
-	free, err := net.Listen("tcp", "127.0.0.1:0")
-	require.NoError(t, err)
-	port := free.Addr().(*net.TCPAddr).Port
-	require.NoError(t, free.Close())
-	s.dsn = fmt.Sprintf("postgres://plexauth@127.0.0.1:%d/postgres?sslmode=disable", port)
-	s.start(t)
 	t.Cleanup(s.stop)
-	return s
+	for range 5 { // another process may take the port before the server does
+		s.dsn = fmt.Sprintf("postgres://plexauth@127.0.0.1:%d/postgres?sslmode=disable", freePort(t))
+		if err = s.start(t); err == nil {
+			return s
+		}
+	}
+	require.NoError(t, err)
+	return nil
 }
 
-// start starts the server and waits until it answers.
-func (s *postgresServer) start(t testing.TB) {
+// freePort returns a port of the loopback address that is free now.
+func freePort(t testing.TB) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	require.NoError(t, listener.Close())
+	return listener.Addr().(*net.TCPAddr).Port
+}
+
+// start starts the server and waits until it answers or has ended.
+func (s *postgresServer) start(t testing.TB) error {
 	t.Helper()
 	config, err := pgx.ParseConfig(s.dsn)
 	require.NoError(t, err)
+	s.stderr.Reset()
 	s.process = s.run("postgres", "-D", s.dir, "-h", "127.0.0.1", "-p", strconv.Itoa(int(config.Port)), "-k", "", "-c", "max_connections=200")
 	s.process.Stderr = &s.stderr
 	require.NoError(t, s.process.Start())
-	for deadline := time.Now().Add(patience); ; time.Sleep(20 * time.Millisecond) {
+	s.exited = make(chan struct{})
+	go func(process *exec.Cmd, exited chan struct{}) {
+		_ = process.Wait() // its standard error says why
+		close(exited)
+	}(s.process, s.exited)
+	for end := time.Now().Add(patience); ; {
 		conn, err := pgx.ConnectConfig(t.Context(), config)
 		if err == nil {
-			require.NoError(t, conn.Close(t.Context()))
-			return
+			return conn.Close(t.Context())
 		}
-		if time.Now().After(deadline) {
+		select {
+		case <-s.exited:
+			s.process = nil
+			return fmt.Errorf("the server has ended: %s", s.stderr.String())
+		case <-time.After(20 * time.Millisecond):
+		}
+		if time.Now().After(end) {
 			s.stop()
-			require.NoError(t, err, s.stderr.String())
+			return fmt.Errorf("%w: %s", err, s.stderr.String())
 		}
 	}
 }
@@ -101,10 +123,10 @@ func (s *postgresServer) stop() {
 	if s.process == nil {
 		return
 	}
-	s.process.Process.Signal(syscall.SIGINT)
-	kill := time.AfterFunc(slack, func() { s.process.Process.Kill() })
+	_ = s.process.Process.Signal(syscall.SIGINT) // it may have ended
+	kill := time.AfterFunc(slack, func() { _ = s.process.Process.Kill() })
 	defer kill.Stop()
-	s.process.Wait()
+	<-s.exited
 	s.process = nil
 }
 

@@ -429,7 +429,7 @@ func postgresStopped(t *testing.T, server *postgresServer) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- store.Update(t.Context(), "plex", becomes(`{"n":3}`)) }()
-	server.start(t)
+	require.NoError(t, server.start(t))
 	if err := <-done; err != nil { // it took more than two seconds to start
 		require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":3}`)))
 	}
