@@ -13,7 +13,7 @@ import (
 	"github.com/plexauth/plexauth/internal/plain"
 )
 
-//go:embed panel
+//go:embed internal/panel/assets
 var panelFiles embed.FS
 
 // HTML returns the panel as a fragment for a host's own settings page: sign-in,
@@ -30,7 +30,7 @@ var panelFiles embed.FS
 func HTML() string { return panelFile("panel.html") }
 
 func panelFile(name string) string {
-	b, err := panelFiles.ReadFile("panel/" + name)
+	b, err := panelFiles.ReadFile("internal/panel/assets/" + name)
 	if err != nil {
 		panic(err) // it is embedded
 	}
