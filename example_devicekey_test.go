@@ -16,8 +16,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// From an empty store to a request to plex.tv with a device key. The JWT lives
-// for seven days; Transport and Token renew it.
+// This example signs in with a device key and sends a request. The JWT expires after
+// seven days; Transport and Token renew it.
 func Example_deviceKey() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -58,9 +58,9 @@ func Example_deviceKey() {
 	// plex.tv says 200 OK
 }
 
-// A long-lived login for the media servers, and a device key beside it for
-// plex.tv. They have profiles and client identifiers of their own in one store,
-// and neither ends the other. The person approves each of them once.
+// This example uses a long-lived login for the media servers and a device key for
+// plex.tv. Each has its own profile and client identifier in the store, and neither
+// ends the other. The person approves each of them once.
 func Example_twoProfiles() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -104,9 +104,8 @@ func Example_twoProfiles() {
 	// a token for true true
 }
 
-// Who signed in, without asking plex.tv about the token: anybody who has
-// plex.tv's public keys can verify a JWT. plexauth has done so before it saved
-// one; this is for another service that is handed the JWT.
+// This example verifies a JWT in another service, with plex.tv's public keys alone. The
+// library itself verifies each JWT before it saves it.
 func Example_verifyJWT() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -128,7 +127,7 @@ func Example_verifyJWT() {
 		log.Fatal(err)
 	}
 
-	// The other service: keep the keys, and fetch them anew when one is missing.
+	// The other service keeps the keys, and reads them again when one is missing.
 	verify := func(token, clientID string) (string, error) {
 		req, err := http.NewRequest(http.MethodGet, "https://clients.plex.tv/api/v2/auth/keys", nil)
 		if err != nil {
@@ -178,8 +177,8 @@ func Example_verifyJWT() {
 	// for another client: true
 }
 
-// A login that is there already is moved over only on request: that ends its
-// long-lived token, wherever it is used.
+// This example moves a long-lived login to a device key. That ends the long-lived
+// token, wherever it is used.
 func ExamplePlexAuth_UseDeviceKey() {
 	plex := plextest.NewServer()
 	defer plex.Close()

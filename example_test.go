@@ -19,8 +19,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// A whole login. Here a fake plex.tv approves it at once; a person takes
-// longer.
+// This example signs a person in. A fake plex.tv approves the login at once; a person
+// takes longer.
 func Example() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -53,8 +53,8 @@ func Example() {
 	// Signed in as alice
 }
 
-// A program that cannot wait starts the login, and looks later: in another
-// request, after a restart, in another process.
+// This example starts a login and looks at it later, as in another request, after a
+// restart or in another process.
 func ExamplePlexAuth_Finish() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -92,7 +92,7 @@ func ExamplePlexAuth_Finish() {
 	// connected: true
 }
 
-// The web sign-in page of Plex, which sends the browser back afterwards.
+// This example links to Plex's sign-in page, which sends the browser back afterwards.
 func ExamplePlexAuth_Start_web() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -111,8 +111,8 @@ func ExamplePlexAuth_Start_web() {
 	// Output: true 25
 }
 
-// A panel in a page of one's own: two lines mount it, behind the program's own
-// login. What the browser does here by hand is panel.js.
+// This example mounts the panel in two lines, behind the program's own login. In a
+// browser, panel.js sends the requests.
 func ExamplePlexAuth_Handler() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -158,7 +158,8 @@ func ExamplePlexAuth_Handler() {
 	// Output: Signed in as alice
 }
 
-// A code to scan from a screen. It leads to the page, with the code filled in.
+// This example makes a QR code to scan from a screen. It leads to Plex's page, with the
+// code filled in.
 func ExamplePin_QRCode() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -175,7 +176,7 @@ func ExamplePin_QRCode() {
 	// Output: true <nil>
 }
 
-// Several profiles live side by side in one store.
+// This example keeps two profiles in one store.
 func ExamplePlexAuth_Instance() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -209,7 +210,8 @@ func ExamplePlexAuth_Instance() {
 	// Plex (kids) is user of kids
 }
 
-// The token goes to plex.tv and to the saved server, and nowhere else.
+// This example sends the program's own request. The token goes to plex.tv and to the
+// saved server, and nowhere else.
 func ExamplePlexAuth_Transport() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -233,7 +235,8 @@ func ExamplePlexAuth_Transport() {
 	// Output: 200 OK
 }
 
-// Only plex.tv's own rejection means that somebody is signed out.
+// This example tells an outage from a rejected token. Only after plex.tv's own rejection
+// must the person sign in again.
 func ExamplePlexAuth_Verify() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -269,8 +272,8 @@ func ExamplePlexAuth_Verify() {
 	// sign in again: true
 }
 
-// Disconnect forgets here, and works offline; SignOut also ends the token at
-// plex.tv. Both keep the client identifier and the server choice.
+// This example signs out. Disconnect deletes the token here, and works offline; SignOut
+// also revokes it at plex.tv. Both keep the client identifier and the server choice.
 func ExamplePlexAuth_SignOut() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -303,7 +306,7 @@ func ExamplePlexAuth_SignOut() {
 	// the same identifier: true
 }
 
-// Why a media server does not answer, address by address.
+// This example finds out why a media server does not answer, address by address.
 func ExamplePlexAuth_Probe() {
 	plex := plextest.NewServer()
 	defer plex.Close()
@@ -327,8 +330,8 @@ func ExamplePlexAuth_Probe() {
 	// unavailable: true
 }
 
-// talkingStore is a ConfigStore that tells what it does. A real one must be
-// atomic against other processes; the package storetest checks it.
+// talkingStore is a ConfigStore that prints what it does. A real store must be atomic
+// against other processes; the package storetest checks that.
 type talkingStore struct{ *plexauth.MemoryStore }
 
 func (s talkingStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
@@ -337,7 +340,7 @@ func (s talkingStore) Update(ctx context.Context, namespace string, edit func(js
 	return err
 }
 
-// A store of one's own has two methods.
+// This example uses a store of the program's own, which has two methods.
 func ExampleConfigStore() {
 	var store plexauth.ConfigStore = talkingStore{plexauth.NewMemoryStore()}
 	err := store.Update(context.Background(), plexauth.Namespace, func(current json.RawMessage) (json.RawMessage, error) {
@@ -355,7 +358,7 @@ func ExampleConfigStore() {
 	// {"client_id":"0123456789abcdef01234567"} <nil>
 }
 
-// The log goes to a function of the host.
+// This example passes log lines to a function of the program.
 func ExampleNewLogHandler() {
 	logger := slog.New(plexauth.NewLogHandler(func(level, module, message string) {
 		fmt.Printf("%s %s %s\n", module, level, message)
@@ -364,7 +367,7 @@ func ExampleNewLogHandler() {
 	// Output: AUTH INFO Plex[default]: request PIN
 }
 
-// Testing one's own program with httpmock.
+// This example tests a program with httpmock.
 func Example_httpmock() {
 	httpmock.Activate(nil)
 	defer httpmock.DeactivateAndReset()
@@ -389,8 +392,8 @@ func Example_httpmock() {
 	// Output: ABCD alice <nil>
 }
 
-// Testing one's own program with the fake plex.tv: accounts, faults, and a
-// journal of what the program did.
+// This example tests a program with the fake plex.tv, which has accounts, faults and a
+// journal of the program's requests.
 func Example_plextest() {
 	plex := plextest.NewServer()
 	defer plex.Close()

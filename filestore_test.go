@@ -22,6 +22,7 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
+// This example edits one namespace of a JSON file. The rest of the file stays.
 func ExampleNewFileStore() {
 	dir, _ := os.MkdirTemp("", "plexauth")
 	defer os.RemoveAll(dir)

@@ -228,7 +228,7 @@ func TestSwitchOddAnswers(t *testing.T) {
 	require.ErrorIs(t, err, plexauth.ErrRateLimited)
 }
 
-// The token of another member of the Plex Home, who has a PIN.
+// This example gets the token of another member of the Plex Home, who has a PIN.
 func ExamplePlexAuth_SwitchHomeUser() {
 	plex := plextest.NewServer()
 	defer plex.Close()

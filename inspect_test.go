@@ -310,7 +310,7 @@ func TestInspectTellsNoSecret(t *testing.T) {
 	})
 }
 
-// Several servers are never picked from silently: the person chooses.
+// This example lets the person choose among several servers.
 func ExamplePlexAuth_Inspect() {
 	plex := plextest.NewServer()
 	defer plex.Close()
