@@ -17,7 +17,6 @@ import (
 func TestMemoryStoreErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := plexauth.NewMemoryStore()
-		becomes := func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(`{}`), nil }
 		check := func(what string, want, err error) {
 			t.Helper()
 			assert.ErrorIs(t, err, plexauth.ErrStore, what)
@@ -27,7 +26,7 @@ func TestMemoryStoreErrors(t *testing.T) {
 		cancel()
 		_, err := s.Load(ended, "plex")
 		check("Load", context.Canceled, err)
-		check("Update", context.Canceled, s.Update(ended, "plex", becomes))
+		check("Update", context.Canceled, s.Update(ended, "plex", becomes(`{}`)))
 
 		ends, cancel := context.WithCancel(t.Context())
 		check("in edit", context.Canceled, s.Update(ends, "plex", func(json.RawMessage) (json.RawMessage, error) {
@@ -39,7 +38,7 @@ func TestMemoryStoreErrors(t *testing.T) {
 			soon, cancel := context.WithTimeout(t.Context(), time.Second)
 			defer cancel()
 			waited := make(chan error)
-			go func() { waited <- s.Update(soon, "plex", becomes) }()
+			go func() { waited <- s.Update(soon, "plex", becomes(`{}`)) }()
 			check("waiting", context.DeadlineExceeded, <-waited)
 			return json.RawMessage(`{}`), nil
 		}))
