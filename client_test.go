@@ -79,7 +79,7 @@ func TestNamedFailures(t *testing.T) {
 			func(err error) bool {
 				var e *plexauth.Error
 				return errors.As(err, &e) && e.RetryAfter == 9*time.Second
-			}, "later"},
+			}, "in 9s"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -263,7 +263,7 @@ func (l *login) postpone(sent time.Time, e *plextv.Failure, err error) {
 
 // allowMore gives the next attempt more time where the last one has timed out.
 func (l *login) allowMore(e *plextv.Failure) {
-	if e != nil && e.Class() == "timeout" {
+	if e != nil && e.Kind() == plextv.KindTimeout {
 		l.patience = min(l.patience+plextv.AttemptLimit, longestLook)
 	}
 }
@@ -272,7 +272,7 @@ func (l *login) allowMore(e *plextv.Failure) {
 func (p *PlexAuth) disturbed(ctx context.Context, l *login, e *plextv.Failure, err error) {
 	kind := "other"
 	if e != nil {
-		kind = e.Class()
+		kind = e.Kind().Word()
 	}
 	if l.trouble != kind {
 		l.trouble = kind

@@ -54,18 +54,6 @@ var problems = []struct {
 	{fault.ErrRateLimited, http.StatusTooManyRequests, "rate_limited", "Plex asks to slow down." + tryLater},
 }
 
-// unavailable are the messages for the kinds of [*Error] that say nothing
-// about the login.
-var unavailable = map[string]string{
-	"dns":     "The name plex.tv could not be found. Check this machine's DNS and its connection to the internet.",
-	"connect": "Could not connect to plex.tv. Check the network, the firewall and the proxy of this machine.",
-	"proxy":   "The proxy did not let the request to plex.tv through. Check its settings.",
-	"tls":     "The connection to plex.tv is not trusted. Check this machine's clock and its CA certificates.",
-	"timeout": "plex.tv did not answer in time. The connection is slow or filtered, or Plex has trouble." + tryLater,
-	"content": "What answered in the place of plex.tv is not Plex. A proxy or a sign-in page of the network may stand in between.",
-	"status":  "plex.tv answered with an error." + tryLater,
-}
-
 // problemOf puts an error into words. No error of ours holds a secret.
 func problemOf(err error) *problem {
 	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong in the program. The details, and its log, say what.", Detail: plain.Long(strings.TrimPrefix(err.Error(), "plexauth: "))}
@@ -88,12 +76,10 @@ func problemOf(err error) *problem {
 	case errors.As(err, &nowhere), e != nil && e.Where != "plex.tv":
 		v.status, v.Word, v.Message = http.StatusBadGateway, "server_unreachable", headline(stateIn(err))
 	case e != nil:
-		v.status, v.Word, v.Message = http.StatusBadGateway, e.Class(), unavailable[e.Class()]
-		switch {
-		case v.Word == "status" && !e.Transient: // a verdict
-			v.Message = "plex.tv refuses this. The details say why; trying again does not change it."
-		case e.Misdirected():
-			v.Message = "The name plex.tv leads to another machine here. Check the DNS server, a DNS blocker and the hosts file of this machine, and whether the network has a sign-in page of its own."
+		advice := e.Kind().Advice()
+		v.status, v.Word, v.Message = http.StatusBadGateway, e.Kind().Word(), advice.Message()
+		if advice.Later {
+			v.Message += tryLater
 		}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		v.status, v.Word, v.Message = http.StatusServiceUnavailable, "stopped", "The request was broken off. Try again."

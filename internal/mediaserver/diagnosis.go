@@ -35,18 +35,18 @@ func whyNot(u *url.URL, err error, entered bool) string {
 	case errors.As(err, new(x509.HostnameError)):
 		return whyOtherName(u, err, entered)
 	}
-	switch e.Class() {
-	case "dns":
+	switch e.Kind() {
+	case plextv.KindDNS:
 		return whyNoName(u)
-	case "timeout":
+	case plextv.KindTimeout:
 		return fmt.Sprintf("no answer within %d seconds: another network, a firewall, or the server is off", int(ProbeLimit.Seconds()))
-	case "tls":
+	case plextv.KindTLS:
 		return whyNoTLS(e)
-	case "proxy":
+	case plextv.KindProxy:
 		return "the proxy does not let this through: " + e.Cause.Words()
-	case "connect":
+	case plextv.KindConnect:
 		return whyNoConnection(u, e)
-	case "status":
+	case plextv.KindStatus, plextv.KindRefused:
 		return stateFinding(e.State, e.StatusCode, e.Message)
 	}
 	return "what answers is no Plex media server"

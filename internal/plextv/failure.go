@@ -3,13 +3,11 @@ package plextv
 import (
 	"bytes"
 	"cmp"
-	"crypto/tls"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strconv"
@@ -82,8 +80,8 @@ func (e *Failure) Error() string {
 	default:
 		fmt.Fprintf(&b, "%s answered %d", e.Where, e.StatusCode)
 	}
-	if advice := e.advice(); advice != "" {
-		b.WriteString(" (" + advice + ")")
+	if help := e.help(); help != "" {
+		b.WriteString(" (" + help + ")")
 	}
 	return b.String()
 }
@@ -132,76 +130,20 @@ func (f *Failure) AboutTheKey() *Failure {
 	return &about
 }
 
-// Class names the class of the failure for a person's eye and for the panel.
-func (e *Failure) Class() string {
-	switch e.Sentinel {
-	case fault.ErrPinExpired:
-		return "pin_expired"
-	case fault.ErrRateLimited:
-		return "rate_limited"
-	case fault.ErrTokenRejected:
-		return "rejected"
-	case fault.ErrTokenExpired:
-		return "expired"
+// help says what to do about f, "" if nothing helps.
+func (f *Failure) help() string {
+	a := f.Kind().Advice()
+	later := "try again later"
+	if f.RetryAfter > 0 {
+		later = fmt.Sprintf("try again in %s", f.RetryAfter.Round(time.Second))
 	}
-	if e.Cause == nil {
-		if e.StatusCode < 300 {
-			return "content"
-		}
-		return "status"
-	}
-	var dns *net.DNSError
-	var op *net.OpError
-	var cert *tls.CertificateVerificationError
-	var record tls.RecordHeaderError
-	var alert tls.AlertError
-	var timeout net.Error
 	switch {
-	case errors.As(e.Cause, &op) && op.Op == "proxyconnect", isReason(e.Cause.Text):
-		return "proxy"
-	case e.Misdirected(), errors.As(e.Cause, &dns):
-		return "dns"
-	case errors.As(e.Cause, &cert), errors.As(e.Cause, &record), errors.As(e.Cause, &alert), strings.Contains(e.Cause.Text, "tls: "), strings.Contains(e.Cause.Text, "x509: "):
-		return "tls"
-	case errors.As(e.Cause, &timeout) && timeout.Timeout():
-		return "timeout"
+	case !a.Later:
+		return a.Help
+	case a.Help == "":
+		return later
 	}
-	return "connect"
-}
-
-// Misdirected reports whether plex.tv's name leads to another machine.
-func (e *Failure) Misdirected() bool {
-	return e.Cause != nil && errors.As(e.Cause, new(*misdirectedError))
-}
-
-// advices are what to do about the kinds of failure.
-var advices = map[string]string{
-	"pin_expired":  "start again",
-	"rate_limited": "try again in a minute",
-	"rejected":     "sign in again",
-	"expired":      "renew it with Refresh",
-	"proxy":        "check the proxy settings",
-	"dns":          "check this machine's DNS and its connection to the internet",
-	"tls":          "check the clock and the CA certificates; a proxy that inspects TLS needs its own root in HTTPClient",
-	"timeout":      "the connection is slow or filtered; try again",
-	"connect":      "check the network, a firewall or a proxy",
-	"content":      "a proxy or a captive portal may stand in between; try again later",
-}
-
-// advice says what to do, "" where nothing helps.
-func (e *Failure) advice() string {
-	kind := e.Class()
-	switch {
-	case e.Sentinel == fault.ErrUnavailable && e.Cause == nil && !e.Transient: // a verdict, which waiting does not change
-		return ""
-	case e.Misdirected():
-		return "check the DNS server, a DNS blocker and the hosts file of this machine, and whether the network has a sign-in page (captive portal)"
-	case kind == "rate_limited" && e.RetryAfter > 0:
-		return fmt.Sprintf("try again in %s", e.RetryAfter.Round(time.Second))
-	case advices[kind] == "" && e.Sentinel == fault.ErrUnavailable:
-		return "try again later"
-	}
-	return advices[kind]
+	return a.Help + "; " + later
 }
 
 // envelope is plex.tv's own form of an error.
