@@ -54,9 +54,9 @@ func (p *PlexAuth) Account(ctx context.Context) (*Account, error) {
 }
 
 // account asks plex.tv who the token belongs to, and notes it.
-func (p *PlexAuth) account(ctx context.Context) (a *plextv.User, err error) {
-	err = p.ask(ctx, func(t secret.Value, clientID string) error {
-		a, err = p.adoptToken(ctx, t, clientID, false)
+func (s *session) account(ctx context.Context) (a *plextv.User, err error) {
+	err = s.ask(ctx, func(t secret.Value, clientID string) error {
+		a, err = s.adoptToken(ctx, t, clientID, false)
 		return err
 	})
 	if err != nil {
@@ -89,15 +89,15 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 // Somebody may sign in meanwhile and retire t by that: where another profile has
 // got a token since, it asks again, and where t is dead then, the profile gets that
 // one.
-func (p *PlexAuth) adoptToken(ctx context.Context, t secret.Value, clientID string, once bool) (*plextv.User, error) {
-	b, err := p.load(ctx)
+func (s *session) adoptToken(ctx context.Context, t secret.Value, clientID string, once bool) (*plextv.User, error) {
+	b, err := s.load(ctx)
 	if err != nil {
 		return nil, err
 	}
 	siblings := b.Siblings()
 	var a *plextv.User
 	for {
-		told, err := p.readAccount(ctx, t, clientID, once)
+		told, err := s.readAccount(ctx, t, clientID, once)
 		retired := a != nil && errors.Is(err, fault.ErrTokenRejected)
 		if err != nil && !retired {
 			return nil, err
@@ -107,7 +107,7 @@ func (p *PlexAuth) adoptToken(ctx context.Context, t secret.Value, clientID stri
 		}
 		var now uint64
 		again, dead := false, false
-		err = p.updateIfNeeded(ctx, func(b *profile.Profile) error {
+		err = s.updateIfNeeded(ctx, func(b *profile.Profile) error {
 			again, dead, now = false, false, b.Siblings()
 			switch {
 			case !b.AccountToken().Equal(t):
@@ -140,9 +140,9 @@ func (p *PlexAuth) adoptToken(ctx context.Context, t secret.Value, clientID stri
 // learn finds out whose some stored tokens are, before a login that may retire
 // them: it cannot be somebody else's unnoticed then, and who loses a token by it
 // gets the next. Where that fails, the login goes on all the same.
-func (p *PlexAuth) learn(ctx context.Context, unknown []profile.UnknownLogin) {
+func (s *session) learn(ctx context.Context, unknown []profile.UnknownLogin) {
 	for _, u := range unknown {
-		q := p.Instance(u.Instance)
+		q := s.on(u.Instance)
 		_, err := q.adoptToken(ctx, u.Token, u.ClientID, true)
 		if errors.Is(err, fault.ErrTokenRejected) {
 			_, err = q.reject(ctx, u.Token)
@@ -159,17 +159,17 @@ func (p *PlexAuth) learn(ctx context.Context, unknown []profile.UnknownLogin) {
 // learnSiblings is learn for the other profiles whose tokens a new one under clientID
 // has retired, where an older version has stored whose they are. A login that was
 // begun by that version, or by another program, comes without it.
-func (p *PlexAuth) learnSiblings(ctx context.Context, clientID string) {
-	if b, err := p.load(ctx); err == nil {
-		p.learn(ctx, slices.DeleteFunc(b.UnknownLogins(clientID), func(u profile.UnknownLogin) bool {
+func (s *session) learnSiblings(ctx context.Context, clientID string) {
+	if b, err := s.load(ctx); err == nil {
+		s.learn(ctx, slices.DeleteFunc(b.UnknownLogins(clientID), func(u profile.UnknownLogin) bool {
 			return u.Instance == b.Id || b.Sibling(u.Instance).ClaimedID() == 0
 		}))
 	}
 }
 
 // readAccount asks plex.tv whose token this is.
-func (p *PlexAuth) readAccount(ctx context.Context, t secret.Value, clientID string, once bool) (*plextv.User, error) {
-	a, err := p.client.ReadAccount(ctx, t, clientID, once)
+func (s *session) readAccount(ctx context.Context, t secret.Value, clientID string, once bool) (*plextv.User, error) {
+	a, err := s.client.ReadAccount(ctx, t, clientID, once)
 	return a, public(err)
 }
 
@@ -204,9 +204,9 @@ func publicHomeUsers(found []plextv.HomeUser) []HomeUser {
 	return users
 }
 
-func (p *PlexAuth) homeUsers(ctx context.Context) (users []plextv.HomeUser, err error) {
-	err = p.ask(ctx, func(t secret.Value, clientID string) (err error) {
-		users, err = p.client.HomeUsers(ctx, t, clientID)
+func (s *session) homeUsers(ctx context.Context) (users []plextv.HomeUser, err error) {
+	err = s.ask(ctx, func(t secret.Value, clientID string) (err error) {
+		users, err = s.client.HomeUsers(ctx, t, clientID)
 		return public(err)
 	})
 	return users, err
@@ -232,7 +232,7 @@ func (p *PlexAuth) SwitchHomeUser(ctx context.Context, u HomeUser, pin string) (
 
 // switchHomeUser is SwitchHomeUser. It also returns the client identifier that the
 // token was made under.
-func (p *PlexAuth) switchHomeUser(ctx context.Context, u plextv.HomeUser, pin string) (token secret.Value, madeUnder string, err error) {
+func (s *session) switchHomeUser(ctx context.Context, u plextv.HomeUser, pin string) (token secret.Value, madeUnder string, err error) {
 	if u.UUID == "" {
 		return secret.Value{}, "", errors.New("plexauth: switch Home user: a user without UUID; take one of HomeUsers")
 	}
@@ -241,32 +241,32 @@ func (p *PlexAuth) switchHomeUser(ctx context.Context, u plextv.HomeUser, pin st
 		return secret.Value{}, "", fmt.Errorf("%w, and it is missing", fault.ErrHomePin)
 	}
 	var account int64
-	err = p.ask(ctx, func(t secret.Value, clientID string) (err error) {
+	err = s.ask(ctx, func(t secret.Value, clientID string) (err error) {
 		madeUnder = clientID
-		if b, err := p.load(ctx); err == nil { // who loses a token by this is to get the next one
-			p.learn(ctx, b.UnknownLogins(clientID))
+		if b, err := s.load(ctx); err == nil { // who loses a token by this is to get the next one
+			s.learn(ctx, b.UnknownLogins(clientID))
 		}
-		token, account, err = p.client.SwitchUser(ctx, t, clientID, u, pin)
+		token, account, err = s.client.SwitchUser(ctx, t, clientID, u, pin)
 		return public(err)
 	})
 	if err != nil {
 		return secret.Value{}, "", err
 	}
-	return token, madeUnder, p.passOn(ctx, cmp.Or(account, u.ID), token, madeUnder)
+	return token, madeUnder, s.passOn(ctx, cmp.Or(account, u.ID), token, madeUnder)
 }
 
 // passOn gives a token of an account to the profiles whose own was retired by it.
-func (p *PlexAuth) passOn(ctx context.Context, account int64, t secret.Value, clientID string) error {
+func (s *session) passOn(ctx context.Context, account int64, t secret.Value, clientID string) error {
 	retired := func(b *profile.Profile) []*profile.Profile {
 		return slices.DeleteFunc(append(b.Others(), b), func(b *profile.Profile) bool {
 			return !b.SameCredential(account, clientID) || b.AccountToken().Equal(t)
 		})
 	}
-	b, err := p.load(ctx)
+	b, err := s.load(ctx)
 	if err != nil || len(retired(b)) == 0 {
 		return err
 	}
-	return p.save(ctx, saveLimit, t, func(b *profile.Profile) error {
+	return s.save(ctx, saveLimit, t, func(b *profile.Profile) error {
 		for _, b := range retired(b) {
 			b.Succeed(t)
 		}

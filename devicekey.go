@@ -48,28 +48,28 @@ func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
 
 // moveOver registers a key for the device of the long-lived token t, and
 // exchanges it for a JWT.
-func (p *PlexAuth) moveOver(ctx context.Context, t secret.Value, clientID string) error {
+func (s *session) moveOver(ctx context.Context, t secret.Value, clientID string) error {
 	for again := true; ; again = false {
 		var d *devicekey.Key
-		err := p.update(ctx, func(b *profile.Profile) (err error) {
+		err := s.update(ctx, func(b *profile.Profile) (err error) {
 			d, err = b.KeyFor(t, clientID, again)
 			return err
 		}, t)
 		if err != nil || d == nil {
 			return err
 		}
-		err = public(p.client.Register(ctx, d, t))
+		err = public(s.client.Register(ctx, d, t))
 		taken := isTaken(err) // by an earlier call, or by another device: the exchange tells
 		if err != nil && !taken {
 			return err
 		}
-		renewed, err := p.exchange(ctx, d, p.options.Scopes, func() error { return p.bindMoving(ctx, t, d) })
+		renewed, err := s.exchange(ctx, d, s.options.Scopes, func() error { return s.bindMoving(ctx, t, d) })
 		switch {
 		case err == nil:
-			return p.endMove(ctx, t, d, renewed)
+			return s.endMove(ctx, t, d, renewed)
 		case failureOf(err).IsRefusedExchange(): // the long-lived token goes on as before
 			err = public(failureOf(err).AboutTheKey())
-			unbindErr := p.update(ctx, func(b *profile.Profile) error {
+			unbindErr := s.update(ctx, func(b *profile.Profile) error {
 				if b.AccountToken().Equal(t) {
 					b.Unbind(d)
 				}
@@ -88,14 +88,14 @@ func (p *PlexAuth) moveOver(ctx context.Context, t secret.Value, clientID string
 
 // bindMoving binds the long-lived token t to d, before the request that ends it: if
 // only the answer is lost, the key renews what it can.
-func (p *PlexAuth) bindMoving(ctx context.Context, t secret.Value, d *devicekey.Key) error {
-	return p.update(ctx, func(b *profile.Profile) error {
+func (s *session) bindMoving(ctx context.Context, t secret.Value, d *devicekey.Key) error {
+	return s.update(ctx, func(b *profile.Profile) error {
 		switch {
 		case b.AccountToken().Equal(t):
 			if err := b.SharedWith(t, d.ClientID); err != nil { // since the key was made
 				return err
 			}
-			b.Bind(t, d, nil, p.client.Clock.Skew(), true)
+			b.Bind(t, d, nil, s.client.Clock.Skew(), true)
 		case !b.LivesOn(d):
 			return profile.ErrOtherLogin
 		}
@@ -104,18 +104,18 @@ func (p *PlexAuth) bindMoving(ctx context.Context, t secret.Value, d *devicekey.
 }
 
 // endMove saves the JWT that d got in the place of t.
-func (p *PlexAuth) endMove(ctx context.Context, t secret.Value, d *devicekey.Key, jwt secret.Value) error {
-	if err := p.saveRenewed(ctx, &profile.Life{Token: t, Device: d}, jwt); err != nil {
+func (s *session) endMove(ctx context.Context, t secret.Value, d *devicekey.Key, jwt secret.Value) error {
+	if err := s.saveRenewed(ctx, &profile.Life{Token: t, Device: d}, jwt); err != nil {
 		return err
 	}
-	b, err := p.load(ctx)
+	b, err := s.load(ctx)
 	switch {
 	case err != nil:
 		return err
 	case !b.LivesOn(d):
 		return profile.ErrOtherLogin
 	}
-	p.info(ctx, "moved over to a device key")
+	s.info(ctx, "moved over to a device key")
 	return nil
 }
 
@@ -128,14 +128,14 @@ func isTaken(err error) bool {
 // prove makes sure that an approved token is what it seems: a device's JWT must
 // be plex.tv's own, and where it has expired while it was parked, the next one
 // takes its place. told is whom a verified token names, nil for any other.
-func (p *PlexAuth) prove(ctx context.Context, v *profile.PendingPIN) (t secret.Value, told *plextv.User, err error) {
+func (s *session) prove(ctx context.Context, v *profile.PendingPIN) (t secret.Value, told *plextv.User, err error) {
 	if v.Device == nil || !v.Token.HasParts() {
 		return v.Token, nil, nil
 	}
-	c, err := p.client.Verify(ctx, v.Token, v.Device)
+	c, err := s.client.Verify(ctx, v.Token, v.Device)
 	err = public(err)
 	if isNotGenuine(err) { // plex.tv may have a better one at the next look
-		return secret.Value{}, nil, errors.Join(err, p.update(ctx, func(b *profile.Profile) error {
+		return secret.Value{}, nil, errors.Join(err, s.update(ctx, func(b *profile.Profile) error {
 			if now := b.Pending(); now != nil && now.Id == v.Id && now.Token.Equal(v.Token) {
 				b.Unpark()
 			}
@@ -146,8 +146,8 @@ func (p *PlexAuth) prove(ctx context.Context, v *profile.PendingPIN) (t secret.V
 		return secret.Value{}, nil, err
 	}
 	t = v.Token
-	if profile.Past(c.Expires, p.client.Clock.Now()) {
-		if t, err = p.exchange(ctx, v.Device, p.options.Scopes, nil); err != nil {
+	if profile.Past(c.Expires, s.client.Clock.Now()) {
+		if t, err = s.exchange(ctx, v.Device, s.options.Scopes, nil); err != nil {
 			return secret.Value{}, nil, err
 		}
 		c, _ = devicekey.ReadClaims(t)
@@ -157,10 +157,10 @@ func (p *PlexAuth) prove(ctx context.Context, v *profile.PendingPIN) (t secret.V
 
 // exchange gets a Plex JWT for a device, as the client's exchange does. It warns once if
 // this machine's clock is wrong.
-func (p *PlexAuth) exchange(ctx context.Context, d *devicekey.Key, scopes []string, before func() error) (secret.Value, error) {
-	t, err := p.client.Exchange(ctx, d, scopes, before)
-	if skew := p.client.Clock.Skew(); skew.Abs() >= time.Minute && !p.client.Clock.Warned.Swap(true) {
-		p.logf(ctx, slog.LevelWarn, "this machine's clock is wrong; using plex.tv's time", slog.Duration("off", skew.Round(time.Second)))
+func (s *session) exchange(ctx context.Context, d *devicekey.Key, scopes []string, before func() error) (secret.Value, error) {
+	t, err := s.client.Exchange(ctx, d, scopes, before)
+	if skew := s.client.Clock.Skew(); skew.Abs() >= time.Minute && !s.client.Clock.Warned.Swap(true) {
+		s.logf(ctx, slog.LevelWarn, "this machine's clock is wrong; using plex.tv's time", slog.Duration("off", skew.Round(time.Second)))
 	}
 	return t, public(err)
 }

@@ -61,12 +61,10 @@ func MoveDeadline(p *PlexAuth, d time.Duration) {
 func Places(p *PlexAuth) int { return len(p.logins.byInstance) }
 
 // Kept is how many entries are kept by profile, of all kinds.
-func Kept(p *PlexAuth) (logins, renewals, sources int) {
+func Kept(p *PlexAuth) (logins, renewals, credentials int) {
 	p.logins.mu.Lock()
 	defer p.logins.mu.Unlock()
-	p.renewals.mu.Lock()
-	defer p.renewals.mu.Unlock()
-	p.sources.mu.Lock()
-	defer p.sources.mu.Unlock()
-	return len(p.logins.byInstance), len(p.renewals.byInstance), len(p.sources.byInstance)
+	p.cache.mu.Lock()
+	defer p.cache.mu.Unlock()
+	return len(p.logins.byInstance), p.renewals.Len(), len(p.cache.byInstance)
 }

@@ -94,10 +94,10 @@ func TestIdleProfilesAreForgotten(t *testing.T) {
 					use(t, w, p)
 				}
 				time.Sleep(time.Hour)
-				logins, renewals, sources := plexauth.Kept(w.PlexAuth)
+				logins, renewals, credentials := plexauth.Kept(w.PlexAuth)
 				assert.Zero(t, logins, "logins")
 				assert.Zero(t, renewals, "renewals")
-				assert.Zero(t, sources, "tokens of Transports")
+				assert.Zero(t, credentials, "tokens of Transports")
 			})
 		})
 	}

@@ -107,13 +107,13 @@ func levelName(l slog.Level) string {
 	return "ERROR"
 }
 
-func (p *PlexAuth) info(ctx context.Context, what string) { p.logf(ctx, slog.LevelInfo, what) }
+func (s *profileStore) info(ctx context.Context, what string) { s.logf(ctx, slog.LevelInfo, what) }
 
-func (p *PlexAuth) warn(ctx context.Context, what string, err error) {
-	p.logf(ctx, slog.LevelWarn, what, slog.String("error", plain.Long(err.Error())))
+func (s *profileStore) warn(ctx context.Context, what string, err error) {
+	s.logf(ctx, slog.LevelWarn, what, slog.String("error", plain.Long(err.Error())))
 }
 
 // logf speaks as CrossWatch's provider does.
-func (p *PlexAuth) logf(ctx context.Context, level slog.Level, what string, attrs ...slog.Attr) {
-	p.log.LogAttrs(ctx, level, plain.Line("Plex["+p.instance+"]: "+what), attrs...)
+func (s *profileStore) logf(ctx context.Context, level slog.Level, what string, attrs ...slog.Attr) {
+	s.log.LogAttrs(ctx, level, plain.Line("Plex["+s.instance+"]: "+what), attrs...)
 }

@@ -65,7 +65,6 @@ package plexauth
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -78,21 +77,8 @@ import (
 // PlexAuth signs one profile of a store in to Plex. It is safe for concurrent
 // use, by New or through [PlexAuth.Instance].
 type PlexAuth struct {
-	*shared
-	instance string
-	invalid  error // what every call answers: a bad id given to Instance
-}
-
-// shared is what the Instances of one PlexAuth have in common.
-type shared struct {
-	options Options
-	store   ConfigStore
-	client  *plextv.Client
-	log     *slog.Logger
-
-	logins   logins
-	renewals renewals
-	sources  sources // what Transports go by
+	session
+	logins *logins // of all Instances
 }
 
 // New returns a PlexAuth for the profile Options.Instance. It makes no request
@@ -101,11 +87,16 @@ func New(o Options) (*PlexAuth, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	s := &shared{options: o, store: o.Store, client: plextv.New(o.clientConfig()), log: o.logger()}
-	if s.store == nil {
-		s.store = NewMemoryStore()
+	store := o.Store
+	if store == nil {
+		store = NewMemoryStore()
 	}
-	return &PlexAuth{shared: s, instance: profile.NormalizeInstance(o.Instance)}, nil
+	return newPlexAuth(o, store, plextv.New(o.clientConfig()), o.Instance), nil
+}
+
+func newPlexAuth(o Options, store ConfigStore, client *plextv.Client, instance string) *PlexAuth {
+	profileStore := profileStore{store: store, instance: profile.NormalizeInstance(instance), cache: &credentialCache{}, log: o.logger()}
+	return &PlexAuth{session{profileStore, &shared{options: o, client: client}}, &logins{}}
 }
 
 func init() {
@@ -115,7 +106,7 @@ func init() {
 // withStore returns a PlexAuth for the default profile of another store. It shares
 // p's client.
 func (p *PlexAuth) withStore(store ConfigStore) *PlexAuth {
-	return &PlexAuth{shared: &shared{options: p.options, store: store, client: p.client, log: p.log}, instance: profile.DefaultInstance}
+	return newPlexAuth(p.options, store, p.client, profile.DefaultInstance)
 }
 
 // Instance returns the same client on another profile of the store. Ids are
@@ -123,7 +114,9 @@ func (p *PlexAuth) withStore(store ConfigStore) *PlexAuth {
 // count, and "" is "default". The profile need not exist; Start creates it.
 // With a control character in id, every method that can fail says so.
 func (p *PlexAuth) Instance(id string) *PlexAuth {
-	return &PlexAuth{shared: p.shared, instance: profile.NormalizeInstance(id), invalid: checkInstance(id)}
+	other := &PlexAuth{*p.on(profile.NormalizeInstance(id)), p.logins}
+	other.invalid = checkInstance(id)
+	return other
 }
 
 // Instances lists the profiles that the store has, "default" always and first.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
@@ -12,33 +13,34 @@ import (
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/renewal"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
 const (
-	// leaseLife is how long one process has the renewing to itself, leaseRest what
-	// must be left of that for saving when the exchange ends.
-	leaseLife      = 30 * time.Second
-	leaseRest      = renewSaveLimit + 2*time.Second
-	leasePoll      = 250 * time.Millisecond
+	// leaseLimit bounds how long one process may renew while the others wait.
+	// leaseReserve of it is left for saving when the exchange must end.
+	leaseLimit     = 30 * time.Second
+	leaseReserve   = renewSaveLimit + 2*time.Second
+	leasePollPause = 250 * time.Millisecond
 	renewSaveLimit = 3 * time.Second
-	// patience is how long a request waits for the next token while its own still
-	// works.
-	patience = 800 * time.Millisecond
+
+	// renewWaitLimit bounds how long a request with a good token waits for the next one.
+	renewWaitLimit = 800 * time.Millisecond
 )
 
-// Refresh gets a new JWT for a login with a device key, whether or not the old
-// one is due; [PlexAuth.Token] and [PlexAuth.Transport] do so by themselves when
-// it is. Callers at the same time share one exchange, and for a second its new
-// token answers those who come later. It works as well weeks after the JWT has
-// expired. For a long-lived token, and for a JWT that has no key here, it is
-// [PlexAuth.Verify]: those cannot be renewed.
+// Refresh gets a new JWT for a login with a device key, whether or not the old one
+// is due. [PlexAuth.Token] and [PlexAuth.Transport] renew a JWT that is due by
+// themselves. Concurrent callers share one exchange, and its new token also answers
+// those who call within the next second. Refresh works even weeks after the JWT has
+// expired. A long-lived token, or a JWT whose key is not stored here, cannot be
+// renewed: for these Refresh does what [PlexAuth.Verify] does.
 //
-// Only where plex.tv says that the device is not authorized any more is the
-// error [ErrTokenRejected], and NeedsLogin set. Any other failure leaves the JWT
-// as it was: [ErrUnavailable], also where plex.tv answers with what is none of this
-// device's or of another account, [ErrRateLimited], [ErrCorruptConfig] where the key
-// cannot be read, and other errors of the store. Without a token it is
+// The error matches [ErrTokenRejected], and NeedsLogin is set, only if plex.tv says
+// that the device is no longer authorized. Any other failure leaves the JWT as it
+// was: [ErrUnavailable], also if plex.tv answers with a token that is not this
+// device's or another account's; [ErrRateLimited]; [ErrCorruptConfig] if the key
+// cannot be read; and other errors of the store. Without a token the error is
 // [ErrNotConnected].
 func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
 	b, err := p.load(ctx)
@@ -51,249 +53,282 @@ func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
 	case l.Err != nil:
 		err = l.Err
 	case l.Renewable():
-		err = p.renew(ctx, l.Token, asked)
+		err = p.renew(ctx, l.Token, renewal.Forced)
 	default:
 		return p.Verify(ctx)
 	}
 	return p.statusNow(ctx, err)
 }
 
-// errNotNow tells a caller with a good token to go on with it.
+// lifeOf returns the life of a profile's token.
+func (s *session) lifeOf(b *profile.Profile) *profile.Life {
+	l := b.Life()
+	s.client.Clock.Recall(l.Skew)
+	return l
+}
+
+// expiredError returns the error for an expired token that was not renewed because of
+// why. nil means that there is no device key.
+func expiredError(why error) error {
+	if why == nil {
+		return fmt.Errorf("%w, and there is no device key to renew it: sign in again", fault.ErrTokenExpired)
+	}
+	return fmt.Errorf("%w, and there is no new one yet: %w", fault.ErrTokenExpired, fault.Inside(why))
+}
+
+// errNotNow tells a caller with a good token to keep using it.
 var errNotNow = errors.New("plexauth: not renewed now")
 
-// freshen renews a token that is due. It reports whether the profile has another
-// one now; an error means that the old one is over.
-func (p *PlexAuth) freshen(ctx context.Context, l *profile.Life) (bool, error) {
-	now := p.client.Clock.Now()
+// ensureFresh renews a token that is due. It reports whether the profile has another
+// token now. An error means that the old one has expired.
+func (s *session) ensureFresh(ctx context.Context, l *profile.Life) (renewed bool, err error) {
+	now := s.client.Clock.Now()
 	switch {
 	case profile.Past(l.Over(), now):
 		if l.Err != nil || !l.Renewable() {
 			return false, expiredError(l.Err)
 		}
-		err := p.renew(ctx, l.Token, needed)
-		if err == nil {
+		if err = s.renew(ctx, l.Token, renewal.Required); err == nil {
 			return true, nil
 		}
-		err = p.notRenewed(ctx, err)
-		if errors.Is(err, fault.ErrTokenExpired) && !profile.Past(l.Over(), p.client.Clock.Now()) {
-			return false, nil // plex.tv gave none, but told that this machine's clock is fast
+		err = notRenewed(ctx, err)
+		if errors.Is(err, fault.ErrTokenExpired) && !profile.Past(l.Over(), s.client.Clock.Now()) {
+			return false, nil // plex.tv's answer has shown that this machine's clock is fast
 		}
 		return false, err
 	case profile.Past(l.Due(), now):
-		return p.renewBeside(ctx, l.Token), nil
+		return s.renewInBackground(ctx, l.Token), nil
 	}
 	return false, nil
 }
 
-// notRenewed is the error for a caller who has no good token.
-func (p *PlexAuth) notRenewed(ctx context.Context, err error) error {
+// notRenewed returns the error for a caller without a good token, after err has ended
+// the renewal.
+func notRenewed(ctx context.Context, err error) error {
 	if errors.Is(err, fault.ErrTokenRejected) || errors.Is(err, fault.ErrNotConnected) || ctx.Err() != nil {
 		return err
 	}
 	return expiredError(err)
 }
 
-// outlived deals with a token that plex.tv does not take any more, as its err
-// says. It reports whether the profile has another one now. A device's 401 is no
-// verdict before its key was tried: another process may have renewed, or plex.tv
-// may end a JWT early.
-func (p *PlexAuth) outlived(ctx context.Context, t secret.Value, err error) (bool, error) {
-	b, loadErr := p.load(ctx)
+// afterRefusal renews the token t, which plex.tv has refused with err. It reports
+// whether the profile has another token now. A device's 401 counts only once its key
+// was tried: another process may have renewed, or plex.tv may end a JWT early.
+func (s *session) afterRefusal(ctx context.Context, t secret.Value, err error) (renewed bool, _ error) {
+	b, loadErr := s.load(ctx)
 	if loadErr != nil {
 		return false, loadErr
 	}
-	l := b.Life()
-	switch {
+	expired := errors.Is(err, fault.ErrTokenExpired)
+	switch l := b.Life(); {
 	case !l.Token.Equal(t):
 		return !l.Token.IsZero(), err
-	case l.Err != nil && errors.Is(err, fault.ErrTokenExpired):
+	case l.Err != nil && expired:
 		return false, fmt.Errorf("%w; it cannot be renewed: %w", err, fault.Inside(l.Err))
-	case !l.Renewable(), errors.Is(err, fault.ErrTokenExpired) && p.renewals.vain(p.instance):
+	case !l.Renewable(), expired && s.renewals.IsFutile(s.instance):
 		return false, err
 	}
-	renewErr := p.renew(ctx, t, needed)
-	if renewErr != nil && errors.Is(err, fault.ErrTokenExpired) {
-		renewErr = p.notRenewed(ctx, renewErr)
+	renewErr := s.renew(ctx, t, renewal.Required)
+	if renewErr != nil && expired {
+		renewErr = notRenewed(ctx, renewErr)
 	}
 	return renewErr == nil, renewErr
 }
 
-// renew gets the successor of t, the token that the caller found, unless there
-// is one already. Of the callers in one process one makes the exchange; each
-// waits only as long as its own context lasts.
-func (p *PlexAuth) renew(ctx context.Context, t secret.Value, u urgency) error {
-	r, leave := p.renewals.join(p.instance)
-	defer leave()
-	came := r.count()
-	select {
-	case r.turn <- struct{}{}:
-		defer func() { <-r.turn }()
-	case <-ctx.Done():
-		return fmt.Errorf("plexauth: waiting for a new token: %w", ctx.Err())
+// renew replaces t, the token that the caller has found, unless it is replaced
+// already. One caller in this process makes the exchange. The others wait for its
+// result, each as long as its own context lasts.
+func (s *session) renew(ctx context.Context, t secret.Value, u renewal.Urgency) error {
+	arrived := s.renewals.Count()
+	leave, err := s.renewals.Enter(ctx, s.instance)
+	if err != nil {
+		return fmt.Errorf("plexauth: waiting for a new token: %w", err)
 	}
-	if err, ok := r.answer(t, came); ok {
+	defer leave()
+	if err, ok := s.renewals.ResultFor(s.instance, t, arrived); ok {
 		return err
 	}
-	return p.renewInTurn(ctx, r, t, u)
+	return s.renewHoldingGate(ctx, t, u)
 }
 
-// renewBeside renews a token that still works, unless that is being done or has
-// just failed. The caller waits a moment and then goes on with the old one,
-// while the renewal does until ctx ends, ten seconds at most.
-func (p *PlexAuth) renewBeside(ctx context.Context, t secret.Value) (renewed bool) {
-	r, leave := p.renewals.join(p.instance)
-	came := r.count()
-	if r.paused(t, spare) != nil {
-		leave()
+// renewInBackground renews a token that still works, unless a renewal is under way or
+// has just failed. The caller waits for renewWaitLimit at most. The renewal continues
+// until ctx ends, for ten seconds at most.
+func (s *session) renewInBackground(ctx context.Context, t secret.Value) (renewed bool) {
+	arrived := s.renewals.Count()
+	if s.renewals.Paused(s.instance, t, renewal.Background) != nil {
 		return false
 	}
-	select {
-	case r.turn <- struct{}{}:
-	default:
-		leave()
+	leave, ok := s.renewals.TryEnter(s.instance)
+	if !ok {
 		return false
 	}
 	done := make(chan error, 1)
 	go func() {
 		defer leave()
-		defer func() { <-r.turn }()
 		limited, cancel := context.WithTimeout(ctx, plextv.AttemptLimit)
 		defer cancel()
-		err, ok := r.answer(t, came)
+		err, ok := s.renewals.ResultFor(s.instance, t, arrived)
 		if !ok {
-			err = p.renewInTurn(limited, r, t, spare)
+			err = s.renewHoldingGate(limited, t, renewal.Background)
 		}
 		done <- err
 	}()
-	moment := time.NewTimer(patience)
-	defer moment.Stop()
+	late := time.NewTimer(renewWaitLimit)
+	defer late.Stop()
 	select {
 	case err := <-done:
 		return err == nil
-	case <-moment.C:
+	case <-late.C:
 	case <-ctx.Done():
 	}
 	return false
 }
 
-// renewInTurn is renew for the one whose turn it is.
-func (p *PlexAuth) renewInTurn(ctx context.Context, r *renewal, t secret.Value, u urgency) error {
-	b, err := p.load(ctx)
+// renewHoldingGate replaces t, for the one caller that holds the profile's gate.
+func (s *session) renewHoldingGate(ctx context.Context, t secret.Value, u renewal.Urgency) error {
+	replaced, err := s.isReplaced(ctx, t)
 	if err != nil {
 		return err
 	}
-	if now := b.AccountToken(); !now.Equal(t) { // another process was faster
-		p.sources.forget()
+	if replaced { // by another process
+		s.cache.drop()
 		return nil
 	}
-	if err := r.paused(t, u); err != nil {
+	if err := s.renewals.Paused(s.instance, t, u); err != nil {
 		return err
 	}
-	l, until, err := p.lease(ctx, t, u)
-	var renewed secret.Value
-	if l != nil {
-		renewed, err = p.exchangeBefore(ctx, until.Add(-leaseRest), l)
-		saving := err == nil
-		if saving {
-			err = p.saveRenewed(ctx, l, renewed)
-		}
-		if err != nil && !(saving && ctx.Err() != nil) { // else there is no time left, and the lease ends by itself
-			p.endLease(ctx, l, err)
-		}
-	} else if err == nil || errors.Is(err, errNotNow) {
+	l, until, err := s.lease(ctx, t, u)
+	if l == nil && (err == nil || errors.Is(err, errNotNow)) {
 		return err
+	}
+	var next secret.Value
+	if l != nil {
+		next, err = s.exchangeAndSave(ctx, l, until)
 	}
 	if err != nil {
-		if b, loadErr := p.load(ctx); loadErr == nil && !b.AccountToken().Equal(t) {
-			return nil // somebody has signed in meanwhile, or out
+		if replaced, _ := s.isReplaced(ctx, t); replaced { // by a login or a Disconnect
+			return nil
 		}
 	}
-	var failures int
-	if err != nil && ctx.Err() != nil {
-		err = fmt.Errorf("plexauth: renewing the token: %w", ctx.Err())
-		if l != nil || u == spare { // plex.tv was asked, or a request has waited
-			failures = r.cutShort(t, u)
-		}
-	} else {
-		failures = r.note(t, renewed, err)
+	return s.noteOutcome(ctx, t, next, err, l != nil, u)
+}
+
+// isReplaced reports whether the profile has another token than t, or none.
+func (s *session) isReplaced(ctx context.Context, t secret.Value) (bool, error) {
+	b, err := s.load(ctx)
+	return err == nil && !b.AccountToken().Equal(t), err
+}
+
+// exchangeAndSave gets the successor of l's token and saves it, before the lease ends
+// at until.
+func (s *session) exchangeAndSave(ctx context.Context, l *profile.Life, until time.Time) (next secret.Value, err error) {
+	limited, cancel := context.WithDeadline(ctx, until.Add(-leaseReserve)) // then another process may begin
+	defer cancel()
+	next, err = s.exchange(limited, l.Device, s.scopes(l), nil)
+	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+		err = tooLate(plextv.OpRenew, "plex.tv", limited.Err())
 	}
+	if err == nil {
+		err = s.saveRenewed(ctx, l, next)
+		if err != nil && ctx.Err() != nil { // no time is left, and the lease ends by itself
+			return next, err
+		}
+	}
+	if err != nil {
+		s.endLease(ctx, l, err)
+	}
+	return next, err
+}
+
+// noteOutcome keeps and logs the outcome of a renewal, and returns its error. asked
+// reports whether plex.tv may have been asked.
+func (s *session) noteOutcome(ctx context.Context, t, next secret.Value, err error, asked bool, u renewal.Urgency) error {
+	first := false
 	switch {
 	case err == nil:
-		p.info(ctx, "token renewed")
-	case failures == 1:
-		p.warn(ctx, "the token could not be renewed", err)
+		s.renewals.Succeeded(s.instance, t, next)
+		s.info(ctx, "token renewed")
+	case ctx.Err() == nil:
+		f := failureOf(err)
+		failure := renewal.Failure{Err: err, Answered: f != nil && f.Cause == nil}
+		if f != nil {
+			failure.RetryAfter = f.RetryAfter
+		}
+		first = s.renewals.Failed(s.instance, t, failure)
+	default:
+		err = fmt.Errorf("plexauth: renewing the token: %w", ctx.Err())
+		if asked || u == renewal.Background { // a request has waited
+			cut := tooLate(plextv.OpRenew, "plex.tv", os.ErrDeadlineExceeded) // matches no context's error: another caller's has ended
+			first = s.renewals.CutShort(s.instance, t, u, cut)
+		}
+	}
+	if first {
+		s.warn(ctx, "the token could not be renewed", err)
 	}
 	return err
 }
 
-// exchangeBefore is exchange with an end, so that no other process has begun the
-// same meanwhile.
-func (p *PlexAuth) exchangeBefore(ctx context.Context, end time.Time, l *profile.Life) (secret.Value, error) {
-	limited, cancel := context.WithDeadline(ctx, end)
-	defer cancel()
-	t, err := p.exchange(limited, l.Device, p.scopes(l), nil)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		err = tooLate(plextv.OpRenew, "plex.tv", limited.Err())
-	}
-	return t, err
-}
-
-// scopes are the claims to ask for: the program's, or those asked for last.
-func (p *PlexAuth) scopes(l *profile.Life) []string {
-	if len(p.options.Scopes) > 0 {
-		return p.options.Scopes
+// scopes returns the claims to ask for: the program's, or those of the last time.
+func (s *session) scopes(l *profile.Life) []string {
+	if len(s.options.Scopes) > 0 {
+		return s.options.Scopes
 	}
 	return l.Scopes
 }
 
-// lease claims the renewing for this process, until a time. It returns nil where
-// the store has another token than t already. While another process renews, it
-// waits for that one's result.
-func (p *PlexAuth) lease(ctx context.Context, t secret.Value, u urgency) (l *profile.Life, until time.Time, err error) {
+// lease claims the renewal for this process, until a time. It returns nil if the
+// store has another token than t. While another process renews, lease waits for its
+// result, or returns errNotNow in the background.
+func (s *session) lease(ctx context.Context, t secret.Value, u renewal.Urgency) (l *profile.Life, until time.Time, err error) {
 	for {
-		var busy bool
-		err = p.update(ctx, func(b *profile.Profile) error {
-			l, busy = nil, false
-			found := b.Life()
-			switch {
-			case !found.Token.Equal(t):
-				return nil
-			case b.Rejected():
-				return b.Unusable()
-			case found.Err != nil:
-				return found.Err
-			case !found.Renewable():
-				return nil
-			}
-			now := time.Now()
-			if theirs := b.LeasedUntil(); theirs.After(now) && !theirs.After(now.Add(leaseLife)) {
-				busy = true
-				return nil
-			}
-			l, until = found, now.Add(leaseLife)
-			b.SetLease(until)
-			return nil
+		busy := false
+		err = s.update(ctx, func(b *profile.Profile) (err error) {
+			l, until, busy, err = claim(b, t)
+			return err
 		}, t)
 		switch {
 		case err != nil:
 			return nil, until, err
 		case !busy:
 			return l, until, nil
-		case u == spare:
+		case u == renewal.Background:
 			return nil, until, errNotNow
 		}
-		if err := gate.Sleep(ctx, leasePoll); err != nil {
+		if err := gate.Sleep(ctx, leasePollPause); err != nil {
 			return nil, until, fmt.Errorf("plexauth: waiting for a new token: %w", err)
 		}
 	}
 }
 
-// endLease lets others try after a failure, and keeps plex.tv's verdict on the
-// device. Nothing else of the credential changes.
-func (p *PlexAuth) endLease(ctx context.Context, l *profile.Life, err error) {
+// claim takes the lease on renewing t in the profile, unless another process has it
+// (busy). l is nil if there is no lease to take.
+func claim(b *profile.Profile, t secret.Value) (l *profile.Life, until time.Time, busy bool, err error) {
+	found, now := b.Life(), time.Now()
+	switch {
+	case !found.Token.Equal(t):
+		return nil, until, false, nil
+	case b.Rejected():
+		return nil, until, false, b.Unusable()
+	case found.Err != nil:
+		return nil, until, false, found.Err
+	case !found.Renewable():
+		return nil, until, false, nil
+	}
+	if theirs := b.LeasedUntil(); theirs.After(now) && !theirs.After(now.Add(leaseLimit)) {
+		return nil, until, true, nil
+	}
+	until = now.Add(leaseLimit)
+	b.SetLease(until)
+	return found, until, false, nil
+}
+
+// endLease lets other processes renew after a failure, and saves plex.tv's rejection
+// of the device. Nothing else of the credential changes.
+func (s *session) endLease(ctx context.Context, l *profile.Life, err error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
-	updateErr := p.update(late, func(b *profile.Profile) error {
+	updateErr := s.update(late, func(b *profile.Profile) error {
 		if !b.AccountToken().IsZero() && b.AccountToken().Equal(l.Token) {
 			b.SetLease(time.Time{})
 			if errors.Is(err, fault.ErrTokenRejected) {
@@ -303,22 +338,21 @@ func (p *PlexAuth) endLease(ctx context.Context, l *profile.Life, err error) {
 		return nil
 	}, l.Token)
 	if updateErr != nil {
-		p.warn(ctx, "the outcome of a renewal was not saved", updateErr)
+		s.warn(ctx, "the outcome of a renewal was not saved", updateErr)
 	}
 }
 
-// saveRenewed puts the new token in the old one's place. Where somebody has
-// signed in meanwhile, that stands; where another process has renewed as well,
-// the token that was issued last. A token of another account than the old one's is
-// none that was asked for.
-func (p *PlexAuth) saveRenewed(ctx context.Context, l *profile.Life, t secret.Value) error {
+// saveRenewed replaces l's token by next. A login that was made in the meantime stays.
+// If another process has renewed too, the token that was issued last wins. A token of
+// another account than the old one's is an error.
+func (s *session) saveRenewed(ctx context.Context, l *profile.Life, next secret.Value) error {
 	old, _ := devicekey.ReadClaims(l.Token)
-	got, _ := devicekey.ReadClaims(t)
-	return p.save(ctx, renewSaveLimit, t, func(b *profile.Profile) error {
+	got, _ := devicekey.ReadClaims(next)
+	return s.save(ctx, renewSaveLimit, next, func(b *profile.Profile) error {
 		now := b.Life()
 		if now.Token.Equal(l.Token) {
-			whose := cmp.Or(old.Account.Id, b.CloudID())
-			if whose != 0 && got.Account.Id != 0 && whose != got.Account.Id {
+			account := cmp.Or(old.Account.Id, b.CloudID())
+			if account != 0 && got.Account.Id != 0 && account != got.Account.Id {
 				return public(plextv.NotGenuine(errors.New("the new token is another account's")))
 			}
 		} else {
@@ -328,10 +362,10 @@ func (p *PlexAuth) saveRenewed(ctx context.Context, l *profile.Life, t secret.Va
 				return nil
 			}
 		}
-		if !devicekey.IsJWT(l.Token.Secret()) && b.ServerToken().Equal(l.Token) { // it has ended
+		if !devicekey.IsJWT(l.Token.Secret()) && b.ServerToken().Equal(l.Token) { // the exchange has ended it
 			b.ForgetServerToken()
 		}
-		b.Bind(t, l.Device, p.scopes(l), p.client.Clock.Skew(), true)
+		b.Bind(next, l.Device, s.scopes(l), s.client.Clock.Skew(), true)
 		return nil
 	})
 }

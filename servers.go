@@ -128,9 +128,9 @@ func (p *PlexAuth) Servers(ctx context.Context) ([]Server, error) {
 	return publicServers(servers), err
 }
 
-func (p *PlexAuth) servers(ctx context.Context) (servers []plextv.MediaServer, err error) {
-	err = p.ask(ctx, func(t secret.Value, clientID string) error {
-		servers, err = p.client.ReadServers(ctx, t, clientID)
+func (s *session) servers(ctx context.Context) (servers []plextv.MediaServer, err error) {
+	err = s.ask(ctx, func(t secret.Value, clientID string) error {
+		servers, err = s.client.ReadServers(ctx, t, clientID)
 		return public(err)
 	})
 	return servers, err
@@ -329,13 +329,13 @@ func resultOf(found []mediaserver.Address, expected func(machineID string) bool)
 
 // probeTarget probes what a Probe is to try. Where a media server's certificate
 // stands at a typed name, plex.tv is asked whose it is.
-func (p *PlexAuth) probeTarget(ctx context.Context, r *mediaserver.ProbeRun, t *probeTarget, saved profile.SavedServer, expected func(machineID string) bool) []mediaserver.Address {
+func (s *session) probeTarget(ctx context.Context, r *mediaserver.ProbeRun, t *probeTarget, saved profile.SavedServer, expected func(machineID string) bool) []mediaserver.Address {
 	mediaserver.Vouch(t.candidates, t.owners(saved))
 	found := probed(r.Probe(ctx, t.candidates, expected))
 	if t.servers != nil || mediaserver.BestOf(found) != nil || !slices.ContainsFunc(found, mediaserver.Address.ShowsDirectName) {
 		return found
 	}
-	servers, err := p.serversWithin(ctx, mediaserver.ProbeLimit)
+	servers, err := s.serversWithin(ctx, mediaserver.ProbeLimit)
 	if err != nil {
 		return found
 	}
@@ -359,7 +359,7 @@ func (t *probeTarget) owners(saved profile.SavedServer) mediaserver.DirectOwners
 }
 
 // savedTarget is the saved server: its saved address and those that plex.tv lists.
-func (p *PlexAuth) savedTarget(ctx context.Context, saved profile.SavedServer, account int64) (t probeTarget, err error) {
+func (s *session) savedTarget(ctx context.Context, saved profile.SavedServer, account int64) (t probeTarget, err error) {
 	if saved.Url == "" && saved.MachineID == "" {
 		return t, fmt.Errorf("%w: none is saved", fault.ErrServerChoice)
 	}
@@ -371,7 +371,7 @@ func (p *PlexAuth) savedTarget(ctx context.Context, saved profile.SavedServer, a
 	if saved.Url != "" { // which can be tried without plex.tv
 		limit = mediaserver.ProbeLimit
 	}
-	t.servers, err = p.serversWithin(ctx, limit)
+	t.servers, err = s.serversWithin(ctx, limit)
 	if err != nil && saved.Url == "" {
 		return t, err
 	}
@@ -382,9 +382,9 @@ func (p *PlexAuth) savedTarget(ctx context.Context, saved profile.SavedServer, a
 	return t, nil
 }
 
-func (p *PlexAuth) serversWithin(ctx context.Context, limit time.Duration) (servers []plextv.MediaServer, err error) {
+func (s *session) serversWithin(ctx context.Context, limit time.Duration) (servers []plextv.MediaServer, err error) {
 	err = within(ctx, limit, "list servers", func(ctx context.Context) (err error) {
-		servers, err = p.servers(ctx)
+		servers, err = s.servers(ctx)
 		return err
 	})
 	return servers, err
@@ -402,8 +402,8 @@ func within(ctx context.Context, limit time.Duration, op string, ask func(contex
 }
 
 // tryJWT finds out whether a server takes the account's JWT, and notes it.
-func (p *PlexAuth) tryJWT(ctx context.Context, run *mediaserver.ProbeRun, server *mediaserver.Address) error {
-	t, clientID, err := p.credential(ctx)
+func (s *session) tryJWT(ctx context.Context, run *mediaserver.ProbeRun, server *mediaserver.Address) error {
+	t, clientID, err := s.usableToken(ctx)
 	if err != nil {
 		return err
 	}
@@ -415,7 +415,7 @@ func (p *PlexAuth) tryJWT(ctx context.Context, run *mediaserver.ProbeRun, server
 		err = deviceKeyError{err}
 	}
 	if err == nil || errors.Is(err, fault.ErrServerToken) {
-		err = errors.Join(err, p.update(ctx, func(b *profile.Profile) error {
+		err = errors.Join(err, s.update(ctx, func(b *profile.Profile) error {
 			if b.Server().MachineID == server.MachineID && devicekey.IsJWT(b.AccountToken().Secret()) {
 				b.SetTakesJWT(server.MachineID, server.URL, err == nil)
 			}

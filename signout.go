@@ -111,8 +111,8 @@ func (p *PlexAuth) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unse
 // forSiblings returns the profile's parked approval with its account, if another
 // profile may have lost its own token to that. Its account is nil where there is no
 // such approval, or plex.tv does not tell whose it is.
-func (p *PlexAuth) forSiblings(ctx context.Context) (a approval) {
-	b, err := p.load(ctx)
+func (s *session) forSiblings(ctx context.Context) (a approval) {
+	b, err := s.load(ctx)
 	if err != nil {
 		return a
 	}
@@ -122,10 +122,10 @@ func (p *PlexAuth) forSiblings(ctx context.Context) (a approval) {
 	}) {
 		return a
 	}
-	p.learnSiblings(ctx, v.ClientID)
+	s.learnSiblings(ctx, v.ClientID)
 	a = approval{pin: v, token: v.Token}
-	if a.account, err = p.readAccount(ctx, v.Token, v.ClientID, true); err != nil {
-		p.warn(ctx, "the owner of the approved token could not be found out", err)
+	if a.account, err = s.readAccount(ctx, v.Token, v.ClientID, true); err != nil {
+		s.warn(ctx, "the owner of the approved token could not be found out", err)
 	}
 	return a
 }
@@ -167,8 +167,8 @@ func signOut(b *profile.Profile, legacy approval) (gone []revocation) {
 // forgotten reports whether the profile has no login any more, and no other one
 // lives on what is gone: then a failed Update was carried out all the same, and
 // nobody but the caller can revoke the tokens.
-func (p *PlexAuth) forgotten(ctx context.Context, gone []revocation) bool {
-	b, err := p.load(ctx)
+func (s *session) forgotten(ctx context.Context, gone []revocation) bool {
+	b, err := s.load(ctx)
 	if err != nil || len(gone) == 0 || !b.AccountToken().IsZero() || b.Pending() != nil {
 		return false
 	}
@@ -184,14 +184,14 @@ func (p *PlexAuth) forgotten(ctx context.Context, gone []revocation) bool {
 }
 
 // revoke carries a revocation out.
-func (p *PlexAuth) revoke(ctx context.Context, r revocation) error {
-	err := public(p.client.Revoke(ctx, r.token, r.clientID))
+func (s *session) revoke(ctx context.Context, r revocation) error {
+	err := public(s.client.Revoke(ctx, r.token, r.clientID))
 	if r.device == nil || !errors.Is(err, fault.ErrTokenExpired) {
 		return err
 	}
-	t, err := p.exchange(ctx, r.device, nil, nil) // it takes a good one to end them all
+	t, err := s.exchange(ctx, r.device, nil, nil) // it takes a good one to end them all
 	if err == nil {
-		err = public(p.client.Revoke(ctx, t, r.clientID))
+		err = public(s.client.Revoke(ctx, t, r.clientID))
 	}
 	if errors.Is(err, fault.ErrTokenRejected) {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log/slog"
 	"regexp"
 	"strings"
 	"time"
@@ -33,37 +34,46 @@ func newStoreError(err error, s ...string) error {
 	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Long(secret.Without(plain.Line(text), s...)), ErrStore.Error()+": "), secret.Hide(err)}
 }
 
+// profileStore reads and edits one profile of the store.
+type profileStore struct {
+	store    ConfigStore
+	instance string
+	invalid  error            // what every call returns: a bad id given to Instance
+	cache    *credentialCache // dropped at each update
+	log      *slog.Logger
+}
+
 // load reads this profile.
-func (p *PlexAuth) load(ctx context.Context) (*profile.Profile, error) {
-	raw, err := p.loadRaw(ctx)
+func (s *profileStore) load(ctx context.Context) (*profile.Profile, error) {
+	raw, err := s.loadRaw(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return p.parse(raw)
+	return s.parse(raw)
 }
 
 // parse reads this profile out of the namespace.
-func (p *PlexAuth) parse(raw json.RawMessage) (*profile.Profile, error) {
+func (s *profileStore) parse(raw json.RawMessage) (*profile.Profile, error) {
 	d, err := profile.ParseDocument(raw)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, Namespace, err)
 	}
-	return d.Profile(p.instance), nil
+	return d.Profile(s.instance), nil
 }
 
-func (p *PlexAuth) loadRaw(ctx context.Context) (json.RawMessage, error) {
-	return p.loadWithin(ctx, storeLimit)
+func (s *profileStore) loadRaw(ctx context.Context) (json.RawMessage, error) {
+	return s.loadWithin(ctx, storeLimit)
 }
 
 // loadWithin reads the namespace, or returns a store error once limit is over: a
 // store that hangs must not keep a login beyond its PIN.
-func (p *PlexAuth) loadWithin(ctx context.Context, limit time.Duration) (json.RawMessage, error) {
-	if p.invalid != nil {
-		return nil, p.invalid
+func (s *profileStore) loadWithin(ctx context.Context, limit time.Duration) (json.RawMessage, error) {
+	if s.invalid != nil {
+		return nil, s.invalid
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	raw, err := p.store.Load(limited, Namespace)
+	raw, err := s.store.Load(limited, Namespace)
 	if err == nil {
 		return raw, nil
 	}
@@ -76,17 +86,17 @@ func (p *PlexAuth) loadWithin(ctx context.Context, limit time.Duration) (json.Ra
 // update edits this profile. edit may run more than once; its error is
 // returned as it is and changes nothing. secrets are what the store's own
 // errors must not quote.
-func (p *PlexAuth) update(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
-	if p.invalid != nil {
-		return p.invalid
+func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
+	if s.invalid != nil {
+		return s.invalid
 	}
 	var editErr error
 	var quotable []byte
 	limited, cancel := context.WithTimeout(ctx, storeLimit)
 	defer cancel()
-	err := p.store.Update(limited, Namespace, func(current json.RawMessage) (json.RawMessage, error) {
+	err := s.store.Update(limited, Namespace, func(current json.RawMessage) (json.RawMessage, error) {
 		editErr, quotable = nil, bytes.Clone(current)
-		b, err := p.parse(current)
+		b, err := s.parse(current)
 		if err == nil {
 			err = edit(b)
 		}
@@ -101,7 +111,7 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile.Profile) error
 		quotable = append(quotable, next...)
 		return next, nil
 	})
-	p.sources.forget()
+	s.cache.drop()
 	switch {
 	case editErr != nil:
 		return editErr
@@ -122,15 +132,15 @@ func (p *PlexAuth) update(ctx context.Context, edit func(*profile.Profile) error
 
 // updateIfNeeded is update that leaves the store alone where edit would change
 // nothing: it may be read-only, and another program may hold its lock.
-func (p *PlexAuth) updateIfNeeded(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
-	b, err := p.load(ctx)
+func (s *profileStore) updateIfNeeded(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
+	b, err := s.load(ctx)
 	if err != nil {
 		return err
 	}
 	if err := edit(b); err != nil || !b.Changed {
 		return err
 	}
-	return p.update(ctx, edit, secrets...)
+	return s.update(ctx, edit, secrets...)
 }
 
 // secretFields finds what an error must not quote of a document, quotedFields
@@ -158,14 +168,14 @@ func hung(limited context.Context, limit time.Duration, err error) error {
 
 // save carries out an update that must not be lost: also past the end of ctx,
 // for saveGrace, and again while the store fails, until limit.
-func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t secret.Value, edit func(*profile.Profile) error) error {
+func (s *profileStore) save(ctx context.Context, limit time.Duration, t secret.Value, edit func(*profile.Profile) error) error {
 	lasts, end := gate.Outlive(ctx, saveGrace)
 	defer end()
 	late, cancel := context.WithTimeout(lasts, limit)
 	defer cancel()
 	warned := false
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
-		err := p.update(late, edit, t)
+		err := s.update(late, edit, t)
 		if late.Err() != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
 			return newStoreError(fmt.Errorf("no answer in %s: %w", limit, err))
 		}
@@ -177,7 +187,7 @@ func (p *PlexAuth) save(ctx context.Context, limit time.Duration, t secret.Value
 		}
 		if !warned {
 			warned = true
-			p.warn(ctx, "the token could not be saved, trying again", err)
+			s.warn(ctx, "the token could not be saved, trying again", err)
 		}
 		if gate.Sleep(late, pause) != nil {
 			return err

@@ -88,13 +88,13 @@ func (p *PlexAuth) Status(ctx context.Context) (Status, error) {
 	return p.status(b), nil
 }
 
-// blank is the status of a profile of which nothing is known.
-func (p *PlexAuth) blank() Status {
-	s := Status{Label: "Plex", Instance: p.instance}
-	if p.instance != profile.DefaultInstance {
-		s.Label = "Plex (" + p.instance + ")"
+// blank returns the status of a profile of which nothing is known.
+func (s *profileStore) blank() Status {
+	blank := Status{Label: "Plex", Instance: s.instance}
+	if s.instance != profile.DefaultInstance {
+		blank.Label = "Plex (" + s.instance + ")"
 	}
-	return s
+	return blank
 }
 
 func (p *PlexAuth) status(b *profile.Profile) Status {

@@ -8,7 +8,9 @@ import (
 
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/renewal"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -50,6 +52,26 @@ func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenMarshal }
 // MarshalText always fails.
 func (t Token) MarshalText() ([]byte, error) { return nil, errTokenMarshal }
 
+// session is the login of one profile, whose token it keeps good.
+type session struct {
+	profileStore
+	*shared
+}
+
+// shared is what the sessions of one PlexAuth have in common.
+type shared struct {
+	options  Options
+	client   *plextv.Client
+	renewals renewal.History
+}
+
+// on returns the session of another profile of the store.
+func (s *session) on(instance string) *session {
+	other := *s
+	other.instance = instance
+	return &other
+}
+
 // Token returns the account token, good for a request to plex.tv now. A JWT is
 // renewed first if it is due: for 800 ms at most, where the old one
 // still works, so that plex.tv being away does no harm. Do not keep it: ask again
@@ -59,30 +81,30 @@ func (t Token) MarshalText() ([]byte, error) { return nil, errTokenMarshal }
 // the reason where a JWT is over and no new one can be had now, and those of the
 // store.
 func (p *PlexAuth) Token(ctx context.Context) (Token, error) {
-	t, _, err := p.credential(ctx)
+	t, _, err := p.usableToken(ctx)
 	return Token{t}, err
 }
 
-// credential returns the token and the identifier that it was made under.
-func (p *PlexAuth) credential(ctx context.Context) (secret.Value, string, error) {
-	b, err := p.load(ctx)
+// usableToken returns the token and the identifier that it was made under.
+func (s *session) usableToken(ctx context.Context) (secret.Value, string, error) {
+	b, err := s.load(ctx)
 	if err != nil {
 		return secret.Value{}, "", err
 	}
 	if err := b.Unusable(); err != nil {
 		return secret.Value{}, "", err
 	}
-	renewed, err := p.freshen(ctx, p.lifeOf(b))
+	renewed, err := s.ensureFresh(ctx, s.lifeOf(b))
 	if err != nil {
 		return secret.Value{}, "", err
 	}
 	if renewed {
-		if b, err = p.load(ctx); err != nil {
+		if b, err = s.load(ctx); err != nil {
 			return secret.Value{}, "", err
 		}
 	}
 	if b.ClientID() == "" { // a token that was put there by hand
-		if b, err = p.ensureClientID(ctx); err != nil {
+		if b, err = s.ensureClientID(ctx); err != nil {
 			return secret.Value{}, "", err
 		}
 	}
@@ -94,23 +116,23 @@ func (p *PlexAuth) credential(ctx context.Context) (secret.Value, string, error)
 
 // ensureClientID makes the store's identifier if it has none, and returns the
 // profile as it is then: its token and identifier belong together.
-func (p *PlexAuth) ensureClientID(ctx context.Context) (*profile.Profile, error) {
-	err := p.update(ctx, func(b *profile.Profile) error {
-		b.EnsureClientID(p.options.ClientID)
+func (s *session) ensureClientID(ctx context.Context) (*profile.Profile, error) {
+	err := s.update(ctx, func(b *profile.Profile) error {
+		b.EnsureClientID(s.options.ClientID)
 		return nil
 	})
 	if err != nil {
 		return nil, err
 	}
-	return p.load(ctx)
+	return s.load(ctx)
 }
 
 // ask makes a request in the account's name. Where plex.tv rejects the token,
 // that verdict is kept. Where there has been another login since, or a device key
 // gets another token, the request is made once more.
-func (p *PlexAuth) ask(ctx context.Context, request func(t secret.Value, clientID string) error) error {
+func (s *session) ask(ctx context.Context, request func(t secret.Value, clientID string) error) error {
 	for again := true; ; again = false {
-		t, clientID, err := p.credential(ctx)
+		t, clientID, err := s.usableToken(ctx)
 		if err != nil {
 			return err
 		}
@@ -119,18 +141,18 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t secret.Value, clientI
 			return err
 		}
 		if again {
-			renewed, renewErr := p.outlived(ctx, t, err)
+			renewed, renewErr := s.afterRefusal(ctx, t, err)
 			if renewed {
 				continue
 			}
 			err = renewErr
 		} else if errors.Is(err, fault.ErrTokenExpired) {
-			p.renewals.inVain(p.instance)
+			s.renewals.Futile(s.instance)
 		}
 		if !errors.Is(err, fault.ErrTokenRejected) {
 			return err
 		}
-		current, updateErr := p.reject(ctx, t)
+		current, updateErr := s.reject(ctx, t)
 		if updateErr != nil {
 			return errors.Join(err, updateErr)
 		}
@@ -142,10 +164,10 @@ func (p *PlexAuth) ask(ctx context.Context, request func(t secret.Value, clientI
 
 // reject keeps plex.tv's verdict on t, for all profiles that live on it, and also
 // when ctx ends just now. current tells whether it is still this one's token.
-func (p *PlexAuth) reject(ctx context.Context, t secret.Value) (current bool, err error) {
+func (s *session) reject(ctx context.Context, t secret.Value) (current bool, err error) {
 	late, cancel := gate.Outlive(ctx, saveGrace)
 	defer cancel()
-	err = p.update(late, func(b *profile.Profile) error {
+	err = s.update(late, func(b *profile.Profile) error {
 		current = b.AccountToken().Equal(t)
 		for _, b := range append(b.Others(), b) {
 			if b.AccountToken().Equal(t) {
@@ -158,19 +180,4 @@ func (p *PlexAuth) reject(ctx context.Context, t secret.Value) (current bool, er
 		err = fmt.Errorf("plexauth: %w", ctx.Err())
 	}
 	return current, err
-}
-
-// lifeOf reads the life of a profile's token.
-func (p *PlexAuth) lifeOf(b *profile.Profile) *profile.Life {
-	l := b.Life()
-	p.client.Clock.Recall(l.Skew)
-	return l
-}
-
-// expiredError says that a token is past its life, and why there is no next.
-func expiredError(why error) error {
-	if why == nil {
-		return fmt.Errorf("%w, and there is no device key to renew it: sign in again", fault.ErrTokenExpired)
-	}
-	return fmt.Errorf("%w, and there is no new one yet: %w", fault.ErrTokenExpired, fault.Inside(why))
 }

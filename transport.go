@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -19,66 +18,65 @@ import (
 	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/renewal"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// readAgain is how old the settings may be that a Transport goes by.
-const readAgain = 2 * time.Second
+// credentialMaxAge bounds how long a Transport uses what it has read from the store.
+const credentialMaxAge = 2 * time.Second
 
 // Transport returns a RoundTripper for a program's own requests. A request to
 // plex.tv or one of its subdomains (or to BaseURL) over https gets the account
-// token and the X-Plex-* identity. One to the exact origin of the saved server
-// gets its server token. Both ask for JSON unless they have an Accept of their
-// own. Every other request passes untouched. A header that the program has set
-// itself stays. A stored pms_token that names no pms_token_server, as other
+// token and the X-Plex-* identity. A request to the exact origin of the saved
+// server gets the server token. Both ask for JSON unless they have an Accept
+// header. Every other request passes unchanged, and so does every header that the
+// program has set itself. A stored pms_token without a pms_token_server, as other
 // programs may leave it, is not used until Inspect has found out which server
 // answers at server_url.
 //
-// A redirect is followed without credentials, so that no other host decides what
-// they are used for. Redirects within one origin, and between plex.tv and
-// clients.plex.tv, keep them. The Request of an answer is the caller's own, in
-// which there is no token.
+// A redirect to another origin is followed without credentials. Redirects within
+// one origin, and between plex.tv and clients.plex.tv, keep them. The Request of a
+// response is the caller's own, without a token.
 //
-// Over plain http the server token goes to a loopback, link-local or private
-// address only, whatever name it has: the address that is dialled counts. A
-// stored verify_ssl of false is honoured for the one address that a person typed,
-// see [Settings].VerifySSL. Where the
-// resolver withholds the server's plex.direct name, the address in the name is
-// dialled, and TLS verified against the name. All this needs an
-// [*http.Transport] as base, of which a clone is made; over any other the
-// token does not go to a name by plain http, and the request fails.
+// Over plain http the server token goes only to a loopback, link-local or private
+// address, whatever the name: the address that is dialled counts. A stored
+// verify_ssl of false counts only for the address that a person typed, see
+// [Settings].VerifySSL. If the resolver does not resolve the server's plex.direct
+// name, the address in the name is dialled, and TLS is verified against the name.
+// All this needs an [*http.Transport] as base, which is cloned. With any other
+// base, a request by plain http to a host name fails instead of sending the token.
 //
-// A new login reaches every holder of a Transport: at once if it is made by
-// this PlexAuth or one of its Instances, else within two seconds. A request to
-// plex.tv without a login fails with [ErrNotConnected], and with
-// [ErrTokenRejected] once plex.tv has rejected the token.
+// Every Transport uses a new login: at once if it is made by this PlexAuth or one
+// of its Instances, else within two seconds. A request to plex.tv fails with
+// [ErrNotConnected] if there is no login, and with [ErrTokenRejected] once plex.tv
+// has rejected the token.
 //
 // The request that notices a JWT is due renews it (about every five days). It
 // waits at most 800 ms; renewal then continues in the background until its context
-// ends, and all other requests go on with the old JWT. Where plex.tv answers 498,
-// because the JWT has expired after all, or rejects it by a 401 of its own, it is
-// renewed and the request made once more, if its body can be sent again (it has
-// none, or GetBody). Where that does not help it is not done again for a minute.
-// An expired JWT that cannot be renewed is [ErrTokenExpired].
+// ends, and all other requests use the old JWT. If plex.tv answers 498 because the
+// JWT has expired, or rejects it by a 401 of its own, the JWT is renewed. The
+// request is then repeated once, if its body can be sent again (it has none, or
+// GetBody). If plex.tv refuses the new JWT too, a refusal causes no renewal for a
+// minute. An expired JWT that cannot be renewed is [ErrTokenExpired].
 //
-// base does the sending; nil is the transport of [Options].HTTPClient, or
-// http.DefaultTransport where that has none, as they are at each request. The
-// result is safe for concurrent use.
+// base sends the requests. nil stands for the transport of [Options].HTTPClient, or
+// http.DefaultTransport if that has none, as they are at each request. The result
+// is safe for concurrent use.
 func (p *PlexAuth) Transport(base http.RoundTripper) http.RoundTripper {
-	return &transport{p: p, base: base}
+	return &transport{s: &p.session, base: base}
 }
 
 type transport struct {
-	p    *PlexAuth
-	base http.RoundTripper
+	s    *session
+	base http.RoundTripper // nil: see Transport
 
-	mu     sync.Mutex
-	routes *mediaserver.ServerRoutes // to the saved server; kept, since connections are
-	server string                    // its last known origin
+	mu         sync.Mutex
+	routes     *mediaserver.ServerRoutes // to the saved server; they hold its connections
+	lastServer string                    // last known origin of the saved server, for when the store fails
 }
 
-// CloseIdleConnections makes http.Client's method of that name reach the base
-// and its clones.
+// CloseIdleConnections closes the idle connections of the base and its clones.
+// [http.Client.CloseIdleConnections] calls it.
 func (t *transport) CloseIdleConnections() {
 	if base, ok := t.sender().(interface{ CloseIdleConnections() }); ok {
 		base.CloseIdleConnections()
@@ -90,22 +88,22 @@ func (t *transport) CloseIdleConnections() {
 	}
 }
 
-// sender returns what requests are sent with.
+// sender returns the RoundTripper that sends requests.
 func (t *transport) sender() http.RoundTripper {
 	if t.base != nil {
 		return t.base
 	}
-	rt := t.p.client.Transport()
-	if own, ok := rt.(*transport); ok && own.base == nil && own.p.client == t.p.client { // it would lead back here
+	rt := t.s.client.Transport()
+	if own, ok := rt.(*transport); ok && own.base == nil && own.s.client == t.s.client { // it would lead back here
 		return http.DefaultTransport
 	}
 	return rt
 }
 
-// toServer is the way of a request with the server token.
-func (t *transport) toServer(base http.RoundTripper, u *url.URL, s *source) (http.RoundTripper, error) {
+// serverRoute returns what sends a request to u with the server token.
+func (t *transport) serverRoute(base http.RoundTripper, u *url.URL, c *credential) (http.RoundTripper, error) {
 	if _, ok := base.(*http.Transport); !ok {
-		return (&mediaserver.ServerRoutes{Base: base}).To(u, s.insecure, s.direct, true)
+		return (&mediaserver.ServerRoutes{Base: base}).To(u, c.insecure, c.direct, true)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -115,96 +113,153 @@ func (t *transport) toServer(base http.RoundTripper, u *url.URL, s *source) (htt
 		}
 		t.routes = &mediaserver.ServerRoutes{Base: base}
 	}
-	return t.routes.To(u, s.insecure, s.direct, true)
+	return t.routes.To(u, c.insecure, c.direct, true)
 }
 
 // RoundTrip implements [http.RoundTripper].
 func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 	resp, err := t.roundTrip(req)
 	if resp != nil {
-		resp.Request = req // not one of ours, which has a token in it
+		resp.Request = req // the request that was sent has a token in it
 	}
 	return resp, err
 }
 
 func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	base := t.sender()
-	if t.p.ledElsewhere(req) {
+	if redirectedAway(t.s.client, req) {
 		return base.RoundTrip(req)
 	}
-	s, token, rt, err := t.credential(req, base)
+	c, token, rt, err := t.prepare(req, base)
 	switch {
 	case err != nil:
 		if req.Body != nil {
 			req.Body.Close()
 		}
 		return nil, err
-	case s == nil:
+	case c == nil:
 		return base.RoundTrip(req)
 	}
-	resp, err := rt.RoundTrip(s.sign(req, token))
-	if err != nil || !t.isRefused(req, s, resp) {
+	resp, err := rt.RoundTrip(c.sign(req, token))
+	if err != nil || !t.isRefused(req, c, resp) {
 		return resp, err
 	}
-	next, renewed := t.again(req, s, resp)
+	next, renewed := t.repeat(req, c, resp)
 	if next == nil {
 		return resp, nil
 	}
-	_, _ = io.CopyN(io.Discard, resp.Body, plextv.MaxBody) // so that the connection is used again
+	_, _ = io.CopyN(io.Discard, resp.Body, plextv.MaxBody) // so that the connection can be used again
 	resp.Body.Close()
 	resp, err = rt.RoundTrip(next)
 	if renewed && err == nil && resp != nil && isRefusal(resp) {
-		t.p.renewals.inVain(t.p.instance)
+		t.s.renewals.Futile(t.s.instance)
 	}
 	return resp, err
 }
 
-// credential returns what req is signed with, and what it is sent with. The source
-// is nil where req gets nothing of what is stored.
-func (t *transport) credential(req *http.Request, base http.RoundTripper) (s *source, token []string, rt http.RoundTripper, err error) {
-	ctx, plexTV, at := req.Context(), t.p.isPlexTV(req.URL), netaddr.Origin(req.URL)
-	if s, err = t.p.source(ctx); err != nil {
-		if !plexTV && !t.wasServer(at) {
-			return nil, nil, nil, nil
+// prepare returns the credential and the token that sign req, and what sends it. The
+// credential is nil if req gets no token of ours.
+func (t *transport) prepare(req *http.Request, base http.RoundTripper) (c *credential, token []string, rt http.RoundTripper, err error) {
+	toPlexTV, origin := isPlexTV(t.s.client, req.URL), netaddr.Origin(req.URL)
+	if c, err = t.s.credential(req.Context()); err != nil {
+		if toPlexTV || t.wasServer(origin) {
+			return nil, nil, nil, err
 		}
-		return nil, nil, nil, err
-	}
-	t.noteServer(s.serverOrigin)
-	toServer := !plexTV && at == s.serverOrigin
-	if !plexTV && !toServer {
 		return nil, nil, nil, nil
 	}
-	if plexTV && !s.due.IsZero() || toServer && s.serverJWT {
-		if s, err = t.p.freshSource(ctx, s); err != nil {
+	t.rememberServer(c.serverOrigin)
+	toServer := !toPlexTV && origin == c.serverOrigin
+	if toPlexTV && !c.renewAt.IsZero() || toServer && c.serverJWT {
+		if c, err = t.s.freshCredential(req.Context(), c); err != nil {
 			return nil, nil, nil, err
 		}
 	}
 	switch {
-	case plexTV:
-		return s, s.account, base, s.accountErr
-	case at != s.serverOrigin: // another server was chosen during the renewal
+	case toPlexTV:
+		return c, c.account, base, c.accountErr
+	case !toServer || origin != c.serverOrigin: // another server may have been chosen during a renewal
 		return nil, nil, nil, nil
-	case s.serverErr != nil:
-		return nil, nil, nil, s.serverErr
+	case c.serverErr != nil:
+		return nil, nil, nil, c.serverErr
 	}
-	rt, err = t.toServer(base, req.URL, s)
-	return s, s.server, rt, err
+	rt, err = t.serverRoute(base, req.URL, c)
+	return c, c.server, rt, err
 }
 
-// isRefused reports whether resp may be a refusal of the device's token that
-// Transport has put on req.
-func (t *transport) isRefused(req *http.Request, s *source, resp *http.Response) bool {
+func (t *transport) rememberServer(origin string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.lastServer = origin
+}
+
+// wasServer reports whether origin is the last known one of the saved server.
+func (t *transport) wasServer(origin string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lastServer != "" && t.lastServer == origin
+}
+
+// isRefused reports whether resp may refuse the JWT that was put on req.
+func (t *transport) isRefused(req *http.Request, c *credential, resp *http.Response) bool {
 	_, own := req.Header["X-Plex-Token"]
-	return resp != nil && resp.Body != nil && !s.due.IsZero() && isRefusal(resp) && !own && t.p.isPlexTV(req.URL)
+	return resp != nil && resp.Body != nil && !c.renewAt.IsZero() && isRefusal(resp) && !own && isPlexTV(t.s.client, req.URL)
 }
 
-// ledElsewhere reports whether another origin has redirected to req. All hops
-// before count: what plex.tv does on a foreign host's behalf is that host's doing.
-func (p *PlexAuth) ledElsewhere(req *http.Request) bool {
+// repeat returns req once more, signed with the successor of c, after plex.tv has
+// refused c with resp. It returns nil if there is no successor, or if the body
+// cannot be sent again. plex.tv is asked for a new token (renewed) if the old one
+// has expired, or if the answer is plex.tv's own rejection. Any other 401 can mean
+// many things, and only helps if another process has renewed.
+func (t *transport) repeat(req *http.Request, c *credential, resp *http.Response) (next *http.Request, renewed bool) {
+	hasBody := req.Body != nil && req.Body != http.NoBody
+	repeatable := !hasBody || req.GetBody != nil
+	tokenRefused := resp.StatusCode == plextv.StatusJWTExpired || repeatable && isRejection(resp)
+	if tokenRefused && c.life.Renewable() && !t.s.renewals.IsFutile(t.s.instance) {
+		if t.s.renew(req.Context(), c.life.Token, renewal.Required) != nil {
+			return nil, false
+		}
+		renewed = true
+	} else {
+		t.s.cache.drop()
+	}
+	now, err := t.s.credential(req.Context())
+	if err != nil || !repeatable || len(now.account) == 0 || now.account[0] == c.account[0] {
+		return nil, renewed
+	}
+	next = now.sign(req, now.account)
+	if hasBody {
+		if next.Body, err = req.GetBody(); err != nil {
+			return nil, renewed
+		}
+	}
+	return next, renewed
+}
+
+// isRefusal reports whether resp may refuse the token.
+func isRefusal(resp *http.Response) bool {
+	return resp.StatusCode == plextv.StatusJWTExpired || resp.StatusCode == http.StatusUnauthorized
+}
+
+// isRejection reports whether a 401 is plex.tv's own rejection of the token. The
+// caller can still read all of the body.
+func isRejection(resp *http.Response) bool {
+	const most = 4 << 10
+	head, _ := io.ReadAll(io.LimitReader(resp.Body, most))
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+	env, ours := plextv.ParseEnvelope(head)
+	return ours && (env.Code == 0 || env.Code == 1001)
+}
+
+// redirectedAway reports whether a redirect of another origin led to req. All earlier
+// hops count: a foreign host must not decide what a token is used for.
+func redirectedAway(c *plextv.Client, req *http.Request) bool {
 	for req.Response != nil {
 		before := req.Response.Request
-		if before == nil || before.URL == nil || // a careless transport does not tell
-			netaddr.Origin(before.URL) != netaddr.Origin(req.URL) && !(p.client.IsAPI(before.URL) && p.client.IsAPI(req.URL)) {
+		if before == nil || before.URL == nil || // unknown, because a transport has not set it
+			netaddr.Origin(before.URL) != netaddr.Origin(req.URL) && !(c.IsAPI(before.URL) && c.IsAPI(req.URL)) {
 			return true
 		}
 		req = before
@@ -212,12 +267,40 @@ func (p *PlexAuth) ledElsewhere(req *http.Request) bool {
 	return false
 }
 
-// sign returns a copy of req with token and the identity that token was made
+// isPlexTV reports whether the account token may go to u.
+func isPlexTV(c *plextv.Client, u *url.URL) bool {
+	if c.SameOrigin {
+		return netaddr.Origin(u) == c.PlexTV
+	}
+	host := strings.ToLower(u.Hostname())
+	return u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") &&
+		(host == "plex.tv" || strings.HasSuffix(host, ".plex.tv") && host != "app.plex.tv") // a web page, not an API
+}
+
+// credential is what a Transport puts on requests.
+type credential struct {
+	read     time.Time // from the store
+	identity plextv.Identity
+
+	account    []string // header values, shared by all requests
+	accountErr error
+	life       *profile.Life // of the account token
+	renewAt    time.Time     // by plex.tv's clock; zero: never
+
+	server       []string // header values
+	serverErr    error
+	serverOrigin string
+	serverJWT    bool // server is the account's JWT, which the server has accepted
+	insecure     bool // the server's certificate is not verified
+	direct       mediaserver.DirectOwners
+}
+
+// sign returns a copy of req with token, and with the identity that token was made
 // under. A RoundTripper must not change the caller's request.
-func (s *source) sign(req *http.Request, token []string) *http.Request {
+func (c *credential) sign(req *http.Request, token []string) *http.Request {
 	r := *req
-	r.Header = make(http.Header, len(req.Header)+len(s.identity)+2)
-	s.identity.PutOn(r.Header)
+	r.Header = make(http.Header, len(req.Header)+len(c.identity)+2)
+	c.identity.PutOn(r.Header)
 	if token != nil {
 		r.Header["X-Plex-Token"] = token
 	}
@@ -230,230 +313,142 @@ func (s *source) sign(req *http.Request, token []string) *http.Request {
 	return &r
 }
 
-// isRefusal reports whether an answer may speak of the token.
-func isRefusal(resp *http.Response) bool {
-	return resp.StatusCode == plextv.StatusJWTExpired || resp.StatusCode == http.StatusUnauthorized
-}
-
-// again returns req once more, signed with the successor of the credential in s;
-// nil where there is no successor, or the body is gone. renewed tells that plex.tv
-// was asked for one, as it is where the token has expired or is rejected in
-// plex.tv's own words. A 401 can mean many things: else another process must have
-// renewed.
-func (t *transport) again(req *http.Request, s *source, resp *http.Response) (next *http.Request, renewed bool) {
-	ctx := req.Context()
-	hasBody := req.Body != nil && req.Body != http.NoBody
-	once := hasBody && req.GetBody == nil
-	cure := resp.StatusCode == plextv.StatusJWTExpired || !once && isVerdict(resp)
-	if cure && s.life.Renewable() && !t.p.renewals.vain(t.p.instance) {
-		if t.p.renew(ctx, s.life.Token, needed) != nil {
-			return nil, false
-		}
-		renewed = true
-	} else {
-		t.p.sources.forget()
-	}
-	now, err := t.p.source(ctx)
-	if err != nil || once || len(now.account) == 0 || now.account[0] == s.account[0] {
-		return nil, renewed
-	}
-	next = now.sign(req, now.account)
-	if hasBody {
-		if next.Body, err = req.GetBody(); err != nil {
-			return nil, renewed
-		}
-	}
-	return next, renewed
-}
-
-// isVerdict reports whether a 401 is plex.tv's own on the token. What it reads of
-// the body is there again for the caller.
-func isVerdict(resp *http.Response) bool {
-	const most = 4 << 10
-	head, _ := io.ReadAll(io.LimitReader(resp.Body, most))
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	env, ours := plextv.ParseEnvelope(head)
-	return ours && (env.Code == 0 || env.Code == 1001)
-}
-
-// isPlexTV reports whether the account token may go to u.
-func (p *PlexAuth) isPlexTV(u *url.URL) bool {
-	if p.client.SameOrigin {
-		return netaddr.Origin(u) == p.client.PlexTV
-	}
-	host := strings.ToLower(u.Hostname())
-	return u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") &&
-		(host == "plex.tv" || strings.HasSuffix(host, ".plex.tv") && host != "app.plex.tv") // which is a page for people
-}
-
-// source is what a Transport puts on requests.
-type source struct {
-	read         time.Time
-	account      []string // header values, shared by all requests
-	accountErr   error
-	server       []string
-	serverErr    error
-	serverJWT    bool // server is the account's JWT, which the server has accepted
-	serverOrigin string
-	insecure     bool // its certificate is not checked
-	direct       mediaserver.DirectOwners
-	identity     plextv.Identity
-
-	life *profile.Life // of the account token
-	due  time.Time     // when to renew it, by plex.tv's clock; zero: never
-}
-
-// sources keeps one source a profile.
-type sources struct {
-	mu         sync.Mutex                // never held while reading the store
-	generation int                       // counts what forget has thrown away
-	byInstance map[string]func() *source // hidden
-	dropping   bool                      // what is old is dropped later
-	reading    gate.Map                  // who reads the store for a profile
-}
-
-// noteServer remembers the origin of the saved server, for when the store cannot be
-// read.
-func (t *transport) noteServer(origin string) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.server = origin
-}
-
-// wasServer reports whether the saved server was last at this origin.
-func (t *transport) wasServer(origin string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.server != "" && t.server == origin
-}
-
-// forget makes the next request read the store.
-func (s *sources) forget() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.generation++
-	clear(s.byInstance)
-}
-
-func (s *sources) get(instance string) (*source, int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if v := s.byInstance[instance]; v != nil {
-		return v(), s.generation
-	}
-	return nil, s.generation
-}
-
-// put keeps what was read, unless something has been written since.
-func (s *sources) put(instance string, v *source, generation int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.generation != generation {
-		return
-	}
-	if s.byInstance == nil {
-		s.byInstance = map[string]func() *source{}
-	}
-	s.byInstance[instance] = secret.Hide(v)
-	s.dropLater()
-}
-
-// dropLater sees to it that no tokens are kept that no request has asked for in a
-// while. mu must be held.
-func (s *sources) dropLater() {
-	if s.dropping || len(s.byInstance) == 0 {
-		return
-	}
-	s.dropping = true
-	time.AfterFunc(readAgain, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		maps.DeleteFunc(s.byInstance, func(_ string, v func() *source) bool { return time.Since(v().read) >= readAgain })
-		s.dropping = false
-		s.dropLater()
-	})
-}
-
-// freshSource returns s, or what takes its place where its token is due to be
-// renewed.
-func (p *PlexAuth) freshSource(ctx context.Context, s *source) (*source, error) {
-	if s.accountErr != nil || p.client.Clock.Now().Before(s.due) {
-		return s, nil
-	}
-	renewed, err := p.freshen(ctx, s.life)
-	if err != nil || !renewed {
-		return s, err
-	}
-	return p.source(ctx)
-}
-
-func (p *PlexAuth) source(ctx context.Context) (*source, error) {
-	if s, _ := p.sources.get(p.instance); s != nil && time.Since(s.read) < readAgain {
-		return s, nil
-	}
-	leave, err := p.sources.reading.Enter(ctx, p.instance) // one reads for all
-	if err != nil {
-		return nil, fmt.Errorf("plexauth: %w", err)
-	}
-	defer leave()
-	s, generation := p.sources.get(p.instance)
-	if s != nil && time.Since(s.read) < readAgain {
-		return s, nil
-	}
-	read := time.Now()
-	b, err := p.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	v := settingsOf(b)
-	if v.ClientID == "" && b.Unusable() == nil { // a token that was put there by hand
-		if b, err = p.ensureClientID(ctx); err != nil {
-			return nil, err
-		}
-		v = settingsOf(b)
-	}
-	s = &source{read: read, identity: p.client.Identity}
-	if v.ClientID != "" {
-		s.identity = s.identity.Under(v.ClientID)
-	}
-	if s.accountErr = b.Unusable(); s.accountErr == nil {
-		s.account = []string{v.AccountToken.Secret()}[:1:1]
-		s.life = p.lifeOf(b)
-		s.due = s.life.Due()
-		if s.due.IsZero() { // nothing renews it: it is good until its end
-			s.due = s.life.Over()
-		}
-	}
-	s.addServer(b, v)
-	p.sources.put(p.instance, s, generation)
-	return s, nil
-}
-
-// addServer adds what requests to the saved server get: its token, or why it has
-// none that could be sent.
-func (s *source) addServer(b *profile.Profile, v Settings) {
-	u, err := url.Parse(v.ServerURL)
+// setServer sets what requests to the saved server of b get: its token, or why
+// there is none that may be sent.
+func (c *credential) setServer(b *profile.Profile, settings Settings) {
+	u, err := url.Parse(settings.ServerURL)
 	if err != nil || u.Host == "" {
 		return
 	}
-	if v.ServerToken.IsZero() {
-		switch held := b.ServerToken(); {
-		case held.IsZero():
+	if settings.ServerToken.IsZero() {
+		switch stored := b.ServerToken(); {
+		case stored.IsZero():
 			return
-		case !secret.UsableToken(held.Secret()):
-			s.serverErr = fmt.Errorf("%w: the one that is saved is damaged and no request can carry it, Inspect gets another", fault.ErrServerToken)
-		case devicekey.IsJWT(held.Secret()): // from a program that took it for the server's token
-			s.serverErr = fmt.Errorf("%w: what is saved for it is a JWT, which media servers do not take", fault.ErrServerToken)
+		case !secret.UsableToken(stored.Secret()):
+			c.serverErr = fmt.Errorf("%w: the saved one is damaged and no request can carry it; Inspect gets another", fault.ErrServerToken)
+		case devicekey.IsJWT(stored.Secret()): // saved by another program
+			c.serverErr = fmt.Errorf("%w: the saved one is a JWT, which media servers do not accept", fault.ErrServerToken)
 		default: // another server's
 			return
 		}
 	}
-	s.serverOrigin = netaddr.Origin(u)
-	s.server = []string{v.ServerToken.Secret()}[:1:1]
-	s.insecure = !v.VerifySSL
-	s.direct = directOf(b.Server())
-	s.serverJWT = devicekey.IsJWT(v.ServerToken.Secret())
+	c.serverOrigin = netaddr.Origin(u)
+	c.server = []string{settings.ServerToken.Secret()}[:1:1]
+	c.insecure = !settings.VerifySSL
+	c.direct = directOf(b.Server())
+	c.serverJWT = devicekey.IsJWT(settings.ServerToken.Secret())
+}
+
+// freshCredential returns c, or its successor if the account token is due for
+// renewal.
+func (s *session) freshCredential(ctx context.Context, c *credential) (*credential, error) {
+	if c.accountErr != nil || s.client.Clock.Now().Before(c.renewAt) {
+		return c, nil
+	}
+	renewed, err := s.ensureFresh(ctx, c.life)
+	if err != nil || !renewed {
+		return c, err
+	}
+	return s.credential(ctx)
+}
+
+// credential returns what the store has for requests, at most credentialMaxAge old.
+// One caller reads the store for all.
+func (s *session) credential(ctx context.Context) (*credential, error) {
+	if c, _ := s.cache.get(s.instance); c != nil {
+		return c, nil
+	}
+	leave, err := s.cache.reading.Enter(ctx, s.instance)
+	if err != nil {
+		return nil, fmt.Errorf("plexauth: %w", err)
+	}
+	defer leave()
+	c, version := s.cache.get(s.instance)
+	if c != nil {
+		return c, nil
+	}
+	read := time.Now()
+	b, err := s.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if b.ClientID() == "" && b.Unusable() == nil { // another program has written the token
+		if b, err = s.ensureClientID(ctx); err != nil {
+			return nil, err
+		}
+	}
+	c = s.newCredential(b, read)
+	s.cache.put(s.instance, c, version)
+	return c, nil
+}
+
+// newCredential returns what b has for requests.
+func (s *session) newCredential(b *profile.Profile, read time.Time) *credential {
+	settings := settingsOf(b)
+	c := &credential{read: read, identity: s.client.Identity}
+	if settings.ClientID != "" {
+		c.identity = c.identity.Under(settings.ClientID)
+	}
+	if c.accountErr = b.Unusable(); c.accountErr == nil {
+		c.account = []string{settings.AccountToken.Secret()}[:1:1]
+		c.life = s.lifeOf(b)
+		if c.renewAt = c.life.Due(); c.renewAt.IsZero() { // it cannot be renewed, and is good until its end
+			c.renewAt = c.life.Over()
+		}
+	}
+	c.setServer(b, settings)
+	return c
+}
+
+// credentialCache keeps the credential of each profile that sends requests. The zero
+// value is ready to use.
+type credentialCache struct {
+	reading gate.Map // entered to read the store
+
+	mu         sync.Mutex // guards the rest, never held while reading the store
+	version    int        // grows with each drop
+	byInstance map[string]func() *credential
+}
+
+// drop makes the next request read the store.
+func (c *credentialCache) drop() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.version++
+	clear(c.byInstance)
+}
+
+// get returns the credential of a profile, nil if there is none or it is too old, and
+// the version for put.
+func (c *credentialCache) get(instance string) (*credential, int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if hidden := c.byInstance[instance]; hidden != nil {
+		if v := hidden(); time.Since(v.read) < credentialMaxAge {
+			return v, c.version
+		}
+	}
+	return nil, c.version
+}
+
+// put keeps v until it is too old, unless the store has been written since get
+// returned version.
+func (c *credentialCache) put(instance string, v *credential, version int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.version != version {
+		return
+	}
+	if c.byInstance == nil {
+		c.byInstance = map[string]func() *credential{}
+	}
+	hidden := secret.Hide(v)
+	c.byInstance[instance] = hidden
+	time.AfterFunc(credentialMaxAge, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if now := c.byInstance[instance]; now != nil && now() == hidden() {
+			delete(c.byInstance, instance)
+		}
+	})
 }

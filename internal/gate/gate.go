@@ -32,6 +32,18 @@ func (m *Map) Enter(ctx context.Context, name string) (leave func(), err error) 
 	}
 }
 
+// TryEnter enters the gate of that name if it is free. leave frees it.
+func (m *Map) TryEnter(name string) (leave func(), ok bool) {
+	g := m.join(name)
+	select {
+	case g.inside <- struct{}{}:
+		return func() { <-g.inside; m.part(name) }, true
+	default:
+		m.part(name)
+		return nil, false
+	}
+}
+
 func (m *Map) join(name string) *gate {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,0 +1,155 @@
+package renewal_test
+
+import (
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/plexauth/plexauth/internal/renewal"
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+var (
+	errDown    = errors.New("down")
+	expired    = secret.New("expired")
+	next       = secret.New("next")
+	noAnswer   = renewal.Failure{Err: errDown}
+	serverDown = renewal.Failure{Err: errDown, Answered: true}
+)
+
+// restOf returns how long the profile may not renew, in whole seconds.
+func restOf(h *renewal.History, u renewal.Urgency) (rest time.Duration) {
+	for h.Paused("a", expired, u) != nil {
+		time.Sleep(time.Second)
+		rest += time.Second
+	}
+	return rest
+}
+
+// G24: a renewal that failed is tried again later and later, but a caller without a
+// good token has one soon after the network is back.
+func TestPauses(t *testing.T) {
+	slowDown := func(d time.Duration) renewal.Failure {
+		return renewal.Failure{Err: errDown, Answered: true, RetryAfter: d}
+	}
+	for name, c := range map[string]struct {
+		failure              renewal.Failure
+		times                int
+		background, required time.Duration
+	}{
+		"no answer":                   {noAnswer, 1, 2 * time.Second, 2 * time.Second},
+		"no answer, four times":       {noAnswer, 4, 16 * time.Second, 15 * time.Second},
+		"no answer, for hours":        {noAnswer, 50, 15 * time.Minute, 15 * time.Second},
+		"refused":                     {serverDown, 1, time.Minute, time.Minute},
+		"refused, three times":        {serverDown, 3, 4 * time.Minute, 4 * time.Minute},
+		"refused, for hours":          {serverDown, 50, 15 * time.Minute, 15 * time.Minute},
+		"Retry-After of 20 seconds":   {slowDown(20 * time.Second), 1, time.Minute, 20 * time.Second},
+		"Retry-After of five minutes": {slowDown(5 * time.Minute), 1, 5 * time.Minute, 30 * time.Second},
+		"Retry-After of a year":       {slowDown(365 * 24 * time.Hour), 9, 15 * time.Minute, 30 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for u, want := range map[renewal.Urgency]time.Duration{renewal.Background: c.background, renewal.Required: c.required, renewal.Forced: 0} {
+				synctest.Test(t, func(t *testing.T) {
+					var h renewal.History
+					for i := range c.times {
+						assert.Equal(t, i == 0, h.Failed("a", expired, c.failure), "first")
+					}
+					assert.NoError(t, h.Paused("a", next, u), "another token")
+					assert.NoError(t, h.Paused("b", expired, u), "another profile")
+					assert.InDelta(t, want.Seconds(), restOf(&h, u).Seconds(), want.Seconds()/20+1)
+				})
+			}
+		})
+	}
+}
+
+// A failure of the other kind begins with a short pause again.
+func TestPauseAfterAnotherKindOfFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h renewal.History
+		for range 20 {
+			h.Failed("a", expired, noAnswer)
+		}
+		h.Failed("a", expired, serverDown)
+		assert.InDelta(t, 60, restOf(&h, renewal.Required).Seconds(), 4)
+	})
+}
+
+// G9: if a renewal ends with its caller's context, the next in line renews. Only a
+// second one in a row makes callers without a good token wait.
+func TestCutShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h renewal.History
+		assert.False(t, h.CutShort("a", expired, renewal.Required, errDown))
+		assert.NoError(t, h.Paused("a", expired, renewal.Required))
+		assert.True(t, h.CutShort("a", expired, renewal.Required, errDown))
+		assert.ErrorIs(t, h.Paused("a", expired, renewal.Required), errDown)
+
+		assert.True(t, h.CutShort("b", expired, renewal.Background, errDown))
+		assert.ErrorIs(t, h.Paused("b", expired, renewal.Background), errDown)
+	})
+}
+
+// G24: one exchange answers all who waited for it, and a new token also those who
+// come just afterwards.
+func TestResultFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h renewal.History
+		arrived := h.Count()
+		h.Failed("a", expired, noAnswer)
+		err, ok := h.ResultFor("a", expired, arrived)
+		assert.True(t, ok)
+		assert.ErrorIs(t, err, errDown)
+		_, ok = h.ResultFor("a", expired, h.Count())
+		assert.False(t, ok, "a failure is no answer for later callers")
+		_, ok = h.ResultFor("b", expired, arrived)
+		assert.False(t, ok, "another profile")
+
+		h.Succeeded("a", expired, next)
+		for _, token := range []secret.Value{expired, next} {
+			err, ok = h.ResultFor("a", token, h.Count())
+			assert.True(t, ok)
+			assert.NoError(t, err)
+		}
+		assert.NoError(t, h.Paused("a", expired, renewal.Background))
+		time.Sleep(time.Second)
+		_, ok = h.ResultFor("a", next, h.Count())
+		assert.False(t, ok, "a second later")
+	})
+}
+
+// G12: after a renewal that did not help, a refusal causes none for a minute.
+func TestFutile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h renewal.History
+		assert.False(t, h.IsFutile("a"))
+		h.Futile("a")
+		assert.False(t, h.IsFutile("b"))
+		time.Sleep(time.Minute - time.Second)
+		assert.True(t, h.IsFutile("a"))
+		time.Sleep(time.Second)
+		assert.False(t, h.IsFutile("a"))
+	})
+}
+
+// A profile without recent renewals takes no memory.
+func TestForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var h renewal.History
+		h.Succeeded("a", expired, next)
+		h.Futile("b")
+		h.Failed("c", expired, serverDown)
+		h.Failed("d", expired, serverDown)
+		assert.Equal(t, 4, h.Len())
+		time.Sleep(2 * time.Minute)
+		assert.Equal(t, 2, h.Len())
+		h.Failed("d", expired, serverDown)
+		time.Sleep(29 * time.Minute)
+		assert.Equal(t, 1, h.Len())
+		time.Sleep(time.Hour)
+		assert.Zero(t, h.Len())
+	})
+}
