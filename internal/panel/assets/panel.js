@@ -142,7 +142,7 @@ class Panel extends View {
     this.answered = false; // whether the last status request was answered
     this.cancelling = false; // whether this page is ending the login
     this.loadingServers = false;
-    this.offeredServers = false; // whether the servers were loaded without a press
+    this.offeredServers = false; // whether the list of servers was loaded for this login
     this.listen();
     this.render();
     this.followStatus();
