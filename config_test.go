@@ -105,7 +105,7 @@ func TestOddDocuments(t *testing.T) {
 		"profile a number":   `{"instances":{"P":7,"Q":{"a":1}},"x":1.0}`,
 		"pending null":       `{"_pending_pin":null,"x":1.0}`,
 		"pending a list":     `{"_pending_pin":[],"x":1.0}`,
-		"pending half":       `{"_pending_pin":{"id":"x"},"x":1.0}`,
+		"pending incomplete": `{"_pending_pin":{"id":"x"},"x":1.0}`,
 		"cloud a word":       `{"_cloud":"x","x":1.0}`,
 		"fields of any type": `{"account_token":["a"],"client_id":{"b":1},"username":7,"verify_ssl":"no","account_id":null,"_rejected":1,"x":1.0}`,
 		"duplicate keys":     `{"account_token":"","x":1.0,"account_token":""}`,

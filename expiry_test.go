@@ -24,17 +24,17 @@ func TestTrueExpiry(t *testing.T) {
 		lifetime time.Duration
 		end      time.Duration // when the login must have ended
 	}{
-		"404/1020":          {lifetime: time.Minute, end: time.Minute},
-		"200 with null":     {quirks: plextest.Quirks{Expire200Null: true}, lifetime: time.Minute, end: time.Minute},
-		"absent":            {quirks: plextest.Quirks{OmitExpiresIn: true}, end: 15 * time.Minute},
-		"absent, dies soon": {quirks: plextest.Quirks{OmitExpiresIn: true}, lifetime: time.Minute, end: time.Minute},
-		"absent, undead":    {quirks: plextest.Quirks{OmitExpiresIn: true, Expire200Null: true}, lifetime: time.Minute, end: 15 * time.Minute},
-		"negative":          {quirks: plextest.Quirks{ExpiresIn: ptr(-1)}, end: 10 * time.Second},
-		"zero":              {quirks: plextest.Quirks{ExpiresIn: ptr(0)}, end: 10 * time.Second},
-		"huge":              {quirks: plextest.Quirks{ExpiresIn: ptr(1_000_000_000), Expire200Null: true}, end: time.Hour},
-		"huge, dies":        {quirks: plextest.Quirks{ExpiresIn: ptr(1_000_000_000)}, end: 15 * time.Minute},
-		"clock ahead":       {clock: 72 * time.Hour, lifetime: time.Minute, end: time.Minute},
-		"clock behind":      {clock: -72 * time.Hour, lifetime: time.Minute, end: time.Minute},
+		"404/1020":              {lifetime: time.Minute, end: time.Minute},
+		"200 with null":         {quirks: plextest.Quirks{Expire200Null: true}, lifetime: time.Minute, end: time.Minute},
+		"absent":                {quirks: plextest.Quirks{OmitExpiresIn: true}, end: 15 * time.Minute},
+		"absent, expires soon":  {quirks: plextest.Quirks{OmitExpiresIn: true}, lifetime: time.Minute, end: time.Minute},
+		"absent, never expires": {quirks: plextest.Quirks{OmitExpiresIn: true, Expire200Null: true}, lifetime: time.Minute, end: 15 * time.Minute},
+		"negative":              {quirks: plextest.Quirks{ExpiresIn: ptr(-1)}, end: 10 * time.Second},
+		"zero":                  {quirks: plextest.Quirks{ExpiresIn: ptr(0)}, end: 10 * time.Second},
+		"huge":                  {quirks: plextest.Quirks{ExpiresIn: ptr(1_000_000_000), Expire200Null: true}, end: time.Hour},
+		"huge, expires":         {quirks: plextest.Quirks{ExpiresIn: ptr(1_000_000_000)}, end: 15 * time.Minute},
+		"clock ahead":           {clock: 72 * time.Hour, lifetime: time.Minute, end: time.Minute},
+		"clock behind":          {clock: -72 * time.Hour, lifetime: time.Minute, end: time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

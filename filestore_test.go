@@ -152,21 +152,21 @@ func TestFileStoreNamespaceNotUTF8(t *testing.T) {
 func TestFileStoreCorrupt(t *testing.T) {
 	const secret = "TEST_SECRET_corrupt"
 	for name, row := range map[string]struct{ doc, place string }{
-		"empty":            {"", "line 1, column 1"},
-		"blank":            {"\n\n", "line 2, column 1"},
-		"truncated":        {"{\n  \"plex\": {\"account_token\": \"" + secret, "line 2, column"},
-		"array":            {"\n [{\"plex\": {\"account_token\": \"" + secret + "\"}}]", "line 2, column 2"},
-		"null":             {"null", "line 1, column 1"},
-		"NULs":             {strings.Repeat("\x00", 64), "line 1, column 1"},
-		"NULs behind":      {"{\"plex\":{}}\n\x00\x00", "line 2, column 1"},
-		"BOM":              {"\xef\xbb\xbf{\"plex\":{\"account_token\":\"" + secret + "\"}}", "byte order mark"},
-		"Latin-1":          {"{\"plex\":{},\n\"label\":\"" + secret + " caf\xe9\"}", "line 2, column 33: not UTF-8"},
-		"two documents":    {"{\"plex\":{}}\n{\"" + secret + "\":1}", "line 2, column 1"},
-		"comment":          {"{\n// " + secret + "\n}", "line 2, column 1"},
-		"NaN, of Python's": {"{\"ratio\": NaN, \"plex\": {}}", "line 1, column 11"},
-		"plex is a list":   {"{\n  \"plex\": [\"" + secret + "\"]\n}", "line 2, column 11"},
-		"plex is text":     {`{"plex": "` + secret + `"}`, "line 1, column 10"},
-		"plex is a truth":  {`{"plex":true}`, "line 1, column 9"},
+		"empty":             {"", "line 1, column 1"},
+		"blank":             {"\n\n", "line 2, column 1"},
+		"truncated":         {"{\n  \"plex\": {\"account_token\": \"" + secret, "line 2, column"},
+		"array":             {"\n [{\"plex\": {\"account_token\": \"" + secret + "\"}}]", "line 2, column 2"},
+		"null":              {"null", "line 1, column 1"},
+		"NULs":              {strings.Repeat("\x00", 64), "line 1, column 1"},
+		"NULs at the end":   {"{\"plex\":{}}\n\x00\x00", "line 2, column 1"},
+		"BOM":               {"\xef\xbb\xbf{\"plex\":{\"account_token\":\"" + secret + "\"}}", "byte order mark"},
+		"Latin-1":           {"{\"plex\":{},\n\"label\":\"" + secret + " caf\xe9\"}", "line 2, column 33: not UTF-8"},
+		"two documents":     {"{\"plex\":{}}\n{\"" + secret + "\":1}", "line 2, column 1"},
+		"comment":           {"{\n// " + secret + "\n}", "line 2, column 1"},
+		"NaN, of Python's":  {"{\"ratio\": NaN, \"plex\": {}}", "line 1, column 11"},
+		"plex is a list":    {"{\n  \"plex\": [\"" + secret + "\"]\n}", "line 2, column 11"},
+		"plex is text":      {`{"plex": "` + secret + `"}`, "line 1, column 10"},
+		"plex is a boolean": {`{"plex":true}`, "line 1, column 9"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := fileWith(t, row.doc)
@@ -387,14 +387,14 @@ func TestFileStoreEncoding(t *testing.T) {
 		content []byte
 		says    string
 	}{
-		"UTF-16 of PowerShell":      {little(mark + doc), "UTF-16"},
-		"UTF-16, big-endian":        {big(mark + doc), "UTF-16"},
-		"UTF-16 without a mark":     {little(doc), "UTF-16"},
-		"UTF-16 BE without a mark":  {big(doc), "UTF-16"},
-		"UTF-32":                    {wide(mark + doc), "UTF-32"},
-		"UTF-32 without a mark":     {wide(doc), "UTF-32"},
-		"UTF-8 of Notepad":          {[]byte(mark + doc), "UTF-8 with a byte order mark"},
-		"a mark and nothing behind": {[]byte(mark), "UTF-8 with a byte order mark"},
+		"UTF-16 of PowerShell":     {little(mark + doc), "UTF-16"},
+		"UTF-16, big-endian":       {big(mark + doc), "UTF-16"},
+		"UTF-16 without a mark":    {little(doc), "UTF-16"},
+		"UTF-16 BE without a mark": {big(doc), "UTF-16"},
+		"UTF-32":                   {wide(mark + doc), "UTF-32"},
+		"UTF-32 without a mark":    {wide(doc), "UTF-32"},
+		"UTF-8 of Notepad":         {[]byte(mark + doc), "UTF-8 with a byte order mark"},
+		"a mark alone":             {[]byte(mark), "UTF-8 with a byte order mark"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := fileWith(t, string(row.content))

@@ -205,9 +205,9 @@ func TestServerStartsAfterTheLogin(t *testing.T) {
 		found   bool
 		problem bool
 	}{
-		"in time":     {lasts: 40 * time.Second, found: true},
-		"too late":    {lasts: 5 * time.Minute, problem: true},
-		"gone before": {lasts: 40 * time.Second, leaves: true},
+		"in time":             {lasts: 40 * time.Second, found: true},
+		"too late":            {lasts: 5 * time.Minute, problem: true},
+		"disconnected before": {lasts: 40 * time.Second, leaves: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -92,20 +92,20 @@ func TestInspectRegistersNoDevice(t *testing.T) {
 func TestInspectKeepsWhatIsKnown(t *testing.T) {
 	const resources = "/api/v2/resources"
 	for name, f := range map[string]plextest.Fault{
-		"500":       {Path: resources, Status: 500},
-		"403":       {Path: resources, Status: 403, Body: "<html>no</html>", ContentType: "text/html"},
-		"429":       {Path: resources, Code: 1003},
-		"hangs":     {Path: resources, Hang: true},
-		"html":      {Path: resources, Body: "<html>portal</html>", ContentType: "text/html"},
-		"object":    {Path: resources, Body: "{}", ContentType: "application/json"},
-		"null":      {Path: resources, Body: "null", ContentType: "application/json"},
-		"xml":       {Path: resources, Body: "<resources/>", ContentType: "application/xml"},
-		"none":      {Path: resources, Body: "[]", ContentType: "application/json"},
-		"no token":  {Path: resources, Body: `[{"provides":"server","clientIdentifier":"MACHINE","owned":true,"accessToken":null}]`, ContentType: "application/json"},
-		"a JWT":     {Path: resources, Body: `[{"provides":"server","clientIdentifier":"MACHINE","owned":true,"accessToken":"eyJhbGciOiJFZERTQSJ9.eyJ9.c2ln"}]`, ContentType: "application/json"},
-		"the wrong": {Path: "/identity", Body: `{"MediaContainer":{"machineIdentifier":"another"}}`, ContentType: "application/json"},
-		"page":      {Path: "/identity", Body: `<html>router</html>`, ContentType: "text/html"},
-		"dead":      {Path: "/identity", Hang: true},
+		"500":            {Path: resources, Status: 500},
+		"403":            {Path: resources, Status: 403, Body: "<html>no</html>", ContentType: "text/html"},
+		"429":            {Path: resources, Code: 1003},
+		"hangs":          {Path: resources, Hang: true},
+		"html":           {Path: resources, Body: "<html>portal</html>", ContentType: "text/html"},
+		"object":         {Path: resources, Body: "{}", ContentType: "application/json"},
+		"null":           {Path: resources, Body: "null", ContentType: "application/json"},
+		"xml":            {Path: resources, Body: "<resources/>", ContentType: "application/xml"},
+		"none":           {Path: resources, Body: "[]", ContentType: "application/json"},
+		"no token":       {Path: resources, Body: `[{"provides":"server","clientIdentifier":"MACHINE","owned":true,"accessToken":null}]`, ContentType: "application/json"},
+		"a JWT":          {Path: resources, Body: `[{"provides":"server","clientIdentifier":"MACHINE","owned":true,"accessToken":"eyJhbGciOiJFZERTQSJ9.eyJ9.c2ln"}]`, ContentType: "application/json"},
+		"another server": {Path: "/identity", Body: `{"MediaContainer":{"machineIdentifier":"another"}}`, ContentType: "application/json"},
+		"page":           {Path: "/identity", Body: `<html>router</html>`, ContentType: "text/html"},
+		"dead":           {Path: "/identity", Hang: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -120,13 +120,13 @@ var forgeries = map[string]func(header, claims map[string]any){
 	"another key":     func(_, c map[string]any) { c["thumbprint"] = "kPrK_qmxVWaYVA9wwBF6Iuo3vVzz7TxHCTwXBygrS4k" },
 	"no thumbprint":   func(_, c map[string]any) { delete(c, "thumbprint") },
 	"another issuer":  func(_, c map[string]any) { c["iss"] = "plex.example" },
-	"no end":          func(_, c map[string]any) { delete(c, "exp") },
+	"no expiry":       func(_, c map[string]any) { delete(c, "exp") },
 	"critical header": func(h, _ map[string]any) { h["crit"], h["x"] = []string{"x"}, 1 },
 	"expired":         func(_, c map[string]any) { c["exp"] = 1 },
 	"a key of its own": func(h, _ map[string]any) {
 		h["jwk"] = map[string]any{"kty": "OKP", "crv": "Ed25519", "x": "O2onvM62pC1io6jQKm8Nc2UyFXcd4kOmOsBIoYtZ2ik"}
 	},
-	"claims are no object": nil,
+	"claims are not an object": nil,
 }
 
 // A forged answer to an exchange is a typed error, and the old credential stays.

@@ -415,7 +415,7 @@ func TestLoginWhereSignedIn(t *testing.T) {
 		"the key is damaged": {deviceKey: true, asks: true, before: func(t *testing.T, w *world) {
 			put(t, w.store, regexp.MustCompile(`"secret":"[^"]*"`).ReplaceAllString(w.doc(t), `"secret":"x"`))
 		}},
-		"a JWT without a key is over": {deviceKey: true, asks: true, before: func(t *testing.T, w *world) {
+		"a JWT without a key has expired": {deviceKey: true, asks: true, before: func(t *testing.T, w *world) {
 			put(t, w.store, regexp.MustCompile(`"_device":\{[^}]*\}`).ReplaceAllString(w.doc(t), `"_device":null`))
 			weeks(t, w)
 		}},

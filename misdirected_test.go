@@ -78,19 +78,19 @@ func TestMisdirected(t *testing.T) {
 		rt   *http.Transport
 		says string // empty: no such hint
 	}{
-		"unspecified":              {refuses("0.0.0.0", 443, refused), "leads to 0.0.0.0 here"},
-		"unspecified, IPv6":        {refuses("::", 443, refused), "leads to :: here"},
-		"loopback":                 {refuses("127.0.0.1", 443, refused), "leads to 127.0.0.1 here"},
-		"loopback, IPv6":           {refuses("::1", 443, refused), "leads to ::1 here"},
-		"private":                  {refuses("192.168.1.1", 443, os.NewSyscallError("connect", syscall.EHOSTUNREACH)), "leads to 192.168.1.1 here"},
-		"private, in silence":      {refuses("10.1.2.3", 443, os.ErrDeadlineExceeded), "leads to 10.1.2.3 here"},
-		"private, IPv6":            {refuses("fd00::1", 443, refused), "leads to fd00::1 here"},
-		"another certificate":      {withCert(selfSigned(t, time.Hour, "router.example")), "a certificate for router.example"},
-		"another one that is over": {withCert(selfSigned(t, -time.Hour, "router.example")), "a certificate for router.example"},
-		"no TLS":                   {leadingTo(t, server(nil, http.NotFoundHandler())), "without TLS"},
-		"public":                   {refuses("203.0.113.1", 443, refused), ""},
-		"a local proxy":            {refuses("127.0.0.1", 3128, refused), ""},
-		"a certificate for it":     {withCert(selfSigned(t, time.Hour, "plex.tv", "*.plex.tv")), ""},
+		"unspecified":                  {refuses("0.0.0.0", 443, refused), "leads to 0.0.0.0 here"},
+		"unspecified, IPv6":            {refuses("::", 443, refused), "leads to :: here"},
+		"loopback":                     {refuses("127.0.0.1", 443, refused), "leads to 127.0.0.1 here"},
+		"loopback, IPv6":               {refuses("::1", 443, refused), "leads to ::1 here"},
+		"private":                      {refuses("192.168.1.1", 443, os.NewSyscallError("connect", syscall.EHOSTUNREACH)), "leads to 192.168.1.1 here"},
+		"private, in silence":          {refuses("10.1.2.3", 443, os.ErrDeadlineExceeded), "leads to 10.1.2.3 here"},
+		"private, IPv6":                {refuses("fd00::1", 443, refused), "leads to fd00::1 here"},
+		"another certificate":          {withCert(selfSigned(t, time.Hour, "router.example")), "a certificate for router.example"},
+		"another, expired certificate": {withCert(selfSigned(t, -time.Hour, "router.example")), "a certificate for router.example"},
+		"no TLS":                       {leadingTo(t, server(nil, http.NotFoundHandler())), "without TLS"},
+		"public":                       {refuses("203.0.113.1", 443, refused), ""},
+		"a local proxy":                {refuses("127.0.0.1", 3128, refused), ""},
+		"a certificate for it":         {withCert(selfSigned(t, time.Hour, "plex.tv", "*.plex.tv")), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Cleanup(c.rt.CloseIdleConnections)

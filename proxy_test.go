@@ -138,7 +138,7 @@ func TestOtherErrorsBehindAProxy(t *testing.T) {
 		"cut":             io.ErrUnexpectedEOF,
 		"closed":          errors.New("http: server closed idle connection"),
 		"TLS":             errors.New("tls: server selected unsupported protocol version 301"),
-		"a transport's":   errors.New("Forbidden by the test"),
+		"another error":   errors.New("Forbidden by the test"),
 		"a reason phrase": errors.New("Bad Gateway"),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -39,8 +39,8 @@ func TestRateLimitedCalls(t *testing.T) {
 			took   time.Duration
 			after  time.Duration
 		}{
-			"no time":        {func() http.Header { return nil }, 2 * time.Second, 5 * time.Second},
-			"no time at all": {func() http.Header { return http.Header{"Retry-After": {"soon"}} }, 2 * time.Second, 5 * time.Second},
+			"no Retry-After": {func() http.Header { return nil }, 2 * time.Second, 5 * time.Second},
+			"garbage":        {func() http.Header { return http.Header{"Retry-After": {"soon"}} }, 2 * time.Second, 5 * time.Second},
 			"a second":       {func() http.Header { return http.Header{"Retry-After": {"1"}} }, 2 * time.Second, time.Second},
 			"two seconds":    {func() http.Header { return http.Header{"Retry-After": {"2"}} }, 2 * time.Second, 2 * time.Second},
 			"three seconds":  {func() http.Header { return http.Header{"Retry-After": {"3"}} }, 0, 3 * time.Second},
@@ -50,7 +50,7 @@ func TestRateLimitedCalls(t *testing.T) {
 			"by another clock": {func() http.Header {
 				return http.Header{"Retry-After": {date(time.Hour + 20*time.Second)}, "Date": {date(time.Hour)}}
 			}, 0, 20 * time.Second},
-			"a date that is by": {func() http.Header { return http.Header{"Retry-After": {date(-time.Minute)}} }, 2 * time.Second, 5 * time.Second},
+			"a date in the past": {func() http.Header { return http.Header{"Retry-After": {date(-time.Minute)}} }, 2 * time.Second, 5 * time.Second},
 		} {
 			t.Run(call+" "+name, func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
@@ -308,10 +308,10 @@ func TestRetryAfterIsBounded(t *testing.T) {
 		"date of another clock": func() http.Header {
 			return http.Header{"Retry-After": {ahead(73 * time.Hour)}, "Date": {ahead(72 * time.Hour)}}
 		},
-		"several":         func() http.Header { return http.Header{"Retry-After": {"soon", "3600", "900"}} },
-		"garbage":         func() http.Header { return http.Header{"Retry-After": {"after the break"}} },
-		"on a 503":        func() http.Header { return http.Header{"Retry-After": {"3600"}, "X-Status": {"503"}} },
-		"none, for years": func() http.Header { return nil },
+		"several":        func() http.Header { return http.Header{"Retry-After": {"soon", "3600", "900"}} },
+		"garbage":        func() http.Header { return http.Header{"Retry-After": {"after the break"}} },
+		"on a 503":       func() http.Header { return http.Header{"Retry-After": {"3600"}, "X-Status": {"503"}} },
+		"no Retry-After": func() http.Header { return nil },
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -149,10 +149,10 @@ func TestUseDeviceKeyGoesOn(t *testing.T) {
 // again continues it.
 func TestUseDeviceKeyRefused(t *testing.T) {
 	for name, fault := range map[string]plextest.Fault{
-		"no nonce":             {Path: nonces, Code: 1003, Times: -1},
-		"the key is refused":   {Path: exchanges, Code: 1001, Times: -1},
-		"too many exchanges":   {Path: exchanges, Code: 1003, Times: -1},
-		"the word is not good": {Path: exchanges, Code: 1008, Times: -1},
+		"no nonce":                  {Path: nonces, Code: 1003, Times: -1},
+		"the key is refused":        {Path: exchanges, Code: 1001, Times: -1},
+		"too many exchanges":        {Path: exchanges, Code: 1003, Times: -1},
+		"the device JWT is refused": {Path: exchanges, Code: 1008, Times: -1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
