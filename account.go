@@ -77,7 +77,7 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 		return p.blank(), err
 	}
 	if v := b.Pending(); v != nil && !v.Token.IsZero() {
-		if err := p.settleParked(ctx, v, patient); err != nil && !errors.Is(err, fault.ErrTokenRejected) {
+		if err := p.settle(ctx, v, untilExpiry); err != nil && !errors.Is(err, fault.ErrTokenRejected) {
 			return p.statusNow(ctx, err)
 		}
 	}
@@ -149,7 +149,7 @@ func (s *session) learn(ctx context.Context, unknown []profile.UnknownLogin) {
 		}
 		if err != nil {
 			q.warn(ctx, "whose login is stored could not be found out", err)
-			if !lasts(err) {
+			if !isPermanent(err) {
 				return // the others would fare no better
 			}
 		}

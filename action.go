@@ -11,6 +11,7 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 )
 
@@ -46,7 +47,7 @@ func (h *panel) start(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	pending := b.Pending()
-	if pending == nil || !h.answers(pending, pending.ClientID, h.options.DeviceKey, o) {
+	if pending == nil || !h.isReusable(pending, pending.ClientID, h.options.DeviceKey, o) {
 		if err := h.checkStore(r.Context()); err != nil { // as Start does, but before anything counts
 			fail(w, problemOf(err))
 			return
@@ -93,7 +94,7 @@ func (h *panel) notePanelPIN(ctx context.Context, pin *Pin, before *profile.Pend
 // failed: no connection came about, or plex.tv itself refused.
 func madeNoPIN(err error) bool {
 	e := failureOf(err)
-	if e == nil || e.Op != "create PIN" {
+	if e == nil || e.Op != plextv.OpCreatePIN {
 		return false
 	}
 	var op *net.OpError

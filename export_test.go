@@ -16,14 +16,14 @@ func HTTPClientOf(p *PlexAuth) *http.Client { return p.options.HTTPClient }
 // Looker takes up the pending login as Wait does, and returns what makes one
 // look after the other, without the pauses between them.
 func Looker(ctx context.Context, p *PlexAuth) (look func() error, err error) {
-	l, err := p.resume(ctx)
+	a, err := p.resume(ctx)
 	if err != nil {
 		return nil, err
 	}
 	return func() error {
-		l.turn <- struct{}{}
-		defer func() { <-l.turn }()
-		_, err := p.look(ctx, l)
+		a.gate <- struct{}{}
+		defer func() { <-a.gate }()
+		_, err := a.poll(ctx)
 		return err
 	}, nil
 }
@@ -51,10 +51,10 @@ func Suspend(t testing.TB, d time.Duration) {
 
 // MoveDeadline makes the process believe that the pending PIN lives for d longer.
 func MoveDeadline(p *PlexAuth, d time.Duration) {
-	l := p.logins.find(p.instance)
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.deadline = l.deadline.Add(d)
+	a := p.logins.current(p.instance)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.deadline = a.deadline.Add(d)
 }
 
 // Places is how many profiles are remembered for their logins.

@@ -24,14 +24,15 @@ const reuseFor = time.Minute
 // ([ErrUnavailable], [ErrRateLimited]); nothing is pending then that was not
 // before.
 func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
-	l, err := p.start(ctx, o)
+	a, err := p.start(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	return l.shown(), nil
+	return a.shown(), nil
 }
 
-func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
+// start does what Start does, and returns the attempt.
+func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if p.invalid != nil {
 		return nil, p.invalid
 	}
@@ -46,72 +47,114 @@ func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*login, error) {
 	if err := p.checkStore(ctx); err != nil {
 		return nil, err
 	}
-	changes, done := p.logins.read(p.instance)
-	defer done()
-	at, err := p.prepare(ctx, o)
+	version, finished := p.logins.reading(p.instance)
+	defer finished()
+	in, err := p.gatherInputs(ctx, o)
 	if err != nil {
 		return nil, err
 	}
-	found := at.pending
-	if found != nil && !at.answers {
-		if found, err = p.lastLookInTurn(ctx, found); err != nil {
-			return nil, err
-		}
+	if in.reusable {
+		return p.join(ctx, p.newPin(*in.pending), version, in.token)
 	}
-	if found != nil && !found.Token.IsZero() { // approved: it must not be lost to the new one
-		if err := p.makeWay(ctx, found, wanted); err != nil {
-			return nil, err
-		}
-	} else if at.answers {
-		return p.takeOver(ctx, p.newPin(*found), changes, at.token)
+	replaced, err := p.settleBeforeStart(ctx, in.pending)
+	if err != nil {
+		return nil, err
 	}
-	p.learn(ctx, at.unknown)
+	p.learn(ctx, in.unknown)
 	p.info(ctx, "request PIN")
-	pin, err := p.requestPIN(ctx, at, o)
+	pin, err := p.requestPIN(ctx, in, o)
 	if err != nil {
 		return nil, err
 	}
-	changes, done = p.logins.read(p.instance)
-	defer done()
-	pin, before, err := p.rememberFresh(ctx, pin, found)
+	version, finished = p.logins.reading(p.instance)
+	defer finished()
+	pin, before, err := p.savePendingOrRenew(ctx, pin, replaced)
 	if err != nil {
 		return nil, err
 	}
-	return p.takeOver(ctx, pin, changes, before)
+	return p.join(ctx, pin, version, before)
 }
 
-// rememberFresh is remember, but asks for another PIN where the key or the identifier
-// of pin has become another login's in the meantime.
-func (p *PlexAuth) rememberFresh(ctx context.Context, pin *Pin, found *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
-	kept, before, err = p.remember(ctx, pin, found)
-	switch {
-	case errors.Is(err, profile.ErrKeyShared):
-		pin, err = p.createDevicePIN(ctx, profile.NewClientID(), pin.options)
-	case errors.Is(err, profile.ErrMovedOver):
-		var at outset
-		if at, err = p.prepare(ctx, pin.options); err == nil {
-			pin, err = p.requestPIN(ctx, at, pin.options)
+// startInputs is what a Start begins with.
+type startInputs struct {
+	pending  *profile.PendingPIN    // nil: none
+	reusable bool                   // pending is as good as a new PIN
+	token    secret.Value           // of the profile
+	clientID string                 // for the next PIN
+	key      *devicekey.Key         // for the next PIN; nil without [Options].DeviceKey
+	unknown  []profile.UnknownLogin // logins that the next one may end, and whose account is not known
+}
+
+// gatherInputs reads the inputs of a Start from the store, and saves client identifier
+// and key before the first request.
+func (p *PlexAuth) gatherInputs(ctx context.Context, o PinOptions) (in startInputs, err error) {
+	err = p.update(ctx, func(b *profile.Profile) (err error) {
+		in = startInputs{pending: b.Pending(), token: b.AccountToken()}
+		byKey := p.options.DeviceKey
+		if !byKey {
+			in.clientID = b.EnsureClientID(p.options.ClientID)
 		}
-	default:
-		return kept, before, err
-	}
-	if err != nil {
-		return nil, secret.Value{}, err
-	}
-	return p.remember(ctx, pin, found)
+		in.reusable = p.isReusable(in.pending, in.clientID, byKey, o)
+		switch {
+		case byKey && in.reusable:
+			in.clientID = in.pending.ClientID
+		case byKey:
+			if in.key, err = b.EnsureDevice(); err != nil {
+				return err
+			}
+			in.clientID = in.key.ClientID
+		}
+		in.unknown = b.UnknownLogins(in.clientID)
+		return nil
+	})
+	return in, err
 }
 
-// requestPIN asks plex.tv for a PIN. A key that another device has, as when a store
-// was copied, is replaced once.
-func (p *PlexAuth) requestPIN(ctx context.Context, at outset, o PinOptions) (*Pin, error) {
-	pin, err := p.createPIN(ctx, at.clientID, at.key, o)
-	if at.key == nil || !isTaken(err) {
+// isReusable reports whether a pending PIN is as good as a new one for clientID and o. A
+// PIN with a device key has an identifier of its own.
+func (p *PlexAuth) isReusable(v *profile.PendingPIN, clientID string, byKey bool, o PinOptions) bool {
+	if v == nil || !v.Token.IsZero() || v.Code == "" || v.Created.IsZero() || v.Options != profile.PinOptions(o) {
+		return false
+	}
+	sameIdentity := (v.Device != nil) == byKey && (byKey || v.ClientID == clientID)
+	return sameIdentity && p.left(v) >= reuseFor
+}
+
+// settleBeforeStart polls the pending PIN a last time before a new one replaces it, and
+// settles an approval, so that it is not lost. It returns the PIN that is to be replaced,
+// nil if there is none.
+func (p *PlexAuth) settleBeforeStart(ctx context.Context, v *profile.PendingPIN) (replaced *profile.PendingPIN, err error) {
+	if v == nil {
+		return nil, nil
+	}
+	v, err = p.finalPollInTurn(ctx, v)
+	if err != nil || v == nil || v.Token.IsZero() {
+		return v, err
+	}
+	return v, p.settleReplaced(ctx, v, whenReplaced)
+}
+
+// settleReplaced settles the approval of a PIN that is about to be replaced. Another
+// caller may do so at the same time.
+func (p *PlexAuth) settleReplaced(ctx context.Context, v *profile.PendingPIN, limit patience) error {
+	err := p.settle(ctx, v, limit)
+	if isSettled(err) || isNotGenuine(err) || errors.Is(err, fault.ErrNoPendingPin) || errors.Is(err, fault.ErrPinSuperseded) {
+		return nil
+	}
+	return err
+}
+
+// requestPIN asks plex.tv for a PIN. A key that another device has, as in a copied store,
+// is replaced once.
+func (p *PlexAuth) requestPIN(ctx context.Context, in startInputs, o PinOptions) (*Pin, error) {
+	pin, err := p.createPIN(ctx, in.clientID, in.key, o)
+	if in.key == nil || !isTaken(err) {
 		return pin, err
 	}
-	pin, err = p.createDevicePIN(ctx, at.clientID, o)
+	pin, err = p.createDevicePIN(ctx, in.clientID, o)
 	if isTaken(err) {
 		err = errors.Join(err, p.update(ctx, func(b *profile.Profile) error {
-			b.DropDevice(at.clientID)
+			b.DropDevice(in.clientID)
 			return nil
 		}))
 	}
@@ -127,40 +170,110 @@ func (p *PlexAuth) createDevicePIN(ctx context.Context, clientID string, o PinOp
 	return p.createPIN(ctx, clientID, key, o)
 }
 
-// takeOver takes up the PIN that Start has put into the store or found there. Where
-// somebody has ended that login in the same moment, it is what is there now, or one
-// that is over: with success where the profile has another token than when the PIN
-// was put or found.
-func (p *PlexAuth) takeOver(ctx context.Context, pin *Pin, changes int, before secret.Value) (*login, error) {
-	l, ok := p.begin(pin, changes)
-	if ok {
-		return l, nil
+// savePendingOrRenew does what savePending does. If the key or the identifier of pin has
+// become another login's in the meantime, it first asks plex.tv for another PIN.
+func (p *PlexAuth) savePendingOrRenew(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
+	kept, before, err = p.savePending(ctx, pin, replaced)
+	switch {
+	case errors.Is(err, profile.ErrKeyShared):
+		pin, err = p.createDevicePIN(ctx, profile.NewClientID(), pin.options)
+	case errors.Is(err, profile.ErrMovedOver):
+		var in startInputs
+		if in, err = p.gatherInputs(ctx, pin.options); err == nil {
+			pin, err = p.requestPIN(ctx, in, pin.options)
+		}
+	default:
+		return kept, before, err
 	}
-	l, err := p.resume(ctx)
+	if err != nil {
+		return nil, secret.Value{}, err
+	}
+	return p.savePending(ctx, pin, replaced)
+}
+
+// savePending saves pin as the pending one, in the place of replaced, and returns it. If
+// another replica was faster, it returns that one's, so that there is one PIN for both.
+// before is the token of the profile then.
+func (p *PlexAuth) savePending(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
+	for {
+		var approved *profile.PendingPIN
+		err := p.update(ctx, func(b *profile.Profile) error {
+			approved, kept, before = nil, pin, b.AccountToken()
+			switch v := b.Pending(); {
+			case v != nil && !v.Token.IsZero(): // since the final poll
+				approved = v
+				return nil
+			case p.isReusable(v, pin.clientID, pin.device != nil, pin.options) && (replaced == nil || v.Id != replaced.Id):
+				kept = p.newPin(*v)
+				return nil
+			}
+			if err := b.IsTakenFrom(pin.clientID, pin.device); err != nil {
+				return err
+			}
+			b.Create()
+			b.SetPending(&profile.PendingPIN{
+				Id: pin.ID, Code: pin.Code, Created: pin.CreatedAt, Expires: pin.ExpiresAt, LifetimeKnown: pin.lifetimeKnown,
+				ClientID: pin.clientID, Device: pin.device, Options: profile.PinOptions(pin.options),
+			})
+			return nil
+		})
+		switch {
+		case err != nil:
+			return nil, secret.Value{}, err
+		case approved != nil:
+			if err := p.settleReplaced(ctx, approved, oneAttempt); err != nil {
+				return nil, secret.Value{}, err
+			}
+			continue
+		case kept == pin:
+			p.logf(ctx, LevelSuccess, "PIN issued")
+		}
+		return kept, before, nil
+	}
+}
+
+// join returns the attempt for the PIN that Start has saved or found. If another caller
+// has ended that login at the same time, it returns the current attempt, or one that has
+// ended: with success if the profile has another token than before.
+func (p *PlexAuth) join(ctx context.Context, pin *Pin, version int, before secret.Value) (*attempt, error) {
+	a, ok := p.startAttempt(pin, version)
+	if ok {
+		return a, nil
+	}
+	a, err := p.resume(ctx)
 	switch {
 	case errors.Is(err, fault.ErrNoPendingPin):
 		b, err := p.load(ctx)
 		if err != nil {
 			return nil, err
 		}
-		l = &login{pin: pin, turn: make(chan struct{}, 1), over: make(chan struct{}), end: fault.ErrNoPendingPin}
-		if t := b.AccountToken(); !t.IsZero() && !t.Equal(before) && b.MayComeFrom(pin.device) {
-			l.end = nil
+		a = p.newAttempt(pin)
+		if hasTokenOf(b, pin, before) {
+			a.end(nil)
+		} else {
+			a.end(fault.ErrNoPendingPin)
 		}
-		close(l.over)
-		return l, nil
-	case errors.Is(err, ErrStore): // the PIN is there all the same
-		for !ok {
-			if now := p.logins.find(p.instance); now != nil && now.pin.ID != pin.ID { // another one has its place since
-				return nil, err
-			}
-			now, done := p.logins.read(p.instance)
-			l, ok = p.begin(pin, now)
-			done()
-		}
-		return l, nil
+		return a, nil
+	case errors.Is(err, ErrStore): // the PIN is in the store all the same
+		return p.joinUnread(pin, err)
 	}
-	return l, err
+	return a, err
+}
+
+// joinUnread returns the attempt for a PIN that is in the store, which cannot be read at
+// the moment. It returns unread if another login has its place.
+func (p *PlexAuth) joinUnread(pin *Pin, unread error) (*attempt, error) {
+	for {
+		if now := p.logins.current(p.instance); now != nil && now.pin.ID != pin.ID {
+			return nil, unread
+		}
+		version, finished := p.logins.reading(p.instance)
+		a, ok := p.startAttempt(pin, version)
+		finished()
+		if ok {
+			return a, nil
+		}
+	}
 }
 
 // checkStore asks the store whether it could take the result, if it can tell.
@@ -192,95 +305,6 @@ func (p *PlexAuth) warnIfExposed() {
 	}
 }
 
-// outset is what a Start begins with.
-type outset struct {
-	pending  *profile.PendingPIN
-	answers  bool         // pending is as good as the next PIN
-	token    secret.Value // that the profile has
-	clientID string       // of the next PIN, and with Options.DeviceKey its key
-	key      *devicekey.Key
-	unknown  []profile.UnknownLogin // that it may end
-}
-
-// prepare finds that, and saves identifier and key before the first request.
-func (p *PlexAuth) prepare(ctx context.Context, o PinOptions) (at outset, err error) {
-	err = p.update(ctx, func(b *profile.Profile) (err error) {
-		at = outset{pending: b.Pending(), token: b.AccountToken()}
-		if !p.options.DeviceKey {
-			at.clientID = b.EnsureClientID(p.options.ClientID)
-		}
-		at.answers = p.answers(at.pending, at.clientID, p.options.DeviceKey, o)
-		if p.options.DeviceKey && at.answers {
-			at.clientID = at.pending.ClientID
-		} else if p.options.DeviceKey {
-			if at.key, err = b.EnsureDevice(); err != nil {
-				return err
-			}
-			at.clientID = at.key.ClientID
-		}
-		at.unknown = b.UnknownLogins(at.clientID)
-		return err
-	})
-	return at, err
-}
-
-// makeWay settles an approved PIN, so that it is not lost to a new one. Somebody
-// else may do so at the same time.
-func (p *PlexAuth) makeWay(ctx context.Context, v *profile.PendingPIN, h haste) error {
-	err := p.settleParked(ctx, v, h)
-	if decides(err) || isNotGenuine(err) || errors.Is(err, fault.ErrNoPendingPin) || errors.Is(err, fault.ErrPinSuperseded) {
-		return nil
-	}
-	return err
-}
-
-// remember makes a new PIN the one that is pending, in the place of found, and
-// returns it; or another replica's that was faster, so that there is one PIN for
-// both. before is the token that the profile had then.
-func (p *PlexAuth) remember(ctx context.Context, pin *Pin, found *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
-	for {
-		var parked *profile.PendingPIN
-		err := p.update(ctx, func(b *profile.Profile) error {
-			parked, kept, before = nil, pin, b.AccountToken()
-			switch v := b.Pending(); {
-			case v != nil && !v.Token.IsZero(): // approved just now
-				parked = v
-				return nil
-			case p.answers(v, pin.clientID, pin.device != nil, pin.options) && (found == nil || v.Id != found.Id):
-				kept = p.newPin(*v)
-				return nil
-			}
-			if err := b.IsTakenFrom(pin.clientID, pin.device); err != nil {
-				return err
-			}
-			b.Create()
-			b.SetPending(&profile.PendingPIN{
-				Id: pin.ID, Code: pin.Code, Created: pin.CreatedAt, Expires: pin.ExpiresAt, LifetimeKnown: pin.lifetimeKnown,
-				ClientID: pin.clientID, Device: pin.device, Options: profile.PinOptions(pin.options),
-			})
-			return nil
-		})
-		switch {
-		case err != nil:
-			return nil, secret.Value{}, err
-		case parked != nil:
-			if err := p.makeWay(ctx, parked, hurried); err != nil {
-				return nil, secret.Value{}, err
-			}
-			continue
-		case kept == pin:
-			p.logf(ctx, LevelSuccess, "PIN issued")
-		}
-		return kept, before, nil
-	}
-}
-
-// answers reports whether a pending PIN is as good as a new one. One that asks
-// for a JWT has a key and an identifier of its own.
-func (p *PlexAuth) answers(v *profile.PendingPIN, clientID string, byKey bool, o PinOptions) bool {
-	return v != nil && v.Token.IsZero() && (v.Device != nil) == byKey && v.Code != "" && !v.Created.IsZero() && (byKey || v.ClientID == clientID) && v.Options == profile.PinOptions(o) && p.left(v) >= reuseFor
-}
-
 // Finish looks once whether the pending PIN has been approved, and saves the
 // token if so. Connected speaks of this login: it is false while the PIN is
 // pending, even if an older token works. Where none is pending, Finish is
@@ -292,14 +316,14 @@ func (p *PlexAuth) answers(v *profile.PendingPIN, clientID string, byKey bool, o
 // when plex.tv could not be asked, in which case the login goes on, any other
 // [*Error] when plex.tv refuses for good, and errors that match [ErrStore].
 func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
-	l, err := p.resume(ctx)
+	a, err := p.resume(ctx)
 	if errors.Is(err, fault.ErrNoPendingPin) {
 		return p.Status(ctx)
 	}
 	if err != nil {
 		return p.blank(), err
 	}
-	over, err := p.step(ctx, l)
+	over, err := a.step(ctx)
 	s, err := p.statusNow(ctx, err)
 	if !over || err != nil {
 		s.Connected = false
@@ -318,38 +342,23 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 // be read, [ErrUnavailable] at the PIN's end leaves that to a later Verify. It
 // need not be the process that called Start.
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
-	l, err := p.resume(ctx)
+	a, err := p.resume(ctx)
 	if err == nil {
-		err = p.await(ctx, l)
+		err = a.await(ctx)
 	}
 	return p.statusNow(ctx, err)
 }
 
-// await looks until the login has ended, and returns how. Many goroutines may
-// be parked here at once, so it keeps little on the stack.
-func (p *PlexAuth) await(ctx context.Context, l *login) error {
+// await polls until the attempt has ended, and returns how. Many goroutines may wait here
+// at once, so it keeps little on the stack.
+func (a *attempt) await(ctx context.Context) error {
 	for {
-		if err := l.sleep(ctx, l.nextLook(p.client.Guard.Clear())); err != nil {
+		if err := a.sleep(ctx, a.pollDue(a.auth.client.Guard.Clear())); err != nil {
 			return fmt.Errorf("plexauth: waiting for the approval: %w", err)
 		}
-		if over, err := p.step(ctx, l); over {
+		if over, err := a.step(ctx); over {
 			return err
 		}
-	}
-}
-
-// sleep waits until t, for the login's end, or for that of ctx, whose error it
-// returns.
-func (l *login) sleep(ctx context.Context, t time.Time) error {
-	pause := time.NewTimer(time.Until(t))
-	defer pause.Stop()
-	select {
-	case <-pause.C:
-		return nil
-	case <-l.over:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }
 
@@ -371,11 +380,11 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 			return s, err
 		}
 	}
-	l, err := p.start(ctx, o)
+	a, err := p.start(ctx, o)
 	if err != nil {
 		return p.statusNow(ctx, err)
 	}
-	if err := show(l.shown()); err != nil {
+	if err := show(a.shown()); err != nil {
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 		defer cancel()
 		if cancelErr := p.Cancel(late); cancelErr != nil {
@@ -383,7 +392,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 		}
 		return p.statusNow(ctx, err)
 	}
-	return p.statusNow(ctx, p.await(ctx, l))
+	return p.statusNow(ctx, a.await(ctx))
 }
 
 // Cancel ends the pending login, if there is one: when it returns, no request
@@ -394,41 +403,53 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 // [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) where an
 // approved login cannot be finished now.
 func (p *PlexAuth) Cancel(ctx context.Context) error {
-	done, err := p.takeTurn(ctx)
+	release, err := p.seizePending(ctx)
 	if err != nil {
 		return err
 	}
-	var how error
-	defer func() { done(how) }()
+	var outcome error
+	defer func() { release(outcome) }() // also if the store panics
+	cancelled, err := p.cancel(ctx)
+	if cancelled {
+		outcome = fault.ErrNoPendingPin
+	}
+	return err
+}
+
+// cancel does what Cancel does, and reports whether the login has ended without a token.
+// The caller holds the gate.
+func (p *PlexAuth) cancel(ctx context.Context) (cancelled bool, err error) {
 	b, err := p.load(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	v := b.Pending()
-	if v == nil {
-		how = fault.ErrNoPendingPin
-		return nil
+	if v != nil {
+		v, err = p.finalPoll(ctx, v)
 	}
-	if v, err = p.lastLook(ctx, v); err != nil {
-		return err
-	}
-	if v == nil {
-		how = fault.ErrNoPendingPin
-		return nil
+	if err != nil || v == nil {
+		return err == nil, err
 	}
 	if !v.Token.IsZero() {
-		err := p.settleParked(ctx, v, hurried)
-		if decides(err) || errors.Is(err, fault.ErrNoPendingPin) { // the latter where another process has just dropped it
-			return nil
+		err := p.settle(ctx, v, oneAttempt)
+		if isSettled(err) || errors.Is(err, fault.ErrNoPendingPin) { // the latter if another process has just dropped it
+			return false, nil
 		}
 		if !isNotGenuine(err) {
-			return err
+			return false, err
 		}
 	}
 	if err := p.dropPending(ctx, v.Id); err != nil {
-		return err
+		return false, err
 	}
-	how = fault.ErrNoPendingPin
 	p.info(ctx, "login cancelled")
-	return nil
+	return true, nil
+}
+
+// dropPending removes the PIN with that number from the store, if it is still pending.
+func (p *PlexAuth) dropPending(ctx context.Context, id int64) error {
+	return p.update(ctx, func(b *profile.Profile) error {
+		b.DropPending(id)
+		return nil
+	})
 }

@@ -136,19 +136,18 @@ var notSaved = &problem{Word: "store", Message: "Plex has approved the sign-in, 
 // hindrance is the trouble with a pending PIN: of saving what came of it, or of
 // the last look at it. It is nil where there is none.
 func (h *panel) hindrance(id int64) *problem {
-	l := h.loginOf(id)
-	if l == nil {
+	a := h.attemptFor(id)
+	if a == nil {
 		return nil
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	unsaved, err := a.hindrance()
 	switch {
-	case !l.saving.IsZero() && time.Since(l.saving) >= saveAlarm:
+	case unsaved >= saveAlarm:
 		return notSaved
-	case l.result == nil:
+	case err == nil:
 		return nil
 	}
-	v := *problemOf(l.result)
+	v := *problemOf(err)
 	v.Message, _, _ = strings.Cut(v.Message, " Try again in ")
 	v.Message += " The code stays good, and the program keeps trying."
 	return &v

@@ -138,10 +138,10 @@ func (h *panel) endToken(t secret.Value, clientID string) {
 		if err == nil || h.ctx.Err() != nil {
 			return
 		}
-		if pause == refresh || lasts(err) {
+		if pause == refresh || isPermanent(err) {
 			h.warn(h.ctx, "the token of a Home PIN's check could not be ended at plex.tv yet", err)
 		}
-		if lasts(err) || gate.Sleep(h.ctx, pause) != nil {
+		if isPermanent(err) || gate.Sleep(h.ctx, pause) != nil {
 			return
 		}
 	}

@@ -78,7 +78,7 @@ import (
 // use, by New or through [PlexAuth.Instance].
 type PlexAuth struct {
 	session
-	logins *logins // of all Instances
+	logins *slots // of all Instances
 }
 
 // New returns a PlexAuth for the profile Options.Instance. It makes no request
@@ -96,7 +96,7 @@ func New(o Options) (*PlexAuth, error) {
 
 func newPlexAuth(o Options, store ConfigStore, client *plextv.Client, instance string) *PlexAuth {
 	profileStore := profileStore{store: store, instance: profile.NormalizeInstance(instance), cache: &credentialCache{}, log: o.logger()}
-	return &PlexAuth{session{profileStore, &shared{options: o, client: client}}, &logins{}}
+	return &PlexAuth{session{profileStore, &shared{options: o, client: client}}, &slots{}}
 }
 
 func init() {

@@ -32,9 +32,9 @@ func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 
 // endWaiting ends the login that was pending, for all who wait.
 func (p *PlexAuth) endWaiting(ctx context.Context) error {
-	done, err := p.stopLooking(ctx)
+	release, err := p.seize(ctx)
 	if err == nil {
-		done(fault.ErrNoPendingPin)
+		release(fault.ErrNoPendingPin)
 	}
 	return err
 }
@@ -99,11 +99,11 @@ func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 // fetchInTurn takes the turn at the PIN that SignOut found, and then calls
 // fetchApproval.
 func (p *PlexAuth) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen error) {
-	done, err := p.takeTurn(ctx)
+	release, err := p.seizePending(ctx)
 	if err != nil {
 		return err
 	}
-	defer done(nil)
+	defer release(nil)
 	_, unseen, err = p.fetchApproval(ctx, v)
 	return errors.Join(unseen, err)
 }

@@ -33,10 +33,10 @@ func (h *panel) waitForOne(pause time.Duration) time.Duration {
 	h.setWaiter(reading)
 	begun, done := h.logins.nextBegin(h.instance) // before the store is read, so that none is missed
 	defer done()
-	l, err := h.resume(h.ctx)
+	a, err := h.resume(h.ctx)
 	if err == nil {
 		h.setWaiter(attending)
-		err = h.await(h.ctx, l)
+		err = a.await(h.ctx)
 	}
 	switch {
 	case h.ctx.Err() != nil:
@@ -50,14 +50,14 @@ func (h *panel) waitForOne(pause time.Duration) time.Duration {
 		return pause
 	case errors.Is(err, fault.ErrPinExpired):
 		h.over(problemOf(err))
-		h.bury(l.pin)
+		h.bury(a.pin)
 	case !errors.Is(err, fault.ErrNoPendingPin):
 		h.over(problemOf(err))
 		_ = gate.Sleep(h.ctx, pause) // what is still pending after this is not to be decided now
 		if failureOf(err) != nil {   // plex.tv was asked about an approval that outlives its PIN
 			return min(2*pause, refusalPace)
 		}
-		return min(2*pause, slowestPoll)
+		return min(2*pause, widestPace)
 	default:
 		h.over(h.outcome())
 		select {
@@ -73,7 +73,7 @@ func (h *panel) waitForOne(pause time.Duration) time.Duration {
 // other process asks about it.
 func (h *panel) bury(pin *Pin) {
 	for pause := refresh; h.dropPending(h.ctx, pin.ID) != nil && gate.Sleep(h.ctx, pause) == nil; {
-		pause = min(2*pause, slowestPoll)
+		pause = min(2*pause, widestPace)
 	}
 }
 
@@ -134,7 +134,7 @@ func (h *panel) inspectWhileLimited(ctx context.Context) error {
 		if !errors.Is(err, fault.ErrRateLimited) || e == nil {
 			return err
 		}
-		pause := max(e.RetryAfter, fresh)
+		pause := max(e.RetryAfter, pollMaxAge)
 		if end, ok := ctx.Deadline(); ok && time.Until(end) <= pause || gate.Sleep(ctx, pause) != nil {
 			return err
 		}

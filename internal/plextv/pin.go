@@ -68,7 +68,7 @@ func decodePIN(body []byte) (r PinReply, err error) {
 // returns is whole: a number, and a code of the kind that was asked for.
 func (c *Client) CreatePIN(ctx context.Context, clientID string, d *devicekey.Key, strong bool) (r PinReply, sent time.Time, err error) {
 	q := &Call{
-		Op: opCreatePIN, Method: http.MethodPost, Url: c.PlexTV + "/api/v2/pins", ClientID: clientID,
+		Op: OpCreatePIN, Method: http.MethodPost, Url: c.PlexTV + "/api/v2/pins", ClientID: clientID,
 		Decode: func(body []byte) (err error) {
 			if r, err = decodePIN(body); err != nil {
 				return err
@@ -117,7 +117,7 @@ type PinRef struct {
 func (c *Client) CheckPIN(ctx, attempt context.Context, pin PinRef, scopes []string) (r PinReply, sent time.Time, err error) {
 	id := strconv.FormatInt(pin.Id, 10)
 	q := &Call{
-		Op: opCheckPIN, Method: http.MethodGet, Url: c.PlexTV + "/api/v2/pins/" + id, ClientID: pin.ClientID,
+		Op: OpCheckPIN, Method: http.MethodGet, Url: c.PlexTV + "/api/v2/pins/" + id, ClientID: pin.ClientID,
 		attempt: attempt, Once: true, secrets: []string{id, pin.Code}, refine: pinVerdict,
 		Decode: func(body []byte) (err error) {
 			if r, err = decodePIN(body); err == nil && r.Id != 0 && r.Id != pin.Id {
@@ -163,6 +163,6 @@ func devicePINVerdict(f *Failure) {
 
 // What a request about a PIN is called in errors.
 const (
-	opCreatePIN = "create PIN"
-	opCheckPIN  = "check PIN"
+	OpCreatePIN = "create PIN"
+	OpCheckPIN  = "check PIN"
 )

@@ -1,0 +1,532 @@
+package plexauth
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/elapsed"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// phase says how far an attempt has come.
+type phase int
+
+const (
+	phaseWaiting phase = iota // for the person's approval
+	phaseSaving               // saving of the approved token is under way, or has failed and goes on
+	phaseEnded                // with an outcome
+)
+
+// attempt is one login that this process takes care of. All who wait for its PIN share
+// it: they poll in turn, and the result of one poll counts for all.
+type attempt struct {
+	auth *PlexAuth
+	pin  *Pin
+	gate chan struct{} // held while polling, settling or cancelling
+	done chan struct{} // closed when the attempt has ended
+
+	mu       sync.Mutex // guards the rest; never held while waiting
+	phase    phase
+	since    time.Time // when the phase began
+	outcome  error     // of an attempt that has ended; nil: a token was saved
+	began    time.Time
+	reaper   *time.Timer        // forgets the attempt once no call can be waiting for it
+	inFlight context.CancelFunc // ends the request or store access that is under way
+	seizers  int                // callers that want the gate for something else than a poll
+
+	lastPoll   time.Time // when the last poll left
+	lastResult error     // of the last poll; nil: the PIN is pending
+	nextPoll   time.Time // earliest time of the next poll
+	pace       time.Duration
+	leastPace  time.Duration
+	patience   time.Duration // limit of one request
+	trouble    string        // class of the failure that was logged last
+	unreadable bool          // the store could not be read, and that was logged
+	missed     int           // polls that failed since the PIN has left the store
+
+	deadline      elapsed.Instant // when the PIN expires
+	latest        elapsed.Instant // bound of deadline
+	date          time.Time       // of deadline, as others are told
+	dateUnsaved   bool            // the store has another date
+	lifetimeKnown bool            // plex.tv has said how long the PIN lives
+	dateUnsure    bool            // the stored date is past, by a clock that may have been set, and plex.tv has not answered since
+
+	stored uint64       // hash of the namespace that was last seen to hold this PIN unapproved; 0: none
+	before secret.Value // token of the profile in that namespace
+}
+
+// reapAfter is how long after the end of its PIN an attempt is kept for those who wait:
+// longer than the final poll and a save take.
+const reapAfter = saveLimit + 2*time.Minute
+
+// slots holds what this process knows of the logins of each profile. The zero value is
+// ready to use.
+type slots struct {
+	mu         sync.Mutex // guards the slots; never held while waiting
+	byInstance map[string]*slot
+	starting   gate.Map // lets one Start of a profile in at a time
+}
+
+// slot holds what this process knows of one profile's login. Empty slots are removed.
+type slot struct {
+	attempt  func() *attempt // hidden from dumps; nil: none
+	version  int             // grows whenever an attempt begins or ends
+	readers  int             // callers that read the store to resume an attempt
+	begun    chan struct{}   // closed when the next attempt begins; nil: no one waits for it
+	watchers int             // callers that wait for begun
+	webStart time.Time       // when the panel may ask for the next PIN
+}
+
+// slot returns the slot of a profile and makes it if there is none. mu must be held.
+func (s *slots) slot(instance string) *slot {
+	v := s.byInstance[instance]
+	if v == nil {
+		if s.byInstance == nil {
+			s.byInstance = map[string]*slot{}
+		}
+		v = &slot{}
+		s.byInstance[instance] = v
+	}
+	return v
+}
+
+// removeIfEmpty removes the slot of a profile if nothing is in it. mu must be held.
+func (s *slots) removeIfEmpty(instance string) {
+	if v := s.byInstance[instance]; v != nil && v.attempt == nil && v.readers == 0 && v.watchers == 0 && !time.Now().Before(v.webStart) {
+		delete(s.byInstance, instance)
+	}
+}
+
+// current returns the attempt in v, nil if there is none. slots.mu must be held.
+func (v *slot) current() *attempt {
+	if v == nil || v.attempt == nil {
+		return nil
+	}
+	return v.attempt()
+}
+
+// put replaces the attempt in v; nil empties it. slots.mu must be held.
+func (v *slot) put(a *attempt) {
+	v.version++
+	if v.attempt = nil; a == nil {
+		return
+	}
+	v.attempt = secret.Hide(a)
+	if v.begun != nil {
+		close(v.begun)
+		v.begun = nil
+	}
+}
+
+// current returns the attempt of a profile, nil if there is none.
+func (s *slots) current(instance string) *attempt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.byInstance[instance].current()
+}
+
+// currentOrInvalidate returns the current attempt. If there is none, it bumps the
+// version, so that a concurrent resume rereads the store.
+func (s *slots) currentOrInvalidate(instance string) *attempt {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.byInstance[instance]
+	a := v.current()
+	if v != nil && a == nil {
+		v.put(nil)
+	}
+	return a
+}
+
+// nextWebStart returns when the panel of a profile may ask for the next PIN.
+func (s *slots) nextWebStart(instance string) time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if v := s.byInstance[instance]; v != nil {
+		return v.webStart
+	}
+	return time.Time{}
+}
+
+// noteWebStart keeps the panel of a profile from asking for a PIN for a while.
+func (s *slots) noteWebStart(instance string, pause time.Duration) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.slot(instance).webStart = time.Now().Add(pause)
+	time.AfterFunc(max(pause, 0), func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.removeIfEmpty(instance)
+	})
+}
+
+// reading announces that the caller reads the store to start or resume an attempt, until
+// it calls finished. startAttempt takes the version.
+func (s *slots) reading(instance string) (version int, finished func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.slot(instance)
+	v.readers++
+	return v.version, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		v.readers--
+		s.removeIfEmpty(instance)
+	}
+}
+
+// nextBegin returns a channel that is closed when the next attempt of a profile begins.
+// The caller must call finished when it does not wait for that any more.
+func (s *slots) nextBegin(instance string) (begun <-chan struct{}, finished func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	v := s.slot(instance)
+	if v.begun == nil {
+		v.begun = make(chan struct{})
+	}
+	v.watchers++
+	return v.begun, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		v.watchers--
+		s.removeIfEmpty(instance)
+	}
+}
+
+// newAttempt returns an attempt for pin that is not in a slot.
+func (p *PlexAuth) newAttempt(pin *Pin) *attempt {
+	now := time.Now()
+	a := &attempt{
+		auth: p, pin: pin, gate: make(chan struct{}, 1), done: make(chan struct{}),
+		since: now, began: now, patience: plextv.AttemptLimit,
+		pace: max(p.options.PollInterval, time.Second), leastPace: max(p.options.PollInterval, time.Second),
+		latest: elapsed.Now().Add(plextv.LongestLifetime), date: pin.ExpiresAt, lifetimeKnown: pin.lifetimeKnown,
+	}
+	a.deadline = min(pin.ends, a.latest)
+	a.dateUnsure = a.deadline.Left() <= 0
+	a.nextPoll = now.Add(jitter(a.pace))
+	return a
+}
+
+// startAttempt makes pin, which was found in the store or put there, the current
+// attempt; it is first polled after one interval. An attempt for another PIN is
+// superseded. version is that of reading: if an attempt has begun or ended since, pin may
+// be outdated, and ok is false.
+func (p *PlexAuth) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
+	p.logins.mu.Lock()
+	defer p.logins.mu.Unlock()
+	v := p.logins.slot(p.instance)
+	a = v.current()
+	switch {
+	case a != nil && a.pin.ID == pin.ID:
+		return a, true
+	case version != v.version:
+		return nil, false
+	case a != nil:
+		a.end(fault.ErrPinSuperseded)
+	}
+	a = p.newAttempt(pin)
+	a.reaper = time.AfterFunc(max(a.deadline.Left(), 0)+reapAfter, a.reap)
+	v.put(a)
+	return a, true
+}
+
+// reap forgets an attempt whose PIN has long expired and that no call has polled since.
+// Its PIN may be in the store: another call resumes it.
+func (a *attempt) reap() {
+	slots := a.auth.logins
+	slots.mu.Lock()
+	left := a.left() + reapAfter
+	if len(a.gate) > 0 || time.Since(a.began) < reapAfter { // a call takes care of it
+		left = reapAfter
+	}
+	if left > 0 {
+		a.reaper.Reset(left)
+	}
+	slots.mu.Unlock()
+	if left <= 0 {
+		a.finish(fault.ErrPinExpired)
+	}
+}
+
+// resume returns the attempt for the PIN that is pending in the store. The error is
+// [ErrNoPendingPin] or the store's.
+func (p *PlexAuth) resume(ctx context.Context) (*attempt, error) {
+	for {
+		a, err := p.resumeOnce(ctx)
+		if a != nil || err != nil {
+			return a, err
+		}
+	}
+}
+
+// resumeOnce returns nil if an attempt has begun or ended while the store was read.
+func (p *PlexAuth) resumeOnce(ctx context.Context) (*attempt, error) {
+	version, finished := p.logins.reading(p.instance)
+	defer finished()
+	raw, err := p.loadRaw(ctx)
+	if err != nil {
+		return nil, err
+	}
+	b, err := p.parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	v := b.Pending()
+	if v == nil {
+		return nil, fault.ErrNoPendingPin
+	}
+	a, ok := p.startAttempt(p.newPin(*v), version)
+	if ok && v.Token.IsZero() {
+		a.noteStored(raw, b)
+	}
+	return a, nil
+}
+
+// attemptFor returns the current attempt if it is for the PIN with that number, else
+// nil.
+func (p *PlexAuth) attemptFor(id int64) *attempt {
+	if a := p.logins.current(p.instance); a != nil && a.pin.ID == id {
+		return a
+	}
+	return nil
+}
+
+// end ends a for all who wait, unless it has ended. slots.mu must be held.
+func (a *attempt) end(outcome error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase == phaseEnded {
+		return
+	}
+	a.phase, a.outcome = phaseEnded, outcome
+	close(a.done)
+	if a.reaper != nil {
+		a.reaper.Stop()
+	}
+}
+
+// finish ends a and empties its slot. It returns how a has ended, as step does.
+func (a *attempt) finish(outcome error) (over bool, err error) {
+	slots := a.auth.logins
+	slots.mu.Lock()
+	defer slots.mu.Unlock()
+	a.end(outcome)
+	if v := slots.byInstance[a.auth.instance]; v.current() == a {
+		v.put(nil)
+		slots.removeIfEmpty(a.auth.instance)
+	}
+	return true, a.how()
+}
+
+// how returns the outcome of an attempt that has ended.
+func (a *attempt) how() error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.outcome
+}
+
+// setSaving notes whether the approved token is being saved. a may be nil.
+func (a *attempt) setSaving(on bool) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	switch {
+	case !on && a.phase == phaseSaving:
+		a.phase, a.since = phaseWaiting, time.Now()
+	case on && a.phase == phaseWaiting:
+		a.phase, a.since = phaseSaving, time.Now()
+	}
+}
+
+// hindrance returns for how long the approved token is being saved, and the error of the
+// last poll.
+func (a *attempt) hindrance() (unsaved time.Duration, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase == phaseSaving {
+		unsaved = time.Since(a.since)
+	}
+	return unsaved, a.lastResult
+}
+
+// noteStored remembers a namespace that holds the PIN unapproved, so that a poll that
+// reads the same again need not parse it. It keeps a hash, because a store can be large.
+func (a *attempt) noteStored(raw json.RawMessage, b *profile.Profile) {
+	hash, token := maphash.Bytes(profile.ProcessSeed, raw), b.AccountToken()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.stored, a.before = hash, token
+}
+
+// isStored reports whether raw is the namespace that noteStored has remembered.
+func (a *attempt) isStored(raw json.RawMessage) bool {
+	hash := maphash.Bytes(profile.ProcessSeed, raw)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.stored == hash
+}
+
+// seizePending resumes the attempt that is pending in the store, if there is one, and
+// then seizes it: so that all callers have one gate after a restart, too (G6).
+func (p *PlexAuth) seizePending(ctx context.Context) (release func(outcome error), err error) {
+	if _, err := p.resume(ctx); err != nil && !errors.Is(err, fault.ErrNoPendingPin) {
+		return nil, err
+	}
+	return p.seize(ctx)
+}
+
+// seize interrupts the poll that is under way and enters the gate of the current
+// attempt. release leaves the gate. It ends the attempt if outcome is not nil.
+func (p *PlexAuth) seize(ctx context.Context) (release func(outcome error), err error) {
+	if p.invalid != nil {
+		return nil, p.invalid
+	}
+	a := p.logins.currentOrInvalidate(p.instance)
+	if a == nil {
+		return func(error) {}, nil
+	}
+	a.interrupt()
+	select {
+	case a.gate <- struct{}{}:
+	case <-ctx.Done():
+		a.allow()
+		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	return func(outcome error) {
+		if outcome != nil {
+			a.finish(outcome)
+		}
+		a.allow()
+		<-a.gate
+	}, nil
+}
+
+// interrupt ends what is under way for a, and prevents polls until allow is called as
+// often.
+func (a *attempt) interrupt() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.seizers++
+	if a.inFlight != nil {
+		a.inFlight()
+	}
+}
+
+func (a *attempt) allow() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.seizers--
+}
+
+// setInFlight makes cancel what interrupt calls. It reports whether no one wants the
+// gate.
+func (a *attempt) setInFlight(cancel context.CancelFunc) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.inFlight = cancel
+	return a.seizers == 0
+}
+
+// interruptible returns a context that interrupt ends.
+func (a *attempt) interruptible(ctx context.Context) (_ context.Context, finished func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	if !a.setInFlight(cancel) {
+		cancel()
+	}
+	return ctx, func() { a.setInFlight(nil); cancel() }
+}
+
+// sleep waits until t, until a has ended, or until ctx ends. The error is ctx's.
+func (a *attempt) sleep(ctx context.Context, t time.Time) error {
+	pause := time.NewTimer(time.Until(t))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return nil
+	case <-a.done:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// jitter lengthens a pause a little at random, so that programs that began together do
+// not go on together.
+func jitter(d time.Duration) time.Duration { return d + rand.N(d/20+1) }
+
+// left returns how long the PIN still lives, as far as this process knows.
+func (a *attempt) left() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.deadline.Left()
+}
+
+// left returns how long a stored PIN still lives: by its attempt if there is one, else by
+// the stored date.
+func (p *PlexAuth) left(v *profile.PendingPIN) time.Duration {
+	if a := p.attemptFor(v.Id); a != nil {
+		return a.left()
+	}
+	return v.Ends.Left()
+}
+
+// lives reports whether v is a PIN that can still bring a token, or has brought one.
+func (p *PlexAuth) lives(v *profile.PendingPIN) bool {
+	return v != nil && (!v.Token.IsZero() || p.left(v) > 0)
+}
+
+// shown returns the PIN with its expiry as it is known now, by the present wall clock.
+func (a *attempt) shown() *Pin {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	pin := *a.pin
+	pin.ends, pin.ExpiresAt = a.deadline, a.redate()
+	return &pin
+}
+
+// shown returns a stored PIN, with the expiry of its attempt if there is one.
+func (p *PlexAuth) shown(v *profile.PendingPIN) *Pin {
+	if a := p.attemptFor(v.Id); a != nil {
+		return a.shown()
+	}
+	return p.newPin(*v)
+}
+
+// redate updates the date of the deadline after the deadline has moved or a clock was
+// set. a.mu must be held.
+func (a *attempt) redate() time.Time {
+	if date := a.deadline.Date(); date.Sub(a.date).Abs() > expiryPrecision {
+		a.date, a.dateUnsaved = date, true
+	}
+	return a.date
+}
+
+// saveExpiry saves a corrected expiry, for the countdowns of other processes.
+func (a *attempt) saveExpiry(ctx context.Context) {
+	a.mu.Lock()
+	at := a.date
+	a.dateUnsaved = false
+	a.mu.Unlock()
+	err := a.auth.update(ctx, func(b *profile.Profile) error {
+		if v := b.Pending(); v != nil && v.Id == a.pin.ID {
+			b.SetPendingExpiry(at)
+		}
+		return nil
+	})
+	if err != nil && ctx.Err() == nil {
+		a.auth.warn(ctx, "the PIN's expiry was not saved", err)
+	}
+}

@@ -1,0 +1,438 @@
+package plexauth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// saveApproval saves the token of an approval. plex.tv has retired the older token
+// already, so this one must not be lost. The token of a first login is saved at once;
+// any other is parked until it is known whose it is, or that it is genuine.
+func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, err error) {
+	var parked *profile.PendingPIN
+	saved := false // by another process, with its account
+	err = a.auth.saveToken(ctx, a, t, func(b *profile.Profile) error {
+		parked, saved = nil, false
+		v, err := b.StillPending(a.pin.ID, t, a.pin.device, a.pin.CreatedAt)
+		switch {
+		case err != nil:
+			return err
+		case v == nil:
+			saved = b.CloudID() != 0
+			return nil
+		case b.Linked() && !v.Options.SwitchAccount, v.Device != nil:
+			b.Park(t)
+			parked = b.Pending()
+			return nil
+		}
+		b.SetAside() // until the account tells whose this token is
+		b.SignIn(t, a.pin.clientID)
+		return nil
+	})
+	switch {
+	case errors.Is(err, fault.ErrNoPendingPin), errors.Is(err, fault.ErrPinSuperseded), errors.Is(err, fault.ErrAccountMismatch), err == nil && saved:
+		return a.finish(err)
+	case err != nil:
+		return true, err // the PIN is still pending, and another poll finds the token again
+	case parked != nil:
+		return a.settle(ctx, parked)
+	}
+	a.auth.logf(ctx, LevelSuccess, "token stored")
+	return a.readOwner(ctx, t)
+}
+
+// readOwner completes a first login with the account of its token.
+func (a *attempt) readOwner(ctx context.Context, t secret.Value) (over bool, err error) {
+	reading, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
+	defer finished()
+	a.auth.learnSiblings(reading, a.pin.clientID)
+	_, err = a.auth.adoptToken(reading, t, a.pin.clientID, false)
+	switch {
+	case errors.Is(err, fault.ErrTokenRejected): // signed out again already
+		_, rejectErr := a.auth.reject(ctx, t)
+		return a.finish(errors.Join(err, rejectErr))
+	case err != nil:
+		a.auth.warn(ctx, "signed in, but the account could not be read yet", err)
+	}
+	return a.finish(nil)
+}
+
+// requestLimit returns how long one request may take.
+func (a *attempt) requestLimit() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.patience
+}
+
+// saveToken saves an approved token, and notes in its attempt since when. a may be nil.
+func (p *PlexAuth) saveToken(ctx context.Context, a *attempt, t secret.Value, edit func(*profile.Profile) error) error {
+	a.setSaving(true)
+	err := p.save(ctx, saveLimit, t, edit)
+	a.setSaving(errors.Is(err, ErrStore))
+	return err
+}
+
+// refusalPace is how often plex.tv is asked again for what it has refused to tell. It
+// answers the same, unless a person does something about it.
+const refusalPace = time.Minute
+
+// settle decides on the approved token of v, which is parked until its account is known.
+func (a *attempt) settle(ctx context.Context, v *profile.PendingPIN) (over bool, err error) {
+	sent := time.Now()
+	settling, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
+	defer finished()
+	limit := untilExpiry
+	if a.left() <= 0 { // which need not be the stored expiry
+		limit = whenReplaced
+	}
+	err = a.auth.settle(settling, v, limit)
+	switch {
+	case settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled):
+		return false, nil // another caller wants the gate
+	case ctx.Err() != nil && err != nil && failureOf(err) == nil: // it concerns this caller alone
+		return false, err
+	case a.left() > 0 && (failureOf(err) != nil && !isSettled(err) || errors.As(err, new(unread))):
+		a.logTrouble(ctx, err)
+		a.slowDown(sent, err)
+		a.allowLonger(err)
+		if isPermanent(err) {
+			a.rest(refusalPace)
+		}
+		return false, err
+	case ctx.Err() != nil && err != nil:
+		return false, err
+	}
+	return a.finish(err)
+}
+
+// patience says how long an approved token may wait for what plex.tv does not tell yet.
+type patience int
+
+const (
+	untilExpiry  patience = iota // of the PIN
+	whenReplaced                 // its place is wanted: what cannot be known counts against it
+	oneAttempt                   // the same, and one attempt of each request will do
+)
+
+// settle reads the account of the parked token of v and installs the token, or drops it:
+// with [ErrAccountMismatch], [ErrTokenRejected] or, once it need not wait any longer, with
+// plex.tv's refusal to tell the account. That ends the login for all who wait. Any other
+// error leaves the token parked.
+func (p *PlexAuth) settle(ctx context.Context, v *profile.PendingPIN, limit patience) (err error) {
+	defer func() {
+		if a := p.attemptFor(v.Id); a != nil && isSettled(err) {
+			a.finish(err)
+		}
+	}()
+	for again := true; again; { // another login may retire the token while its account is read
+		if again, err = p.settleOnce(ctx, v, limit); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleOnce does what settle does. again reports that nothing was decided, because the
+// tokens that the decision goes by have changed.
+func (p *PlexAuth) settleOnce(ctx context.Context, v *profile.PendingPIN, limit patience) (again bool, err error) {
+	canWait := func() bool { return limit == untilExpiry && p.left(v) > 0 }
+	b, err := p.load(ctx)
+	if err != nil {
+		return false, unread{err}
+	}
+	app := approval{pin: v, over: b.AccountToken(), siblings: b.Siblings()}
+	app.token, app.account, err = p.identifyParked(ctx, v, limit == oneAttempt)
+	switch {
+	case errors.Is(err, fault.ErrTokenRejected):
+		return false, p.dropRejected(ctx, v, err)
+	case isPermanent(err) && !isNotGenuine(err) && !canWait():
+		return false, p.dropRefused(ctx, v, err)
+	case err != nil:
+		return false, err
+	}
+	if !v.Options.SwitchAccount && b.Linked() && b.CloudID() == 0 {
+		app.current, err = p.identifyCurrent(ctx, b, limit == oneAttempt)
+		knows := ownerOf(app.account).WasMeant(b.ClaimedID(), b.Username())
+		if err != nil && (app.current != ownerRefused || canWait() && !knows) {
+			return false, err
+		}
+	}
+	return p.install(ctx, app)
+}
+
+// unread is the error of a store that has failed before anything was decided.
+type unread struct{ error }
+
+func (e unread) Unwrap() error { return e.error }
+
+// identifyParked reads the account of a parked token. t is that token, or its successor
+// if it was a JWT and has expired.
+func (p *PlexAuth) identifyParked(ctx context.Context, v *profile.PendingPIN, once bool) (t secret.Value, u *plextv.User, err error) {
+	t, told, err := p.prove(ctx, v)
+	if err == nil {
+		u, err = p.readAccount(ctx, t, v.ClientID, once)
+	}
+	if err != nil && !errors.Is(err, fault.ErrTokenRejected) && told != nil && told.ID > 0 {
+		p.warn(ctx, "the account could not be read, only what the token says", err)
+		u, err = told, nil
+	}
+	return t, u, err
+}
+
+// ownership is what is known of the login that a parked token would replace.
+type ownership int
+
+const (
+	ownerUnasked ownership = iota
+	ownerKnown             // it is stored now
+	tokenDead              // plex.tv does not accept the token any more
+	ownerRefused           // plex.tv refuses to tell
+)
+
+// identifyCurrent finds out whose login a parked token would replace, so that another
+// account's is refused. A JWT tells it where plex.tv does not. The error with
+// ownerRefused is plex.tv's refusal.
+func (p *PlexAuth) identifyCurrent(ctx context.Context, b *profile.Profile, once bool) (ownership, error) {
+	t := b.AccountToken()
+	_, err := p.adoptToken(ctx, t, b.ClientID(), once)
+	claims, _ := devicekey.ReadClaims(t)
+	switch {
+	case err == nil:
+		return ownerKnown, nil
+	case errors.Is(err, fault.ErrTokenRejected):
+		if _, err = p.reject(ctx, t); errors.Is(err, ErrStore) { // plex.tv is not asked again for that
+			p.warn(ctx, "the verdict on the token before was not saved", err)
+			err = nil
+		}
+		return tokenDead, err
+	case isPermanent(err) && claims.Account.Id > 0:
+		err = p.update(ctx, func(b *profile.Profile) error {
+			if b.AccountToken().Equal(t) {
+				b.Adopt(claimedOwner(claims.Account))
+			}
+			return nil
+		}, t)
+		return ownerKnown, asUnread(err)
+	case errors.Is(err, fault.ErrTokenExpired), isPermanent(err) && plextv.NamesToken(failureOf(err).Message):
+		return tokenDead, nil
+	case isPermanent(err):
+		return ownerRefused, err
+	}
+	return ownerUnasked, asUnread(err)
+}
+
+// asUnread marks an error of the store.
+func asUnread(err error) error {
+	if errors.Is(err, ErrStore) {
+		return unread{err}
+	}
+	return err
+}
+
+// dropRejected drops a parked token that plex.tv does not accept, because it was revoked
+// before it was used. It is a success if a later login has brought the profile its next
+// token, and ErrAccountMismatch if another caller or process has refused it as another
+// account's and ended it by that.
+func (p *PlexAuth) dropRejected(ctx context.Context, v *profile.PendingPIN, rejected error) error {
+	replaced, mismatch := false, false
+	late, cancel := gate.Outlive(ctx, saveGrace) // a caller that wants the gate has it soon enough
+	defer cancel()
+	err := p.update(late, func(b *profile.Profile) error {
+		now := secret.Fingerprint(b.AccountToken())
+		replaced = v.Before != "" && now != "" && now != v.Before && !b.Rejected()
+		mismatch = b.Refused(v.Id)
+		b.DropPending(v.Id)
+		return nil
+	})
+	switch {
+	case replaced, err != nil && late.Err() != nil: // it stays for the next caller
+		return err
+	case mismatch:
+		return errors.Join(fault.ErrAccountMismatch, err)
+	}
+	return errors.Join(rejected, err)
+}
+
+// dropRefused drops and revokes a parked token whose account plex.tv refuses to tell. The
+// login before goes on.
+func (p *PlexAuth) dropRefused(ctx context.Context, v *profile.PendingPIN, refusal error) error {
+	late, cancel := gate.Outlive(ctx, saveGrace)
+	defer cancel()
+	dropped := false
+	err := p.update(late, func(b *profile.Profile) error {
+		now := b.Pending()
+		dropped = now != nil && now.Id == v.Id && now.Token.Equal(v.Token)
+		if dropped {
+			b.DropPending(v.Id)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if dropped {
+		if err := p.revoke(ctx, revocation{v.Token, v.ClientID, v.Device}); err != nil {
+			p.warn(ctx, "the approved token was dropped, but not revoked", err)
+		}
+		p.info(ctx, "login ended: plex.tv does not say whose the approved token is")
+	}
+	return droppedError{refusal}
+}
+
+// droppedError is plex.tv's refusal to tell the account of an approved token, which was
+// dropped for that.
+type droppedError struct{ error }
+
+func (e droppedError) Unwrap() error { return e.error }
+
+// isSettled reports whether err, from settle, means that a decision was made.
+func isSettled(err error) bool {
+	return err == nil || errors.Is(err, fault.ErrAccountMismatch) || errors.Is(err, fault.ErrTokenRejected) || errors.As(err, new(droppedError))
+}
+
+// approval is a parked token whose account is known, and what the decision on it goes by.
+type approval struct {
+	pin      *profile.PendingPIN
+	token    secret.Value // the PIN's, or the JWT after it
+	account  *plextv.User
+	over     secret.Value // the profile's own token when the account was read
+	siblings uint64       // a hash of the other profiles' tokens then
+	current  ownership    // of over
+}
+
+// settlement is what became of an approval.
+type settlement struct {
+	result   result
+	replaced *revocation // the device that it replaces
+}
+
+// result is the decision on an approval.
+type result int
+
+const (
+	settledElsewhere result = iota // by another process
+	outdated                       // none: the tokens that it goes by have changed
+	mismatch                       // dropped, as another account's
+	inherited                      // the same, but other profiles of that account got the token
+	installed                      // the token is the profile's
+)
+
+// install makes a parked token the profile's, or drops it as another account's. again
+// reports that nothing was done, because there are other tokens now.
+func (p *PlexAuth) install(ctx context.Context, app approval) (again bool, err error) {
+	if app.pin.Device == nil {
+		p.learnSiblings(ctx, app.pin.ClientID)
+	}
+	var s settlement
+	err = p.saveToken(ctx, p.attemptFor(app.pin.Id), app.pin.Token, func(b *profile.Profile) (err error) {
+		s, err = app.apply(b, p.options.Scopes, p.client.Clock.Skew())
+		return err
+	})
+	switch {
+	case err != nil || s.result == outdated:
+		return s.result == outdated, err
+	case s.result == mismatch, s.result == inherited:
+		return false, p.refuse(ctx, app, s.result)
+	case s.result == installed:
+		p.logf(ctx, LevelSuccess, "token stored")
+	}
+	if s.replaced != nil { // it must not stay in the person's list
+		if err := p.revoke(ctx, *s.replaced); err != nil {
+			p.warn(ctx, "the device that this login replaces was not signed out", err)
+		}
+	}
+	return false, nil
+}
+
+// apply carries the decision on an approval out in the profile.
+func (app approval) apply(b *profile.Profile, scopes []string, skew time.Duration) (s settlement, err error) {
+	v := app.pin
+	now, err := b.StillPending(v.Id, app.token, v.Device, v.Created)
+	switch {
+	case now == nil:
+		return settlement{}, err
+	case secret.Fingerprint(b.AccountToken()) != secret.Fingerprint(app.over), v.Device == nil && b.Siblings() != app.siblings:
+		return settlement{result: outdated}, nil
+	case !now.Options.SwitchAccount && app.isAnothers(b):
+		b.RefusePending(v.Id)
+		if app.bequeath(b) {
+			return settlement{result: inherited}, nil
+		}
+		return settlement{result: mismatch}, nil
+	}
+	same := b.CloudID() == app.account.ID
+	if b.CloudID() == 0 {
+		b.SetAside()
+	}
+	switch old := b.Life(); {
+	case v.Device != nil:
+		if same && !b.Rejected() && old.Renewable() && old.Device.ClientID != v.ClientID {
+			s.replaced = &revocation{old.Token, old.Device.ClientID, old.Device}
+		}
+		b.SignInDevice(app.token, v.Device, scopes, skew)
+	case same:
+		b.Succeed(app.token)
+		b.SignIn(app.token, v.ClientID)
+	default:
+		b.SignIn(app.token, v.ClientID)
+	}
+	b.Adopt(ownerOf(app.account))
+	s.result = installed
+	return s, nil
+}
+
+// isAnothers reports whether the approval counts as another account's than the one that
+// is linked. If plex.tv does not tell whose the current login is, the stored number and
+// name decide, and what cannot be known is another's.
+func (app approval) isAnothers(b *profile.Profile) bool {
+	linked := b.CloudID()
+	switch {
+	case linked != 0:
+	case app.current == ownerRefused:
+		return !ownerOf(app.account).WasMeant(b.ClaimedID(), b.Username())
+	case app.current == tokenDead:
+		linked = b.ClaimedID()
+	}
+	return linked != 0 && linked != app.account.ID
+}
+
+// bequeath gives the token to the other profiles whose own was retired by the approval.
+// It reports whether there are any.
+func (app approval) bequeath(b *profile.Profile) (any bool) {
+	if app.pin.Device != nil {
+		return false
+	}
+	for _, other := range b.Others() {
+		if other.SameCredential(app.account.ID, app.pin.ClientID) {
+			other.Succeed(app.token)
+			any = true
+		}
+	}
+	return any
+}
+
+// refuse ends an approval that was dropped as another account's, and returns the error
+// for it.
+func (p *PlexAuth) refuse(ctx context.Context, app approval, r result) error {
+	if r == inherited {
+		p.info(ctx, "the token went to the profile of that account")
+	} else if err := public(p.client.Revoke(ctx, app.token, app.pin.ClientID)); err != nil {
+		p.warn(ctx, "the other account's token was dropped, but not revoked", err)
+	}
+	p.info(ctx, "login refused: another account than the one linked")
+	why := ""
+	if app.current == ownerRefused {
+		why = " (plex.tv does not say whose the linked login is)"
+	}
+	return fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", fault.ErrAccountMismatch, plain.Short(app.account.DisplayName()), why)
+}
