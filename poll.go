@@ -5,12 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/http"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/elapsed"
 	"github.com/plexauth/plexauth/internal/fault"
-	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
@@ -441,135 +439,3 @@ func (a *attempt) abandon(ctx context.Context, err error) (over bool, _ error) {
 
 // isPermanent reports whether plex.tv would answer the same again.
 func isPermanent(err error) bool { return failureOf(err).IsPermanent() }
-
-// finalPollInTurn seizes the PIN v that Start found, and polls it a last time.
-func (p *PlexAuth) finalPollInTurn(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
-	release, err := p.seizePending(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer release(nil)
-	return p.finalPoll(ctx, v)
-}
-
-// finalPoll polls a PIN that is about to be given up, if its approval would have retired
-// a token that a profile lives on, so that the approval is not lost. It parks the token.
-// It returns the PIN as it is then, nil if it is not pending any more. If plex.tv does not
-// answer within four seconds, the PIN is given up all the same. The caller holds the gate.
-func (p *PlexAuth) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
-	b, err := p.load(ctx)
-	if err != nil {
-		return nil, err
-	}
-	now := b.Pending()
-	switch {
-	case now == nil || now.Id != v.Id: // settled while the gate was waited for
-		return nil, nil
-	case !now.Token.IsZero() || now.Device != nil || !b.Retires(now.ClientID):
-		return now, nil
-	}
-	now, _, err = p.fetchApproval(ctx, now)
-	return now, err
-}
-
-// fetchApproval polls a PIN and parks the token of an approval that has not been seen
-// yet. It returns the PIN as it is then, nil if it is not pending any more, and in unseen
-// why plex.tv could not be asked. A poll that fails is repeated while there is time. The
-// caller holds the gate.
-func (p *PlexAuth) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now *profile.PendingPIN, unseen, err error) {
-	if p.left(v) <= 0 {
-		return v, nil, nil
-	}
-	a := p.attemptFor(v.Id)
-	wait, limit := max(0, min(time.Until(a.lastPolled(v.Created).Add(pollMaxAge)), pollMaxAge)), finalPollLimit
-	if end, ok := ctx.Deadline(); ok { // what comes after the poll needs time, too
-		limit = min(limit, (time.Until(end)-wait)/2)
-	}
-	end := time.Now().Add(wait + limit)
-	unseen = tooLate(plextv.OpCheckPIN, "plex.tv", context.DeadlineExceeded)
-	for {
-		if pause := time.Until(p.client.Guard.Clear()); pause > wait {
-			wait = pause
-			unseen = public(&plextv.Failure{Op: plextv.OpCheckPIN, Where: "plex.tv", StatusCode: http.StatusTooManyRequests, Sentinel: fault.ErrRateLimited, RetryAfter: pause})
-		}
-		if !time.Now().Add(wait).Before(end) {
-			return v, unseen, nil
-		}
-		if err := gate.Sleep(ctx, wait); err != nil {
-			return nil, nil, fmt.Errorf("plexauth: %w", err)
-		}
-		r := p.pollUntil(ctx, end, v)
-		a.noteFinalPoll(ctx, r)
-		switch r.answer() {
-		case answerPending, answerExpired:
-			return v, nil, nil
-		case answerApproved:
-			now, err = p.parkApproval(ctx, a, v.Id, r.reply.Token)
-			return now, nil, err
-		case answerRefused:
-			return v, r.err, nil
-		}
-		if unseen = r.err; failureOf(r.err) == nil {
-			return v, unseen, nil
-		}
-		wait = max(0, time.Until(r.sent.Add(pollMaxAge)))
-	}
-}
-
-// lastPolled returns when the last poll left, or made if that is later. a may be nil.
-func (a *attempt) lastPolled(made time.Time) time.Time {
-	if a == nil {
-		return made
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.lastPoll.After(made) {
-		return a.lastPoll
-	}
-	return made
-}
-
-// pollUntil polls a PIN once, until end at the latest.
-func (p *PlexAuth) pollUntil(ctx context.Context, end time.Time, v *profile.PendingPIN) (r pollResult) {
-	request, cancel := context.WithDeadline(ctx, end)
-	defer cancel()
-	r.reply, r.sent, r.err = p.checkPIN(ctx, request, p.newPin(*v))
-	return r
-}
-
-// noteFinalPoll records a final poll, so that those who wait keep their pace, and stop if
-// there is nothing to wait for. a may be nil.
-func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
-	switch {
-	case a == nil:
-	case ctx.Err() != nil:
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		a.lastPoll = r.sent
-	case r.answer() == answerExpired:
-		_, _ = a.abandon(ctx, r.err)
-	case r.err == nil:
-		if moved, _ := a.recordPending(r); moved && r.answer() == answerPending {
-			a.saveExpiry(ctx)
-		}
-	default:
-		a.slowDown(r.sent, r.err)
-	}
-}
-
-// parkApproval parks a token beside its PIN. It returns the PIN as it is then, nil if it
-// is not pending any more. a may be nil.
-func (p *PlexAuth) parkApproval(ctx context.Context, a *attempt, id int64, t secret.Value) (now *profile.PendingPIN, err error) {
-	err = p.saveToken(ctx, a, t, func(b *profile.Profile) error {
-		if now = b.Pending(); now == nil || now.Id != id { // it was settled elsewhere
-			now = nil
-			return nil
-		}
-		if now.Token.IsZero() {
-			b.Park(t)
-		}
-		now = b.Pending()
-		return nil
-	})
-	return now, err
-}
