@@ -95,7 +95,7 @@ func (s *session) bindMoving(ctx context.Context, t secret.Value, d *devicekey.K
 			if err := b.SharedWith(t, d.ClientID); err != nil { // since the key was made
 				return err
 			}
-			b.Bind(t, d, nil, s.client.Clock.Skew(), true)
+			b.Bind(t, d, nil, s.client.Clock.Skew())
 		case !b.LivesOn(d):
 			return profile.ErrOtherLogin
 		}

@@ -365,7 +365,7 @@ func (s *session) saveRenewed(ctx context.Context, l *profile.Life, next secret.
 		if !devicekey.IsJWT(l.Token.Secret()) && b.ServerToken().Equal(l.Token) { // the exchange has ended it
 			b.ForgetServerToken()
 		}
-		b.Bind(next, l.Device, s.scopes(l), s.client.Clock.Skew(), true)
+		b.Bind(next, l.Device, s.scopes(l), s.client.Clock.Skew())
 		return nil
 	})
 }

@@ -104,7 +104,7 @@ func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) e
 			editErr = err
 			return nil, err
 		}
-		if !b.Changed {
+		if !b.Changed() {
 			return current, nil
 		}
 		next := b.Bytes()
@@ -137,7 +137,7 @@ func (s *profileStore) updateIfNeeded(ctx context.Context, edit func(*profile.Pr
 	if err != nil {
 		return err
 	}
-	if err := edit(b); err != nil || !b.Changed {
+	if err := edit(b); err != nil || !b.Changed() {
 		return err
 	}
 	return s.update(ctx, edit, secrets...)

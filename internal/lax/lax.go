@@ -34,8 +34,11 @@ func Number(v json.RawMessage) (float64, bool) {
 }
 
 // Int reads an id: a whole JSON number, also in a string; 0 for the rest.
-func Int(v json.RawMessage) int64 {
-	s := strings.TrimSpace(Text(v))
+func Int(v json.RawMessage) int64 { return Whole(Text(v)) }
+
+// Whole reads an id from text: a whole number, or 0 for anything else.
+func Whole(text string) int64 {
+	s := strings.TrimSpace(text)
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return n
 	}

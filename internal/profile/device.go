@@ -1,256 +1,251 @@
 package profile
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
-	"github.com/plexauth/plexauth/internal/lax"
-	"github.com/plexauth/plexauth/internal/netaddr"
-	"github.com/plexauth/plexauth/internal/ordered"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// deviceBlock holds the profile's device key:
-//
-//	"_device": {"client_id": …, "kid": …, "secret": …, "scope": …, "bound_to": …}
-//
-// The device's token itself stands in account_token, where CrossWatch and
-// Settings look for it; bound_to tells by a hash that the token there is the
-// device's. So a token that somebody else writes is never taken for one that
-// the key renews, nor sent with the device's identifier. "secret" is a name that
-// CrossWatch encrypts.
-func (b *Profile) deviceBlock() *ordered.Object {
-	if b.block == nil {
-		return nil
-	}
-	o, err := ordered.Parse(b.block.Get("_device"))
-	if err != nil {
-		return nil
-	}
-	return o
-}
+var (
+	// ErrMovedOver says that another profile's device key has taken over the identifier
+	// of a new PIN.
+	ErrMovedOver = errors.New("plexauth: the login of another profile was moved over to a device key at the same time, start again")
+	// ErrKeyShared says that another process has made a PIN with the same device key.
+	ErrKeyShared = errors.New("plexauth: another login has been begun with the same device key")
+	// ErrOtherLogin says that the token to move over to a device key was replaced.
+	ErrOtherLogin = errors.New("plexauth: another login was made during the move to a device key, and stands")
+)
 
-func (b *Profile) bound(device *ordered.Object) bool {
-	mark := lax.Text(device.Get("bound_to"))
-	return mark != "" && mark == secret.Fingerprint(b.AccountToken())
-}
-
-// device returns the profile's device key, nil where there is none.
-func (b *Profile) device() (*devicekey.Key, error) {
-	o := b.deviceBlock()
-	if o == nil {
+// Key returns the key, nil if d is nil. The error is [devicekey.ErrUnreadable].
+func (d *Device) Key() (*devicekey.Key, error) {
+	if d == nil {
 		return nil, nil
 	}
-	return devicekey.Read(lax.Text(o.Get("client_id")), lax.Text(o.Get("kid")), secret.New(lax.Text(o.Get("secret"))))
+	if !d.isParsed {
+		d.key, d.err = devicekey.Read(d.ClientID, d.Kid, d.Seed)
+		d.isParsed = true
+	}
+	return d.key, d.err
 }
 
-// EnsureDevice returns the device key for the next PIN, made and remembered where
-// there is none. No other PIN and no other token has the same key or identifier,
-// because the device is given to the person who approves a PIN. Those of a dead login are used once more,
-// so that the person finds one device in the list. A key that cannot be read is left
-// alone until the login has succeeded, because the token beside it may still work.
-func (b *Profile) EnsureDevice() (*devicekey.Key, error) {
-	found, err := b.device()
-	o := b.deviceBlock()
-	bound := o != nil && b.bound(o)
+// isDamaged reports whether something is stored that is not a key.
+func (d *Device) isDamaged() bool {
+	if d == nil || d.isUnreadable {
+		return d != nil
+	}
+	_, err := d.Key()
+	return err != nil
+}
+
+// device returns the stored device, nil if there is none or it is no object.
+func (s *State) device() *Device {
+	if s.Device == nil || s.Device.isUnreadable {
+		return nil
+	}
+	return s.Device
+}
+
+// boundDevice returns the device that the present token belongs to, or nil.
+func (s *State) boundDevice() *Device {
+	d := s.device()
+	if d == nil || d.BoundTo == "" || d.BoundTo != s.Token.Value.fingerprint {
+		return nil
+	}
+	return d
+}
+
+// EnsureDevice returns the device key for the next PIN. It makes and stores one if there
+// is none. No other PIN and no token that works has the same key or identifier, because
+// the person who approves a PIN gets the device. A rejected login's key is used once
+// more, so that the person finds one device in the list. A key that cannot be read stays
+// until the login has succeeded, because the token beside it may still work.
+func (p *Profile) EnsureDevice() (*devicekey.Key, error) {
+	d, isBound := p.device(), p.boundDevice() != nil
+	found, err := d.Key()
 	switch {
 	case err != nil:
-		id := lax.Text(o.Get("client_id"))
-		if !plain.IsHeader(id) || b.awaits(id) {
+		id := d.ClientID
+		if !plain.IsHeader(id) || p.awaits(id) {
 			id = NewClientID()
 		}
 		return devicekey.New(id)
-	case bound && !b.Rejected():
+	case isBound && !p.Rejected():
 		return devicekey.New(NewClientID())
-	case found != nil && b.isFree(found, bound):
+	case found != nil && p.isFree(found, isBound):
 		return found, nil
 	}
 	id := NewClientID()
-	if kept := b.text("device_client_id"); found == nil && plain.IsHeader(kept) && kept != b.longLivedID() {
+	if kept := p.DeviceClientID; found == nil && plain.IsHeader(kept) && kept != p.longLivedID() {
 		id = kept
 	}
 	made, err := devicekey.New(id)
-	if err == nil && !bound {
-		b.Create()
-		b.setDevice(made)
+	if err == nil && !isBound {
+		p.Create()
+		p.setDevice(made)
 	}
 	return made, err
 }
 
-// isFree reports whether a stored key may be used for a PIN. One with the identifier
-// of long-lived tokens that is not bound is being registered by UseDeviceKey.
-func (b *Profile) isFree(d *devicekey.Key, bound bool) bool {
-	return !b.asked(d.ClientID) && (bound || d.ClientID != b.longLivedID())
+// isFree reports whether a stored key may be used for a PIN. An unbound key with the
+// identifier of long-lived tokens is being registered by UseDeviceKey.
+func (p *Profile) isFree(k *devicekey.Key, isBound bool) bool {
+	return !p.wasAsked(k.ClientID) && (isBound || k.ClientID != p.longLivedID())
 }
 
-// asked reports whether a PIN was made under a device's identifier.
-func (b *Profile) asked(clientID string) bool {
-	if b.awaits(clientID) {
-		return true
-	}
-	o := b.deviceBlock()
-	if o == nil || lax.Text(o.Get("client_id")) != clientID {
-		return false
-	}
-	asked, _ := lax.Bool(o.Get("asked"))
-	return asked
+// wasAsked reports whether a PIN was made under a device's identifier.
+func (p *Profile) wasAsked(clientID string) bool {
+	d := p.device()
+	return p.awaits(clientID) || d != nil && d.ClientID == clientID && d.Asked
 }
 
 // awaits reports whether the pending PIN is for a device with this identifier.
-func (b *Profile) awaits(clientID string) bool {
-	v := b.Pending()
+func (p *Profile) awaits(clientID string) bool {
+	v := p.Pending()
 	return v != nil && v.Device != nil && v.ClientID == clientID
 }
 
-// setAsked notes that a PIN was made with d.
-func (b *Profile) setAsked(d *devicekey.Key) {
-	if o := b.deviceBlock(); o != nil && lax.Text(o.Get("client_id")) == d.ClientID {
-		o.Set("asked", ordered.Bool(true))
-		b.set("_device", o.Bytes())
+// setAsked stores that a PIN was made with k.
+func (s *State) setAsked(k *devicekey.Key) {
+	if d := s.device(); d != nil && d.ClientID == k.ClientID {
+		d.Asked = true
 	}
 }
 
-// setDevice gives the profile a key that has no token yet.
-func (b *Profile) setDevice(d *devicekey.Key) {
-	o := &ordered.Object{}
-	o.Set("client_id", ordered.String(d.ClientID))
-	o.Set("kid", ordered.String(d.Kid))
-	o.Set("secret", ordered.String(d.Secret.Secret()))
-	b.set("_device", o.Bytes())
-	b.remove("device_client_id")
+// setDevice stores a key that has no token yet.
+func (s *State) setDevice(k *devicekey.Key) {
+	s.Device = &Device{ClientID: k.ClientID, Kid: k.Kid, Seed: k.Secret}
+	s.DeviceClientID = ""
 }
 
-// keepDeviceID keeps the device's identifier when its key goes, so that the next
-// one is the same device's in the person's list.
-func (b *Profile) keepDeviceID() {
-	if o := b.deviceBlock(); o != nil {
-		if id := lax.Text(o.Get("client_id")); plain.IsHeader(id) && id != b.longLivedID() && !b.asked(id) {
-			b.setText("device_client_id", id)
-		}
+// keepDeviceID keeps the device's identifier when its key is removed, so that the next
+// key is the same device's in the person's list.
+func (p *Profile) keepDeviceID() {
+	if d := p.device(); d != nil && plain.IsHeader(d.ClientID) && d.ClientID != p.longLivedID() && !p.wasAsked(d.ClientID) {
+		p.DeviceClientID = d.ClientID
 	}
 }
 
-// DropDevice forgets a device that plex.tv has refused before it had a token: the
-// next login is another one's.
-func (b *Profile) DropDevice(clientID string) {
-	if o := b.deviceBlock(); o != nil && !b.bound(o) && lax.Text(o.Get("client_id")) == clientID {
-		b.remove("_device")
+// DropDevice removes a device that plex.tv has refused before it had a token. The next
+// login makes another one.
+func (s *State) DropDevice(clientID string) {
+	if d := s.device(); d != nil && s.boundDevice() == nil && d.ClientID == clientID {
+		s.Device = nil
 	}
 }
 
-// Bind makes a device's key, identifier and token the profile's, all at once: none
-// of them is any use with another's. scopes are those that t was got with.
-// successor tells that t is of the account that the token before it was.
-func (b *Profile) Bind(t secret.Value, d *devicekey.Key, scopes []string, skew time.Duration, successor bool) {
-	if o := b.deviceBlock(); o == nil || lax.Text(o.Get("kid")) != d.Kid || lax.Text(o.Get("client_id")) != d.ClientID {
-		b.setDevice(d)
+// bindDevice stores the device of the credential's token.
+func (s *State) bindDevice(c Credential) {
+	if d := s.device(); d == nil || d.Kid != c.Device.Kid || d.ClientID != c.Device.ClientID {
+		s.setDevice(c.Device)
 	}
-	o := b.deviceBlock()
-	o.Delete("asked")
-	o.Delete("scope")
-	o.Delete("clock_skew")
-	o.Delete("leased_until_ms")
-	o.Set("bound_to", ordered.String(secret.Fingerprint(t)))
-	if len(scopes) > 0 {
-		o.Set("scope", ordered.String(strings.Join(scopes, ",")))
-	}
-	if skew.Abs() >= time.Minute {
-		o.Set("clock_skew", ordered.Int(int64(skew/time.Second)))
-	}
-	b.set("_device", o.Bytes())
-	b.putToken(t, successor)
-}
-
-// Unbind undoes bind for a long-lived token that plex.tv has not exchanged.
-func (b *Profile) Unbind(d *devicekey.Key) {
-	if o := b.deviceBlock(); o != nil && lax.Text(o.Get("kid")) == d.Kid && o.Delete("bound_to") {
-		b.set("_device", o.Bytes())
+	d := s.Device
+	d.Asked, d.LeasedUntil, d.Skew = false, time.Time{}, 0
+	d.BoundTo, d.Scope = secret.Fingerprint(c.Token), strings.Join(c.Scopes, ",")
+	if c.Skew.Abs() >= time.Minute {
+		d.Skew = c.Skew
 	}
 }
 
-// SignInDevice replaces the profile's account token by a device's.
-func (b *Profile) SignInDevice(t secret.Value, d *devicekey.Key, scopes []string, skew time.Duration) {
-	b.Bind(t, d, scopes, skew, false)
-	b.endPending()
+// Unbind undoes Bind for a long-lived token that plex.tv has not exchanged.
+func (s *State) Unbind(k *devicekey.Key) {
+	if d := s.device(); d != nil && d.Kid == k.Kid {
+		d.BoundTo = ""
+	}
 }
 
-// holds reports whether the profile's token is t, or came from the same approval
-// of a PIN that was made then: a device can be given another JWT at each look.
-func (b *Profile) holds(t secret.Value, d *devicekey.Key, made time.Time) bool {
-	l := b.Life()
+// holds reports whether the profile's token is t, or came from the same approval of a
+// PIN that was made then: a device gets another JWT at each poll.
+func (p *Profile) holds(t secret.Value, k *devicekey.Key, made time.Time) bool {
+	l := p.Life()
 	if l.Token.Equal(t) {
 		return true
 	}
-	return d != nil && l.Renewable() && l.Device.Kid == d.Kid && l.issued.After(made.Add(l.Skew))
+	return k != nil && l.Renewable() && l.Device.Kid == k.Kid && l.issued.After(made.Add(l.Skew))
 }
 
-// movedOver reports whether another profile's long-lived login under this
-// identifier was moved over to a device key.
-func (b *Profile) movedOver(clientID string) bool {
-	for _, other := range b.Others() {
-		if l := other.Life(); l.Renewable() && l.Device.ClientID == clientID {
-			return true
+// LivesOn reports whether the profile's token is k's.
+func (p *Profile) LivesOn(k *devicekey.Key) bool {
+	l := p.Life()
+	return l.Renewable() && l.Device.Kid == k.Kid
+}
+
+// MayComeFrom reports whether the profile's token may come from the approval of a PIN
+// with the key k, rather than from an earlier login of a device.
+func (p *Profile) MayComeFrom(k *devicekey.Key) bool {
+	if k == nil {
+		return !p.Life().Renewable()
+	}
+	return p.LivesOn(k)
+}
+
+// KeyFor returns the key for the device of the long-lived token t. It makes and stores
+// one if there is none. It returns nil if the profile has moved over already. A key that
+// is stored was made by a call that failed, and may be registered; it is used if reuse
+// is set.
+func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*devicekey.Key, error) {
+	switch {
+	case p.Token.Value.isJWT && p.Life().Renewable():
+		return nil, nil
+	case !p.AccountToken().Equal(t):
+		return nil, ErrOtherLogin
+	case p.Token.Value.isJWT:
+		return nil, errors.New("plexauth: the token is a JWT already, and its device key is not here")
+	}
+	if err := p.SharedWith(t, clientID); err != nil {
+		return nil, err
+	}
+	if k, err := p.device().Key(); reuse && err == nil && k != nil && k.ClientID == clientID {
+		return k, nil
+	}
+	k, err := devicekey.New(clientID)
+	if err == nil {
+		p.setDevice(k)
+	}
+	return k, err
+}
+
+// SharedWith returns an error if the long-lived token t must not end, because another
+// profile uses it, or is about to get one under clientID.
+func (p *Profile) SharedWith(t secret.Value, clientID string) error {
+	for _, other := range p.Others() {
+		if other.AccountToken().Equal(t) {
+			return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.Id)
+		}
+		if v := other.Pending(); v.lives() && v.Device == nil && v.ClientID == clientID { // its token would be the device's
+			return fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.Id)
 		}
 	}
-	return false
+	return nil
 }
 
-// takesJWT reports whether a media server is known to have accepted the
-// account's JWT as its token, at this very address.
-func (b *Profile) takesJWT(machineID, address string) bool {
-	machine, at, ok := strings.Cut(b.text("_jwt_server"), " ")
-	return ok && !b.Disowned() && machineID != "" && machine == machineID && address != "" && netaddr.SameServer(at, address)
-}
-
-func (b *Profile) SetTakesJWT(machineID, address string, takes bool) {
-	if takes {
-		b.setText("_jwt_server", machineID+" "+address)
-	} else if b.takesJWT(machineID, address) {
-		b.remove("_jwt_server")
+// IsTakenFrom returns an error if another login has taken the key k or the identifier of
+// a new PIN while the PIN was being made.
+func (p *Profile) IsTakenFrom(clientID string, k *devicekey.Key) error {
+	switch {
+	case k == nil && p.isMovedOver(clientID):
+		return ErrMovedOver
+	case k != nil && p.awaits(clientID):
+		return ErrKeyShared
 	}
+	return nil
 }
 
-// LeasedUntil is until when a process has the renewing to itself.
-func (b *Profile) LeasedUntil() time.Time {
-	if o := b.deviceBlock(); o != nil {
-		return time.UnixMilli(lax.Int(o.Get("leased_until_ms")))
+// LeasedUntil returns until when a process has the renewal to itself, zero if none has.
+func (s *State) LeasedUntil() time.Time {
+	if d := s.device(); d != nil {
+		return d.LeasedUntil
 	}
 	return time.Time{}
 }
 
-func (b *Profile) SetLease(until time.Time) {
-	o := b.deviceBlock()
-	if o == nil {
-		return
+// SetLease stores until when a process has the renewal to itself; zero ends that.
+func (s *State) SetLease(until time.Time) {
+	if d := s.device(); d != nil {
+		d.LeasedUntil = until
 	}
-	o.Delete("leased_until_ms")
-	if !until.IsZero() {
-		o.Set("leased_until_ms", ordered.Int(until.UnixMilli()))
-	}
-	b.set("_device", o.Bytes())
-}
-
-// Life reads how long the account token is good and what renews it.
-func (b *Profile) Life() *Life {
-	l := &Life{Token: b.AccountToken()}
-	if c, ok := devicekey.ReadClaims(l.Token); ok {
-		l.issued, l.Expires = c.Issued, c.Expires
-	}
-	o := b.deviceBlock()
-	if o == nil || !b.bound(o) {
-		if devicekey.IsJWT(l.Token.Secret()) && b.block.Get("_device") != nil { // its key was here, and is damaged
-			if _, err := b.device(); err != nil || o == nil {
-				l.Err = devicekey.ErrUnreadable
-			}
-		}
-		return l
-	}
-	l.Device, l.Err = b.device()
-	if scope := lax.Text(o.Get("scope")); scope != "" {
-		l.Scopes = strings.Split(scope, ",")
-	}
-	l.Skew = time.Duration(lax.Int(o.Get("clock_skew"))) * time.Second
-	return l
 }

@@ -1,53 +1,41 @@
 package profile
 
-import (
-	"time"
+import "time"
 
-	"github.com/plexauth/plexauth/internal/lax"
-	"github.com/plexauth/plexauth/internal/ordered"
-)
-
-// HomeUser returns plex.tv's number of the Home user that this profile works for,
-// 0 if that is the account itself. It is noted in "_home_user" with the name and
-// the account that it was chosen under, so that another program's choice, or
-// another login, ends it.
-func (b *Profile) HomeUser() int64 {
-	if b.block == nil {
+// HomeUser returns plex.tv's number of the Home user that this profile works for, 0 for
+// the account itself. The choice ends when another program stores another user, or
+// another account signs in.
+func (p *Profile) HomeUser() int64 {
+	u, account := p.State.HomeUser, p.CloudID()
+	if u == nil || account == 0 || u.Account != account || u.Name != p.Username() {
 		return 0
 	}
-	o, err := ordered.Parse(b.block.Get("_home_user"))
-	if err != nil || b.CloudID() == 0 || lax.Int(o.Get("account")) != b.CloudID() || lax.Text(o.Get("name")) != b.Username() {
-		return 0
-	}
-	return lax.Int(o.Get("id"))
+	return u.ID
 }
 
 // SetHomeUser makes a member of the Home, or the account itself, the user that this
-// profile works for. owner is plex.tv's number of the saved server's owner, 0 where
+// profile works for. owner is plex.tv's number of the saved server's owner, 0 if
 // unknown; then the server's number of the user is not known yet, and known is false.
-func (b *Profile) SetHomeUser(id int64, title string, owner int64) (known bool) {
-	if name := b.AccountName(); name != "" {
-		b.setAccountName(name) // which username tells no more from here on
+func (p *Profile) SetHomeUser(id int64, title string, owner int64) (known bool) {
+	if name := p.AccountName(); name != "" {
+		p.setAccountName(name) // User no longer says it
 	}
-	b.setText("username", title)
-	b.remove("_home_user")
-	if id != b.CloudID() {
-		o := &ordered.Object{}
-		o.Set("id", ordered.Int(id))
-		o.Set("name", ordered.String(title))
-		o.Set("account", ordered.Int(b.CloudID()))
-		b.set("_home_user", o.Bytes())
+	account := p.CloudID()
+	p.User.set(title)
+	p.State.HomeUser = nil
+	if id != account {
+		p.State.HomeUser = &HomeUser{ID: id, Name: title, Account: account}
 	}
-	if owner == 0 && (id == b.CloudID() || b.Server().MachineID != "") {
-		b.ForgetAccountNumber()
+	if owner == 0 && (id == account || p.State.Server.MachineID.Value != "") {
+		p.ForgetAccountNumber()
 		return false
 	}
-	b.SetAccountNumber(NumberOn(owner, id))
+	p.SetAccountNumber(NumberOn(owner, id))
 	return true
 }
 
-// NumberOn returns the number by which a media server knows a user: 1 for its
-// owner, plex.tv's number for everybody else.
+// NumberOn returns the number by which a media server knows a user: 1 for the server's
+// owner, plex.tv's number for everyone else.
 func NumberOn(owner, user int64) int64 {
 	if user != 0 && user == owner {
 		return 1
@@ -55,120 +43,94 @@ func NumberOn(owner, user int64) int64 {
 	return user
 }
 
-// AccountName returns the name of the account that is signed in, "" where it is
-// not known. The stored username may be that of a Home user.
-func (b *Profile) AccountName() string {
-	if b.block == nil {
+// AccountName returns the display name of the account that is signed in, "" if unknown.
+// The stored user may be a Home user instead.
+func (p *Profile) AccountName() string {
+	if id := p.CloudID(); id != 0 && p.Account.NameOf == id {
+		return p.Account.Name
+	}
+	number, account := p.AccountNumber(), p.ClaimedID()
+	if p.HomeUser() != 0 || account != 0 && number > 1 && number != account {
 		return ""
 	}
-	if cloud, err := ordered.Parse(b.block.Get("_cloud")); err == nil {
-		if o, err := ordered.Parse(cloud.Get("user")); err == nil && b.CloudID() != 0 && lax.Int(o.Get("id")) == b.CloudID() {
-			return lax.Text(o.Get("name"))
-		}
-	}
-	number, account := b.AccountNumber(), b.ClaimedID()
-	if b.HomeUser() != 0 || account != 0 && number > 1 && number != account {
-		return ""
-	}
-	return b.Username()
+	return p.Username()
 }
 
-// setAccountName notes the name of the linked account, beside its number.
-func (b *Profile) setAccountName(name string) {
-	cloud, err := ordered.Parse(b.block.Get("_cloud"))
-	if err != nil {
-		return
-	}
-	o := &ordered.Object{}
-	o.Set("id", ordered.Int(b.CloudID()))
-	o.Set("name", ordered.String(name))
-	cloud.Set("user", o.Bytes())
-	b.set("_cloud", cloud.Bytes())
-}
-
-// WorkForAccount makes the account the user that this profile works for, where
-// another program's choice of a user does not count for the server.
-func (b *Profile) WorkForAccount() {
-	if name := b.AccountName(); name != "" {
-		b.setText("username", name)
+// setAccountName stores the name of the account beside its number.
+func (s *State) setAccountName(name string) {
+	if s.Account != nil {
+		s.Account.NameOf, s.Account.Name = s.CloudID(), name
 	}
 }
 
-// wrongPINs returns how many wrong Home PINs of a user were given in a row, and
-// when the last one was. They stand in the default profile, for all profiles and
-// replicas:
-//
-//	"_home_pin_tries": {"<uuid>": {"wrong": …, "at": …}}
-func (b *Profile) wrongPINs(uuid string, now time.Time) (wrong int64, at time.Time) {
-	tries, err := ordered.Parse(b.document.Profile(DefaultInstance).block.Get("_home_pin_tries"))
-	if err != nil {
-		return 0, at
+// WorkForAccount makes the account the user that this profile works for, because the
+// media server does not know the user that another program has chosen.
+func (p *Profile) WorkForAccount() {
+	if name := p.AccountName(); name != "" {
+		p.User.set(name)
 	}
-	return readTries(tries, uuid, now)
-}
-
-func readTries(tries *ordered.Object, uuid string, now time.Time) (wrong int64, at time.Time) {
-	o, err := ordered.Parse(tries.Get(uuid))
-	if err != nil {
-		return 0, at
-	}
-	at = time.Unix(lax.Int(o.Get("at")), 0)
-	if at.After(now) || now.Sub(at) > pinsForgotten { // a clock was set, or it is long ago
-		return 0, at
-	}
-	return lax.Int(o.Get("wrong")), at
-}
-
-// PinPause returns how long no Home PIN of a user may be tried.
-func (b *Profile) PinPause(uuid string, now time.Time) time.Duration {
-	wrong, at := b.wrongPINs(uuid, now)
-	if wrong < freePINs {
-		return 0
-	}
-	pause := longestPause
-	if more := wrong - freePINs; more < 10 {
-		pause = min(firstPINPause<<more, longestPause)
-	}
-	return max(0, at.Add(pause).Sub(now))
-}
-
-// NoteWrongPIN counts a wrong Home PIN of a user.
-func (b *Profile) NoteWrongPIN(uuid string, now time.Time) {
-	wrong, _ := b.wrongPINs(uuid, now)
-	o := &ordered.Object{}
-	o.Set("wrong", ordered.Int(wrong+1))
-	o.Set("at", ordered.Int(now.Unix()))
-	b.setWrongPINs(uuid, o, now)
-}
-
-// ForgetWrongPINs ends the count of a user whose PIN was right.
-func (b *Profile) ForgetWrongPINs(uuid string) { b.setWrongPINs(uuid, nil, time.Now()) }
-
-// setWrongPINs replaces what is noted of a user, and drops what is long ago.
-func (b *Profile) setWrongPINs(uuid string, o *ordered.Object, now time.Time) {
-	base := b.document.Profile(DefaultInstance)
-	before, _ := ordered.Parse(base.block.Get("_home_pin_tries"))
-	tries := &ordered.Object{}
-	if before != nil {
-		for _, m := range before.Members() {
-			if wrong, _ := readTries(before, m.Key, now); wrong > 0 && m.Key != uuid {
-				tries.Set(m.Key, m.Value)
-			}
-		}
-	}
-	if o != nil {
-		tries.Set(uuid, o.Bytes())
-	}
-	if len(tries.Members()) == 0 {
-		base.remove("_home_pin_tries")
-		return
-	}
-	base.set("_home_pin_tries", tries.Bytes())
 }
 
 const (
-	freePINs      = 3 // wrong ones before the first pause
-	firstPINPause = 30 * time.Second
-	longestPause  = 15 * time.Minute
-	pinsForgotten = 24 * time.Hour // after the last wrong one
+	freePINs         = 3 // wrong ones before the first pause
+	firstPINPause    = 30 * time.Second
+	maxPINPause      = 15 * time.Minute
+	wrongPINsExpiry  = 24 * time.Hour // after the last wrong one
+	maxPINPauseSteps = 10             // after which maxPINPause has been reached
 )
+
+// count returns the wrong PINs that still count. A date in the future does not, because
+// a clock was set.
+func (w WrongPINs) count(now time.Time) int64 {
+	if w.At.After(now) || now.Sub(w.At) > wrongPINsExpiry {
+		return 0
+	}
+	return w.Wrong
+}
+
+// wrongPINs returns what is stored about the wrong Home PINs of a user.
+func (p *Profile) wrongPINs(uuid string) WrongPINs {
+	for _, w := range p.base().WrongPINs {
+		if w.UUID == uuid {
+			return w
+		}
+	}
+	return WrongPINs{UUID: uuid}
+}
+
+// PinPause returns how long to wait before a Home PIN of a user may be tried. The count
+// is one for all profiles and replicas.
+func (p *Profile) PinPause(uuid string, now time.Time) time.Duration {
+	w := p.wrongPINs(uuid)
+	more := w.count(now) - freePINs
+	if more < 0 {
+		return 0
+	}
+	pause := maxPINPause
+	if more < maxPINPauseSteps {
+		pause = min(firstPINPause<<more, maxPINPause)
+	}
+	return max(0, w.At.Add(pause).Sub(now))
+}
+
+// NoteWrongPIN counts a wrong Home PIN of a user.
+func (p *Profile) NoteWrongPIN(uuid string, now time.Time) {
+	count := p.wrongPINs(uuid).count(now)
+	p.forgetWrongPINs(uuid, now)
+	base := p.base()
+	base.WrongPINs = append(base.WrongPINs, WrongPINs{uuid, count + 1, time.Unix(now.Unix(), 0)})
+}
+
+// ForgetWrongPINs ends the count of a user whose PIN was right.
+func (p *Profile) ForgetWrongPINs(uuid string) { p.forgetWrongPINs(uuid, time.Now()) }
+
+// forgetWrongPINs drops the count of a user, and those that no longer count.
+func (p *Profile) forgetWrongPINs(uuid string, now time.Time) {
+	var left []WrongPINs
+	for _, w := range p.base().WrongPINs {
+		if w.UUID != uuid && w.count(now) > 0 {
+			left = append(left, w)
+		}
+	}
+	p.base().WrongPINs = left
+}

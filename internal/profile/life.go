@@ -2,30 +2,50 @@ package profile
 
 import (
 	"hash/maphash"
+	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// Life is how long a profile's account token is good, by plex.tv's clock, and
-// how the next one is got.
+// Life says how long an account token is good, by plex.tv's clock, and how to get the
+// next one.
 type Life struct {
 	Token   secret.Value
 	issued  time.Time
-	Expires time.Time      // zero: it does not say
-	Scopes  []string       // that were asked for with it
-	Device  *devicekey.Key // gets the next one; nil where nothing can
-	Err     error          // the device key is there, and no use
+	Expires time.Time      // zero if the token does not say
+	Scopes  []string       // that it was asked for with
+	Device  *devicekey.Key // gets the next token; nil if there is none
+	Err     error          // says why the device key cannot be used
 
-	Skew time.Duration // of plex.tv's clock when the token was got
+	Skew time.Duration // of plex.tv's clock when the token was made
+}
+
+// Life returns the life of the account token.
+func (s *State) Life() *Life {
+	t := s.Token.Value
+	l := &Life{Token: t.Value, issued: t.claims.Issued, Expires: t.claims.Expires}
+	d := s.boundDevice()
+	if d == nil {
+		if t.isJWT && s.Device.isDamaged() { // it was perhaps the token's
+			l.Err = devicekey.ErrUnreadable
+		}
+		return l
+	}
+	l.Device, l.Err = d.Key()
+	if d.Scope != "" {
+		l.Scopes = strings.Split(d.Scope, ",")
+	}
+	l.Skew = d.Skew
+	return l
 }
 
 // Renewable reports whether the token is a device's.
 func (l *Life) Renewable() bool { return l.Device != nil }
 
-// Due is when to get the next token; zero: never. What a device has for a token
-// that is no JWT is to be exchanged for one at once.
+// Due returns when to get the next token, zero if there is none to get. A device
+// exchanges a token that is not a JWT at once.
 func (l *Life) Due() time.Time {
 	switch {
 	case !l.Renewable():
@@ -36,15 +56,16 @@ func (l *Life) Due() time.Time {
 	return l.issued.Add(time.Duration(float64(l.whole()) * (renewAfter + renewJitter*ownShare(l.Token))))
 }
 
-// whole is the life from its begin to its end.
+// whole returns the time from the token's issue to its expiry.
 func (l *Life) whole() time.Duration { return max(0, l.Expires.Sub(l.issued)) }
 
-// Over is when the token is no longer good for a request; zero: never.
+// Over returns when the token is no longer good for a request, zero if that never
+// happens.
 func (l *Life) Over() time.Time {
 	if l.Expires.IsZero() {
 		return time.Time{}
 	}
-	return l.Expires.Add(-min(lastMinute, l.whole()/10))
+	return l.Expires.Add(-min(requestTime, l.whole()/10))
 }
 
 // Lost reports whether only a new login can help, now or soon.
@@ -52,20 +73,21 @@ func (l *Life) Lost(now time.Time) bool {
 	return l.Err != nil || !l.Renewable() && Past(l.Over(), now)
 }
 
-// Past reports whether a time has come that is not zero.
+// Past reports whether t is not zero and has come.
 func Past(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 
+// ProcessSeed seeds the hashes of this process.
 var ProcessSeed = maphash.MakeSeed()
 
-// ownShare is a number from 0 to 1 that is this process's own for a token.
+// ownShare returns a number from 0 to 1 for a token that differs between processes.
 func ownShare(t secret.Value) float64 {
 	return float64(maphash.String(ProcessSeed, t.Secret())>>11) / (1 << 53)
 }
 
 const (
-	// A token is renewed when renewAfter of its life is over, and up to
-	// renewJitter more, each process at its own time.
+	// renewAfter is the share of its life after which a token is renewed. Each process
+	// adds its own part of renewJitter, so that not all renew at once.
 	renewAfter, renewJitter = 0.70, 0.05
-	// lastMinute of a token counts as over: it must last for the request.
-	lastMinute = time.Minute
+	// requestTime is how long a token must still be good for a request.
+	requestTime = time.Minute
 )

@@ -1,228 +1,185 @@
 package profile
 
 import (
-	"encoding/json"
 	"strconv"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/elapsed"
-	"github.com/plexauth/plexauth/internal/lax"
-	"github.com/plexauth/plexauth/internal/ordered"
+	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// PendingPIN is the stored form of a PIN that waits for its approval.
+const (
+	// DefaultLifetime is the life of a PIN if plex.tv's answer does not say.
+	DefaultLifetime = 15 * time.Minute
+	// maxStoredLifetime bounds how long a stored PIN is waited for, whatever date
+	// another clock has written.
+	maxStoredLifetime = time.Hour
+	// StartPause is the pause between the PINs that a panel has made.
+	StartPause = 10 * time.Second
+)
+
+// PendingPIN is a PIN that waits for its approval.
 type PendingPIN struct {
 	Id            int64
 	Code          string
-	Created       time.Time // zero where unknown, as all that CrossWatch does not write
+	Created       time.Time // zero if unknown
 	Expires       time.Time
-	Ends          elapsed.Instant // expires, by the clock as it was when the PIN was read or made
+	Ends          elapsed.Instant // Expires, by the clock as it was when the PIN was read or made
 	LifetimeKnown bool            // plex.tv said how long the PIN lives
 	ClientID      string
 	Options       PinOptions
 	Device        *devicekey.Key // of a login with a device key
-	Token         secret.Value   // approved, and parked until its account is known
-	Before        string         // the fingerprint of the profile's token when it was parked
+	Token         secret.Value   // approved, and parked until its owner is known
+	Before        string         // fingerprint of the profile's token when Token was parked
 }
 
-// PinOptions is a [PinOptions] as it is stored.
+// PinOptions holds the options of a login that are stored with its PIN.
 type PinOptions struct {
 	Strong        bool
 	ForwardURL    string
 	SwitchAccount bool
 }
 
-// longestStored bounds how long a stored PIN is waited for, whatever date another
-// clock has written.
-const longestStored = time.Hour
-
-// Pending returns the PIN that waits, nil where there is none.
-func (b *Profile) Pending() *PendingPIN {
-	if b.block == nil {
-		return nil
-	}
-	o, err := ordered.Parse(b.block.Get("_pending_pin"))
-	if err != nil {
+// Pending returns the PIN that waits, nil if there is none or its approval could not be
+// used.
+func (p *Profile) Pending() *PendingPIN {
+	l := p.Login
+	if l == nil || l.ID <= 0 {
 		return nil
 	}
 	v := &PendingPIN{
-		Id:       lax.Int(o.Get("id")),
-		Code:     lax.Text(o.Get("code")),
-		ClientID: lax.Text(o.Get("client_id")),
-		Token:    secret.New(lax.Text(o.Get("account_token"))),
-		Before:   lax.Text(o.Get("replaces")),
+		Id: l.ID, Code: l.Code, Created: l.Created, Expires: l.Expires, LifetimeKnown: l.LifetimeKnown,
+		ClientID: l.ClientID, Options: l.Options, Token: l.Token, Before: l.Replaces,
 	}
-	if v.Id <= 0 {
-		return nil
-	}
-	if !secret.UsableToken(v.Token.Secret()) { // absent, or damaged: the next look brings it
+	if !secret.UsableToken(v.Token.Secret()) { // missing, or damaged: the next poll brings it
 		v.Token = secret.Value{}
 	}
 	if !plain.IsHeader(v.ClientID) {
-		v.ClientID = b.longLivedID()
+		v.ClientID = p.longLivedID()
 	}
-	if seed := secret.New(lax.Text(o.Get("secret"))); !seed.IsZero() {
+	if !l.Seed.IsZero() {
 		var err error
-		if v.Device, err = devicekey.Read(v.ClientID, lax.Text(o.Get("kid")), seed); err != nil {
-			return nil // nothing can be made of its approval
+		if v.Device, err = devicekey.Read(v.ClientID, l.Kid, l.Seed); err != nil {
+			return nil
 		}
 	}
-	v.Options.Strong, _ = lax.Bool(o.Get("strong"))
-	v.Options.ForwardURL = lax.Text(o.Get("forward_url"))
-	v.Options.SwitchAccount, _ = lax.Bool(o.Get("switch_account"))
-	v.LifetimeKnown, _ = lax.Bool(o.Get("lifetime_known"))
-	if s := lax.Int(o.Get("created")); s > 0 {
-		v.Created = time.Unix(s, 0)
+	switch {
+	case !v.Expires.IsZero():
+	case !v.Created.IsZero():
 		v.Expires = v.Created.Add(DefaultLifetime)
-	}
-	if ms := lax.Int(o.Get("expires_at_ms")); ms > 0 {
-		v.Expires = time.UnixMilli(ms)
-	}
-	if v.Expires.IsZero() { // CrossWatch wrote it, and not when
+	default: // CrossWatch wrote it, without a date
 		v.Expires = elapsed.Wall().Add(DefaultLifetime)
 	}
-	// A date that another clock has written far ahead is not waited for.
-	left := min(v.Expires.Sub(elapsed.Wall()), longestStored)
+	left := min(v.Expires.Sub(elapsed.Wall()), maxStoredLifetime)
 	v.Ends, v.Expires = elapsed.Now().Add(left), elapsed.Wall().Add(left)
 	return v
 }
 
-// lives reports whether there is a PIN that can still bring a token, or has, as far
-// as the store tells.
+// lives reports whether the PIN can still bring a token, or has brought one.
 func (v *PendingPIN) lives() bool {
 	return v != nil && (!v.Token.IsZero() || v.Ends.Left() > 0)
 }
 
-// SetPending remembers a new PIN, CrossWatch's three fields first.
-func (b *Profile) SetPending(v *PendingPIN) {
-	o := &ordered.Object{}
-	o.Set("id", ordered.Int(v.Id))
-	o.Set("code", ordered.String(v.Code))
-	o.Set("created", ordered.Int(v.Created.Unix()))
-	o.Set("client_id", ordered.String(v.ClientID))
-	o.Set("expires_at_ms", ordered.Int(v.Expires.UnixMilli()))
-	for _, f := range []struct {
-		key string
-		on  bool
-	}{
-		{"lifetime_known", v.LifetimeKnown},
-		{"strong", v.Options.Strong},
-		{"switch_account", v.Options.SwitchAccount},
-	} {
-		if f.on {
-			o.Set(f.key, ordered.Bool(true))
-		}
-	}
-	if v.Options.ForwardURL != "" {
-		o.Set("forward_url", ordered.String(v.Options.ForwardURL))
+// SetPending stores a new PIN.
+func (p *Profile) SetPending(v *PendingPIN) {
+	l := &Login{
+		ID: v.Id, Code: v.Code, Created: v.Created, Expires: v.Expires, LifetimeKnown: v.LifetimeKnown,
+		ClientID: v.ClientID, Options: v.Options,
 	}
 	if v.Device != nil {
-		o.Set("kid", ordered.String(v.Device.Kid))
-		o.Set("secret", ordered.String(v.Device.Secret.Secret()))
-		b.setAsked(v.Device)
+		l.Kid, l.Seed = v.Device.Kid, v.Device.Secret
+		p.setAsked(v.Device)
 	}
-	b.set("_pending_pin", o.Bytes())
-	b.remove("_refused_pin")
+	p.Login, p.RefusedPIN = l, ""
 }
 
-// RefusePending removes the PIN that waits, approved by another account. Others who
-// have seen its token learn from what stays how the login has ended.
-func (b *Profile) RefusePending(id int64) {
-	b.DropPending(id)
-	b.setText("_refused_pin", pinFingerprint(id))
+// StillPending returns the PIN id if it is pending. If it is not, another process or
+// caller was faster. The PIN is nil then, without an error if the profile holds its
+// token t already, else with [fault.ErrAccountMismatch], [fault.ErrNoPendingPin] or
+// [fault.ErrPinSuperseded].
+func (p *Profile) StillPending(id int64, t secret.Value, k *devicekey.Key, created time.Time) (*PendingPIN, error) {
+	v := p.Pending()
+	switch {
+	case v != nil && v.Id == id:
+		return v, nil
+	case p.holds(t, k, created):
+		return nil, nil
+	case p.Refused(id):
+		return nil, fault.ErrAccountMismatch
+	case v == nil:
+		return nil, fault.ErrNoPendingPin
+	}
+	return nil, fault.ErrPinSuperseded
+}
+
+// SetPendingExpiry stores when the pending PIN expires.
+func (s *State) SetPendingExpiry(t time.Time) {
+	if s.Login != nil {
+		s.Login.Expires = t
+	}
+}
+
+// Park stores an approved token beside the pending PIN until its owner is known.
+func (s *State) Park(t secret.Value) {
+	if s.Login != nil {
+		s.Login.Token, s.Login.Replaces = t, s.Token.Value.fingerprint
+	}
+}
+
+// Unpark drops a parked token that turned out not to be genuine.
+func (s *State) Unpark() {
+	if s.Login != nil {
+		s.Login.Token, s.Login.Replaces = secret.Value{}, ""
+	}
+}
+
+// DropPending removes the pending PIN if it is id.
+func (p *Profile) DropPending(id int64) {
+	if v := p.Pending(); v != nil && v.Id == id {
+		p.endPending()
+	}
+}
+
+// RefusePending removes the pending PIN, which another account has approved. It leaves a
+// note for other processes that have seen the PIN's token.
+func (p *Profile) RefusePending(id int64) {
+	p.DropPending(id)
+	p.RefusedPIN = pinFingerprint(id)
 }
 
 // Refused reports whether the last login was that of this PIN, approved by another
 // account.
-func (b *Profile) Refused(id int64) bool { return b.text("_refused_pin") == pinFingerprint(id) }
+func (s *State) Refused(id int64) bool { return s.RefusedPIN == pinFingerprint(id) }
 
 // pinFingerprint names a PIN without its number.
 func pinFingerprint(id int64) string {
 	return secret.Fingerprint(secret.New(strconv.FormatInt(id, 10)))
 }
 
-// changePending sets one field of the PIN that waits.
-func (b *Profile) changePending(key string, value json.RawMessage) {
-	o, err := ordered.Parse(b.block.Get("_pending_pin"))
-	if err != nil {
-		return
+// endPending removes the pending PIN, however its login ended, and the date of the
+// panel's last PIN once that delays no start any more.
+func (s *State) endPending() {
+	if time.Since(s.PanelPIN) >= StartPause {
+		s.PanelPIN = time.Time{}
 	}
-	o.Set(key, value)
-	b.set("_pending_pin", o.Bytes())
+	s.Login = nil
 }
 
-// DropPending removes the PIN that waits, if it is still this one.
-func (b *Profile) DropPending(id int64) {
-	if v := b.Pending(); v != nil && v.Id == id {
-		b.endPending()
-	}
-}
-
-func (b *Profile) SetPendingExpiry(t time.Time) {
-	b.changePending("expires_at_ms", ordered.Int(t.UnixMilli()))
-}
-
-// Park keeps an approved token beside the PIN until its account is known. The
-// name is one that CrossWatch encrypts.
-func (b *Profile) Park(t secret.Value) {
-	b.changePending("account_token", ordered.String(t.Secret()))
-	b.changePending("replaces", ordered.String(secret.Fingerprint(b.AccountToken())))
-}
-
-// Unpark drops a parked token that turned out to be none.
-func (b *Profile) Unpark() {
-	if o, err := ordered.Parse(b.block.Get("_pending_pin")); err == nil && o.Delete("account_token") {
-		o.Delete("replaces")
-		b.set("_pending_pin", o.Bytes())
+// NotePanelPIN stores when the panel had a PIN made. It stays however the login ends, so
+// that all replicas keep the pace of starts (G12).
+func (p *Profile) NotePanelPIN(made time.Time) {
+	if p.exists() {
+		p.PanelPIN = made
 	}
 }
 
-const (
-	DefaultLifetime = 15 * time.Minute // of a PIN whose answer names none
-)
-
-// panelPIN is the field with the date of the PIN that a panel had made last. Its
-// name dates from when only a cancelled login left one.
-const panelPIN = "_cancelled_pin"
-
-// NotePanelPIN keeps the date of a PIN that the panel had made. It stays however
-// the login ends, so that all replicas keep the pace of starts (G12).
-func (b *Profile) NotePanelPIN(made time.Time) {
-	if b.exists() {
-		b.set(panelPIN, ordered.Int(made.Unix()))
-	}
-}
-
-// endPending removes the PIN that waits, however its login ended, and with it a
-// date that paces no start any more.
-func (b *Profile) endPending() {
-	if time.Since(b.panelPIN()) >= StartPause {
-		b.remove(panelPIN)
-	}
-	b.remove("_pending_pin")
-}
-
-// panelPIN returns the date that notePanelPIN keeps, or zero.
-func (b *Profile) panelPIN() time.Time {
-	if b.block == nil {
-		return time.Time{}
-	}
-	if s := lax.Int(b.block.Get(panelPIN)); s > 0 {
-		return time.Unix(s, 0)
-	}
-	return time.Time{}
-}
-
-// LastPIN returns when the last PIN was made that the store knows of.
-func (b *Profile) LastPIN() time.Time {
-	made := b.panelPIN()
-	if v := b.Pending(); v != nil && v.Created.After(made) {
+// LastPIN returns when the last known PIN was made, zero if none is known.
+func (p *Profile) LastPIN() time.Time {
+	if v := p.Pending(); v != nil && v.Created.After(p.PanelPIN) {
 		return v.Created
 	}
-	return made
+	return p.PanelPIN
 }
-
-const StartPause = 10 * time.Second // between the PINs that the web starts

@@ -4,62 +4,59 @@ import (
 	"cmp"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/lax"
 	"github.com/plexauth/plexauth/internal/netaddr"
-	"github.com/plexauth/plexauth/internal/ordered"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// SavedServer is what a profile says about its media server.
+// SavedServer is the media server of a profile, as far as the stored values count.
 type SavedServer struct {
 	Url, MachineID string
-	Owner          int64        // plex.tv's number of its owner, 0 where unknown
-	Token          secret.Value // for the server at url; zero where the stored one may be for another
+	Owner          int64        // plex.tv's number of its owner, 0 if unknown
+	Token          secret.Value // for the server at Url; zero if the stored one may be for another
 	Held           bool         // some token is stored
-	Bound          bool         // it was got for the server at url
-	Confirmed      bool         // machineID has answered at url
-	Found          bool         // url was found, not typed: it may be replaced when the server moves
-	Verify         bool         // check the certificate at url
+	Bound          bool         // it was made for the server at Url
+	Confirmed      bool         // MachineID has answered at Url
+	Found          bool         // Url was found, not typed: it may be replaced when the server moves
+	Verify         bool         // check the certificate at Url
 	off            bool         // verify_ssl is false
-	offFor         string       // the address that off counts for; empty: for one that a person types next
-	Account        int64        // plex.tv's number of the account that it was chosen for, 0 where unknown
+	offFor         string       // the address that off counts for; "" for the next one that a person types
+	Account        int64        // plex.tv's number of the account that it was chosen for, 0 if unknown
 
-	Certificate string // hash of the plex.direct certificate that it showed at url, which is another name
+	Certificate string // hash of the plex.direct certificate that it showed at Url, which is another name
 }
 
-func (b *Profile) Server() SavedServer {
-	s := SavedServer{Verify: true}
-	if b.block == nil {
-		return s
+// Server returns what the profile says about its media server.
+func (p *Profile) Server() SavedServer {
+	if p.Absent() {
+		return SavedServer{Verify: true}
 	}
-	s.Url = strings.TrimSpace(b.text("server_url"))
-	s.MachineID = b.text("machine_id")
-	answered := b.knownServer()
-	s.Account = answered.account
-	if answered.machineID == s.MachineID {
-		s.Owner = answered.owner
-		s.Confirmed = s.MachineID != "" && netaddr.SameServer(answered.url, s.Url)
+	stored, known := &p.State.Server, p.knownServer()
+	s := SavedServer{Url: stored.URL.Value, MachineID: stored.MachineID.Value, Account: known.Account}
+	if known.MachineID == s.MachineID {
+		s.Owner = known.Owner
+		s.Confirmed = s.MachineID != "" && netaddr.SameServer(known.URL, s.Url)
 	}
-	if note := strings.SplitN(b.text("_server_certificate"), " ", 3); len(note) == 3 && note[1] == s.MachineID && netaddr.SameServer(note[2], s.Url) {
-		s.Certificate = note[0]
+	if c := stored.Certificate; c != nil && c.MachineID == s.MachineID && netaddr.SameServer(c.URL, s.Url) {
+		s.Certificate = c.Hash
 	}
-	at := b.text("pms_token_server")
-	b.readServerToken(&s, at)
-	at = cmp.Or(at, answered.url)
-	edited := at != "" && !netaddr.SameServer(at, s.Url) // then it is new, and a choice
-	s.Found = !edited && (netaddr.SameServer(b.text("server_url_found"), s.Url) || b.block.Get("server_url_found") == nil && netaddr.PlexDirect(s.Url))
-	b.readVerify(&s, edited)
+	p.readServerToken(&s)
+	at := cmp.Or(stored.TokenServer, known.URL)
+	isEdited := at != "" && !netaddr.SameServer(at, s.Url) // then it is new, and a choice
+	s.Found = !isEdited && (netaddr.SameServer(stored.Found.Value, s.Url) || !stored.Found.Present && netaddr.PlexDirect(s.Url))
+	p.readVerify(&s, isEdited)
 	return s
 }
 
-// readServerToken sets what s says about the server's token, which is stored for
-// the server at an address; "" where no program has noted that.
-func (b *Profile) readServerToken(s *SavedServer, at string) {
-	t := b.token("pms_token")
-	if devicekey.IsJWT(t.Secret()) || !secret.UsableToken(t.Secret()) { // a program took it for the server's, or has damaged it
+// readServerToken sets the fields of s about the server's token. TokenServer is "" if
+// another program has stored it without an address.
+func (p *Profile) readServerToken(s *SavedServer) {
+	at, t := p.State.Server.TokenServer, p.ServerToken()
+	if devicekey.IsJWT(t.Secret()) || !secret.UsableToken(t.Secret()) { // another program mistook it for the server's, or has damaged it
 		t = secret.Value{}
 	}
 	s.Held = !t.IsZero()
@@ -67,19 +64,17 @@ func (b *Profile) readServerToken(s *SavedServer, at string) {
 	if s.Bound || at == "" && s.Confirmed {
 		s.Token = t
 	}
-	if account := b.AccountToken(); s.Token.IsZero() && b.takesJWT(s.MachineID, s.Url) && devicekey.IsJWT(account.Secret()) && !b.damaged() {
-		s.Token = account
+	if account := p.Token.Value; s.Token.IsZero() && p.takesJWT(s.MachineID, s.Url) && account.isJWT && account.isUsable {
+		s.Token = account.Value
 	}
 }
 
-// readVerify sets what s says about certificates. verify_ssl: false counts for
-// the one address that a person typed: the saved one, or the one that
-// verify_ssl_server keeps after another was chosen.
-func (b *Profile) readVerify(s *SavedServer, edited bool) {
-	verify, known := lax.Bool(b.block.Get("verify_ssl"))
-	s.off = known && !verify
-	s.offFor = b.text("verify_ssl_server")
-	if (edited || s.offFor == "") && !s.Found && !netaddr.PlexDirect(s.Url) {
+// readVerify sets the fields of s about certificates. verify_ssl: false counts for the
+// one address that a person typed: the saved one, or the one that UnverifiedFor keeps
+// after another was chosen.
+func (p *Profile) readVerify(s *SavedServer, isEdited bool) {
+	s.off, s.offFor = p.State.Server.Unverified, p.State.Server.UnverifiedFor
+	if (isEdited || s.offFor == "") && !s.Found && !netaddr.PlexDirect(s.Url) {
 		s.offFor = s.Url
 	}
 	s.Verify = !s.off || s.Url != "" && (s.Found || !s.Unverified(s.Url))
@@ -108,31 +103,12 @@ func (s SavedServer) BelongsTo(owner int64) bool {
 	return s.Owner == 0 || owner == 0 || s.Owner == owner
 }
 
-// knownServer is what "_server_account" holds: for which account the server was
-// chosen, which machine has answered at which address, and who owns it. It was the
-// account's number alone once.
-type knownServer struct {
-	account        int64
-	url, machineID string
-	owner          int64
-}
-
-func (b *Profile) knownServer() knownServer {
-	raw := b.block.Get("_server_account")
-	o, err := ordered.Parse(raw)
-	if err != nil {
-		return knownServer{account: lax.Int(raw)}
+// knownServer returns what is stored about the server that has answered.
+func (s *State) knownServer() KnownServer {
+	if s.Server.Known == nil {
+		return KnownServer{}
 	}
-	return knownServer{lax.Int(o.Get("account")), lax.Text(o.Get("url")), lax.Text(o.Get("machine_id")), lax.Int(o.Get("owner"))}
-}
-
-func (b *Profile) setKnownServer(k knownServer) {
-	o := &ordered.Object{}
-	o.Set("account", ordered.Int(k.account))
-	o.Set("url", ordered.String(k.url))
-	o.Set("machine_id", ordered.String(k.machineID))
-	o.Set("owner", ordered.Int(k.owner))
-	b.set("_server_account", o.Bytes())
+	return *s.Server.Known
 }
 
 // OwnedServer is a media server and whose it is.
@@ -142,127 +118,138 @@ type OwnedServer struct {
 	Owned     bool  // by the account
 }
 
-// SetServer notes that the server v answers at an address. A
-// token for another server goes, and so does one of which it is not certain that
-// it was v's.
-func (b *Profile) SetServer(address string, v OwnedServer) {
-	before, owner := b.Server(), v.Owner
-	another := before.isAnother(v.MachineID, owner)
-	certain := !another && (v.Owned || owner != 0 && owner == before.Owner)
-	if !another {
+// SetServer stores that the server v answers at an address. It forgets a token that is
+// for another server, or that may be.
+func (p *Profile) SetServer(address string, v OwnedServer) {
+	before, owner := p.Server(), v.Owner
+	isAnother := before.isAnother(v.MachineID, owner)
+	isCertain := !isAnother && (v.Owned || owner != 0 && owner == before.Owner)
+	if !isAnother {
 		owner = cmp.Or(owner, before.Owner) // plex.tv may not have said this time
 	}
-	moved := !netaddr.SameServer(address, before.Url)
-	if certain && b.takesJWT(v.MachineID, before.Url) { // it answers as the same machine, at another address perhaps
-		b.SetTakesJWT(v.MachineID, address, true)
+	hasMoved := !netaddr.SameServer(address, before.Url)
+	if isCertain && p.takesJWT(v.MachineID, before.Url) { // the same machine, perhaps at another address
+		p.SetTakesJWT(v.MachineID, address, true)
 	}
-	if moved {
-		b.setText("server_url", address)
+	if hasMoved {
+		p.State.Server.URL.set(address)
 	}
-	if another {
-		b.ForgetAccountNumber() // another server numbers otherwise
+	if isAnother {
+		p.ForgetAccountNumber() // each server has its own
 	}
-	if another || before.Bound && moved && !certain {
-		b.ForgetServerToken()
+	if isAnother || before.Bound && hasMoved && !isCertain {
+		p.ForgetServerToken()
 	} else if before.Bound {
-		b.bindToken()
+		p.bindServerToken()
 	}
-	b.SetMachine(v.MachineID)
-	b.setKnownServer(knownServer{b.knownServer().account, b.text("server_url"), v.MachineID, owner})
+	p.SetMachine(v.MachineID)
+	p.State.Server.Known = &KnownServer{p.knownServer().Account, MachineAt{v.MachineID, p.State.Server.URL.Value}, owner}
 }
 
-// BindVerify keeps verify_ssl: false to the address that it was typed for, which
-// before tells, or else to the one that is saved now if a person typed it.
-func (b *Profile) BindVerify(before SavedServer, isTyped bool) {
+// BindVerify keeps verify_ssl: false to the address that it was typed for: the one that
+// before says, or else the one that is saved now if a person typed it.
+func (s *State) BindVerify(before SavedServer, isTyped bool) {
 	meant := before.offFor
-	if at := b.text("server_url"); meant == "" && isTyped && !netaddr.PlexDirect(at) {
+	if at := s.Server.URL.Value; meant == "" && isTyped && !netaddr.PlexDirect(at) {
 		meant = at
 	}
-	if !before.off || meant == "" {
-		b.remove("verify_ssl_server")
-		return
+	if !before.off {
+		meant = ""
 	}
-	b.setText("verify_ssl_server", meant)
+	s.Server.UnverifiedFor = meant
 }
 
-// SetMachine notes which server it is, whatever its address.
-func (b *Profile) SetMachine(id string) { b.setText("machine_id", id) }
+// SetMachine stores which server it is, whatever its address.
+func (s *State) SetMachine(id string) { s.Server.MachineID.set(id) }
 
-// ServerToken is the token for the server, zero where there is none.
-func (b *Profile) ServerToken() secret.Value { return b.token("pms_token") }
+// ServerToken returns the token for the server, zero if there is none.
+func (s *State) ServerToken() secret.Value { return s.Server.Token.Value }
 
-func (b *Profile) ForgetServerToken() {
-	b.setText("pms_token", "")
-	b.remove("pms_token_server")
+// ForgetServerToken removes the token for the server.
+func (s *State) ForgetServerToken() {
+	s.Server.Token.set(secret.Value{})
+	s.Server.TokenServer = ""
 }
 
-// SetServerToken replaces the token for the server at server_url.
-func (b *Profile) SetServerToken(t secret.Value) {
-	b.setText("pms_token", t.Secret())
-	b.bindToken()
+// SetServerToken replaces the token for the server at the saved address.
+func (s *State) SetServerToken(t secret.Value) {
+	s.Server.Token.set(t)
+	s.bindServerToken()
 }
 
-// bindToken notes which server the token is for, as CrossWatch does.
-func (b *Profile) bindToken() {
-	b.setText("pms_token_server", strings.TrimRight(strings.TrimSpace(b.text("server_url")), "/"))
+// bindServerToken stores which server the token is for, as CrossWatch does.
+func (s *State) bindServerToken() {
+	s.Server.TokenServer = strings.TrimRight(s.Server.URL.Value, "/")
 }
 
-// SetFound notes whether server_url was found, and may be replaced, or is a
-// person's. Without a note a plex.direct name counts as found, since nobody
-// types one: CrossWatch has found it.
-func (b *Profile) SetFound(found bool) {
-	at := b.text("server_url")
-	switch {
+// SetFound stores whether the saved address was found, and may be replaced, or was typed
+// by a person. Without a note a plex.direct name counts as found: CrossWatch has found
+// it, because nobody types one.
+func (s *State) SetFound(found bool) {
+	switch at := s.Server.URL.Value; {
 	case found:
-		b.setText("server_url_found", at)
+		s.Server.Found.set(at)
 	case netaddr.PlexDirect(at):
-		b.setText("server_url_found", "")
+		s.Server.Found.set("")
 	default:
-		b.remove("server_url_found")
+		s.Server.Found = Field[string]{}
 	}
 }
 
-// SetServerCertificate notes that the server at server_url shows its plex.direct
-// certificate there, though the address goes by another name; "": it does not.
-func (b *Profile) SetServerCertificate(hash string) {
-	if hash == "" {
-		b.remove("_server_certificate")
-		return
+// SetServerCertificate stores the hash of the plex.direct certificate that the server
+// shows at the saved address, which is another name; "" if it shows none.
+func (s *State) SetServerCertificate(hash string) {
+	s.Server.Certificate = nil
+	if hash != "" {
+		s.Server.Certificate = &Certificate{hash, MachineAt{s.Server.MachineID.Value, s.Server.URL.Value}}
 	}
-	b.setText("_server_certificate", strings.Join([]string{hash, b.text("machine_id"), strings.TrimSpace(b.text("server_url"))}, " "))
 }
 
-// SetServerAccount notes for which account the server was chosen.
-func (b *Profile) SetServerAccount(id int64) {
-	k := b.knownServer()
-	k.account = id
-	b.setKnownServer(k)
+// SetServerAccount stores for which account the server was chosen.
+func (s *State) SetServerAccount(id int64) {
+	k := s.knownServer()
+	k.Account = id
+	s.Server.Known = &k
 }
 
-// ForgetServer drops a choice that another account made, with its credentials. An
+// ForgetServer removes a choice that another account made, with its credentials. An
 // address that was typed stays.
-func (b *Profile) ForgetServer() {
-	if b.Server().Found {
-		b.setText("server_url", "")
-		b.remove("server_url_found")
+func (p *Profile) ForgetServer() {
+	server := &p.State.Server
+	if p.Server().Found {
+		server.URL.set("")
+		server.Found = Field[string]{}
 	}
-	b.SetMachine("")
-	b.ForgetServerToken()
-	b.ForgetAccountNumber()
-	b.remove("_jwt_server", "_server_account", "_server_certificate")
+	p.SetMachine("")
+	p.ForgetServerToken()
+	p.ForgetAccountNumber()
+	server.TakesJWT, server.Known, server.Certificate = nil, nil, nil
 }
 
-// AccountNumber is the media server's number of the account, 0 where unknown.
-func (b *Profile) AccountNumber() int64 {
-	if b.block == nil {
-		return 0
-	}
-	return lax.Int(b.block.Get("account_id"))
+// takesJWT reports whether a media server has accepted the account's JWT as its token, at
+// this very address.
+func (s *State) takesJWT(machineID, address string) bool {
+	m := s.Server.TakesJWT
+	return m != nil && !s.Disowned() && machineID != "" && m.MachineID == machineID && address != "" && netaddr.SameServer(m.URL, address)
 }
 
-// Numbered is that number as it stands, be it one or not.
-func (b *Profile) Numbered() string { return b.text("account_id") }
+// SetTakesJWT stores whether a media server accepts the account's JWT as its token.
+func (s *State) SetTakesJWT(machineID, address string, takes bool) {
+	if takes {
+		s.Server.TakesJWT = &MachineAt{machineID, address}
+	} else if s.takesJWT(machineID, address) {
+		s.Server.TakesJWT = nil
+	}
+}
 
-func (b *Profile) ForgetAccountNumber() { b.setText("account_id", "") }
+// AccountNumber returns the media server's number of the user, 0 if unknown.
+func (p *Profile) AccountNumber() int64 { return lax.Whole(p.Numbered()) }
 
-func (b *Profile) SetAccountNumber(n int64) { b.set("account_id", ordered.Int(n)) }
+// Numbered returns that number as it is spelled, also if it is not a number.
+func (p *Profile) Numbered() string { return p.State.AccountNumber.Value }
+
+// ForgetAccountNumber empties the media server's number of the user.
+func (s *State) ForgetAccountNumber() { s.AccountNumber.set("") }
+
+// SetAccountNumber stores the media server's number of the user.
+func (s *State) SetAccountNumber(n int64) { s.AccountNumber.set(strconv.FormatInt(n, 10)) }

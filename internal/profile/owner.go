@@ -1,0 +1,201 @@
+package profile
+
+import (
+	"strings"
+
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// Owner is an account of plex.tv.
+type Owner struct {
+	Id                    int64
+	Name, Username, Email string // Name is for display
+}
+
+// WasMeant reports whether o is the account with this number. If the number is 0, as
+// other programs leave it, the username decides; names for display are not unique.
+func (o Owner) WasMeant(id int64, username string) bool {
+	if id != 0 {
+		return id == o.Id
+	}
+	return username != "" && (strings.EqualFold(username, o.Username) || strings.EqualFold(username, o.Email))
+}
+
+// Username returns the name of the user that the profile works for, "" if it is not
+// known for the present token.
+func (p *Profile) Username() string {
+	if p.Disowned() {
+		return ""
+	}
+	return p.User.Value
+}
+
+// storedOwner returns plex.tv's number of an account as it is stored, and the
+// fingerprint of the token that it was read with.
+func (s *State) storedOwner() (id int64, boundTo string) {
+	if s.Account == nil {
+		return 0, ""
+	}
+	return s.Account.ID, s.Account.BoundTo
+}
+
+// CloudID returns plex.tv's number of the account that owns the token, 0 if unknown.
+//
+// A number is believed of the token that it was read with, and of a JWT that names the
+// same account. CrossWatch and older versions store it without the token; then it has
+// to be read again. It still counts if that is not possible, because the token is gone
+// or rejected.
+func (s *State) CloudID() int64 {
+	id, boundTo := s.storedOwner()
+	t := s.Token.Value
+	if id == 0 || t.IsZero() || boundTo == t.fingerprint {
+		return id
+	}
+	if named := t.claims.Account.Id; named != 0 {
+		if named != id {
+			return 0
+		}
+		return id
+	}
+	if boundTo == "" && s.Rejected() {
+		return id
+	}
+	return 0
+}
+
+// ClaimedID returns the stored number of the account unless it belongs to another token
+// than the present one.
+func (s *State) ClaimedID() int64 {
+	if s.Disowned() {
+		return 0
+	}
+	id, _ := s.storedOwner()
+	return id
+}
+
+// Disowned reports whether the stored account owns another token than the present one,
+// because another program has replaced the token.
+func (s *State) Disowned() bool {
+	id, boundTo := s.storedOwner()
+	if id == 0 || s.CloudID() != 0 {
+		return false
+	}
+	return boundTo != "" || s.Token.Value.claims.Account.Id != 0
+}
+
+// setCloudID stores who owns the present token.
+func (s *State) setCloudID(id int64) {
+	if s.Account == nil {
+		s.Account = &Account{}
+	}
+	s.Account.ID, s.Account.BoundTo = id, s.Token.Value.fingerprint
+}
+
+// Linked reports whether the profile has a token that works, as far as known, or an
+// account that owned one.
+func (s *State) Linked() bool {
+	return s.CloudID() != 0 || !s.AccountToken().IsZero() && !s.Rejected()
+}
+
+// clearOwner empties the fields that belong to the account.
+func (s *State) clearOwner() {
+	s.User.set("")
+	s.AccountNumber.set("")
+	s.Server.Token.set(secret.Value{})
+	s.HomePIN.set(secret.Value{})
+}
+
+// forgetOwner forgets whose the token is, with all that belongs to that account. The
+// choice of the server stays.
+func (s *State) forgetOwner() {
+	s.clearOwner()
+	s.Account, s.Stash, s.HomeUser = nil, nil, nil
+	s.Server.TokenServer, s.Server.TakesJWT = "", nil
+}
+
+// SetAside moves the owner's fields into the stash before a token is stored whose owner
+// is unknown. An earlier stash stays, because the owner of its token is still sought.
+func (s *State) SetAside() {
+	account, _ := s.storedOwner()
+	if s.AccountToken().IsZero() && account == 0 {
+		return
+	}
+	stash := &Stash{
+		Account:       account,
+		User:          take(&s.User),
+		AccountNumber: take(&s.AccountNumber),
+		SameToken:     s.ServerToken().Equal(s.AccountToken()),
+		ServerToken:   takeSecret(&s.Server.Token),
+		TokenServer:   s.Server.TokenServer,
+		HomePIN:       takeSecret(&s.HomePIN),
+	}
+	if s.Stash == nil || s.Stash.isUnreadable {
+		s.Stash = stash
+	}
+	s.Account, s.Server.TokenServer, s.Server.TakesJWT = nil, "", nil
+}
+
+// take empties a field and returns its value.
+func take(f *Field[string]) string {
+	value := f.Value
+	f.Value = ""
+	return value
+}
+
+func takeSecret(f *Field[secret.Value]) secret.Value {
+	value := f.Value
+	f.Value = secret.Value{}
+	return value
+}
+
+// takeBack restores the owner's fields from the stash, except those that were found out
+// since.
+func (s *State) takeBack(stash *Stash) {
+	restore(&s.User, stash.User)
+	restore(&s.AccountNumber, stash.AccountNumber)
+	if !stash.ServerToken.IsZero() && s.ServerToken().IsZero() {
+		t := stash.ServerToken
+		if stash.SameToken { // the new account token takes over both uses
+			t = s.AccountToken()
+		}
+		s.Server.Token.set(t)
+		if stash.TokenServer != "" {
+			s.Server.TokenServer = stash.TokenServer
+		}
+	}
+	if !stash.HomePIN.IsZero() && s.HomePIN.Value.IsZero() {
+		s.HomePIN.set(stash.HomePIN)
+	}
+}
+
+func restore(f *Field[string], value string) {
+	if value != "" && f.Value == "" {
+		f.set(value)
+	}
+}
+
+// Adopt stores a as the owner of the profile's token. It gives a long-lived token to
+// the other profiles of that account and client identifier, whose own it has retired.
+func (p *Profile) Adopt(a Owner) {
+	if id, _ := p.storedOwner(); id != 0 && id != a.Id {
+		p.forgetOwner()
+	}
+	if stash := p.Stash; stash != nil && a.WasMeant(stash.Account, stash.User) {
+		p.takeBack(stash)
+	}
+	p.Stash = nil
+	if p.User.Value == "" {
+		p.User.set(a.Name)
+	}
+	p.setCloudID(a.Id)
+	p.setAccountName(a.Name)
+	p.RejectedMark = ""
+	if p.Life().Renewable() { // a JWT retires no token, and belongs to one device
+		return
+	}
+	for _, other := range p.Others() {
+		if other.SameCredential(a.Id, p.ClientID()) {
+			other.Succeed(p.AccountToken())
+		}
+	}
+}

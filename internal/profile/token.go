@@ -1,0 +1,182 @@
+package profile
+
+import (
+	"fmt"
+	"hash/maphash"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// AccountToken returns the token for plex.tv, zero if there is none.
+func (s *State) AccountToken() secret.Value { return s.Token.Value.Value }
+
+// Credential is a token and what it is used with.
+type Credential struct {
+	Token    secret.Value
+	ClientID string         // of a long-lived login; "" keeps the profile's
+	Device   *devicekey.Key // of a device's token, else nil
+	Scopes   []string       // that the device's token was asked for with
+	Skew     time.Duration  // of plex.tv's clock when the device's token was made
+}
+
+// install is the only way for an account token into a profile, and out of it. It forgets
+// what was known about the token before. If keepOwner is set, the new token has the same
+// owner.
+func (p *Profile) install(c Credential, keepOwner bool) {
+	owner := p.CloudID()
+	if c.ClientID != "" {
+		p.setClientID(c.ClientID)
+	}
+	if c.Device != nil {
+		p.bindDevice(c)
+	}
+	p.Token.set(newToken(c.Token))
+	p.RejectedMark = ""
+	if keepOwner && owner != 0 && p.CloudID() != owner {
+		p.setCloudID(owner)
+	}
+}
+
+// SignIn replaces the profile's account token and its identifier by those of a
+// login that has just been approved.
+func (p *Profile) SignIn(t secret.Value, clientID string) {
+	p.install(Credential{Token: t, ClientID: clientID}, false)
+	p.endPending()
+}
+
+// SignInDevice replaces the profile's account token by a device's.
+func (p *Profile) SignInDevice(t secret.Value, d *devicekey.Key, scopes []string, skew time.Duration) {
+	p.install(Credential{Token: t, Device: d, Scopes: scopes, Skew: skew}, false)
+	p.endPending()
+}
+
+// Bind makes a device's key, identifier and token the profile's. The owner stays.
+func (p *Profile) Bind(t secret.Value, d *devicekey.Key, scopes []string, skew time.Duration) {
+	p.install(Credential{Token: t, Device: d, Scopes: scopes, Skew: skew}, true)
+}
+
+// Succeed replaces the profile's token by t, which belongs to the same account and has
+// retired it. plex.tv may list the account token for one's own server, so t also
+// replaces it there.
+func (p *Profile) Succeed(t secret.Value) {
+	if p.ServerToken().Equal(p.AccountToken()) {
+		p.State.Server.Token.set(t)
+	}
+	p.install(Credential{Token: t}, true)
+}
+
+// Disconnect removes the credentials, what belongs to their owner, the device key and
+// the pending PIN.
+func (p *Profile) Disconnect() {
+	if !p.exists() {
+		return
+	}
+	p.install(Credential{}, false)
+	p.forgetOwner()
+	p.keepDeviceID()
+	p.endPending()
+	p.RefusedPIN, p.Device, p.State.Server.Known = "", nil, nil
+}
+
+// Rejected reports whether the stored token cannot be used: plex.tv has rejected it, or
+// no request can carry it.
+func (s *State) Rejected() bool {
+	t := s.Token.Value
+	return s.RejectedMark != "" && s.RejectedMark == t.fingerprint || t.isDamaged()
+}
+
+// SetRejected stores that plex.tv has rejected the present token.
+func (s *State) SetRejected() { s.RejectedMark = s.Token.Value.fingerprint }
+
+// Unusable returns why the profile's token must not be sent, nil if it may be.
+func (s *State) Unusable() error {
+	switch {
+	case s.AccountToken().IsZero():
+		return fault.ErrNotConnected
+	case s.Token.Value.isDamaged():
+		return errDamagedToken
+	case s.Rejected():
+		return fault.ErrTokenRejected
+	}
+	return nil
+}
+
+var errDamagedToken = fmt.Errorf("%w: the stored token is damaged and no request can carry it", fault.ErrNotConnected)
+
+// SameCredential reports whether the profile's token is the one that plex.tv keeps for
+// this account and client identifier. A device's token is not.
+func (p *Profile) SameCredential(accountID int64, clientID string) bool {
+	if p.Life().Renewable() {
+		return false
+	}
+	return accountID != 0 && p.CloudID() == accountID && p.ClientID() == clientID && !p.AccountToken().IsZero()
+}
+
+// Successor returns the token that another profile has for the account and identifier,
+// if it is not t. It is zero if no profile has one.
+func (p *Profile) Successor(accountID int64, clientID string, t secret.Value) secret.Value {
+	for _, other := range p.Others() {
+		if next := other.AccountToken(); other.SameCredential(accountID, clientID) && !next.Equal(t) && !other.Rejected() {
+			return next
+		}
+	}
+	return secret.Value{}
+}
+
+// SignedOutWith returns the other profiles that use the same token.
+func (p *Profile) SignedOutWith() (others []*Profile) {
+	for _, other := range p.Others() {
+		if other.SameCredential(p.CloudID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
+			others = append(others, other)
+		}
+	}
+	return others
+}
+
+// Siblings returns a hash of the other profiles' tokens. It changes when one of them
+// gets another token.
+func (p *Profile) Siblings() uint64 {
+	var h maphash.Hash
+	h.SetSeed(ProcessSeed)
+	for _, other := range p.Others() {
+		h.WriteString(other.Id)
+		h.WriteString(" ")
+		h.WriteString(other.AccountToken().Secret())
+		h.WriteString(" ")
+	}
+	return h.Sum64()
+}
+
+// UnknownLogin is a stored token whose owner is unknown: the account could not be read,
+// or another program has written the token.
+type UnknownLogin struct {
+	Instance string
+	Token    secret.Value
+	ClientID string
+}
+
+// UnknownLogins lists the tokens with an unknown owner that a new login under clientID
+// replaces, in this profile or at plex.tv.
+func (p *Profile) UnknownLogins(clientID string) (unknown []UnknownLogin) {
+	for _, other := range append([]*Profile{p}, p.Others()...) {
+		u := UnknownLogin{other.Id, other.AccountToken(), other.ClientID()}
+		if !u.Token.IsZero() && u.ClientID != "" && other.CloudID() == 0 && !other.Rejected() && (other == p || u.ClientID == clientID) {
+			unknown = append(unknown, u)
+		}
+	}
+	return unknown
+}
+
+// Retires reports whether an approval under clientID may retire a token that this
+// profile or another one uses, or has retired it already.
+func (p *Profile) Retires(clientID string) bool {
+	for _, other := range append(p.Others(), p) {
+		if !other.AccountToken().IsZero() && (other == p || !other.Life().Renewable() && other.ClientID() == clientID) {
+			return true
+		}
+	}
+	return false
+}
