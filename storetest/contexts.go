@@ -20,10 +20,10 @@ func checkCanceledBefore(ctx context.Context, a, _ plexauth.ConfigStore) error {
 	ended, cancel := context.WithCancel(ctx)
 	cancel()
 	if _, err := a.Load(ended, namespace); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Load returned %v", err)
+		return fmt.Errorf("the Load returned %v", err)
 	}
 	if err := put(ended, a, namespace, `{"n":2}`); !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Update returned %v", err)
+		return fmt.Errorf("the Update returned %v", err)
 	}
 	return expect(ctx, a, namespace, `{"n":1}`)
 }
@@ -39,7 +39,7 @@ func checkCanceledDuring(ctx context.Context, a, b plexauth.ConfigStore) error {
 		return json.RawMessage(`{"n":2}`), nil
 	})
 	if !errors.Is(err, context.Canceled) {
-		return fmt.Errorf("Update returned %v", err)
+		return fmt.Errorf("the Update returned %v", err)
 	}
 	if err := expect(ctx, a, namespace, `{"n":1}`); err != nil {
 		return err
@@ -109,7 +109,7 @@ func checkCanceledWaiting(ctx context.Context, a, b plexauth.ConfigStore) error 
 	select {
 	case <-editing:
 	case err := <-held:
-		return fmt.Errorf("Update did not call edit: %v", err)
+		return fmt.Errorf("the Update did not call edit: %v", err)
 	}
 	calls := map[string]func(context.Context) error{
 		"an Update by the other handle": func(ctx context.Context) error { return put(ctx, b, namespace, `{"n":3}`) },

@@ -39,7 +39,7 @@ func checkNoChange(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		return err
 	}
 	if !bytes.Equal(before, after) {
-		return fmt.Errorf("Updates without a change made %s of %s", brief(after), brief(before))
+		return fmt.Errorf("the Updates without a change made %s of %s", brief(after), brief(before))
 	}
 	return nil
 }
@@ -70,7 +70,7 @@ func checkEditError(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		})
 		var found *editError
 		if !errors.Is(err, errStop) || !errors.As(err, &found) || found != mine {
-			return fmt.Errorf("Update returned %v, which does not match the error of edit", err)
+			return fmt.Errorf("the Update returned %v, which does not match the error of edit", err)
 		}
 		if err := expect(ctx, a, namespace, old); err != nil {
 			return err
@@ -141,7 +141,7 @@ func checkCurrentAlias(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		return nil, errStop
 	})
 	if !errors.Is(err, errStop) {
-		return fmt.Errorf("Update returned %v", err)
+		return fmt.Errorf("the Update returned %v", err)
 	}
 	if err := expect(ctx, a, namespace, value); err != nil {
 		return fmt.Errorf("after an edit that wrote to current and failed: %w", err)

@@ -31,7 +31,7 @@ func put(ctx context.Context, s plexauth.ConfigStore, namespace, value string) e
 		return raw(value), nil
 	})
 	if err != nil {
-		return fmt.Errorf("Update to %s: %w", brief(raw(value)), err)
+		return fmt.Errorf("the Update to %s: %w", brief(raw(value)), err)
 	}
 	return nil
 }
@@ -40,10 +40,10 @@ func put(ctx context.Context, s plexauth.ConfigStore, namespace, value string) e
 func expect(ctx context.Context, s plexauth.ConfigStore, namespace, value string) error {
 	have, err := s.Load(ctx, namespace)
 	if err != nil {
-		return fmt.Errorf("Load: %w", err)
+		return fmt.Errorf("the Load: %w", err)
 	}
 	if !same(have, raw(value)) {
-		return fmt.Errorf("Load returned %s, want %s", brief(have), brief(raw(value)))
+		return fmt.Errorf("the Load returned %s, want %s", brief(have), brief(raw(value)))
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func checkEmpty(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		return nil, errStop
 	})
 	if !errors.Is(err, errStop) {
-		return fmt.Errorf("Update did not call edit, or did not return its error: %v", err)
+		return fmt.Errorf("the Update did not call edit, or did not return its error: %v", err)
 	}
 	if current != nil {
 		return fmt.Errorf("current is %s, want nil", brief(current))
@@ -87,7 +87,7 @@ func checkCurrent(ctx context.Context, a, _ plexauth.ConfigStore) error {
 		return nil, errStop
 	})
 	if !errors.Is(err, errStop) {
-		return fmt.Errorf("Update: %v", err)
+		return fmt.Errorf("the Update: %v", err)
 	}
 	return nil
 }
