@@ -29,6 +29,12 @@ func mkdir(dir string) error {
 	return err
 }
 
+// mkdirTemp creates a directory of mode 0700 beside dir and returns its name.
+func mkdirTemp(dir string) (name string, err error) {
+	name = tempName(dir)
+	return name, os.Mkdir(name, 0o700)
+}
+
 // removeTempDirs removes the temporary directories that killed processes have made for dir.
 func removeTempDirs(dir string) {
 	parent, err := os.Open(filepath.Dir(dir))

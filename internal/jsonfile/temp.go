@@ -24,12 +24,6 @@ func CreateTemp(config string) (*os.File, error) {
 	return os.OpenFile(tempName(config), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-// mkdirTemp creates a directory of mode 0700 beside dir and returns its name.
-func mkdirTemp(dir string) (name string, err error) {
-	name = tempName(dir)
-	return name, os.Mkdir(name, 0o700)
-}
-
 func tempName(config string) string {
 	var b [tempRandomBytes]byte
 	rand.Read(b[:]) // never fails
