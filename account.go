@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
@@ -272,4 +274,139 @@ func (s *session) passOn(ctx context.Context, account int64, t secret.Value, cli
 		}
 		return nil
 	})
+}
+
+// homeUserChoice makes a member of the account's Plex Home the user that a profile
+// works for. A Home PIN is checked and kept nowhere.
+type homeUserChoice struct {
+	auth *PlexAuth
+	ctx  context.Context // for requests that must not be interrupted, and their tokens
+}
+
+// wrongPINPause means that wrong Home PINs were entered, and that the next one has to
+// wait.
+type wrongPINPause struct{ wait time.Duration }
+
+func (e wrongPINPause) Error() string {
+	return fmt.Sprintf("plexauth: too many wrong PINs, try again in %s", e.wait.Round(time.Second))
+}
+
+var errNoSuchUser = errors.New("plexauth: there is no such user in this Plex Home")
+
+// choose saves the choice. complete is false if the media server's own number of the
+// user is not known yet.
+func (c homeUserChoice) choose(ctx context.Context, uuid, pin string) (complete bool, err error) {
+	before, err := c.auth.load(ctx)
+	if err != nil {
+		return false, err
+	}
+	if wait := before.PinPause(uuid, time.Now()); wait > 0 {
+		return false, wrongPINPause{wait}
+	}
+	if before.CloudID() == 0 || before.AccountName() == "" { // account and user could not be told apart
+		if _, err = c.auth.Account(ctx); err == nil {
+			before, err = c.auth.load(ctx)
+		}
+		if err != nil {
+			return false, err
+		}
+	}
+	users, err := c.auth.homeUsers(ctx)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(users, func(u plextv.HomeUser) bool { return u.UUID == uuid })
+	if i < 0 {
+		return false, errNoSuchUser
+	}
+	if user := users[i]; user.Protected {
+		if err := c.checkPIN(user, pin); err != nil {
+			return false, err
+		}
+	}
+	return c.save(ctx, before, &users[i])
+}
+
+// save saves the choice of user, who is in the Home of the account in before.
+func (c homeUserChoice) save(ctx context.Context, before *profile.Profile, user *plextv.HomeUser) (complete bool, err error) {
+	owner := c.serverOwner(ctx, before)
+	err = c.auth.update(ctx, func(b *profile.Profile) error {
+		switch account := before.CloudID(); {
+		case b.AccountToken().IsZero():
+			return fault.ErrNotConnected
+		case !b.AccountToken().Equal(before.AccountToken()) && (account == 0 || b.CloudID() != account):
+			return errChangedMeanwhile // the user is in another account's Home
+		}
+		b.ForgetWrongPINs(user.UUID)
+		complete = b.SetHomeUser(user.ID, user.Title, owner)
+		return nil
+	})
+	return complete, err
+}
+
+// checkPIN asks plex.tv whether pin is the user's. It does so by a switch to the user,
+// and then ends the token that this makes. It uses c.ctx, because an interrupted request
+// would leave a token that is not known.
+func (c homeUserChoice) checkPIN(user plextv.HomeUser, pin string) error {
+	t, madeUnder, err := c.auth.switchHomeUser(c.ctx, user, pin)
+	if !t.IsZero() {
+		go c.endToken(t, madeUnder)
+	}
+	if pin == "" || !errors.Is(err, fault.ErrHomePin) {
+		return err
+	}
+	noted := c.auth.update(c.ctx, func(b *profile.Profile) error {
+		b.NoteWrongPIN(user.UUID, time.Now())
+		return nil
+	})
+	return cmp.Or(noted, err)
+}
+
+// The pauses of endToken grow from the first to the last.
+const (
+	firstRevokePause = time.Second
+	maxRevokePause   = time.Minute
+)
+
+// endToken ends a token at plex.tv, unless a profile uses it: the switch may have retired
+// that profile's own. It tries again until it succeeds, plex.tv refuses for good, or c.ctx
+// ends.
+func (c homeUserChoice) endToken(t secret.Value, clientID string) {
+	for pause := firstRevokePause; ; pause = min(2*pause, maxRevokePause) {
+		b, err := c.auth.load(c.ctx)
+		if err == nil {
+			for _, b := range append(b.Others(), b) {
+				if b.AccountToken().Equal(t) {
+					return
+				}
+			}
+			err = public(c.auth.client.Revoke(c.ctx, t, clientID))
+		}
+		if err == nil || c.ctx.Err() != nil {
+			return
+		}
+		if pause == firstRevokePause || isPermanent(err) {
+			c.auth.warn(c.ctx, "the token of a Home PIN's check could not be ended at plex.tv yet", err)
+		}
+		if isPermanent(err) || gate.Sleep(c.ctx, pause) != nil {
+			return
+		}
+	}
+}
+
+// serverOwner returns plex.tv's number of the saved server's owner, 0 if it is not
+// known.
+func (c homeUserChoice) serverOwner(ctx context.Context, b *profile.Profile) int64 {
+	saved := b.Server()
+	if saved.MachineID == "" || saved.Owner != 0 {
+		return saved.Owner
+	}
+	servers, err := c.auth.servers(ctx)
+	if err != nil {
+		return 0
+	}
+	if s := listed(saved, servers, b.CloudID()); s != nil {
+		return s.OwnedBy(b.CloudID())
+	}
+	return 0
 }

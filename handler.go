@@ -1,23 +1,23 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
-	"io"
 	"net"
 	"net/http"
-	"net/url"
-	"slices"
-	"strconv"
 	"strings"
+	"time"
 
-	"github.com/plexauth/plexauth/internal/mount"
+	"github.com/plexauth/plexauth/internal/elapsed"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/mediaserver"
+	"github.com/plexauth/plexauth/internal/panel"
+	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
 )
-
-const biggestBody = 64 << 10
 
 // Handler returns this profile's panel: the page, its assets and the HTTP API
 // behind them. It has no login of its own: EVERYONE WHO REACHES IT CAN LINK AND
@@ -91,171 +91,317 @@ const biggestBody = 64 << 10
 // so for a POST only. The body of a POST is a JSON object of 64 KiB at
 // most, or nothing. What servers and users list is kept for 15 seconds.
 func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
-	h := &panel{
-		PlexAuth: p, ctx: ctx,
-		wake: make(chan struct{}, 1), starting: make(chan struct{}, 1), choosing: make(chan struct{}, 1), reading: make(chan struct{}, 1),
-		serverList: list[plextv.MediaServer]{asking: make(chan struct{}, 1)}, userList: list[plextv.HomeUser]{asking: make(chan struct{}, 1)},
-		changed: make(chan struct{}),
-	}
-	for _, o := range p.options.TrustedOrigins {
-		_ = h.protect.AddTrustedOrigin(o) // New has checked them
-	}
-	h.routes = map[string]panelRoute{
-		"":           {http.MethodGet, h.page},
-		"panel.js":   {http.MethodGet, panelAsset("panel.js", "text/javascript; charset=utf-8")},
-		"view.js":    {http.MethodGet, panelAsset("view.js", "text/javascript; charset=utf-8")},
-		"panel.css":  {http.MethodGet, panelAsset("panel.css", "text/css; charset=utf-8")},
-		"qr.svg":     {http.MethodGet, h.qr},
-		"status":     {http.MethodGet, h.own(h.status)},
-		"servers":    {http.MethodGet, h.own(h.servers)},
-		"users":      {http.MethodGet, h.own(h.users)},
-		"start":      {http.MethodPost, h.start},
-		"cancel":     {http.MethodPost, h.cancel},
-		"disconnect": {http.MethodPost, h.disconnect},
-		"inspect":    {http.MethodPost, h.inspectNow},
-		"server":     {http.MethodPost, h.server},
-		"user":       {http.MethodPost, h.user},
-		"probe":      {http.MethodPost, h.probe},
-	}
+	h := panel.New(ctx, &panelHost{auth: p, ctx: ctx}, panel.Config{Product: plain.Header(p.options.Product), TrustedOrigins: p.options.TrustedOrigins})
 	if p.invalid == nil {
-		go h.wait()
+		go h.Run()
 	}
 	return h
 }
 
-type panelRoute struct {
-	method string
-	serve  func(http.ResponseWriter, *http.Request)
+// panelHost is a profile as its panel sees it.
+type panelHost struct {
+	auth *PlexAuth
+	ctx  context.Context // of the panel, for work that a request must not end
 }
 
-// ServeHTTP implements [http.Handler].
-func (h *panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	head := w.Header()
-	head.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'; object-src 'none'")
-	head.Set("X-Content-Type-Options", "nosniff")
-	head.Set("Referrer-Policy", "no-referrer")
-	head.Set("Cache-Control", "no-store")
-	route, known := h.routes[mount.Name(r)]
-	switch {
-	case h.ctx.Err() != nil:
-		fail(w, stopping)
-	case !h.knowsHost(r):
-		fail(w, &problem{status: http.StatusForbidden, Word: "host", Message: "This program does not go by this name. Open it by one of its own, or add this one to TrustedOrigins."})
-	case h.protect.Check(r) != nil || !h.knowsOrigin(r):
-		fail(w, crossOrigin)
-	case mount.LacksSlash(r, known):
-		mount.AddSlash(w, r)
-	case !known:
-		fail(w, &problem{status: http.StatusNotFound, Word: "not_found", Message: "There is nothing here."})
-	case r.Method != route.method && (r.Method != http.MethodHead || route.method != http.MethodGet):
-		head.Set("Allow", route.method)
-		fail(w, &problem{status: http.StatusMethodNotAllowed, Word: "method_not_allowed", Message: "This takes " + route.method + " only."})
-	default:
-		route.serve(w, r)
+// slowSave is how long a save may take before the panel shows that as a problem.
+const slowSave = 2 * time.Second
+
+// State implements [panel.Host].
+func (h *panelHost) State(ctx context.Context) (*panel.State, *panel.Problem) {
+	b, err := h.auth.load(ctx)
+	if err != nil {
+		return nil, problemOf(err)
+	}
+	s := &panel.State{Status: panelStatus(h.auth.status(b)), Settings: panelSettings(settingsOf(b))}
+	if b.Unusable() == nil {
+		s.TokenID = secret.Fingerprint(b.AccountToken())
+	}
+	if v := b.Pending(); v != nil {
+		s.Pending = h.pending(v)
+	}
+	return s, nil
+}
+
+func panelStatus(s Status) panel.Status {
+	v := panel.Status{Connected: s.Connected, Label: s.Label, Instance: s.Instance, Extra: panel.Extra{NeedsLogin: s.NeedsLogin}}
+	if s.User != "" {
+		v.User = &s.User
+	}
+	if !s.ExpiresAt.IsZero() {
+		at := s.ExpiresAt.Unix()
+		v.ExpiresAt = &at
+	}
+	if len(s.Scopes) > 0 {
+		v.Scopes = s.Scopes
+	}
+	return v
+}
+
+func panelSettings(s Settings) panel.Settings {
+	return panel.Settings{
+		ClientID: s.ClientID, ServerURL: s.ServerURL, MachineID: s.MachineID, Username: s.Username,
+		CloudAccountID: s.CloudAccountID, AccountID: s.AccountID, VerifySSL: s.VerifySSL,
 	}
 }
 
-// own serves a GET to pages of the same origin only. Anybody's page may have an
-// image from here, and plex.tv would be asked for it.
-func (h *panel) own(serve http.HandlerFunc) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		post := r.WithContext(r.Context())
-		post.Method = http.MethodPost // CrossOriginProtection lets every GET pass
-		if h.protect.Check(post) != nil {
-			fail(w, crossOrigin)
-			return
-		}
-		serve(w, r)
+// pending returns a stored PIN, and what this process knows of it.
+func (h *panelHost) pending(v *profile.PendingPIN) *panel.Pending {
+	pin := h.auth.shown(v)
+	shown := &panel.Pending{
+		Code: pin.Code, URL: pin.URL(), ExpiresAt: pin.ExpiresAt, Ends: elapsed.Now().Add(pin.left()), QRCode: pin.QRCode,
+		Approved: !v.Token.IsZero(),
 	}
-}
-
-var crossOrigin = &problem{status: http.StatusForbidden, Word: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."}
-
-var stopping = &problem{status: http.StatusServiceUnavailable, Word: "stopped", Message: "The program is stopping. Reload this page when it runs again."}
-
-// knowsHost refuses names that somebody else may have pointed here. An address
-// and a name without a dot cannot be.
-func (h *panel) knowsHost(r *http.Request) bool {
-	host := hostOf(r.Host)
-	if len(h.options.TrustedOrigins) == 0 || net.ParseIP(host) != nil || !strings.Contains(host, ".") {
-		return true
+	a := h.auth.attemptFor(v.Id)
+	if a == nil {
+		return shown
 	}
-	for _, o := range h.options.TrustedOrigins {
-		if u, err := url.Parse(o); err == nil && strings.EqualFold(u.Hostname(), host) {
-			return true
-		}
-	}
-	return false
-}
-
-func hostOf(hostport string) string {
-	if host, _, err := net.SplitHostPort(hostport); err == nil {
-		return host
-	}
-	return strings.Trim(hostport, "[]")
-}
-
-// knowsOrigin is stricter than CrossOriginProtection, which takes an origin
-// that agrees with Host.
-func (h *panel) knowsOrigin(r *http.Request) bool {
-	trusted, from := h.options.TrustedOrigins, r.Header.Get("Origin")
-	if len(trusted) == 0 || from == "" || r.Method == http.MethodGet || r.Method == http.MethodHead {
-		return true
-	}
-	return slices.Contains(trusted, from)
-}
-
-var badAddress = &problem{status: http.StatusBadRequest, Word: "bad_request", Message: "This is not a server address. One looks like https://192.168.1.5:32400."}
-
-func badRequest(message string) *problem {
-	return &problem{status: http.StatusBadRequest, Word: "bad_request", Message: message}
-}
-
-// decode reads the body into v, or answers what is wrong with it.
-func decode(w http.ResponseWriter, r *http.Request, v any) bool {
-	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, biggestBody))
-	var big *http.MaxBytesError
-	switch {
-	case errors.As(err, &big):
-		fail(w, &problem{status: http.StatusRequestEntityTooLarge, Word: "too_large", Message: "The request is larger than 64 KiB."})
-		return false
+	switch unsaved, err := a.hindrance(); {
+	case unsaved >= slowSave:
+		shown.Unsaved, shown.Problem = true, notSaved
 	case err != nil:
-		fail(w, badRequest("The request was broken off."))
+		shown.Problem = delayOf(err)
+	}
+	return shown
+}
+
+// PendingLogin implements [panel.Host].
+func (h *panelHost) PendingLogin(ctx context.Context) (panel.Login, *panel.Problem) {
+	a, err := h.auth.resume(ctx)
+	if err != nil {
+		return nil, problemOf(err)
+	}
+	return panelLogin{h.auth, a}, nil
+}
+
+// panelLogin is a pending login as the panel's worker sees it.
+type panelLogin struct {
+	auth    *PlexAuth
+	attempt *attempt
+}
+
+// Wait implements [panel.Login].
+func (l panelLogin) Wait(ctx context.Context) *panel.Problem {
+	return problemOf(l.attempt.await(ctx))
+}
+
+// Remove implements [panel.Login].
+func (l panelLogin) Remove(ctx context.Context) *panel.Problem {
+	return problemOf(l.auth.dropPending(ctx, l.attempt.pin.ID))
+}
+
+// NextLogin implements [panel.Host].
+func (h *panelHost) NextLogin() (begun <-chan struct{}, stop func()) {
+	return h.auth.logins.nextBegin(h.auth.instance)
+}
+
+// Start implements [panel.Host].
+func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Problem {
+	o := PinOptions{SwitchAccount: switchAccount}
+	b, err := h.auth.load(ctx)
+	if err != nil {
+		return problemOf(err)
+	}
+	pending := b.Pending()
+	if pending == nil || !h.auth.isReusable(pending, pending.ClientID, h.auth.options.DeviceKey, o) {
+		if err := h.auth.checkStore(ctx); err != nil { // before the start counts
+			return problemOf(err)
+		}
+		if wait := time.Until(h.nextStart(b)); wait > 0 {
+			return tooSoon(wait, "A code was asked for only just now. A new one can be had in a few seconds.")
+		}
+	}
+	pin, err := h.startPaced(ctx, o, pending)
+	if err != nil {
+		return problemOf(err)
+	}
+	if pending == nil || pin.ID != pending.Id {
+		h.noteStart(ctx, pin)
+	}
+	return nil
+}
+
+// startPaced calls Start. The pause until the next start begins before, because plex.tv
+// may have made a PIN even if its answer is lost. It does not begin if there is no new
+// PIN.
+func (h *panelHost) startPaced(ctx context.Context, o PinOptions, pending *profile.PendingPIN) (*Pin, error) {
+	logins, instance := h.auth.logins, h.auth.instance
+	before := time.Until(logins.nextWebStart(instance))
+	logins.noteWebStart(instance, profile.StartPause)
+	pin, err := h.auth.Start(ctx, o)
+	if err == nil && pending != nil && pin.ID == pending.Id || madeNoPIN(err) {
+		logins.noteWebStart(instance, before)
+	} else {
+		logins.noteWebStart(instance, profile.StartPause)
+	}
+	return pin, err
+}
+
+// noteStart saves when a PIN was made, for the pace of other processes and also after
+// the PIN has left the store. If that fails, the pace holds in this process alone.
+func (h *panelHost) noteStart(ctx context.Context, pin *Pin) {
+	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace) // the PIN is made, even if the browser has gone
+	defer cancel()
+	err := h.auth.update(late, func(b *profile.Profile) error {
+		b.NotePanelPIN(pin.CreatedAt)
+		return nil
+	})
+	if err != nil {
+		h.auth.warn(ctx, "the date of the PIN was not saved", err)
+	}
+}
+
+// madeNoPIN reports whether plex.tv certainly made no PIN for a Start that failed with
+// err: it was not reached, or it refused.
+func madeNoPIN(err error) bool {
+	e := failureOf(err)
+	if e == nil || e.Op != plextv.OpCreatePIN {
 		return false
 	}
-	if b = bytes.TrimSpace(b); len(b) == 0 {
-		return true
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Op == "dial" || op.Op == "proxyconnect"
 	}
-	if b[0] != '{' || json.Unmarshal(b, v) != nil {
-		fail(w, badRequest("The request must be a JSON object of the right fields."))
-		return false
-	}
-	return true
+	refused := e.StatusCode/100 == 4 && !errors.Is(err, fault.ErrUnavailable)
+	return refused || errors.Is(err, fault.ErrRateLimited) || e.StatusCode == http.StatusServiceUnavailable
 }
 
-func respond(w http.ResponseWriter, v any, err error) {
-	if err != nil {
-		fail(w, problemOf(err))
-		return
+// nextStart returns when the panel may request another PIN: a pause after the last one
+// of this process and, as b says, of all others.
+func (h *panelHost) nextStart(b *profile.Profile) time.Time {
+	next := h.auth.logins.nextWebStart(h.auth.instance)
+	wait := time.Until(b.LastPIN().Add(profile.StartPause))
+	if wait > 2*profile.StartPause { // a clock was set
+		return next
 	}
-	b, err := json.Marshal(v)
-	if err != nil {
-		fail(w, problemOf(err))
-		return
+	wait = min(wait, profile.StartPause) // a replica's clock may be ahead
+	if after := time.Now().Add(wait); after.After(next) {
+		return after
 	}
-	reply(w, http.StatusOK, b)
+	return next
 }
 
-func fail(w http.ResponseWriter, p *problem) {
-	if p.RetryAfter > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(p.RetryAfter))
+// Cancel implements [panel.Host].
+func (h *panelHost) Cancel(ctx context.Context) *panel.Problem { return problemOf(h.auth.Cancel(ctx)) }
+
+// Disconnect implements [panel.Host].
+func (h *panelHost) Disconnect(ctx context.Context, revoke bool) *panel.Problem {
+	disconnect := h.auth.Disconnect
+	if revoke {
+		disconnect = h.auth.SignOut
 	}
-	b, _ := json.Marshal(p) // plain fields
-	reply(w, p.status, b)
+	_, err := disconnect(ctx)
+	problem := problemOf(err)
+	if errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrRateLimited) { // all but the revocation is done
+		return notRevoked(problem.Detail)
+	}
+	return problem
 }
 
-func reply(w http.ResponseWriter, status int, b []byte) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // a reader who has gone is no trouble
+// Inspect implements [panel.Host].
+func (h *panelHost) Inspect(ctx context.Context) *panel.Problem {
+	_, err := h.auth.Inspect(ctx)
+	return problemOf(err)
+}
+
+// FindServer implements [panel.Host].
+func (h *panelHost) FindServer(ctx context.Context) *panel.Problem {
+	err := h.inspectPatiently(ctx)
+	if err == nil || h.ctx.Err() != nil {
+		return nil
+	}
+	h.auth.info(ctx, "connected; not all is known yet: "+plain.Short(err.Error()))
+	if errors.Is(err, fault.ErrServerChoice) {
+		return nil
+	}
+	return problemOf(err)
+}
+
+// inspectPatiently calls Inspect, and again after a rate limit if ctx leaves the time.
+func (h *panelHost) inspectPatiently(ctx context.Context) error {
+	for {
+		_, err := h.auth.Inspect(ctx)
+		e := failureOf(err)
+		if !errors.Is(err, fault.ErrRateLimited) || e == nil {
+			return err
+		}
+		pause := max(e.RetryAfter, time.Second)
+		if end, ok := ctx.Deadline(); ok && time.Until(end) <= pause || gate.Sleep(ctx, pause) != nil {
+			return err
+		}
+	}
+}
+
+// UseServer implements [panel.Host].
+func (h *panelHost) UseServer(ctx context.Context, machineID string) *panel.Problem {
+	_, err := h.auth.UseServer(ctx, machineID)
+	if errors.As(err, new(mediaserver.EnteredError)) {
+		h.auth.info(ctx, "no media server at the address that was entered: "+plain.Long(err.Error()))
+		return withoutFindings(err)
+	}
+	return problemOf(err)
+}
+
+// UseAddress implements [panel.Host].
+func (h *panelHost) UseAddress(ctx context.Context, address string) *panel.Problem {
+	if address = strings.TrimSpace(address); !looksTyped(address) {
+		address += "/" // a bare name could be a machine's
+	}
+	return h.UseServer(ctx, address)
+}
+
+// Probe implements [panel.Host].
+func (h *panelHost) Probe(ctx context.Context, address string) (panel.ProbeResult, *panel.Problem) {
+	r, err := h.auth.Probe(ctx, address)
+	v := panel.ProbeResult{URL: r.URL, MachineID: r.MachineID, Version: r.Version, Local: r.Local, Relay: r.Relay, TokenAccepted: r.TokenAccepted}
+	for _, a := range r.Addresses {
+		v.Addresses = append(v.Addresses, panel.ProbedAddress{URL: a.URL, Local: a.Local, Relay: a.Relay, OK: a.OK, MachineID: a.MachineID, Took: a.Took, Finding: a.Finding})
+	}
+	return v, problemOf(err)
+}
+
+// CheckAccount implements [panel.Host].
+func (h *panelHost) CheckAccount(ctx context.Context) *panel.Problem {
+	_, err := h.auth.Verify(ctx)
+	return problemOf(err)
+}
+
+// Servers implements [panel.Host].
+func (h *panelHost) Servers(ctx context.Context) ([]panel.Server, *panel.Problem) {
+	servers, err := h.auth.Servers(ctx)
+	return panelServers(servers), problemOf(err)
+}
+
+func panelServers(servers []Server) []panel.Server {
+	var all []panel.Server
+	for _, s := range servers {
+		v := panel.Server{
+			Name: s.Name, MachineID: s.MachineID, Version: s.Version, Platform: s.Platform,
+			Owned: s.Owned, Home: s.Home, OwnerID: s.OwnerID, Owner: s.Owner,
+			Presence: s.Presence, HTTPSRequired: s.HTTPSRequired, Relay: s.Relay,
+			PublicAddressMatches: s.PublicAddressMatches, PublicAddress: s.PublicAddress,
+			Connections: []panel.Connection{},
+		}
+		for _, c := range s.Connections {
+			v.Connections = append(v.Connections, panel.Connection(c))
+		}
+		all = append(all, v)
+	}
+	return all
+}
+
+// Users implements [panel.Host].
+func (h *panelHost) Users(ctx context.Context) ([]panel.User, *panel.Problem) {
+	users, err := h.auth.HomeUsers(ctx)
+	var all []panel.User
+	for _, u := range users {
+		all = append(all, panel.User(u))
+	}
+	return all, problemOf(err)
+}
+
+// ChooseUser implements [panel.Host].
+func (h *panelHost) ChooseUser(ctx context.Context, uuid, pin string) (complete bool, _ *panel.Problem) {
+	complete, err := homeUserChoice{h.auth, h.ctx}.choose(ctx, uuid, pin)
+	return complete, problemOf(err)
 }

@@ -11,38 +11,30 @@ import (
 
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/mediaserver"
+	"github.com/plexauth/plexauth/internal/panel"
 	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/plextv"
 )
 
-// problem is a failure as the panel's HTTP API tells it.
-type problem struct {
-	status     int
-	Word       string   `json:"error"`                 // for programs
-	Message    string   `json:"message"`               // for people: what happened, and what to do
-	Detail     string   `json:"detail,omitempty"`      // the error's own text, for whoever runs the program
-	RetryAfter int      `json:"retry_after,omitempty"` // seconds
-	Servers    []Server `json:"servers,omitempty"`     // to choose from
-}
-
-// tryLater ends a message. It is left out where the program itself tries again,
-// and is more exact where it is known for how long to wait.
+// tryLater ends the message of a problem that may pass by itself.
 const tryLater = " Try again in a little while."
 
-// problems are the failures that are recognized by a sentinel, the more
-// telling ones first.
+// problems is what the panel tells people about an error, by the sentinel that it
+// matches. If it matches several, the first one counts. The failures of plex.tv that no
+// sentinel names have their texts in [plextv.Kind.Advice].
 var problems = []struct {
-	is      error
-	status  int
-	word    string
-	message string
+	sentinel error
+	status   int
+	kind     panel.Kind
+	message  string
 }{
-	{ErrCorruptConfig, http.StatusServiceUnavailable, "store_corrupt", "The program's settings cannot be read, so nothing is done that could overwrite them. Repair them, or restore them from a backup."},
-	{ErrStore, http.StatusServiceUnavailable, "store", "The program cannot read or write its settings, so a sign-in could not be kept. The details say why. Mend that, then try again."},
+	{ErrCorruptConfig, http.StatusServiceUnavailable, panel.StoreCorrupt, "The program's settings cannot be read, so nothing is done that could overwrite them. Repair them, or restore them from a backup."},
+	{ErrStore, http.StatusServiceUnavailable, panel.Store, "The program cannot read or write its settings, so a sign-in could not be kept. The details say why. Mend that, then try again."},
 	{fault.ErrHomePin, http.StatusForbidden, "home_pin", "Plex does not accept this PIN for this user. Check it, and enter it again."},
 	{fault.ErrAccountMismatch, http.StatusConflict, "account_mismatch", "The sign-in was approved with another Plex account than the one that is connected. Nothing was changed. Sign in with the same account, or switch accounts."},
-	{fault.ErrPinExpired, http.StatusConflict, "pin_expired", "The code was not confirmed in time. Get a new one."},
-	{fault.ErrPinSuperseded, http.StatusConflict, "superseded", "Another sign-in has replaced this one. Go on with that one."},
-	{fault.ErrNoPendingPin, http.StatusConflict, "no_login", "No sign-in is under way. Begin a new one."},
+	{fault.ErrPinExpired, http.StatusConflict, panel.PinExpired, "The code was not confirmed in time. Get a new one."},
+	{fault.ErrPinSuperseded, http.StatusConflict, panel.Superseded, "Another sign-in has replaced this one. Go on with that one."},
+	{fault.ErrNoPendingPin, http.StatusConflict, panel.NoLogin, "No sign-in is under way. Begin a new one."},
 	{fault.ErrTokenRejected, http.StatusConflict, "rejected", "Plex does not accept this sign-in any more: it was ended elsewhere, or the password was changed. Connect again: your server stays chosen."},
 	{fault.ErrTokenExpired, http.StatusConflict, "expired", "The sign-in has run out and could not be renewed yet. Try again."},
 	{fault.ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected. Connect it first."},
@@ -54,49 +46,133 @@ var problems = []struct {
 	{fault.ErrRateLimited, http.StatusTooManyRequests, "rate_limited", "Plex asks to slow down." + tryLater},
 }
 
-// problemOf puts an error into words. No error of ours holds a secret.
-func problemOf(err error) *problem {
-	v := &problem{status: http.StatusInternalServerError, Word: "internal", Message: "Something went wrong in the program. The details, and its log, say what.", Detail: plain.Long(strings.TrimPrefix(err.Error(), "plexauth: "))}
-	e := failureOf(err)
-	if e != nil && e.RetryAfter > 0 {
-		v.RetryAfter = seconds(e.RetryAfter)
+// problemOf returns what the panel reports about an error, nil if err is nil. The text of
+// an error of this package holds no secret.
+func problemOf(err error) *panel.Problem {
+	var pause wrongPINPause
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &pause):
+		return tooSoon(pause.wait, "Too many wrong PINs. Try again in "+inWords(roundUp(pause.wait))+".")
+	case errors.Is(err, errNoSuchUser):
+		return &panel.Problem{Status: http.StatusBadRequest, Kind: panel.BadRequest, Message: "There is no such user in this Plex Home."}
 	}
+	v := kindOf(err)
+	v.Detail = plain.Long(strings.TrimPrefix(err.Error(), "plexauth: "))
+	v.ServerStarting = stateIn(err) == plextv.ServerStarting
 	var choice *ServerChoiceError
 	if errors.As(err, &choice) {
-		v.Servers = choice.Servers
+		v.Servers = panelServers(choice.Servers)
 	}
-	for _, p := range problems {
-		if errors.Is(err, p.is) {
-			v.status, v.Word, v.Message = p.status, p.word, p.message
-			return v.timed()
+	if e := failureOf(err); e != nil && e.RetryAfter > 0 {
+		v.RetryAfter = roundUp(e.RetryAfter)
+		if message, ok := strings.CutSuffix(v.Message, tryLater); ok {
+			v.Message = message + " Try again in " + inWords(v.RetryAfter) + "."
 		}
-	}
-	var nowhere *mediaserver.UnreachableError
-	switch {
-	case errors.As(err, &nowhere), e != nil && e.Where != "plex.tv":
-		v.status, v.Word, v.Message = http.StatusBadGateway, "server_unreachable", headline(stateIn(err))
-	case e != nil:
-		advice := e.Kind().Advice()
-		v.status, v.Word, v.Message = http.StatusBadGateway, e.Kind().Word(), advice.Message()
-		if advice.Later {
-			v.Message += tryLater
-		}
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		v.status, v.Word, v.Message = http.StatusServiceUnavailable, "stopped", "The request was broken off. Try again."
-	}
-	return v.timed()
-}
-
-// timed says for how long to wait, where that is known.
-func (v *problem) timed() *problem {
-	if message, ok := strings.CutSuffix(v.Message, tryLater); ok && v.RetryAfter > 0 {
-		v.Message = message + " Try again in " + forHowLong(v.RetryAfter) + "."
 	}
 	return v
 }
 
-// forHowLong is a time to wait in words: exact below two minutes, rounded up above.
-func forHowLong(seconds int) string {
+// kindOf returns status, kind and message of an error's problem.
+func kindOf(err error) *panel.Problem {
+	for _, p := range problems {
+		if errors.Is(err, p.sentinel) {
+			return &panel.Problem{Status: p.status, Kind: p.kind, Message: p.message}
+		}
+	}
+	e := failureOf(err)
+	switch {
+	case errors.As(err, new(*mediaserver.UnreachableError)), e != nil && e.Where != "plex.tv":
+		return &panel.Problem{Status: http.StatusBadGateway, Kind: "server_unreachable", Message: headline(stateIn(err))}
+	case e != nil:
+		advice := e.Kind().Advice()
+		message := advice.Message()
+		if advice.Later {
+			message += tryLater
+		}
+		return &panel.Problem{Status: http.StatusBadGateway, Kind: panel.Kind(e.Kind().Word()), Message: message}
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return &panel.Problem{Status: http.StatusServiceUnavailable, Kind: panel.Stopped, Message: "The request was broken off. Try again."}
+	}
+	return &panel.Problem{Status: http.StatusInternalServerError, Kind: "internal", Message: "Something went wrong in the program. The details, and its log, say what."}
+}
+
+// delayOf returns what the panel reports about a poll that failed. The login goes on.
+func delayOf(err error) *panel.Problem {
+	v := problemOf(err)
+	v.Message, _, _ = strings.Cut(v.Message, " Try again in ")
+	v.Message += " The code stays good, and the program keeps trying."
+	return v
+}
+
+// notSaved is the problem of a login that Plex has approved and the store does not take.
+// It has no detail, because a store's text may hold the token.
+var notSaved = &panel.Problem{Kind: panel.Store, Message: "Plex has approved the sign-in, but the program cannot save it. It keeps trying: nothing is to be done at Plex. Make sure that its settings can be written; its log says what is wrong."}
+
+// notRevoked returns the problem of a sign-out that plex.tv could not be told.
+func notRevoked(detail string) *panel.Problem {
+	return &panel.Problem{Kind: panel.NotRevoked, Message: "Plex is disconnected here, but plex.tv could not be told. Remove this program from the authorized devices in your Plex account's settings.", Detail: detail}
+}
+
+// tooSoon returns the problem of a request that has to wait.
+func tooSoon(wait time.Duration, message string) *panel.Problem {
+	return &panel.Problem{Status: http.StatusTooManyRequests, Kind: panel.TooSoon, Message: message, RetryAfter: roundUp(wait)}
+}
+
+// withoutFindings returns the problem of an address that a person entered. It does not
+// reveal what is there, so that the panel cannot be used to scan a network: closed ports,
+// other programs and other schemes look alike.
+func withoutFindings(err error) *panel.Problem {
+	v := problemOf(err)
+	var tried []string
+	var unreachable *mediaserver.UnreachableError
+	if errors.As(err, &unreachable) {
+		for _, a := range unreachable.Addresses {
+			tried = append(tried, a.URL)
+		}
+	}
+	v.Detail, v.RetryAfter = plain.Long("tried: "+strings.Join(tried, ", ")), 0
+	if v.Kind == "server_unreachable" {
+		v.Message = "No media server could be reached at this address. Check the address, and that the server runs; the program's log says more."
+	}
+	return v
+}
+
+// stateIn returns the most telling state of a media server in an error.
+func stateIn(err error) plextv.ServerState {
+	var unreachable *mediaserver.UnreachableError
+	switch {
+	case errors.As(err, &unreachable):
+		found := plextv.ServerUnknown
+		for _, a := range unreachable.Addresses {
+			if s := stateIn(a.Err); s != plextv.ServerUnknown && (found == plextv.ServerUnknown || s < found) {
+				found = s
+			}
+		}
+		return found
+	case failureOf(err) != nil:
+		return failureOf(err).State
+	}
+	return plextv.ServerUnknown
+}
+
+// headline returns what to tell people first about a media server that cannot be used.
+func headline(s plextv.ServerState) string {
+	switch s {
+	case plextv.ServerStarting:
+		return "The media server is starting. Try again in a minute."
+	case plextv.ServerFailing:
+		return "The media server answers with an error. The details, and the server's own log, say more."
+	case plextv.ServerBehindProxy:
+		return "A proxy answers, but the media server behind it does not. Check that the server runs."
+	}
+	return "The media server does not answer. Check that it runs and can be reached from here."
+}
+
+// inWords returns a time to wait in words: exact below two minutes, else in minutes,
+// rounded up.
+func inWords(seconds int) string {
 	switch {
 	case seconds == 1:
 		return "one second"
@@ -106,21 +182,5 @@ func forHowLong(seconds int) string {
 	return fmt.Sprintf("%d minutes", (seconds+59)/60)
 }
 
-// withoutFindings names the addresses that were entered and leaves out what is
-// there: closed ports, other programs and other schemes look alike, so that the
-// panel cannot be used to scan a network.
-func (v *problem) withoutFindings(err error) *problem {
-	var nowhere *mediaserver.UnreachableError
-	errors.As(err, &nowhere)
-	var tried []string
-	for _, a := range nowhere.Addresses {
-		tried = append(tried, a.URL)
-	}
-	v.Detail, v.RetryAfter = plain.Long("tried: "+strings.Join(tried, ", ")), 0
-	if v.Word == "server_unreachable" {
-		v.Message = "No media server could be reached at this address. Check the address, and that the server runs; the program's log says more."
-	}
-	return v
-}
-
-func seconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
+// roundUp returns d in whole seconds.
+func roundUp(d time.Duration) int { return int(math.Ceil(d.Seconds())) }

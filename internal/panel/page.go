@@ -1,0 +1,75 @@
+package panel
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"fmt"
+	"html"
+	"io"
+	"net/http"
+	"time"
+)
+
+//go:embed assets
+var assets embed.FS
+
+// HTML returns the panel as a fragment of a page.
+func HTML() string { return string(readAsset("panel.html")) }
+
+func readAsset(name string) []byte {
+	content, err := assets.ReadFile("assets/" + name)
+	if err != nil {
+		panic(err) // it is embedded
+	}
+	return content
+}
+
+// asset returns a handler for one of the embedded files. Browsers may keep the file, and
+// ask each time whether it has changed.
+func asset(name, contentType string) http.HandlerFunc {
+	content := readAsset(name)
+	sum := sha256.Sum256(content)
+	tag := `"` + base64.RawURLEncoding.EncodeToString(sum[:9]) + `"`
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", contentType)
+		w.Header().Set("Cache-Control", "no-cache")
+		w.Header().Set("ETag", tag)
+		http.ServeContent(w, r, name, time.Time{}, bytes.NewReader(content))
+	}
+}
+
+// servePage answers with the page. If the store cannot be read, the page says so, and
+// the status is that of the problem.
+func (p *Panel) servePage(w http.ResponseWriter, r *http.Request) {
+	status := http.StatusOK
+	if _, _, problem := p.look(r.Context()); problem != nil {
+		status = problem.Status
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, page(p.config.Product)) // the browser may have gone
+}
+
+// page returns the fragment as a page of its own.
+func page(product string) string {
+	return fmt.Sprintf(`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark">
+<title>Plex · %[1]s</title>
+<link rel="stylesheet" href="panel.css">
+<script type="module" src="panel.js"></script>
+</head>
+<body class="plexauth-page">
+<main>
+<h1 class="plexauth-product">%[1]s</h1>
+%[2]s</main>
+<noscript><p class="plexauth-noscript">This page needs JavaScript. Without it, sign in from the program's command line.</p></noscript>
+</body>
+</html>
+`, html.EscapeString(product), HTML())
+}

@@ -1,0 +1,62 @@
+package panel
+
+import "net/http"
+
+// Problem is a failure as the HTTP API reports it. It holds no secret.
+type Problem struct {
+	Status     int      `json:"-"`                     // of the HTTP answer
+	Kind       Kind     `json:"error"`                 // for programs
+	Message    string   `json:"message"`               // for people: what happened, and what to do
+	Detail     string   `json:"detail,omitempty"`      // the text of the error, for the people who run the program
+	RetryAfter int      `json:"retry_after,omitempty"` // seconds
+	Servers    []Server `json:"servers,omitempty"`     // to choose from
+
+	ServerStarting bool `json:"-"` // the media server is starting, and will answer soon
+}
+
+// Kind names the kind of a problem. The documentation of plexauth.Handler lists all of
+// them; these are the ones on which the panel acts.
+type Kind string
+
+const (
+	BadRequest   Kind = "bad_request"
+	NoLogin      Kind = "no_login"
+	NotRevoked   Kind = "not_revoked"
+	PinExpired   Kind = "pin_expired"
+	Stopped      Kind = "stopped"
+	Store        Kind = "store"
+	StoreCorrupt Kind = "store_corrupt"
+	Superseded   Kind = "superseded"
+	TooSoon      Kind = "too_soon"
+)
+
+// isStore reports whether the store failed, and not plex.tv.
+func (p *Problem) isStore() bool { return p.Kind == Store || p.Kind == StoreCorrupt }
+
+var (
+	crossOrigin = &Problem{Status: http.StatusForbidden, Kind: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."}
+	unknownHost = &Problem{Status: http.StatusForbidden, Kind: "host", Message: "This program does not go by this name. Open it by one of its own, or add this one to TrustedOrigins."}
+	notFound    = &Problem{Status: http.StatusNotFound, Kind: "not_found", Message: "There is nothing here."}
+	tooLarge    = &Problem{Status: http.StatusRequestEntityTooLarge, Kind: "too_large", Message: "The request is larger than 64 KiB."}
+	stopping    = &Problem{Status: http.StatusServiceUnavailable, Kind: Stopped, Message: "The program is stopping. Reload this page when it runs again."}
+	noQRCode    = &Problem{Status: http.StatusNotFound, Kind: NoLogin, Message: "No sign-in is under way. Begin a new one.", Detail: "no login is pending"}
+	badAddress  = badRequest("This is not a server address. One looks like https://192.168.1.5:32400.")
+)
+
+func badRequest(message string) *Problem {
+	return &Problem{Status: http.StatusBadRequest, Kind: BadRequest, Message: message}
+}
+
+func wrongMethod(method string) *Problem {
+	return &Problem{Status: http.StatusMethodNotAllowed, Kind: "method_not_allowed", Message: "This takes " + method + " only."}
+}
+
+// interrupted returns the problem of a request whose context has ended with err.
+func interrupted(err error) *Problem {
+	return &Problem{Status: http.StatusServiceUnavailable, Kind: Stopped, Message: "The request was broken off. Try again.", Detail: err.Error()}
+}
+
+// internal returns the problem of an error that should not happen.
+func internal(err error) *Problem {
+	return &Problem{Status: http.StatusInternalServerError, Kind: "internal", Message: "Something went wrong in the program. The details, and its log, say what.", Detail: err.Error()}
+}

@@ -1,0 +1,194 @@
+package panel
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+)
+
+const (
+	viewMaxAge     = time.Second      // of what a request answers with
+	outcomeMaxWait = time.Second      // for the worker to learn how a login has ended
+	finalPollTime  = 15 * time.Second // after a PIN's expiry: plex.tv is asked once more meanwhile
+	maxLongPoll    = 30 * time.Second
+)
+
+// view is what the panel shows at one time.
+type view struct {
+	readAt  time.Time
+	changed <-chan struct{} // closed when the view is out of date
+	state   *State
+	pending *Pending // nil if no login is shown
+	finding bool     // the server of a new login is being looked for
+	problem *Problem
+}
+
+// look returns a view that is at most viewMaxAge old. The store is read once for all
+// requests. changed is closed when there is something new.
+func (p *Panel) look(ctx context.Context) (v *view, changed <-chan struct{}, problem *Problem) {
+	leave, err := p.gates.Enter(ctx, "view")
+	if err != nil {
+		return nil, nil, interrupted(err)
+	}
+	defer leave()
+	before := p.worker.snapshot()
+	if v := p.view; v != nil && v.changed == before.changed && time.Since(v.readAt) < viewMaxAge {
+		return v, v.changed, nil
+	}
+	v, problem = p.readView(ctx, before.changed)
+	if problem == nil && v.pending == nil && before.state != idle {
+		// The login has just ended, and the worker will know in a moment how.
+		soon, cancel := context.WithTimeout(ctx, outcomeMaxWait)
+		defer cancel()
+		select {
+		case <-before.changed:
+		case <-soon.Done():
+		}
+		v, problem = p.readView(ctx, p.worker.snapshot().changed)
+	}
+	if problem != nil {
+		return nil, nil, problem
+	}
+	p.view = v
+	return v, v.changed, nil
+}
+
+// readView reads the store. changed is the worker's from before.
+func (p *Panel) readView(ctx context.Context, changed <-chan struct{}) (*view, *Problem) {
+	readAt := time.Now()
+	state, problem := p.host.State(ctx)
+	if problem != nil {
+		return nil, problem
+	}
+	now := p.worker.snapshot()
+	v := &view{readAt: readAt, changed: changed, state: state, finding: now.searching, problem: now.problem}
+	serverKnown := state.Settings.ServerURL != "" && state.Settings.MachineID != ""
+	switch pending := state.Pending; {
+	case pending == nil:
+		if now.state == attending && state.Status.Connected && !serverKnown {
+			v.finding = true // the login has ended, and its search begins in a moment
+		}
+	case pending.Unsaved || pending.Approved || pending.Ends.Left() > -finalPollTime:
+		v.pending, v.problem = pending, pending.Problem
+		p.worker.wakeUp()
+	}
+	return v, nil
+}
+
+// revision names what the view shows, except for the seconds that pass.
+func (v *view) revision() string {
+	pending := ""
+	if v.pending != nil {
+		pending = v.pending.Code + v.pending.ExpiresAt.UTC().Format(time.RFC3339)
+	}
+	var kind Kind // the problem's detail differs from one poll to the next
+	if v.problem != nil {
+		kind = v.problem.Kind
+	}
+	s := v.state.Status
+	sum := sha256.New()
+	_ = json.NewEncoder(sum).Encode([]any{s.Connected, s.User, s.Extra.NeedsLogin, s.Scopes, s.ExpiresAt, pending, v.state.Settings, v.finding, kind}) // plain fields
+	return base64.RawURLEncoding.EncodeToString(sum.Sum(nil)[:9])
+}
+
+// statusAnswer is the answer to GET status, and to most POSTs.
+type statusAnswer struct {
+	Status
+	Settings Settings `json:"settings"`
+	Finding  bool     `json:"finding"`
+	Problem  *Problem `json:"problem"`
+	Seen     string   `json:"seen"`
+	Product  string   `json:"product"`
+}
+
+// replyView answers with a view.
+func (p *Panel) replyView(w http.ResponseWriter, v *view) {
+	answer := statusAnswer{v.state.Status, v.state.Settings, v.finding, v.problem, v.revision(), p.config.Product}
+	if v.pending != nil {
+		answer.Extra.Pending = &pendingJSON{v.pending.Code, v.pending.URL, wholeSeconds(v.pending.Ends.Left())}
+	}
+	replyJSON(w, answer)
+}
+
+// wholeSeconds rounds up, so that a countdown ends when the PIN does.
+func wholeSeconds(d time.Duration) int64 {
+	return max(0, int64((d+time.Second-1)/time.Second))
+}
+
+// serveStatus answers GET status. With wait it answers when something has changed, or
+// after that many seconds.
+func (p *Panel) serveStatus(w http.ResponseWriter, r *http.Request) {
+	wait, problem := longPoll(r.FormValue("wait"))
+	if problem != nil {
+		replyProblem(w, problem)
+		return
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), wait)
+	defer cancel()
+	defer context.AfterFunc(p.ctx, cancel)()
+	for {
+		v, changed, problem := p.look(r.Context())
+		switch {
+		case problem != nil:
+			replyProblem(w, problem)
+			return
+		case p.ctx.Err() != nil:
+			replyProblem(w, stopping)
+			return
+		case v.isNews(r.FormValue("seen")) || ctx.Err() != nil:
+			p.replyView(w, v)
+			return
+		}
+		pause, cancel := context.WithTimeout(ctx, viewMaxAge)
+		select {
+		case <-changed:
+		case <-pause.Done():
+		}
+		cancel()
+	}
+}
+
+// longPoll returns how long a request may wait, which is wait in seconds.
+func longPoll(wait string) (time.Duration, *Problem) {
+	if wait == "" {
+		return 0, nil
+	}
+	seconds, err := strconv.Atoi(wait)
+	if err != nil || seconds < 0 {
+		return 0, badRequest("wait is a number of seconds.")
+	}
+	return time.Duration(min(seconds, int(maxLongPoll.Seconds()))) * time.Second, nil
+}
+
+// isNews reports whether the view differs from the one of a revision. Without a revision,
+// only the end of a login is news.
+func (v *view) isNews(revision string) bool {
+	if revision == "" {
+		return v.pending == nil
+	}
+	return revision != v.revision()
+}
+
+// serveQRCode answers GET qr.svg.
+func (p *Panel) serveQRCode(w http.ResponseWriter, r *http.Request) {
+	v, _, problem := p.look(r.Context())
+	switch {
+	case problem != nil:
+		replyProblem(w, problem)
+		return
+	case v.pending == nil:
+		replyProblem(w, noQRCode)
+		return
+	}
+	svg, err := v.pending.QRCode()
+	if err != nil {
+		replyProblem(w, internal(err))
+		return
+	}
+	w.Header().Set("Content-Type", "image/svg+xml")
+	_, _ = w.Write(svg)
+}
