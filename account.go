@@ -51,12 +51,12 @@ func claimedOwner(c devicekey.ClaimedAccount) profile.Owner { return ownerOf(cla
 // [PlexAuth.Token] and [*Error]: see [ErrTokenRejected], [ErrUnavailable],
 // [ErrRateLimited].
 func (p *PlexAuth) Account(ctx context.Context) (*Account, error) {
-	u, err := p.account(ctx)
+	u, err := p.askAccount(ctx)
 	return (*Account)(u), err
 }
 
-// account asks plex.tv who the token belongs to, and notes it.
-func (s *session) account(ctx context.Context) (a *plextv.User, err error) {
+// askAccount asks plex.tv who the token belongs to, and saves it.
+func (s *session) askAccount(ctx context.Context) (a *plextv.User, err error) {
 	err = s.ask(ctx, func(t secret.Value, clientID string) error {
 		a, err = s.adoptToken(ctx, t, clientID, false)
 		return err

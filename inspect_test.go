@@ -235,7 +235,7 @@ func TestInspectRaces(t *testing.T) {
 		go func() { errs <- errOf(w.Inspect(t.Context())) }()
 		time.Sleep(500 * time.Millisecond)
 		w.edit(t, map[string]any{"server_url": "http://typed.example:32400"})
-		require.ErrorContains(t, <-errs, "meanwhile")
+		require.ErrorContains(t, <-errs, "call again")
 		assert.Equal(t, "http://typed.example:32400", mustSettings(t, w.PlexAuth).ServerURL)
 
 		_, err := w.UseServer(t.Context(), box.MachineID)
@@ -244,7 +244,7 @@ func TestInspectRaces(t *testing.T) {
 		time.Sleep(500 * time.Millisecond)
 		_, err = w.Disconnect(t.Context())
 		require.NoError(t, err)
-		require.ErrorContains(t, <-errs, "meanwhile")
+		require.ErrorContains(t, <-errs, "call again")
 		assert.True(t, mustSettings(t, w.PlexAuth).ServerToken.IsZero())
 	})
 }

@@ -18,7 +18,8 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// errNeedsLongLived matches an [ErrServerToken] that only another kind of login ends.
+// errNeedsLongLived matches an [ErrServerToken] that only a login without a device key
+// can solve.
 var errNeedsLongLived = errors.New("plexauth: media servers do not accept the token of a device key")
 
 // deviceKeyError is an [ErrServerToken] that matches [errNeedsLongLived] too.
@@ -30,7 +31,7 @@ func (e deviceKeyError) Unwrap() error        { return e.error }
 // Server is a media server that the account may use, as plex.tv lists it.
 type Server struct {
 	Name      string `json:"name"`
-	MachineID string `json:"machine_id"` // its machineIdentifier: what identifies it, names and addresses change
+	MachineID string `json:"machine_id"` // machineIdentifier; it identifies the server, whose name and addresses may change
 	Version   string `json:"version"`
 	Platform  string `json:"platform"`
 
@@ -39,25 +40,25 @@ type Server struct {
 	OwnerID int64  `json:"owner_id"` // the owner's number at plex.tv; 0 where Owned
 	Owner   string `json:"owner"`    // the owner's name; empty where Owned
 
-	Presence             bool   `json:"presence"`       // connected to plex.tv just now
+	Presence             bool   `json:"presence"`       // connected to plex.tv at the moment
 	HTTPSRequired        bool   `json:"https_required"` // refuses plain http
 	Relay                bool   `json:"relay"`          // may be reached through Plex's relay
 	PublicAddressMatches bool   `json:"public_address_matches"`
-	PublicAddress        string `json:"public_address"` // IP address; it matches if this machine has the same one to plex.tv
+	PublicAddress        string `json:"public_address"` // IP address. It matches if plex.tv sees this machine at the same one
 
-	// Token is for this server and no other. It is zero where plex.tv gives
-	// none, or only a JWT, which media servers do not take.
+	// Token is for this server and no other. It is zero if plex.tv gives none, or only
+	// a JWT, which media servers do not accept.
 	Token       Token        `json:"-"`
 	Connections []Connection `json:"connections"` // may be empty
 }
 
-// Connection is an address of a [Server], as it told plex.tv.
+// Connection is an address of a [Server], as the server told plex.tv.
 type Connection struct {
 	URI     string `json:"uri"`     // scheme, host and port, "https://192-168-1-5.….plex.direct:32400"
 	Address string `json:"address"` // the IP address or name in it
 	Port    int    `json:"port"`
 	Local   bool   `json:"local"` // in the server's own network
-	Relay   bool   `json:"relay"` // through Plex's relay: slow, the last resort
+	Relay   bool   `json:"relay"` // through Plex's relay, which is slow
 	IPv6    bool   `json:"ipv6"`
 }
 
@@ -82,18 +83,16 @@ func publicServers(servers []plextv.MediaServer) []Server {
 	return all
 }
 
-// These two bound the text of a [ServerChoiceError].
-const (
-	longestName   = 100 // bytes of one name
-	longestChoice = 500
-)
+// The text of a [ServerChoiceError] has choiceMaxLen bytes at most, a name in it
+// nameMaxLen.
+const nameMaxLen, choiceMaxLen = 100, 500
 
 // ServerChoiceError is an [ErrServerChoice] with the servers to choose from.
 type ServerChoiceError struct {
 	Servers []Server // those of the account first; may be empty
 }
 
-// Error names the candidates, as many as a short text holds.
+// Error names as many candidates as a short text holds.
 func (e *ServerChoiceError) Error() string {
 	if len(e.Servers) == 0 {
 		return fault.ErrServerChoice.Error() + ": the account may use none"
@@ -101,11 +100,11 @@ func (e *ServerChoiceError) Error() string {
 	var b strings.Builder
 	b.WriteString(fault.ErrServerChoice.Error() + ": choose one of ")
 	for i, s := range e.Servers {
-		name := fmt.Sprintf("%q", plain.Cut(s.Name, longestName))
+		name := fmt.Sprintf("%q", plain.Cut(s.Name, nameMaxLen))
 		if !s.Owned && s.Owner != "" {
-			name += " of " + plain.Cut(s.Owner, longestName)
+			name += " of " + plain.Cut(s.Owner, nameMaxLen)
 		}
-		if b.Len()+len(name) > longestChoice {
+		if b.Len()+len(name) > choiceMaxLen {
 			fmt.Fprintf(&b, " and %d more", len(e.Servers)-i)
 			break
 		}
@@ -120,9 +119,9 @@ func (e *ServerChoiceError) Error() string {
 // Is reports whether target is [ErrServerChoice].
 func (e *ServerChoiceError) Is(target error) bool { return target == fault.ErrServerChoice }
 
-// Servers asks plex.tv for the media servers that the account may use: its
-// own first, then those of its Plex Home, then those that are shared with it.
-// Its errors are those of [PlexAuth.Account].
+// Servers asks plex.tv for the media servers that the account may use: its own first,
+// then those of its Plex Home, then those that others share with it. Its errors are
+// those of [PlexAuth.Account].
 func (p *PlexAuth) Servers(ctx context.Context) ([]Server, error) {
 	servers, err := p.servers(ctx)
 	return publicServers(servers), err
@@ -136,8 +135,16 @@ func (s *session) servers(ctx context.Context) (servers []plextv.MediaServer, er
 	return servers, err
 }
 
-// typedFor makes candidates of an address that a person has just entered, in a profile
-// with the saved server s.
+func (s *session) serversWithin(ctx context.Context, limit time.Duration) (servers []plextv.MediaServer, err error) {
+	err = within(ctx, limit, "list servers", func(ctx context.Context) (err error) {
+		servers, err = s.servers(ctx)
+		return err
+	})
+	return servers, err
+}
+
+// typedFor returns the candidates for an address that a person has just entered. s is
+// the saved server.
 func typedFor(s profile.SavedServer, address string) []mediaserver.Candidate {
 	all := mediaserver.Typed(address, true)
 	for i := range all {
@@ -146,39 +153,11 @@ func typedFor(s profile.SavedServer, address string) []mediaserver.Candidate {
 	return all
 }
 
-// listed returns the saved server out of servers. The same machine of another
-// owner is another server, since anybody can claim a machine's identifier.
-func listed(s profile.SavedServer, servers []plextv.MediaServer, account int64) *plextv.MediaServer {
-	for i := range servers {
-		if v := &servers[i]; s.MachineID != "" && v.MachineID == s.MachineID && s.BelongsTo(v.OwnedBy(account)) {
-			return v
-		}
-	}
-	return nil
-}
+// looksTyped reports whether a choice can only be an address.
+func looksTyped(choice string) bool { return strings.ContainsAny(choice, ".:/") }
 
-// errAnotherServer matches the error of a round of probing that found a different
-// media server at the saved address.
-var errAnotherServer = errors.New("plexauth: another media server answers at the saved address")
-
-// strange reports whether a server other than the expected one answers at s.url.
-func strange(s profile.SavedServer, found []mediaserver.Address) bool {
-	return slices.ContainsFunc(found, func(a mediaserver.Address) bool {
-		return !a.OK && a.MachineID != "" && netaddr.SameServer(a.URL, s.Url)
-	})
-}
-
-// savedUnreachable returns the error for found, none of which is the expected server.
-func savedUnreachable(s profile.SavedServer, found []mediaserver.Address) error {
-	err := mediaserver.Unreachable(found)
-	if strange(s, found) {
-		return fmt.Errorf("%w: %w", errAnotherServer, fault.Inside(err))
-	}
-	return err
-}
-
-// savedCandidates are the address of the saved server s. One at which the server has answered is
-// complete.
+// savedCandidates returns the candidates for the address of the saved server s. If the
+// server has answered there before, the address is complete.
 func savedCandidates(s profile.SavedServer) []mediaserver.Candidate {
 	all := mediaserver.Typed(s.Url, s.Verify)
 	if s.Bound && len(all) > 1 {
@@ -190,24 +169,80 @@ func savedCandidates(s profile.SavedServer) []mediaserver.Candidate {
 	return all
 }
 
-// directOf returns the plex.direct certificate that may be shown at the saved address,
-// nil if there is none.
-func directOf(s profile.SavedServer) mediaserver.DirectOwners {
+// listed returns the saved server s out of servers, nil if it is not there. The same
+// machine of another owner is another server, because anybody can claim a machine's
+// identifier.
+func listed(s profile.SavedServer, servers []plextv.MediaServer, account int64) *plextv.MediaServer {
+	for i := range servers {
+		if v := &servers[i]; s.MachineID != "" && v.MachineID == s.MachineID && s.BelongsTo(v.OwnedBy(account)) {
+			return v
+		}
+	}
+	return nil
+}
+
+// findServer returns the server with that identifier, nil if there is none.
+func findServer(servers []plextv.MediaServer, machineID string) *plextv.MediaServer {
+	n := slices.IndexFunc(servers, func(s plextv.MediaServer) bool { return s.MachineID == machineID })
+	if n < 0 || machineID == "" {
+		return nil
+	}
+	return &servers[n]
+}
+
+// listedAt returns the server out of servers that has an address, nil if there is none
+// or more than one.
+func listedAt(servers []plextv.MediaServer, address string) (there *plextv.MediaServer) {
+	for i := range servers {
+		s := &servers[i]
+		if slices.ContainsFunc(mediaserver.Candidates(s), func(c mediaserver.Candidate) bool { return netaddr.SameServer(c.Url, address) }) {
+			if there != nil {
+				return nil
+			}
+			there = s
+		}
+	}
+	return there
+}
+
+// certificateOf returns the plex.direct certificate that the saved server may show at
+// its address, nil if there is none.
+func certificateOf(s profile.SavedServer) mediaserver.DirectOwners {
 	if s.Certificate == "" {
 		return nil
 	}
 	return mediaserver.DirectOwners{s.Certificate: {s.MachineID}}
 }
 
+// errAnotherServer matches the error of a probe that found a different media server at
+// the saved address.
+var errAnotherServer = errors.New("plexauth: another media server answers at the saved address")
+
+// savedUnreachable returns the error for found, none of which is the saved server s.
+func savedUnreachable(s profile.SavedServer, found []mediaserver.Address) error {
+	err := mediaserver.Unreachable(found)
+	if answersStranger(s, found) {
+		return fmt.Errorf("%w: %w", errAnotherServer, fault.Inside(err))
+	}
+	return err
+}
+
+// answersStranger reports whether another server than s answers at its saved address.
+func answersStranger(s profile.SavedServer, found []mediaserver.Address) bool {
+	return slices.ContainsFunc(found, func(a mediaserver.Address) bool {
+		return !a.OK && a.MachineID != "" && netaddr.SameServer(a.URL, s.Url)
+	})
+}
+
 // ProbeResult is what [PlexAuth.Probe] found at a media server's addresses.
 type ProbeResult struct {
 	URL       string `json:"url"`        // the best address at which the expected server answers; empty: none
-	MachineID string `json:"machine_id"` // of the server that answered. With an empty URL it is the wrong one
+	MachineID string `json:"machine_id"` // of the server that answered. If URL is empty, it is not the expected one
 	Version   string `json:"version"`    // of that server
 	Local     bool   `json:"local"`      // URL is in the server's own network
-	Relay     bool   `json:"relay"`      // nothing but Plex's relay answers, which is slow
+	Relay     bool   `json:"relay"`      // only Plex's relay answers, which is slow
 
-	TokenAccepted bool            `json:"token_accepted"` // the server took the saved token
+	TokenAccepted bool            `json:"token_accepted"` // the server accepted the saved token
 	Addresses     []ProbedAddress `json:"addresses"`      // all that were considered, the better ones first
 }
 
@@ -217,14 +252,14 @@ type ProbedAddress struct {
 	Local     bool          `json:"local"`
 	Relay     bool          `json:"relay"`
 	OK        bool          `json:"ok"`         // the expected server answers there
-	MachineID string        `json:"machine_id"` // of the media server that answers there; empty: none does
+	MachineID string        `json:"machine_id"` // of the media server that answers there; empty: none
 	Took      time.Duration `json:"took"`       // in nanoseconds
 	Finding   string        `json:"finding"`    // what happened and what helps, for a person
-	Err       error         `json:"-"`          // an [*Error] where something was tried and failed
+	Err       error         `json:"-"`          // an [*Error] if the address was tried and failed
 }
 
-// probed gives the errors of found the form that callers see.
-func probed(found []mediaserver.Address) []mediaserver.Address {
+// publicErrors gives the errors of found the form that callers see.
+func publicErrors(found []mediaserver.Address) []mediaserver.Address {
 	for i := range found {
 		found[i].Err = public(found[i].Err)
 	}
@@ -243,77 +278,134 @@ func publicAddresses(addresses []mediaserver.Address) []ProbedAddress {
 	return all
 }
 
-// Probe finds out whether a media server can be reached at serverURL, as a
-// person may have typed it: "192.168.1.5" and "plex:32400" will do, https and
-// http are both tried then. An empty serverURL stands for the saved server:
-// its saved address and those that plex.tv lists for it.
+// Probe finds out whether a media server can be reached at serverURL. A person may
+// have typed that: "192.168.1.5" and "plex:32400" are tried with https and http. An
+// empty serverURL stands for the saved server, at its saved address and at those that
+// plex.tv lists for it.
 //
-// All addresses are tried at once, for four seconds at most, by a request that
-// carries neither token nor identity. Once the best has answered, the others have
-// a second to show what is wrong with them. plex.tv has four seconds to list the
-// addresses; without it the saved one is tried alone. The server that answers must
-// be the saved one, if one is saved. At a typed name a media server's own
-// plex.direct certificate will do, if plex.tv lists it for the server that answers.
-// At the saved address, and there alone, the saved token is tried as well.
+// All addresses are tried at once, for four seconds at most, by a request that carries
+// neither token nor identity. Once the best has answered, the others have a second to
+// show what is wrong with them. plex.tv has four seconds to list the addresses;
+// otherwise only the saved one is tried. If a server is saved, the one that answers
+// must be the same. At a typed name, a media server may show its own plex.direct
+// certificate if plex.tv lists that for the server. The saved token is tried too, but
+// only at the saved address.
 //
-// To a login with a device key plex.tv gives only its own JWT for a server that
-// the account owns, and few servers, if any, take that. The Probe of such a
-// server, with an empty serverURL, is the one place where it is tried. If the
-// server accepts it, it is the server's token from then on, until a Probe finds
-// it refused.
+// To a login with a device key plex.tv gives only its own JWT for a server that the
+// account owns, and few media servers, if any, accept that. A Probe of such a server
+// with an empty serverURL is the only place that tries it. If the server accepts the
+// JWT, it is the server's token from then on, until a Probe finds it refused.
 //
-// The error is nil if the expected server answers, and takes the token if that
-// was tried. If none does it matches [ErrUnavailable] or [ErrServerToken], and the
-// result says for each address what happened and what to do about it. Other
-// errors match [ErrStore], or say that serverURL is no address; for an empty one
-// they are those of [PlexAuth.Servers], where no address is saved, and
-// [ErrServerChoice] where no server is.
+// The error is nil if the expected server answers, and accepts the token if that was
+// tried. If no server does, the error matches [ErrUnavailable] or [ErrServerToken], and
+// the result says for each address what happened and what to do about it. Other errors
+// match [ErrStore], or say that serverURL is not an address. With an empty serverURL
+// they are also those of [PlexAuth.Servers] if no address is saved, and
+// [ErrServerChoice] if no server is.
 func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, error) {
 	b, err := p.load(ctx)
 	if err != nil {
 		return ProbeResult{}, err
 	}
-	saved := b.Server()
-	var t probeTarget
+	t := &probe{session: &p.session, saved: b.Server(), run: mediaserver.NewProbe(p.client)}
+	t.run.Patient = true
+	defer t.run.Close()
 	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
-		t, err = p.savedTarget(ctx, saved, b.CloudID())
-	} else if t.candidates = typedFor(saved, serverURL); len(t.candidates) == 0 {
+		err = t.targetSaved(ctx, b.CloudID())
+	} else if t.candidates = typedFor(t.saved, serverURL); len(t.candidates) == 0 {
 		err = mediaserver.ErrNoAddress
 	}
 	if err != nil {
 		return ProbeResult{}, err
 	}
-	run := mediaserver.NewProbe(p.client)
-	run.Patient = true
-	defer run.Close()
-	expected := func(id string) bool { return saved.MachineID == "" || id == saved.MachineID }
-	found := p.probeTarget(ctx, run, &t, saved, expected)
+	found := t.try(ctx)
 	if err := ctx.Err(); err != nil {
 		return ProbeResult{Addresses: publicAddresses(found)}, fmt.Errorf("plexauth: probe server: %w", err)
 	}
-	r, best := resultOf(found, expected)
+	r, best := t.result(found)
 	if best == nil {
-		return r, savedUnreachable(saved, found)
+		return r, savedUnreachable(t.saved, found)
 	}
-	if saved.Token.IsZero() && !t.onlyJWT || !netaddr.SameServer(best.URL, saved.Url) || saved.MachineID != best.MachineID {
+	isSaved := netaddr.SameServer(best.URL, t.saved.Url) && t.saved.MachineID == best.MachineID
+	switch {
+	case isSaved && t.onlyJWT:
+		err = t.tryJWT(ctx, best)
+	case isSaved && !t.saved.Token.IsZero():
+		err = public(t.run.Try(ctx, best, t.saved.Token, b.ClientID()))
+	default:
 		return r, nil
-	}
-	if t.onlyJWT {
-		err = p.tryJWT(ctx, run, best)
-	} else {
-		err = public(run.Try(ctx, best, saved.Token, b.ClientID()))
 	}
 	r.TokenAccepted = err == nil
 	return r, err
 }
 
-// resultOf sums up what was found. best is nil where the expected server does not
-// answer.
-func resultOf(found []mediaserver.Address, expected func(machineID string) bool) (r ProbeResult, best *mediaserver.Address) {
+// probe is one call of Probe.
+type probe struct {
+	*session
+	run        *mediaserver.ProbeRun
+	saved      profile.SavedServer
+	candidates []mediaserver.Candidate
+	offers     []plextv.MediaServer // as plex.tv lists them; nil: it was not asked
+	onlyJWT    bool                 // plex.tv gives no other token for the server
+}
+
+// targetSaved makes the saved server the one to probe, at its saved address and those
+// that plex.tv lists.
+func (t *probe) targetSaved(ctx context.Context, account int64) (err error) {
+	if t.saved.Url == "" && t.saved.MachineID == "" {
+		return fmt.Errorf("%w: none is saved", fault.ErrServerChoice)
+	}
+	t.candidates = savedCandidates(t.saved)
+	if t.saved.MachineID == "" {
+		return nil
+	}
+	limit := plextv.AttemptLimit
+	if t.saved.Url != "" { // it can be tried without plex.tv
+		limit = mediaserver.ProbeLimit
+	}
+	t.offers, err = t.serversWithin(ctx, limit)
+	if err != nil && t.saved.Url == "" {
+		return err
+	}
+	if s := listed(t.saved, t.offers, account); s != nil {
+		t.candidates = mediaserver.Addresses(t.candidates, s)
+		t.onlyJWT = s.OnlyJWT && s.Owned && (t.saved.Token.IsZero() || devicekey.IsJWT(t.saved.Token.Secret()))
+	}
+	return nil
+}
+
+// try probes the candidates. If a media server shows its own certificate at a typed
+// name, plex.tv is asked whose it is, and they are probed again.
+func (t *probe) try(ctx context.Context) []mediaserver.Address {
+	found := t.tryOnce(ctx)
+	if t.offers != nil || mediaserver.BestOf(found) != nil || !slices.ContainsFunc(found, mediaserver.Address.ShowsDirectName) {
+		return found
+	}
+	var err error
+	if t.offers, err = t.serversWithin(ctx, mediaserver.ProbeLimit); err != nil {
+		return found
+	}
+	return t.tryOnce(ctx)
+}
+
+func (t *probe) tryOnce(ctx context.Context) []mediaserver.Address {
+	owners := mediaserver.OwnersOf(t.offers)
+	owners.Add(t.saved.Certificate, t.saved.MachineID)
+	mediaserver.Vouch(t.candidates, owners)
+	return publicErrors(t.run.Probe(ctx, t.candidates, t.isExpected))
+}
+
+// isExpected reports whether a media server that answers is the one to probe.
+func (t *probe) isExpected(machineID string) bool {
+	return t.saved.MachineID == "" || machineID == t.saved.MachineID
+}
+
+// result sums up what was found. best is nil if the expected server does not answer.
+func (t *probe) result(found []mediaserver.Address) (r ProbeResult, best *mediaserver.Address) {
 	r.Addresses = publicAddresses(found)
 	if best = mediaserver.BestOf(found); best == nil {
 		for _, a := range found {
-			if a.MachineID != "" && !expected(a.MachineID) {
+			if a.MachineID != "" && !t.isExpected(a.MachineID) {
 				r.MachineID, r.Version = a.MachineID, a.Version
 				break
 			}
@@ -322,102 +414,26 @@ func resultOf(found []mediaserver.Address, expected func(machineID string) bool)
 	}
 	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.Version, best.Local, best.Relay
 	if slices.ContainsFunc(found, func(a mediaserver.Address) bool { return a.OK && !a.Relay }) {
-		r.Relay = false // it was typed
+		r.Relay = false // the relay was typed
 	}
 	return r, best
 }
 
-// probeTarget probes what a Probe is to try. Where a media server's certificate
-// stands at a typed name, plex.tv is asked whose it is.
-func (s *session) probeTarget(ctx context.Context, r *mediaserver.ProbeRun, t *probeTarget, saved profile.SavedServer, expected func(machineID string) bool) []mediaserver.Address {
-	mediaserver.Vouch(t.candidates, t.owners(saved))
-	found := probed(r.Probe(ctx, t.candidates, expected))
-	if t.servers != nil || mediaserver.BestOf(found) != nil || !slices.ContainsFunc(found, mediaserver.Address.ShowsDirectName) {
-		return found
-	}
-	servers, err := s.serversWithin(ctx, mediaserver.ProbeLimit)
-	if err != nil {
-		return found
-	}
-	t.servers = servers
-	mediaserver.Vouch(t.candidates, t.owners(saved))
-	return probed(r.Probe(ctx, t.candidates, expected))
-}
-
-// probeTarget is what a Probe tries.
-type probeTarget struct {
-	candidates []mediaserver.Candidate
-	servers    []plextv.MediaServer // as plex.tv lists them, nil where it was not asked
-	onlyJWT    bool                 // plex.tv gives no other token for the server
-}
-
-// owners are those whose certificates are known.
-func (t *probeTarget) owners(saved profile.SavedServer) mediaserver.DirectOwners {
-	owners := mediaserver.OwnersOf(t.servers)
-	owners.Add(saved.Certificate, saved.MachineID)
-	return owners
-}
-
-// savedTarget is the saved server: its saved address and those that plex.tv lists.
-func (s *session) savedTarget(ctx context.Context, saved profile.SavedServer, account int64) (t probeTarget, err error) {
-	if saved.Url == "" && saved.MachineID == "" {
-		return t, fmt.Errorf("%w: none is saved", fault.ErrServerChoice)
-	}
-	t.candidates = savedCandidates(saved)
-	if saved.MachineID == "" {
-		return t, nil
-	}
-	limit := plextv.AttemptLimit
-	if saved.Url != "" { // which can be tried without plex.tv
-		limit = mediaserver.ProbeLimit
-	}
-	t.servers, err = s.serversWithin(ctx, limit)
-	if err != nil && saved.Url == "" {
-		return t, err
-	}
-	if s := listed(saved, t.servers, account); s != nil {
-		t.candidates = mediaserver.Addresses(t.candidates, s)
-		t.onlyJWT = s.OnlyJWT && s.Owned && (saved.Token.IsZero() || devicekey.IsJWT(saved.Token.Secret()))
-	}
-	return t, nil
-}
-
-func (s *session) serversWithin(ctx context.Context, limit time.Duration) (servers []plextv.MediaServer, err error) {
-	err = within(ctx, limit, "list servers", func(ctx context.Context) (err error) {
-		servers, err = s.servers(ctx)
-		return err
-	})
-	return servers, err
-}
-
-// within asks plex.tv for something, for so long at most.
-func within(ctx context.Context, limit time.Duration, op string, ask func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	err := ask(limited)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return tooLate(op, "plex.tv", limited.Err())
-	}
-	return err
-}
-
-// tryJWT finds out whether a server takes the account's JWT, and notes it.
-func (s *session) tryJWT(ctx context.Context, run *mediaserver.ProbeRun, server *mediaserver.Address) error {
-	t, clientID, err := s.usableToken(ctx)
-	if err != nil {
+// tryJWT finds out whether a server accepts the account's JWT, and saves the answer.
+func (t *probe) tryJWT(ctx context.Context, server *mediaserver.Address) error {
+	token, clientID, err := t.usableToken(ctx)
+	if err != nil || !devicekey.IsJWT(token.Secret()) { // another login may have been made in the meantime
 		return err
 	}
-	if !devicekey.IsJWT(t.Secret()) { // somebody has signed in otherwise meanwhile
-		return nil
-	}
-	err = public(run.Try(ctx, server, t, clientID))
-	if errors.Is(err, fault.ErrServerToken) {
+	err = public(t.run.Try(ctx, server, token, clientID))
+	refused := errors.Is(err, fault.ErrServerToken)
+	if refused {
 		err = deviceKeyError{err}
 	}
-	if err == nil || errors.Is(err, fault.ErrServerToken) {
-		err = errors.Join(err, s.update(ctx, func(b *profile.Profile) error {
+	if err == nil || refused {
+		err = errors.Join(err, t.update(ctx, func(b *profile.Profile) error {
 			if b.Server().MachineID == server.MachineID && devicekey.IsJWT(b.AccountToken().Secret()) {
-				b.SetTakesJWT(server.MachineID, server.URL, err == nil)
+				b.SetTakesJWT(server.MachineID, server.URL, !refused)
 			}
 			return nil
 		}))

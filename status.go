@@ -110,11 +110,14 @@ func (p *PlexAuth) status(b *profile.Profile) Status {
 	return s
 }
 
+// statusGrace bounds how long a call reads its result once its context has ended.
+const statusGrace = 150 * time.Millisecond
+
 // statusNow is Status for a call that ends with err, also when its context has
 // ended. It does not wait for a store that hangs; but where all is well, one that
 // fails for a moment makes no failure of that.
 func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
-	ctx, cancel := gate.Outlive(ctx, 150*time.Millisecond)
+	ctx, cancel := gate.Outlive(ctx, statusGrace)
 	defer cancel()
 	s, loadErr := p.Status(ctx)
 	if err != nil {
@@ -135,4 +138,11 @@ func (p *PlexAuth) Settings(ctx context.Context) (Settings, error) {
 		return Settings{}, err
 	}
 	return settingsOf(b), nil
+}
+
+// settingsAfter returns Settings at the end of a call whose context may have ended.
+func settingsAfter(ctx context.Context, p *PlexAuth) (Settings, error) {
+	ctx, cancel := gate.Outlive(ctx, statusGrace)
+	defer cancel()
+	return p.Settings(ctx)
 }

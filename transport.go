@@ -335,7 +335,7 @@ func (c *credential) setServer(b *profile.Profile, settings Settings) {
 	c.serverOrigin = netaddr.Origin(u)
 	c.server = []string{settings.ServerToken.Secret()}[:1:1]
 	c.insecure = !settings.VerifySSL
-	c.direct = directOf(b.Server())
+	c.direct = certificateOf(b.Server())
 	c.serverJWT = devicekey.IsJWT(settings.ServerToken.Secret())
 }
 
