@@ -17,11 +17,11 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// Account is the person behind an account token, as GET /api/v2/user tells.
-// Only ID identifies a person: names and e-mail can be changed by anybody.
+// Account is the person that an account token belongs to, as GET /api/v2/user says.
+// Only ID identifies a person: names and e-mail address can change.
 type Account struct {
 	ID           int64  // plex.tv's number of the account
-	UUID         string // 16 hex digits; a Plex Home user is switched to by it
+	UUID         string // 16 hex digits; [PlexAuth.SwitchHomeUser] needs it
 	Username     string // empty for a managed user
 	Title        string // the display name
 	Email        string // empty for a managed user
@@ -56,23 +56,23 @@ func (p *PlexAuth) Account(ctx context.Context) (*Account, error) {
 }
 
 // askAccount asks plex.tv who the token belongs to, and saves it.
-func (s *session) askAccount(ctx context.Context) (a *plextv.User, err error) {
+func (s *session) askAccount(ctx context.Context) (owner *plextv.User, err error) {
 	err = s.ask(ctx, func(t secret.Value, clientID string) error {
-		a, err = s.adoptToken(ctx, t, clientID, false)
+		owner, err = s.adoptToken(ctx, t, clientID, false)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	return a, nil
+	return owner, nil
 }
 
-// Verify asks plex.tv whether the token holds, and completes what a login
-// could not read of its account. Only plex.tv's own rejection changes the
-// status: it returns [ErrTokenRejected] then, sets NeedsLogin, and later calls
-// answer so without asking again. With any other error of [PlexAuth.Account] the
-// status stays as it was. A login whose token waits for its account is finished
-// first, with the errors of [PlexAuth.Finish] where that fails.
+// Verify asks plex.tv whether the token is valid, and saves what a login could not
+// read about its account. Only plex.tv's own rejection changes the status: Verify then
+// returns [ErrTokenRejected] and sets NeedsLogin, and later calls return the same
+// without a request. With any other error of [PlexAuth.Account] the status stays as it
+// was. If the token of an approved login waits for its account, Verify finishes that
+// login first, with the errors of [PlexAuth.Finish].
 func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 	b, err := p.load(ctx)
 	if err != nil {
@@ -83,84 +83,99 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 			return p.statusNow(ctx, err)
 		}
 	}
-	_, err = p.Account(ctx)
+	_, err = p.askAccount(ctx)
 	return p.statusNow(ctx, err)
 }
 
-// adoptToken asks whose the token t is, and notes it if t is still the one.
-// Somebody may sign in meanwhile and retire t by that: where another profile has
-// got a token since, it asks again, and where t is dead then, the profile gets that
-// one.
+// adoptToken asks plex.tv who t belongs to, and saves it if t is still the profile's
+// token. A concurrent login in another profile may retire t. Therefore it asks again if
+// another profile has got a token in the meantime.
 func (s *session) adoptToken(ctx context.Context, t secret.Value, clientID string, once bool) (*plextv.User, error) {
 	b, err := s.load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	siblings := b.Siblings()
-	var a *plextv.User
-	for {
-		told, err := s.readAccount(ctx, t, clientID, once)
-		retired := a != nil && errors.Is(err, fault.ErrTokenRejected)
-		if err != nil && !retired {
-			return nil, err
+	owner, err := s.readAccount(ctx, t, clientID, once)
+	for siblings := b.Siblings(); err == nil; {
+		before := siblings
+		if siblings, err = s.saveOwner(ctx, t, owner, before); err != nil || siblings == before {
+			break
 		}
-		if !retired {
-			a = told
+		var now *plextv.User
+		if now, err = s.readAccount(ctx, t, clientID, once); errors.Is(err, fault.ErrTokenRejected) {
+			err = s.replaceRetired(ctx, t, clientID, owner)
+			break
 		}
-		var now uint64
-		again, dead := false, false
-		err = s.updateIfNeeded(ctx, func(b *profile.Profile) error {
-			again, dead, now = false, false, b.Siblings()
-			switch {
-			case !b.AccountToken().Equal(t):
-				return nil
-			case retired:
-				next := b.Successor(a.ID, clientID, t)
-				if dead = next.IsZero(); dead {
-					return nil
-				}
-				b.Succeed(next)
-			case now != siblings:
-				again = true
-				return nil
-			}
-			b.Adopt(ownerOf(a))
-			return nil
-		}, t)
-		switch {
-		case err != nil:
-			return nil, err
-		case dead:
-			return nil, public(&plextv.Failure{Op: "read account", Where: "plex.tv", StatusCode: http.StatusUnauthorized, Sentinel: fault.ErrTokenRejected, Message: "the token was retired meanwhile"})
-		case !again:
-			return a, nil
-		}
-		siblings = now
+		owner = now
 	}
+	if err != nil {
+		return nil, err
+	}
+	return owner, nil
 }
 
-// learn finds out whose some stored tokens are, before a login that may retire
-// them: it cannot be somebody else's unnoticed then, and who loses a token by it
-// gets the next. Where that fails, the login goes on all the same.
+// saveOwner saves who t belongs to, if t is still the profile's token and no other
+// profile has got a token since siblings was read. It returns the present value of
+// siblings if one has, else the old one.
+func (s *session) saveOwner(ctx context.Context, t secret.Value, owner *plextv.User, siblings uint64) (now uint64, err error) {
+	err = s.updateIfNeeded(ctx, func(b *profile.Profile) error {
+		now = siblings
+		if b.AccountToken().Equal(t) {
+			if now = b.Siblings(); now == siblings {
+				b.Adopt(ownerOf(owner))
+			}
+		}
+		return nil
+	}, t)
+	return now, err
+}
+
+// replaceRetired gives the profile the token of owner that has retired t. It returns a
+// rejection if there is none.
+func (s *session) replaceRetired(ctx context.Context, t secret.Value, clientID string, owner *plextv.User) error {
+	var rejected error
+	err := s.updateIfNeeded(ctx, func(b *profile.Profile) error {
+		rejected = nil
+		if !b.AccountToken().Equal(t) {
+			return nil
+		}
+		next := b.Successor(owner.ID, clientID, t)
+		if next.IsZero() {
+			rejected = public(&plextv.Failure{
+				Op: "read account", Where: "plex.tv", StatusCode: http.StatusUnauthorized,
+				Sentinel: fault.ErrTokenRejected, Message: "another login has retired the token",
+			})
+			return nil
+		}
+		b.Succeed(next)
+		b.Adopt(ownerOf(owner))
+		return nil
+	}, t)
+	return cmp.Or(err, rejected)
+}
+
+// learn finds out who the unknown tokens belong to, before a login that may retire
+// them. A profile that loses its token can then get the next one of the same account.
+// A failure does not stop the login.
 func (s *session) learn(ctx context.Context, unknown []profile.UnknownLogin) {
 	for _, u := range unknown {
-		q := s.on(u.Instance)
-		_, err := q.adoptToken(ctx, u.Token, u.ClientID, true)
+		other := s.on(u.Instance)
+		_, err := other.adoptToken(ctx, u.Token, u.ClientID, true)
 		if errors.Is(err, fault.ErrTokenRejected) {
-			_, err = q.reject(ctx, u.Token)
+			_, err = other.reject(ctx, u.Token)
 		}
 		if err != nil {
-			q.warn(ctx, "whose login is stored could not be found out", err)
+			other.warn(ctx, "could not find out whose login is stored", err)
 			if !isPermanent(err) {
-				return // the others would fare no better
+				return // the next request would fail as well
 			}
 		}
 	}
 }
 
-// learnSiblings is learn for the other profiles whose tokens a new one under clientID
-// has retired, where an older version has stored whose they are. A login that was
-// begun by that version, or by another program, comes without it.
+// learnSiblings calls learn for the tokens of other profiles that a new token under
+// clientID has retired. Logins that an older version or another program has begun need
+// this. Only profiles with a stored account number count.
 func (s *session) learnSiblings(ctx context.Context, clientID string) {
 	if b, err := s.load(ctx); err == nil {
 		s.learn(ctx, slices.DeleteFunc(b.UnknownLogins(clientID), func(u profile.UnknownLogin) bool {
@@ -169,7 +184,7 @@ func (s *session) learnSiblings(ctx context.Context, clientID string) {
 	}
 }
 
-// readAccount asks plex.tv whose token this is.
+// readAccount asks plex.tv who t belongs to. once makes a single attempt.
 func (s *session) readAccount(ctx context.Context, t secret.Value, clientID string, once bool) (*plextv.User, error) {
 	a, err := s.client.ReadAccount(ctx, t, clientID, once)
 	return a, public(err)
@@ -178,7 +193,7 @@ func (s *session) readAccount(ctx context.Context, t secret.Value, clientID stri
 // HomeUser is a member of the account's Plex Home.
 type HomeUser struct {
 	ID         int64  `json:"id"`       // plex.tv's number of the account
-	UUID       string `json:"uuid"`     // by which [PlexAuth.SwitchHomeUser] switches
+	UUID       string `json:"uuid"`     // [PlexAuth.SwitchHomeUser] needs it
 	Title      string `json:"title"`    // the display name
 	Username   string `json:"username"` // empty for a managed user
 	Thumb      string `json:"thumb"`    // URL of the picture
@@ -188,8 +203,8 @@ type HomeUser struct {
 	Protected  bool   `json:"protected"`  // has a Home PIN
 }
 
-// HomeUsers asks plex.tv for the members of the account's Plex Home. An account
-// without one is alone in it. Its errors are those of [PlexAuth.Account].
+// HomeUsers asks plex.tv for the members of the account's Plex Home. Without a Home,
+// the account is the only member. Its errors are those of [PlexAuth.Account].
 func (p *PlexAuth) HomeUsers(ctx context.Context) ([]HomeUser, error) {
 	found, err := p.homeUsers(ctx)
 	if err != nil {
@@ -214,38 +229,36 @@ func (s *session) homeUsers(ctx context.Context) (users []plextv.HomeUser, err e
 	return users, err
 }
 
-// SwitchHomeUser gets an account token of another member of the Plex Home, u
-// as from [PlexAuth.HomeUsers]; its UUID is enough. pin is that user's Home PIN, empty where the
-// user has none; it is used for this one request, and neither stored nor
-// logged.
+// SwitchHomeUser gets an account token of another member of the Plex Home. u is one of
+// [PlexAuth.HomeUsers]; its UUID is enough. pin is that user's Home PIN, empty if the
+// user has none. It is used for this one request, and neither stored nor logged.
 //
-// The token speaks for that user, and is the caller's to use: this profile's
-// login stays what it was. It is for plex.tv; media servers want another, see
-// [Server].Token. plex.tv keeps one token for each account and client
-// identifier, so the switch retires an earlier one of u: profiles of the store
-// that live on it get the new one.
+// The token acts for that user and is the caller's to use; this profile's login does
+// not change. It is for plex.tv. Media servers want another one, see [Server].Token.
+// plex.tv keeps one token for each account and client identifier, so the switch
+// retires an earlier one of u. Profiles of the store with that token get the new one.
 //
-// Its errors are [ErrHomePin] where the PIN is missing or wrong, else those of
-// [PlexAuth.Account]. With one of the store the token is returned all the same.
+// The error matches [ErrHomePin] if the PIN is missing or wrong. Others are those of
+// [PlexAuth.Account]. If only the store fails, the token is returned as well.
 func (p *PlexAuth) SwitchHomeUser(ctx context.Context, u HomeUser, pin string) (Token, error) {
 	t, _, err := p.switchHomeUser(ctx, plextv.HomeUser(u), pin)
 	return Token{t}, err
 }
 
-// switchHomeUser is SwitchHomeUser. It also returns the client identifier that the
-// token was made under.
+// switchHomeUser does the work of SwitchHomeUser. It also returns the client identifier
+// that the token was made under.
 func (s *session) switchHomeUser(ctx context.Context, u plextv.HomeUser, pin string) (token secret.Value, madeUnder string, err error) {
 	if u.UUID == "" {
-		return secret.Value{}, "", errors.New("plexauth: switch Home user: a user without UUID; take one of HomeUsers")
+		return secret.Value{}, "", errors.New("plexauth: switch Home user: the user has no UUID; use one that HomeUsers returned")
 	}
 	if u.Protected && pin == "" {
-		// plex.tv does not always insist on the PIN. We do: it is a parent's word.
+		// plex.tv does not always ask for the PIN. A parent has set it, so we do.
 		return secret.Value{}, "", fmt.Errorf("%w, and it is missing", fault.ErrHomePin)
 	}
 	var account int64
 	err = s.ask(ctx, func(t secret.Value, clientID string) (err error) {
 		madeUnder = clientID
-		if b, err := s.load(ctx); err == nil { // who loses a token by this is to get the next one
+		if b, err := s.load(ctx); err == nil { // a profile that loses its token by this gets the new one
 			s.learn(ctx, b.UnknownLogins(clientID))
 		}
 		token, account, err = s.client.SwitchUser(ctx, t, clientID, u, pin)
@@ -257,7 +270,7 @@ func (s *session) switchHomeUser(ctx context.Context, u plextv.HomeUser, pin str
 	return token, madeUnder, s.passOn(ctx, cmp.Or(account, u.ID), token, madeUnder)
 }
 
-// passOn gives a token of an account to the profiles whose own was retired by it.
+// passOn gives a new token of an account to the profiles whose own it has retired.
 func (s *session) passOn(ctx context.Context, account int64, t secret.Value, clientID string) error {
 	retired := func(b *profile.Profile) []*profile.Profile {
 		return slices.DeleteFunc(append(b.Others(), b), func(b *profile.Profile) bool {

@@ -13,23 +13,24 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// UseDeviceKey moves the profile's long-lived login over to a device key,
-// without asking the person again. Afterwards the profile has a JWT.
+// UseDeviceKey moves the profile's long-lived login to a device key, without asking
+// the person again. The profile then has a JWT.
 //
-// plex.tv ends the long-lived token by that: every program that has a copy of it
-// is signed out, and media servers may refuse what takes its place. The way back
-// is a new login. To have both, leave this profile alone and sign in under
-// another one with [Options].DeviceKey. See docs/device-keys.md.
+// plex.tv ends the long-lived token by that. Every program that has a copy of it is
+// signed out, and media servers may refuse the JWT. The way back is a new login. To
+// have both, leave this profile alone and sign in to another one with
+// [Options].DeviceKey. See docs/device-keys.md.
 //
-// The key takes over the token's client identifier, and other profiles of the
-// store get another one for their next login. Where another profile lives on the
-// same token, or is about to get one under the identifier, nothing is done and the
-// error says so.
+// The key takes over the token's client identifier, and other profiles of the store
+// get another one for their next login. If another profile has the same token, or is
+// about to get one under the identifier, UseDeviceKey does nothing and returns an
+// error that says so.
 //
-// If it fails on the way, calling it again goes on from there. If only plex.tv's
-// last answer was lost, the old token may have ended by then: whatever asks for a
-// token next goes on, too. With a device key already it is [PlexAuth.Refresh].
-// Its errors are those of [PlexAuth.Account] and of Refresh.
+// If it fails on the way, another call continues from there. If only plex.tv's last
+// answer was lost, the old token may have ended by then: the next call that needs a
+// token continues, too. If the profile has a device key already, UseDeviceKey does
+// what [PlexAuth.Refresh] does. Its errors are those of [PlexAuth.Account] and of
+// Refresh.
 func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
 	leave, err := p.logins.starting.Enter(ctx, p.instance)
 	if err != nil {
@@ -43,51 +44,51 @@ func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
 	if l := p.lifeOf(b); l.Err != nil || l.Renewable() && devicekey.IsJWT(l.Token.Secret()) {
 		return p.Refresh(ctx)
 	}
-	return p.statusNow(ctx, p.ask(ctx, func(t secret.Value, clientID string) error { return p.moveOver(ctx, t, clientID) }))
-}
-
-// moveOver registers a key for the device of the long-lived token t, and
-// exchanges it for a JWT.
-func (s *session) moveOver(ctx context.Context, t secret.Value, clientID string) error {
-	for again := true; ; again = false {
-		var d *devicekey.Key
-		err := s.update(ctx, func(b *profile.Profile) (err error) {
-			d, err = b.KeyFor(t, clientID, again)
-			return err
-		}, t)
-		if err != nil || d == nil {
-			return err
-		}
-		err = public(s.client.Register(ctx, d, t))
-		taken := isTaken(err) // by an earlier call, or by another device: the exchange tells
-		if err != nil && !taken {
-			return err
-		}
-		renewed, err := s.exchange(ctx, d, s.options.Scopes, func() error { return s.bindMoving(ctx, t, d) })
-		switch {
-		case err == nil:
-			return s.endMove(ctx, t, d, renewed)
-		case failureOf(err).IsRefusedExchange(): // the long-lived token goes on as before
-			err = public(failureOf(err).AboutTheKey())
-			unbindErr := s.update(ctx, func(b *profile.Profile) error {
-				if b.AccountToken().Equal(t) {
-					b.Unbind(d)
-				}
-				return nil
-			}, t)
-			if unbindErr != nil {
-				return errors.Join(err, unbindErr)
-			}
-			if taken && again && isTaken(err) { // another device's: one new key
-				continue
-			}
+	return p.statusNow(ctx, p.ask(ctx, func(t secret.Value, clientID string) error {
+		otherDevice, err := p.moveToKey(ctx, t, clientID, true)
+		if otherDevice {
+			_, err = p.moveToKey(ctx, t, clientID, false)
 		}
 		return err
-	}
+	}))
 }
 
-// bindMoving binds the long-lived token t to d, before the request that ends it: if
-// only the answer is lost, the key renews what it can.
+// moveToKey registers a key for the device of the long-lived token t, and exchanges it
+// for a JWT. reuse takes a stored key; otherwise it makes a new one. otherDevice
+// reports that it failed because another device has the key.
+func (s *session) moveToKey(ctx context.Context, t secret.Value, clientID string, reuse bool) (otherDevice bool, err error) {
+	var key *devicekey.Key
+	err = s.update(ctx, func(b *profile.Profile) (err error) {
+		key, err = b.KeyFor(t, clientID, reuse)
+		return err
+	}, t)
+	if err != nil || key == nil {
+		return false, err
+	}
+	err = public(s.client.Register(ctx, key, t))
+	taken := isTaken(err) // by an earlier call or by another device: the exchange tells which
+	if err != nil && !taken {
+		return false, err
+	}
+	jwt, err := s.exchange(ctx, key, s.options.Scopes, func() error { return s.bindMoving(ctx, t, key) })
+	switch {
+	case err == nil:
+		return false, s.endMove(ctx, t, key, jwt)
+	case !failureOf(err).IsRefusedExchange():
+		return false, err
+	}
+	err = public(failureOf(err).AboutTheKey()) // the long-lived token stays valid
+	unbindErr := s.update(ctx, func(b *profile.Profile) error {
+		if b.AccountToken().Equal(t) {
+			b.Unbind(key)
+		}
+		return nil
+	}, t)
+	return taken && isTaken(err) && unbindErr == nil, joined(err, unbindErr)
+}
+
+// bindMoving binds the long-lived token t to d before the request that ends it. If only
+// the answer is lost, the key can get a new token.
 func (s *session) bindMoving(ctx context.Context, t secret.Value, d *devicekey.Key) error {
 	return s.update(ctx, func(b *profile.Profile) error {
 		switch {
@@ -103,7 +104,7 @@ func (s *session) bindMoving(ctx context.Context, t secret.Value, d *devicekey.K
 	}, t)
 }
 
-// endMove saves the JWT that d got in the place of t.
+// endMove replaces t by the JWT of d.
 func (s *session) endMove(ctx context.Context, t secret.Value, d *devicekey.Key, jwt secret.Value) error {
 	if err := s.saveRenewed(ctx, &profile.Life{Token: t, Device: d}, jwt); err != nil {
 		return err
@@ -119,15 +120,15 @@ func (s *session) endMove(ctx context.Context, t secret.Value, d *devicekey.Key,
 	return nil
 }
 
-// isTaken recognizes plex.tv's word that it does not take a key: mostly since another
-// device has it.
+// isTaken reports whether plex.tv has refused a key, usually because another device has
+// it.
 func isTaken(err error) bool {
 	return failureOf(err).IsTaken()
 }
 
-// prove makes sure that an approved token is what it seems: a device's JWT must
-// be plex.tv's own, and where it has expired while it was parked, the next one
-// takes its place. told is whom a verified token names, nil for any other.
+// prove checks an approved token. A device's JWT must be plex.tv's own; if it has
+// expired while it waited, prove gets the next one. told is the account that a verified
+// JWT names, nil for any other token.
 func (s *session) prove(ctx context.Context, v *profile.PendingPIN) (t secret.Value, told *plextv.User, err error) {
 	if v.Device == nil || !v.Token.HasParts() {
 		return v.Token, nil, nil
@@ -155,8 +156,8 @@ func (s *session) prove(ctx context.Context, v *profile.PendingPIN) (t secret.Va
 	return t, claimedUser(c.Account), nil
 }
 
-// exchange gets a Plex JWT for a device, as the client's exchange does. It warns once if
-// this machine's clock is wrong.
+// exchange gets a Plex JWT for a device. before is called before the request that ends
+// an older token. A wrong clock of this machine is logged once.
 func (s *session) exchange(ctx context.Context, d *devicekey.Key, scopes []string, before func() error) (secret.Value, error) {
 	t, err := s.client.Exchange(ctx, d, scopes, before)
 	if skew := s.client.Clock.Skew(); skew.Abs() >= time.Minute && !s.client.Clock.Warned.Swap(true) {
@@ -165,6 +166,7 @@ func (s *session) exchange(ctx context.Context, d *devicekey.Key, scopes []strin
 	return t, public(err)
 }
 
+// isNotGenuine reports whether plex.tv has answered with a JWT that is not its own.
 func isNotGenuine(err error) bool {
 	return failureOf(err).IsNotGenuine()
 }

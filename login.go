@@ -292,7 +292,7 @@ func (p *PlexAuth) checkStore(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return fmt.Errorf("plexauth: %w", ctx.Err())
 	}
-	return newStoreError(hung(limited, storeLimit, err))
+	return newStoreError(notInTime(limited, storeLimit, err))
 }
 
 // warnIfExposed logs if the config cannot be kept from other users of this

@@ -12,12 +12,13 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// Disconnect forgets the profile's credentials and whose they were, and ends a
-// pending login. It asks nobody and so works offline; the token stays valid at
-// plex.tv (see [PlexAuth.SignOut]). An approval that nobody has looked at is lost,
-// with the older tokens that it has ended: [PlexAuth.Cancel] looks first. The
-// client identifier, the server choice and all that is not plexauth's stay. A
-// profile that does not exist is not created. Its errors match [ErrStore].
+// Disconnect removes the profile's credentials and the account's data from the store,
+// and ends a pending login. It makes no request, so it works offline; the token stays
+// valid at plex.tv (see [PlexAuth.SignOut]). If the pending login was approved without
+// a call noticing, that approval is lost, and with it the older tokens that it has
+// retired. [PlexAuth.Cancel] asks plex.tv first. The client identifier, the choice of
+// a server and the members of other programs stay. Disconnect does not create a
+// profile. Its errors match [ErrStore].
 func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 	err := p.update(ctx, func(b *profile.Profile) error {
 		b.Disconnect()
@@ -30,7 +31,7 @@ func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 	return p.statusNow(ctx, p.endWaiting(ctx))
 }
 
-// endWaiting ends the login that was pending, for all who wait.
+// endWaiting ends the pending login for all callers that wait for it.
 func (p *PlexAuth) endWaiting(ctx context.Context) error {
 	release, err := p.seize(ctx)
 	if err == nil {
@@ -39,17 +40,18 @@ func (p *PlexAuth) endWaiting(ctx context.Context) error {
 	return err
 }
 
-// SignOut is Disconnect for every profile that lives on the same token, and
-// then revokes the token at plex.tv. If plex.tv cannot be told, everything is
-// forgotten here all the same and the error says so ([ErrUnavailable],
-// [ErrRateLimited]); with one that matches [ErrStore] nothing is. A login that is
-// pending may have been approved already: plex.tv is asked first, which takes four
-// seconds at most, and where it does not answer the error says so, too. Where another
-// profile has lost its token to that approval, it gets the approved one.
+// SignOut does what [PlexAuth.Disconnect] does, for every profile with the same token,
+// and then revokes the token at plex.tv. If plex.tv cannot be asked, the login is
+// removed from the store all the same, and the error says so ([ErrUnavailable],
+// [ErrRateLimited]). With an error that matches [ErrStore], nothing was removed.
+//
+// A pending login may have been approved already. Therefore plex.tv is asked first,
+// for four seconds at most; if it does not answer, the error says that too. If another
+// profile has lost its token to that approval, it gets the approved token.
 func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	var gone []revocation
 	unseen := p.fetchApprovals(ctx)
-	if errors.Is(unseen, ErrStore) { // with the pending login an approval might be lost
+	if errors.Is(unseen, ErrStore) { // an approval of the pending login might be lost
 		return p.statusNow(ctx, unseen)
 	}
 	legacy := p.forSiblings(ctx)
@@ -59,7 +61,7 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	})
 	switch {
 	case errors.Is(err, ErrStore) && p.forgotten(ctx, gone):
-		p.warn(ctx, "the store forgot the login, and said that it had failed", err)
+		p.warn(ctx, "the store has removed the login, although it reported an error", err)
 	case err != nil:
 		return p.statusNow(ctx, err)
 	}
@@ -76,9 +78,9 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	return p.statusNow(ctx, err)
 }
 
-// fetchApprovals parks the tokens of approvals that have not been seen yet, for
-// SignOut to find and end them. It returns why plex.tv could not be asked, or the
-// store's error.
+// fetchApprovals asks plex.tv for approvals that no call has noticed, and saves their
+// tokens so that SignOut revokes them. It returns why it could not ask, or the store's
+// error.
 func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 	b, err := p.load(ctx)
 	if err != nil {
@@ -96,8 +98,7 @@ func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 	return unseen
 }
 
-// fetchInTurn takes the turn at the PIN that SignOut found, and then calls
-// fetchApproval.
+// fetchInTurn calls fetchApproval for v while no other call uses the PIN.
 func (p *PlexAuth) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen error) {
 	release, err := p.seizePending(ctx)
 	if err != nil {
@@ -108,9 +109,9 @@ func (p *PlexAuth) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unse
 	return errors.Join(unseen, err)
 }
 
-// forSiblings returns the profile's parked approval with its account, if another
-// profile may have lost its own token to that. Its account is nil where there is no
-// such approval, or plex.tv does not tell whose it is.
+// forSiblings returns the profile's approved token with its account, if another profile
+// may have lost its own token to that approval. The account is nil if there is no such
+// approval, or if plex.tv does not say whose it is.
 func (s *session) forSiblings(ctx context.Context) (a approval) {
 	b, err := s.load(ctx)
 	if err != nil {
@@ -125,23 +126,21 @@ func (s *session) forSiblings(ctx context.Context) (a approval) {
 	s.learnSiblings(ctx, v.ClientID)
 	a = approval{pin: v, token: v.Token}
 	if a.account, err = s.readAccount(ctx, v.Token, v.ClientID, true); err != nil {
-		s.warn(ctx, "the owner of the approved token could not be found out", err)
+		s.warn(ctx, "could not find out whose the approved token is", err)
 	}
 	return a
 }
 
-// revocation is a token that is to be ended at plex.tv, and what it was made
-// under.
+// revocation is a token to revoke at plex.tv, and the identifier that it was made under.
 type revocation struct {
 	token    secret.Value
 	clientID string
-	device   *devicekey.Key // nil: it is a long-lived one
+	device   *devicekey.Key // nil for a long-lived token
 }
 
-// signOut forgets the credentials of the profile, and of every other one that
-// lives on the same token. It returns what there is to revoke. The token of legacy is
-// not revoked where other profiles, which are not signed out, get it instead of their
-// own.
+// signOut removes the credentials of the profile, and of every other one with the same
+// token. It returns what to revoke. The token of legacy is not revoked if it replaces
+// the token of profiles that stay signed in.
 func signOut(b *profile.Profile, legacy approval) (gone []revocation) {
 	parked := func(b *profile.Profile) {
 		if v := b.Pending(); v != nil && !v.Token.IsZero() {
@@ -164,9 +163,9 @@ func signOut(b *profile.Profile, legacy approval) (gone []revocation) {
 	return gone
 }
 
-// forgotten reports whether the profile has no login any more, and no other one
-// lives on what is gone: then a failed Update was carried out all the same, and
-// nobody but the caller can revoke the tokens.
+// forgotten reports whether the profile has no login, and no other profile has a token
+// of gone. Then an Update that failed was carried out all the same, and only the caller
+// can still revoke the tokens.
 func (s *session) forgotten(ctx context.Context, gone []revocation) bool {
 	b, err := s.load(ctx)
 	if err != nil || len(gone) == 0 || !b.AccountToken().IsZero() || b.Pending() != nil {
@@ -183,13 +182,14 @@ func (s *session) forgotten(ctx context.Context, gone []revocation) bool {
 	return true
 }
 
-// revoke carries a revocation out.
+// revoke ends a token at plex.tv. A device needs a valid JWT for that, which also ends
+// its older ones.
 func (s *session) revoke(ctx context.Context, r revocation) error {
 	err := public(s.client.Revoke(ctx, r.token, r.clientID))
 	if r.device == nil || !errors.Is(err, fault.ErrTokenExpired) {
 		return err
 	}
-	t, err := s.exchange(ctx, r.device, nil, nil) // it takes a good one to end them all
+	t, err := s.exchange(ctx, r.device, nil, nil)
 	if err == nil {
 		err = public(s.client.Revoke(ctx, t, r.clientID))
 	}

@@ -17,11 +17,11 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// storeError is an error of a ConfigStore, its text free of the secrets that
-// a careless store might have put there.
+// storeError is an error of a ConfigStore. Its text has no secret, even if the store has
+// put one there.
 type storeError struct {
 	text string
-	err  func() error // as in cause
+	err  func() error // hidden
 }
 
 func (e *storeError) Error() string              { return e.text }
@@ -29,9 +29,10 @@ func (e *storeError) Is(target error) bool       { return target == ErrStore || 
 func (e *storeError) As(target any) bool         { return errors.As(e.err(), target) }
 func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
 
-func newStoreError(err error, s ...string) error {
+// newStoreError returns err without secrets and without the fields that hold one.
+func newStoreError(err error, secrets ...string) error {
 	text := quotedFields.ReplaceAllString(err.Error(), "${1}"+secret.Redacted)
-	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Long(secret.Without(plain.Line(text), s...)), ErrStore.Error()+": "), secret.Hide(err)}
+	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Long(secret.Without(plain.Line(text), secrets...)), ErrStore.Error()+": "), secret.Hide(err)}
 }
 
 // profileStore reads and edits one profile of the store.
@@ -43,7 +44,7 @@ type profileStore struct {
 	log      *slog.Logger
 }
 
-// load reads this profile.
+// load reads the profile.
 func (s *profileStore) load(ctx context.Context) (*profile.Profile, error) {
 	raw, err := s.loadRaw(ctx)
 	if err != nil {
@@ -52,7 +53,7 @@ func (s *profileStore) load(ctx context.Context) (*profile.Profile, error) {
 	return s.parse(raw)
 }
 
-// parse reads this profile out of the namespace.
+// parse finds the profile in the namespace.
 func (s *profileStore) parse(raw json.RawMessage) (*profile.Profile, error) {
 	d, err := profile.ParseDocument(raw)
 	if err != nil {
@@ -65,8 +66,8 @@ func (s *profileStore) loadRaw(ctx context.Context) (json.RawMessage, error) {
 	return s.loadWithin(ctx, storeLimit)
 }
 
-// loadWithin reads the namespace, or returns a store error once limit is over: a
-// store that hangs must not keep a login beyond its PIN.
+// loadWithin reads the namespace, or returns a store error after limit: a store that
+// hangs must not keep a login waiting beyond its PIN.
 func (s *profileStore) loadWithin(ctx context.Context, limit time.Duration) (json.RawMessage, error) {
 	if s.invalid != nil {
 		return nil, s.invalid
@@ -80,35 +81,33 @@ func (s *profileStore) loadWithin(ctx context.Context, limit time.Duration) (jso
 	if ctx.Err() != nil {
 		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
 	}
-	return nil, newStoreError(hung(limited, limit, err))
+	return nil, newStoreError(notInTime(limited, limit, err))
 }
 
-// update edits this profile. edit may run more than once; its error is
-// returned as it is and changes nothing. secrets are what the store's own
-// errors must not quote.
+// update edits the profile. edit may run more than once. An error of edit is returned
+// as it is, and nothing changes. secrets are what the store's own errors must not quote.
 func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
 	if s.invalid != nil {
 		return s.invalid
 	}
 	var editErr error
-	var quotable []byte
+	var seen []byte // the documents that an error of the store may quote
 	limited, cancel := context.WithTimeout(ctx, storeLimit)
 	defer cancel()
 	err := s.store.Update(limited, Namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		editErr, quotable = nil, bytes.Clone(current)
-		b, err := s.parse(current)
-		if err == nil {
-			err = edit(b)
+		seen = bytes.Clone(current)
+		var b *profile.Profile
+		if b, editErr = s.parse(current); editErr == nil {
+			editErr = edit(b)
 		}
-		if err != nil {
-			editErr = err
-			return nil, err
+		if editErr != nil {
+			return nil, editErr
 		}
 		if !b.Changed() {
 			return current, nil
 		}
 		next := b.Bytes()
-		quotable = append(quotable, next...)
+		seen = append(seen, next...)
 		return next, nil
 	})
 	s.cache.drop()
@@ -120,18 +119,22 @@ func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) e
 	case ctx.Err() != nil:
 		return fmt.Errorf("plexauth: %w", ctx.Err())
 	}
-	var quoted []string
-	for _, t := range secrets {
-		quoted = append(quoted, t.Secret())
-	}
-	for _, m := range secretFields.FindAllSubmatch(quotable, -1) {
-		quoted = append(quoted, string(m[1]))
-	}
-	return newStoreError(hung(limited, storeLimit, err), quoted...)
+	return newStoreError(notInTime(limited, storeLimit, err), secretsIn(seen, secrets)...)
 }
 
-// updateIfNeeded is update that leaves the store alone where edit would change
-// nothing: it may be read-only, and another program may hold its lock.
+// secretsIn returns the text of all, and of the secrets in a document.
+func secretsIn(document []byte, all []secret.Value) (texts []string) {
+	for _, t := range all {
+		texts = append(texts, t.Secret())
+	}
+	for _, m := range secretFields.FindAllSubmatch(document, -1) {
+		texts = append(texts, string(m[1]))
+	}
+	return texts
+}
+
+// updateIfNeeded calls update only if edit would change something: the store may be
+// read-only, and another program may hold its lock.
 func (s *profileStore) updateIfNeeded(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
 	b, err := s.load(ctx)
 	if err != nil {
@@ -143,35 +146,34 @@ func (s *profileStore) updateIfNeeded(ctx context.Context, edit func(*profile.Pr
 	return s.update(ctx, edit, secrets...)
 }
 
-// secretFields finds what an error must not quote of a document, quotedFields
-// what it quotes all the same, be it as a Go string.
+// secretFields finds the secrets in a document. quotedFields finds them in an error that
+// quotes a document, also as a Go string.
 var (
 	secretFields = regexp.MustCompile(`"(?:account_token|pms_token|home_pin|secret|id|code)"\s*:\s*"?((?:[^"\\,}\s]|\\.){4,})`)
 	quotedFields = regexp.MustCompile(`(\\*"(?:account_token|pms_token|home_pin|secret|id|code)\\*"\s*:\s*\\*"?)[^"\\,}\s]+`)
 )
 
 const (
-	saveGrace = 800 * time.Millisecond // for writing what must be written when its context has ended
-	saveLimit = 5 * time.Minute        // for a token that exists nowhere else
-
-	storeLimit = 30 * time.Second // for one call of the store
+	saveGrace  = 800 * time.Millisecond // for a necessary Update after its context has ended
+	saveLimit  = 5 * time.Minute        // for saving a token that exists nowhere else
+	storeLimit = 30 * time.Second       // for one call of the store
 )
 
-// hung returns err, or what it means where the store has not answered within limit.
-// No context of the caller's has ended then, so the error matches none.
-func hung(limited context.Context, limit time.Duration, err error) error {
+// notInTime returns err, or an error that says that the store has not answered within
+// limit. It matches no error of a context, because the caller's has not ended.
+func notInTime(limited context.Context, limit time.Duration, err error) error {
 	if limited.Err() == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
 		return err
 	}
 	return fmt.Errorf("no answer in %s: %v", limit, err)
 }
 
-// save carries out an update that must not be lost: also past the end of ctx,
-// for saveGrace, and again while the store fails, until limit.
+// save carries out an update that must not be lost. It continues for saveGrace after
+// ctx has ended, and tries again while the store fails, until limit.
 func (s *profileStore) save(ctx context.Context, limit time.Duration, t secret.Value, edit func(*profile.Profile) error) error {
-	lasts, end := gate.Outlive(ctx, saveGrace)
+	outlived, end := gate.Outlive(ctx, saveGrace)
 	defer end()
-	late, cancel := context.WithTimeout(lasts, limit)
+	late, cancel := context.WithTimeout(outlived, limit)
 	defer cancel()
 	warned := false
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {

@@ -14,37 +14,37 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// Token is a Plex credential that does not print itself. No fmt verb, slog
-// handler, encoder or reflection dumper shows it: it points to bytes that are
-// masked with a random key of the process. Marshalling it is an error, so that
-// a token is never lost or written down by accident, and comparing two with ==
-// does not compile. Call [Token.Secret] where the token is really wanted.
+// Token is a Plex credential that does not print itself. No fmt verb, slog handler,
+// encoder or reflection dumper shows it: it points to bytes that are masked with a
+// random key of the process. Marshalling it is an error, so that a token is never lost
+// or written down by accident. Comparing two Tokens with == does not compile. Call
+// [Token.Secret] to get the token.
 //
 // The zero Token holds nothing. A Token is safe for concurrent use.
 type Token struct{ v secret.Value }
 
-// NewToken returns a token from elsewhere as a Token, to carry it about or to
-// compare it with another. NewToken("") is the zero Token.
+// NewToken returns token as a Token, for example to compare it with another one.
+// NewToken("") is the zero Token.
 func NewToken(token string) Token { return Token{secret.New(token)} }
 
-// Secret returns the token itself, "" for the zero Token. Send it in the
-// X-Plex-Token header and nowhere else.
+// Secret returns the token as text, "" for the zero Token. Send it only in the
+// X-Plex-Token header.
 func (t Token) Secret() string { return t.v.Secret() }
 
 // IsZero reports whether t holds nothing.
 func (t Token) IsZero() bool { return t.v.IsZero() }
 
-// Equal reports, in constant time, whether both hold the same secret. Two zero
-// Tokens are not equal: "no token" is never a match.
+// Equal reports, in constant time, whether t and u hold the same secret. Two zero Tokens
+// are not equal.
 func (t Token) Equal(u Token) bool { return t.v.Equal(u.v) }
 
 // Format writes "[redacted]", or nothing for the zero Token, for every verb.
 func (t Token) Format(f fmt.State, verb rune) { t.v.Format(f, verb) }
 
-// LogValue implements [slog.LogValuer] with the same.
+// LogValue implements [slog.LogValuer]. It returns the same text as Format.
 func (t Token) LogValue() slog.Value { return slog.StringValue(fmt.Sprint(t.v)) }
 
-var errTokenMarshal = errors.New("plexauth: a Token cannot be marshalled; use its Secret method where the token is really wanted")
+var errTokenMarshal = errors.New("plexauth: a Token cannot be marshalled; use its Secret method to get the token")
 
 // MarshalJSON always fails.
 func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenMarshal }
@@ -72,20 +72,18 @@ func (s *session) on(instance string) *session {
 	return &other
 }
 
-// Token returns the account token, good for a request to plex.tv now. A JWT is
-// renewed first if it is due: for 800 ms at most, where the old one
-// still works, so that plex.tv being away does no harm. Do not keep it: ask again
-// for each request.
+// Token returns the account token, valid for a request to plex.tv now. If a JWT is due,
+// it is renewed first. That takes 800 ms at most while the old one still works, so an
+// outage of plex.tv does no harm. Do not keep the token: call Token for each request.
 //
-// Its errors are [ErrNotConnected], [ErrTokenRejected], [ErrTokenExpired] with
-// the reason where a JWT is over and no new one can be had now, and those of the
-// store.
+// Its errors are [ErrNotConnected]; [ErrTokenRejected]; [ErrTokenExpired] with the
+// reason if a JWT has expired and cannot be renewed now; and those of the store.
 func (p *PlexAuth) Token(ctx context.Context) (Token, error) {
 	t, _, err := p.usableToken(ctx)
 	return Token{t}, err
 }
 
-// usableToken returns the token and the identifier that it was made under.
+// usableToken returns the account token and the identifier that it was made under.
 func (s *session) usableToken(ctx context.Context) (secret.Value, string, error) {
 	b, err := s.load(ctx)
 	if err != nil {
@@ -103,19 +101,19 @@ func (s *session) usableToken(ctx context.Context) (secret.Value, string, error)
 			return secret.Value{}, "", err
 		}
 	}
-	if b.ClientID() == "" { // a token that was put there by hand
+	if b.ClientID() == "" { // another program has written the token
 		if b, err = s.ensureClientID(ctx); err != nil {
 			return secret.Value{}, "", err
 		}
 	}
-	if err := b.Unusable(); err != nil { // it is another one now
+	if err := b.Unusable(); err != nil { // the token may be another one now
 		return secret.Value{}, "", err
 	}
 	return b.AccountToken(), b.ClientID(), nil
 }
 
-// ensureClientID makes the store's identifier if it has none, and returns the
-// profile as it is then: its token and identifier belong together.
+// ensureClientID makes the store's client identifier if it has none. It returns the
+// profile as it is then, because its token and identifier belong together.
 func (s *session) ensureClientID(ctx context.Context) (*profile.Profile, error) {
 	err := s.update(ctx, func(b *profile.Profile) error {
 		b.EnsureClientID(s.options.ClientID)
@@ -127,43 +125,62 @@ func (s *session) ensureClientID(ctx context.Context) (*profile.Profile, error) 
 	return s.load(ctx)
 }
 
-// ask makes a request in the account's name. Where plex.tv rejects the token,
-// that verdict is kept. Where there has been another login since, or a device key
-// gets another token, the request is made once more.
+// ask makes a request with the account token. If plex.tv refuses the token, and the
+// profile has another one now or its device key gets one, the request is made once
+// more. A rejection is saved.
 func (s *session) ask(ctx context.Context, request func(t secret.Value, clientID string) error) error {
-	for again := true; ; again = false {
-		t, clientID, err := s.usableToken(ctx)
-		if err != nil {
-			return err
-		}
-		err = request(t, clientID)
-		if !errors.Is(err, fault.ErrTokenRejected) && !errors.Is(err, fault.ErrTokenExpired) {
-			return err
-		}
-		if again {
-			renewed, renewErr := s.afterRefusal(ctx, t, err)
-			if renewed {
-				continue
-			}
-			err = renewErr
-		} else if errors.Is(err, fault.ErrTokenExpired) {
-			s.renewals.Futile(s.instance)
-		}
+	t, err := s.askOnce(ctx, request)
+	if !isRefused(t, err) {
+		return err
+	}
+	renewed, err := s.afterRefusal(ctx, t, err)
+	if !renewed {
 		if !errors.Is(err, fault.ErrTokenRejected) {
 			return err
 		}
-		current, updateErr := s.reject(ctx, t)
-		if updateErr != nil {
-			return errors.Join(err, updateErr)
-		}
-		if current || !again {
-			return err
+		current, saveErr := s.reject(ctx, t)
+		if current || saveErr != nil {
+			return joined(err, saveErr)
 		}
 	}
+	if t, err = s.askOnce(ctx, request); !isRefused(t, err) {
+		return err
+	}
+	if errors.Is(err, fault.ErrTokenExpired) {
+		s.renewals.Futile(s.instance)
+	}
+	if !errors.Is(err, fault.ErrTokenRejected) {
+		return err
+	}
+	_, saveErr := s.reject(ctx, t)
+	return joined(err, saveErr)
 }
 
-// reject keeps plex.tv's verdict on t, for all profiles that live on it, and also
-// when ctx ends just now. current tells whether it is still this one's token.
+// askOnce makes a request, and returns the token that it was made with. The token is
+// zero if there was none.
+func (s *session) askOnce(ctx context.Context, request func(t secret.Value, clientID string) error) (secret.Value, error) {
+	t, clientID, err := s.usableToken(ctx)
+	if err != nil {
+		return secret.Value{}, err
+	}
+	return t, request(t, clientID)
+}
+
+// isRefused reports whether plex.tv has answered a request with t that t is no good.
+func isRefused(t secret.Value, err error) bool {
+	return !t.IsZero() && (errors.Is(err, fault.ErrTokenRejected) || errors.Is(err, fault.ErrTokenExpired))
+}
+
+// joined returns err, together with another error if there is one.
+func joined(err, other error) error {
+	if other == nil {
+		return err
+	}
+	return errors.Join(err, other)
+}
+
+// reject saves that plex.tv has rejected t, for all profiles with that token, even if
+// ctx ends now. current reports whether t is still this profile's token.
 func (s *session) reject(ctx context.Context, t secret.Value) (current bool, err error) {
 	late, cancel := gate.Outlive(ctx, saveGrace)
 	defer cancel()
