@@ -166,17 +166,17 @@ func (p Pin) Format(f fmt.State, _ rune) { io.WriteString(f, p.placeholder()) }
 func (p Pin) LogValue() slog.Value { return slog.StringValue(p.placeholder()) }
 
 // newPin fills in what only this client knows.
-func (p *PlexAuth) newPin(v profile.PendingPIN) *Pin {
+func (s *session) newPin(v profile.PendingPIN) *Pin {
 	return &Pin{
 		ID: v.Id, Code: v.Code, Strong: v.Options.Strong, CreatedAt: v.Created, ExpiresAt: v.Expires,
 		clientID: v.ClientID, device: v.Device, options: PinOptions(v.Options), lifetimeKnown: v.LifetimeKnown, ends: v.Ends,
-		product: plain.Header(p.options.Product), app: p.client.App, link: p.client.Link,
+		product: plain.Header(s.options.Product), app: s.client.App, link: s.client.Link,
 	}
 }
 
 // createPIN asks plex.tv for a PIN, with d for one that gives a JWT.
-func (p *PlexAuth) createPIN(ctx context.Context, clientID string, d *devicekey.Key, o PinOptions) (*Pin, error) {
-	r, sent, err := p.client.CreatePIN(ctx, clientID, d, o.Strong)
+func (s *session) createPIN(ctx context.Context, clientID string, d *devicekey.Key, o PinOptions) (*Pin, error) {
+	r, sent, err := s.client.CreatePIN(ctx, clientID, d, o.Strong)
 	if err != nil {
 		return nil, public(err)
 	}
@@ -185,7 +185,7 @@ func (p *PlexAuth) createPIN(ctx context.Context, clientID string, d *devicekey.
 		lifetime = max(r.ExpiresIn, shortestLifetime)
 	}
 	ends, made := elapsed.At(sent).Add(lifetime), elapsed.Wall().Add(-time.Since(sent))
-	return p.newPin(profile.PendingPIN{
+	return s.newPin(profile.PendingPIN{
 		Id: r.Id, Code: r.Code, Created: made, Expires: made.Add(lifetime), Ends: ends, LifetimeKnown: r.Expires && r.ExpiresIn > 0,
 		ClientID: clientID, Device: d, Options: profile.PinOptions(o),
 	}), nil
@@ -193,7 +193,7 @@ func (p *PlexAuth) createPIN(ctx context.Context, clientID string, d *devicekey.
 
 // checkPIN makes one look at a PIN. attempt bounds the look and can end it;
 // ctx is the caller's.
-func (p *PlexAuth) checkPIN(ctx, attempt context.Context, pin *Pin) (r plextv.PinReply, sent time.Time, err error) {
-	r, sent, err = p.client.CheckPIN(ctx, attempt, plextv.PinRef{Id: pin.ID, Code: pin.Code, ClientID: pin.clientID, Device: pin.device}, p.options.Scopes)
+func (s *session) checkPIN(ctx, attempt context.Context, pin *Pin) (r plextv.PinReply, sent time.Time, err error) {
+	r, sent, err = s.client.CheckPIN(ctx, attempt, plextv.PinRef{Id: pin.ID, Code: pin.Code, ClientID: pin.clientID, Device: pin.device}, s.options.Scopes)
 	return r, sent, public(err)
 }
