@@ -1,7 +1,7 @@
 package plexauth
 
-// CapabilitiesDocument says what a Plex provider can read and write. It is
-// static; its JSON is CrossWatch's, byte for byte.
+// CapabilitiesDocument says what a Plex provider can read and write. It is static, and
+// its JSON is the same as CrossWatch's, byte for byte.
 type CapabilitiesDocument struct {
 	Features struct {
 		Watchlist   Feature `json:"watchlist"`
@@ -13,15 +13,15 @@ type CapabilitiesDocument struct {
 	EntityTypes []string `json:"entity_types"`
 }
 
-// Feature says of one feature in a [CapabilitiesDocument] whether a sync tool can
-// read and write it at Plex, and, for ratings, on which scale.
+// Feature says whether a sync tool can read and write one feature at Plex. Ratings have
+// a scale.
 type Feature struct {
 	Read  bool   `json:"read"`
 	Write bool   `json:"write"`
 	Scale string `json:"scale,omitempty"`
 }
 
-// Capabilities returns the static capabilities document, a new copy each time.
+// Capabilities returns a new copy of the capabilities document.
 func Capabilities() CapabilitiesDocument {
 	var d CapabilitiesDocument
 	d.Features.Watchlist = Feature{Read: true, Write: true}
@@ -32,6 +32,6 @@ func Capabilities() CapabilitiesDocument {
 	return d
 }
 
-// Capabilities returns what the function [Capabilities] returns, for hosts
-// that hold a provider.
+// Capabilities returns a new copy of the capabilities document, for hosts that hold a
+// provider.
 func (p *PlexAuth) Capabilities() CapabilitiesDocument { return Capabilities() }

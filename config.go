@@ -13,43 +13,39 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// Namespace is the one key of a config document that plexauth reads and
-// writes.
+// Namespace is the only key of a config document that plexauth reads and writes.
 const Namespace = "plex"
 
-// A ConfigStore keeps one JSON object for each namespace. Implementations are
-// safe for concurrent use. The package storetest checks every rule below that
-// shows between two handles; what other programs may have left there is its own
-// test's.
+// A ConfigStore keeps one JSON object for each namespace. Implementations must be safe
+// for concurrent use. The package storetest checks the rules below with two handles on
+// one store. Objects that other programs may have written need tests of your own.
 //
-// What a store holds is a credential, in clear: it belongs in no log and in
-// no error.
+// A store holds credentials in clear text. They must not appear in a log or an error.
 //
-// A call that takes longer than half a minute is given up: its context ends.
+// The context of each call ends after half a minute at the latest.
 //
-// A store may also have a method Check(context.Context) error that answers
-// "would an Update succeed now?"; [PlexAuth.Start] asks it before it makes a
-// PIN, so that a person is not sent to plex.tv for a login that cannot be
-// saved.
+// A store may also have a method Check(context.Context) error, which reports whether an
+// Update would succeed now. [PlexAuth.Start] calls it before it makes a PIN, so that a
+// person is not sent to plex.tv for a login that cannot be saved.
 type ConfigStore interface {
-	// Load returns a copy of the namespace's JSON object, or nil where it is
-	// absent or null. A value that is not an object is [ErrCorruptConfig].
+	// Load returns a copy of the namespace's JSON object, or nil if it is absent or
+	// null. A value that is not an object is an error that matches [ErrCorruptConfig].
 	Load(ctx context.Context, namespace string) (json.RawMessage, error)
 
-	// Update replaces the object by what edit makes of it, atomically against
-	// every other Update of that namespace, in this process or another.
+	// Update replaces the object by the result of edit. No other Update of the
+	// namespace, in this process or another, comes in between.
 	//
-	// current is as from Load, and edit's own. What edit returns becomes the
-	// object: nil removes the namespace, {} is kept, bytes equal to current
-	// write nothing, and anything but an object is an error. edit may run
-	// more than once; it must not block, keep current or call the store. An
-	// error of edit changes nothing and is returned so that errors.Is finds
-	// it. ctx counts until the commit, never after it, also while Update waits
-	// for another one. An object of 128 KiB fits.
+	// current is what Load returns, and edit may change it. The result of edit becomes
+	// the object: nil removes the namespace, {} is kept, bytes equal to current write
+	// nothing, and anything but an object is an error. edit may run more than once. It
+	// must not block, keep current or call the store. An error of edit changes nothing,
+	// and is returned so that errors.Is finds it. The end of ctx stops Update before the
+	// commit, also while it waits for another Update, but never after it. A store must
+	// take an object of 128 KiB.
 	Update(ctx context.Context, namespace string, edit func(current json.RawMessage) (json.RawMessage, error)) error
 }
 
-// checkEdited refuses what an edit must not return.
+// checkEdited returns an error if the result of an edit is not a JSON object.
 func checkEdited(next json.RawMessage) error {
 	if next == nil {
 		return nil
@@ -60,21 +56,20 @@ func checkEdited(next json.RawMessage) error {
 	return nil
 }
 
-// Settings is what the namespace says about one profile. Its JSON has no
-// token in it.
+// Settings is what the store holds about one profile. Its JSON has no token in it.
 type Settings struct {
 	ClientID       string `json:"client_id"`        // X-Plex-Client-Identifier of the profile's credentials
 	ServerURL      string `json:"server_url"`       // the media server's address
 	MachineID      string `json:"machine_id"`       // the media server's machineIdentifier
-	Username       string `json:"username"`         // whom the program works for, for display: the account, or a member of its Plex Home
-	CloudAccountID string `json:"cloud_account_id"` // plex.tv's number of the account: what identifies a person
+	Username       string `json:"username"`         // display name of the user that the program works for: the account, or a member of its Plex Home
+	CloudAccountID string `json:"cloud_account_id"` // plex.tv's number of the account; it identifies a person
 	AccountID      string `json:"account_id"`       // the media server's own number of that user
 	VerifySSL      bool   `json:"verify_ssl"`       // whether the certificate at ServerURL is checked. It is false only where a person typed that address and stored verify_ssl as false
 	AccountToken   Token  `json:"-"`                // for plex.tv
-	ServerToken    Token  `json:"-"`                // for the media server at ServerURL, and no other
+	ServerToken    Token  `json:"-"`                // only for the media server at ServerURL
 }
 
-// settingsOf returns what b says, as callers see it.
+// settingsOf returns the settings in b.
 func settingsOf(b *profile.Profile) Settings {
 	s := Settings{ClientID: b.ClientID(), VerifySSL: true}
 	if b.Absent() {
@@ -92,10 +87,10 @@ func settingsOf(b *profile.Profile) Settings {
 	return s
 }
 
-// MemoryStore is a [ConfigStore] that forgets with the process. It is safe
-// for concurrent use. Its errors match [ErrStore], but those of an edit.
+// MemoryStore is a [ConfigStore] in memory. It is lost when the process ends. It is safe
+// for concurrent use. Its errors match [ErrStore], except those of an edit.
 type MemoryStore struct {
-	turn chan struct{} // held during an Update; a channel, so that waiting ends with a context
+	turn chan struct{} // holds a value during an Update; waiting for it ends with a context
 
 	mu   sync.RWMutex             // guards docs
 	docs map[string]func() []byte // hidden
@@ -121,7 +116,7 @@ func (s *MemoryStore) Load(ctx context.Context, namespace string) (json.RawMessa
 	return nil, nil
 }
 
-// ended is a store's error for a ctx that has ended.
+// ended returns a store's error for a ctx that has ended.
 func ended(ctx context.Context) error { return fmt.Errorf("%w: %w", ErrStore, ctx.Err()) }
 
 // Update implements [ConfigStore].

@@ -22,11 +22,11 @@ var (
 
 // What an [Error] can stand for. Each is matched with errors.Is.
 var (
-	// ErrUnavailable means that plex.tv (or a media server) could not be reached,
-	// that what answered was not its API, or that it refuses for a reason other than
-	// the token. It says nothing about the token: try again later.
+	// ErrUnavailable means that plex.tv (or a media server) could not be reached, that
+	// the answer was not its API's, or that it refuses for a reason other than the
+	// token. The token may still be valid: try again later.
 	ErrUnavailable = fault.ErrUnavailable
-	// ErrRateLimited means that plex.tv asks to slow down; see [Error.RetryAfter].
+	// ErrRateLimited means that plex.tv asks for fewer requests; see [Error.RetryAfter].
 	ErrRateLimited = fault.ErrRateLimited
 	// ErrTokenRejected means that plex.tv itself says that the token is no longer
 	// valid. Only a new sign-in helps.
@@ -44,46 +44,46 @@ var (
 	ErrPinSuperseded = fault.ErrPinSuperseded
 	// ErrNoPendingPin means that no login is pending, or that it was cancelled.
 	ErrNoPendingPin = fault.ErrNoPendingPin
-	// ErrAccountMismatch means that another account has approved the login than the
-	// one that is linked, which stays. See [PinOptions].SwitchAccount.
+	// ErrAccountMismatch means that another account than the linked one has approved
+	// the login. The linked one stays. See [PinOptions].SwitchAccount.
 	ErrAccountMismatch = fault.ErrAccountMismatch
 )
 
 // What can be missing from a profile, or wrong with a choice.
 var (
-	// ErrNotConnected means that the profile holds no token, or a damaged one that no
+	// ErrNotConnected means that the profile has no token, or a damaged one that no
 	// request can carry.
 	ErrNotConnected = fault.ErrNotConnected
-	// ErrHomePin means that the Plex Home user is protected by a PIN, and that the
-	// one given is missing or wrong; the error's text says which.
+	// ErrHomePin means that a PIN protects the Plex Home user, and that it is missing or
+	// wrong. The error's text says which.
 	ErrHomePin = fault.ErrHomePin
-	// ErrServerChoice means that the account may use several media servers, or none
-	// of its own, and that none has been chosen. A [*ServerChoiceError] names the
-	// candidates; [PlexAuth.UseServer] chooses.
+	// ErrServerChoice means that no media server is chosen, and that the account owns
+	// none or several. A [*ServerChoiceError] names the candidates;
+	// [PlexAuth.UseServer] chooses.
 	ErrServerChoice = fault.ErrServerChoice
-	// ErrServerToken means that there is no token that may be sent to the media
-	// server, or that the server refuses the one there is. plex.tv gives none for a
-	// server that the account may not use, and to a login with a device key only a
-	// JWT, which media servers do not accept.
+	// ErrServerToken means that there is no token for the media server, or that the
+	// server refuses it. plex.tv gives none for a server that the account may not use.
+	// To a login with a device key it gives only a JWT, which media servers do not
+	// accept.
 	ErrServerToken = fault.ErrServerToken
 )
 
-// Error is a request to plex.tv or to a media server that failed. It holds no
-// body, no URL and no secret. Its cause, where nothing came back, is found
-// with errors.As: [*net.DNSError], [*net.OpError] (connect, proxy),
-// [*tls.CertificateVerificationError], or a [net.Error] whose Timeout is true.
+// Error is a request to plex.tv or to a media server that failed. It holds no body, no
+// URL and no secret. If there was no answer, errors.As finds the cause:
+// [*net.DNSError], [*net.OpError] (connect, proxy), [*tls.CertificateVerificationError],
+// or a [net.Error] whose Timeout is true. An Error is safe for concurrent use.
 type Error struct {
 	Op         string        // what was tried, "check PIN"
-	StatusCode int           // HTTP status; 0 where nothing came back
-	Code       int           // plex.tv's own code, 1020; 0 where it gave none
-	Message    string        // plex.tv's own words, one line; or what was wrong with the answer
-	RetryAfter time.Duration // how long to wait, an hour at most: what plex.tv asked for, or with ErrRateLimited how long plexauth asks nothing; else 0
+	StatusCode int           // HTTP status; 0: no answer
+	Code       int           // plex.tv's own code, such as 1020; 0: none
+	Message    string        // plex.tv's message on one line, or what was wrong with the answer
+	RetryAfter time.Duration // how long plex.tv asked to wait, or with ErrRateLimited how long plexauth makes no request; an hour at most; 0: unknown
 
-	failure *plextv.Failure // nil in an Error that is not plexauth's
+	failure *plextv.Failure // nil in an Error that plexauth has not made
 }
 
-// public returns err as callers see it: a failure becomes an [*Error], and any other
-// error stays.
+// public returns err as callers see it: a failure becomes an [*Error]. It returns any
+// other error unchanged.
 func public(err error) error {
 	f, ok := err.(*plextv.Failure)
 	if !ok {
@@ -108,19 +108,19 @@ func (e *Error) inner() *plextv.Failure {
 	return &plextv.Failure{Op: e.Op, StatusCode: e.StatusCode, Code: e.Code, Message: e.Message, RetryAfter: e.RetryAfter}
 }
 
-// Error says what was tried, what went wrong and what to do.
+// Error returns a text that says what was tried, what went wrong and what to do.
 func (e *Error) Error() string { return e.inner().Error() }
 
 // Format prints the text of [Error.Error] for every verb.
 func (e *Error) Format(f fmt.State, verb rune) { e.inner().Format(f, verb) }
 
-// Is reports whether target is the sentinel that e stands for.
+// Is reports whether target is the Err variable that e stands for.
 func (e *Error) Is(target error) bool { return e.inner().Is(target) }
 
-// Unwrap returns the cause, nil where an answer came back.
+// Unwrap returns the cause, nil if there was an answer.
 func (e *Error) Unwrap() error { return e.inner().Unwrap() }
 
-// tooLate is outOfTime as callers see it.
+// tooLate returns the error for a request that has not ended within its limit.
 func tooLate(op, where string, err error) error { return public(plextv.OutOfTime(op, where, err)) }
 
 // within calls ask, which has to return within limit. op is for the error if it does

@@ -9,18 +9,18 @@ import (
 	"github.com/plexauth/plexauth/internal/plain"
 )
 
-// LevelSuccess is the level of the two good news of a login, "PIN issued" and
-// "token stored". It lies between Info and Warn: a [LogFunc] hears of "SUCCESS",
-// and a handler of slog's shows "INFO+2" unless its ReplaceAttr knows better.
+// LevelSuccess is the level of the messages "PIN issued" and "token stored". It is
+// between Info and Warn. A [LogFunc] gets it as "SUCCESS". A handler of package slog
+// prints "INFO+2", unless its ReplaceAttr changes that.
 const LevelSuccess slog.Level = slog.LevelInfo + 2
 
-// LogFunc is a host's own log function. level is "DEBUG", "INFO", "SUCCESS",
-// "WARN" or "ERROR", module is "AUTH", and a record's attributes follow the
-// message as key=value. It must be safe for concurrent use.
+// LogFunc is the log function of a host program. level is "DEBUG", "INFO", "SUCCESS",
+// "WARN" or "ERROR", and module is "AUTH". A record's attributes follow the message as
+// key=value. A LogFunc must be safe for concurrent use.
 type LogFunc func(level, module, message string)
 
-// NewLogHandler returns a [slog.Handler] that hands every record to f. With a
-// nil f it prints Info and above as "[AUTH] INFO: message" to standard output.
+// NewLogHandler returns a [slog.Handler] that passes every record to f. If f is nil, it
+// prints Info and above to standard output as "[AUTH] INFO: message".
 func NewLogHandler(f LogFunc) slog.Handler {
 	h := &logHandler{f: f, min: slog.LevelDebug}
 	if f == nil {
@@ -88,7 +88,7 @@ func writeAttr(b *strings.Builder, group string, a slog.Attr) {
 	}
 	s := v.String()
 	if s == "" || plain.Line(s) != s || strings.ContainsAny(s, ` "=`) {
-		s = fmt.Sprintf("%q", s) // which shows what is hidden, too
+		s = fmt.Sprintf("%q", s) // shows invisible characters
 	}
 	fmt.Fprintf(b, " %s=%s", plain.Line(group+a.Key), plain.Line(s))
 }
@@ -113,7 +113,7 @@ func (s *profileStore) warn(ctx context.Context, what string, err error) {
 	s.logf(ctx, slog.LevelWarn, what, slog.String("error", plain.Long(err.Error())))
 }
 
-// logf speaks as CrossWatch's provider does.
+// logf logs what, in the form of CrossWatch's provider.
 func (s *profileStore) logf(ctx context.Context, level slog.Level, what string, attrs ...slog.Attr) {
 	s.log.LogAttrs(ctx, level, plain.Line("Plex["+s.instance+"]: "+what), attrs...)
 }

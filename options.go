@@ -15,7 +15,7 @@ import (
 	"github.com/plexauth/plexauth/internal/plextv"
 )
 
-// Options says who signs in, and with what. Only Product is required.
+// Options configures [New]. Only Product is required.
 type Options struct {
 	Product string // X-Plex-Product, the name shown among a person's authorized devices; required
 	Version string // X-Plex-Version; empty: "0"
@@ -26,63 +26,61 @@ type Options struct {
 	DeviceName      string // X-Plex-Device-Name; empty: the host's name
 	Model           string // X-Plex-Model
 
-	// ClientID is the X-Plex-Client-Identifier. Empty: the store's, which is
-	// made at random once and saved there; that is what most programs want.
-	// Once a profile's device key has taken it over (see UseDeviceKey), other
-	// profiles use the store's.
+	// ClientID is the X-Plex-Client-Identifier. Most programs leave it empty: plexauth
+	// then makes a random one and saves it in the store. Once a profile's device key
+	// has taken ClientID over (see UseDeviceKey), other profiles use the store's.
 	ClientID string
 	// Instance is the profile within the namespace; empty: "default".
 	Instance string
 	// Store keeps the login; nil: a new [MemoryStore].
 	Store ConfigStore
-	// HTTPClient sends the requests. It is read at each request, never
-	// written to, and its idle connections are never closed. Its cookie jar is
-	// not used. nil: [http.DefaultTransport], as it is at each request. Each
-	// attempt has a limit of ten seconds of its own; in a login, after slow ones,
-	// up to thirty. After an attempt without an answer over HTTP/2, requests to
-	// plex.tv go by a clone of an [*http.Transport], since that keeps the dead
-	// connection. Any other RoundTripper is asked for a new connection
-	// ([http.Request].Close) until it brings an answer.
+	// HTTPClient sends the requests. It is read at each request and never changed, and
+	// its idle connections are never closed. Its cookie jar is not used. nil stands for
+	// [http.DefaultTransport], as it is at each request. Each attempt may take ten
+	// seconds; in a login, after slow ones, up to thirty. An [*http.Transport] keeps
+	// using an HTTP/2 connection that is dead, so after an attempt without an answer
+	// requests to plex.tv use a clone of it. Any other RoundTripper is asked for a new
+	// connection ([http.Request].Close) until it returns an answer.
 	HTTPClient *http.Client
-	// Logger hears of logins and of trouble, never of a secret; nil: silent.
+	// Logger gets messages about logins and failures, never a secret. nil: no log.
 	Logger *slog.Logger
-	// PollInterval is the pace at which Wait looks at a PIN. 0 is a second,
-	// which Plex documents; less is raised to that, negative is an error.
+	// PollInterval is the pause between two checks of a PIN in Wait. 0 is a second,
+	// which Plex documents, and less is raised to that. A negative one is an error.
 	PollInterval time.Duration
-	// MaxRetries is the number of further attempts that one request may have,
-	// apart from the polling of a PIN. 0: 3; negative: none. A GET is repeated
-	// after a failure that passes by itself, a write only where it certainly had
-	// no effect: nothing was connected, or the answer was 429 or 503. Where
-	// plex.tv asks to wait, a call waits for two seconds at most.
+	// MaxRetries is how often a request is repeated, except the checks of a PIN. 0: 3
+	// times; negative: never. A GET is repeated after a failure that may pass by
+	// itself. A write is repeated only if it certainly had no effect: no connection was
+	// made, or the answer was 429 or 503. If plex.tv asks to wait, a call waits for two
+	// seconds at most.
 	MaxRetries int
-	// BaseURL is one origin that plays plex.tv, clients.plex.tv and
-	// app.plex.tv: https, or http on loopback. Empty: the real ones.
+	// BaseURL is an origin that replaces plex.tv, clients.plex.tv and app.plex.tv, for
+	// tests. It must be https, or http on loopback. Empty: the real ones.
 	BaseURL string
-	// TrustedOrigins are the origins ("https://app.example") under which
-	// browsers know the panel of [PlexAuth.Handler], for a proxy that rewrites
-	// Host. If there are any, a state change from another origin is refused,
-	// and so is every request by the name of another host; an IP address or a
-	// name without a dot, by which a proxy asks, is nobody else's.
+	// TrustedOrigins are the origins ("https://app.example") at which browsers open the
+	// panel of [PlexAuth.Handler], for a proxy that rewrites Host. If there are any, the
+	// panel refuses a state change from another origin, and every request for the name
+	// of another host. An IP address, or a name without a dot, is accepted as Host,
+	// because a proxy may use it.
 	TrustedOrigins []string
-	// DeviceKey makes [PlexAuth.Start] sign in with a device key: the token is
-	// then a JWT of seven days, which plexauth renews by itself, instead of a
-	// long-lived one. Key and JWT have a client identifier of their own, not
-	// ClientID, so that a long-lived token beside them stays valid. Media
-	// servers may refuse a JWT: see docs/device-keys.md. What is stored
-	// already is not changed by this, and is renewed with or without it.
+	// DeviceKey makes [PlexAuth.Start] sign in with a device key. The token is then a
+	// JWT of seven days, which plexauth renews, instead of a long-lived one. Key and JWT
+	// have their own client identifier, not ClientID, so that a long-lived token of
+	// another profile stays valid. Media servers may refuse a JWT: see
+	// docs/device-keys.md. A stored login does not change, and a stored JWT is renewed
+	// with or without DeviceKey.
 	DeviceKey bool
-	// Scopes are the claims wanted in the JWT: username, email, friendly_name,
-	// restricted, anonymous, joinedAt. They tell about the person and permit
-	// nothing. plex.tv ignores a name that it does not know.
+	// Scopes are the claims to ask for in the JWT: username, email, friendly_name,
+	// restricted, anonymous, joinedAt. They describe the person and grant no rights.
+	// plex.tv ignores names that it does not know.
 	Scopes []string
 }
 
-// check returns all that is wrong with the options, joined.
+// check returns everything that is wrong with the options, joined.
 func (o Options) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("plexauth: "+format, args...)) }
 	if plain.Header(o.Product) == "" {
-		bad("Product is empty: name the program as a person should find it among their authorized devices")
+		bad("Product is empty: set it to the name that a person should see among their authorized devices")
 	}
 	if o.ClientID != "" && !plain.IsHeader(o.ClientID) {
 		bad("ClientID must be at most 255 bytes of text without control characters or space around it")

@@ -20,22 +20,21 @@ import (
 	"github.com/plexauth/plexauth/internal/profile"
 )
 
-const (
-	shortestLifetime = 10 * time.Second
-)
+// shortestLifetime is used for a PIN if plex.tv's answer says less.
+const shortestLifetime = 10 * time.Second
 
-// PinOptions says what kind of login [PlexAuth.Start] begins. The zero value
-// is right for a code that a person types at plex.tv/link.
+// PinOptions says what kind of login [PlexAuth.Start] begins. The zero value asks for a
+// code that a person types at plex.tv/link.
 type PinOptions struct {
-	// Strong asks for a long code for Plex's web sign-in page
-	// ([Pin.AuthURL]), which nobody types.
+	// Strong asks for a long code for Plex's web sign-in page ([Pin.AuthURL]). A person
+	// follows the link and does not type the code.
 	Strong bool
-	// ForwardURL is where that page sends the browser afterwards, an absolute
+	// ForwardURL is where that page sends the browser after the sign-in: an absolute
 	// http or https URL. It needs Strong.
 	ForwardURL string
-	// SwitchAccount accepts an account other than the one now linked, and
-	// forgets what was stored of the old one. Without it such a login ends in
-	// [ErrAccountMismatch] and the old one stays.
+	// SwitchAccount accepts another account than the linked one, and removes what was
+	// stored about the old one. Without it such a login ends with
+	// [ErrAccountMismatch], and the old one stays.
 	SwitchAccount bool
 }
 
@@ -44,7 +43,7 @@ func (o PinOptions) check() error {
 		return nil
 	}
 	if !o.Strong {
-		return errors.New("plexauth: ForwardURL needs Strong: the page for typed codes sends nobody anywhere")
+		return errors.New("plexauth: ForwardURL needs Strong: the page for typed codes cannot send the browser back")
 	}
 	u, err := url.Parse(o.ForwardURL)
 	if err != nil || !netaddr.IsWeb(u) || u.User != nil {
@@ -53,12 +52,11 @@ func (o PinOptions) check() error {
 	return nil
 }
 
-// Pin is a login that waits for a person's approval at Plex. Show [Pin.URL]
-// and, for a short one, Code. A Pin does not change; it is safe for
-// concurrent use.
+// Pin is a login that waits for a person's approval at Plex. Show [Pin.URL] and, unless
+// the Pin is strong, Code. A Pin does not change, and is safe for concurrent use.
 type Pin struct {
-	ID        int64     `json:"-" xml:"-" yaml:"-"` // plex.tv's number of the PIN. With the client identifier it is as good as the token: keep it secret
-	Code      string    `json:"code"`               // what the person confirms, letter by letter as it is
+	ID        int64     `json:"-" xml:"-" yaml:"-"` // plex.tv's number of the PIN. Together with the client identifier it gives access to the token: keep it secret
+	Code      string    `json:"code"`               // what the person types or confirms, exactly as it is
 	Strong    bool      `json:"strong"`
 	CreatedAt time.Time `json:"created_at"` // by this machine's clock
 	ExpiresAt time.Time `json:"expires_at"` // by this machine's clock
@@ -71,10 +69,10 @@ type Pin struct {
 	link     string // origin of the pages for typed codes
 
 	lifetimeKnown bool
-	ends          elapsed.Instant // ExpiresAt, whatever this machine's clock is set to; 0 in a Pin that is not plexauth's
+	ends          elapsed.Instant // ExpiresAt by a clock that cannot be set; 0 in a Pin that plexauth has not made
 }
 
-// left returns how long the PIN still lives.
+// left returns the time until the PIN expires.
 func (p *Pin) left() time.Duration {
 	if p.ends == 0 {
 		return time.Until(p.ExpiresAt)
@@ -82,8 +80,8 @@ func (p *Pin) left() time.Duration {
 	return p.ends.Left()
 }
 
-// VerificationURI is the page on which a person types Code, https://plex.tv/pin.
-// It is empty for a strong PIN, which that page refuses.
+// VerificationURI returns the page on which a person types Code, https://plex.tv/pin. It
+// returns "" for a strong PIN, which that page refuses. The name is RFC 8628's.
 func (p *Pin) VerificationURI() string {
 	if p.Strong {
 		return ""
@@ -91,9 +89,9 @@ func (p *Pin) VerificationURI() string {
 	return p.link + "/pin"
 }
 
-// VerificationURIComplete is that page with the code filled in,
-// https://plex.tv/link/?pin=ABCD: for a button or a QR code, where the other is to
-// be read and typed. It is empty for a strong PIN.
+// VerificationURIComplete returns the page with the code filled in,
+// https://plex.tv/link/?pin=ABCD, for a button or a QR code. It returns "" for a strong
+// PIN. The name is RFC 8628's.
 func (p *Pin) VerificationURIComplete() string {
 	if p.Strong {
 		return ""
@@ -101,8 +99,8 @@ func (p *Pin) VerificationURIComplete() string {
 	return p.link + "/link/?pin=" + plextv.Escape(p.Code)
 }
 
-// AuthURL is Plex's web sign-in page for a strong PIN. It is empty for a short
-// one, which that page refuses. The form is the one that Plex documents.
+// AuthURL returns Plex's web sign-in page for a strong PIN, in the form that Plex
+// documents. It returns "" for a short PIN, which that page refuses.
 func (p *Pin) AuthURL() string {
 	if !p.Strong {
 		return ""
@@ -115,7 +113,7 @@ func (p *Pin) AuthURL() string {
 	return u
 }
 
-// URL is the link to show: [Pin.AuthURL] of a strong PIN, else
+// URL returns the link to show: [Pin.AuthURL] of a strong PIN, otherwise
 // [Pin.VerificationURIComplete].
 func (p *Pin) URL() string {
 	if p.Strong {
@@ -124,8 +122,8 @@ func (p *Pin) URL() string {
 	return p.VerificationURIComplete()
 }
 
-// QRCode draws [Pin.URL] as an SVG, dark on white with a quiet zone, without
-// style or script.
+// QRCode returns [Pin.URL] as a QR code: an SVG, black on white with a quiet zone, without
+// style or script. It fails if the URL is too long.
 func (p *Pin) QRCode() ([]byte, error) {
 	code, err := qr.Encode(p.URL(), qr.M)
 	if err != nil {
@@ -158,14 +156,14 @@ func (p Pin) placeholder() string {
 	return fmt.Sprintf("plexauth.Pin(%s, expires %s)", kind, p.ExpiresAt.Format(time.RFC3339))
 }
 
-// Format prints kind and expiry for every verb, so that neither number nor
-// code is logged by accident.
+// Format prints the kind and the expiry for every verb, so that neither number nor code
+// is logged by accident.
 func (p Pin) Format(f fmt.State, _ rune) { io.WriteString(f, p.placeholder()) }
 
-// LogValue implements [slog.LogValuer] with the same.
+// LogValue implements [slog.LogValuer]. It returns the same text as Format.
 func (p Pin) LogValue() slog.Value { return slog.StringValue(p.placeholder()) }
 
-// newPin fills in what only this client knows.
+// newPin returns the Pin of v. Its links depend on the client.
 func (s *session) newPin(v profile.PendingPIN) *Pin {
 	return &Pin{
 		ID: v.Id, Code: v.Code, Strong: v.Options.Strong, CreatedAt: v.Created, ExpiresAt: v.Expires,
@@ -174,7 +172,7 @@ func (s *session) newPin(v profile.PendingPIN) *Pin {
 	}
 }
 
-// createPIN asks plex.tv for a PIN, with d for one that gives a JWT.
+// createPIN asks plex.tv for a PIN. With a device key d, its token will be a JWT.
 func (s *session) createPIN(ctx context.Context, clientID string, d *devicekey.Key, o PinOptions) (*Pin, error) {
 	r, sent, err := s.client.CreatePIN(ctx, clientID, d, o.Strong)
 	if err != nil {
@@ -191,8 +189,8 @@ func (s *session) createPIN(ctx context.Context, clientID string, d *devicekey.K
 	}), nil
 }
 
-// checkPIN makes one look at a PIN. attempt bounds the look and can end it;
-// ctx is the caller's.
+// checkPIN asks plex.tv once whether a PIN is approved. attempt bounds and ends the
+// request; ctx is the caller's.
 func (s *session) checkPIN(ctx, attempt context.Context, pin *Pin) (r plextv.PinReply, sent time.Time, err error) {
 	r, sent, err = s.client.CheckPIN(ctx, attempt, plextv.PinRef{Id: pin.ID, Code: pin.Code, ClientID: pin.clientID, Device: pin.device}, s.options.Scopes)
 	return r, sent, public(err)

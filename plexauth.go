@@ -14,52 +14,50 @@
 // # Which one do I want?
 //
 // For a terminal or a daemon, [PlexAuth.Login] with the zero [PinOptions] does
-// it all. It returns at once if the profile is signed in already. A program that
-// cannot wait (a web request, a CrossWatch-style provider) calls [PlexAuth.Start]
-// and later [PlexAuth.Finish], which looks once. For a settings page, [PlexAuth.Handler] is a panel with all of it, and
-// [HTML] its fragment for a page of your own. The package signin is "Sign in
-// with Plex" for a web app's visitors.
+// everything. It returns at once if the profile is signed in already. A program that
+// cannot wait (a web request, a CrossWatch-style provider) calls [PlexAuth.Start] and
+// later [PlexAuth.Finish], which checks the PIN once. For a settings page,
+// [PlexAuth.Handler] is a complete panel, and [HTML] a fragment for a page of your own.
+// The package signin is "Sign in with Plex" for a web app's visitors.
 //
-// Afterwards [PlexAuth.Transport] puts the token on requests, and
-// [PlexAuth.Token] gives it to those who need it in hand. [PlexAuth.Verify]
-// asks plex.tv whether it still holds. [PlexAuth.Inspect] finds the media
-// server, its address and its token; [PlexAuth.UseServer] chooses one of several.
-// [PlexAuth.HomeUsers] and [PlexAuth.SwitchHomeUser] serve Plex Home.
-// [PlexAuth.Disconnect] forgets the login here, [PlexAuth.SignOut] ends it at
-// plex.tv, too. [PlexAuth.Instance] is another profile in the same store.
+// Afterwards [PlexAuth.Transport] puts the token on requests, and [PlexAuth.Token]
+// returns it. [PlexAuth.Verify] asks plex.tv whether it is still valid.
+// [PlexAuth.Inspect] finds the media server, its address and its token;
+// [PlexAuth.UseServer] chooses one of several. [PlexAuth.HomeUsers] and
+// [PlexAuth.SwitchHomeUser] are for Plex Home. [PlexAuth.Disconnect] removes the login
+// from the store, and [PlexAuth.SignOut] also ends it at plex.tv. [PlexAuth.Instance]
+// is another profile in the same store.
 //
-// With [Options].DeviceKey the token is not a long-lived one but a JWT of seven
-// days, which is renewed on the way: for a program that talks to plex.tv, since
-// media servers refuse it. docs/device-keys.md tells the whole of it.
+// With [Options].DeviceKey the token is not a long-lived one but a JWT of seven days,
+// which plexauth renews. This is for programs that only talk to plex.tv, because media
+// servers refuse a JWT. See docs/device-keys.md.
 //
 // # What is kept where
 //
-// All state lives in the store, under the one key "plex": a login begun before
-// a restart, or on another replica, is finished by any PlexAuth over the same
-// store. [NewFileStore] shares one JSON file with other programs;
-// [NewMemoryStore] is for tests and for logins that need not last. The package
-// crosswatch opens the config of a running CrossWatch, sqlstore keeps a login in
-// PostgreSQL or SQLite, and storetest checks a store of your own. For tests of a
-// program there is plextest, a fake plex.tv.
+// All state is in the store, under the one key "plex". A login that was begun before a
+// restart, or on another replica, is finished by any PlexAuth over the same store.
+// [NewFileStore] shares one JSON file with other programs. [NewMemoryStore] is for
+// tests and for logins that may be lost. The package crosswatch opens the config of a
+// running CrossWatch, sqlstore keeps a login in PostgreSQL or SQLite, and storetest
+// checks a store of your own. The package plextest, a fake plex.tv, is for the tests of
+// a program.
 //
 // # Errors
 //
-// Failures are told apart with errors.Is and errors.As: see [Error] and the
-// Err variables. Beside the errors that a method names it may return that of a
-// context that has ended, or of an id that [PlexAuth.Instance] does not take;
-// they match no Err variable.
+// Use errors.Is and errors.As to tell failures apart: see [Error] and the Err
+// variables. Every method may also return the error of a context that has ended, or of
+// an id that [PlexAuth.Instance] does not accept. These match no Err variable.
 //
-// A network that is down never ends a login or a session. What sets
-// [Status].NeedsLogin is plex.tv's own rejection of the token or, in the store, a
-// damaged device key or a JWT past its life that nothing here can renew.
+// A network that is down never ends a login or a session. [Status].NeedsLogin is set
+// only if plex.tv itself has rejected the token, or if the store has a damaged device
+// key or an expired JWT that cannot be renewed.
 //
 // # What it does not do
 //
-// It takes no password: people sign in at Plex. Its panel authenticates nobody:
-// that is for the program it is part of. It reads no library and plays nothing,
-// opens no browser, starts no goroutine that outlives the call or the context it
-// was given, and prints nothing but the log, for who gives it [NewLogHandler]
-// without a function.
+// It takes no password: people sign in at Plex. Its panel does not authenticate its
+// users; the program around it must. It reads no library, plays nothing and opens no
+// browser. It starts no goroutine that outlives the call or the context it was given.
+// It prints nothing, except with [NewLogHandler] without a function.
 package plexauth
 
 import (
@@ -74,15 +72,15 @@ import (
 	"github.com/plexauth/plexauth/internal/sibling"
 )
 
-// PlexAuth signs one profile of a store in to Plex. It is safe for concurrent
-// use, by New or through [PlexAuth.Instance].
+// PlexAuth signs one profile of a store in to Plex. It is safe for concurrent use. New
+// and [PlexAuth.Instance] return one.
 type PlexAuth struct {
 	session
 	logins *slots // of all Instances
 }
 
-// New returns a PlexAuth for the profile Options.Instance. It makes no request
-// and touches no store, and reports every bad option at once.
+// New returns a PlexAuth for the profile o.Instance. It makes no request and does not
+// use the store. The error names every option that is wrong.
 func New(o Options) (*PlexAuth, error) {
 	if err := o.check(); err != nil {
 		return nil, err
@@ -109,18 +107,18 @@ func (p *PlexAuth) withStore(store ConfigStore) *PlexAuth {
 	return newPlexAuth(p.options, store, p.client, profile.DefaultInstance)
 }
 
-// Instance returns the same client on another profile of the store. Ids are
-// normalized as CrossWatch's: space around them and an appended ":3" do not
-// count, and "" is "default". The profile need not exist; Start creates it.
-// With a control character in id, every method that can fail says so.
+// Instance returns a PlexAuth for another profile of the store, with the same client.
+// id is normalized as CrossWatch does it: space around it and a suffix such as ":3" are
+// removed, and "" is "default". The profile need not exist; Start creates it. If id has
+// a control character, every method that can fail returns an error.
 func (p *PlexAuth) Instance(id string) *PlexAuth {
 	other := &PlexAuth{*p.on(profile.NormalizeInstance(id)), p.logins}
 	other.invalid = checkInstance(id)
 	return other
 }
 
-// Instances lists the profiles that the store has, "default" always and first.
-// Its errors match [ErrStore].
+// Instances returns the ids of the profiles in the store. "default" is always there and
+// first. Its errors match [ErrStore].
 func (p *PlexAuth) Instances(ctx context.Context) ([]string, error) {
 	b, err := p.load(ctx)
 	if err != nil {
@@ -129,7 +127,7 @@ func (p *PlexAuth) Instances(ctx context.Context) ([]string, error) {
 	return b.Ids(), nil
 }
 
-// checkInstance refuses an id that does not fit into a line of a log.
+// checkInstance returns an error if id does not fit into a line of a log.
 func checkInstance(id string) error {
 	if !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
 		return fmt.Errorf("plexauth: Instance %q must be text without control characters", id)
@@ -137,12 +135,12 @@ func checkInstance(id string) error {
 	return nil
 }
 
-// Manifest describes the provider to a host program, in CrossWatch's words.
+// Manifest describes the provider to a host program, with CrossWatch's fields.
 type Manifest struct {
 	Name      string           `json:"name"`
 	Label     string           `json:"label"`
 	Flow      string           `json:"flow"`
-	Fields    []map[string]any `json:"fields"`  // what a host must ask for beforehand: nothing
+	Fields    []map[string]any `json:"fields"`  // what a host must ask for before a login: nothing
 	Actions   map[string]bool  `json:"actions"` // start, finish, refresh, disconnect
 	VerifyURL string           `json:"verify_url"`
 	Notes     string           `json:"notes"`

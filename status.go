@@ -11,16 +11,16 @@ import (
 	"github.com/plexauth/plexauth/internal/profile"
 )
 
-// Status says how a profile stands. Its JSON has CrossWatch's fields.
+// Status is the state of a profile's login. Its JSON has CrossWatch's fields.
 type Status struct {
-	Connected  bool      // a token is stored, plex.tv has not rejected it as far as known, and it is not over for good
+	Connected  bool      // there is a token that plex.tv has not rejected, and that has not expired for good
 	Label      string    // "Plex", "Plex (id)"
-	User       string    // the name of the account that is signed in, for display; see [Settings].Username
+	User       string    // display name of the account that is signed in; see [Settings].Username
 	Instance   string    // the profile
-	ExpiresAt  time.Time // when the token expires; zero: it does not say
-	Scopes     []string  // that were asked for with a JWT
-	Pending    *Pin      // the PIN that waits for approval, nil where there is none
-	NeedsLogin bool      // only a new login helps: plex.tv rejected the token, it or its device key is damaged, or it is over and nothing renews it
+	ExpiresAt  time.Time // when the token expires; zero: unknown, as for a long-lived token
+	Scopes     []string  // claims that were asked for with a JWT
+	Pending    *Pin      // the PIN that waits for approval; nil: none
+	NeedsLogin bool      // only a new login helps: plex.tv rejected the token, the token or its device key is damaged, or the token has expired and cannot be renewed
 }
 
 // MarshalJSON writes connected, label, user, expires_at (epoch seconds),
@@ -60,8 +60,7 @@ func (s Status) MarshalJSON() ([]byte, error) {
 	return json.Marshal(v)
 }
 
-// LogValue implements [slog.LogValuer]: the code of a pending PIN stays out of
-// logs.
+// LogValue implements [slog.LogValuer]. The code of a pending PIN is not part of it.
 func (s Status) LogValue() slog.Value {
 	attrs := []slog.Attr{
 		slog.Bool("connected", s.Connected), slog.String("label", s.Label), slog.String("user", s.User),
@@ -73,13 +72,13 @@ func (s Status) LogValue() slog.Value {
 	return slog.GroupValue(attrs...)
 }
 
-// wholeSeconds rounds up, so that a countdown ends when the PIN does.
+// wholeSeconds returns d in seconds, rounded up so that a countdown ends with the PIN.
 func wholeSeconds(d time.Duration) int64 {
 	return max(0, int64((d+time.Second-1)/time.Second))
 }
 
-// Status says how the profile stands, from the store alone. Its errors match
-// [ErrStore].
+// Status returns the state of the profile's login. It reads the store and makes no
+// request. Its errors match [ErrStore].
 func (p *PlexAuth) Status(ctx context.Context) (Status, error) {
 	b, err := p.load(ctx)
 	if err != nil {
@@ -130,8 +129,8 @@ func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
 	return s, loadErr
 }
 
-// Settings returns what the store says about the profile. Its errors match
-// [ErrStore].
+// Settings returns what the store holds about the profile. It makes no request. Its
+// errors match [ErrStore].
 func (p *PlexAuth) Settings(ctx context.Context) (Settings, error) {
 	b, err := p.load(ctx)
 	if err != nil {
