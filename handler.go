@@ -25,53 +25,61 @@ import (
 // THEIR OWN. Mount it behind the program's own login.
 //
 // If the program has no login, a page on the internet can reach the panel
-// through a browser in the same network, by a name that it points at the
-// program (DNS rebinding). [Options].TrustedOrigins is the defence: other names
-// are refused then. Set it to the origins that the panel really has.
+// through a browser in the same network: it points a name of its own to the
+// program (DNS rebinding). [Options].TrustedOrigins prevents this, because the
+// panel then refuses all other names. Set it to the origins that the panel has.
 //
 //	mux.Handle("/plex/", requireAdmin(http.StripPrefix("/plex", auth.Handler(ctx))))
 //
-// It works under any prefix, stripped or not, and behind a proxy; see
-// [Options].TrustedOrigins for one that rewrites Host. docs/web.md shows how to
-// mount it in chi, gin and echo. The mount point without its slash leads to the
-// page; where the router does not say what the mount point is, as echo, it
-// does so in browsers only. A login begun in the
-// panel is waited for in the background, by one waiter, until its PIN or ctx
-// ends, tab open or not; one that is pending already is taken up at once.
-// After ctx every request is answered with 503.
+// The panel works under any prefix, stripped or not, and behind a proxy; see
+// [Options].TrustedOrigins for a proxy that rewrites Host. docs/web.md shows how
+// to mount it in chi, gin and echo. The mount point without its slash redirects
+// to the page. If the router does not say what the mount point is, like echo's,
+// this works only in browsers.
+//
+// A background worker waits for each login until its PIN or ctx ends, even if no
+// browser is open. It also takes up a login that is pending already. After the
+// end of ctx every request is answered with 503. The handler is safe for
+// concurrent use.
 //
 // # The HTTP API
 //
-// For a front end of your own; the panel uses nothing else.
+// The panel uses only this API, and a front end of your own can use it, too.
 //
 //	GET  ./          the page
-//	GET  panel.js    the module that brings the fragment of [HTML] to life
-//	GET  view.js     its other half
-//	GET  panel.css   its style, themed by custom properties
-//	GET  qr.svg      the pending PIN's link as a QR code; 404 without one
-//	GET  status      how the profile stands; see below
+//	GET  panel.js    the module that drives the fragment of [HTML]
+//	GET  view.js     a module that panel.js loads
+//	GET  panel.css   the style, themed by custom properties
+//	GET  qr.svg      the pending PIN's link as a QR code; 404 if no login is pending
+//	GET  status      the state of the profile; see below
 //	GET  servers     {"servers": [...]}, as [PlexAuth.Servers]
 //	GET  users       {"users": [...]}, as [PlexAuth.HomeUsers]
 //	POST start       begins a login, or returns the pending one; {"switch_account": true} as in [PinOptions]
 //	POST cancel      ends the pending login
 //	POST disconnect  [PlexAuth.Disconnect]; with {"revoke": true} [PlexAuth.SignOut]
 //	POST inspect     [PlexAuth.Inspect]
-//	POST server      {"machine_id": "..."} or {"url": "..."}: [PlexAuth.UseServer]; the log says what
-//	                 is at an address that was entered, and the answer does not
-//	POST user        {"uuid": "...", "pin": "..."}: the member of the Plex Home to work for;
+//	POST server      {"machine_id": "..."} or {"url": "..."}: [PlexAuth.UseServer]; only the log says
+//	                 what is at an address that was entered
+//	POST user        {"uuid": "...", "pin": "..."}: chooses the member of the Plex Home to work for;
 //	                 too_soon after a few wrong PINs
-//	POST probe       {}: tries the account and the saved server, {"account", "server"};
-//	                 {"url": "..."}: {"result": "ok", "wrong_server" or "unreachable"} and no more
+//	POST probe       {}: tests the account and the saved server, {"account", "server"};
+//	                 {"url": "..."}: only {"result": "ok", "wrong_server" or "unreachable"}
 //
-// status, and every POST but probe, answer with the fields of [Status], and
-// settings (as [Settings]), finding (true while the server of a new login is
-// looked for), problem (below, or null: what hinders the pending login, how the
-// last one ended, or why no server was found), seen and product
-// ([Options].Product). The problem store beside a pending login means that Plex
-// has approved it, and that the token cannot be saved yet. GET status?wait=25 is
-// a long poll: it answers when the pending login has ended, or after 25
-// seconds. With &seen= and the value of an earlier answer it answers when
-// anything has changed since that one. A proxy may cut it short; ask again then.
+// GET status, and every POST except probe, answer with the fields of [Status] and
+// with
+//
+//   - settings, as [Settings];
+//   - finding, which is true while the server of a new login is being looked for;
+//   - problem, an error as below, or null. It says what delays the pending login,
+//     how the last one ended, or why no server was found. The problem store beside
+//     a pending login means that Plex has approved it, and that the token cannot be
+//     saved yet;
+//   - seen, which names this state;
+//   - product, which is [Options].Product.
+//
+// GET status?wait=25 is a long poll: it answers when the pending login has ended,
+// or after 25 seconds. With &seen= and the value of an earlier answer, it answers
+// when anything has changed since then. A proxy may cut it short; ask again then.
 //
 // An error has a status of 400 and above and the body
 //
@@ -81,15 +89,15 @@ import (
 // error is one of bad_request, not_found, method_not_allowed, too_large,
 // cross_origin, host, too_soon, stopped, store, store_corrupt, not_connected,
 // rejected, expired, account_mismatch, pin_expired, superseded, no_login,
-// server_choice, server_token, server_unreachable, other_server, home_pin, rate_limited,
-// changed, not_revoked, internal, and, where plex.tv could not be asked, dns, connect,
-// proxy, tls, timeout, status, content. No answer holds a token, and none
-// speaks of a first run while the store cannot be read.
+// server_choice, server_token, server_unreachable, other_server, home_pin,
+// rate_limited, changed, not_revoked and internal. If plex.tv could not be asked,
+// it is one of dns, connect, proxy, tls, timeout, status and content. No answer
+// holds a token. While the store cannot be read, no answer looks like a first run.
 //
-// POSTs, and GETs of status, servers and users, must come from the same origin
-// or from one of TrustedOrigins, as far as the browser tells: by plain http it does
-// so for a POST only. The body of a POST is a JSON object of 64 KiB at
-// most, or nothing. What servers and users list is kept for 15 seconds.
+// POSTs, and GETs of status, servers and users, must come from the same origin or
+// from one of TrustedOrigins, as far as the browser says so: by plain http it does
+// only for a POST. The body of a POST is a JSON object of 64 KiB at most, or empty.
+// The lists of servers and users are kept for 15 seconds.
 func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 	h := panel.New(ctx, &panelHost{auth: p, ctx: ctx}, panel.Config{Product: plain.Header(p.options.Product), TrustedOrigins: p.options.TrustedOrigins})
 	if p.invalid == nil {
@@ -208,7 +216,7 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 			return problemOf(err)
 		}
 		if wait := time.Until(h.nextStart(b)); wait > 0 {
-			return tooSoon(wait, "A code was asked for only just now. A new one can be had in a few seconds.")
+			return tooSoon(wait, "A code was requested only a moment ago. You can get a new one in a few seconds.")
 		}
 	}
 	pin, err := h.startPaced(ctx, o, pending)

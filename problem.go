@@ -20,8 +20,8 @@ import (
 const tryLater = " Try again in a little while."
 
 // problems is what the panel tells people about an error, by the sentinel that it
-// matches. If it matches several, the first one counts. The failures of plex.tv that no
-// sentinel names have their texts in [plextv.Kind.Advice].
+// matches. If it matches several, the first one counts. What a failure of plex.tv means
+// is in the table behind [plextv.Kind.Advice] alone.
 var problems = []struct {
 	sentinel error
 	status   int
@@ -29,21 +29,30 @@ var problems = []struct {
 	message  string
 }{
 	{ErrCorruptConfig, http.StatusServiceUnavailable, panel.StoreCorrupt, "The program's settings cannot be read, so nothing is done that could overwrite them. Repair them, or restore them from a backup."},
-	{ErrStore, http.StatusServiceUnavailable, panel.Store, "The program cannot read or write its settings, so a sign-in could not be kept. The details say why. Mend that, then try again."},
-	{fault.ErrHomePin, http.StatusForbidden, "home_pin", "Plex does not accept this PIN for this user. Check it, and enter it again."},
-	{fault.ErrAccountMismatch, http.StatusConflict, "account_mismatch", "The sign-in was approved with another Plex account than the one that is connected. Nothing was changed. Sign in with the same account, or switch accounts."},
-	{fault.ErrPinExpired, http.StatusConflict, panel.PinExpired, "The code was not confirmed in time. Get a new one."},
-	{fault.ErrPinSuperseded, http.StatusConflict, panel.Superseded, "Another sign-in has replaced this one. Go on with that one."},
-	{fault.ErrNoPendingPin, http.StatusConflict, panel.NoLogin, "No sign-in is under way. Begin a new one."},
-	{fault.ErrTokenRejected, http.StatusConflict, "rejected", "Plex does not accept this sign-in any more: it was ended elsewhere, or the password was changed. Connect again: your server stays chosen."},
-	{fault.ErrTokenExpired, http.StatusConflict, "expired", "The sign-in has run out and could not be renewed yet. Try again."},
+	{ErrStore, http.StatusServiceUnavailable, panel.Store, "The program cannot read or write its settings, so a sign-in could not be kept. The details say why. Fix that, then try again."},
+	{fault.ErrHomePin, http.StatusForbidden, "home_pin", "Plex does not accept this PIN for this user. Check the PIN, and enter it again."},
+	{fault.ErrAccountMismatch, http.StatusConflict, "account_mismatch", "The sign-in was approved with a different Plex account than the one that is connected. Nothing was changed. Sign in with the same account, or switch accounts."},
+	{fault.ErrPinExpired, http.StatusConflict, panel.PinExpired, advice(plextv.KindPINExpired)},
+	{fault.ErrPinSuperseded, http.StatusConflict, panel.Superseded, "Another sign-in has replaced this one. Continue with that one."},
+	{fault.ErrNoPendingPin, http.StatusConflict, panel.NoLogin, "No sign-in is pending. Start a new one."},
+	{fault.ErrTokenRejected, http.StatusConflict, "rejected", plextv.KindRejected.Advice().Problem + ". Connect again. Your server stays chosen."},
+	{fault.ErrTokenExpired, http.StatusConflict, "expired", advice(plextv.KindExpired)},
 	{fault.ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected. Connect it first."},
 	{fault.ErrServerChoice, http.StatusConflict, "server_choice", "Choose which media server to use."},
-	{errAnotherServer, http.StatusConflict, "other_server", "Another media server answers at the saved address. If yours was installed again or replaced, choose it again; otherwise correct the address."},
-	{errNeedsLongLived, http.StatusConflict, "server_token", "The media server does not accept the token of a device key, which is how this program is signed in. Let the program sign in without a device key to use this server."},
-	{fault.ErrServerToken, http.StatusConflict, "server_token", "The media server gives no access to this account. If it is shared with you, ask its owner; else choose another one."},
-	{errChangedMeanwhile, http.StatusConflict, "changed", "The sign-in or the server was changed in the meantime. See how things stand now, then try again."},
-	{fault.ErrRateLimited, http.StatusTooManyRequests, "rate_limited", "Plex asks to slow down." + tryLater},
+	{errAnotherServer, http.StatusConflict, "other_server", "Another media server answers at the saved address. If you reinstalled or replaced yours, choose it again. Otherwise correct the address."},
+	{errNeedsLongLived, http.StatusConflict, "server_token", "The media server does not accept the token of a device key, with which this program is signed in. To use this server, let the program sign in without a device key."},
+	{fault.ErrServerToken, http.StatusConflict, "server_token", "The media server gives this account no access. If it was shared with you, ask its owner. Otherwise choose another server."},
+	{errChangedMeanwhile, http.StatusConflict, "changed", "The sign-in or the server was changed in the meantime, so nothing was saved. Check what the page shows now, then try again."},
+	{fault.ErrRateLimited, http.StatusTooManyRequests, "rate_limited", advice(plextv.KindRateLimited)},
+}
+
+// advice returns what to tell people about a kind of failure.
+func advice(kind plextv.Kind) string {
+	a := kind.Advice()
+	if a.Later {
+		return a.Message() + tryLater
+	}
+	return a.Message()
 }
 
 // problemOf returns what the panel reports about an error, nil if err is nil. The text of
@@ -86,33 +95,28 @@ func kindOf(err error) *panel.Problem {
 	case errors.As(err, new(*mediaserver.UnreachableError)), e != nil && e.Where != "plex.tv":
 		return &panel.Problem{Status: http.StatusBadGateway, Kind: "server_unreachable", Message: headline(stateIn(err))}
 	case e != nil:
-		advice := e.Kind().Advice()
-		message := advice.Message()
-		if advice.Later {
-			message += tryLater
-		}
-		return &panel.Problem{Status: http.StatusBadGateway, Kind: panel.Kind(e.Kind().Word()), Message: message}
+		return &panel.Problem{Status: http.StatusBadGateway, Kind: panel.Kind(e.Kind().Word()), Message: advice(e.Kind())}
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &panel.Problem{Status: http.StatusServiceUnavailable, Kind: panel.Stopped, Message: "The request was broken off. Try again."}
+		return &panel.Problem{Status: http.StatusServiceUnavailable, Kind: panel.Stopped, Message: "The request was interrupted. Try again."}
 	}
-	return &panel.Problem{Status: http.StatusInternalServerError, Kind: "internal", Message: "Something went wrong in the program. The details, and its log, say what."}
+	return &panel.Problem{Status: http.StatusInternalServerError, Kind: "internal", Message: "Something went wrong in the program. The details and the log of the program say what."}
 }
 
 // delayOf returns what the panel reports about a poll that failed. The login goes on.
 func delayOf(err error) *panel.Problem {
 	v := problemOf(err)
 	v.Message, _, _ = strings.Cut(v.Message, " Try again in ")
-	v.Message += " The code stays good, and the program keeps trying."
+	v.Message += " The code is still valid, and the program keeps trying."
 	return v
 }
 
 // notSaved is the problem of a login that Plex has approved and the store does not take.
 // It has no detail, because a store's text may hold the token.
-var notSaved = &panel.Problem{Kind: panel.Store, Message: "Plex has approved the sign-in, but the program cannot save it. It keeps trying: nothing is to be done at Plex. Make sure that its settings can be written; its log says what is wrong."}
+var notSaved = &panel.Problem{Kind: panel.Store, Message: "Plex has approved the sign-in, but the program cannot save it. It keeps trying, so there is nothing to do at Plex. Make sure that the program can write its settings. Its log says what is wrong."}
 
 // notRevoked returns the problem of a sign-out that plex.tv could not be told.
 func notRevoked(detail string) *panel.Problem {
-	return &panel.Problem{Kind: panel.NotRevoked, Message: "Plex is disconnected here, but plex.tv could not be told. Remove this program from the authorized devices in your Plex account's settings.", Detail: detail}
+	return &panel.Problem{Kind: panel.NotRevoked, Message: "This program is disconnected, but plex.tv could not be told. Remove the program from the authorized devices in your Plex account's settings.", Detail: detail}
 }
 
 // tooSoon returns the problem of a request that has to wait.
@@ -134,7 +138,7 @@ func withoutFindings(err error) *panel.Problem {
 	}
 	v.Detail, v.RetryAfter = plain.Long("tried: "+strings.Join(tried, ", ")), 0
 	if v.Kind == "server_unreachable" {
-		v.Message = "No media server could be reached at this address. Check the address, and that the server runs; the program's log says more."
+		v.Message = "No media server could be reached at this address. Check the address, and that the server is running. The log of the program says more."
 	}
 	return v
 }
@@ -163,11 +167,11 @@ func headline(s plextv.ServerState) string {
 	case plextv.ServerStarting:
 		return "The media server is starting. Try again in a minute."
 	case plextv.ServerFailing:
-		return "The media server answers with an error. The details, and the server's own log, say more."
+		return "The media server answers with an error. The details and the server's own log say more."
 	case plextv.ServerBehindProxy:
-		return "A proxy answers, but the media server behind it does not. Check that the server runs."
+		return "A proxy answers, but the media server behind it does not. Check that the server is running."
 	}
-	return "The media server does not answer. Check that it runs and can be reached from here."
+	return "The media server does not answer. Check that it is running and can be reached from here."
 }
 
 // inWords returns a time to wait in words: exact below two minutes, else in minutes,

@@ -107,7 +107,7 @@ func (p *Panel) chooseServer(w http.ResponseWriter, r *http.Request) {
 	case machineID != "":
 		problem = p.host.UseServer(r.Context(), machineID)
 	default:
-		replyProblem(w, badRequest("A server is chosen by machine_id, or by url."))
+		replyProblem(w, badRequest("Choose a server by machine_id or by url."))
 		return
 	}
 	p.worker.notify(nil)

@@ -96,11 +96,11 @@ func decode(w http.ResponseWriter, r *http.Request, v any) *Problem {
 	case errors.As(err, new(*http.MaxBytesError)):
 		return tooLarge
 	case err != nil:
-		return badRequest("The request was broken off.")
+		return badRequest("The request was interrupted.")
 	}
 	body = bytes.TrimSpace(body)
 	if len(body) > 0 && (body[0] != '{' || json.Unmarshal(body, v) != nil) {
-		return badRequest("The request must be a JSON object of the right fields.")
+		return badRequest("The request must be a JSON object with the documented fields.")
 	}
 	return nil
 }

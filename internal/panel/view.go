@@ -159,7 +159,7 @@ func longPoll(wait string) (time.Duration, *Problem) {
 	}
 	seconds, err := strconv.Atoi(wait)
 	if err != nil || seconds < 0 {
-		return 0, badRequest("wait is a number of seconds.")
+		return 0, badRequest("wait must be a number of seconds.")
 	}
 	return time.Duration(min(seconds, int(maxLongPoll.Seconds()))) * time.Second, nil
 }
