@@ -95,10 +95,19 @@ func (s *session) adoptToken(ctx context.Context, t secret.Value, clientID strin
 	if err != nil {
 		return nil, err
 	}
+	return s.adoptSeen(ctx, t, clientID, once, b.Siblings(), s.updateIfNeeded)
+}
+
+// updateFunc is how a profile is edited: update or updateIfNeeded.
+type updateFunc func(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error
+
+// adoptSeen does what adoptToken does, for a caller that has just read siblings and
+// saves by update.
+func (s *session) adoptSeen(ctx context.Context, t secret.Value, clientID string, once bool, siblings uint64, update updateFunc) (*plextv.User, error) {
 	owner, err := s.readAccount(ctx, t, clientID, once)
-	for siblings := b.Siblings(); err == nil; {
+	for err == nil {
 		before := siblings
-		if siblings, err = s.saveOwner(ctx, t, owner, before); err != nil || siblings == before {
+		if siblings, err = saveOwner(ctx, t, owner, before, update); err != nil || siblings == before {
 			break
 		}
 		var now *plextv.User
@@ -117,8 +126,8 @@ func (s *session) adoptToken(ctx context.Context, t secret.Value, clientID strin
 // saveOwner saves who t belongs to, if t is still the profile's token and no other
 // profile has got a token since siblings was read. It returns the present value of
 // siblings if one has, else the old one.
-func (s *session) saveOwner(ctx context.Context, t secret.Value, owner *plextv.User, siblings uint64) (now uint64, err error) {
-	err = s.updateIfNeeded(ctx, func(b *profile.Profile) error {
+func saveOwner(ctx context.Context, t secret.Value, owner *plextv.User, siblings uint64, update updateFunc) (now uint64, err error) {
+	err = update(ctx, func(b *profile.Profile) error {
 		now = siblings
 		if b.AccountToken().Equal(t) {
 			if now = b.Siblings(); now == siblings {
@@ -173,15 +182,13 @@ func (s *session) learn(ctx context.Context, unknown []profile.UnknownLogin) {
 	}
 }
 
-// learnSiblings calls learn for the tokens of other profiles that a new token under
-// clientID has retired. Logins that an older version or another program has begun need
+// unknownSiblings returns the logins of other profiles that a new token under clientID has
+// retired, for learn. Logins that an older version or another program has begun need
 // this. Only profiles with a stored account number count.
-func (s *session) learnSiblings(ctx context.Context, clientID string) {
-	if b, err := s.load(ctx); err == nil {
-		s.learn(ctx, slices.DeleteFunc(b.UnknownLogins(clientID), func(u profile.UnknownLogin) bool {
-			return u.Instance == b.Id || b.Sibling(u.Instance).ClaimedID() == 0
-		}))
-	}
+func unknownSiblings(b *profile.Profile, clientID string) []profile.UnknownLogin {
+	return slices.DeleteFunc(b.UnknownLogins(clientID), func(u profile.UnknownLogin) bool {
+		return u.Instance == b.Id || b.Sibling(u.Instance).ClaimedID() == 0
+	})
 }
 
 // readAccount asks plex.tv who t belongs to. once makes a single attempt.

@@ -62,6 +62,9 @@ type attempt struct {
 
 	stored uint64       // hash of the namespace that was last seen to hold this PIN unapproved; 0: none
 	before secret.Value // token of the profile in that namespace
+
+	resumed time.Time // when a caller read the store to resume the attempt; zero once a poll has made use of that
+	left    *Status   // of the profile, as the attempt has left it; nil: not known
 }
 
 // reapAfter is how long after the end of its PIN an attempt is kept for those who wait:
@@ -111,7 +114,7 @@ func (p *PlexAuth) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
 func (a *attempt) reap() {
 	slots := a.auth.logins
 	slots.mu.Lock()
-	left := a.left() + reapAfter
+	left := a.lifeLeft() + reapAfter
 	if len(a.gate) > 0 || time.Since(a.began) < reapAfter { // a call takes care of it
 		left = reapAfter
 	}
@@ -154,8 +157,48 @@ func (p *PlexAuth) resumeOnce(ctx context.Context) (*attempt, error) {
 	a, ok := p.startAttempt(p.newPin(*v), version)
 	if ok && v.Token.IsZero() {
 		a.noteStored(raw, b)
+		a.noteResumed()
 	}
 	return a, nil
+}
+
+// resumedMaxAge is how old what a caller read to resume an attempt may be for a poll.
+const resumedMaxAge = 100 * time.Millisecond
+
+func (a *attempt) noteResumed() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.resumed = time.Now()
+}
+
+// takeResumed reports whether the store was read just now to resume a. It does so once.
+func (a *attempt) takeResumed() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	at := a.resumed
+	a.resumed = time.Time{}
+	return time.Since(at) < resumedMaxAge
+}
+
+// noteLeft keeps the status of the profile as a has left it. a may be nil.
+func (a *attempt) noteLeft(s Status) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.left = &s
+}
+
+// statusAfter returns the status at the end of a call that waited for a and ends with err.
+func (a *attempt) statusAfter(ctx context.Context, err error) (Status, error) {
+	a.mu.Lock()
+	left := a.left
+	a.mu.Unlock()
+	if err == nil && left != nil {
+		return *left, nil
+	}
+	return a.auth.statusNow(ctx, err)
 }
 
 // attemptFor returns the current attempt if it is for the PIN with that number, else
@@ -332,8 +375,8 @@ func (a *attempt) sleep(ctx context.Context, t time.Time) error {
 // not go on together.
 func jitter(d time.Duration) time.Duration { return d + rand.N(d/20+1) }
 
-// left returns how long the PIN still lives, as far as this process knows.
-func (a *attempt) left() time.Duration {
+// lifeLeft returns how long the PIN still lives, as far as this process knows.
+func (a *attempt) lifeLeft() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.deadline.Left()
@@ -343,7 +386,7 @@ func (a *attempt) left() time.Duration {
 // the stored date.
 func (p *PlexAuth) left(v *profile.PendingPIN) time.Duration {
 	if a := p.attemptFor(v.Id); a != nil {
-		return a.left()
+		return a.lifeLeft()
 	}
 	return v.Ends.Left()
 }

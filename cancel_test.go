@@ -219,8 +219,8 @@ func TestNoLookAfterCancel(t *testing.T) {
 		require.NoError(t, err)
 		store.before.Store(2) // one when the login is resumed, one of the look
 		var look sync.WaitGroup
-		look.Go(func() { _, _ = p.Finish(t.Context()) })
-		time.Sleep(time.Second)
+		look.Go(func() { _, _ = p.Wait(t.Context()) })
+		time.Sleep(2 * time.Second) // the look reads the store
 		require.NoError(t, p.Cancel(t.Context()))
 		look.Wait()
 		assert.Empty(t, w.looks(pin.CreatedAt))

@@ -324,7 +324,7 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 		return p.blank(), err
 	}
 	over, err := a.step(ctx)
-	s, err := p.statusNow(ctx, err)
+	s, err := a.statusAfter(ctx, err)
 	if !over || err != nil {
 		s.Connected = false
 	}
@@ -343,10 +343,10 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 // need not be the process that called Start.
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 	a, err := p.resume(ctx)
-	if err == nil {
-		err = a.await(ctx)
+	if err != nil {
+		return p.statusNow(ctx, err)
 	}
-	return p.statusNow(ctx, err)
+	return a.statusAfter(ctx, a.await(ctx))
 }
 
 // await polls until the attempt has ended, and returns how. Many goroutines may wait here
@@ -392,7 +392,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 		}
 		return p.statusNow(ctx, err)
 	}
-	return p.statusNow(ctx, a.await(ctx))
+	return a.statusAfter(ctx, a.await(ctx))
 }
 
 // Cancel ends the pending login, if there is one: when it returns, no request

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -189,6 +190,36 @@ func TestSuperseded(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, before, w.doc(t))
 	})
+}
+
+// A Finish that finds the token reads the store three times at most: to find the PIN, to
+// save the token, and to save whose it is. Nothing but a read makes it parse anything.
+func TestFinishReadsTheStoreThreeTimes(t *testing.T) {
+	for name, o := range map[string]plexauth.Options{
+		"a long-lived token": {}, "a device key": {DeviceKey: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			var reads atomic.Int64
+			count := does(func() { reads.Add(1) })
+			store := w.hooked(hooks{beforeLoad: count, beforeUpdate: count})
+			p := w.open(t, withStore(store), func(to *plexauth.Options) { to.DeviceKey = o.DeviceKey })
+			for _, login := range []string{"the first", "over the first"} {
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err, login)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				reads.Store(0)
+				s, err := p.Finish(t.Context())
+				require.NoError(t, err, login)
+				assert.True(t, s.Connected, login)
+				assert.Equal(t, "alice", s.User, login)
+				assert.LessOrEqual(t, reads.Load(), int64(3), login)
+				fresh, err := p.Status(t.Context())
+				require.NoError(t, err)
+				assert.Equal(t, fresh, s, login)
+			}
+		})
+	}
 }
 
 // Finish does not report an older token as the success of this login.

@@ -106,14 +106,14 @@ var errInterrupted = errors.New("plexauth: interrupted")
 // poll asks plex.tv once about the PIN and does what the answer asks for. The caller
 // holds the gate.
 func (a *attempt) poll(ctx context.Context) (over bool, err error) {
-	at, v, err := a.readStore(ctx)
+	at, b, err := a.readStore(ctx)
 	switch {
 	case errors.Is(err, errInterrupted):
 		return false, nil
 	case at == pinSuperseded:
 		return a.finish(fault.ErrPinSuperseded)
 	case at == pinParked:
-		return a.settle(ctx, v)
+		return a.settle(ctx, b)
 	case ctx.Err() != nil:
 		return false, err
 	}
@@ -129,9 +129,12 @@ func (a *attempt) poll(ctx context.Context) (over bool, err error) {
 }
 
 // readStore looks the PIN up in the store, as long as no one else wants the gate, and no
-// longer than a poll may take. v is the PIN whose token is parked. With an error the PIN
-// counts as pending, because the login goes on without the store.
-func (a *attempt) readStore(ctx context.Context) (at whereabouts, v *profile.PendingPIN, err error) {
+// longer than a poll may take. b is a profile in which its token is parked. With an error
+// the PIN counts as pending, because the login goes on without the store.
+func (a *attempt) readStore(ctx context.Context) (at whereabouts, b *profile.Profile, err error) {
+	if a.takeResumed() {
+		return pinPending, nil, nil
+	}
 	raw, err := a.loadRaw(ctx)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return pinPending, nil, errInterrupted
@@ -139,17 +142,16 @@ func (a *attempt) readStore(ctx context.Context) (at whereabouts, v *profile.Pen
 	if err != nil || a.isStored(raw) {
 		return pinPending, nil, err
 	}
-	b, err := a.auth.parse(raw)
-	if err != nil {
+	if b, err = a.auth.parse(raw); err != nil {
 		return pinPending, nil, err
 	}
-	switch v = b.Pending(); {
+	switch v := b.Pending(); {
 	case v == nil:
 		return pinGone, nil, nil
 	case v.Id != a.pin.ID:
 		return pinSuperseded, nil, nil
 	case !v.Token.IsZero():
-		return pinParked, v, nil
+		return pinParked, b, nil
 	}
 	a.noteStored(raw, b)
 	return pinPending, nil, nil

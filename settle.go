@@ -19,10 +19,11 @@ import (
 // already, so this one must not be lost. The token of a first login is saved at once;
 // any other is parked until it is known whose it is, or that it is genuine.
 func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, err error) {
+	var now *profile.Profile
 	var parked *profile.PendingPIN
 	saved := false // by another process, with its account
 	err = a.auth.saveToken(ctx, a, t, func(b *profile.Profile) error {
-		parked, saved = nil, false
+		now, parked, saved = b, nil, false
 		v, err := b.StillPending(a.pin.ID, t, a.pin.device, a.pin.CreatedAt)
 		switch {
 		case err != nil:
@@ -45,18 +46,22 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 	case err != nil:
 		return true, err // the PIN is still pending, and another poll finds the token again
 	case parked != nil:
-		return a.settle(ctx, parked)
+		return a.settle(ctx, now)
 	}
 	a.auth.logf(ctx, LevelSuccess, "token stored")
-	return a.readOwner(ctx, t)
+	return a.readOwner(ctx, t, now)
 }
 
-// readOwner completes a first login with the account of its token.
-func (a *attempt) readOwner(ctx context.Context, t secret.Value) (over bool, err error) {
+// readOwner completes a first login with the account of its token. b is the profile as it
+// was saved.
+func (a *attempt) readOwner(ctx context.Context, t secret.Value, b *profile.Profile) (over bool, err error) {
 	reading, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
 	defer finished()
-	a.auth.learnSiblings(reading, a.pin.clientID)
-	_, err = a.auth.adoptToken(reading, t, a.pin.clientID, false)
+	siblings := b.Siblings()
+	if unknown := unknownSiblings(b, a.pin.clientID); len(unknown) > 0 {
+		a.auth.learn(reading, unknown)
+	}
+	_, err = a.auth.adoptSeen(reading, t, a.pin.clientID, false, siblings, a.updateLast)
 	switch {
 	case errors.Is(err, fault.ErrTokenRejected): // signed out again already
 		_, rejectErr := a.auth.reject(ctx, t)
@@ -65,6 +70,23 @@ func (a *attempt) readOwner(ctx context.Context, t secret.Value) (over bool, err
 		a.auth.warn(ctx, "signed in, but the account could not be read yet", err)
 	}
 	return a.finish(nil)
+}
+
+// updateLast edits the profile of an attempt that is about to end, and keeps the status
+// for those who wait.
+func (a *attempt) updateLast(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
+	var left Status
+	err := a.auth.update(ctx, func(b *profile.Profile) error {
+		if err := edit(b); err != nil {
+			return err
+		}
+		left = a.auth.status(b)
+		return nil
+	}, secrets...)
+	if err == nil {
+		a.noteLeft(left)
+	}
+	return err
 }
 
 // requestLimit returns how long one request may take.
@@ -86,22 +108,23 @@ func (p *PlexAuth) saveToken(ctx context.Context, a *attempt, t secret.Value, ed
 // answers the same, unless a person does something about it.
 const refusalPace = time.Minute
 
-// settle decides on the approved token of v, which is parked until its account is known.
-func (a *attempt) settle(ctx context.Context, v *profile.PendingPIN) (over bool, err error) {
+// settle decides on the approved token that is parked in b, as it was just read, until its
+// account is known.
+func (a *attempt) settle(ctx context.Context, b *profile.Profile) (over bool, err error) {
 	sent := time.Now()
 	settling, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
 	defer finished()
 	limit := untilExpiry
-	if a.left() <= 0 { // which need not be the stored expiry
+	if a.lifeLeft() <= 0 { // which need not be the stored expiry
 		limit = whenReplaced
 	}
-	err = a.auth.settle(settling, v, limit)
+	err = a.auth.settlePIN(settling, b.Pending(), b, limit)
 	switch {
 	case settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled):
 		return false, nil // another caller wants the gate
 	case ctx.Err() != nil && err != nil && failureOf(err) == nil: // it concerns this caller alone
 		return false, err
-	case a.left() > 0 && (failureOf(err) != nil && !isSettled(err) || errors.As(err, new(unread))):
+	case a.lifeLeft() > 0 && (failureOf(err) != nil && !isSettled(err) || errors.As(err, new(unread))):
 		a.logTrouble(ctx, err)
 		a.slowDown(sent, err)
 		a.allowLonger(err)
@@ -129,27 +152,35 @@ const (
 // plex.tv's refusal to tell the account. That ends the login for all who wait. Any other
 // error leaves the token parked.
 func (p *PlexAuth) settle(ctx context.Context, v *profile.PendingPIN, limit patience) (err error) {
+	b, err := p.load(ctx)
+	if err != nil {
+		return unread{err}
+	}
+	return p.settlePIN(ctx, v, b, limit)
+}
+
+// settlePIN does what settle does. b is the profile as it was just read.
+func (p *PlexAuth) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (err error) {
 	defer func() {
 		if a := p.attemptFor(v.Id); a != nil && isSettled(err) {
 			a.finish(err)
 		}
 	}()
-	for again := true; again; { // another login may retire the token while its account is read
-		if again, err = p.settleOnce(ctx, v, limit); err != nil {
+	for { // another login may retire the token while its account is read
+		again, err := p.settleOnce(ctx, v, b, limit)
+		if err != nil || !again {
 			return err
 		}
+		if b, err = p.load(ctx); err != nil {
+			return unread{err}
+		}
 	}
-	return nil
 }
 
 // settleOnce does what settle does. again reports that nothing was decided, because the
 // tokens that the decision goes by have changed.
-func (p *PlexAuth) settleOnce(ctx context.Context, v *profile.PendingPIN, limit patience) (again bool, err error) {
+func (p *PlexAuth) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (again bool, err error) {
 	canWait := func() bool { return limit == untilExpiry && p.left(v) > 0 }
-	b, err := p.load(ctx)
-	if err != nil {
-		return false, unread{err}
-	}
 	app := approval{pin: v, over: b.AccountToken(), siblings: b.Siblings()}
 	app.token, app.account, err = p.identifyParked(ctx, v, limit == oneAttempt)
 	switch {
@@ -167,7 +198,7 @@ func (p *PlexAuth) settleOnce(ctx context.Context, v *profile.PendingPIN, limit 
 			return false, err
 		}
 	}
-	return p.install(ctx, app)
+	return p.install(ctx, app, b)
 }
 
 // unread is the error of a store that has failed before anything was decided.
@@ -327,15 +358,19 @@ const (
 	installed                      // the token is the profile's
 )
 
-// install makes a parked token the profile's, or drops it as another account's. again
+// install makes a parked token the profile's, or drops it as another account's. b is the
+// profile that the decision goes by. again
 // reports that nothing was done, because there are other tokens now.
-func (p *PlexAuth) install(ctx context.Context, app approval) (again bool, err error) {
+func (p *PlexAuth) install(ctx context.Context, app approval, b *profile.Profile) (again bool, err error) {
 	if app.pin.Device == nil {
-		p.learnSiblings(ctx, app.pin.ClientID)
+		p.learn(ctx, unknownSiblings(b, app.pin.ClientID))
 	}
 	var s settlement
-	err = p.saveToken(ctx, p.attemptFor(app.pin.Id), app.pin.Token, func(b *profile.Profile) (err error) {
+	var left Status
+	a := p.attemptFor(app.pin.Id)
+	err = p.saveToken(ctx, a, app.pin.Token, func(b *profile.Profile) (err error) {
 		s, err = app.apply(b, p.options.Scopes, p.client.Clock.Skew())
+		left = p.status(b)
 		return err
 	})
 	switch {
@@ -344,6 +379,7 @@ func (p *PlexAuth) install(ctx context.Context, app approval) (again bool, err e
 	case s.result == mismatch, s.result == inherited:
 		return false, p.refuse(ctx, app, s.result)
 	case s.result == installed:
+		a.noteLeft(left)
 		p.logf(ctx, LevelSuccess, "token stored")
 	}
 	if s.replaced != nil { // it must not stay in the person's list

@@ -123,7 +123,7 @@ func (s *session) forSiblings(ctx context.Context) (a approval) {
 	}) {
 		return a
 	}
-	s.learnSiblings(ctx, v.ClientID)
+	s.learn(ctx, unknownSiblings(b, v.ClientID))
 	a = approval{pin: v, token: v.Token}
 	if a.account, err = s.readAccount(ctx, v.Token, v.ClientID, true); err != nil {
 		s.warn(ctx, "could not find out whose the approved token is", err)
