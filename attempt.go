@@ -17,6 +17,17 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
+// logins signs a profile in. It has the session, and the attempts of this process.
+type logins struct {
+	session
+	slots *slots // of all profiles of the store
+}
+
+// on returns the logins of another profile of the store.
+func (l *logins) on(instance string) *logins {
+	return &logins{*l.session.on(instance), l.slots}
+}
+
 // phase says how far an attempt has come.
 type phase int
 
@@ -29,7 +40,7 @@ const (
 // attempt is one login that this process takes care of. All who wait for its PIN share
 // it: they poll in turn, and the result of one poll counts for all.
 type attempt struct {
-	auth *PlexAuth
+	logins *logins
 	pin  *Pin
 	gate chan struct{} // held while polling, settling or cancelling
 	done chan struct{} // closed when the attempt has ended
@@ -72,12 +83,12 @@ type attempt struct {
 const reapAfter = saveLimit + 2*time.Minute
 
 // newAttempt returns an attempt for pin that is not in a slot.
-func (p *PlexAuth) newAttempt(pin *Pin) *attempt {
+func (l *logins) newAttempt(pin *Pin) *attempt {
 	now := time.Now()
 	a := &attempt{
-		auth: p, pin: pin, gate: make(chan struct{}, 1), done: make(chan struct{}),
+		logins: l, pin: pin, gate: make(chan struct{}, 1), done: make(chan struct{}),
 		since: now, began: now, patience: plextv.AttemptLimit,
-		pace: max(p.options.PollInterval, time.Second), leastPace: max(p.options.PollInterval, time.Second),
+		pace: max(l.options.PollInterval, time.Second), leastPace: max(l.options.PollInterval, time.Second),
 		latest: elapsed.Now().Add(plextv.LongestLifetime), date: pin.ExpiresAt, lifetimeKnown: pin.lifetimeKnown,
 	}
 	a.deadline = min(pin.ends, a.latest)
@@ -90,10 +101,10 @@ func (p *PlexAuth) newAttempt(pin *Pin) *attempt {
 // attempt; it is first polled after one interval. An attempt for another PIN is
 // superseded. version is that of reading: if an attempt has begun or ended since, pin may
 // be outdated, and ok is false.
-func (p *PlexAuth) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
-	p.logins.mu.Lock()
-	defer p.logins.mu.Unlock()
-	v := p.logins.slot(p.instance)
+func (l *logins) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
+	l.slots.mu.Lock()
+	defer l.slots.mu.Unlock()
+	v := l.slots.slot(l.instance)
 	a = v.current()
 	switch {
 	case a != nil && a.pin.ID == pin.ID:
@@ -103,7 +114,7 @@ func (p *PlexAuth) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
 	case a != nil:
 		a.end(fault.ErrPinSuperseded)
 	}
-	a = p.newAttempt(pin)
+	a = l.newAttempt(pin)
 	a.reaper = time.AfterFunc(max(a.deadline.Left(), 0)+reapAfter, a.reap)
 	v.put(a)
 	return a, true
@@ -112,7 +123,7 @@ func (p *PlexAuth) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
 // reap forgets an attempt whose PIN has long expired and that no call has polled since.
 // Its PIN may be in the store: another call resumes it.
 func (a *attempt) reap() {
-	slots := a.auth.logins
+	slots := a.logins.slots
 	slots.mu.Lock()
 	left := a.lifeLeft() + reapAfter
 	if len(a.gate) > 0 || time.Since(a.began) < reapAfter { // a call takes care of it
@@ -129,9 +140,9 @@ func (a *attempt) reap() {
 
 // resume returns the attempt for the PIN that is pending in the store. The error is
 // [ErrNoPendingPin] or the store's.
-func (p *PlexAuth) resume(ctx context.Context) (*attempt, error) {
+func (l *logins) resume(ctx context.Context) (*attempt, error) {
 	for {
-		a, err := p.resumeOnce(ctx)
+		a, err := l.resumeOnce(ctx)
 		if a != nil || err != nil {
 			return a, err
 		}
@@ -139,14 +150,14 @@ func (p *PlexAuth) resume(ctx context.Context) (*attempt, error) {
 }
 
 // resumeOnce returns nil if an attempt has begun or ended while the store was read.
-func (p *PlexAuth) resumeOnce(ctx context.Context) (*attempt, error) {
-	version, finished := p.logins.reading(p.instance)
+func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
+	version, finished := l.slots.reading(l.instance)
 	defer finished()
-	raw, err := p.loadRaw(ctx)
+	raw, err := l.loadRaw(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b, err := p.parse(raw)
+	b, err := l.parse(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -154,7 +165,7 @@ func (p *PlexAuth) resumeOnce(ctx context.Context) (*attempt, error) {
 	if v == nil {
 		return nil, fault.ErrNoPendingPin
 	}
-	a, ok := p.startAttempt(p.newPin(*v), version)
+	a, ok := l.startAttempt(l.newPin(*v), version)
 	if ok && v.Token.IsZero() {
 		a.noteStored(raw, b)
 		a.noteResumed()
@@ -198,13 +209,13 @@ func (a *attempt) statusAfter(ctx context.Context, err error) (Status, error) {
 	if err == nil && left != nil {
 		return *left, nil
 	}
-	return a.auth.statusNow(ctx, err)
+	return a.logins.statusNow(ctx, err)
 }
 
 // attemptFor returns the current attempt if it is for the PIN with that number, else
 // nil.
-func (p *PlexAuth) attemptFor(id int64) *attempt {
-	if a := p.logins.current(p.instance); a != nil && a.pin.ID == id {
+func (l *logins) attemptFor(id int64) *attempt {
+	if a := l.slots.current(l.instance); a != nil && a.pin.ID == id {
 		return a
 	}
 	return nil
@@ -226,13 +237,13 @@ func (a *attempt) end(outcome error) {
 
 // finish ends a and empties its slot. It returns how a has ended, as step does.
 func (a *attempt) finish(outcome error) (over bool, err error) {
-	slots := a.auth.logins
+	slots := a.logins.slots
 	slots.mu.Lock()
 	defer slots.mu.Unlock()
 	a.end(outcome)
-	if v := slots.byInstance[a.auth.instance]; v.current() == a {
+	if v := slots.byInstance[a.logins.instance]; v.current() == a {
 		v.put(nil)
-		slots.removeIfEmpty(a.auth.instance)
+		slots.removeIfEmpty(a.logins.instance)
 	}
 	return true, a.how()
 }
@@ -289,20 +300,20 @@ func (a *attempt) isStored(raw json.RawMessage) bool {
 
 // seizePending resumes the attempt that is pending in the store, if there is one, and
 // then seizes it: so that all callers have one gate after a restart, too (G6).
-func (p *PlexAuth) seizePending(ctx context.Context) (release func(outcome error), err error) {
-	if _, err := p.resume(ctx); err != nil && !errors.Is(err, fault.ErrNoPendingPin) {
+func (l *logins) seizePending(ctx context.Context) (release func(outcome error), err error) {
+	if _, err := l.resume(ctx); err != nil && !errors.Is(err, fault.ErrNoPendingPin) {
 		return nil, err
 	}
-	return p.seize(ctx)
+	return l.seize(ctx)
 }
 
 // seize interrupts the poll that is under way and enters the gate of the current
 // attempt. release leaves the gate. It ends the attempt if outcome is not nil.
-func (p *PlexAuth) seize(ctx context.Context) (release func(outcome error), err error) {
-	if p.invalid != nil {
-		return nil, p.invalid
+func (l *logins) seize(ctx context.Context) (release func(outcome error), err error) {
+	if l.invalid != nil {
+		return nil, l.invalid
 	}
-	a := p.logins.currentOrInvalidate(p.instance)
+	a := l.slots.currentOrInvalidate(l.instance)
 	if a == nil {
 		return func(error) {}, nil
 	}
@@ -384,16 +395,16 @@ func (a *attempt) lifeLeft() time.Duration {
 
 // left returns how long a stored PIN still lives: by its attempt if there is one, else by
 // the stored date.
-func (p *PlexAuth) left(v *profile.PendingPIN) time.Duration {
-	if a := p.attemptFor(v.Id); a != nil {
+func (l *logins) left(v *profile.PendingPIN) time.Duration {
+	if a := l.attemptFor(v.Id); a != nil {
 		return a.lifeLeft()
 	}
 	return v.Ends.Left()
 }
 
 // lives reports whether v is a PIN that can still bring a token, or has brought one.
-func (p *PlexAuth) lives(v *profile.PendingPIN) bool {
-	return v != nil && (!v.Token.IsZero() || p.left(v) > 0)
+func (l *logins) lives(v *profile.PendingPIN) bool {
+	return v != nil && (!v.Token.IsZero() || l.left(v) > 0)
 }
 
 // shown returns the PIN with its expiry as it is known now, by the present wall clock.
@@ -406,11 +417,11 @@ func (a *attempt) shown() *Pin {
 }
 
 // shown returns a stored PIN, with the expiry of its attempt if there is one.
-func (p *PlexAuth) shown(v *profile.PendingPIN) *Pin {
-	if a := p.attemptFor(v.Id); a != nil {
+func (l *logins) shown(v *profile.PendingPIN) *Pin {
+	if a := l.attemptFor(v.Id); a != nil {
 		return a.shown()
 	}
-	return p.newPin(*v)
+	return l.newPin(*v)
 }
 
 // redate updates the date of the deadline after the deadline has moved or a clock was
@@ -428,13 +439,13 @@ func (a *attempt) saveExpiry(ctx context.Context) {
 	at := a.date
 	a.dateUnsaved = false
 	a.mu.Unlock()
-	err := a.auth.update(ctx, func(b *profile.Profile) error {
+	err := a.logins.update(ctx, func(b *profile.Profile) error {
 		if v := b.Pending(); v != nil && v.Id == a.pin.ID {
 			b.SetPendingExpiry(at)
 		}
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {
-		a.auth.warn(ctx, "the PIN's expiry was not saved", err)
+		a.logins.warn(ctx, "the PIN's expiry was not saved", err)
 	}
 }

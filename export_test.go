@@ -51,20 +51,20 @@ func Suspend(t testing.TB, d time.Duration) {
 
 // MoveDeadline makes the process believe that the pending PIN lives for d longer.
 func MoveDeadline(p *PlexAuth, d time.Duration) {
-	a := p.logins.current(p.instance)
+	a := p.slots.current(p.instance)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.deadline = a.deadline.Add(d)
 }
 
 // Places is how many profiles are remembered for their logins.
-func Places(p *PlexAuth) int { return len(p.logins.byInstance) }
+func Places(p *PlexAuth) int { return len(p.slots.byInstance) }
 
 // Kept is how many entries are kept by profile, of all kinds.
 func Kept(p *PlexAuth) (logins, renewals, credentials int) {
-	p.logins.mu.Lock()
-	defer p.logins.mu.Unlock()
+	p.slots.mu.Lock()
+	defer p.slots.mu.Unlock()
 	p.cache.mu.Lock()
 	defer p.cache.mu.Unlock()
-	return len(p.logins.byInstance), p.renewals.Len(), len(p.cache.byInstance)
+	return len(p.slots.byInstance), p.renewals.Len(), len(p.cache.byInstance)
 }

@@ -14,21 +14,21 @@ import (
 )
 
 // finalPollInTurn seizes the PIN v that Start found, and polls it a last time.
-func (p *PlexAuth) finalPollInTurn(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
-	release, err := p.seizePending(ctx)
+func (l *logins) finalPollInTurn(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
+	release, err := l.seizePending(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release(nil)
-	return p.finalPoll(ctx, v)
+	return l.finalPoll(ctx, v)
 }
 
 // finalPoll polls a PIN that is about to be given up, if its approval would have retired
 // a token that a profile lives on, so that the approval is not lost. It parks the token.
 // It returns the PIN as it is then, nil if it is not pending any more. If plex.tv does not
 // answer within four seconds, the PIN is given up all the same. The caller holds the gate.
-func (p *PlexAuth) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
-	b, err := p.load(ctx)
+func (l *logins) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
+	b, err := l.load(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func (p *PlexAuth) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profi
 	case !now.Token.IsZero() || now.Device != nil || !b.Retires(now.ClientID):
 		return now, nil
 	}
-	now, _, err = p.fetchApproval(ctx, now)
+	now, _, err = l.fetchApproval(ctx, now)
 	return now, err
 }
 
@@ -47,11 +47,11 @@ func (p *PlexAuth) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profi
 // yet. It returns the PIN as it is then, nil if it is not pending any more, and in unseen
 // why plex.tv could not be asked. A poll that fails is repeated while there is time. The
 // caller holds the gate.
-func (p *PlexAuth) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now *profile.PendingPIN, unseen, err error) {
-	if p.left(v) <= 0 {
+func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now *profile.PendingPIN, unseen, err error) {
+	if l.left(v) <= 0 {
 		return v, nil, nil
 	}
-	a := p.attemptFor(v.Id)
+	a := l.attemptFor(v.Id)
 	wait, limit := max(0, min(time.Until(a.lastPolled(v.Created).Add(pollMaxAge)), pollMaxAge)), finalPollLimit
 	if end, ok := ctx.Deadline(); ok { // what comes after the poll needs time, too
 		limit = min(limit, (time.Until(end)-wait)/2)
@@ -59,7 +59,7 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *profile.PendingPIN) (no
 	end := time.Now().Add(wait + limit)
 	unseen = tooLate(plextv.OpCheckPIN, "plex.tv", context.DeadlineExceeded)
 	for {
-		if pause := time.Until(p.client.Guard.Clear()); pause > wait {
+		if pause := time.Until(l.client.Guard.Clear()); pause > wait {
 			wait = pause
 			unseen = public(&plextv.Failure{Op: plextv.OpCheckPIN, Where: "plex.tv", StatusCode: http.StatusTooManyRequests, Sentinel: fault.ErrRateLimited, RetryAfter: pause})
 		}
@@ -69,13 +69,13 @@ func (p *PlexAuth) fetchApproval(ctx context.Context, v *profile.PendingPIN) (no
 		if err := gate.Sleep(ctx, wait); err != nil {
 			return nil, nil, fmt.Errorf("plexauth: %w", err)
 		}
-		r := p.pollUntil(ctx, end, v)
+		r := l.pollUntil(ctx, end, v)
 		a.noteFinalPoll(ctx, r)
 		switch r.answer() {
 		case answerPending, answerExpired:
 			return v, nil, nil
 		case answerApproved:
-			now, err = p.parkApproval(ctx, a, v.Id, r.reply.Token)
+			now, err = l.parkApproval(ctx, a, v.Id, r.reply.Token)
 			return now, nil, err
 		case answerRefused:
 			return v, r.err, nil
@@ -101,10 +101,10 @@ func (a *attempt) lastPolled(made time.Time) time.Time {
 }
 
 // pollUntil polls a PIN once, until end at the latest.
-func (p *PlexAuth) pollUntil(ctx context.Context, end time.Time, v *profile.PendingPIN) (r pollResult) {
+func (l *logins) pollUntil(ctx context.Context, end time.Time, v *profile.PendingPIN) (r pollResult) {
 	request, cancel := context.WithDeadline(ctx, end)
 	defer cancel()
-	r.reply, r.sent, r.err = p.checkPIN(ctx, request, p.newPin(*v))
+	r.reply, r.sent, r.err = l.checkPIN(ctx, request, l.newPin(*v))
 	return r
 }
 
@@ -130,8 +130,8 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 
 // parkApproval parks a token beside its PIN. It returns the PIN as it is then, nil if it
 // is not pending any more. a may be nil.
-func (p *PlexAuth) parkApproval(ctx context.Context, a *attempt, id int64, t secret.Value) (now *profile.PendingPIN, err error) {
-	err = p.saveToken(ctx, a, t, func(b *profile.Profile) error {
+func (l *logins) parkApproval(ctx context.Context, a *attempt, id int64, t secret.Value) (now *profile.PendingPIN, err error) {
+	err = l.saveToken(ctx, a, t, func(b *profile.Profile) error {
 		if now = b.Pending(); now == nil || now.Id != id { // it was settled elsewhere
 			now = nil
 			return nil

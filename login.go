@@ -32,47 +32,47 @@ func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 }
 
 // start does what Start does, and returns the attempt.
-func (p *PlexAuth) start(ctx context.Context, o PinOptions) (*attempt, error) {
-	if p.invalid != nil {
-		return nil, p.invalid
+func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
+	if l.invalid != nil {
+		return nil, l.invalid
 	}
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	leave, err := p.logins.starting.Enter(ctx, p.instance)
+	leave, err := l.slots.starting.Enter(ctx, l.instance)
 	if err != nil {
 		return nil, fmt.Errorf("plexauth: %w", err)
 	}
 	defer leave()
-	if err := p.checkStore(ctx); err != nil {
+	if err := l.checkStore(ctx); err != nil {
 		return nil, err
 	}
-	version, finished := p.logins.reading(p.instance)
+	version, finished := l.slots.reading(l.instance)
 	defer finished()
-	in, err := p.gatherInputs(ctx, o)
+	in, err := l.gatherInputs(ctx, o)
 	if err != nil {
 		return nil, err
 	}
 	if in.reusable {
-		return p.join(ctx, p.newPin(*in.pending), version, in.token)
+		return l.join(ctx, l.newPin(*in.pending), version, in.token)
 	}
-	replaced, err := p.settleBeforeStart(ctx, in.pending)
+	replaced, err := l.settleBeforeStart(ctx, in.pending)
 	if err != nil {
 		return nil, err
 	}
-	p.learn(ctx, in.unknown)
-	p.info(ctx, "request PIN")
-	pin, err := p.requestPIN(ctx, in, o)
+	l.learn(ctx, in.unknown)
+	l.info(ctx, "request PIN")
+	pin, err := l.requestPIN(ctx, in, o)
 	if err != nil {
 		return nil, err
 	}
-	version, finished = p.logins.reading(p.instance)
+	version, finished = l.slots.reading(l.instance)
 	defer finished()
-	pin, before, err := p.savePendingOrRenew(ctx, pin, replaced)
+	pin, before, err := l.savePendingOrRenew(ctx, pin, replaced)
 	if err != nil {
 		return nil, err
 	}
-	return p.join(ctx, pin, version, before)
+	return l.join(ctx, pin, version, before)
 }
 
 // startInputs is what a Start begins with.
@@ -87,14 +87,14 @@ type startInputs struct {
 
 // gatherInputs reads the inputs of a Start from the store, and saves client identifier
 // and key before the first request.
-func (p *PlexAuth) gatherInputs(ctx context.Context, o PinOptions) (in startInputs, err error) {
-	err = p.update(ctx, func(b *profile.Profile) (err error) {
+func (l *logins) gatherInputs(ctx context.Context, o PinOptions) (in startInputs, err error) {
+	err = l.update(ctx, func(b *profile.Profile) (err error) {
 		in = startInputs{pending: b.Pending(), token: b.AccountToken()}
-		byKey := p.options.DeviceKey
+		byKey := l.options.DeviceKey
 		if !byKey {
-			in.clientID = b.EnsureClientID(p.options.ClientID)
+			in.clientID = b.EnsureClientID(l.options.ClientID)
 		}
-		in.reusable = p.isReusable(in.pending, in.clientID, byKey, o)
+		in.reusable = l.isReusable(in.pending, in.clientID, byKey, o)
 		switch {
 		case byKey && in.reusable:
 			in.clientID = in.pending.ClientID
@@ -112,32 +112,32 @@ func (p *PlexAuth) gatherInputs(ctx context.Context, o PinOptions) (in startInpu
 
 // isReusable reports whether a pending PIN is as good as a new one for clientID and o. A
 // PIN with a device key has an identifier of its own.
-func (p *PlexAuth) isReusable(v *profile.PendingPIN, clientID string, byKey bool, o PinOptions) bool {
+func (l *logins) isReusable(v *profile.PendingPIN, clientID string, byKey bool, o PinOptions) bool {
 	if v == nil || !v.Token.IsZero() || v.Code == "" || v.Created.IsZero() || v.Options != profile.PinOptions(o) {
 		return false
 	}
 	sameIdentity := (v.Device != nil) == byKey && (byKey || v.ClientID == clientID)
-	return sameIdentity && p.left(v) >= reuseFor
+	return sameIdentity && l.left(v) >= reuseFor
 }
 
 // settleBeforeStart polls the pending PIN a last time before a new one replaces it, and
 // settles an approval, so that it is not lost. It returns the PIN that is to be replaced,
 // nil if there is none.
-func (p *PlexAuth) settleBeforeStart(ctx context.Context, v *profile.PendingPIN) (replaced *profile.PendingPIN, err error) {
+func (l *logins) settleBeforeStart(ctx context.Context, v *profile.PendingPIN) (replaced *profile.PendingPIN, err error) {
 	if v == nil {
 		return nil, nil
 	}
-	v, err = p.finalPollInTurn(ctx, v)
+	v, err = l.finalPollInTurn(ctx, v)
 	if err != nil || v == nil || v.Token.IsZero() {
 		return v, err
 	}
-	return v, p.settleReplaced(ctx, v, whenReplaced)
+	return v, l.settleReplaced(ctx, v, whenReplaced)
 }
 
 // settleReplaced settles the approval of a PIN that is about to be replaced. Another
 // caller may do so at the same time.
-func (p *PlexAuth) settleReplaced(ctx context.Context, v *profile.PendingPIN, limit patience) error {
-	err := p.settle(ctx, v, limit)
+func (l *logins) settleReplaced(ctx context.Context, v *profile.PendingPIN, limit patience) error {
+	err := l.settle(ctx, v, limit)
 	if isSettled(err) || isNotGenuine(err) || errors.Is(err, fault.ErrNoPendingPin) || errors.Is(err, fault.ErrPinSuperseded) {
 		return nil
 	}
@@ -146,14 +146,14 @@ func (p *PlexAuth) settleReplaced(ctx context.Context, v *profile.PendingPIN, li
 
 // requestPIN asks plex.tv for a PIN. A key that another device has, as in a copied store,
 // is replaced once.
-func (p *PlexAuth) requestPIN(ctx context.Context, in startInputs, o PinOptions) (*Pin, error) {
-	pin, err := p.createPIN(ctx, in.clientID, in.key, o)
+func (l *logins) requestPIN(ctx context.Context, in startInputs, o PinOptions) (*Pin, error) {
+	pin, err := l.createPIN(ctx, in.clientID, in.key, o)
 	if in.key == nil || !isTaken(err) {
 		return pin, err
 	}
-	pin, err = p.createDevicePIN(ctx, in.clientID, o)
+	pin, err = l.createDevicePIN(ctx, in.clientID, o)
 	if isTaken(err) {
-		err = errors.Join(err, p.update(ctx, func(b *profile.Profile) error {
+		err = errors.Join(err, l.update(ctx, func(b *profile.Profile) error {
 			b.DropDevice(in.clientID)
 			return nil
 		}))
@@ -162,25 +162,25 @@ func (p *PlexAuth) requestPIN(ctx context.Context, in startInputs, o PinOptions)
 }
 
 // createDevicePIN asks plex.tv for a PIN with a new key.
-func (p *PlexAuth) createDevicePIN(ctx context.Context, clientID string, o PinOptions) (*Pin, error) {
+func (l *logins) createDevicePIN(ctx context.Context, clientID string, o PinOptions) (*Pin, error) {
 	key, err := devicekey.New(clientID)
 	if err != nil {
 		return nil, err
 	}
-	return p.createPIN(ctx, clientID, key, o)
+	return l.createPIN(ctx, clientID, key, o)
 }
 
 // savePendingOrRenew does what savePending does. If the key or the identifier of pin has
 // become another login's in the meantime, it first asks plex.tv for another PIN.
-func (p *PlexAuth) savePendingOrRenew(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
-	kept, before, err = p.savePending(ctx, pin, replaced)
+func (l *logins) savePendingOrRenew(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
+	kept, before, err = l.savePending(ctx, pin, replaced)
 	switch {
 	case errors.Is(err, profile.ErrKeyShared):
-		pin, err = p.createDevicePIN(ctx, profile.NewClientID(), pin.options)
+		pin, err = l.createDevicePIN(ctx, profile.NewClientID(), pin.options)
 	case errors.Is(err, profile.ErrMovedOver):
 		var in startInputs
-		if in, err = p.gatherInputs(ctx, pin.options); err == nil {
-			pin, err = p.requestPIN(ctx, in, pin.options)
+		if in, err = l.gatherInputs(ctx, pin.options); err == nil {
+			pin, err = l.requestPIN(ctx, in, pin.options)
 		}
 	default:
 		return kept, before, err
@@ -188,23 +188,23 @@ func (p *PlexAuth) savePendingOrRenew(ctx context.Context, pin *Pin, replaced *p
 	if err != nil {
 		return nil, secret.Value{}, err
 	}
-	return p.savePending(ctx, pin, replaced)
+	return l.savePending(ctx, pin, replaced)
 }
 
 // savePending saves pin as the pending one, in the place of replaced, and returns it. If
 // another replica was faster, it returns that one's, so that there is one PIN for both.
 // before is the token of the profile then.
-func (p *PlexAuth) savePending(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
+func (l *logins) savePending(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
 	for {
 		var approved *profile.PendingPIN
-		err := p.update(ctx, func(b *profile.Profile) error {
+		err := l.update(ctx, func(b *profile.Profile) error {
 			approved, kept, before = nil, pin, b.AccountToken()
 			switch v := b.Pending(); {
 			case v != nil && !v.Token.IsZero(): // since the final poll
 				approved = v
 				return nil
-			case p.isReusable(v, pin.clientID, pin.device != nil, pin.options) && (replaced == nil || v.Id != replaced.Id):
-				kept = p.newPin(*v)
+			case l.isReusable(v, pin.clientID, pin.device != nil, pin.options) && (replaced == nil || v.Id != replaced.Id):
+				kept = l.newPin(*v)
 				return nil
 			}
 			if err := b.IsTakenFrom(pin.clientID, pin.device); err != nil {
@@ -221,12 +221,12 @@ func (p *PlexAuth) savePending(ctx context.Context, pin *Pin, replaced *profile.
 		case err != nil:
 			return nil, secret.Value{}, err
 		case approved != nil:
-			if err := p.settleReplaced(ctx, approved, oneAttempt); err != nil {
+			if err := l.settleReplaced(ctx, approved, oneAttempt); err != nil {
 				return nil, secret.Value{}, err
 			}
 			continue
 		case kept == pin:
-			p.logf(ctx, LevelSuccess, "PIN issued")
+			l.logf(ctx, LevelSuccess, "PIN issued")
 		}
 		return kept, before, nil
 	}
@@ -235,19 +235,19 @@ func (p *PlexAuth) savePending(ctx context.Context, pin *Pin, replaced *profile.
 // join returns the attempt for the PIN that Start has saved or found. If another caller
 // has ended that login at the same time, it returns the current attempt, or one that has
 // ended: with success if the profile has another token than before.
-func (p *PlexAuth) join(ctx context.Context, pin *Pin, version int, before secret.Value) (*attempt, error) {
-	a, ok := p.startAttempt(pin, version)
+func (l *logins) join(ctx context.Context, pin *Pin, version int, before secret.Value) (*attempt, error) {
+	a, ok := l.startAttempt(pin, version)
 	if ok {
 		return a, nil
 	}
-	a, err := p.resume(ctx)
+	a, err := l.resume(ctx)
 	switch {
 	case errors.Is(err, fault.ErrNoPendingPin):
-		b, err := p.load(ctx)
+		b, err := l.load(ctx)
 		if err != nil {
 			return nil, err
 		}
-		a = p.newAttempt(pin)
+		a = l.newAttempt(pin)
 		if hasTokenOf(b, pin, before) {
 			a.end(nil)
 		} else {
@@ -255,20 +255,20 @@ func (p *PlexAuth) join(ctx context.Context, pin *Pin, version int, before secre
 		}
 		return a, nil
 	case errors.Is(err, ErrStore): // the PIN is in the store all the same
-		return p.joinUnread(pin, err)
+		return l.joinUnread(pin, err)
 	}
 	return a, err
 }
 
 // joinUnread returns the attempt for a PIN that is in the store, which cannot be read at
 // the moment. It returns unread if another login has its place.
-func (p *PlexAuth) joinUnread(pin *Pin, unread error) (*attempt, error) {
+func (l *logins) joinUnread(pin *Pin, unread error) (*attempt, error) {
 	for {
-		if now := p.logins.current(p.instance); now != nil && now.pin.ID != pin.ID {
+		if now := l.slots.current(l.instance); now != nil && now.pin.ID != pin.ID {
 			return nil, unread
 		}
-		version, finished := p.logins.reading(p.instance)
-		a, ok := p.startAttempt(pin, version)
+		version, finished := l.slots.reading(l.instance)
+		a, ok := l.startAttempt(pin, version)
 		finished()
 		if ok {
 			return a, nil
@@ -277,8 +277,8 @@ func (p *PlexAuth) joinUnread(pin *Pin, unread error) (*attempt, error) {
 }
 
 // checkStore asks the store whether it could take the result, if it can tell.
-func (p *PlexAuth) checkStore(ctx context.Context) error {
-	s, ok := p.store.(interface{ Check(context.Context) error })
+func (l *logins) checkStore(ctx context.Context) error {
+	s, ok := l.store.(interface{ Check(context.Context) error })
 	if !ok {
 		return nil
 	}
@@ -287,7 +287,7 @@ func (p *PlexAuth) checkStore(ctx context.Context) error {
 	err := s.Check(limited)
 	switch {
 	case err == nil:
-		p.warnIfExposed()
+		l.warnIfExposed()
 		return nil
 	case ctx.Err() != nil:
 		return fmt.Errorf("plexauth: %w", ctx.Err())
@@ -297,10 +297,10 @@ func (p *PlexAuth) checkStore(ctx context.Context) error {
 
 // warnIfExposed logs if the config cannot be kept from other users of this
 // machine, because its file system gives every file the same mode.
-func (p *PlexAuth) warnIfExposed() {
-	if s, ok := p.store.(*FileStore); ok {
+func (l *logins) warnIfExposed() {
+	if s, ok := l.store.(*FileStore); ok {
 		if why := s.file.Exposed(); why != "" {
-			p.log.Warn("plexauth: other users of this machine can read the config", "reason", why)
+			l.log.Warn("plexauth: other users of this machine can read the config", "reason", why)
 		}
 	}
 }
@@ -353,7 +353,7 @@ func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 // at once, so it keeps little on the stack.
 func (a *attempt) await(ctx context.Context) error {
 	for {
-		if err := a.sleep(ctx, a.pollDue(a.auth.client.Guard.Clear())); err != nil {
+		if err := a.sleep(ctx, a.pollDue(a.logins.client.Guard.Clear())); err != nil {
 			return fmt.Errorf("plexauth: waiting for the approval: %w", err)
 		}
 		if over, err := a.step(ctx); over {
@@ -418,20 +418,20 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 
 // cancel does what Cancel does, and reports whether the login has ended without a token.
 // The caller holds the gate.
-func (p *PlexAuth) cancel(ctx context.Context) (cancelled bool, err error) {
-	b, err := p.load(ctx)
+func (l *logins) cancel(ctx context.Context) (cancelled bool, err error) {
+	b, err := l.load(ctx)
 	if err != nil {
 		return false, err
 	}
 	v := b.Pending()
 	if v != nil {
-		v, err = p.finalPoll(ctx, v)
+		v, err = l.finalPoll(ctx, v)
 	}
 	if err != nil || v == nil {
 		return err == nil, err
 	}
 	if !v.Token.IsZero() {
-		err := p.settle(ctx, v, oneAttempt)
+		err := l.settle(ctx, v, oneAttempt)
 		if isSettled(err) || errors.Is(err, fault.ErrNoPendingPin) { // the latter if another process has just dropped it
 			return false, nil
 		}
@@ -439,16 +439,16 @@ func (p *PlexAuth) cancel(ctx context.Context) (cancelled bool, err error) {
 			return false, err
 		}
 	}
-	if err := p.dropPending(ctx, v.Id); err != nil {
+	if err := l.dropPending(ctx, v.Id); err != nil {
 		return false, err
 	}
-	p.info(ctx, "login cancelled")
+	l.info(ctx, "login cancelled")
 	return true, nil
 }
 
 // dropPending removes the PIN with that number from the store, if it is still pending.
-func (p *PlexAuth) dropPending(ctx context.Context, id int64) error {
-	return p.update(ctx, func(b *profile.Profile) error {
+func (l *logins) dropPending(ctx context.Context, id int64) error {
+	return l.update(ctx, func(b *profile.Profile) error {
 		b.DropPending(id)
 		return nil
 	})

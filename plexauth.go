@@ -75,8 +75,7 @@ import (
 // PlexAuth signs one profile of a store in to Plex. It is safe for concurrent use. New
 // and [PlexAuth.Instance] return one.
 type PlexAuth struct {
-	session
-	logins *slots // of all Instances
+	logins
 }
 
 // New returns a PlexAuth for the profile o.Instance. It makes no request and does not
@@ -94,7 +93,7 @@ func New(o Options) (*PlexAuth, error) {
 
 func newPlexAuth(o Options, store ConfigStore, client *plextv.Client, instance string) *PlexAuth {
 	profileStore := profileStore{store: store, instance: profile.NormalizeInstance(instance), cache: &credentialCache{}, log: o.logger()}
-	return &PlexAuth{session{profileStore, &shared{options: o, client: client}}, &slots{}}
+	return &PlexAuth{logins{session{profileStore, &shared{options: o, client: client}}, &slots{}}}
 }
 
 func init() {
@@ -112,7 +111,7 @@ func (p *PlexAuth) withStore(store ConfigStore) *PlexAuth {
 // removed, and "" is "default". The profile need not exist; Start creates it. If id has
 // a control character, every method that can fail returns an error.
 func (p *PlexAuth) Instance(id string) *PlexAuth {
-	other := &PlexAuth{*p.on(profile.NormalizeInstance(id)), p.logins}
+	other := &PlexAuth{*p.logins.on(profile.NormalizeInstance(id))}
 	other.invalid = checkInstance(id)
 	return other
 }

@@ -56,7 +56,7 @@ func (a *attempt) step(ctx context.Context) (over bool, err error) {
 		return true, a.how()
 	default:
 	}
-	if err, ok := a.recent(a.auth.client.Guard.Clear()); ok {
+	if err, ok := a.recent(a.logins.client.Guard.Clear()); ok {
 		return false, err
 	}
 	return a.poll(ctx)
@@ -142,7 +142,7 @@ func (a *attempt) readStore(ctx context.Context) (at whereabouts, b *profile.Pro
 	if err != nil || a.isStored(raw) {
 		return pinPending, nil, err
 	}
-	if b, err = a.auth.parse(raw); err != nil {
+	if b, err = a.logins.parse(raw); err != nil {
 		return pinPending, nil, err
 	}
 	switch v := b.Pending(); {
@@ -160,7 +160,7 @@ func (a *attempt) readStore(ctx context.Context) (at whereabouts, b *profile.Pro
 func (a *attempt) loadRaw(ctx context.Context) (json.RawMessage, error) {
 	reading, finished := a.interruptible(ctx)
 	defer finished()
-	return a.auth.loadWithin(reading, plextv.AttemptLimit)
+	return a.logins.loadWithin(reading, plextv.AttemptLimit)
 }
 
 // logUnreadable logs the error of a store that cannot be read, once until it can be read
@@ -171,7 +171,7 @@ func (a *attempt) logUnreadable(ctx context.Context, err error) {
 	a.unreadable = err != nil
 	a.mu.Unlock()
 	if err != nil && !was {
-		a.auth.warn(ctx, "cannot read the store, the login goes on", err)
+		a.logins.warn(ctx, "cannot read the store, the login goes on", err)
 	}
 }
 
@@ -218,13 +218,13 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 	if !r.final {
 		limit = min(limit, left)
 	}
-	request, cancel := context.WithTimeout(ctx, a.auth.client.AttemptLimit(limit))
+	request, cancel := context.WithTimeout(ctx, a.logins.client.AttemptLimit(limit))
 	defer cancel()
 	if !a.setInFlight(cancel) {
 		r.interrupted = true
 		return r
 	}
-	r.reply, r.sent, r.err = a.auth.checkPIN(ctx, request, a.pin)
+	r.reply, r.sent, r.err = a.logins.checkPIN(ctx, request, a.pin)
 	stopped := ctx.Err() != nil || errors.Is(request.Err(), context.Canceled)
 	a.setInFlight(nil)
 	if stopped && r.answer() != answerApproved {
@@ -306,7 +306,7 @@ func (a *attempt) postponeDeadline() bool {
 // store: with success if the profile has another token since, with [ErrAccountMismatch]
 // if that process has refused the approval as another account's.
 func (a *attempt) endedByOtherProcess(ctx context.Context) (over bool, err error) {
-	b, err := a.auth.load(ctx)
+	b, err := a.logins.load(ctx)
 	if err != nil {
 		return a.finish(fault.ErrNoPendingPin)
 	}
@@ -394,7 +394,7 @@ func (a *attempt) logTrouble(ctx context.Context, err error) {
 	a.trouble = class
 	a.mu.Unlock()
 	if was != class {
-		a.auth.warn(ctx, "plex.tv cannot be asked about the PIN, the login goes on", err)
+		a.logins.warn(ctx, "plex.tv cannot be asked about the PIN, the login goes on", err)
 	}
 }
 
@@ -413,7 +413,7 @@ func (a *attempt) logRecovery(ctx context.Context) {
 	a.trouble = ""
 	a.mu.Unlock()
 	if was != "" {
-		a.auth.info(ctx, "plex.tv answers again")
+		a.logins.info(ctx, "plex.tv answers again")
 	}
 }
 
@@ -421,7 +421,7 @@ func (a *attempt) logRecovery(ctx context.Context) {
 func (a *attempt) abandon(ctx context.Context, err error) (over bool, _ error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
-	dropErr := a.auth.update(late, func(b *profile.Profile) error {
+	dropErr := a.logins.update(late, func(b *profile.Profile) error {
 		b.DropPending(a.pin.ID)
 		if a.pin.device != nil && isTaken(err) {
 			b.DropDevice(a.pin.clientID)
@@ -429,13 +429,13 @@ func (a *attempt) abandon(ctx context.Context, err error) (over bool, _ error) {
 		return nil
 	})
 	if dropErr != nil {
-		a.auth.warn(ctx, "the dead PIN was not removed", dropErr)
+		a.logins.warn(ctx, "the dead PIN was not removed", dropErr)
 	}
 	reason := "plex.tv refused"
 	if errors.Is(err, fault.ErrPinExpired) {
 		reason = "the PIN expired"
 	}
-	a.auth.info(ctx, "login ended: "+reason)
+	a.logins.info(ctx, "login ended: "+reason)
 	return a.finish(err)
 }
 

@@ -22,7 +22,7 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 	var now *profile.Profile
 	var parked *profile.PendingPIN
 	saved := false // by another process, with its account
-	err = a.auth.saveToken(ctx, a, t, func(b *profile.Profile) error {
+	err = a.logins.saveToken(ctx, a, t, func(b *profile.Profile) error {
 		now, parked, saved = b, nil, false
 		v, err := b.StillPending(a.pin.ID, t, a.pin.device, a.pin.CreatedAt)
 		switch {
@@ -48,7 +48,7 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 	case parked != nil:
 		return a.settle(ctx, now)
 	}
-	a.auth.logf(ctx, LevelSuccess, "token stored")
+	a.logins.logf(ctx, LevelSuccess, "token stored")
 	return a.readOwner(ctx, t, now)
 }
 
@@ -59,15 +59,15 @@ func (a *attempt) readOwner(ctx context.Context, t secret.Value, b *profile.Prof
 	defer finished()
 	siblings := b.Siblings()
 	if unknown := unknownSiblings(b, a.pin.clientID); len(unknown) > 0 {
-		a.auth.learn(reading, unknown)
+		a.logins.learn(reading, unknown)
 	}
-	_, err = a.auth.adoptSeen(reading, t, a.pin.clientID, false, siblings, a.updateLast)
+	_, err = a.logins.adoptSeen(reading, t, a.pin.clientID, false, siblings, a.updateLast)
 	switch {
 	case errors.Is(err, fault.ErrTokenRejected): // signed out again already
-		_, rejectErr := a.auth.reject(ctx, t)
+		_, rejectErr := a.logins.reject(ctx, t)
 		return a.finish(errors.Join(err, rejectErr))
 	case err != nil:
-		a.auth.warn(ctx, "signed in, but the account could not be read yet", err)
+		a.logins.warn(ctx, "signed in, but the account could not be read yet", err)
 	}
 	return a.finish(nil)
 }
@@ -76,11 +76,11 @@ func (a *attempt) readOwner(ctx context.Context, t secret.Value, b *profile.Prof
 // for those who wait.
 func (a *attempt) updateLast(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
 	var left Status
-	err := a.auth.update(ctx, func(b *profile.Profile) error {
+	err := a.logins.update(ctx, func(b *profile.Profile) error {
 		if err := edit(b); err != nil {
 			return err
 		}
-		left = a.auth.status(b)
+		left = a.logins.status(b)
 		return nil
 	}, secrets...)
 	if err == nil {
@@ -97,9 +97,9 @@ func (a *attempt) requestLimit() time.Duration {
 }
 
 // saveToken saves an approved token, and notes in its attempt since when. a may be nil.
-func (p *PlexAuth) saveToken(ctx context.Context, a *attempt, t secret.Value, edit func(*profile.Profile) error) error {
+func (l *logins) saveToken(ctx context.Context, a *attempt, t secret.Value, edit func(*profile.Profile) error) error {
 	a.setSaving(true)
-	err := p.save(ctx, saveLimit, t, edit)
+	err := l.save(ctx, saveLimit, t, edit)
 	a.setSaving(errors.Is(err, ErrStore))
 	return err
 }
@@ -118,7 +118,7 @@ func (a *attempt) settle(ctx context.Context, b *profile.Profile) (over bool, er
 	if a.lifeLeft() <= 0 { // which need not be the stored expiry
 		limit = whenReplaced
 	}
-	err = a.auth.settlePIN(settling, b.Pending(), b, limit)
+	err = a.logins.settlePIN(settling, b.Pending(), b, limit)
 	switch {
 	case settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled):
 		return false, nil // another caller wants the gate
@@ -151,27 +151,27 @@ const (
 // with [ErrAccountMismatch], [ErrTokenRejected] or, once it need not wait any longer, with
 // plex.tv's refusal to tell the account. That ends the login for all who wait. Any other
 // error leaves the token parked.
-func (p *PlexAuth) settle(ctx context.Context, v *profile.PendingPIN, limit patience) (err error) {
-	b, err := p.load(ctx)
+func (l *logins) settle(ctx context.Context, v *profile.PendingPIN, limit patience) (err error) {
+	b, err := l.load(ctx)
 	if err != nil {
 		return unread{err}
 	}
-	return p.settlePIN(ctx, v, b, limit)
+	return l.settlePIN(ctx, v, b, limit)
 }
 
 // settlePIN does what settle does. b is the profile as it was just read.
-func (p *PlexAuth) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (err error) {
+func (l *logins) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (err error) {
 	defer func() {
-		if a := p.attemptFor(v.Id); a != nil && isSettled(err) {
+		if a := l.attemptFor(v.Id); a != nil && isSettled(err) {
 			a.finish(err)
 		}
 	}()
 	for { // another login may retire the token while its account is read
-		again, err := p.settleOnce(ctx, v, b, limit)
+		again, err := l.settleOnce(ctx, v, b, limit)
 		if err != nil || !again {
 			return err
 		}
-		if b, err = p.load(ctx); err != nil {
+		if b, err = l.load(ctx); err != nil {
 			return unread{err}
 		}
 	}
@@ -179,26 +179,26 @@ func (p *PlexAuth) settlePIN(ctx context.Context, v *profile.PendingPIN, b *prof
 
 // settleOnce does what settle does. again reports that nothing was decided, because the
 // tokens that the decision goes by have changed.
-func (p *PlexAuth) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (again bool, err error) {
-	canWait := func() bool { return limit == untilExpiry && p.left(v) > 0 }
+func (l *logins) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (again bool, err error) {
+	canWait := func() bool { return limit == untilExpiry && l.left(v) > 0 }
 	app := approval{pin: v, over: b.AccountToken(), siblings: b.Siblings()}
-	app.token, app.account, err = p.identifyParked(ctx, v, limit == oneAttempt)
+	app.token, app.account, err = l.identifyParked(ctx, v, limit == oneAttempt)
 	switch {
 	case errors.Is(err, fault.ErrTokenRejected):
-		return false, p.dropRejected(ctx, v, err)
+		return false, l.dropRejected(ctx, v, err)
 	case isPermanent(err) && !isNotGenuine(err) && !canWait():
-		return false, p.dropRefused(ctx, v, err)
+		return false, l.dropRefused(ctx, v, err)
 	case err != nil:
 		return false, err
 	}
 	if !v.Options.SwitchAccount && b.Linked() && b.CloudID() == 0 {
-		app.current, err = p.identifyCurrent(ctx, b, limit == oneAttempt)
+		app.current, err = l.identifyCurrent(ctx, b, limit == oneAttempt)
 		knows := ownerOf(app.account).WasMeant(b.ClaimedID(), b.Username())
 		if err != nil && (app.current != ownerRefused || canWait() && !knows) {
 			return false, err
 		}
 	}
-	return p.install(ctx, app, b)
+	return l.install(ctx, app, b)
 }
 
 // unread is the error of a store that has failed before anything was decided.
@@ -208,13 +208,13 @@ func (e unread) Unwrap() error { return e.error }
 
 // identifyParked reads the account of a parked token. t is that token, or its successor
 // if it was a JWT and has expired.
-func (p *PlexAuth) identifyParked(ctx context.Context, v *profile.PendingPIN, once bool) (t secret.Value, u *plextv.User, err error) {
-	t, told, err := p.prove(ctx, v)
+func (l *logins) identifyParked(ctx context.Context, v *profile.PendingPIN, once bool) (t secret.Value, u *plextv.User, err error) {
+	t, told, err := l.prove(ctx, v)
 	if err == nil {
-		u, err = p.readAccount(ctx, t, v.ClientID, once)
+		u, err = l.readAccount(ctx, t, v.ClientID, once)
 	}
 	if err != nil && !errors.Is(err, fault.ErrTokenRejected) && told != nil && told.ID > 0 {
-		p.warn(ctx, "the account could not be read, only what the token says", err)
+		l.warn(ctx, "the account could not be read, only what the token says", err)
 		u, err = told, nil
 	}
 	return t, u, err
@@ -233,21 +233,21 @@ const (
 // identifyCurrent finds out whose login a parked token would replace, so that another
 // account's is refused. A JWT tells it where plex.tv does not. The error with
 // ownerRefused is plex.tv's refusal.
-func (p *PlexAuth) identifyCurrent(ctx context.Context, b *profile.Profile, once bool) (ownership, error) {
+func (l *logins) identifyCurrent(ctx context.Context, b *profile.Profile, once bool) (ownership, error) {
 	t := b.AccountToken()
-	_, err := p.adoptToken(ctx, t, b.ClientID(), once)
+	_, err := l.adoptToken(ctx, t, b.ClientID(), once)
 	claims, _ := devicekey.ReadClaims(t)
 	switch {
 	case err == nil:
 		return ownerKnown, nil
 	case errors.Is(err, fault.ErrTokenRejected):
-		if _, err = p.reject(ctx, t); errors.Is(err, ErrStore) { // plex.tv is not asked again for that
-			p.warn(ctx, "the verdict on the token before was not saved", err)
+		if _, err = l.reject(ctx, t); errors.Is(err, ErrStore) { // plex.tv is not asked again for that
+			l.warn(ctx, "the verdict on the token before was not saved", err)
 			err = nil
 		}
 		return tokenDead, err
 	case isPermanent(err) && claims.Account.Id > 0:
-		err = p.update(ctx, func(b *profile.Profile) error {
+		err = l.update(ctx, func(b *profile.Profile) error {
 			if b.AccountToken().Equal(t) {
 				b.Adopt(claimedOwner(claims.Account))
 			}
@@ -274,11 +274,11 @@ func asUnread(err error) error {
 // before it was used. It is a success if a later login has brought the profile its next
 // token, and ErrAccountMismatch if another caller or process has refused it as another
 // account's and ended it by that.
-func (p *PlexAuth) dropRejected(ctx context.Context, v *profile.PendingPIN, rejected error) error {
+func (l *logins) dropRejected(ctx context.Context, v *profile.PendingPIN, rejected error) error {
 	replaced, mismatch := false, false
 	late, cancel := gate.Outlive(ctx, saveGrace) // a caller that wants the gate has it soon enough
 	defer cancel()
-	err := p.update(late, func(b *profile.Profile) error {
+	err := l.update(late, func(b *profile.Profile) error {
 		now := secret.Fingerprint(b.AccountToken())
 		replaced = v.Before != "" && now != "" && now != v.Before && !b.Rejected()
 		mismatch = b.Refused(v.Id)
@@ -296,11 +296,11 @@ func (p *PlexAuth) dropRejected(ctx context.Context, v *profile.PendingPIN, reje
 
 // dropRefused drops and revokes a parked token whose account plex.tv refuses to tell. The
 // login before goes on.
-func (p *PlexAuth) dropRefused(ctx context.Context, v *profile.PendingPIN, refusal error) error {
+func (l *logins) dropRefused(ctx context.Context, v *profile.PendingPIN, refusal error) error {
 	late, cancel := gate.Outlive(ctx, saveGrace)
 	defer cancel()
 	dropped := false
-	err := p.update(late, func(b *profile.Profile) error {
+	err := l.update(late, func(b *profile.Profile) error {
 		now := b.Pending()
 		dropped = now != nil && now.Id == v.Id && now.Token.Equal(v.Token)
 		if dropped {
@@ -312,10 +312,10 @@ func (p *PlexAuth) dropRefused(ctx context.Context, v *profile.PendingPIN, refus
 		return err
 	}
 	if dropped {
-		if err := p.revoke(ctx, revocation{v.Token, v.ClientID, v.Device}); err != nil {
-			p.warn(ctx, "the approved token was dropped, but not revoked", err)
+		if err := l.revoke(ctx, revocation{v.Token, v.ClientID, v.Device}); err != nil {
+			l.warn(ctx, "the approved token was dropped, but not revoked", err)
 		}
-		p.info(ctx, "login ended: plex.tv does not say whose the approved token is")
+		l.info(ctx, "login ended: plex.tv does not say whose the approved token is")
 	}
 	return droppedError{refusal}
 }
@@ -361,30 +361,30 @@ const (
 // install makes a parked token the profile's, or drops it as another account's. b is the
 // profile that the decision goes by. again
 // reports that nothing was done, because there are other tokens now.
-func (p *PlexAuth) install(ctx context.Context, app approval, b *profile.Profile) (again bool, err error) {
+func (l *logins) install(ctx context.Context, app approval, b *profile.Profile) (again bool, err error) {
 	if app.pin.Device == nil {
-		p.learn(ctx, unknownSiblings(b, app.pin.ClientID))
+		l.learn(ctx, unknownSiblings(b, app.pin.ClientID))
 	}
 	var s settlement
 	var left Status
-	a := p.attemptFor(app.pin.Id)
-	err = p.saveToken(ctx, a, app.pin.Token, func(b *profile.Profile) (err error) {
-		s, err = app.apply(b, p.options.Scopes, p.client.Clock.Skew())
-		left = p.status(b)
+	a := l.attemptFor(app.pin.Id)
+	err = l.saveToken(ctx, a, app.pin.Token, func(b *profile.Profile) (err error) {
+		s, err = app.apply(b, l.options.Scopes, l.client.Clock.Skew())
+		left = l.status(b)
 		return err
 	})
 	switch {
 	case err != nil || s.result == outdated:
 		return s.result == outdated, err
 	case s.result == mismatch, s.result == inherited:
-		return false, p.refuse(ctx, app, s.result)
+		return false, l.refuse(ctx, app, s.result)
 	case s.result == installed:
 		a.noteLeft(left)
-		p.logf(ctx, LevelSuccess, "token stored")
+		l.logf(ctx, LevelSuccess, "token stored")
 	}
 	if s.replaced != nil { // it must not stay in the person's list
-		if err := p.revoke(ctx, *s.replaced); err != nil {
-			p.warn(ctx, "the device that this login replaces was not signed out", err)
+		if err := l.revoke(ctx, *s.replaced); err != nil {
+			l.warn(ctx, "the device that this login replaces was not signed out", err)
 		}
 	}
 	return false, nil
@@ -459,13 +459,13 @@ func (app approval) bequeath(b *profile.Profile) (any bool) {
 
 // refuse ends an approval that was dropped as another account's, and returns the error
 // for it.
-func (p *PlexAuth) refuse(ctx context.Context, app approval, r result) error {
+func (l *logins) refuse(ctx context.Context, app approval, r result) error {
 	if r == inherited {
-		p.info(ctx, "the token went to the profile of that account")
-	} else if err := public(p.client.Revoke(ctx, app.token, app.pin.ClientID)); err != nil {
-		p.warn(ctx, "the other account's token was dropped, but not revoked", err)
+		l.info(ctx, "the token went to the profile of that account")
+	} else if err := public(l.client.Revoke(ctx, app.token, app.pin.ClientID)); err != nil {
+		l.warn(ctx, "the other account's token was dropped, but not revoked", err)
 	}
-	p.info(ctx, "login refused: another account than the one linked")
+	l.info(ctx, "login refused: another account than the one linked")
 	why := ""
 	if app.current == ownerRefused {
 		why = " (plex.tv does not say whose the linked login is)"

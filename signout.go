@@ -32,8 +32,8 @@ func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 }
 
 // endWaiting ends the pending login for all callers that wait for it.
-func (p *PlexAuth) endWaiting(ctx context.Context) error {
-	release, err := p.seize(ctx)
+func (l *logins) endWaiting(ctx context.Context) error {
+	release, err := l.seize(ctx)
 	if err == nil {
 		release(fault.ErrNoPendingPin)
 	}
@@ -81,8 +81,8 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 // fetchApprovals asks plex.tv for approvals that no call has noticed, and saves their
 // tokens so that SignOut revokes them. It returns why it could not ask, or the store's
 // error.
-func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
-	b, err := p.load(ctx)
+func (l *logins) fetchApprovals(ctx context.Context) (unseen error) {
+	b, err := l.load(ctx)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 		if v == nil || !v.Token.IsZero() {
 			continue
 		}
-		if err := p.Instance(b.Id).fetchInTurn(ctx, v); err != nil {
+		if err := l.on(b.Id).fetchInTurn(ctx, v); err != nil {
 			unseen = err
 		}
 	}
@@ -99,13 +99,13 @@ func (p *PlexAuth) fetchApprovals(ctx context.Context) (unseen error) {
 }
 
 // fetchInTurn calls fetchApproval for v while no other call uses the PIN.
-func (p *PlexAuth) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen error) {
-	release, err := p.seizePending(ctx)
+func (l *logins) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen error) {
+	release, err := l.seizePending(ctx)
 	if err != nil {
 		return err
 	}
 	defer release(nil)
-	_, unseen, err = p.fetchApproval(ctx, v)
+	_, unseen, err = l.fetchApproval(ctx, v)
 	return errors.Join(unseen, err)
 }
 

@@ -79,12 +79,14 @@ func wholeSeconds(d time.Duration) int64 {
 
 // Status returns the state of the profile's login. It reads the store and makes no
 // request. Its errors match [ErrStore].
-func (p *PlexAuth) Status(ctx context.Context) (Status, error) {
-	b, err := p.load(ctx)
+func (p *PlexAuth) Status(ctx context.Context) (Status, error) { return p.readStatus(ctx) }
+
+func (l *logins) readStatus(ctx context.Context) (Status, error) {
+	b, err := l.load(ctx)
 	if err != nil {
-		return p.blank(), err
+		return l.blank(), err
 	}
-	return p.status(b), nil
+	return l.status(b), nil
 }
 
 // blank returns the status of a profile of which nothing is known.
@@ -96,15 +98,15 @@ func (s *profileStore) blank() Status {
 	return blank
 }
 
-func (p *PlexAuth) status(b *profile.Profile) Status {
-	s := p.blank()
+func (l *logins) status(b *profile.Profile) Status {
+	s := l.blank()
 	s.User = b.AccountName()
-	l, now := p.lifeOf(b), p.client.Clock.Now()
-	s.ExpiresAt, s.Scopes = l.Expires, l.Scopes
-	s.NeedsLogin = b.Rejected() || l.Lost(now)
-	s.Connected = !l.Token.IsZero() && !b.Rejected() && !(l.Lost(now) && profile.Past(l.Over(), now))
-	if v := b.Pending(); p.lives(v) && v.Code != "" {
-		s.Pending = p.shown(v)
+	life, now := l.lifeOf(b), l.client.Clock.Now()
+	s.ExpiresAt, s.Scopes = life.Expires, life.Scopes
+	s.NeedsLogin = b.Rejected() || life.Lost(now)
+	s.Connected = !life.Token.IsZero() && !b.Rejected() && !(life.Lost(now) && profile.Past(life.Over(), now))
+	if v := b.Pending(); l.lives(v) && v.Code != "" {
+		s.Pending = l.shown(v)
 	}
 	return s
 }
@@ -115,16 +117,16 @@ const statusGrace = 150 * time.Millisecond
 // statusNow is Status for a call that ends with err, also when its context has
 // ended. It does not wait for a store that hangs; but where all is well, one that
 // fails for a moment makes no failure of that.
-func (p *PlexAuth) statusNow(ctx context.Context, err error) (Status, error) {
+func (l *logins) statusNow(ctx context.Context, err error) (Status, error) {
 	ctx, cancel := gate.Outlive(ctx, statusGrace)
 	defer cancel()
-	s, loadErr := p.Status(ctx)
+	s, loadErr := l.readStatus(ctx)
 	if err != nil {
 		return s, err
 	}
 	began := time.Now()
 	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && time.Since(began) < storeLimit && gate.Sleep(ctx, pause) == nil; pause *= 2 {
-		s, loadErr = p.Status(ctx)
+		s, loadErr = l.readStatus(ctx)
 	}
 	return s, loadErr
 }
