@@ -6,14 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"hash/maphash"
-	"math/rand/v2"
 	"sync"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/elapsed"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/schedule"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -41,35 +40,23 @@ const (
 // it: they poll in turn, and the result of one poll counts for all.
 type attempt struct {
 	logins *logins
-	pin  *Pin
-	gate chan struct{} // held while polling, settling or cancelling
-	done chan struct{} // closed when the attempt has ended
+	pin    *Pin
+	gate   chan struct{} // held while polling, settling or cancelling
+	done   chan struct{} // closed when the attempt has ended
 
 	mu       sync.Mutex // guards the rest; never held while waiting
 	phase    phase
-	since    time.Time // when the phase began
-	outcome  error     // of an attempt that has ended; nil: a token was saved
-	began    time.Time
+	since    time.Time          // when the phase began
+	outcome  error              // of an attempt that has ended; nil: a token was saved
 	reaper   *time.Timer        // forgets the attempt once no call can be waiting for it
 	inFlight context.CancelFunc // ends the request or store access that is under way
 	seizers  int                // callers that want the gate for something else than a poll
 
-	lastPoll   time.Time // when the last poll left
-	lastResult error     // of the last poll; nil: the PIN is pending
-	nextPoll   time.Time // earliest time of the next poll
-	pace       time.Duration
-	leastPace  time.Duration
-	patience   time.Duration // limit of one request
-	trouble    string        // class of the failure that was logged last
-	unreadable bool          // the store could not be read, and that was logged
-	missed     int           // polls that failed since the PIN has left the store
-
-	deadline      elapsed.Instant // when the PIN expires
-	latest        elapsed.Instant // bound of deadline
-	date          time.Time       // of deadline, as others are told
-	dateUnsaved   bool            // the store has another date
-	lifetimeKnown bool            // plex.tv has said how long the PIN lives
-	dateUnsure    bool            // the stored date is past, by a clock that may have been set, and plex.tv has not answered since
+	schedule   schedule.Schedule
+	lastResult error       // of the last poll; nil: the PIN is pending
+	trouble    plextv.Kind // kind of the failure that was logged last
+	unreadable bool        // the store could not be read, and that was logged
+	missed     int         // polls that failed since the PIN has left the store
 
 	stored uint64       // hash of the namespace that was last seen to hold this PIN unapproved; 0: none
 	before secret.Value // token of the profile in that namespace
@@ -84,17 +71,10 @@ const reapAfter = saveLimit + 2*time.Minute
 
 // newAttempt returns an attempt for pin that is not in a slot.
 func (l *logins) newAttempt(pin *Pin) *attempt {
-	now := time.Now()
-	a := &attempt{
-		logins: l, pin: pin, gate: make(chan struct{}, 1), done: make(chan struct{}),
-		since: now, began: now, patience: plextv.AttemptLimit,
-		pace: max(l.options.PollInterval, time.Second), leastPace: max(l.options.PollInterval, time.Second),
-		latest: elapsed.Now().Add(plextv.LongestLifetime), date: pin.ExpiresAt, lifetimeKnown: pin.lifetimeKnown,
+	return &attempt{
+		logins: l, pin: pin, gate: make(chan struct{}, 1), done: make(chan struct{}), since: time.Now(),
+		schedule: schedule.New(max(l.options.PollInterval, time.Second), pin.ends, pin.ExpiresAt, pin.lifetimeKnown),
 	}
-	a.deadline = min(pin.ends, a.latest)
-	a.dateUnsure = a.deadline.Left() <= 0
-	a.nextPoll = now.Add(jitter(a.pace))
-	return a
 }
 
 // startAttempt makes pin, which was found in the store or put there, the current
@@ -115,7 +95,7 @@ func (l *logins) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
 		a.end(fault.ErrPinSuperseded)
 	}
 	a = l.newAttempt(pin)
-	a.reaper = time.AfterFunc(max(a.deadline.Left(), 0)+reapAfter, a.reap)
+	a.reaper = time.AfterFunc(max(a.schedule.Left(), 0)+reapAfter, a.reap)
 	v.put(a)
 	return a, true
 }
@@ -126,7 +106,7 @@ func (a *attempt) reap() {
 	slots := a.logins.slots
 	slots.mu.Lock()
 	left := a.lifeLeft() + reapAfter
-	if len(a.gate) > 0 || time.Since(a.began) < reapAfter { // a call takes care of it
+	if len(a.gate) > 0 || a.age() < reapAfter { // a call takes care of it
 		left = reapAfter
 	}
 	if left > 0 {
@@ -382,15 +362,18 @@ func (a *attempt) sleep(ctx context.Context, t time.Time) error {
 	}
 }
 
-// jitter lengthens a pause a little at random, so that programs that began together do
-// not go on together.
-func jitter(d time.Duration) time.Duration { return d + rand.N(d/20+1) }
+// age returns for how long this process has taken care of the PIN.
+func (a *attempt) age() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.schedule.Age()
+}
 
 // lifeLeft returns how long the PIN still lives, as far as this process knows.
 func (a *attempt) lifeLeft() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.deadline.Left()
+	return a.schedule.Left()
 }
 
 // left returns how long a stored PIN still lives: by its attempt if there is one, else by
@@ -412,7 +395,7 @@ func (a *attempt) shown() *Pin {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	pin := *a.pin
-	pin.ends, pin.ExpiresAt = a.deadline, a.redate()
+	pin.ends, pin.ExpiresAt = a.schedule.Expiry()
 	return &pin
 }
 
@@ -424,21 +407,14 @@ func (l *logins) shown(v *profile.PendingPIN) *Pin {
 	return l.newPin(*v)
 }
 
-// redate updates the date of the deadline after the deadline has moved or a clock was
-// set. a.mu must be held.
-func (a *attempt) redate() time.Time {
-	if date := a.deadline.Date(); date.Sub(a.date).Abs() > expiryPrecision {
-		a.date, a.dateUnsaved = date, true
-	}
-	return a.date
-}
-
-// saveExpiry saves a corrected expiry, for the countdowns of other processes.
+// saveExpiry saves the expiry if it was corrected, for the countdowns of other processes.
 func (a *attempt) saveExpiry(ctx context.Context) {
 	a.mu.Lock()
-	at := a.date
-	a.dateUnsaved = false
+	at, corrected := a.schedule.TakeUnsaved()
 	a.mu.Unlock()
+	if !corrected {
+		return
+	}
 	err := a.logins.update(ctx, func(b *profile.Profile) error {
 		if v := b.Pending(); v != nil && v.Id == a.pin.ID {
 			b.SetPendingExpiry(at)

@@ -54,7 +54,7 @@ func MoveDeadline(p *PlexAuth, d time.Duration) {
 	a := p.slots.current(p.instance)
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.deadline = a.deadline.Add(d)
+	a.schedule.Extend(d)
 }
 
 // Places is how many profiles are remembered for their logins.

@@ -10,8 +10,12 @@ import (
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/schedule"
 	"github.com/plexauth/plexauth/internal/secret"
 )
+
+// finalPollLimit bounds a poll that a Start, Cancel or SignOut waits for.
+const finalPollLimit = 3 * time.Second
 
 // finalPollInTurn seizes the PIN v that Start found, and polls it a last time.
 func (l *logins) finalPollInTurn(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
@@ -52,7 +56,7 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 		return v, nil, nil
 	}
 	a := l.attemptFor(v.Id)
-	wait, limit := max(0, min(time.Until(a.lastPolled(v.Created).Add(pollMaxAge)), pollMaxAge)), finalPollLimit
+	wait, limit := max(0, min(time.Until(a.lastPolled(v.Created).Add(schedule.PollMaxAge)), schedule.PollMaxAge)), finalPollLimit
 	if end, ok := ctx.Deadline(); ok { // what comes after the poll needs time, too
 		limit = min(limit, (time.Until(end)-wait)/2)
 	}
@@ -83,7 +87,7 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 		if unseen = r.err; failureOf(r.err) == nil {
 			return v, unseen, nil
 		}
-		wait = max(0, time.Until(r.sent.Add(pollMaxAge)))
+		wait = max(0, time.Until(r.sent.Add(schedule.PollMaxAge)))
 	}
 }
 
@@ -94,8 +98,8 @@ func (a *attempt) lastPolled(made time.Time) time.Time {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.lastPoll.After(made) {
-		return a.lastPoll
+	if last := a.schedule.LastPoll(); last.After(made) {
+		return last
 	}
 	return made
 }
@@ -116,15 +120,15 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 	case ctx.Err() != nil:
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.lastPoll = r.sent
+		a.schedule.NotePoll(r.sent)
 	case r.answer() == answerExpired:
 		_, _ = a.abandon(ctx, r.err)
 	case r.err == nil:
-		if moved, _ := a.recordPending(r); moved && r.answer() == answerPending {
+		if a.recordPending(r); r.answer() == answerPending {
 			a.saveExpiry(ctx)
 		}
 	default:
-		a.slowDown(r.sent, r.err)
+		a.recordFailure(r.sent, r.err)
 	}
 }
 

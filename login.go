@@ -353,7 +353,7 @@ func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 // at once, so it keeps little on the stack.
 func (a *attempt) await(ctx context.Context) error {
 	for {
-		if err := a.sleep(ctx, a.pollDue(a.logins.client.Guard.Clear())); err != nil {
+		if err := a.sleep(ctx, a.pollDue()); err != nil {
 			return fmt.Errorf("plexauth: waiting for the approval: %w", err)
 		}
 		if over, err := a.step(ctx); over {

@@ -7,37 +7,18 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/elapsed"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-const (
-	widestPace      = 10 * time.Second        // between polls while plex.tv does not answer
-	pollMaxAge      = time.Second             // how long the result of a poll counts for other callers
-	expiryPrecision = 2 * time.Second         // of an expiresIn, which has whole seconds
-	longestPoll     = 3 * plextv.AttemptLimit // for one request, where shorter ones have timed out
-	finalPollLimit  = 3 * time.Second         // for a poll that a Start, Cancel or SignOut waits for
-)
-
-// pollDue returns when the next poll is due: not before pace and guard allow it, and at
-// the deadline at the latest.
-func (a *attempt) pollDue(guard time.Time) time.Time {
+// pollDue returns when the next poll is due.
+func (a *attempt) pollDue() time.Time {
+	guard := a.logins.client.Guard.Clear()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	t := a.nextPoll
-	if guard = a.boundGuard(guard); guard.After(t) {
-		t = guard
-	}
-	if left := a.deadline.Left(); time.Until(t)+pollMaxAge > left { // rather at the deadline than just before it
-		t = time.Now().Add(left)
-	}
-	if least := a.lastPoll.Add(pollMaxAge); t.Before(least) {
-		t = least
-	}
-	return t
+	return a.schedule.Due(guard)
 }
 
 // step polls the PIN, or takes the result of a poll that was just made. over reports that
@@ -67,27 +48,7 @@ func (a *attempt) step(ctx context.Context) (over bool, err error) {
 func (a *attempt) recent(guard time.Time) (error, bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	now := time.Now()
-	switch {
-	case a.seizers > 0, !a.lastPoll.IsZero() && now.Sub(a.lastPoll) < pollMaxAge:
-		return a.lastResult, true
-	case a.deadline.Left() <= 0:
-		return nil, false
-	}
-	return a.lastResult, now.Before(a.boundGuard(guard))
-}
-
-// boundGuard returns guard, but at most plextv.WaitLimit after the last poll: what plex.tv
-// tells other callers must not park this PIN (G12). a.mu must be held.
-func (a *attempt) boundGuard(guard time.Time) time.Time {
-	last := a.lastPoll
-	if last.IsZero() {
-		last = a.began
-	}
-	if most := last.Add(plextv.WaitLimit); guard.After(most) {
-		return most
-	}
-	return guard
+	return a.lastResult, a.seizers > 0 || !a.schedule.MayPoll(guard)
 }
 
 // whereabouts is what the store says of an attempt's PIN.
@@ -212,7 +173,7 @@ func (r pollResult) answer() answer {
 // ask asks plex.tv about the PIN, within what is left of its life.
 func (a *attempt) ask(ctx context.Context) pollResult {
 	a.mu.Lock()
-	left, limit := a.deadline.Left(), a.patience
+	left, limit := a.schedule.Left(), a.schedule.RequestLimit()
 	a.mu.Unlock()
 	r := pollResult{final: left <= 0}
 	if !r.final {
@@ -230,7 +191,7 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 	if stopped && r.answer() != answerApproved {
 		r.interrupted = true
 		a.mu.Lock()
-		a.lastPoll = r.sent
+		a.schedule.NotePoll(r.sent)
 		a.mu.Unlock()
 	}
 	return r
@@ -256,13 +217,10 @@ func (a *attempt) handlePoll(ctx context.Context, r pollResult, at whereabouts) 
 // handlePending records a poll that found the PIN still pending.
 func (a *attempt) handlePending(ctx context.Context, r pollResult) (over bool, err error) {
 	a.logRecovery(ctx)
-	moved, over := a.recordPending(r)
-	if over {
+	if a.recordPending(r) {
 		return a.abandon(ctx, fault.ErrPinExpired)
 	}
-	if moved {
-		a.saveExpiry(ctx)
-	}
+	a.saveExpiry(ctx)
 	return false, nil
 }
 
@@ -270,7 +228,7 @@ func (a *attempt) handlePending(ctx context.Context, r pollResult) (over bool, e
 // has no other poll.
 func (a *attempt) handleFailure(ctx context.Context, r pollResult, at whereabouts) (over bool, err error) {
 	a.logTrouble(ctx, r.err)
-	a.slowDown(r.sent, r.err)
+	a.recordFailure(r.sent, r.err)
 	a.allowLonger(r.err)
 	switch {
 	case at == pinGone:
@@ -290,16 +248,12 @@ func (a *attempt) countMissed() int {
 	return a.missed
 }
 
-// postponeDeadline lets an attempt go on whose stored date is past, because only plex.tv
-// can tell whether its PIN lives. It reports whether it does.
+// postponeDeadline lets an attempt go on whose PIN may live, whatever its stored date. It
+// reports whether it does.
 func (a *attempt) postponeDeadline() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if !a.dateUnsure || time.Since(a.began) >= profile.DefaultLifetime {
-		return false
-	}
-	a.deadline = elapsed.Now().Add(widestPace)
-	return true
+	return a.schedule.Postpone()
 }
 
 // endedByOtherProcess ends an attempt whose PIN another process has taken out of the
@@ -329,92 +283,68 @@ func hasTokenOf(b *profile.Profile, pin *Pin, before secret.Value) bool {
 	return !t.IsZero() && !t.Equal(before) && b.MayComeFrom(pin.device)
 }
 
-// recordPending updates deadline and pace after a poll that found the PIN still pending.
-// moved reports that the stored date is to be corrected, over that the PIN has expired.
-func (a *attempt) recordPending(r pollResult) (moved, over bool) {
+// recordPending records a poll that found the PIN still pending. It reports whether the
+// PIN has expired.
+func (a *attempt) recordPending(r pollResult) (expired bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.dateUnsure = false
-	a.lastPoll, a.lastResult = r.sent, nil
-	a.nextPoll = time.Now().Add(jitter(a.pace)) // from the answer on: so no two arrive within a second, however slow the way
-	in := r.reply.ExpiresIn
-	switch {
-	case r.reply.Expires && in < 0 && a.lifetimeKnown:
-		return false, true // it is past its life, and plex.tv still answers
-	case r.reply.Expires && (in > 0 || a.lifetimeKnown):
-		a.lifetimeKnown = true
-		at := min(elapsed.At(r.sent).Add(max(in, pollMaxAge)), a.latest) // 0 is less than a second
-		if off := time.Duration(at - a.deadline); off.Abs() > expiryPrecision {
-			a.deadline = at
-		}
-	}
-	a.redate()
-	return a.dateUnsaved, r.final && a.deadline.Left() <= 0
+	a.lastResult = nil
+	return a.schedule.RecordPending(r.sent, r.reply, r.final)
 }
 
-// slowDown widens the pace after a poll that failed with err.
-func (a *attempt) slowDown(sent time.Time, err error) {
+// recordFailure slows polling down after a poll that failed with err.
+func (a *attempt) recordFailure(sent time.Time, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.lastPoll, a.lastResult = sent, err
-	widest := max(plextv.WaitLimit, a.leastPace)
-	if f := failureOf(err); f != nil && errors.Is(f, fault.ErrRateLimited) {
-		a.pace = min(max(a.pace+plextv.DefaultSlow, f.RetryAfter), widest)
+	a.lastResult = err
+	if f := failureOf(err); f != nil && f.Is(fault.ErrRateLimited) {
+		a.schedule.SlowDownBy(sent, f.RetryAfter)
 	} else {
-		a.pace = max(a.pace, min(2*a.pace, widestPace))
+		a.schedule.SlowDown(sent)
 	}
-	a.nextPoll = time.Now().Add(min(jitter(a.pace), widest))
-}
-
-// rest prevents polls for a pause.
-func (a *attempt) rest(pause time.Duration) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.nextPoll = time.Now().Add(jitter(pause))
 }
 
 // allowLonger gives the next request more time if the last one has timed out.
 func (a *attempt) allowLonger(err error) {
-	if f := failureOf(err); f == nil || f.Kind() != plextv.KindTimeout {
-		return
+	if f := failureOf(err); f != nil && f.Kind() == plextv.KindTimeout {
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.schedule.AllowLonger()
 	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.patience = min(a.patience+plextv.AttemptLimit, longestPoll)
 }
 
-// logTrouble logs the error of a poll, once until its class changes.
+// otherTrouble stands for trouble that is not a failed request.
+const otherTrouble plextv.Kind = "other"
+
+// logTrouble logs the error of a poll, once until its kind changes.
 func (a *attempt) logTrouble(ctx context.Context, err error) {
-	class := "other"
+	kind := otherTrouble
 	if f := failureOf(err); f != nil {
-		class = f.Kind().Word()
+		kind = f.Kind()
 	}
-	a.mu.Lock()
-	was := a.trouble
-	a.trouble = class
-	a.mu.Unlock()
-	if was != class {
+	if a.setTrouble(kind) != kind {
 		a.logins.warn(ctx, "plex.tv cannot be asked about the PIN, the login goes on", err)
 	}
 }
 
-// logRecovery logs that plex.tv answers again, and restores the pace. After a 429 the
-// pace stays wide.
+// logRecovery logs that plex.tv answers again, and restores the pace.
 func (a *attempt) logRecovery(ctx context.Context) {
+	was := a.setTrouble("")
+	if was == "" {
+		return
+	}
 	a.mu.Lock()
-	was := a.trouble
-	switch was {
-	case "":
-	case "rate_limited":
-		a.pace = min(a.pace, max(widestPace, a.leastPace))
-	default:
-		a.pace = a.leastPace
-	}
-	a.trouble = ""
+	a.schedule.Recover(was == plextv.KindRateLimited)
 	a.mu.Unlock()
-	if was != "" {
-		a.logins.info(ctx, "plex.tv answers again")
-	}
+	a.logins.info(ctx, "plex.tv answers again")
+}
+
+// setTrouble replaces the kind of trouble that was logged last, and returns it.
+func (a *attempt) setTrouble(kind plextv.Kind) (was plextv.Kind) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	was, a.trouble = a.trouble, kind
+	return was
 }
 
 // abandon removes the PIN of an attempt that cannot succeed any more, and ends it.

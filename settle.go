@@ -93,7 +93,7 @@ func (a *attempt) updateLast(ctx context.Context, edit func(*profile.Profile) er
 func (a *attempt) requestLimit() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.patience
+	return a.schedule.RequestLimit()
 }
 
 // saveToken saves an approved token, and notes in its attempt since when. a may be nil.
@@ -126,10 +126,12 @@ func (a *attempt) settle(ctx context.Context, b *profile.Profile) (over bool, er
 		return false, err
 	case a.lifeLeft() > 0 && (failureOf(err) != nil && !isSettled(err) || errors.As(err, new(unread))):
 		a.logTrouble(ctx, err)
-		a.slowDown(sent, err)
+		a.recordFailure(sent, err)
 		a.allowLonger(err)
 		if isPermanent(err) {
-			a.rest(refusalPace)
+			a.mu.Lock()
+			a.schedule.Rest(refusalPace)
+			a.mu.Unlock()
 		}
 		return false, err
 	case ctx.Err() != nil && err != nil:

@@ -3,7 +3,9 @@ package gate
 
 import (
 	"context"
+	"math/rand/v2"
 	"sync"
+	"time"
 )
 
 // Map is a set of gates by name. Each lets one caller in at a time. Waiting
@@ -70,3 +72,7 @@ func (m *Map) part(name string) {
 		m.byName = nil
 	}
 }
+
+// Jitter lengthens a pause a little at random, so that programs that began together do not
+// go on together.
+func Jitter(d time.Duration) time.Duration { return d + rand.N(d/20+1) }

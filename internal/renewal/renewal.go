@@ -4,7 +4,6 @@ package renewal
 
 import (
 	"context"
-	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -216,7 +215,7 @@ func (r *record) fail(f Failure) (first bool) {
 		r.failures = 0
 	}
 	background, required := pauses(f, r.failures)
-	r.pause = [Forced]elapsed.Instant{Background: elapsed.Now().Add(jitter(background)), Required: elapsed.Now().Add(jitter(required))}
+	r.pause = [Forced]elapsed.Instant{Background: elapsed.Now().Add(gate.Jitter(background)), Required: elapsed.Now().Add(gate.Jitter(required))}
 	r.failures++
 	first = r.last.Err == nil
 	r.last = f
@@ -239,7 +238,3 @@ func pauses(f Failure, failures int) (background, required time.Duration) {
 	}
 	return background, background
 }
-
-// jitter makes a pause a little longer, each at random, so that processes that failed
-// together do not try again together.
-func jitter(d time.Duration) time.Duration { return d + rand.N(d/20+1) }

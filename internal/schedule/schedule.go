@@ -1,0 +1,193 @@
+// Package schedule says when a PIN is polled next, and how long it lives. It makes no
+// request and holds no lock.
+package schedule
+
+import (
+	"time"
+
+	"github.com/plexauth/plexauth/internal/elapsed"
+	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
+)
+
+const (
+	// WidestPace bounds the pace while plex.tv does not answer.
+	WidestPace = 10 * time.Second
+	// PollMaxAge bounds how long the result of a poll counts for other callers.
+	PollMaxAge = time.Second
+
+	expiryPrecision = 2 * time.Second         // of an expiresIn, which has whole seconds
+	longestRequest  = 3 * plextv.AttemptLimit // for one request, where shorter ones have timed out
+)
+
+// Schedule is the schedule of one PIN. It is not safe for concurrent use.
+type Schedule struct {
+	began     time.Time
+	lastPoll  time.Time // when the last poll left
+	next      time.Time // earliest time of the next poll
+	pace      time.Duration
+	leastPace time.Duration
+	request   time.Duration // limit of one request
+
+	deadline      elapsed.Instant // when the PIN expires
+	latest        elapsed.Instant // bound of deadline
+	date          time.Time       // of deadline, as others are told
+	dateUnsaved   bool            // the store has another date
+	dateUnsure    bool            // the stored date is past, by a clock that may have been set, and plex.tv has not answered since
+	lifetimeKnown bool            // plex.tv has said how long the PIN lives
+}
+
+// New returns the schedule of a PIN that expires then, on the date that others are told.
+// It is first polled after one leastPace.
+func New(leastPace time.Duration, expires elapsed.Instant, date time.Time, lifetimeKnown bool) Schedule {
+	now := time.Now()
+	s := Schedule{
+		began: now, next: now.Add(gate.Jitter(leastPace)), pace: leastPace, leastPace: leastPace, request: plextv.AttemptLimit,
+		latest: elapsed.Now().Add(plextv.LongestLifetime), date: date, lifetimeKnown: lifetimeKnown,
+	}
+	s.deadline = min(expires, s.latest)
+	s.dateUnsure = s.Left() <= 0
+	return s
+}
+
+// Left returns how long the PIN still lives.
+func (s *Schedule) Left() time.Duration { return s.deadline.Left() }
+
+// Age returns for how long the PIN has been taken care of.
+func (s *Schedule) Age() time.Duration { return time.Since(s.began) }
+
+// RequestLimit returns how long one request may take.
+func (s *Schedule) RequestLimit() time.Duration { return s.request }
+
+// LastPoll returns when the last poll left, zero if there was none.
+func (s *Schedule) LastPoll() time.Time { return s.lastPoll }
+
+// Due returns when the next poll is due: not before the pace and guard, until which
+// plex.tv takes no request, allow it, and at the deadline at the latest.
+func (s *Schedule) Due(guard time.Time) time.Time {
+	t := s.next
+	if guard = s.boundGuard(guard); guard.After(t) {
+		t = guard
+	}
+	if left := s.Left(); time.Until(t)+PollMaxAge > left { // rather at the deadline than just before it
+		t = time.Now().Add(left)
+	}
+	if least := s.lastPoll.Add(PollMaxAge); t.Before(least) {
+		t = least
+	}
+	return t
+}
+
+// MayPoll reports whether a caller that wants a poll now may have one. Otherwise the
+// result of the last one counts.
+func (s *Schedule) MayPoll(guard time.Time) bool {
+	now := time.Now()
+	switch {
+	case !s.lastPoll.IsZero() && now.Sub(s.lastPoll) < PollMaxAge:
+		return false
+	case s.Left() <= 0:
+		return true
+	}
+	return !now.Before(s.boundGuard(guard))
+}
+
+// boundGuard returns guard, but at most plextv.WaitLimit after the last poll: what plex.tv
+// tells other callers must not park this PIN (G12).
+func (s *Schedule) boundGuard(guard time.Time) time.Time {
+	last := s.lastPoll
+	if last.IsZero() {
+		last = s.began
+	}
+	if most := last.Add(plextv.WaitLimit); guard.After(most) {
+		return most
+	}
+	return guard
+}
+
+// NotePoll records a poll that left then, and whose result is not known.
+func (s *Schedule) NotePoll(sent time.Time) { s.lastPoll = sent }
+
+// RecordPending updates deadline and pace after a poll that found the PIN still pending.
+// final is set if there is no other poll unless the deadline has moved. expired reports
+// that the PIN has expired.
+func (s *Schedule) RecordPending(sent time.Time, r plextv.PinReply, final bool) (expired bool) {
+	s.dateUnsure = false
+	s.lastPoll = sent
+	s.next = time.Now().Add(gate.Jitter(s.pace)) // from the answer on: so no two arrive within a second, however slow the way
+	switch {
+	case r.Expires && r.ExpiresIn < 0 && s.lifetimeKnown:
+		return true // it is past its life, and plex.tv still answers
+	case r.Expires && (r.ExpiresIn > 0 || s.lifetimeKnown):
+		s.lifetimeKnown = true
+		at := min(elapsed.At(sent).Add(max(r.ExpiresIn, PollMaxAge)), s.latest) // 0 is less than a second
+		if off := time.Duration(at - s.deadline); off.Abs() > expiryPrecision {
+			s.deadline = at
+		}
+	}
+	s.Expiry()
+	return final && s.Left() <= 0
+}
+
+// Expiry returns the deadline as an instant and as the date that others are told.
+func (s *Schedule) Expiry() (elapsed.Instant, time.Time) {
+	if date := s.deadline.Date(); date.Sub(s.date).Abs() > expiryPrecision { // it has moved, or a clock was set
+		s.date, s.dateUnsaved = date, true
+	}
+	return s.deadline, s.date
+}
+
+// TakeUnsaved returns the date that the store is to be told, once; ok is false if it has
+// been told.
+func (s *Schedule) TakeUnsaved() (date time.Time, ok bool) {
+	ok, s.dateUnsaved = s.dateUnsaved, false
+	return s.date, ok
+}
+
+// Postpone moves the deadline of a PIN whose stored date is past, because only plex.tv can
+// tell whether it lives. It reports whether it has done so.
+func (s *Schedule) Postpone() bool {
+	if !s.dateUnsure || s.Age() >= profile.DefaultLifetime {
+		return false
+	}
+	s.deadline = elapsed.Now().Add(WidestPace)
+	return true
+}
+
+// Extend moves the deadline by d.
+func (s *Schedule) Extend(d time.Duration) { s.deadline = s.deadline.Add(d) }
+
+// SlowDown widens the pace after a poll that failed.
+func (s *Schedule) SlowDown(sent time.Time) {
+	s.lastPoll = sent
+	s.setPace(max(s.pace, min(2*s.pace, WidestPace)))
+}
+
+// SlowDownBy widens the pace after a poll to which plex.tv answered that it wants fewer
+// requests, for d at least.
+func (s *Schedule) SlowDownBy(sent time.Time, d time.Duration) {
+	s.lastPoll = sent
+	s.setPace(max(s.pace+plextv.DefaultSlow, d))
+}
+
+func (s *Schedule) setPace(pace time.Duration) {
+	widest := max(plextv.WaitLimit, s.leastPace)
+	s.pace = min(pace, widest)
+	s.next = time.Now().Add(min(gate.Jitter(s.pace), widest))
+}
+
+// Recover restores the pace once plex.tv answers again. If it wanted fewer requests, the
+// pace stays wide.
+func (s *Schedule) Recover(wantedFewer bool) {
+	if wantedFewer {
+		s.pace = min(s.pace, max(WidestPace, s.leastPace))
+	} else {
+		s.pace = s.leastPace
+	}
+}
+
+// Rest prevents polls for a pause.
+func (s *Schedule) Rest(pause time.Duration) { s.next = time.Now().Add(gate.Jitter(pause)) }
+
+// AllowLonger gives the next request more time after one that has timed out.
+func (s *Schedule) AllowLonger() { s.request = min(s.request+plextv.AttemptLimit, longestRequest) }

@@ -1,0 +1,158 @@
+package schedule_test
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/plexauth/plexauth/internal/elapsed"
+	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/schedule"
+)
+
+// in runs f with the schedule of a PIN that lives that long.
+func in(t *testing.T, life time.Duration, known bool, f func(t *testing.T, s *schedule.Schedule)) {
+	synctest.Test(t, func(t *testing.T) {
+		expires := elapsed.Now().Add(life)
+		s := schedule.New(time.Second, expires, expires.Date(), known)
+		f(t, &s)
+	})
+}
+
+// pause returns how long it is until the next poll.
+func pause(s *schedule.Schedule) time.Duration { return time.Until(s.Due(time.Time{})) }
+
+// within asserts that a pause is that long, apart from the jitter of a twentieth.
+func within(t *testing.T, want, got time.Duration) {
+	t.Helper()
+	assert.GreaterOrEqual(t, got, want)
+	assert.LessOrEqual(t, got, want+want/20+time.Millisecond)
+}
+
+func TestPaceAfterPolls(t *testing.T) {
+	for name, c := range map[string]struct {
+		polls func(s *schedule.Schedule)
+		want  time.Duration
+	}{
+		"none":               {func(*schedule.Schedule) {}, time.Second},
+		"pending":            {func(s *schedule.Schedule) { s.RecordPending(time.Now(), plextv.PinReply{}, false) }, time.Second},
+		"one failure":        {func(s *schedule.Schedule) { s.SlowDown(time.Now()) }, 2 * time.Second},
+		"three failures":     {func(s *schedule.Schedule) { failures(s, 3) }, 8 * time.Second},
+		"many failures":      {func(s *schedule.Schedule) { failures(s, 9) }, schedule.WidestPace},
+		"fewer":              {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 0) }, time.Second + plextv.DefaultSlow},
+		"fewer, for long":    {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 20*time.Second) }, 20 * time.Second},
+		"failure, recovered": {func(s *schedule.Schedule) { failures(s, 3); s.Recover(false); pending(s) }, time.Second},
+		"fewer, recovered":   {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 0); s.Recover(true); pending(s) }, time.Second + plextv.DefaultSlow},
+		"much fewer, recovered": {func(s *schedule.Schedule) {
+			s.SlowDownBy(time.Now(), 20*time.Second)
+			s.Recover(true)
+			pending(s)
+		}, schedule.WidestPace},
+		"rest": {func(s *schedule.Schedule) { s.Rest(time.Minute) }, time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, 15*time.Minute, true, func(t *testing.T, s *schedule.Schedule) {
+				c.polls(s)
+				within(t, c.want, pause(s))
+			})
+		})
+	}
+}
+
+func failures(s *schedule.Schedule, n int) {
+	for range n {
+		s.SlowDown(time.Now())
+	}
+}
+
+func pending(s *schedule.Schedule) { s.RecordPending(time.Now(), plextv.PinReply{}, false) }
+
+// G12: what plex.tv tells other callers does not park a PIN for longer than half a minute.
+func TestGuardIsBounded(t *testing.T) {
+	in(t, 15*time.Minute, true, func(t *testing.T, s *schedule.Schedule) {
+		within(t, 30*time.Second, time.Until(s.Due(time.Now().Add(time.Hour))))
+		assert.False(t, s.MayPoll(time.Now().Add(time.Hour)))
+		time.Sleep(31 * time.Second)
+		assert.True(t, s.MayPoll(time.Now().Add(time.Hour)))
+	})
+}
+
+func TestPollAtTheDeadline(t *testing.T) {
+	in(t, 3*time.Second, true, func(t *testing.T, s *schedule.Schedule) {
+		s.SlowDownBy(time.Now(), 20*time.Second)
+		within(t, 3*time.Second, pause(s))
+		time.Sleep(3 * time.Second)
+		assert.True(t, s.MayPoll(time.Now().Add(time.Hour)), "the final poll is not put off")
+	})
+}
+
+func TestResultCountsForASecond(t *testing.T) {
+	in(t, time.Minute, true, func(t *testing.T, s *schedule.Schedule) {
+		assert.True(t, s.MayPoll(time.Time{}))
+		s.NotePoll(time.Now())
+		assert.False(t, s.MayPoll(time.Time{}))
+		time.Sleep(schedule.PollMaxAge)
+		assert.True(t, s.MayPoll(time.Time{}))
+	})
+}
+
+func TestExpiryByAnswers(t *testing.T) {
+	reply := func(in time.Duration) plextv.PinReply { return plextv.PinReply{Expires: true, ExpiresIn: in} }
+	for name, c := range map[string]struct {
+		known   bool // before the answer
+		reply   plextv.PinReply
+		final   bool
+		left    time.Duration
+		expired bool
+		moved   bool
+	}{
+		"says nothing":                 {true, plextv.PinReply{}, false, time.Minute, false, false},
+		"the same":                     {true, reply(59 * time.Second), false, time.Minute, false, false},
+		"earlier":                      {true, reply(20 * time.Second), false, 20 * time.Second, false, true},
+		"later":                        {true, reply(5 * time.Minute), false, 5 * time.Minute, false, true},
+		"much later":                   {true, reply(48 * time.Hour), false, time.Hour, false, true},
+		"0, where it was known":        {true, reply(0), false, time.Second, false, true},
+		"0, where it was not":          {false, reply(0), false, time.Minute, false, false},
+		"negative, where it was known": {true, reply(-time.Second), false, time.Minute, true, false},
+		"negative, where it was not":   {false, reply(-time.Second), false, time.Minute, false, false},
+		"a final poll that moves it":   {true, reply(20 * time.Second), true, 20 * time.Second, false, true},
+		"a final poll that does not":   {true, plextv.PinReply{}, true, time.Minute, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, time.Minute, c.known, func(t *testing.T, s *schedule.Schedule) {
+				assert.Equal(t, c.expired, s.RecordPending(time.Now(), c.reply, c.final))
+				assert.InDelta(t, c.left, s.Left(), float64(10*time.Millisecond))
+				_, moved := s.TakeUnsaved()
+				assert.Equal(t, c.moved, moved)
+				_, again := s.TakeUnsaved()
+				assert.False(t, again)
+			})
+		})
+	}
+}
+
+// A PIN whose stored date is past may live: a clock may have been set.
+func TestPostpone(t *testing.T) {
+	in(t, -time.Hour, true, func(t *testing.T, s *schedule.Schedule) {
+		assert.True(t, s.Postpone())
+		assert.InDelta(t, schedule.WidestPace, s.Left(), float64(10*time.Millisecond))
+		time.Sleep(15 * time.Minute)
+		assert.False(t, s.Postpone(), "no longer than a PIN lives")
+	})
+	in(t, time.Hour, true, func(t *testing.T, s *schedule.Schedule) { assert.False(t, s.Postpone()) })
+	in(t, -time.Hour, true, func(t *testing.T, s *schedule.Schedule) {
+		pending(s)
+		assert.False(t, s.Postpone(), "plex.tv has answered")
+	})
+}
+
+func TestRequestLimit(t *testing.T) {
+	in(t, time.Hour, true, func(t *testing.T, s *schedule.Schedule) {
+		for _, want := range []time.Duration{10, 20, 30, 30} {
+			assert.Equal(t, want*time.Second, s.RequestLimit())
+			s.AllowLonger()
+		}
+	})
+}
