@@ -212,7 +212,7 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 	}
 	pending := b.Pending()
 	if pending == nil || !h.auth.isReusable(pending, pending.ClientID, h.auth.options.DeviceKey, o) {
-		if err := h.auth.checkStore(ctx); err != nil { // before the start counts
+		if err := h.auth.check(ctx); err != nil { // before the start counts
 			return problemOf(err)
 		}
 		if wait := time.Until(h.nextStart(b)); wait > 0 {

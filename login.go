@@ -44,7 +44,7 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 		return nil, fmt.Errorf("plexauth: %w", err)
 	}
 	defer leave()
-	if err := l.checkStore(ctx); err != nil {
+	if err := l.check(ctx); err != nil {
 		return nil, err
 	}
 	version, finished := l.slots.reading(l.instance)
@@ -272,35 +272,6 @@ func (l *logins) joinUnread(pin *Pin, unread error) (*attempt, error) {
 		finished()
 		if ok {
 			return a, nil
-		}
-	}
-}
-
-// checkStore asks the store whether it could take the result, if it can tell.
-func (l *logins) checkStore(ctx context.Context) error {
-	s, ok := l.store.(interface{ Check(context.Context) error })
-	if !ok {
-		return nil
-	}
-	limited, cancel := context.WithTimeout(ctx, storeLimit)
-	defer cancel()
-	err := s.Check(limited)
-	switch {
-	case err == nil:
-		l.warnIfExposed()
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("plexauth: %w", ctx.Err())
-	}
-	return newStoreError(notInTime(limited, storeLimit, err))
-}
-
-// warnIfExposed logs if the config cannot be kept from other users of this
-// machine, because its file system gives every file the same mode.
-func (l *logins) warnIfExposed() {
-	if s, ok := l.store.(*FileStore); ok {
-		if why := s.file.Exposed(); why != "" {
-			l.log.Warn("plexauth: other users of this machine can read the config", "reason", why)
 		}
 	}
 }

@@ -146,6 +146,35 @@ func (s *profileStore) updateIfNeeded(ctx context.Context, edit func(*profile.Pr
 	return s.update(ctx, edit, secrets...)
 }
 
+// check asks the store whether an Update would succeed now, if the store can tell.
+func (s *profileStore) check(ctx context.Context) error {
+	checker, ok := s.store.(interface{ Check(context.Context) error })
+	if !ok {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, storeLimit)
+	defer cancel()
+	err := checker.Check(limited)
+	switch {
+	case err == nil:
+		s.warnIfExposed()
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("plexauth: %w", ctx.Err())
+	}
+	return newStoreError(notInTime(limited, storeLimit, err))
+}
+
+// warnIfExposed logs if the config cannot be kept from other users of this
+// machine, because its file system gives every file the same mode.
+func (s *profileStore) warnIfExposed() {
+	if f, ok := s.store.(*FileStore); ok {
+		if why := f.file.Exposed(); why != "" {
+			s.log.Warn("plexauth: other users of this machine can read the config", "reason", why)
+		}
+	}
+}
+
 // secretFields finds the secrets in a document. quotedFields finds them in an error that
 // quotes a document, also as a Go string.
 var (
