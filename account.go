@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/choice"
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
@@ -355,7 +356,7 @@ func (c homeUserChoice) save(ctx context.Context, before *profile.Profile, user 
 		case b.AccountToken().IsZero():
 			return fault.ErrNotConnected
 		case !b.AccountToken().Equal(before.AccountToken()) && (account == 0 || b.CloudID() != account):
-			return errChangedMeanwhile // the user is in another account's Home
+			return choice.ErrChanged // the user is in another account's Home
 		}
 		b.ForgetWrongPINs(user.UUID)
 		complete = b.SetHomeUser(user.ID, user.Title, owner)
@@ -425,7 +426,7 @@ func (c homeUserChoice) serverOwner(ctx context.Context, b *profile.Profile) int
 	if err != nil {
 		return 0
 	}
-	if s := listed(saved, servers, b.CloudID()); s != nil {
+	if s := choice.Listed(saved, servers, b.CloudID()); s != nil {
 		return s.OwnedBy(b.CloudID())
 	}
 	return 0

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/choice"
 	"github.com/plexauth/plexauth/internal/elapsed"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
@@ -352,7 +353,7 @@ func (h *panelHost) UseServer(ctx context.Context, machineID string) *panel.Prob
 
 // UseAddress implements [panel.Host].
 func (h *panelHost) UseAddress(ctx context.Context, address string) *panel.Problem {
-	if address = strings.TrimSpace(address); !looksTyped(address) {
+	if address = strings.TrimSpace(address); !choice.LooksTyped(address) {
 		address += "/" // a bare name could be a machine's
 	}
 	return h.UseServer(ctx, address)

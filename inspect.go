@@ -1,18 +1,15 @@
 package plexauth
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/choice"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/mediaserver"
-	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
@@ -61,10 +58,10 @@ func (p *PlexAuth) UseServer(ctx context.Context, machineID string) (Settings, e
 	return p.inspect(ctx, machineID)
 }
 
-func (p *PlexAuth) inspect(ctx context.Context, choice string) (Settings, error) {
+func (p *PlexAuth) inspect(ctx context.Context, wanted string) (Settings, error) {
 	limited, cancel := context.WithTimeout(ctx, inspectLimit)
 	defer cancel()
-	i := &inspection{session: &p.session, choice: choice}
+	i := &inspection{session: &p.session, wanted: wanted}
 	err := i.run(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		late := tooLate("inspect", "plex.tv and the server", limited.Err())
@@ -77,40 +74,14 @@ func (p *PlexAuth) inspect(ctx context.Context, choice string) (Settings, error)
 	return s, errors.Join(err, loadErr)
 }
 
-var (
-	errChangedMeanwhile = errors.New("plexauth: the login or the server was changed in the meantime, nothing was saved: call again")
-	errNotSaved         = errors.New("plexauth: the result could not be saved") // the store has not answered in time
-)
+// errNotSaved means that the store has not answered in time.
+var errNotSaved = errors.New("plexauth: the result could not be saved")
 
-// inspection is one Inspect, and what it has found out so far.
+// inspection is one Inspect.
 type inspection struct {
 	*session
-	choice string // the server that a person has chosen, "" if Inspect chooses
+	wanted string // the server that a person has chosen, "" if Inspect chooses
 	errs   []error
-
-	// As it was at the beginning.
-	saved   profile.SavedServer
-	token   secret.Value         // of the account
-	account int64                // plex.tv's number of the account, 0 if unknown
-	user    int64                // plex.tv's number of the user that the profile works for
-	stored  string               // account_id
-	offers  []plextv.MediaServer // as plex.tv lists them
-
-	// Where to look.
-	candidates []mediaserver.Candidate
-	expected   func(machineID string) bool
-	fallback   *plextv.MediaServer // to look for if no server of the account answers at candidates
-	typed      bool                // the address is a person's, and stays
-	noMachine  error               // why choice is not a MachineID, so perhaps an address
-	drop       bool                // the saved server was another account's
-
-	// What was found.
-	machineID string               // "" if unknown
-	address   *mediaserver.Address // where the server answers; nil: nowhere
-	stranger  bool                 // another server answers at the saved address
-	server    *plextv.MediaServer  // nil: plex.tv does not list it
-	number    int64                // by which server knows user, 0 if unknown
-	replaces  bool                 // number replaces another one
 }
 
 // run finds out everything and saves it. Its errors are joined, one for each field
@@ -120,30 +91,29 @@ func (i *inspection) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if i.offers, err = i.servers(ctx); err != nil {
+	servers, err := i.servers(ctx)
+	if err != nil {
 		return i.fail("server_url, machine_id, server token, account_id", err)
 	}
-	i.saved, i.token, i.account, i.stored = b.Server(), b.AccountToken(), b.CloudID(), b.Numbered()
-	i.user = cmp.Or(b.HomeUser(), i.account)
-	if err := i.chooseTarget(); err != nil {
-		if i.drop {
-			err = errors.Join(err, i.saveResult(ctx))
+	c := choice.New(b, servers, i.wanted, &ServerChoiceError{publicServers(servers)})
+	if err := c.Target(); err != nil {
+		if c.Drops() {
+			err = errors.Join(err, i.saveChoice(ctx, c))
 		}
 		return i.fail("server_url, machine_id", err)
 	}
-	found, err := i.probe(ctx)
+	found, err := i.probe(ctx, c, servers)
 	if err != nil {
 		return i.fail("server_url", err)
 	}
-	if done, err := i.judge(found); done {
-		return err
+	missing, nothing := c.Found(found)
+	for _, m := range missing {
+		_ = i.fail(m.Fields, m.Err)
 	}
-	if err := i.checkToken(); err != nil {
-		_ = i.fail("server token", err)
-	}
-	i.findNumber(b.AccountNumber())
-	if err := i.saveResult(ctx); err != nil {
-		i.errs = append(i.errs, err)
+	if !nothing {
+		if err := i.saveChoice(ctx, c); err != nil {
+			i.errs = append(i.errs, err)
+		}
 	}
 	return errors.Join(i.errs...)
 }
@@ -175,270 +145,37 @@ func (i *inspection) loadWithAccount(ctx context.Context) (*profile.Profile, err
 	return i.load(ctx)
 }
 
-// chooseTarget decides which server is wanted, and where to look for it.
-func (i *inspection) chooseTarget() error {
-	switch saved := i.saved; {
-	case i.choice != "":
-		return i.targetChoice()
-	case saved.Url != "" && (!saved.Found || saved.MachineID == ""):
-		i.candidates, i.expected, i.typed = savedCandidates(saved), anyServer, !saved.Found
-		if saved.Bound && saved.MachineID != "" {
-			i.machineID, i.expected = saved.MachineID, only(saved.MachineID)
-		}
-		if i.candidates == nil {
-			return mediaserver.ErrNoAddress
-		}
-		return nil
-	case saved.MachineID != "":
-		if i.targetSaved() {
-			return nil
-		}
-		// A server that is missing from one list may be back in the next. Only another
-		// account's is dropped.
-		another := saved.Account != 0 && i.account != 0 && saved.Account != i.account
-		if !another && (saved.Held || saved.Account != 0) {
-			return fmt.Errorf("plex.tv does not list the saved server any more: %w", fault.Inside(&ServerChoiceError{publicServers(i.offers)}))
-		}
-		i.drop = true
-	}
-	return i.targetOwn()
-}
-
-// targetOwn chooses the only server that the account owns.
-func (i *inspection) targetOwn() error {
-	owned := slices.DeleteFunc(slices.Clone(i.offers), func(s plextv.MediaServer) bool { return !s.Owned })
-	if len(owned) != 1 {
-		return &ServerChoiceError{publicServers(i.offers)}
-	}
-	i.target(&owned[0], nil)
-	return nil
-}
-
-// targetChoice chooses what a person has chosen: a machine, or an address.
-func (i *inspection) targetChoice() error {
-	if s := i.named(i.choice); s != nil {
-		var own []mediaserver.Candidate
-		if !i.saved.Found && (i.saved.MachineID == "" || i.saved.MachineID == i.choice && i.saved.BelongsTo(s.OwnedBy(i.account))) {
-			own = savedCandidates(i.saved)
-		}
-		i.target(s, own)
-		return nil
-	}
-	i.candidates, i.expected, i.typed = typedFor(i.saved, i.choice), anyServer, true
-	if !looksTyped(i.choice) { // an unknown machine, or the name of a host
-		i.noMachine = fmt.Errorf("the account may not use the server %q: %w", plain.Short(i.choice), fault.Inside(&ServerChoiceError{publicServers(i.offers)}))
-	}
-	if i.candidates == nil {
-		return cmp.Or(i.noMachine, mediaserver.ErrNoAddress)
-	}
-	return nil
-}
-
-// targetSaved chooses the saved server, and reports whether plex.tv lists it. If
-// another program has written address and machine, they may not belong together: a
-// person may have changed the address since, so the server there comes first.
-func (i *inspection) targetSaved() bool {
-	s := listed(i.saved, i.offers, i.account)
-	unsure := i.saved.Url != "" && !i.saved.Bound && !i.saved.Confirmed
-	if unsure {
-		if there := listedAt(i.offers, i.saved.Url); there != nil {
-			s, unsure = there, false
-		}
-	}
-	if s == nil {
-		return false
-	}
-	i.target(s, savedCandidates(i.saved))
-	if unsure {
-		i.candidates, i.fallback, i.server, i.machineID = savedCandidates(i.saved), s, nil, ""
-		i.expected = func(id string) bool { return findServer(i.offers, id) != nil }
-	}
-	return true
-}
-
-// target chooses the server s. own are looked at before the addresses that plex.tv
-// lists.
-func (i *inspection) target(s *plextv.MediaServer, own []mediaserver.Candidate) {
-	i.candidates, i.machineID, i.server, i.expected = mediaserver.Addresses(own, s), s.MachineID, s, only(s.MachineID)
-}
-
-func anyServer(string) bool { return true }
-
-func only(machineID string) func(string) bool {
-	return func(id string) bool { return id == machineID }
-}
-
-// named returns the listed server with that identifier, nil if there is none. The
-// identifier of the saved server means the server of the saved owner.
-func (i *inspection) named(machineID string) *plextv.MediaServer {
-	if machineID == i.saved.MachineID {
-		if s := listed(i.saved, i.offers, i.account); s != nil {
-			return s
-		}
-	}
-	return findServer(i.offers, machineID)
-}
-
-// probe tries the candidates, and notes which server answers at which address.
-func (i *inspection) probe(ctx context.Context) ([]mediaserver.Address, error) {
-	mediaserver.Vouch(i.candidates, mediaserver.OwnersOf(i.offers))
+// probe asks which server answers at which address.
+func (i *inspection) probe(ctx context.Context, c *choice.Choice, servers []plextv.MediaServer) ([]mediaserver.Address, error) {
+	mediaserver.Vouch(c.Candidates, mediaserver.OwnersOf(servers))
 	run := mediaserver.NewProbe(i.client)
 	defer run.Close()
-	found := publicErrors(run.Probe(ctx, i.candidates, i.expected))
-	if i.fallback != nil && mediaserver.BestOf(found) == nil {
-		i.target(i.fallback, nil)
-		found = append(found, publicErrors(run.Probe(ctx, i.candidates, i.expected))...)
+	found := publicErrors(run.Probe(ctx, c.Candidates, c.Expected))
+	if mediaserver.BestOf(found) == nil && c.Fallback() {
+		found = append(found, publicErrors(run.Probe(ctx, c.Candidates, c.Expected))...)
 	}
-	if err := ctx.Err(); err != nil {
-		return nil, err
-	}
-	i.address, i.stranger = mediaserver.BestOf(found), answersStranger(i.saved, found)
-	if i.address != nil && i.address.MachineID != i.machineID {
-		i.machineID, i.server = i.address.MachineID, nil
-	}
-	switch {
-	case i.server != nil:
-	case i.choice == "" && i.machineID == i.saved.MachineID:
-		i.server = listed(i.saved, i.offers, i.account)
-	default:
-		i.server = i.named(i.machineID)
-	}
-	return found, nil
+	return found, ctx.Err()
 }
 
-// judge decides whether the server was found. done means that there is nothing to
-// save, because of err.
-func (i *inspection) judge(found []mediaserver.Address) (done bool, err error) {
-	switch {
-	case i.address == nil:
-		unreachable := savedUnreachable(i.saved, found)
-		if i.typed && i.choice != "" {
-			unreachable = mediaserver.Entered(unreachable)
-		}
-		err = i.fail("server_url", unreachable)
-		if i.noMachine != nil {
-			return true, i.fail("machine_id", i.noMachine)
-		}
-		wouldReplace := i.choice != "" && i.saved.Url != "" && i.machineID != i.saved.MachineID
-		return wouldReplace, err
-	case i.server == nil:
-		return true, i.fail("machine_id, server token", fmt.Errorf("%w: plex.tv does not list the one at %s for the account", fault.ErrServerToken, i.address.URL))
-	}
-	return false, nil
-}
-
-// checkToken returns why there is no token for the server.
-func (i *inspection) checkToken() error {
-	switch {
-	case i.server == nil: // the missing answer is the error
-		return nil
-	case i.server.OnlyJWT && devicekey.IsJWT(i.saved.Token.Secret()) && i.machineID == i.saved.MachineID: // the server has accepted it
-		return nil
-	case i.server.OnlyJWT:
-		return deviceKeyError{fmt.Errorf("%w: plex.tv gives only a JWT for %q, which media servers do not take", fault.ErrServerToken, plain.Short(i.server.Name))}
-	case i.server.Token.IsZero():
-		return fmt.Errorf("%w: plex.tv gives none for %q", fault.ErrServerToken, plain.Short(i.server.Name))
-	}
-	return nil
-}
-
-// findNumber finds the number by which the server knows the user; have is stored. The
-// server itself is not asked, because it shows its accounts only to its owner. A
-// number that plexauth would not have saved is another program's choice of a user. It
-// stays as long as the machine stays.
-func (i *inspection) findNumber(have int64) {
-	moved := i.saved.MachineID != "" && i.machineID != i.saved.MachineID
-	if i.server == nil || have > 1 && have != i.user && !moved {
-		return
-	}
-	i.number = profile.NumberOn(i.server.OwnedBy(i.account), i.user)
-	if i.server.Owned && i.user == i.account {
-		i.number = 1
-	}
-	i.replaces = have != 0 && have != i.number && i.user == i.account
-}
-
-// saveResult saves what was found, unless another login or choice was made in the meantime.
-func (i *inspection) saveResult(ctx context.Context) error {
+// saveChoice saves the server that was found, unless another login or choice was made in
+// the meantime.
+func (i *inspection) saveChoice(ctx context.Context, c *choice.Choice) error {
 	var tokens []secret.Value
-	if i.server != nil {
-		tokens = append(tokens, i.server.Token)
+	if c.Server != nil {
+		tokens = append(tokens, c.Server.Token)
 	}
-	chosen := false
+	changed := false
 	err := i.update(ctx, func(b *profile.Profile) error {
-		if i.isOutdated(b) {
-			return errChangedMeanwhile
-		}
 		before := b.Server().MachineID
-		i.write(b)
-		chosen = b.Server().MachineID != before
-		return nil
+		err := c.Save(b)
+		changed = b.Server().MachineID != before
+		return err
 	}, tokens...)
 	switch {
-	case err == nil && chosen && i.server != nil:
-		i.info(ctx, "server chosen: "+plain.Short(i.server.Name))
+	case err == nil && changed && c.Server != nil:
+		i.info(ctx, "server chosen: "+plain.Short(c.Server.Name))
 	case err != nil && ctx.Err() != nil:
 		return fmt.Errorf("%w: %w", errNotSaved, fault.Inside(err))
 	}
 	return err
-}
-
-// isOutdated reports whether the profile's login or server is no longer the one that
-// the inspection began with.
-func (i *inspection) isOutdated(b *profile.Profile) bool {
-	now := b.Server()
-	sameAccount := b.AccountToken().Equal(i.token) || i.account != 0 && b.CloudID() == i.account
-	sameAddress := now.Url == i.saved.Url || i.address != nil && netaddr.SameServer(i.address.URL, now.Url)
-	return !sameAccount || !sameAddress || now.MachineID != i.saved.MachineID && now.MachineID != i.machineID
-}
-
-// write writes what was found to the profile.
-func (i *inspection) write(b *profile.Profile) {
-	if i.drop {
-		b.ForgetServer()
-	}
-	switch {
-	case i.address != nil:
-		b.SetServer(i.address.URL, profile.OwnedServer{MachineID: i.server.MachineID, Owner: i.server.OwnedBy(i.account), Owned: i.server.Owned})
-		b.SetServerCertificate(i.address.Hash)
-	case b.Server().Url == "" && i.machineID != "":
-		b.SetMachine(i.machineID)
-	}
-	if i.server != nil {
-		i.writeServer(b)
-	}
-	if i.address != nil {
-		typed := i.typed || i.address.Class < mediaserver.ClassLocal && !i.saved.Found
-		b.SetFound(!typed)
-		b.BindVerify(i.saved, typed)
-	}
-	i.writeNumber(b)
-}
-
-// writeServer writes what plex.tv says about the server.
-func (i *inspection) writeServer(b *profile.Profile) {
-	if i.account != 0 {
-		b.SetServerAccount(i.account)
-	}
-	verified := i.address != nil || i.saved.Bound && i.machineID == i.saved.MachineID && !i.stranger
-	// A server token that is the account's own has ended with it.
-	ended := i.server.Token.Equal(i.token) && !b.AccountToken().Equal(i.token)
-	if !i.server.Token.IsZero() && verified && !ended {
-		b.SetServerToken(i.server.Token)
-	}
-}
-
-// writeNumber writes the server's number of the user, unless user or number were
-// changed in the meantime.
-func (i *inspection) writeNumber(b *profile.Profile) {
-	switch now := b.Numbered(); {
-	case now != "" && now != i.stored || i.user != cmp.Or(b.HomeUser(), i.account):
-	case i.number != 0:
-		if i.replaces {
-			b.WorkForAccount()
-		}
-		b.SetAccountNumber(i.number)
-	case i.server != nil && !i.server.Owned && b.AccountNumber() == 1: // 1 is the owner
-		b.ForgetAccountNumber()
-	}
 }

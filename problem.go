@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/choice"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/panel"
@@ -39,10 +40,10 @@ var problems = []struct {
 	{fault.ErrTokenExpired, http.StatusConflict, "expired", advice(plextv.KindExpired)},
 	{fault.ErrNotConnected, http.StatusConflict, "not_connected", "Plex is not connected. Connect it first."},
 	{fault.ErrServerChoice, http.StatusConflict, "server_choice", "Choose which media server to use."},
-	{errAnotherServer, http.StatusConflict, "other_server", "Another media server answers at the saved address. If you reinstalled or replaced yours, choose it again. Otherwise correct the address."},
-	{errNeedsLongLived, http.StatusConflict, "server_token", "The media server does not accept the token of a device key, with which this program is signed in. To use this server, let the program sign in without a device key."},
+	{choice.ErrAnotherServer, http.StatusConflict, "other_server", "Another media server answers at the saved address. If you reinstalled or replaced yours, choose it again. Otherwise correct the address."},
+	{choice.ErrNeedsLongLived, http.StatusConflict, "server_token", "The media server does not accept the token of a device key, with which this program is signed in. To use this server, let the program sign in without a device key."},
 	{fault.ErrServerToken, http.StatusConflict, "server_token", "The media server gives this account no access. If it was shared with you, ask its owner. Otherwise choose another server."},
-	{errChangedMeanwhile, http.StatusConflict, "changed", "The sign-in or the server was changed in the meantime, so nothing was saved. Check what the page shows now, then try again."},
+	{choice.ErrChanged, http.StatusConflict, "changed", "The sign-in or the server was changed in the meantime, so nothing was saved. Check what the page shows now, then try again."},
 	{fault.ErrRateLimited, http.StatusTooManyRequests, "rate_limited", advice(plextv.KindRateLimited)},
 }
 

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/choice"
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/mediaserver"
@@ -17,16 +18,6 @@ import (
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
-
-// errNeedsLongLived matches an [ErrServerToken] that only a login without a device key
-// can solve.
-var errNeedsLongLived = errors.New("plexauth: media servers do not accept the token of a device key")
-
-// deviceKeyError is an [ErrServerToken] that matches [errNeedsLongLived] too.
-type deviceKeyError struct{ error }
-
-func (e deviceKeyError) Is(target error) bool { return target == errNeedsLongLived }
-func (e deviceKeyError) Unwrap() error        { return e.error }
 
 // Server is a media server that the account may use, as plex.tv lists it.
 type Server struct {
@@ -143,97 +134,6 @@ func (s *session) serversWithin(ctx context.Context, limit time.Duration) (serve
 	return servers, err
 }
 
-// typedFor returns the candidates for an address that a person has just entered. s is
-// the saved server.
-func typedFor(s profile.SavedServer, address string) []mediaserver.Candidate {
-	all := mediaserver.Typed(address, true)
-	for i := range all {
-		all[i].Insecure = s.Unverified(all[i].Url)
-	}
-	return all
-}
-
-// looksTyped reports whether a choice can only be an address.
-func looksTyped(choice string) bool { return strings.ContainsAny(choice, ".:/") }
-
-// savedCandidates returns the candidates for the address of the saved server s. If the
-// server has answered there before, the address is complete.
-func savedCandidates(s profile.SavedServer) []mediaserver.Candidate {
-	all := mediaserver.Typed(s.Url, s.Verify)
-	if s.Bound && len(all) > 1 {
-		all = all[:1]
-	}
-	for i := range all {
-		all[i].Entered = !s.Found
-	}
-	return all
-}
-
-// listed returns the saved server s out of servers, nil if it is not there. The same
-// machine of another owner is another server, because anybody can claim a machine's
-// identifier.
-func listed(s profile.SavedServer, servers []plextv.MediaServer, account int64) *plextv.MediaServer {
-	for i := range servers {
-		if v := &servers[i]; s.MachineID != "" && v.MachineID == s.MachineID && s.BelongsTo(v.OwnedBy(account)) {
-			return v
-		}
-	}
-	return nil
-}
-
-// findServer returns the server with that identifier, nil if there is none.
-func findServer(servers []plextv.MediaServer, machineID string) *plextv.MediaServer {
-	n := slices.IndexFunc(servers, func(s plextv.MediaServer) bool { return s.MachineID == machineID })
-	if n < 0 || machineID == "" {
-		return nil
-	}
-	return &servers[n]
-}
-
-// listedAt returns the server out of servers that has an address, nil if there is none
-// or more than one.
-func listedAt(servers []plextv.MediaServer, address string) (there *plextv.MediaServer) {
-	for i := range servers {
-		s := &servers[i]
-		if slices.ContainsFunc(mediaserver.Candidates(s), func(c mediaserver.Candidate) bool { return netaddr.SameServer(c.Url, address) }) {
-			if there != nil {
-				return nil
-			}
-			there = s
-		}
-	}
-	return there
-}
-
-// certificateOf returns the plex.direct certificate that the saved server may show at
-// its address, nil if there is none.
-func certificateOf(s profile.SavedServer) mediaserver.DirectOwners {
-	if s.Certificate == "" {
-		return nil
-	}
-	return mediaserver.DirectOwners{s.Certificate: {s.MachineID}}
-}
-
-// errAnotherServer matches the error of a probe that found a different media server at
-// the saved address.
-var errAnotherServer = errors.New("plexauth: another media server answers at the saved address")
-
-// savedUnreachable returns the error for found, none of which is the saved server s.
-func savedUnreachable(s profile.SavedServer, found []mediaserver.Address) error {
-	err := mediaserver.Unreachable(found)
-	if answersStranger(s, found) {
-		return fmt.Errorf("%w: %w", errAnotherServer, fault.Inside(err))
-	}
-	return err
-}
-
-// answersStranger reports whether another server than s answers at its saved address.
-func answersStranger(s profile.SavedServer, found []mediaserver.Address) bool {
-	return slices.ContainsFunc(found, func(a mediaserver.Address) bool {
-		return !a.OK && a.MachineID != "" && netaddr.SameServer(a.URL, s.Url)
-	})
-}
-
 // ProbeResult is what [PlexAuth.Probe] found at a media server's addresses.
 type ProbeResult struct {
 	URL       string `json:"url"`        // the best address at which the expected server answers; empty: none
@@ -312,7 +212,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	defer t.run.Close()
 	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
 		err = t.targetSaved(ctx, b.CloudID())
-	} else if t.candidates = typedFor(t.saved, serverURL); len(t.candidates) == 0 {
+	} else if t.candidates = choice.Typed(t.saved, serverURL); len(t.candidates) == 0 {
 		err = mediaserver.ErrNoAddress
 	}
 	if err != nil {
@@ -324,7 +224,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	}
 	r, best := t.result(found)
 	if best == nil {
-		return r, savedUnreachable(t.saved, found)
+		return r, choice.Unreachable(t.saved, found)
 	}
 	isSaved := netaddr.SameServer(best.URL, t.saved.Url) && t.saved.MachineID == best.MachineID
 	switch {
@@ -355,7 +255,7 @@ func (t *probe) targetSaved(ctx context.Context, account int64) (err error) {
 	if t.saved.Url == "" && t.saved.MachineID == "" {
 		return fmt.Errorf("%w: none is saved", fault.ErrServerChoice)
 	}
-	t.candidates = savedCandidates(t.saved)
+	t.candidates = choice.Saved(t.saved)
 	if t.saved.MachineID == "" {
 		return nil
 	}
@@ -367,7 +267,7 @@ func (t *probe) targetSaved(ctx context.Context, account int64) (err error) {
 	if err != nil && t.saved.Url == "" {
 		return err
 	}
-	if s := listed(t.saved, t.offers, account); s != nil {
+	if s := choice.Listed(t.saved, t.offers, account); s != nil {
 		t.candidates = mediaserver.Addresses(t.candidates, s)
 		t.onlyJWT = s.OnlyJWT && s.Owned && (t.saved.Token.IsZero() || devicekey.IsJWT(t.saved.Token.Secret()))
 	}
@@ -428,7 +328,7 @@ func (t *probe) tryJWT(ctx context.Context, server *mediaserver.Address) error {
 	err = public(t.run.Try(ctx, server, token, clientID))
 	refused := errors.Is(err, fault.ErrServerToken)
 	if refused {
-		err = deviceKeyError{err}
+		err = choice.NeedsLongLived(err)
 	}
 	if err == nil || refused {
 		err = errors.Join(err, t.update(ctx, func(b *profile.Profile) error {

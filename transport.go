@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/choice"
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
@@ -335,7 +336,7 @@ func (c *credential) setServer(b *profile.Profile, settings Settings) {
 	c.serverOrigin = netaddr.Origin(u)
 	c.server = []string{settings.ServerToken.Secret()}[:1:1]
 	c.insecure = !settings.VerifySSL
-	c.direct = certificateOf(b.Server())
+	c.direct = choice.Certificate(b.Server())
 	c.serverJWT = devicekey.IsJWT(settings.ServerToken.Secret())
 }
 
