@@ -390,7 +390,7 @@ const (
 )
 
 // endToken ends a token at plex.tv, unless a profile uses it: the switch may have retired
-// that profile's own. It tries again until it succeeds, plex.tv refuses for good, or c.ctx
+// that profile's own. It tries again until it succeeds, plex.tv refuses it permanently, or c.ctx
 // ends.
 func (c homeUserChoice) endToken(t secret.Value, clientID string) {
 	for pause := firstRevokePause; ; pause = min(2*pause, maxRevokePause) {

@@ -66,7 +66,7 @@ func (s *session) moveToKey(ctx context.Context, t secret.Value, clientID string
 		return false, err
 	}
 	err = public(s.client.Register(ctx, key, t))
-	taken := isTaken(err) // by an earlier call or by another device: the exchange tells which
+	taken := isTaken(err) // by an earlier call or by another device: the exchange shows which
 	if err != nil && !taken {
 		return false, err
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/plexauth/plexauth/internal/plextv"
 )
 
-// What can go wrong with a store.
+// Errors of a store.
 var (
 	// ErrStore is matched by every error that comes from a [ConfigStore].
 	ErrStore = fault.ErrStore
@@ -20,7 +20,7 @@ var (
 	ErrCorruptConfig = fault.ErrCorruptConfig
 )
 
-// What an [Error] can stand for. Each is matched with errors.Is.
+// Errors that an [Error] can stand for. Match them with errors.Is.
 var (
 	// ErrUnavailable means that plex.tv (or a media server) could not be reached, that
 	// the answer was not its API's, or that it refuses for a reason other than the
@@ -32,11 +32,11 @@ var (
 	// valid. Only a new sign-in helps.
 	ErrTokenRejected = fault.ErrTokenRejected
 	// ErrTokenExpired means that the token is a JWT that has expired. With its device
-	// key it can be renewed, later; the error says if there is none.
+	// key it can be renewed, later; the error says if it has none.
 	ErrTokenExpired = fault.ErrTokenExpired
 )
 
-// How a login can end without a token.
+// Errors of a login that ends without a token.
 var (
 	// ErrPinExpired means that the PIN was not approved in time. Start again.
 	ErrPinExpired = fault.ErrPinExpired
@@ -49,7 +49,7 @@ var (
 	ErrAccountMismatch = fault.ErrAccountMismatch
 )
 
-// What can be missing from a profile, or wrong with a choice.
+// Errors because something is missing in a profile, or not chosen.
 var (
 	// ErrNotConnected means that the profile has no token, or a damaged one that no
 	// request can carry.

@@ -13,7 +13,7 @@ import (
 
 // Status is the state of a profile's login. Its JSON has CrossWatch's fields.
 type Status struct {
-	Connected  bool      // there is a token that plex.tv has not rejected, and that has not expired for good
+	Connected  bool      // there is a token that plex.tv has not rejected, and that works or can be renewed
 	Label      string    // "Plex", "Plex (id)"
 	User       string    // display name of the account that is signed in; see [Settings].Username
 	Instance   string    // the profile
@@ -81,6 +81,7 @@ func wholeSeconds(d time.Duration) int64 {
 // request. Its errors match [ErrStore].
 func (p *PlexAuth) Status(ctx context.Context) (Status, error) { return p.readStatus(ctx) }
 
+// readStatus does the work of Status.
 func (l *logins) readStatus(ctx context.Context) (Status, error) {
 	b, err := l.load(ctx)
 	if err != nil {
@@ -98,6 +99,7 @@ func (s *profileStore) blank() Status {
 	return blank
 }
 
+// status returns the state of the login in b.
 func (l *logins) status(b *profile.Profile) Status {
 	s := l.blank()
 	s.User = b.AccountName()
@@ -114,9 +116,9 @@ func (l *logins) status(b *profile.Profile) Status {
 // statusGrace bounds how long a call reads its result once its context has ended.
 const statusGrace = 150 * time.Millisecond
 
-// statusNow is Status for a call that ends with err, also when its context has
-// ended. It does not wait for a store that hangs; but where all is well, one that
-// fails for a moment makes no failure of that.
+// statusNow returns the status at the end of a call whose error is err. ctx may have
+// ended. It does not wait for a store that hangs. If err is nil, it tries again for a
+// moment while the store fails, so that the call does not fail because of that.
 func (l *logins) statusNow(ctx context.Context, err error) (Status, error) {
 	ctx, cancel := gate.Outlive(ctx, statusGrace)
 	defer cancel()
