@@ -400,13 +400,13 @@ func TestCallersThatTimeOut(t *testing.T) {
 
 		store.set(hooks{beforeLoad: takes(50 * time.Millisecond)})
 		for range 4 {
-			ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond) // in the third read
+			ctx, cancel := context.WithTimeout(t.Context(), 80*time.Millisecond) // in the second read
 			_, err = p.Finish(ctx)
 			require.ErrorIs(t, err, context.DeadlineExceeded)
 			cancel()
 			time.Sleep(1100 * time.Millisecond)
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 120*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 80*time.Millisecond)
 		defer cancel()
 		_, err = p.Finish(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded)

@@ -364,8 +364,10 @@ const (
 // profile that the decision goes by. again
 // reports that nothing was done, because there are other tokens now.
 func (l *logins) install(ctx context.Context, app approval, b *profile.Profile) (again bool, err error) {
-	if app.pin.Device == nil {
-		l.learn(ctx, unknownSiblings(b, app.pin.ClientID))
+	if app.pin.Device == nil && len(unknownSiblings(b, app.pin.ClientID)) > 0 {
+		if now, err := l.load(ctx); err == nil { // some may be known or rejected since b was read
+			l.learn(ctx, unknownSiblings(now, app.pin.ClientID))
+		}
 	}
 	var s settlement
 	var left Status
