@@ -12,6 +12,7 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/registry"
 	"github.com/plexauth/plexauth/internal/schedule"
 	"github.com/plexauth/plexauth/internal/secret"
 )
@@ -19,12 +20,12 @@ import (
 // logins signs a profile in. It has the session, and the attempts of this process.
 type logins struct {
 	session
-	slots *slots // of all profiles of the store
+	attempts *registry.Map[attempt] // of all profiles of the store
 }
 
 // on returns the logins of another profile of the store.
 func (l *logins) on(instance string) *logins {
-	return &logins{*l.session.on(instance), l.slots}
+	return &logins{*l.session.on(instance), l.attempts}
 }
 
 // phase says how far an attempt has come.
@@ -82,37 +83,30 @@ func (l *logins) newAttempt(pin *Pin) *attempt {
 // superseded. version is that of reading: if an attempt has begun or ended since, pin may
 // be outdated, and ok is false.
 func (l *logins) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
-	l.slots.mu.Lock()
-	defer l.slots.mu.Unlock()
-	v := l.slots.slot(l.instance)
-	a = v.current()
-	switch {
-	case a != nil && a.pin.ID == pin.ID:
-		return a, true
-	case version != v.version:
-		return nil, false
-	case a != nil:
-		a.end(fault.ErrPinSuperseded)
-	}
-	a = l.newAttempt(pin)
-	a.reaper = time.AfterFunc(max(a.schedule.Left(), 0)+reapAfter, a.reap)
-	v.put(a)
-	return a, true
+	return l.attempts.Begin(l.instance, version, func(a *attempt) bool { return a.pin.ID == pin.ID }, func(present *attempt) *attempt {
+		if present != nil {
+			present.end(fault.ErrPinSuperseded)
+		}
+		a := l.newAttempt(pin)
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.reaper = time.AfterFunc(max(a.schedule.Left(), 0)+reapAfter, a.reap)
+		return a
+	})
 }
 
 // reap forgets an attempt whose PIN has long expired and that no call has polled since.
 // Its PIN may be in the store: another call resumes it.
 func (a *attempt) reap() {
-	slots := a.logins.slots
-	slots.mu.Lock()
-	left := a.lifeLeft() + reapAfter
-	if len(a.gate) > 0 || a.age() < reapAfter { // a call takes care of it
+	a.mu.Lock()
+	left := a.schedule.Left() + reapAfter
+	if len(a.gate) > 0 || a.schedule.Age() < reapAfter { // a call takes care of it
 		left = reapAfter
 	}
 	if left > 0 {
 		a.reaper.Reset(left)
 	}
-	slots.mu.Unlock()
+	a.mu.Unlock()
 	if left <= 0 {
 		a.finish(fault.ErrPinExpired)
 	}
@@ -131,7 +125,7 @@ func (l *logins) resume(ctx context.Context) (*attempt, error) {
 
 // resumeOnce returns nil if an attempt has begun or ended while the store was read.
 func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
-	version, finished := l.slots.reading(l.instance)
+	version, finished := l.attempts.Reading(l.instance)
 	defer finished()
 	raw, err := l.loadRaw(ctx)
 	if err != nil {
@@ -195,13 +189,13 @@ func (a *attempt) statusAfter(ctx context.Context, err error) (Status, error) {
 // attemptFor returns the current attempt if it is for the PIN with that number, else
 // nil.
 func (l *logins) attemptFor(id int64) *attempt {
-	if a := l.slots.current(l.instance); a != nil && a.pin.ID == id {
+	if a := l.attempts.Current(l.instance); a != nil && a.pin.ID == id {
 		return a
 	}
 	return nil
 }
 
-// end ends a for all who wait, unless it has ended. slots.mu must be held.
+// end ends a for all who wait, unless it has ended.
 func (a *attempt) end(outcome error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -215,16 +209,10 @@ func (a *attempt) end(outcome error) {
 	}
 }
 
-// finish ends a and empties its slot. It returns how a has ended, as step does.
+// finish ends a, which is then not the current attempt any more. It returns how a has
+// ended, as step does.
 func (a *attempt) finish(outcome error) (over bool, err error) {
-	slots := a.logins.slots
-	slots.mu.Lock()
-	defer slots.mu.Unlock()
-	a.end(outcome)
-	if v := slots.byInstance[a.logins.instance]; v.current() == a {
-		v.put(nil)
-		slots.removeIfEmpty(a.logins.instance)
-	}
+	a.logins.attempts.End(a.logins.instance, a, func() { a.end(outcome) })
 	return true, a.how()
 }
 
@@ -293,7 +281,7 @@ func (l *logins) seize(ctx context.Context) (release func(outcome error), err er
 	if l.invalid != nil {
 		return nil, l.invalid
 	}
-	a := l.slots.currentOrInvalidate(l.instance)
+	a := l.attempts.CurrentOrInvalidate(l.instance)
 	if a == nil {
 		return func(error) {}, nil
 	}
@@ -360,13 +348,6 @@ func (a *attempt) sleep(ctx context.Context, t time.Time) error {
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// age returns for how long this process has taken care of the PIN.
-func (a *attempt) age() time.Duration {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.schedule.Age()
 }
 
 // lifeLeft returns how long the PIN still lives, as far as this process knows.

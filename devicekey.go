@@ -32,7 +32,7 @@ import (
 // what [PlexAuth.Refresh] does. Its errors are those of [PlexAuth.Account] and of
 // Refresh.
 func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
-	leave, err := p.slots.starting.Enter(ctx, p.instance)
+	leave, err := p.attempts.Starting.Enter(ctx, p.instance)
 	if err != nil {
 		return p.statusNow(ctx, fmt.Errorf("plexauth: %w", err))
 	}

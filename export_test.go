@@ -51,20 +51,18 @@ func Suspend(t testing.TB, d time.Duration) {
 
 // MoveDeadline makes the process believe that the pending PIN lives for d longer.
 func MoveDeadline(p *PlexAuth, d time.Duration) {
-	a := p.slots.current(p.instance)
+	a := p.attempts.Current(p.instance)
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.schedule.Extend(d)
 }
 
 // Places is how many profiles are remembered for their logins.
-func Places(p *PlexAuth) int { return len(p.slots.byInstance) }
+func Places(p *PlexAuth) int { return p.attempts.Len() }
 
 // Kept is how many entries are kept by profile, of all kinds.
 func Kept(p *PlexAuth) (logins, renewals, credentials int) {
-	p.slots.mu.Lock()
-	defer p.slots.mu.Unlock()
 	p.cache.mu.Lock()
 	defer p.cache.mu.Unlock()
-	return len(p.slots.byInstance), p.renewals.Len(), len(p.cache.byInstance)
+	return p.attempts.Len(), p.renewals.Len(), len(p.cache.byInstance)
 }

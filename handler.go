@@ -201,7 +201,7 @@ func (l panelLogin) Remove(ctx context.Context) *panel.Problem {
 
 // NextLogin implements [panel.Host].
 func (h *panelHost) NextLogin() (begun <-chan struct{}, stop func()) {
-	return h.auth.slots.nextBegin(h.auth.instance)
+	return h.auth.attempts.NextBegin(h.auth.instance)
 }
 
 // Start implements [panel.Host].
@@ -234,14 +234,14 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 // may have made a PIN even if its answer is lost. It does not begin if there is no new
 // PIN.
 func (h *panelHost) startPaced(ctx context.Context, o PinOptions, pending *profile.PendingPIN) (*Pin, error) {
-	slots, instance := h.auth.slots, h.auth.instance
-	before := time.Until(slots.nextWebStart(instance))
-	slots.noteWebStart(instance, profile.StartPause)
+	attempts, instance := h.auth.attempts, h.auth.instance
+	before := time.Until(attempts.NextWebStart(instance))
+	attempts.NoteWebStart(instance, profile.StartPause)
 	pin, err := h.auth.Start(ctx, o)
 	if err == nil && pending != nil && pin.ID == pending.Id || madeNoPIN(err) {
-		slots.noteWebStart(instance, before)
+		attempts.NoteWebStart(instance, before)
 	} else {
-		slots.noteWebStart(instance, profile.StartPause)
+		attempts.NoteWebStart(instance, profile.StartPause)
 	}
 	return pin, err
 }
@@ -278,7 +278,7 @@ func madeNoPIN(err error) bool {
 // nextStart returns when the panel may request another PIN: a pause after the last one
 // of this process and, as b says, of all others.
 func (h *panelHost) nextStart(b *profile.Profile) time.Time {
-	next := h.auth.slots.nextWebStart(h.auth.instance)
+	next := h.auth.attempts.NextWebStart(h.auth.instance)
 	wait := time.Until(b.LastPIN().Add(profile.StartPause))
 	if wait > 2*profile.StartPause { // a clock was set
 		return next

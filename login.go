@@ -39,7 +39,7 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	leave, err := l.slots.starting.Enter(ctx, l.instance)
+	leave, err := l.attempts.Starting.Enter(ctx, l.instance)
 	if err != nil {
 		return nil, fmt.Errorf("plexauth: %w", err)
 	}
@@ -47,7 +47,7 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if err := l.check(ctx); err != nil {
 		return nil, err
 	}
-	version, finished := l.slots.reading(l.instance)
+	version, finished := l.attempts.Reading(l.instance)
 	defer finished()
 	in, err := l.gatherInputs(ctx, o)
 	if err != nil {
@@ -66,7 +66,7 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	version, finished = l.slots.reading(l.instance)
+	version, finished = l.attempts.Reading(l.instance)
 	defer finished()
 	pin, before, err := l.savePendingOrRenew(ctx, pin, replaced)
 	if err != nil {
@@ -264,10 +264,10 @@ func (l *logins) join(ctx context.Context, pin *Pin, version int, before secret.
 // the moment. It returns unread if another login has its place.
 func (l *logins) joinUnread(pin *Pin, unread error) (*attempt, error) {
 	for {
-		if now := l.slots.current(l.instance); now != nil && now.pin.ID != pin.ID {
+		if now := l.attempts.Current(l.instance); now != nil && now.pin.ID != pin.ID {
 			return nil, unread
 		}
-		version, finished := l.slots.reading(l.instance)
+		version, finished := l.attempts.Reading(l.instance)
 		a, ok := l.startAttempt(pin, version)
 		finished()
 		if ok {

@@ -69,6 +69,7 @@ import (
 
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/registry"
 	"github.com/plexauth/plexauth/internal/sibling"
 )
 
@@ -93,7 +94,7 @@ func New(o Options) (*PlexAuth, error) {
 
 func newPlexAuth(o Options, store ConfigStore, client *plextv.Client, instance string) *PlexAuth {
 	profileStore := profileStore{store: store, instance: profile.NormalizeInstance(instance), cache: &credentialCache{}, log: o.logger()}
-	return &PlexAuth{logins{session{profileStore, &shared{options: o, client: client}}, &slots{}}}
+	return &PlexAuth{logins{session{profileStore, &shared{options: o, client: client}}, &registry.Map[attempt]{}}}
 }
 
 func init() {
