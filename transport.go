@@ -7,7 +7,6 @@ import (
 	"io"
 	"net/http"
 	"net/url"
-	"strings"
 	"sync"
 	"time"
 
@@ -128,7 +127,7 @@ func (t *transport) RoundTrip(req *http.Request) (*http.Response, error) {
 
 func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	base := t.sender()
-	if redirectedAway(t.s.client, req) {
+	if t.s.client.RedirectedAway(req) {
 		return base.RoundTrip(req)
 	}
 	c, token, rt, err := t.prepare(req, base)
@@ -161,7 +160,7 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 // prepare returns the credential and the token that sign req, and what sends it. The
 // credential is nil if req gets no token of ours.
 func (t *transport) prepare(req *http.Request, base http.RoundTripper) (c *credential, token []string, rt http.RoundTripper, err error) {
-	toPlexTV, origin := isPlexTV(t.s.client, req.URL), netaddr.Origin(req.URL)
+	toPlexTV, origin := t.s.client.MayCarryToken(req.URL), netaddr.Origin(req.URL)
 	if c, err = t.s.credential(req.Context()); err != nil {
 		if toPlexTV || t.wasServer(origin) {
 			return nil, nil, nil, err
@@ -203,7 +202,7 @@ func (t *transport) wasServer(origin string) bool {
 // isRefused reports whether resp may refuse the JWT that was put on req.
 func (t *transport) isRefused(req *http.Request, c *credential, resp *http.Response) bool {
 	_, own := req.Header["X-Plex-Token"]
-	return resp != nil && resp.Body != nil && !c.renewAt.IsZero() && isRefusal(resp) && !own && isPlexTV(t.s.client, req.URL)
+	return resp != nil && resp.Body != nil && !c.renewAt.IsZero() && isRefusal(resp) && !own && t.s.client.MayCarryToken(req.URL)
 }
 
 // repeat returns req once more, signed with the successor of c, after plex.tv has
@@ -252,30 +251,6 @@ func isRejection(resp *http.Response) bool {
 	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
 	env, ours := plextv.ParseEnvelope(head)
 	return ours && (env.Code == 0 || env.Code == 1001)
-}
-
-// redirectedAway reports whether a redirect of another origin led to req. All earlier
-// hops count: a foreign host must not decide what a token is used for.
-func redirectedAway(c *plextv.Client, req *http.Request) bool {
-	for req.Response != nil {
-		before := req.Response.Request
-		if before == nil || before.URL == nil || // unknown, because a transport has not set it
-			netaddr.Origin(before.URL) != netaddr.Origin(req.URL) && !(c.IsAPI(before.URL) && c.IsAPI(req.URL)) {
-			return true
-		}
-		req = before
-	}
-	return false
-}
-
-// isPlexTV reports whether the account token may go to u.
-func isPlexTV(c *plextv.Client, u *url.URL) bool {
-	if c.SameOrigin {
-		return netaddr.Origin(u) == c.PlexTV
-	}
-	host := strings.ToLower(u.Hostname())
-	return u.Scheme == "https" && (u.Port() == "" || u.Port() == "443") &&
-		(host == "plex.tv" || strings.HasSuffix(host, ".plex.tv") && host != "app.plex.tv") // a web page, not an API
 }
 
 // credential is what a Transport puts on requests.
