@@ -300,8 +300,8 @@ func (s *session) passOn(ctx context.Context, account int64, t secret.Value, cli
 // homeUserChoice makes a member of the account's Plex Home the user that a profile
 // works for. A Home PIN is checked and kept nowhere.
 type homeUserChoice struct {
-	auth *PlexAuth
-	ctx  context.Context // for requests that must not be interrupted, and their tokens
+	*session
+	ctx context.Context // for requests that must not be interrupted, and their tokens
 }
 
 // wrongPINPause means that wrong Home PINs were entered, and that the next one has to
@@ -317,22 +317,17 @@ var errNoSuchUser = errors.New("plexauth: there is no such user in this Plex Hom
 // choose saves the choice. complete is false if the media server's own number of the
 // user is not known yet.
 func (c homeUserChoice) choose(ctx context.Context, uuid, pin string) (complete bool, err error) {
-	before, err := c.auth.load(ctx)
+	before, err := c.load(ctx)
 	if err != nil {
 		return false, err
 	}
 	if wait := before.PinPause(uuid, time.Now()); wait > 0 {
 		return false, wrongPINPause{wait}
 	}
-	if before.CloudID() == 0 || before.AccountName() == "" { // account and user could not be told apart
-		if _, err = c.auth.Account(ctx); err == nil {
-			before, err = c.auth.load(ctx)
-		}
-		if err != nil {
-			return false, err
-		}
+	if before, err = c.withAccount(ctx, before); err != nil {
+		return false, err
 	}
-	users, err := c.auth.homeUsers(ctx)
+	users, err := c.homeUsers(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -345,13 +340,25 @@ func (c homeUserChoice) choose(ctx context.Context, uuid, pin string) (complete 
 			return false, err
 		}
 	}
-	return c.save(ctx, before, &users[i])
+	return c.saveUser(ctx, before, &users[i])
 }
 
-// save saves the choice of user, who is in the Home of the account in before.
-func (c homeUserChoice) save(ctx context.Context, before *profile.Profile, user *plextv.HomeUser) (complete bool, err error) {
+// withAccount returns the profile with the number and the name of its account: without
+// them, account and user could not be told apart.
+func (c homeUserChoice) withAccount(ctx context.Context, b *profile.Profile) (*profile.Profile, error) {
+	if b.CloudID() != 0 && b.AccountName() != "" {
+		return b, nil
+	}
+	if _, err := c.askAccount(ctx); err != nil {
+		return nil, err
+	}
+	return c.load(ctx)
+}
+
+// saveUser saves the choice of user, who is in the Home of the account in before.
+func (c homeUserChoice) saveUser(ctx context.Context, before *profile.Profile, user *plextv.HomeUser) (complete bool, err error) {
 	owner := c.serverOwner(ctx, before)
-	err = c.auth.update(ctx, func(b *profile.Profile) error {
+	err = c.update(ctx, func(b *profile.Profile) error {
 		switch account := before.CloudID(); {
 		case b.AccountToken().IsZero():
 			return fault.ErrNotConnected
@@ -369,14 +376,14 @@ func (c homeUserChoice) save(ctx context.Context, before *profile.Profile, user 
 // and then ends the token that this makes. It uses c.ctx, because an interrupted request
 // would leave a token that is not known.
 func (c homeUserChoice) checkPIN(user plextv.HomeUser, pin string) error {
-	t, madeUnder, err := c.auth.switchHomeUser(c.ctx, user, pin)
+	t, madeUnder, err := c.switchHomeUser(c.ctx, user, pin)
 	if !t.IsZero() {
 		go c.endToken(t, madeUnder)
 	}
 	if pin == "" || !errors.Is(err, fault.ErrHomePin) {
 		return err
 	}
-	noted := c.auth.update(c.ctx, func(b *profile.Profile) error {
+	noted := c.update(c.ctx, func(b *profile.Profile) error {
 		b.NoteWrongPIN(user.UUID, time.Now())
 		return nil
 	})
@@ -389,30 +396,37 @@ const (
 	maxRevokePause   = time.Minute
 )
 
-// endToken ends a token at plex.tv, unless a profile uses it: the switch may have retired
-// that profile's own. It tries again until it succeeds, plex.tv refuses it permanently, or c.ctx
-// ends.
+// endToken ends a token at plex.tv. It tries again until that succeeds, plex.tv refuses
+// permanently, or c.ctx ends.
 func (c homeUserChoice) endToken(t secret.Value, clientID string) {
 	for pause := firstRevokePause; ; pause = min(2*pause, maxRevokePause) {
-		b, err := c.auth.load(c.ctx)
-		if err == nil {
-			for _, b := range append(b.Others(), b) {
-				if b.AccountToken().Equal(t) {
-					return
-				}
-			}
-			err = public(c.auth.client.Revoke(c.ctx, t, clientID))
-		}
+		err := c.endUnused(t, clientID)
 		if err == nil || c.ctx.Err() != nil {
 			return
 		}
-		if pause == firstRevokePause || isPermanent(err) {
-			c.auth.warn(c.ctx, "the token of a Home PIN's check could not be ended at plex.tv yet", err)
+		permanent := isPermanent(err)
+		if pause == firstRevokePause || permanent {
+			c.warn(c.ctx, "the token of a Home PIN's check could not be ended at plex.tv yet", err)
 		}
-		if isPermanent(err) || gate.Sleep(c.ctx, pause) != nil {
+		if permanent || gate.Sleep(c.ctx, pause) != nil {
 			return
 		}
 	}
+}
+
+// endUnused ends a token at plex.tv, unless a profile uses it: the switch may have
+// retired that profile's own.
+func (c homeUserChoice) endUnused(t secret.Value, clientID string) error {
+	b, err := c.load(c.ctx)
+	if err != nil {
+		return err
+	}
+	for _, b := range append(b.Others(), b) {
+		if b.AccountToken().Equal(t) {
+			return nil
+		}
+	}
+	return public(c.client.Revoke(c.ctx, t, clientID))
 }
 
 // serverOwner returns plex.tv's number of the saved server's owner, 0 if it is not
@@ -422,7 +436,7 @@ func (c homeUserChoice) serverOwner(ctx context.Context, b *profile.Profile) int
 	if saved.MachineID == "" || saved.Owner != 0 {
 		return saved.Owner
 	}
-	servers, err := c.auth.servers(ctx)
+	servers, err := c.servers(ctx)
 	if err != nil {
 		return 0
 	}

@@ -411,6 +411,6 @@ func (h *panelHost) Users(ctx context.Context) ([]panel.User, *panel.Problem) {
 
 // ChooseUser implements [panel.Host].
 func (h *panelHost) ChooseUser(ctx context.Context, uuid, pin string) (complete bool, _ *panel.Problem) {
-	complete, err := homeUserChoice{h.auth, h.ctx}.choose(ctx, uuid, pin)
+	complete, err := homeUserChoice{&h.auth.session, h.ctx}.choose(ctx, uuid, pin)
 	return complete, problemOf(err)
 }
