@@ -329,6 +329,37 @@ func TestPanelManyLists(t *testing.T) {
 	}
 }
 
+// GET status answers with the fields of Status, in each state of a profile.
+func TestPanelStatusFields(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(o *plexauth.Options) { o.DeviceKey, o.Scopes = true, []string{"username"} })
+		p := openPanel(t, w.PlexAuth)
+		same := func() {
+			t.Helper()
+			s, err := w.Status(t.Context())
+			require.NoError(t, err)
+			b, err := json.Marshal(s)
+			require.NoError(t, err)
+			var want, got map[string]any
+			require.NoError(t, json.Unmarshal(b, &want))
+			require.NoError(t, json.Unmarshal(p.do(http.MethodGet, "/status", "").Body.Bytes(), &got))
+			for name, value := range want {
+				assert.Equal(t, value, got[name], name)
+			}
+		}
+		same()
+		code := p.post("/start", "").Extra.Pending.Code
+		same()
+		require.NoError(t, w.plex.Approve(code, w.alice))
+		time.Sleep(time.Minute)
+		same()
+		w.plex.Revoke(w.alice)
+		_ = errOf(w.Verify(t.Context()))
+		time.Sleep(time.Second)
+		same()
+	})
+}
+
 // An invalid profile name is an error, not a loop.
 func TestPanelBadInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

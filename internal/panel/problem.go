@@ -15,19 +15,20 @@ type Problem struct {
 }
 
 // Kind names the kind of a problem. The documentation of plexauth.Handler lists all of
-// them; these are the ones on which the panel acts.
+// them.
 type Kind string
 
+// The kinds that the panel itself reports or acts on.
 const (
 	BadRequest   Kind = "bad_request"
-	NoLogin      Kind = "no_login"
-	NotRevoked   Kind = "not_revoked"
-	PinExpired   Kind = "pin_expired"
-	Stopped      Kind = "stopped"
-	Store        Kind = "store"
-	StoreCorrupt Kind = "store_corrupt"
-	Superseded   Kind = "superseded"
-	TooSoon      Kind = "too_soon"
+	NoLogin      Kind = "no_login"      // no login is pending
+	NotRevoked   Kind = "not_revoked"   // signed out, but the token may still be valid at plex.tv
+	PinExpired   Kind = "pin_expired"   // the login ended because its PIN was not approved in time
+	Stopped      Kind = "stopped"       // the context has ended
+	Store        Kind = "store"         // the store cannot be read or written
+	StoreCorrupt Kind = "store_corrupt" // what is stored cannot be understood
+	Superseded   Kind = "superseded"    // the login ended because another one has replaced it
+	TooSoon      Kind = "too_soon"      // the same request will succeed after RetryAfter
 )
 
 // isStore reports whether the store failed, and not plex.tv.

@@ -1,0 +1,154 @@
+package panel_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/internal/panel"
+)
+
+// host is a profile for tests. Calls that a test does not expect panic.
+type host struct {
+	panel.Host
+	pending    func() (panel.Login, *panel.Problem)
+	findServer func() *panel.Problem
+
+	mu     sync.Mutex
+	states int // how often the state was read
+}
+
+func (h *host) State(context.Context) (*panel.State, *panel.Problem) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.states++
+	time.Sleep(10 * time.Millisecond) // as a store takes
+	return &panel.State{}, nil
+}
+
+func (h *host) PendingLogin(context.Context) (panel.Login, *panel.Problem) {
+	if h.pending == nil {
+		return nil, &panel.Problem{Kind: panel.NoLogin}
+	}
+	return h.pending()
+}
+
+func (h *host) NextLogin() (begun <-chan struct{}, stop func()) { return nil, func() {} }
+func (h *host) FindServer(context.Context) *panel.Problem       { return h.findServer() }
+func (h *host) Cancel(context.Context) *panel.Problem           { return nil }
+
+// login has ended well.
+type login struct{}
+
+func (login) Wait(context.Context) *panel.Problem   { return nil }
+func (login) Remove(context.Context) *panel.Problem { return nil }
+
+// oneLogin returns one login, and then none.
+func oneLogin() func() (panel.Login, *panel.Problem) {
+	asked := false
+	return func() (panel.Login, *panel.Problem) {
+		if asked {
+			return nil, &panel.Problem{Kind: panel.NoLogin}
+		}
+		asked = true
+		return login{}, nil
+	}
+}
+
+// open returns the panel of h, and runs its worker until the test ends.
+func open(t *testing.T, h *host) *panel.Panel {
+	ctx, stop := context.WithCancel(t.Context())
+	t.Cleanup(stop)
+	p := panel.New(ctx, h, panel.Config{})
+	go p.Run()
+	return p
+}
+
+// ask sends a request as the panel's own page does.
+func ask(p *panel.Panel, method, path string) *httptest.ResponseRecorder {
+	rec := httptest.NewRecorder()
+	p.ServeHTTP(rec, httptest.NewRequest(method, path, nil))
+	return rec
+}
+
+// seenIn returns the name of the state that is answered.
+func seenIn(t *testing.T, rec *httptest.ResponseRecorder) string {
+	var answer struct{ Seen string }
+	require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &answer))
+	return answer.Seen
+}
+
+// A worker that fails tries again after pauses that grow up to a limit, which is shorter
+// for a store than for plex.tv.
+func TestWorkerPauses(t *testing.T) {
+	for kind, longest := range map[panel.Kind]time.Duration{panel.Store: 10 * time.Second, panel.StoreCorrupt: 10 * time.Second, "status": time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			var asked []time.Time
+			open(t, &host{pending: func() (panel.Login, *panel.Problem) {
+				asked = append(asked, time.Now())
+				return nil, &panel.Problem{Kind: kind}
+			}})
+			time.Sleep(10 * time.Minute)
+			synctest.Wait()
+			var last time.Duration
+			for i := range asked[1:] {
+				pause := asked[i+1].Sub(asked[i])
+				assert.GreaterOrEqual(t, pause, last, kind)
+				last = pause
+			}
+			assert.Equal(t, time.Second, asked[1].Sub(asked[0]), kind)
+			assert.Equal(t, longest, last, kind)
+		})
+	}
+}
+
+// A server that is starting is looked for once more, unless a person has done something
+// since.
+func TestServerStarting(t *testing.T) {
+	for _, active := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			searches := 0
+			p := open(t, &host{pending: oneLogin(), findServer: func() *panel.Problem {
+				searches++
+				return &panel.Problem{Kind: "server_unreachable", ServerStarting: true}
+			}})
+			time.Sleep(30 * time.Second)
+			assert.Contains(t, ask(p, http.MethodGet, "/status").Body.String(), "server_unreachable")
+			if active {
+				assert.Equal(t, http.StatusOK, ask(p, http.MethodPost, "/cancel").Code)
+			}
+			time.Sleep(time.Hour)
+			want := 2
+			if active {
+				want = 1
+			}
+			assert.Equal(t, want, searches)
+		})
+	}
+}
+
+// G12: the store is read once a second at most, however many pages are open.
+func TestManyPages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{}
+		p := open(t, h)
+		synctest.Wait()
+		seen := "?wait=10&seen=" + seenIn(t, ask(p, http.MethodGet, "/status"))
+		h.states = 0
+		var pages sync.WaitGroup
+		for range 50 {
+			pages.Go(func() { ask(p, http.MethodGet, "/status"+seen) })
+		}
+		pages.Wait()
+		assert.LessOrEqual(t, h.states, 11)
+		assert.Positive(t, h.states)
+	})
+}
