@@ -44,7 +44,7 @@ func asset(name, contentType string) http.HandlerFunc {
 // the status is that of the problem.
 func (p *Panel) servePage(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusOK
-	if _, _, problem := p.look(r.Context()); problem != nil {
+	if _, problem := p.look(r.Context()); problem != nil {
 		status = problem.Status
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

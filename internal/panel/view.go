@@ -12,7 +12,7 @@ import (
 
 const (
 	viewMaxAge     = time.Second      // of what a request answers with
-	outcomeMaxWait = time.Second      // for the worker to learn how a login has ended
+	outcomeMaxWait = time.Second      // for the worker to learn how a login has just ended
 	finalPollTime  = 15 * time.Second // after a PIN's expiry: plex.tv is asked once more meanwhile
 	maxLongPoll    = 30 * time.Second
 )
@@ -20,7 +20,7 @@ const (
 // view is what the panel shows at one time.
 type view struct {
 	readAt  time.Time
-	changed <-chan struct{} // closed when the view is out of date
+	changed <-chan struct{} // closed when something has happened since
 	state   *State
 	pending *Pending // nil if no login is shown
 	finding bool     // the server of a new login is being looked for
@@ -28,36 +28,39 @@ type view struct {
 }
 
 // look returns a view that is at most viewMaxAge old. The store is read once for all
-// requests. changed is closed when there is something new.
-func (p *Panel) look(ctx context.Context) (v *view, changed <-chan struct{}, problem *Problem) {
+// requests.
+func (p *Panel) look(ctx context.Context) (*view, *Problem) {
 	leave, err := p.gates.Enter(ctx, "view")
 	if err != nil {
-		return nil, nil, interrupted(err)
+		return nil, interrupted(err)
 	}
 	defer leave()
 	before := p.worker.snapshot()
 	if v := p.view; v != nil && v.changed == before.changed && time.Since(v.readAt) < viewMaxAge {
-		return v, v.changed, nil
+		return v, nil
 	}
-	v, problem = p.readView(ctx, before.changed)
+	v, problem := p.readView(ctx, before.changed)
 	if problem == nil && v.pending == nil && before.state != idle {
-		// The login has just ended, and the worker will know in a moment how.
-		soon, cancel := context.WithTimeout(ctx, outcomeMaxWait)
-		defer cancel()
-		select {
-		case <-before.changed:
-		case <-soon.Done():
-		}
+		waitForChange(ctx, before.changed, outcomeMaxWait)
 		v, problem = p.readView(ctx, p.worker.snapshot().changed)
 	}
-	if problem != nil {
-		return nil, nil, problem
+	if problem == nil {
+		p.view = v
 	}
-	p.view = v
-	return v, v.changed, nil
+	return v, problem
 }
 
-// readView reads the store. changed is the worker's from before.
+// waitForChange waits until changed is closed, for a time, or until ctx ends.
+func waitForChange(ctx context.Context, changed <-chan struct{}, limit time.Duration) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	select {
+	case <-changed:
+	case <-limited.Done():
+	}
+}
+
+// readView reads the store. The view is out of date when changed is closed.
 func (p *Panel) readView(ctx context.Context, changed <-chan struct{}) (*view, *Problem) {
 	readAt := time.Now()
 	state, problem := p.host.State(ctx)
@@ -131,7 +134,7 @@ func (p *Panel) serveStatus(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
 	for {
-		v, changed, problem := p.look(r.Context())
+		v, problem := p.look(r.Context())
 		switch {
 		case problem != nil:
 			replyProblem(w, problem)
@@ -143,12 +146,7 @@ func (p *Panel) serveStatus(w http.ResponseWriter, r *http.Request) {
 			p.replyView(w, v)
 			return
 		}
-		pause, cancel := context.WithTimeout(ctx, viewMaxAge)
-		select {
-		case <-changed:
-		case <-pause.Done():
-		}
-		cancel()
+		waitForChange(ctx, v.changed, viewMaxAge)
 	}
 }
 
@@ -175,7 +173,7 @@ func (v *view) isNews(revision string) bool {
 
 // serveQRCode answers GET qr.svg.
 func (p *Panel) serveQRCode(w http.ResponseWriter, r *http.Request) {
-	v, _, problem := p.look(r.Context())
+	v, problem := p.look(r.Context())
 	switch {
 	case problem != nil:
 		replyProblem(w, problem)
