@@ -183,8 +183,8 @@ func (l *logins) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profil
 // tokens that the decision goes by have changed.
 func (l *logins) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (again bool, err error) {
 	canWait := func() bool { return limit == untilExpiry && l.left(v) > 0 }
-	app := approval{pin: v, over: b.AccountToken(), siblings: b.Siblings()}
-	app.token, app.account, err = l.identifyParked(ctx, v, limit == oneAttempt)
+	app := profile.Approval{PIN: v, Over: b.AccountToken(), Siblings: b.Siblings()}
+	app.Token, app.Account, err = l.identifyParked(ctx, v, limit == oneAttempt)
 	switch {
 	case errors.Is(err, fault.ErrTokenRejected):
 		return false, l.dropRejected(ctx, v, err)
@@ -194,9 +194,9 @@ func (l *logins) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profi
 		return false, err
 	}
 	if !v.Options.SwitchAccount && b.Linked() && b.CloudID() == 0 {
-		app.current, err = l.identifyCurrent(ctx, b, limit == oneAttempt)
-		knows := ownerOf(app.account).WasMeant(b.ClaimedID(), b.Username())
-		if err != nil && (app.current != ownerRefused || canWait() && !knows) {
+		app.Current, err = l.identifyCurrent(ctx, b, limit == oneAttempt)
+		knows := app.Account.WasMeant(b.ClaimedID(), b.Username())
+		if err != nil && (app.Current != profile.OwnerRefused || canWait() && !knows) {
 			return false, err
 		}
 	}
@@ -210,8 +210,9 @@ func (e unread) Unwrap() error { return e.error }
 
 // identifyParked reads the account of a parked token. t is that token, or its successor
 // if it was a JWT and has expired.
-func (l *logins) identifyParked(ctx context.Context, v *profile.PendingPIN, once bool) (t secret.Value, u *plextv.User, err error) {
+func (l *logins) identifyParked(ctx context.Context, v *profile.PendingPIN, once bool) (t secret.Value, o profile.Owner, err error) {
 	t, told, err := l.prove(ctx, v)
+	var u *plextv.User
 	if err == nil {
 		u, err = l.readAccount(ctx, t, v.ClientID, once)
 	}
@@ -219,35 +220,28 @@ func (l *logins) identifyParked(ctx context.Context, v *profile.PendingPIN, once
 		l.warn(ctx, "the account could not be read, only what the token says", err)
 		u, err = told, nil
 	}
-	return t, u, err
+	if err != nil {
+		return t, profile.Owner{}, err
+	}
+	return t, ownerOf(u), nil
 }
-
-// ownership is what is known of the login that a parked token would replace.
-type ownership int
-
-const (
-	ownerUnasked ownership = iota
-	ownerKnown             // it is stored now
-	tokenDead              // plex.tv does not accept the token any more
-	ownerRefused           // plex.tv refuses to tell
-)
 
 // identifyCurrent finds out whose login a parked token would replace, so that another
 // account's is refused. A JWT tells it where plex.tv does not. The error with
-// ownerRefused is plex.tv's refusal.
-func (l *logins) identifyCurrent(ctx context.Context, b *profile.Profile, once bool) (ownership, error) {
+// profile.OwnerRefused is plex.tv's refusal.
+func (l *logins) identifyCurrent(ctx context.Context, b *profile.Profile, once bool) (profile.Ownership, error) {
 	t := b.AccountToken()
 	_, err := l.adoptToken(ctx, t, b.ClientID(), once)
 	claims, _ := devicekey.ReadClaims(t)
 	switch {
 	case err == nil:
-		return ownerKnown, nil
+		return profile.OwnerKnown, nil
 	case errors.Is(err, fault.ErrTokenRejected):
 		if _, err = l.reject(ctx, t); errors.Is(err, ErrStore) { // plex.tv is not asked again for that
 			l.warn(ctx, "the verdict on the token before was not saved", err)
 			err = nil
 		}
-		return tokenDead, err
+		return profile.TokenDead, err
 	case isPermanent(err) && claims.Account.Id > 0:
 		err = l.update(ctx, func(b *profile.Profile) error {
 			if b.AccountToken().Equal(t) {
@@ -255,13 +249,13 @@ func (l *logins) identifyCurrent(ctx context.Context, b *profile.Profile, once b
 			}
 			return nil
 		}, t)
-		return ownerKnown, asUnread(err)
+		return profile.OwnerKnown, asUnread(err)
 	case errors.Is(err, fault.ErrTokenExpired), isPermanent(err) && plextv.NamesToken(failureOf(err).Message):
-		return tokenDead, nil
+		return profile.TokenDead, nil
 	case isPermanent(err):
-		return ownerRefused, err
+		return profile.OwnerRefused, err
 	}
-	return ownerUnasked, asUnread(err)
+	return profile.OwnerUnasked, asUnread(err)
 }
 
 // asUnread marks an error of the store.
@@ -314,7 +308,7 @@ func (l *logins) dropRefused(ctx context.Context, v *profile.PendingPIN, refusal
 		return err
 	}
 	if dropped {
-		if err := l.revoke(ctx, revocation{v.Token, v.ClientID, v.Device}); err != nil {
+		if err := l.revoke(ctx, profile.Revocation{Token: v.Token, ClientID: v.ClientID, Device: v.Device}); err != nil {
 			l.warn(ctx, "the approved token was dropped, but not revoked", err)
 		}
 		l.info(ctx, "login ended: plex.tv does not say whose the approved token is")
@@ -333,146 +327,53 @@ func isSettled(err error) bool {
 	return err == nil || errors.Is(err, fault.ErrAccountMismatch) || errors.Is(err, fault.ErrTokenRejected) || errors.As(err, new(droppedError))
 }
 
-// approval is a parked token whose account is known, and what the decision on it goes by.
-type approval struct {
-	pin      *profile.PendingPIN
-	token    secret.Value // the PIN's, or the JWT after it
-	account  *plextv.User
-	over     secret.Value // the profile's own token when the account was read
-	siblings uint64       // a hash of the other profiles' tokens then
-	current  ownership    // of over
-}
-
-// settlement is what became of an approval.
-type settlement struct {
-	result   result
-	replaced *revocation // the device that it replaces
-}
-
-// result is the decision on an approval.
-type result int
-
-const (
-	settledElsewhere result = iota // by another process
-	outdated                       // none: the tokens that it goes by have changed
-	mismatch                       // dropped, as another account's
-	inherited                      // the same, but other profiles of that account got the token
-	installed                      // the token is the profile's
-)
-
 // install makes a parked token the profile's, or drops it as another account's. b is the
-// profile that the decision goes by. again
-// reports that nothing was done, because there are other tokens now.
-func (l *logins) install(ctx context.Context, app approval, b *profile.Profile) (again bool, err error) {
-	if app.pin.Device == nil && len(unknownSiblings(b, app.pin.ClientID)) > 0 {
+// profile that the decision goes by. again reports that nothing was done, because there
+// are other tokens now.
+func (l *logins) install(ctx context.Context, app profile.Approval, b *profile.Profile) (again bool, err error) {
+	if app.PIN.Device == nil && len(unknownSiblings(b, app.PIN.ClientID)) > 0 {
 		if now, err := l.load(ctx); err == nil { // some may be known or rejected since b was read
-			l.learn(ctx, unknownSiblings(now, app.pin.ClientID))
+			l.learn(ctx, unknownSiblings(now, app.PIN.ClientID))
 		}
 	}
-	var s settlement
+	var decision profile.Decision
+	var replaced *profile.Revocation
 	var left Status
-	a := l.attemptFor(app.pin.Id)
-	err = l.saveToken(ctx, a, app.pin.Token, func(b *profile.Profile) (err error) {
-		s, err = app.apply(b, l.options.Scopes, l.client.Clock.Skew())
+	a := l.attemptFor(app.PIN.Id)
+	err = l.saveToken(ctx, a, app.PIN.Token, func(b *profile.Profile) (err error) {
+		decision, replaced, err = app.Apply(b, l.options.Scopes, l.client.Clock.Skew())
 		left = l.status(b)
 		return err
 	})
 	switch {
-	case err != nil || s.result == outdated:
-		return s.result == outdated, err
-	case s.result == mismatch, s.result == inherited:
-		return false, l.refuse(ctx, app, s.result)
-	case s.result == installed:
+	case err != nil || decision == profile.Outdated:
+		return decision == profile.Outdated, err
+	case decision == profile.Mismatch, decision == profile.Inherited:
+		return false, l.refuse(ctx, app, decision)
+	case decision == profile.Installed:
 		a.noteLeft(left)
 		l.logf(ctx, LevelSuccess, "token stored")
 	}
-	if s.replaced != nil { // it must not stay in the person's list
-		if err := l.revoke(ctx, *s.replaced); err != nil {
+	if replaced != nil { // it must not stay in the person's list
+		if err := l.revoke(ctx, *replaced); err != nil {
 			l.warn(ctx, "the device that this login replaces was not signed out", err)
 		}
 	}
 	return false, nil
 }
 
-// apply carries the decision on an approval out in the profile.
-func (app approval) apply(b *profile.Profile, scopes []string, skew time.Duration) (s settlement, err error) {
-	v := app.pin
-	now, err := b.StillPending(v.Id, app.token, v.Device, v.Created)
-	switch {
-	case now == nil:
-		return settlement{}, err
-	case secret.Fingerprint(b.AccountToken()) != secret.Fingerprint(app.over), v.Device == nil && b.Siblings() != app.siblings:
-		return settlement{result: outdated}, nil
-	case !now.Options.SwitchAccount && app.isAnothers(b):
-		b.RefusePending(v.Id)
-		if app.bequeath(b) {
-			return settlement{result: inherited}, nil
-		}
-		return settlement{result: mismatch}, nil
-	}
-	same := b.CloudID() == app.account.ID
-	if b.CloudID() == 0 {
-		b.SetAside()
-	}
-	switch old := b.Life(); {
-	case v.Device != nil:
-		if same && !b.Rejected() && old.Renewable() && old.Device.ClientID != v.ClientID {
-			s.replaced = &revocation{old.Token, old.Device.ClientID, old.Device}
-		}
-		b.SignInDevice(app.token, v.Device, scopes, skew)
-	case same:
-		b.Succeed(app.token)
-		b.SignIn(app.token, v.ClientID)
-	default:
-		b.SignIn(app.token, v.ClientID)
-	}
-	b.Adopt(ownerOf(app.account))
-	s.result = installed
-	return s, nil
-}
-
-// isAnothers reports whether the approval counts as another account's than the one that
-// is linked. If plex.tv does not tell whose the current login is, the stored number and
-// name decide, and what cannot be known is another's.
-func (app approval) isAnothers(b *profile.Profile) bool {
-	linked := b.CloudID()
-	switch {
-	case linked != 0:
-	case app.current == ownerRefused:
-		return !ownerOf(app.account).WasMeant(b.ClaimedID(), b.Username())
-	case app.current == tokenDead:
-		linked = b.ClaimedID()
-	}
-	return linked != 0 && linked != app.account.ID
-}
-
-// bequeath gives the token to the other profiles whose own was retired by the approval.
-// It reports whether there are any.
-func (app approval) bequeath(b *profile.Profile) (any bool) {
-	if app.pin.Device != nil {
-		return false
-	}
-	for _, other := range b.Others() {
-		if other.SameCredential(app.account.ID, app.pin.ClientID) {
-			other.Succeed(app.token)
-			any = true
-		}
-	}
-	return any
-}
-
 // refuse ends an approval that was dropped as another account's, and returns the error
 // for it.
-func (l *logins) refuse(ctx context.Context, app approval, r result) error {
-	if r == inherited {
+func (l *logins) refuse(ctx context.Context, app profile.Approval, d profile.Decision) error {
+	if d == profile.Inherited {
 		l.info(ctx, "the token went to the profile of that account")
-	} else if err := public(l.client.Revoke(ctx, app.token, app.pin.ClientID)); err != nil {
+	} else if err := public(l.client.Revoke(ctx, app.Token, app.PIN.ClientID)); err != nil {
 		l.warn(ctx, "the other account's token was dropped, but not revoked", err)
 	}
 	l.info(ctx, "login refused: another account than the one linked")
 	why := ""
-	if app.current == ownerRefused {
+	if app.Current == profile.OwnerRefused {
 		why = " (plex.tv does not say whose the linked login is)"
 	}
-	return fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", fault.ErrAccountMismatch, plain.Short(app.account.DisplayName()), why)
+	return fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", fault.ErrAccountMismatch, plain.Short(app.Account.Name), why)
 }

@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/profile"
-	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // Disconnect removes the profile's credentials and the account's data from the store,
@@ -49,14 +47,14 @@ func (l *logins) endWaiting(ctx context.Context) error {
 // for four seconds at most; if it does not answer, the error says that too. If another
 // profile has lost its token to that approval, it gets the approved token.
 func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
-	var gone []revocation
+	var gone []profile.Revocation
 	unseen := p.fetchApprovals(ctx)
 	if errors.Is(unseen, ErrStore) { // an approval of the pending login might be lost
 		return p.statusNow(ctx, unseen)
 	}
-	legacy := p.forSiblings(ctx)
+	approved := p.forSiblings(ctx)
 	err := p.update(ctx, func(b *profile.Profile) error {
-		gone = signOut(b, legacy)
+		gone = b.SignOut(approved)
 		return nil
 	})
 	switch {
@@ -110,9 +108,9 @@ func (l *logins) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen
 }
 
 // forSiblings returns the profile's approved token with its account, if another profile
-// may have lost its own token to that approval. The account is nil if there is no such
+// may have lost its own token to that approval. It is zero if there is no such
 // approval, or if plex.tv does not say whose it is.
-func (s *session) forSiblings(ctx context.Context) (a approval) {
+func (s *session) forSiblings(ctx context.Context) (a profile.Approval) {
 	b, err := s.load(ctx)
 	if err != nil {
 		return a
@@ -124,74 +122,31 @@ func (s *session) forSiblings(ctx context.Context) (a approval) {
 		return a
 	}
 	s.learn(ctx, unknownSiblings(b, v.ClientID))
-	a = approval{pin: v, token: v.Token}
-	if a.account, err = s.readAccount(ctx, v.Token, v.ClientID, true); err != nil {
+	u, err := s.readAccount(ctx, v.Token, v.ClientID, true)
+	if err != nil {
 		s.warn(ctx, "could not find out whose the approved token is", err)
+		return a
 	}
-	return a
+	return profile.Approval{PIN: v, Token: v.Token, Account: ownerOf(u)}
 }
 
-// revocation is a token to revoke at plex.tv, and the identifier that it was made under.
-type revocation struct {
-	token    secret.Value
-	clientID string
-	device   *devicekey.Key // nil for a long-lived token
-}
-
-// signOut removes the credentials of the profile, and of every other one with the same
-// token. It returns what to revoke. The token of legacy is not revoked if it replaces
-// the token of profiles that stay signed in.
-func signOut(b *profile.Profile, legacy approval) (gone []revocation) {
-	parked := func(b *profile.Profile) {
-		if v := b.Pending(); v != nil && !v.Token.IsZero() {
-			gone = append(gone, revocation{v.Token, v.ClientID, v.Device})
-		}
-	}
-	v := b.Pending()
-	isLegacy := v != nil && legacy.account != nil && legacy.token.Equal(v.Token) && !b.SameCredential(legacy.account.ID, v.ClientID)
-	if !isLegacy || !legacy.bequeath(b) {
-		parked(b)
-	}
-	if t := b.AccountToken(); !t.IsZero() && !b.Rejected() {
-		gone = append(gone, revocation{t, b.ClientID(), b.Life().Device})
-	}
-	for _, other := range b.SignedOutWith() {
-		parked(other)
-		other.Disconnect()
-	}
-	b.Disconnect()
-	return gone
-}
-
-// forgotten reports whether the profile has no login, and no other profile has a token
-// of gone. Then an Update that failed was carried out all the same, and only the caller
-// can still revoke the tokens.
-func (s *session) forgotten(ctx context.Context, gone []revocation) bool {
+// forgotten reports whether an Update that failed was carried out all the same. Then only
+// the caller can still revoke the tokens of gone.
+func (s *session) forgotten(ctx context.Context, gone []profile.Revocation) bool {
 	b, err := s.load(ctx)
-	if err != nil || len(gone) == 0 || !b.AccountToken().IsZero() || b.Pending() != nil {
-		return false
-	}
-	for _, other := range b.Others() {
-		v := other.Pending()
-		for _, r := range gone {
-			if other.AccountToken().Equal(r.token) || v != nil && v.Token.Equal(r.token) {
-				return false
-			}
-		}
-	}
-	return true
+	return err == nil && b.IsSignedOut(gone)
 }
 
 // revoke ends a token at plex.tv. A device needs a valid JWT for that, which also ends
 // its older ones.
-func (s *session) revoke(ctx context.Context, r revocation) error {
-	err := public(s.client.Revoke(ctx, r.token, r.clientID))
-	if r.device == nil || !errors.Is(err, fault.ErrTokenExpired) {
+func (s *session) revoke(ctx context.Context, c profile.Revocation) error {
+	err := public(s.client.Revoke(ctx, c.Token, c.ClientID))
+	if c.Device == nil || !errors.Is(err, fault.ErrTokenExpired) {
 		return err
 	}
-	t, err := s.exchange(ctx, r.device, nil, nil)
+	t, err := s.exchange(ctx, c.Device, nil, nil)
 	if err == nil {
-		err = public(s.client.Revoke(ctx, t, r.clientID))
+		err = public(s.client.Revoke(ctx, t, c.ClientID))
 	}
 	if errors.Is(err, fault.ErrTokenRejected) {
 		return nil

@@ -1,0 +1,159 @@
+package profile
+
+import (
+	"time"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// Ownership is what is known of the login that an approved token would replace.
+type Ownership int
+
+// The states of an Ownership.
+const (
+	OwnerUnasked Ownership = iota
+	OwnerKnown             // it is stored now
+	TokenDead              // plex.tv does not accept the token any more
+	OwnerRefused           // plex.tv refuses to tell
+)
+
+// Approval is a parked token whose account is known, and what the decision on it goes by.
+type Approval struct {
+	PIN      *PendingPIN
+	Token    secret.Value // the PIN's, or the JWT after it
+	Account  Owner
+	Over     secret.Value // the profile's own token when the account was read
+	Siblings uint64       // a hash of the other profiles' tokens then
+	Current  Ownership    // of Over
+}
+
+// Decision is what became of an Approval.
+type Decision int
+
+// The results of [Approval.Apply].
+const (
+	SettledElsewhere Decision = iota // by another process
+	Outdated                         // none: the tokens that it goes by have changed
+	Mismatch                         // dropped, as another account's
+	Inherited                        // the same, but other profiles of that account got the token
+	Installed                        // the token is the profile's
+)
+
+// Revocation is a token to revoke at plex.tv, the identifier that it was made under, and its
+// key.
+type Revocation struct {
+	Token    secret.Value
+	ClientID string
+	Device   *devicekey.Key // nil for a long-lived token
+}
+
+// Apply makes the decision on an approval in b. scopes are those that a device's token was
+// requested with, and skew is how far plex.tv's clock is ahead. replaced is the
+// device whose place the login has taken, nil if there is none. The error is that of StillPending.
+func (a Approval) Apply(b *Profile, scopes []string, skew time.Duration) (d Decision, replaced *Revocation, err error) {
+	v := a.PIN
+	now, err := b.StillPending(v.Id, a.Token, v.Device, v.Created)
+	switch {
+	case now == nil:
+		return SettledElsewhere, nil, err
+	case secret.Fingerprint(b.AccountToken()) != secret.Fingerprint(a.Over), v.Device == nil && b.Siblings() != a.Siblings:
+		return Outdated, nil, nil
+	case !now.Options.SwitchAccount && a.isAnothers(b):
+		b.RefusePending(v.Id)
+		if a.bequeath(b) {
+			return Inherited, nil, nil
+		}
+		return Mismatch, nil, nil
+	}
+	same := b.CloudID() == a.Account.Id
+	if b.CloudID() == 0 {
+		b.SetAside()
+	}
+	switch old := b.Life(); {
+	case v.Device != nil:
+		if same && !b.Rejected() && old.Renewable() && old.Device.ClientID != v.ClientID {
+			replaced = &Revocation{old.Token, old.Device.ClientID, old.Device}
+		}
+		b.SignInDevice(a.Token, v.Device, scopes, skew)
+	case same:
+		b.Succeed(a.Token)
+		b.SignIn(a.Token, v.ClientID)
+	default:
+		b.SignIn(a.Token, v.ClientID)
+	}
+	b.Adopt(a.Account)
+	return Installed, replaced, nil
+}
+
+// isAnothers reports whether the approval counts as another account's than the one that
+// is linked. If plex.tv does not tell whose the current login is, the stored number and
+// name decide, and what cannot be known is another's.
+func (a Approval) isAnothers(b *Profile) bool {
+	linked := b.CloudID()
+	switch {
+	case linked != 0:
+	case a.Current == OwnerRefused:
+		return !a.Account.WasMeant(b.ClaimedID(), b.Username())
+	case a.Current == TokenDead:
+		linked = b.ClaimedID()
+	}
+	return linked != 0 && linked != a.Account.Id
+}
+
+// bequeath gives the token to the other profiles whose own was retired by the approval.
+// It reports whether there are any.
+func (a Approval) bequeath(b *Profile) (any bool) {
+	if a.PIN.Device != nil {
+		return false
+	}
+	for _, other := range b.Others() {
+		if other.SameCredential(a.Account.Id, a.PIN.ClientID) {
+			other.Succeed(a.Token)
+			any = true
+		}
+	}
+	return any
+}
+
+// SignOut removes the credentials of the profile, and of every other one with the same
+// token. It returns what to revoke. The token of approved is not revoked if it replaces
+// the token of profiles that stay signed in.
+func (b *Profile) SignOut(approved Approval) (gone []Revocation) {
+	parked := func(b *Profile) {
+		if v := b.Pending(); v != nil && !v.Token.IsZero() {
+			gone = append(gone, Revocation{v.Token, v.ClientID, v.Device})
+		}
+	}
+	v := b.Pending()
+	isAnothers := v != nil && approved.Account.Id != 0 && approved.Token.Equal(v.Token) && !b.SameCredential(approved.Account.Id, v.ClientID)
+	if !isAnothers || !approved.bequeath(b) {
+		parked(b)
+	}
+	if t := b.AccountToken(); !t.IsZero() && !b.Rejected() {
+		gone = append(gone, Revocation{t, b.ClientID(), b.Life().Device})
+	}
+	for _, other := range b.SignedOutWith() {
+		parked(other)
+		other.Disconnect()
+	}
+	b.Disconnect()
+	return gone
+}
+
+// IsSignedOut reports whether the profile has no login, and no other profile has a token
+// of gone.
+func (b *Profile) IsSignedOut(gone []Revocation) bool {
+	if len(gone) == 0 || !b.AccountToken().IsZero() || b.Pending() != nil {
+		return false
+	}
+	for _, other := range b.Others() {
+		v := other.Pending()
+		for _, c := range gone {
+			if other.AccountToken().Equal(c.Token) || v != nil && v.Token.Equal(c.Token) {
+				return false
+			}
+		}
+	}
+	return true
+}
