@@ -43,62 +43,7 @@ import (
 // end of ctx every request is answered with 503. The handler is safe for
 // concurrent use.
 //
-// # The HTTP API
-//
-// The panel uses only this API, and a front end of your own can use it, too.
-//
-//	GET  ./          the page
-//	GET  panel.js    the module that drives the fragment of [HTML]
-//	GET  view.js     a module that panel.js loads
-//	GET  panel.css   the style, themed by custom properties
-//	GET  qr.svg      the pending PIN's link as a QR code; 404 if no login is pending
-//	GET  status      the state of the profile; see below
-//	GET  servers     {"servers": [...]}, as [PlexAuth.Servers]
-//	GET  users       {"users": [...]}, as [PlexAuth.HomeUsers]
-//	POST start       begins a login, or returns the pending one; {"switch_account": true} as in [PinOptions]
-//	POST cancel      ends the pending login
-//	POST disconnect  [PlexAuth.Disconnect]; with {"revoke": true} [PlexAuth.SignOut]
-//	POST inspect     [PlexAuth.Inspect]
-//	POST server      {"machine_id": "..."} or {"url": "..."}: [PlexAuth.UseServer]; only the log says
-//	                 what is at an address that was entered
-//	POST user        {"uuid": "...", "pin": "..."}: chooses the member of the Plex Home to work for;
-//	                 too_soon after a few wrong PINs
-//	POST probe       {}: tests the account and the saved server, {"account", "server"};
-//	                 {"url": "..."}: only {"result": "ok", "wrong_server" or "unreachable"}
-//
-// GET status, and every POST except probe, answer with the fields of [Status] and
-// with
-//
-//   - settings, as [Settings];
-//   - finding, which is true while the server of a new login is being looked for;
-//   - problem, an error as below, or null. It says what delays the pending login,
-//     how the last one ended, or why no server was found. The problem store beside
-//     a pending login means that Plex has approved it, and that the token cannot be
-//     saved yet;
-//   - seen, which names this state;
-//   - product, which is [Options].Product.
-//
-// GET status?wait=25 is a long poll: it answers when the pending login has ended,
-// or after 25 seconds. With &seen= and the value of an earlier answer, it answers
-// when anything has changed since then. A proxy may cut it short; ask again then.
-//
-// An error has a status of 400 and above and the body
-//
-//	{"error": "dns", "message": "The name plex.tv could not be found. ...", "detail": "..."}
-//
-// with retry_after (seconds) and servers (to choose from) where they apply.
-// error is one of bad_request, not_found, method_not_allowed, too_large,
-// cross_origin, host, too_soon, stopped, store, store_corrupt, not_connected,
-// rejected, expired, account_mismatch, pin_expired, superseded, no_login,
-// server_choice, server_token, server_unreachable, other_server, home_pin,
-// rate_limited, changed, not_revoked and internal. If plex.tv could not be asked,
-// it is one of dns, connect, proxy, tls, timeout, status and content. No answer
-// holds a token. While the store cannot be read, no answer looks like a first run.
-//
-// POSTs, and GETs of status, servers and users, must come from the same origin or
-// from one of TrustedOrigins, as far as the browser says so: by plain http it does
-// only for a POST. The body of a POST is a JSON object of 64 KiB at most, or empty.
-// The lists of servers and users are kept for 15 seconds.
+// docs/web.md describes the HTTP API that the panel uses, for a front end of your own.
 func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 	h := panel.New(ctx, &panelHost{auth: p, ctx: ctx}, panel.Config{Product: plain.Header(p.options.Product), TrustedOrigins: p.options.TrustedOrigins})
 	if p.invalid == nil {
