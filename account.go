@@ -406,7 +406,7 @@ func (c homeUserChoice) endToken(t secret.Value, clientID string) {
 		}
 		permanent := isPermanent(err)
 		if pause == firstRevokePause || permanent {
-			c.warn(c.ctx, "the token of a Home PIN's check could not be ended at plex.tv yet", err)
+			c.warn(c.ctx, "could not revoke the token of a Home PIN check at plex.tv yet", err)
 		}
 		if permanent || gate.Sleep(c.ctx, pause) != nil {
 			return

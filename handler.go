@@ -77,6 +77,7 @@ func (h *panelHost) State(ctx context.Context) (*panel.State, *panel.Problem) {
 	return s, nil
 }
 
+// panelStatus returns s without its pending PIN, which State returns apart.
 func panelStatus(s Status) panel.Status {
 	v := panel.Status{Connected: s.Connected, Label: s.Label, Instance: s.Instance, Extra: panel.Extra{NeedsLogin: s.NeedsLogin}}
 	if s.User != "" {
@@ -92,6 +93,7 @@ func panelStatus(s Status) panel.Status {
 	return v
 }
 
+// panelSettings returns s without its tokens.
 func panelSettings(s Settings) panel.Settings {
 	return panel.Settings{
 		ClientID: s.ClientID, ServerURL: s.ServerURL, MachineID: s.MachineID, Username: s.Username,
@@ -175,9 +177,9 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 	return nil
 }
 
-// startPaced calls Start. The pause until the next start begins before, because plex.tv
-// may have made a PIN even if its answer is lost. It does not begin if there is no new
-// PIN.
+// startPaced calls Start. The pause until the next start begins before the call, because
+// plex.tv may have made a PIN even if its answer is lost. If there is no new PIN, the
+// pause from before counts again.
 func (h *panelHost) startPaced(ctx context.Context, o PinOptions, pending *profile.PendingPIN) (*Pin, error) {
 	attempts, instance := h.auth.attempts, h.auth.instance
 	before := time.Until(attempts.NextWebStart(instance))
@@ -201,7 +203,7 @@ func (h *panelHost) noteStart(ctx context.Context, pin *Pin) {
 		return nil
 	})
 	if err != nil {
-		h.auth.warn(ctx, "the date of the PIN was not saved", err)
+		h.auth.warn(ctx, "could not save when the PIN was made", err)
 	}
 }
 
@@ -264,14 +266,14 @@ func (h *panelHost) FindServer(ctx context.Context) *panel.Problem {
 	if err == nil || h.ctx.Err() != nil {
 		return nil
 	}
-	h.auth.info(ctx, "connected; not all is known yet: "+plain.Short(err.Error()))
+	h.auth.info(ctx, "connected, but not everything is known yet: "+plain.Short(err.Error()))
 	if errors.Is(err, fault.ErrServerChoice) {
 		return nil
 	}
 	return problemOf(err)
 }
 
-// inspectPatiently calls Inspect, and again after a rate limit if ctx leaves the time.
+// inspectPatiently calls Inspect, and calls it again after a rate limit if ctx leaves time.
 func (h *panelHost) inspectPatiently(ctx context.Context) error {
 	for {
 		_, err := h.auth.Inspect(ctx)
@@ -290,7 +292,7 @@ func (h *panelHost) inspectPatiently(ctx context.Context) error {
 func (h *panelHost) UseServer(ctx context.Context, machineID string) *panel.Problem {
 	_, err := h.auth.UseServer(ctx, machineID)
 	if errors.As(err, new(mediaserver.EnteredError)) {
-		h.auth.info(ctx, "no media server at the address that was entered: "+plain.Long(err.Error()))
+		h.auth.info(ctx, "found no media server at the address that was entered: "+plain.Long(err.Error()))
 		return withoutFindings(err)
 	}
 	return problemOf(err)
@@ -326,6 +328,7 @@ func (h *panelHost) Servers(ctx context.Context) ([]panel.Server, *panel.Problem
 	return panelServers(servers), problemOf(err)
 }
 
+// panelServers returns servers without their tokens.
 func panelServers(servers []Server) []panel.Server {
 	var all []panel.Server
 	for _, s := range servers {

@@ -11,9 +11,9 @@ import (
 )
 
 const (
-	viewMaxAge     = time.Second      // of what a request answers with
-	outcomeMaxWait = time.Second      // for the worker to learn how a login has just ended
-	finalPollTime  = 15 * time.Second // after a PIN's expiry: plex.tv is asked once more meanwhile
+	viewMaxAge     = time.Second      // how old a view may be that a request answers with
+	outcomeMaxWait = time.Second      // how long a request waits to learn how a login has just ended
+	finalPollTime  = 15 * time.Second // how long the last poll of an expired PIN may take
 	maxLongPoll    = 30 * time.Second
 )
 
