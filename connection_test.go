@@ -278,7 +278,7 @@ func TestWaitOverAConnectionThatDied(t *testing.T) {
 		}
 		time.AfterFunc(61*time.Second+500*time.Millisecond, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
 		require.NoError(t, errOf(p.Wait(t.Context())))
-		assert.Less(t, time.Since(began), 80*time.Second)
+		assert.Less(t, time.Since(began), 2*time.Minute, "the kernel would take a quarter of an hour")
 		assert.LessOrEqual(t, way.count(), 3)
 
 		// Another transport of the caller's is used as soon as it is there.
