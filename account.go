@@ -38,7 +38,7 @@ type Account struct {
 
 // claimedUser returns what a JWT says of its account.
 func claimedUser(c devicekey.ClaimedAccount) *plextv.User {
-	return &plextv.User{ID: c.Id, UUID: c.Uuid, Username: c.Username, Email: c.Email, FriendlyName: c.FriendlyName}
+	return &plextv.User{ID: c.ID, UUID: c.UUID, Username: c.Username, Email: c.Email, FriendlyName: c.FriendlyName}
 }
 
 // ownerOf returns what a profile keeps of an account.

@@ -74,10 +74,10 @@ func (s *session) moveToKey(ctx context.Context, t secret.Value, clientID string
 	switch {
 	case err == nil:
 		return false, s.endMove(ctx, t, key, jwt)
-	case !failureOf(err).IsRefusedExchange():
+	case !failureOf(err).IsExchangeRefused():
 		return false, err
 	}
-	err = public(failureOf(err).AboutTheKey()) // the long-lived token stays valid
+	// The long-lived token stays valid.
 	unbindErr := s.update(ctx, func(b *profile.Profile) error {
 		if b.AccountToken().Equal(t) {
 			b.Unbind(key)
@@ -123,14 +123,14 @@ func (s *session) endMove(ctx context.Context, t secret.Value, d *devicekey.Key,
 // isTaken reports whether plex.tv has refused a key, usually because another device has
 // it.
 func isTaken(err error) bool {
-	return failureOf(err).IsTaken()
+	return failureOf(err).IsKeyRefused()
 }
 
 // prove checks an approved token. A device's JWT must be plex.tv's own; if it has
 // expired while it waited, prove gets the next one. told is the account that a verified
 // JWT names, nil for any other token.
 func (s *session) prove(ctx context.Context, v *profile.PendingPIN) (t secret.Value, told *plextv.User, err error) {
-	if v.Device == nil || !v.Token.HasParts() {
+	if v.Device == nil || !devicekey.MayBeJWT(v.Token) {
 		return v.Token, nil, nil
 	}
 	c, err := s.client.Verify(ctx, v.Token, v.Device)

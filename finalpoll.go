@@ -3,10 +3,8 @@ package plexauth
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
@@ -63,9 +61,9 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 	end := time.Now().Add(wait + limit)
 	unseen = tooLate(plextv.OpCheckPIN, "plex.tv", context.DeadlineExceeded)
 	for {
-		if pause := time.Until(l.client.Guard.Clear()); pause > wait {
+		if pause := time.Until(l.client.Guard.OpenAt()); pause > wait {
 			wait = pause
-			unseen = public(&plextv.Failure{Op: plextv.OpCheckPIN, Where: "plex.tv", StatusCode: http.StatusTooManyRequests, Sentinel: fault.ErrRateLimited, RetryAfter: pause})
+			unseen = public(plextv.HeldBack(plextv.OpCheckPIN, pause))
 		}
 		if !time.Now().Add(wait).Before(end) {
 			return v, unseen, nil

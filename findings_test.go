@@ -89,7 +89,7 @@ func TestFindingWords(t *testing.T) {
 		"the connection is broken off (no answer): another program has this port, or the server takes https only":                io.EOF,
 		"the proxy does not let this through: connection refused":                                                                failed("proxyconnect", failed("dial", system("connect", syscall.ECONNREFUSED))),
 		"the certificate cannot be verified: certificate signed by unknown authority":                                            &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
-		"no secure connection comes about: handshake failure":                                                                    &net.OpError{Op: "remote error", Err: tls.AlertError(40)},
+		"could not make a secure connection: handshake failure":                                                                  &net.OpError{Op: "remote error", Err: tls.AlertError(40)},
 		"plain http is spoken here, not https":                                                                                   tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
 		"no answer that can be read: malformed HTTP response":                                                                    errors.New("malformed HTTP response"),
 	} {

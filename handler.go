@@ -45,7 +45,7 @@ import (
 //
 // docs/web.md describes the HTTP API that the panel uses, for a front end of your own.
 func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
-	h := panel.New(ctx, &panelHost{auth: p, ctx: ctx}, panel.Config{Product: plain.Header(p.options.Product), TrustedOrigins: p.options.TrustedOrigins})
+	h := panel.New(ctx, &panelHost{auth: p, ctx: ctx}, panel.Config{Product: plain.HeaderValue(p.options.Product), TrustedOrigins: p.options.TrustedOrigins})
 	if p.invalid == nil {
 		go h.Run()
 	}

@@ -147,11 +147,11 @@ func (i *inspection) loadWithAccount(ctx context.Context) (*profile.Profile, err
 
 // probe asks which server answers at which address.
 func (i *inspection) probe(ctx context.Context, c *choice.Choice, servers []plextv.MediaServer) ([]mediaserver.Address, error) {
-	mediaserver.Vouch(c.Candidates, mediaserver.OwnersOf(servers))
-	run := mediaserver.NewProbe(i.client)
+	mediaserver.AcceptDirect(c.Candidates, mediaserver.OwnersOf(servers))
+	run := mediaserver.NewProber(i.client)
 	defer run.Close()
 	found := publicErrors(run.Probe(ctx, c.Candidates, c.Expected))
-	if mediaserver.BestOf(found) == nil && c.Fallback() {
+	if mediaserver.Best(found) == nil && c.Fallback() {
 		found = append(found, publicErrors(run.Probe(ctx, c.Candidates, c.Expected))...)
 	}
 	return found, ctx.Err()

@@ -79,10 +79,10 @@ type Options struct {
 func (o Options) check() error {
 	var errs []error
 	bad := func(format string, args ...any) { errs = append(errs, fmt.Errorf("plexauth: "+format, args...)) }
-	if plain.Header(o.Product) == "" {
+	if plain.HeaderValue(o.Product) == "" {
 		bad("Product is empty: set it to the name that a person should see among their authorized devices")
 	}
-	if o.ClientID != "" && !plain.IsHeader(o.ClientID) {
+	if o.ClientID != "" && !plain.IsHeaderValue(o.ClientID) {
 		bad("ClientID must be at most 255 bytes of text without control characters or space around it")
 	}
 	if err := checkInstance(o.Instance); err != nil {
@@ -122,7 +122,7 @@ func checkBaseURL(s string) error {
 
 func (o Options) clientConfig() plextv.Config {
 	return plextv.Config{
-		HttpClient: o.HTTPClient, Retries: o.maxRetries(), BaseURL: o.BaseURL,
+		HTTPClient: o.HTTPClient, Retries: o.maxRetries(), BaseURL: o.BaseURL,
 		Device: plextv.DeviceInfo{Product: o.Product, Version: o.Version, Platform: o.Platform, PlatformVersion: o.PlatformVersion, Device: o.Device, Name: o.DeviceName, Model: o.Model},
 	}
 }

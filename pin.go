@@ -168,7 +168,7 @@ func (s *session) newPin(v profile.PendingPIN) *Pin {
 	return &Pin{
 		ID: v.Id, Code: v.Code, Strong: v.Options.Strong, CreatedAt: v.Created, ExpiresAt: v.Expires,
 		clientID: v.ClientID, device: v.Device, options: PinOptions(v.Options), lifetimeKnown: v.LifetimeKnown, ends: v.Ends,
-		product: plain.Header(s.options.Product), app: s.client.App, link: s.client.Link,
+		product: plain.HeaderValue(s.options.Product), app: s.client.App, link: s.client.Link,
 	}
 }
 
@@ -184,14 +184,14 @@ func (s *session) createPIN(ctx context.Context, clientID string, d *devicekey.K
 	}
 	ends, made := elapsed.At(sent).Add(lifetime), elapsed.Wall().Add(-time.Since(sent))
 	return s.newPin(profile.PendingPIN{
-		Id: r.Id, Code: r.Code, Created: made, Expires: made.Add(lifetime), Ends: ends, LifetimeKnown: r.Expires && r.ExpiresIn > 0,
+		Id: r.ID, Code: r.Code, Created: made, Expires: made.Add(lifetime), Ends: ends, LifetimeKnown: r.Expires && r.ExpiresIn > 0,
 		ClientID: clientID, Device: d, Options: profile.PinOptions(o),
 	}), nil
 }
 
 // checkPIN asks plex.tv once whether a PIN is approved. attempt bounds and ends the
 // request; ctx is the caller's.
-func (s *session) checkPIN(ctx, attempt context.Context, pin *Pin) (r plextv.PinReply, sent time.Time, err error) {
-	r, sent, err = s.client.CheckPIN(ctx, attempt, plextv.PinRef{Id: pin.ID, Code: pin.Code, ClientID: pin.clientID, Device: pin.device}, s.options.Scopes)
+func (s *session) checkPIN(ctx, attempt context.Context, pin *Pin) (r plextv.PINReply, sent time.Time, err error) {
+	r, sent, err = s.client.CheckPIN(ctx, attempt, plextv.PINRef{ID: pin.ID, Code: pin.Code, ClientID: pin.clientID, Device: pin.device}, s.options.Scopes)
 	return r, sent, public(err)
 }

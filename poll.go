@@ -15,7 +15,7 @@ import (
 
 // pollDue returns when the next poll is due.
 func (a *attempt) pollDue() time.Time {
-	guard := a.logins.client.Guard.Clear()
+	guard := a.logins.client.Guard.OpenAt()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.schedule.Due(guard)
@@ -37,7 +37,7 @@ func (a *attempt) step(ctx context.Context) (over bool, err error) {
 		return true, a.how()
 	default:
 	}
-	if err, ok := a.recent(a.logins.client.Guard.Clear()); ok {
+	if err, ok := a.recent(a.logins.client.Guard.OpenAt()); ok {
 		return false, err
 	}
 	return a.poll(ctx)
@@ -138,7 +138,7 @@ func (a *attempt) logUnreadable(ctx context.Context, err error) {
 
 // pollResult is what one request about a PIN brought.
 type pollResult struct {
-	reply       plextv.PinReply
+	reply       plextv.PINReply
 	sent        time.Time // when the request left
 	err         error
 	final       bool // the PIN had expired by this machine's clock, so no other poll follows
@@ -179,7 +179,7 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 	if !r.final {
 		limit = min(limit, left)
 	}
-	request, cancel := context.WithTimeout(ctx, a.logins.client.AttemptLimit(limit))
+	request, cancel := context.WithTimeout(ctx, a.logins.client.LimitAttempt(limit))
 	defer cancel()
 	if !a.setInFlight(cancel) {
 		r.interrupted = true

@@ -351,14 +351,14 @@ func (s *session) saveRenewed(ctx context.Context, l *profile.Life, next secret.
 	return s.save(ctx, renewSaveLimit, next, func(b *profile.Profile) error {
 		now := b.Life()
 		if now.Token.Equal(l.Token) {
-			account := cmp.Or(old.Account.Id, b.CloudID())
-			if account != 0 && got.Account.Id != 0 && account != got.Account.Id {
+			account := cmp.Or(old.Account.ID, b.CloudID())
+			if account != 0 && got.Account.ID != 0 && account != got.Account.ID {
 				return public(plextv.NotGenuine(errors.New("the new token is another account's")))
 			}
 		} else {
 			theirs, _ := devicekey.ReadClaims(now.Token)
 			sameDevice := now.Renewable() && now.Device.Kid == l.Device.Kid
-			if !sameDevice || theirs.Account.Id != got.Account.Id || !theirs.Issued.Before(got.Issued) {
+			if !sameDevice || theirs.Account.ID != got.Account.ID || !theirs.Issued.Before(got.Issued) {
 				return nil
 			}
 		}

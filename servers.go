@@ -207,7 +207,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	if err != nil {
 		return ProbeResult{}, err
 	}
-	t := &probe{session: &p.session, saved: b.Server(), run: mediaserver.NewProbe(p.client)}
+	t := &probe{session: &p.session, saved: b.Server(), run: mediaserver.NewProber(p.client)}
 	t.run.Patient = true
 	defer t.run.Close()
 	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
@@ -226,12 +226,12 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	if best == nil {
 		return r, choice.Unreachable(t.saved, found)
 	}
-	isSaved := netaddr.SameServer(best.URL, t.saved.Url) && t.saved.MachineID == best.MachineID
+	isSaved := netaddr.SameAddress(best.URL, t.saved.Url) && t.saved.MachineID == best.MachineID
 	switch {
 	case isSaved && t.onlyJWT:
 		err = t.tryJWT(ctx, best)
 	case isSaved && !t.saved.Token.IsZero():
-		err = public(t.run.Try(ctx, best, t.saved.Token, b.ClientID()))
+		err = public(t.run.TryToken(ctx, best, t.saved.Token, b.ClientID()))
 	default:
 		return r, nil
 	}
@@ -242,7 +242,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 // probe is one call of Probe.
 type probe struct {
 	*session
-	run        *mediaserver.ProbeRun
+	run        *mediaserver.Prober
 	saved      profile.SavedServer
 	candidates []mediaserver.Candidate
 	offers     []plextv.MediaServer // as plex.tv lists them; nil: it was not asked
@@ -268,7 +268,7 @@ func (t *probe) targetSaved(ctx context.Context, account int64) (err error) {
 		return err
 	}
 	if s := choice.Listed(t.saved, t.offers, account); s != nil {
-		t.candidates = mediaserver.Addresses(t.candidates, s)
+		t.candidates = mediaserver.SavedAndListed(t.candidates, s)
 		t.onlyJWT = s.OnlyJWT && s.Owned && (t.saved.Token.IsZero() || devicekey.IsJWT(t.saved.Token.Secret()))
 	}
 	return nil
@@ -278,7 +278,7 @@ func (t *probe) targetSaved(ctx context.Context, account int64) (err error) {
 // name, plex.tv is asked whose it is, and they are probed again.
 func (t *probe) try(ctx context.Context) []mediaserver.Address {
 	found := t.tryOnce(ctx)
-	if t.offers != nil || mediaserver.BestOf(found) != nil || !slices.ContainsFunc(found, mediaserver.Address.ShowsDirectName) {
+	if t.offers != nil || mediaserver.Best(found) != nil || !slices.ContainsFunc(found, mediaserver.Address.ShowsDirectName) {
 		return found
 	}
 	var err error
@@ -291,7 +291,7 @@ func (t *probe) try(ctx context.Context) []mediaserver.Address {
 func (t *probe) tryOnce(ctx context.Context) []mediaserver.Address {
 	owners := mediaserver.OwnersOf(t.offers)
 	owners.Add(t.saved.Certificate, t.saved.MachineID)
-	mediaserver.Vouch(t.candidates, owners)
+	mediaserver.AcceptDirect(t.candidates, owners)
 	return publicErrors(t.run.Probe(ctx, t.candidates, t.isExpected))
 }
 
@@ -303,7 +303,7 @@ func (t *probe) isExpected(machineID string) bool {
 // result sums up what was found. best is nil if the expected server does not answer.
 func (t *probe) result(found []mediaserver.Address) (r ProbeResult, best *mediaserver.Address) {
 	r.Addresses = publicAddresses(found)
-	if best = mediaserver.BestOf(found); best == nil {
+	if best = mediaserver.Best(found); best == nil {
 		for _, a := range found {
 			if a.MachineID != "" && !t.isExpected(a.MachineID) {
 				r.MachineID, r.Version = a.MachineID, a.Version
@@ -325,7 +325,7 @@ func (t *probe) tryJWT(ctx context.Context, server *mediaserver.Address) error {
 	if err != nil || !devicekey.IsJWT(token.Secret()) { // another login may have been made in the meantime
 		return err
 	}
-	err = public(t.run.Try(ctx, server, token, clientID))
+	err = public(t.run.TryToken(ctx, server, token, clientID))
 	refused := errors.Is(err, fault.ErrServerToken)
 	if refused {
 		err = choice.NeedsLongLived(err)

@@ -242,7 +242,7 @@ func (l *logins) identifyCurrent(ctx context.Context, b *profile.Profile, once b
 			err = nil
 		}
 		return profile.TokenDead, err
-	case isPermanent(err) && claims.Account.Id > 0:
+	case isPermanent(err) && claims.Account.ID > 0:
 		err = l.update(ctx, func(b *profile.Profile) error {
 			if b.AccountToken().Equal(t) {
 				b.Adopt(claimedOwner(claims.Account))
@@ -250,7 +250,7 @@ func (l *logins) identifyCurrent(ctx context.Context, b *profile.Profile, once b
 			return nil
 		}, t)
 		return profile.OwnerKnown, asUnread(err)
-	case errors.Is(err, fault.ErrTokenExpired), isPermanent(err) && plextv.NamesToken(failureOf(err).Message):
+	case errors.Is(err, fault.ErrTokenExpired), isPermanent(err) && failureOf(err).NamesToken():
 		return profile.TokenDead, nil
 	case isPermanent(err):
 		return profile.OwnerRefused, err

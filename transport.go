@@ -71,8 +71,8 @@ type transport struct {
 	base http.RoundTripper // nil: see Transport
 
 	mu         sync.Mutex
-	routes     *mediaserver.ServerRoutes // to the saved server; they hold its connections
-	lastServer string                    // last known origin of the saved server, for when the store fails
+	routes     *mediaserver.Routes // to the saved server; they hold its connections
+	lastServer string              // last known origin of the saved server, for when the store fails
 }
 
 // CloseIdleConnections closes the idle connections of the base and its clones.
@@ -103,7 +103,7 @@ func (t *transport) sender() http.RoundTripper {
 // serverRoute returns what sends a request to u with the server token.
 func (t *transport) serverRoute(base http.RoundTripper, u *url.URL, c *credential) (http.RoundTripper, error) {
 	if _, ok := base.(*http.Transport); !ok {
-		return (&mediaserver.ServerRoutes{Base: base}).To(u, c.insecure, c.direct, true)
+		return (&mediaserver.Routes{Base: base}).To(u, c.insecure, c.direct, true)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -111,7 +111,7 @@ func (t *transport) serverRoute(base http.RoundTripper, u *url.URL, c *credentia
 		if t.routes != nil {
 			t.routes.Close()
 		}
-		t.routes = &mediaserver.ServerRoutes{Base: base}
+		t.routes = &mediaserver.Routes{Base: base}
 	}
 	return t.routes.To(u, c.insecure, c.direct, true)
 }
@@ -249,8 +249,7 @@ func isRejection(resp *http.Response) bool {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	env, ours := plextv.ParseEnvelope(head)
-	return ours && (env.Code == 0 || env.Code == 1001)
+	return plextv.RejectsToken(resp.StatusCode, head)
 }
 
 // credential is what a Transport puts on requests.
@@ -284,7 +283,7 @@ func (c *credential) sign(req *http.Request, token []string) *http.Request {
 		r.Header[k] = v
 	}
 	if len(r.Header["Accept"]) == 0 {
-		r.Header["Accept"] = plextv.JsonOnly
+		r.Header["Accept"] = plextv.JSONType
 	}
 	return &r
 }

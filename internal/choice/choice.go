@@ -146,7 +146,7 @@ func (c *Choice) targetSaved() bool {
 // lookFor chooses the server s. own are looked at before the addresses that plex.tv
 // lists.
 func (c *Choice) lookFor(s *plextv.MediaServer, own []mediaserver.Candidate) {
-	c.Candidates, c.machineID, c.Server, c.Expected = mediaserver.Addresses(own, s), s.MachineID, s, only(s.MachineID)
+	c.Candidates, c.machineID, c.Server, c.Expected = mediaserver.SavedAndListed(own, s), s.MachineID, s, only(s.MachineID)
 }
 
 // named returns the listed server with that identifier, nil if there is none. The
@@ -163,7 +163,7 @@ func (c *Choice) named(machineID string) *plextv.MediaServer {
 // Found takes in which addresses answered, and returns what is not known because of
 // that. nothing reports that there is nothing to save.
 func (c *Choice) Found(addresses []mediaserver.Address) (missing []Missing, nothing bool) {
-	c.address, c.stranger = mediaserver.BestOf(addresses), strangerAnswers(c.saved, addresses)
+	c.address, c.stranger = mediaserver.Best(addresses), strangerAnswers(c.saved, addresses)
 	if c.address != nil && c.address.MachineID != c.machineID {
 		c.machineID, c.Server = c.address.MachineID, nil
 	}
@@ -246,7 +246,7 @@ func (c *Choice) findNumber() {
 func (c *Choice) isOutdated(b *profile.Profile) bool {
 	now := b.Server()
 	sameAccount := b.AccountToken().Equal(c.token) || c.account != 0 && b.CloudID() == c.account
-	sameAddress := now.Url == c.saved.Url || c.address != nil && netaddr.SameServer(c.address.URL, now.Url)
+	sameAddress := now.Url == c.saved.Url || c.address != nil && netaddr.SameAddress(c.address.URL, now.Url)
 	return !sameAccount || !sameAddress || now.MachineID != c.saved.MachineID && now.MachineID != c.machineID
 }
 
@@ -262,7 +262,7 @@ func (c *Choice) Save(b *profile.Profile) error {
 	switch {
 	case c.address != nil:
 		b.SetServer(c.address.URL, profile.OwnedServer{MachineID: c.Server.MachineID, Owner: c.Server.OwnedBy(c.account), Owned: c.Server.Owned})
-		b.SetServerCertificate(c.address.Hash)
+		b.SetServerCertificate(c.address.DirectHash)
 	case b.Server().Url == "" && c.machineID != "":
 		b.SetMachine(c.machineID)
 	}
@@ -270,7 +270,7 @@ func (c *Choice) Save(b *profile.Profile) error {
 		c.writeServer(b)
 	}
 	if c.address != nil {
-		typed := c.typed || c.address.Class < mediaserver.ClassLocal && !c.saved.Found
+		typed := c.typed || c.address.IsSaved() && !c.saved.Found
 		b.SetFound(!typed)
 		b.BindVerify(c.saved, typed)
 	}

@@ -71,7 +71,7 @@ func TestTarget(t *testing.T) {
 			}
 			require.NoError(t, err)
 			require.NotEmpty(t, choice.Candidates)
-			assert.Equal(t, c.first, choice.Candidates[0].Url)
+			assert.Equal(t, c.first, choice.Candidates[0].URL)
 			assert.Equal(t, c.expects == "", choice.Expected("STRANGER"))
 			assert.True(t, choice.Expected(c.expects))
 		})

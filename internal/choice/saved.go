@@ -34,7 +34,7 @@ var ErrAnotherServer = errors.New("plexauth: another media server answers at the
 func Typed(s profile.SavedServer, address string) []mediaserver.Candidate {
 	all := mediaserver.Typed(address, true)
 	for i := range all {
-		all[i].Insecure = s.Unverified(all[i].Url)
+		all[i].Insecure = s.Unverified(all[i].URL)
 	}
 	return all
 }
@@ -81,7 +81,7 @@ func findServer(servers []plextv.MediaServer, machineID string) *plextv.MediaSer
 func listedAt(servers []plextv.MediaServer, address string) (there *plextv.MediaServer) {
 	for i := range servers {
 		s := &servers[i]
-		if slices.ContainsFunc(mediaserver.Candidates(s), func(c mediaserver.Candidate) bool { return netaddr.SameServer(c.Url, address) }) {
+		if slices.ContainsFunc(mediaserver.Listed(s), func(c mediaserver.Candidate) bool { return netaddr.SameAddress(c.URL, address) }) {
 			if there != nil {
 				return nil
 			}
@@ -112,6 +112,6 @@ func Unreachable(s profile.SavedServer, found []mediaserver.Address) error {
 // strangerAnswers reports whether another server than s answers at its saved address.
 func strangerAnswers(s profile.SavedServer, found []mediaserver.Address) bool {
 	return slices.ContainsFunc(found, func(a mediaserver.Address) bool {
-		return !a.OK && a.MachineID != "" && netaddr.SameServer(a.URL, s.Url)
+		return !a.OK && a.MachineID != "" && netaddr.SameAddress(a.URL, s.Url)
 	})
 }

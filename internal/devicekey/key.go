@@ -1,5 +1,6 @@
 // Package devicekey has the Ed25519 key of a device, the JWTs that it signs, and the JWTs
-// that plex.tv gives it. It makes no request.
+// that plex.tv gives it. It makes no request. Plex documents device keys at
+// https://developer.plex.tv/pms/ (section "JWT Authentication").
 package devicekey
 
 import (
@@ -20,101 +21,103 @@ import (
 )
 
 const (
-	// backdate is how far in the past a device JWT is issued: clocks are read
-	// at full seconds and are never quite right.
-	backdate = 30 * time.Second
-	// deviceJWTLife is how long one may be used. We use each at once.
+	// issuedBefore is how far in the past a device JWT is issued: clocks are read in
+	// whole seconds, and two are never quite the same.
+	issuedBefore = 30 * time.Second
+	// deviceJWTLife bounds how long a device JWT may be used. Each is used at once.
 	deviceJWTLife = 5 * time.Minute
 )
 
-// Key is a key and the client identifier that it belongs to. The token of a
-// device is a JWT of seven days, and the key gets the next one.
+// ErrUnreadable is the error for a stored key that cannot be used. It matches
+// [fault.ErrStore] and [fault.ErrCorruptConfig].
+var ErrUnreadable = fmt.Errorf("%w: %w: the device key cannot be read; sign in again", fault.ErrStore, fault.ErrCorruptConfig)
+
+// Key is an Ed25519 key and the client identifier that it belongs to. It gets the Plex
+// JWTs of that device, one after the other. A Key is not changed once it is made, and is
+// safe for concurrent use.
 type Key struct {
 	ClientID string
-	Kid      string       // RFC 7638 thumbprint of the public key: plex.tv takes any kid, and calls it "thumbprint" itself
-	Secret   secret.Value // the key's seed in base64url, as a JWK's "d"
+	Kid      string       // thumbprint of the public key (RFC 7638); plex.tv takes any kid, and calls it "thumbprint" itself
+	Secret   secret.Value // the key's seed in base64url, the "d" of a JWK (RFC 8037)
 }
-
-// errDeviceKey says that a stored key is no use. It comes as an
-// [ErrCorruptConfig].
-var ErrUnreadable = fmt.Errorf("%w: %w: the device key cannot be read; sign in again", fault.ErrStore, fault.ErrCorruptConfig)
 
 // New makes a key for a client identifier.
 func New(clientID string) (*Key, error) {
 	seed := make([]byte, ed25519.SeedSize)
 	rand.Read(seed)
-	d := &Key{ClientID: clientID, Secret: secret.New(base64.RawURLEncoding.EncodeToString(seed))}
-	key, err := d.jwk()
+	k := &Key{ClientID: clientID, Secret: secret.New(base64.RawURLEncoding.EncodeToString(seed))}
+	public, err := k.public()
 	if err != nil {
 		return nil, err
 	}
-	d.Kid = key.KeyID
-	return d, nil
+	k.Kid = public.KeyID
+	return k, nil
 }
 
-// Read checks what was stored: a key of half its length, or another
-// key's kid, must be found before plex.tv is bothered with it.
+// Read returns a key that was stored. It returns [ErrUnreadable] if seed is damaged or
+// kid is another key's: plex.tv must not see such a key.
 func Read(clientID, kid string, seed secret.Value) (*Key, error) {
-	d := &Key{ClientID: clientID, Kid: kid, Secret: seed}
-	key, err := d.jwk()
-	if err != nil || !plain.IsHeader(clientID) || kid != key.KeyID {
+	k := &Key{ClientID: clientID, Kid: kid, Secret: seed}
+	public, err := k.public()
+	if err != nil || !plain.IsHeaderValue(clientID) || kid != public.KeyID {
 		return nil, ErrUnreadable
 	}
-	return d, nil
+	return k, nil
 }
 
-// private is the key itself.
-func (d *Key) private() (ed25519.PrivateKey, error) {
-	seed, err := base64.RawURLEncoding.Strict().DecodeString(d.Secret.Secret())
+// private returns the private key.
+func (k *Key) private() (ed25519.PrivateKey, error) {
+	seed, err := base64.RawURLEncoding.Strict().DecodeString(k.Secret.Secret())
 	if err != nil || len(seed) != ed25519.SeedSize {
 		return nil, ErrUnreadable
 	}
 	return ed25519.NewKeyFromSeed(seed), nil
 }
 
-// jwk is the public key as plex.tv wants it.
-func (d *Key) jwk() (*jose.JSONWebKey, error) {
-	private, err := d.private()
+// public returns the public key as plex.tv wants it.
+func (k *Key) public() (*jose.JSONWebKey, error) {
+	private, err := k.private()
 	if err != nil {
 		return nil, err
 	}
-	key := &jose.JSONWebKey{Key: private.Public(), Algorithm: string(jose.EdDSA), Use: "sig"}
-	thumbprint, err := key.Thumbprint(crypto.SHA256)
+	public := &jose.JSONWebKey{Key: private.Public(), Algorithm: string(jose.EdDSA), Use: "sig"}
+	thumbprint, err := public.Thumbprint(crypto.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("plexauth: %w", err)
 	}
-	key.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint)
-	return key, nil
+	public.KeyID = base64.RawURLEncoding.EncodeToString(thumbprint)
+	return public, nil
 }
 
-// Registration is the body that makes the key known: of POST auth/jwk, and of
-// POST pins.
-func (d *Key) Registration(strong bool) ([]byte, error) {
-	key, err := d.jwk()
+// Registration returns the body that makes the key known to plex.tv: of POST auth/jwk,
+// and of POST pins, where strong asks for a long code.
+func (k *Key) Registration(strong bool) ([]byte, error) {
+	public, err := k.public()
 	if err != nil {
 		return nil, err
 	}
 	return json.Marshal(struct {
 		JWK    *jose.JSONWebKey `json:"jwk"`
 		Strong bool             `json:"strong,omitempty"`
-	}{key, strong})
+	}{public, strong})
 }
 
-// Sign makes a device JWT: the device's word that it is asking. now is by
-// plex.tv's clock; nonce may be empty where a PIN is looked at.
-func (d *Key) Sign(nonce string, scopes []string, now time.Time) (string, error) {
-	private, err := d.private()
+// Sign returns a device JWT, by which the device proves that it is the one that asks.
+// now is plex.tv's time. nonce is plex.tv's, or empty to poll a PIN. scopes are the
+// claims to ask for.
+func (k *Key) Sign(nonce string, scopes []string, now time.Time) (string, error) {
+	private, err := k.private()
 	if err != nil {
 		return "", err
 	}
 	signer, err := jose.NewSigner(
-		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: private, KeyID: d.Kid}},
+		jose.SigningKey{Algorithm: jose.EdDSA, Key: jose.JSONWebKey{Key: private, KeyID: k.Kid}},
 		(&jose.SignerOptions{}).WithType("JWT"),
 	)
 	if err != nil {
 		return "", fmt.Errorf("plexauth: %w", err)
 	}
-	issued := now.Add(-backdate)
+	issued := now.Add(-issuedBefore)
 	payload, err := json.Marshal(struct {
 		Audience string `json:"aud"`
 		Issuer   string `json:"iss"`
@@ -122,7 +125,7 @@ func (d *Key) Sign(nonce string, scopes []string, now time.Time) (string, error)
 		Expires  int64  `json:"exp"`
 		Nonce    string `json:"nonce,omitempty"`
 		Scope    string `json:"scope,omitempty"`
-	}{"plex.tv", d.ClientID, issued.Unix(), issued.Add(deviceJWTLife).Unix(), nonce, strings.Join(scopes, ",")})
+	}{"plex.tv", k.ClientID, issued.Unix(), issued.Add(deviceJWTLife).Unix(), nonce, strings.Join(scopes, ",")})
 	if err != nil {
 		return "", fmt.Errorf("plexauth: %w", err)
 	}
@@ -133,8 +136,8 @@ func (d *Key) Sign(nonce string, scopes []string, now time.Time) (string, error)
 	return jws.CompactSerialize()
 }
 
-// CheckScopes refuses what would become two scopes or none. Which names plex.tv
-// knows is its own business.
+// CheckScopes returns an error if a scope would become two scopes or none. It accepts
+// any name: plex.tv decides which ones it knows.
 func CheckScopes(scopes []string) error {
 	for _, s := range scopes {
 		if s == "" || strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r == ',' || r == '"' || r >= 0x7f }) {

@@ -1,4 +1,5 @@
-// Package elapsed has a clock that cannot be set.
+// Package elapsed measures time with a clock that cannot be set, and that counts the
+// time in which the machine was suspended.
 package elapsed
 
 import (
@@ -6,41 +7,40 @@ import (
 	"time"
 )
 
-// Instant is a moment by a clock that cannot be set: lifetimes and pauses within
-// this process go by it, while dates are for the store and for people. It counts the
-// time that the machine was suspended on Linux; on Windows Go's own clock does. On
-// other systems no call without cgo tells, so there an instant stands still with the
-// machine, and plex.tv's next answer corrects what hangs on it.
+// Instant is a moment by that clock. Lifetimes and pauses within this process are
+// Instants; the store and people get dates. The time of a suspension counts on Linux and
+// Windows. Other systems tell it only with cgo, so there an Instant stands still with
+// the machine, and plex.tv's next answer corrects what depends on it.
 type Instant time.Duration
 
-// wallClock returns the date by this machine's clock. Tests set it.
+// Wall returns the date by this machine's clock. Only tests set it.
 var Wall = func() time.Time { return time.Now().Round(0) }
 
 var processBegan = time.Now()
 
-// Now returns the present instant.
+// Now returns the present Instant.
 func Now() Instant { return Instant(time.Since(processBegan) + suspended()) }
 
-// At returns the instant of t, which time.Now has returned.
+// At returns the Instant of t, which must be from time.Now.
 func At(t time.Time) Instant { return Now().Add(-time.Since(t)) }
 
+// Add returns i + d.
 func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
 
 // Left returns how long it is until i, negative once i has passed.
 func (i Instant) Left() time.Duration { return time.Duration(i - Now()) }
 
-// Ahead reports whether i, if it is set, is still to come.
+// Ahead reports whether i is set and still to come.
 func (i Instant) Ahead() bool { return i != 0 && i.Left() > 0 }
 
-// Date returns i by the wall clock as it is now.
+// Date returns the date of i by the wall clock as it is now.
 func (i Instant) Date() time.Time { return Wall().Add(i.Left()) }
 
-// knownSleep is the time that the machine was suspended, as last noticed.
+// knownSleep is for how long the machine has been suspended, as last noticed.
 var knownSleep atomic.Int64
 
-// suspended returns for how long the machine has been suspended since it was
-// started. A difference of less than a second is the time between two readings of
-// the system's clocks.
+// suspended returns for how long the machine has been suspended since it was started. A
+// difference of less than a second is the time between two readings of the clocks.
 func suspended() time.Duration {
 	kept := knownSleep.Load()
 	if d := Asleep(); d-time.Duration(kept) >= time.Second && knownSleep.CompareAndSwap(kept, int64(d)) {

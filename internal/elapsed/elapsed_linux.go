@@ -6,8 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// sleepOfMachine is how far CLOCK_BOOTTIME, which runs in suspend, is ahead of
-// CLOCK_MONOTONIC, which Go's timers use and which does not.
+// Asleep returns for how long the machine has been suspended since it was started: how
+// far CLOCK_BOOTTIME is ahead of CLOCK_MONOTONIC, which stops in suspend and which Go's
+// timers use (clock_gettime(2)). Only tests set it.
 var Asleep = func() time.Duration {
 	var boot, awake unix.Timespec
 	if unix.ClockGettime(unix.CLOCK_BOOTTIME, &boot) != nil || unix.ClockGettime(unix.CLOCK_MONOTONIC, &awake) != nil {

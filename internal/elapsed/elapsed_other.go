@@ -4,5 +4,6 @@ package elapsed
 
 import "time"
 
-// Asleep is 0 where the system does not tell, or Go's clock runs in suspend.
+// Asleep returns 0, because the system does not tell, or Go's clock runs in suspend.
+// Only tests set it.
 var Asleep = func() time.Duration { return 0 }

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Each is documented in package plexauth, which exports it under the same name.
+// Package plexauth exports each of these under the same name, and documents it there.
 var (
 	ErrStore           = errors.New("plexauth: config store")
 	ErrCorruptConfig   = errors.New("plexauth: config is corrupt")
@@ -24,11 +24,11 @@ var (
 	ErrServerToken     = errors.New("plexauth: no token for the media server")
 )
 
-// inside is an error that is quoted inside another one.
+// inside is an error whose text is part of another error's.
 type inside struct{ error }
 
-// Inside returns err for the middle of another error of plexauth: its text lacks the
-// prefix "plexauth: ".
+// Inside returns err for use inside the text of another error of plexauth: its own text
+// lacks the prefix "plexauth: ".
 func Inside(err error) error { return inside{err} }
 
 func (e inside) Error() string { return strings.TrimPrefix(e.error.Error(), "plexauth: ") }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Sleep waits for d, or until ctx ends. The error is ctx's.
+// Sleep waits for d, or until ctx ends, whose error it returns then.
 func Sleep(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()
@@ -21,7 +21,7 @@ func Sleep(ctx context.Context, d time.Duration) error {
 }
 
 // Outlive returns a context that ends a grace period after ctx has. cancel ends it at
-// once.
+// once, and must be called.
 func Outlive(ctx context.Context, grace time.Duration) (late context.Context, cancel context.CancelFunc) {
 	late, end := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {

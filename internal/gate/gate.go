@@ -1,4 +1,4 @@
-// Package gate lets callers pass one after the other, and says how long a caller waits.
+// Package gate lets callers pass one after the other, and bounds how long they wait.
 package gate
 
 import (
@@ -8,21 +8,22 @@ import (
 	"time"
 )
 
-// Map is a set of gates by name. Each lets one caller in at a time. Waiting
-// costs a channel, not a thread, and ends with a context. A gate exists only
-// while a caller is inside or waits. The zero Map is ready to use.
+// Map is a set of gates by name. Each lets one caller in at a time. Waiting costs no
+// thread and ends with a context. A gate exists only while a caller is inside or waits.
+// The zero Map is ready to use. A Map is safe for concurrent use.
 type Map struct {
-	mu     sync.Mutex // never held while waiting
+	mu     sync.Mutex // not held while waiting
 	byName map[string]*gate
 }
 
+// gate is one gate of a Map.
 type gate struct {
 	inside chan struct{}
-	users  int
+	users  int // callers that are inside or wait
 }
 
-// Enter waits until the gate of that name is free. leave frees it. The error is
-// ctx's.
+// Enter waits until the gate of that name is free, and enters it. leave frees it and
+// must be called once. The error is ctx's.
 func (m *Map) Enter(ctx context.Context, name string) (leave func(), err error) {
 	g := m.join(name)
 	select {
@@ -46,6 +47,7 @@ func (m *Map) TryEnter(name string) (leave func(), ok bool) {
 	}
 }
 
+// join returns the gate of that name, and counts the caller as one of its users.
 func (m *Map) join(name string) *gate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -61,6 +63,7 @@ func (m *Map) join(name string) *gate {
 	return g
 }
 
+// part ends a join. A gate without users is removed.
 func (m *Map) part(name string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

@@ -1,5 +1,5 @@
 // Package lax reads JSON fields whose type may change: a number in a string, a null, or
-// a boolean as 1 must not break a login.
+// a boolean as 1 must not break a login (G4).
 package lax
 
 import (
@@ -11,7 +11,7 @@ import (
 	"github.com/plexauth/plexauth/internal/ordered"
 )
 
-// Text reads a JSON string, and what drifted into a number; "" for the rest.
+// Text returns a JSON string, or a number as text; "" for anything else.
 func Text(v json.RawMessage) string {
 	if len(v) == 0 {
 		return ""
@@ -27,16 +27,16 @@ func Text(v json.RawMessage) string {
 	return ""
 }
 
-// Number reads a JSON number, also one in a string.
-func Number(v json.RawMessage) (float64, bool) {
+// Number returns a JSON number, or one in a string. ok is false for anything else.
+func Number(v json.RawMessage) (f float64, ok bool) {
 	f, err := strconv.ParseFloat(strings.TrimSpace(Text(v)), 64)
-	return f, err == nil && f == f
+	return f, err == nil && f == f // not NaN
 }
 
-// Int reads an id: a whole JSON number, also in a string; 0 for the rest.
+// Int returns a whole JSON number, or one in a string; 0 for anything else.
 func Int(v json.RawMessage) int64 { return Whole(Text(v)) }
 
-// Whole reads an id from text: a whole number, or 0 for anything else.
+// Whole returns the whole number in text; 0 for anything else.
 func Whole(text string) int64 {
 	s := strings.TrimSpace(text)
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
@@ -48,7 +48,8 @@ func Whole(text string) int64 {
 	return 0
 }
 
-// Bool reads a JSON boolean, also as 1, "1" or "true".
+// Bool returns a JSON boolean, or one as a number or a word: 1, "true", "yes", "on" and
+// their opposites. known is false for anything else.
 func Bool(v json.RawMessage) (value, known bool) {
 	switch strings.ToLower(strings.Trim(string(v), `"`)) {
 	case "true", "1", "yes", "on":
@@ -59,31 +60,35 @@ func Bool(v json.RawMessage) (value, known bool) {
 	return false, false
 }
 
-// laxText, laxInt and laxBool are fields that read so.
+// Types of fields that are read as [Text], [Int] and [Bool] do. They never fail to
+// decode.
 type (
 	String  string
 	Integer int64
 	Boolean bool
 )
 
+// UnmarshalJSON implements [json.Unmarshaler].
 func (v *String) UnmarshalJSON(b []byte) error {
 	*v = String(Text(b))
 	return nil
 }
 
+// UnmarshalJSON implements [json.Unmarshaler].
 func (v *Integer) UnmarshalJSON(b []byte) error {
 	*v = Integer(Int(b))
 	return nil
 }
 
+// UnmarshalJSON implements [json.Unmarshaler].
 func (v *Boolean) UnmarshalJSON(b []byte) error {
 	is, _ := Bool(b)
 	*v = Boolean(is)
 	return nil
 }
 
-// Unmarshal is json.Unmarshal, but that what has another shape than v counts as
-// absent.
+// Unmarshal decodes body into v as [json.Unmarshal] does, but a part of another shape
+// counts as absent.
 func Unmarshal(body []byte, v any) error {
 	err := json.Unmarshal(body, v)
 	if errors.As(err, new(*json.UnmarshalTypeError)) {

@@ -13,11 +13,11 @@ import (
 	"github.com/plexauth/plexauth/internal/plextv"
 )
 
-// DirectOwners are the media servers that may show a plex.direct certificate at an
-// address that goes by another name: machine identifiers by hash.
+// DirectOwners are the media servers whose plex.direct certificates are accepted at an
+// address with another name: machine identifiers by the hash in the certificate's name.
 type DirectOwners map[string][]string
 
-// OwnersOf collects the hashes that plex.tv lists for servers.
+// OwnersOf returns the hashes that plex.tv lists for servers.
 func OwnersOf(servers []plextv.MediaServer) DirectOwners {
 	owners := DirectOwners{}
 	for _, s := range servers {
@@ -34,13 +34,14 @@ func OwnersOf(servers []plextv.MediaServer) DirectOwners {
 	return owners
 }
 
+// Add adds a machine to the owners of hash. It does nothing if one of them is empty.
 func (o DirectOwners) Add(hash, machineID string) {
 	if hash != "" && machineID != "" && !slices.Contains(o[hash], machineID) {
 		o[hash] = append(o[hash], machineID)
 	}
 }
 
-// hashes names the hashes in one text that can be compared.
+// hashes returns the hashes in one text that can be compared.
 func (o DirectOwners) hashes() string {
 	var all []string
 	for hash := range o {
@@ -50,8 +51,8 @@ func (o DirectOwners) hashes() string {
 	return strings.Join(all, " ")
 }
 
-// acceptedHash is the hash of a certificate that was accepted at host though it is
-// for a plex.direct name; "" where it is for host.
+// acceptedHash returns the hash of the certificate that was accepted at host, "" if the
+// certificate is for host.
 func (o DirectOwners) acceptedHash(host string, state *tls.ConnectionState) string {
 	if state == nil || len(state.PeerCertificates) == 0 || state.PeerCertificates[0].VerifyHostname(host) == nil {
 		return ""
@@ -64,7 +65,7 @@ func (o DirectOwners) acceptedHash(host string, state *tls.ConnectionState) stri
 	return ""
 }
 
-// directHashes are the hashes that a certificate is for.
+// directHashes returns the hashes of the plex.direct names that cert is for.
 func directHashes(cert *x509.Certificate) (all []string) {
 	for _, name := range cert.DNSNames {
 		if label, hash, ok := netaddr.SplitDirect(name); ok && label == "*" {
@@ -74,31 +75,32 @@ func directHashes(cert *x509.Certificate) (all []string) {
 	return all
 }
 
-// errVouchedName is a certificate of a known authority for another name than the
-// host's, so that its own name may be recommended.
-type errVouchedName struct{ x509.HostnameError }
+// otherNameError is the error for a certificate of a known authority that is for
+// another name than the host's. That name may be recommended.
+type otherNameError struct{ x509.HostnameError }
 
-func (e errVouchedName) Unwrap() error { return e.HostnameError }
+func (e otherNameError) Unwrap() error { return e.HostnameError }
 
-// directVerifier verifies the certificate at an address that a person entered: it
-// is for host, or for a plex.direct name with one of hashes.
+// directVerifier verifies the certificate at an address that a person entered. It must
+// be for host, or for a plex.direct name with one of hashes.
 type directVerifier struct {
 	host   string
 	hashes string
 	config *tls.Config // the caller's
 }
 
-// install makes config verify by v. What the caller's own config verifies besides
-// is verified still.
+// install makes config verify with v. What the caller's own config verifies besides is
+// still verified.
 func (v *directVerifier) install(config *tls.Config) {
 	v.config = config.Clone()
-	config.InsecureSkipVerify = true // verify takes its place
+	config.InsecureSkipVerify = true // verify does it
 	config.VerifyPeerCertificate = nil
 	config.VerifyConnection = v.verify
 }
 
+// verify is a [tls.Config.VerifyConnection].
 func (v *directVerifier) verify(state tls.ConnectionState) error {
-	name := cmp.Or(state.ServerName, v.host) // it is empty for an IP address
+	name := cmp.Or(state.ServerName, v.host) // ServerName is empty for an IP address
 	chains, err := v.chains(state, name)
 	if errors.As(err, new(x509.HostnameError)) {
 		chains, err = v.otherName(state, err)
@@ -122,11 +124,12 @@ func (v *directVerifier) verify(state tls.ConnectionState) error {
 	return nil
 }
 
-// otherName judges a certificate that is for another name.
+// otherName verifies a certificate that is for another name. wrong is the
+// [x509.HostnameError] that says so.
 func (v *directVerifier) otherName(state tls.ConnectionState, wrong error) ([][]*x509.Certificate, error) {
 	chains, err := v.chains(state, "")
 	if err != nil {
-		return nil, err // no authority vouches for its name
+		return nil, err // no known authority has signed it
 	}
 	for _, hash := range directHashes(state.PeerCertificates[0]) {
 		if slices.Contains(strings.Fields(v.hashes), hash) {
@@ -135,9 +138,10 @@ func (v *directVerifier) otherName(state tls.ConnectionState, wrong error) ([][]
 	}
 	var name x509.HostnameError
 	errors.As(wrong, &name)
-	return nil, errVouchedName{name}
+	return nil, otherNameError{name}
 }
 
+// chains verifies the certificate for name, and only its signatures if name is "".
 func (v *directVerifier) chains(state tls.ConnectionState, name string) ([][]*x509.Certificate, error) {
 	o := x509.VerifyOptions{Roots: v.config.RootCAs, DNSName: name, Intermediates: x509.NewCertPool()}
 	if v.config.Time != nil {

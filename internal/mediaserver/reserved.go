@@ -11,12 +11,13 @@ import (
 	"github.com/plexauth/plexauth/internal/netaddr"
 )
 
-// errReserved refuses an address that no media server has. The rule is one for
-// all addresses: typed, stored, listed by plex.tv, or what a name leads to.
+// errReserved refuses an address that no media server has. One rule is for all
+// addresses: typed, stored, listed by plex.tv, or where a name leads.
 var errReserved = fmt.Errorf("%w that may go there: the address is reserved for one machine, one link, many machines at once, or a cloud's own credentials", fault.ErrServerToken)
 
-// reservedRanges are addresses of no media server, besides those that netip
-// knows by name. Clouds give out credentials at the single ones.
+// reservedRanges have no media server, like the ranges that netip knows by name
+// (RFC 6890). Most single addresses are where a cloud gives out credentials, as its
+// documentation says.
 var reservedRanges = []netip.Prefix{
 	netip.MustParsePrefix("0.0.0.0/8"),
 	netip.MustParsePrefix("240.0.0.0/4"),        // 255.255.255.255 among them
@@ -29,15 +30,15 @@ var reservedRanges = []netip.Prefix{
 	netip.MustParsePrefix("fd00:42::42/128"),    // Scaleway
 }
 
-// reservedNames lead to such an address where they lead anywhere. They matter
-// where it cannot be seen which address is dialled.
+// reservedNames lead to such an address if they lead anywhere. They matter if it cannot
+// be seen which address is dialled.
 var reservedNames = []string{"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"}
 
-// podmanHost is where a container of Podman finds its host, which may well be a
-// media server (host.containers.internal). It is the one link-local address asked.
+// podmanHost is where a container of Podman finds its host (host.containers.internal),
+// on which a media server may run. It is the one link-local address that is allowed.
 var podmanHost = netip.MustParseAddr("169.254.1.2")
 
-// reserved reports whether an address is never asked for anything.
+// reserved reports whether no request is sent to ip.
 func reserved(ip netip.Addr) bool {
 	for ip = ip.WithZone("").Unmap(); ip.IsValid() && ip != podmanHost; ip = embeddedIPv4(ip) {
 		if ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() ||
@@ -48,8 +49,8 @@ func reserved(ip netip.Addr) bool {
 	return false
 }
 
-// embeddedIPv4 is the IPv4 address that a translator makes of an IPv6 address,
-// the zero Addr where none does.
+// embeddedIPv4 returns the IPv4 address that a translator makes of ip: NAT64 (RFC 6052),
+// IPv4-compatible (RFC 4291) or 6to4 (RFC 3056). It returns the zero Addr for any other.
 func embeddedIPv4(ip netip.Addr) netip.Addr {
 	if !ip.Is6() || ip.IsLoopback() {
 		return netip.Addr{}
@@ -64,15 +65,15 @@ func embeddedIPv4(ip netip.Addr) netip.Addr {
 	return netip.Addr{}
 }
 
-// reservedHost reports whether a host, as it is written, is never asked for
-// anything.
+// reservedHost reports whether no request is sent to a host, as it is written.
 func reservedHost(host string) bool {
-	host = strings.TrimSuffix(netaddr.AsciiHost(host), ".")
-	return reserved(writtenIP(host)) || reserved(netaddr.EncodedIP(host)) || slices.Contains(reservedNames, host)
+	host = strings.TrimSuffix(netaddr.ASCIIHost(host), ".")
+	return reserved(writtenIP(host)) || reserved(netaddr.DirectIP(host)) || slices.Contains(reservedNames, host)
 }
 
-// writtenIP reads an address as resolvers do: 0xA9FEA9FE, 0251.0376.0251.0376
-// and 169.254.43518 are 169.254.169.254, too. It returns the zero Addr for a name.
+// writtenIP reads an address as resolvers do (inet_aton of POSIX): 0xA9FEA9FE,
+// 0251.0376.0251.0376 and 169.254.43518 are 169.254.169.254, too. It returns the zero
+// Addr for a name.
 func writtenIP(host string) netip.Addr {
 	if ip, err := netip.ParseAddr(host); err == nil {
 		return ip
@@ -96,7 +97,7 @@ func writtenIP(host string) netip.Addr {
 	return netip.AddrFrom4([4]byte{byte(ip >> 24), byte(ip >> 16), byte(ip >> 8), byte(ip)})
 }
 
-// writtenNumber reads a part of an address: decimal, octal with a leading 0,
+// writtenNumber reads one part of an address: decimal, octal with a leading 0, or
 // hexadecimal with 0x.
 func writtenNumber(s string) (uint64, bool) {
 	base := 10

@@ -2,7 +2,6 @@ package mediaserver
 
 import (
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"sync"
@@ -10,52 +9,45 @@ import (
 	"github.com/plexauth/plexauth/internal/netaddr"
 )
 
-// privateConn reports whether a connection has not left one's own network.
-func privateConn(conn net.Conn) bool {
-	switch a := conn.RemoteAddr().(type) {
-	case *net.TCPAddr:
-		return netaddr.Private(a.AddrPort().Addr())
-	case *net.UnixAddr:
-		return true
-	}
-	return false
-}
-
-// ServerRoutes are the ways from one transport to media servers, made when
-// they are first needed.
-type ServerRoutes struct {
-	Base http.RoundTripper
+// Routes are the ways on which one transport sends requests to media servers, made when
+// they are first needed. They are safe for concurrent use.
+type Routes struct {
+	Base http.RoundTripper // must not be changed after the first use
 
 	mu   sync.Mutex
-	made map[routeKey]*serverRoute
+	made map[routeKey]*route
 }
 
+// routeKey is what requests on one route have in common.
 type routeKey struct {
 	scheme   string
 	insecure bool
-	// host is of an address that a person entered, where a plex.direct certificate
-	// with one of hashes will do as well; empty: it will not.
+	// host is that of an address that a person entered, at which a plex.direct
+	// certificate with one of hashes is accepted, too. "": none is.
 	host, hashes string
 }
 
-type serverRoute struct {
+// route is a clone of the base transport for media servers.
+type route struct {
 	*http.Transport
 	dialer *dialer
 }
 
-// Underlying returns the transport that requests are sent with.
-func (r *serverRoute) Underlying() *http.Transport { return r.Transport }
+// Underlying returns the transport that requests are sent with. Package plextv asks it
+// whether there is a proxy.
+func (r *route) Underlying() *http.Transport { return r.Transport }
 
-// To returns the way to u, for a request with or without a token. insecure leaves
-// the certificate unchecked. direct, where it is not nil, names the plex.direct
-// certificates that will do beside one for the host.
-func (r *ServerRoutes) To(u *url.URL, insecure bool, direct DirectOwners, token bool) (http.RoundTripper, error) {
+// To returns what sends a request to u. insecure leaves the certificate unchecked.
+// direct names the plex.direct certificates that are accepted besides one for the host;
+// nil: none. token says whether the request carries one. The error matches
+// [fault.ErrServerToken] if nothing may be sent there.
+func (r *Routes) To(u *url.URL, insecure bool, direct DirectOwners, token bool) (http.RoundTripper, error) {
 	if reservedHost(u.Hostname()) {
 		return nil, errReserved
 	}
 	base, ok := r.Base.(*http.Transport)
 	if !ok {
-		if token && u.Scheme != "https" && !netaddr.StaysPrivate(u) {
+		if token && u.Scheme != "https" && !netaddr.IsPrivateHost(u) {
 			return nil, fmt.Errorf("%w (behind a RoundTripper that is no *http.Transport it cannot be seen where %s leads)", errInClear, u.Host)
 		}
 		return r.Base, nil
@@ -66,37 +58,36 @@ func (r *ServerRoutes) To(u *url.URL, insecure bool, direct DirectOwners, token 
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	route := r.made[key]
-	if route == nil {
+	way := r.made[key]
+	if way == nil {
 		if r.made == nil {
-			r.made = map[routeKey]*serverRoute{}
+			r.made = map[routeKey]*route{}
 		}
-		route = &serverRoute{}
-		route.Transport, route.dialer = serverTransport(base, key)
-		r.made[key] = route
+		way = newRoute(base, key)
+		r.made[key] = way
 	}
-	return route, nil
+	return way, nil
 }
 
-// hides reports whether the name in u leads nowhere or elsewhere though its address
-// answered.
-func (r *ServerRoutes) hides(u *url.URL) bool {
+// isNameHidden reports whether the resolver withholds or changes the name host, though
+// the address in it has answered.
+func (r *Routes) isNameHidden(host string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, route := range r.made {
-		if route.dialer.hides(u.Hostname()) {
+	for _, way := range r.made {
+		if way.dialer.isHidden(host) {
 			return true
 		}
 	}
 	return false
 }
 
-// Close ends the connections that are idle, and the dials and handshakes that
-// net/http goes on with though their requests were given up.
-func (r *ServerRoutes) Close() {
+// Close ends the connections that are idle, and the dials and handshakes that net/http
+// goes on with though their requests were given up.
+func (r *Routes) Close() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	for _, route := range r.made {
-		route.CloseIdleConnections()
+	for _, way := range r.made {
+		way.CloseIdleConnections()
 	}
 }

@@ -8,13 +8,12 @@ import (
 	"strings"
 )
 
-const (
-	serverPort = "32400" // of a media server whose address names none
-)
+// serverPort is the port of a media server whose address names none, as Plex documents.
+const serverPort = "32400"
 
-// TypedURLs returns what s may mean, the likeliest first, where s is an address of a
-// media server that a person entered or copied from the browser; nothing if s is not
-// an address. If scheme or port are missing, all that s may mean are returned.
+// TypedURLs returns the addresses that a person may have meant by s, the likeliest
+// first; nil if s is not an address. s was typed, or copied from a browser. If its
+// scheme or port is missing, there is more than one.
 func TypedURLs(s string) []*url.URL {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "#") // where the browser was
 	if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
@@ -47,18 +46,18 @@ func TypedURLs(s string) []*url.URL {
 	return all
 }
 
-// webPage is what the path of a server's own web app ends with.
+// webPage matches the end of a path that leads to a server's own web app.
 var webPage = regexp.MustCompile(`(/web(/(index\.html)?)?)?/*$`)
 
-// SameServer reports whether two addresses lead to the same place, however its
-// name is spelled.
-func SameServer(a, b string) bool {
+// SameAddress reports whether two addresses lead to the same place, however they are
+// spelled.
+func SameAddress(a, b string) bool {
 	u, err := url.Parse(strings.TrimSpace(a))
-	return err == nil && u.Host != "" && AddressKey(a) == AddressKey(b)
+	return err == nil && u.Host != "" && Comparable(a) == Comparable(b)
 }
 
-// AddressKey is the one spelling of an address that can be compared.
-func AddressKey(address string) string {
+// Comparable returns address in the one spelling that can be compared.
+func Comparable(address string) string {
 	u, err := url.Parse(strings.TrimSpace(address))
 	if err != nil || u.Host == "" {
 		return address

@@ -9,10 +9,10 @@ import (
 	"strings"
 )
 
-// Origin is scheme, host and port of u, in the one spelling that can be
-// compared.
+// Origin returns scheme, host and port of u in the one spelling that can be compared
+// (RFC 6454): in lower case and ASCII, without the scheme's own port.
 func Origin(u *url.URL) string {
-	host := AsciiHost(u.Hostname())
+	host := ASCIIHost(u.Hostname())
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
@@ -23,10 +23,9 @@ func Origin(u *url.URL) string {
 	return u.Scheme + "://" + host + ":" + port
 }
 
-// AsciiHost returns a host in lower case and ASCII, as net/http dials it:
-// müller.example is xn--mller-kva.example. A host that has no such form is
-// returned in lower case.
-func AsciiHost(host string) string {
+// ASCIIHost returns host in lower case and ASCII, as net/http dials it: müller.example
+// becomes xn--mller-kva.example. A host that has no such form is only put in lower case.
+func ASCIIHost(host string) string {
 	for i := range len(host) {
 		if host[i] >= 0x80 {
 			return strings.ToLower(dialledHost(host))
@@ -35,8 +34,8 @@ func AsciiHost(host string) string {
 	return strings.ToLower(host)
 }
 
-// dialledHost asks net/http, which alone in the standard library knows the rules
-// of international names, for the host that it would dial.
+// dialledHost returns the host that net/http would dial for host. No other package of
+// the standard library knows the rules of international names (RFC 5890).
 func dialledHost(host string) string {
 	dialled := make(chan string, 1)
 	t := http.Transport{DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
@@ -57,9 +56,9 @@ func dialledHost(host string) string {
 	return host
 }
 
-// setASCIIHost makes the host of u one that every program understands.
+// setASCIIHost puts the host of u in ASCII, so that every program understands it.
 func setASCIIHost(u *url.URL) {
-	host := AsciiHost(u.Hostname())
+	host := ASCIIHost(u.Hostname())
 	switch port := u.Port(); {
 	case host == strings.ToLower(u.Hostname()): // as it was typed
 	case port != "":

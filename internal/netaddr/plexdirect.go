@@ -6,11 +6,10 @@ import (
 	"strings"
 )
 
-// Names at plex.direct: <address>.<hash>.plex.direct. The address stands in the
-// name, and the hash belongs to one media server, which alone has a certificate
-// for *.<hash>.plex.direct.
-
-// SplitDirect returns the two parts of a plex.direct name, ok where host is one.
+// SplitDirect returns the two parts of a plex.direct name; ok is false for any other
+// name. Such a name is <address>.<hash>.plex.direct: the hash belongs to one media
+// server, which alone has a certificate for *.<hash>.plex.direct
+// (https://support.plex.tv/articles/206225077-how-to-use-secure-server-connections/).
 func SplitDirect(host string) (label, hash string, ok bool) {
 	host = strings.TrimSuffix(strings.ToLower(host), ".")
 	label, rest, _ := strings.Cut(host, ".")
@@ -18,9 +17,9 @@ func SplitDirect(host string) (label, hash string, ok bool) {
 	return label, hash, ok && hash != ""
 }
 
-// EncodedIP is the address that stands in a name like
-// 192-168-1-5.<hash>.plex.direct; the zero Addr for any other name.
-func EncodedIP(host string) netip.Addr {
+// DirectIP returns the address in a name like 192-168-1-5.<hash>.plex.direct, the zero
+// Addr for any other name.
+func DirectIP(host string) netip.Addr {
 	label, _, ok := SplitDirect(host)
 	if !ok {
 		return netip.Addr{}
@@ -33,8 +32,9 @@ func EncodedIP(host string) netip.Addr {
 	return netip.Addr{}
 }
 
-// PlexDirect reports whether an address goes by a name that plex.tv makes.
-func PlexDirect(address string) bool {
+// IsPlexDirect reports whether the host of address is a plex.direct name, which plex.tv
+// makes.
+func IsPlexDirect(address string) bool {
 	u, err := url.Parse(address)
 	return err == nil && strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
 }

@@ -7,23 +7,25 @@ import (
 	"strings"
 )
 
-// Private reports whether an address is in one's own network: loopback,
-// link-local or private.
-func Private(ip netip.Addr) bool {
+// IsPrivate reports whether ip is in one's own network: loopback, link-local or private
+// (RFC 1918, RFC 4193).
+func IsPrivate(ip netip.Addr) bool {
 	ip = ip.Unmap()
 	return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()
 }
 
-// StaysPrivate reports whether a URL's host is private as it is written.
-func StaysPrivate(u *url.URL) bool {
+// IsPrivateHost reports whether the host of u is localhost or a private IP address. Where
+// any other name leads cannot be seen from u.
+func IsPrivateHost(u *url.URL) bool {
 	host := strings.ToLower(u.Hostname())
 	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && Private(ip)
+	return host == "localhost" || err == nil && IsPrivate(ip)
 }
 
-// IsWeb reports whether u is absolute, and http or https.
+// IsWeb reports whether u is an absolute http or https URL.
 func IsWeb(u *url.URL) bool { return (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" }
 
+// IsLoopback reports whether host is localhost or a loopback IP address.
 func IsLoopback(host string) bool {
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()

@@ -6,9 +6,9 @@ import (
 	"unicode/utf8"
 )
 
-// IsPlainAddress reports whether a URL says where a server is and no more: a web
-// scheme, a host, perhaps a port and a path.
+// IsPlainAddress reports whether u, which was written as raw, says where a server is and
+// no more: a web scheme, a host, perhaps a port and a path.
 func IsPlainAddress(raw string, u *url.URL) bool {
-	return (u.Scheme == "https" || u.Scheme == "http") && u.Hostname() != "" && utf8.ValidString(u.Host) && u.User == nil && u.Opaque == "" &&
+	return IsWeb(u) && u.Hostname() != "" && utf8.ValidString(u.Host) && u.User == nil && u.Opaque == "" &&
 		!strings.ContainsAny(raw, "?#\\")
 }

@@ -1,6 +1,6 @@
-// Package plain makes text of other people's fit for a terminal and a log.
-// Anybody can name a server, a user or a device, and a terminal obeys the
-// control characters in a name.
+// Package plain makes text from other people fit for a terminal, a log and a header.
+// Anyone can name a server, a user or a device, and a terminal obeys the control
+// characters in a name (G13).
 package plain
 
 import (
@@ -17,7 +17,7 @@ func Line(text string) string {
 		return text
 	}
 	var b strings.Builder
-	pending := false // a space that more text has to follow
+	pending := false // a space, which is written once more text follows
 	for _, r := range strings.ToValidUTF8(text, "?") {
 		switch {
 		case isBreak(r):
@@ -34,29 +34,32 @@ func Line(text string) string {
 	return b.String()
 }
 
-// Cut returns text as Line does, with most bytes at most and a mark where more
-// was there.
-func Cut(text string, most int) string {
+// Cut returns text as [Line] does, cut to limit bytes with "…" after them.
+func Cut(text string, limit int) string {
 	text = Line(text)
-	if len(text) <= most {
+	if len(text) <= limit {
 		return text
 	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
+	return strings.ToValidUTF8(text[:limit], "") + "…"
 }
 
-// Short returns foreign text as one line of at most 300 bytes.
-func Short(text string) string { return Cut(text, 300) }
+// These bound texts, in bytes.
+const (
+	maxShort  = 300
+	maxLong   = 4000
+	maxHeader = 255
+)
 
-// Long returns text that this machine has written as one line of at most 4000 bytes.
-// An error of a store names paths, owners and what to do, and all of it is to be read.
-func Long(text string) string { return Cut(text, 4000) }
+// Short returns text from other people as one line of at most 300 bytes.
+func Short(text string) string { return Cut(text, maxShort) }
 
-// maxHeader bounds the value of a header, in bytes.
-const maxHeader = 255
+// Long returns text that this machine has written as one line of at most 4000 bytes. An
+// error of a store names paths, owners and what to do, and a person must read all of it.
+func Long(text string) string { return Cut(text, maxLong) }
 
-// Header returns text as the value of a header: one line of valid UTF-8, which Plex
-// documents for its identity headers, of at most 255 bytes.
-func Header(text string) string {
+// HeaderValue returns text as the value of a header: one line of at most 255 bytes. It
+// is valid UTF-8, which Plex documents for its identity headers.
+func HeaderValue(text string) string {
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case r == utf8.RuneError:
@@ -72,9 +75,9 @@ func Header(text string) string {
 	return strings.TrimSpace(text)
 }
 
-// IsHeader reports whether text is not empty and can be sent as the value of a header
-// as it is.
-func IsHeader(text string) bool { return text != "" && Header(text) == text }
+// IsHeaderValue reports whether text is not empty and can be the value of a header
+// unchanged.
+func IsHeaderValue(text string) bool { return text != "" && HeaderValue(text) == text }
 
 // isPlain reports whether text is printable ASCII, as most is.
 func isPlain(text string) bool {
@@ -86,11 +89,11 @@ func isPlain(text string) bool {
 	return true
 }
 
-// isBreak recognizes C0, DEL, C1 and the two separators of lines.
+// isBreak reports whether r is a control character (C0, DEL, C1) or a line separator.
 func isBreak(r rune) bool { return unicode.In(r, unicode.Cc, unicode.Zl, unicode.Zp) }
 
-// isHidden recognizes what takes no width or has no agreed shape: marks of
-// direction, joiners, fillers, tags, private use.
+// isHidden reports whether r has no width or no agreed shape: marks of direction,
+// joiners, fillers, tags, private use.
 func isHidden(r rune) bool {
 	return unicode.In(r, unicode.C, unicode.Other_Default_Ignorable_Code_Point)
 }

@@ -1,6 +1,7 @@
 package plain_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -34,4 +35,28 @@ func TestCut(t *testing.T) {
 	assert.Equal(t, "ab…", plain.Cut("abc", 2))
 	assert.Equal(t, "ä…", plain.Cut("ääää", 3), "no half characters")
 	assert.Equal(t, "abc", plain.Cut("a\u200bb\u200bc", 3), "what is not shown does not count")
+}
+
+// A header has one line of valid UTF-8, and 255 bytes at most.
+func TestHeaderValue(t *testing.T) {
+	for text, want := range map[string]string{
+		"My App":                        "My App",
+		" My\r\nApp ":                   "My  App",
+		"Küche 🎬":                       "Küche 🎬",
+		"bad \xff bytes":                "bad  bytes",
+		"\x00":                          "",
+		strings.Repeat("x", 300):        strings.Repeat("x", 255),
+		strings.Repeat("ä", 200) + "xx": strings.Repeat("ä", 127),
+	} {
+		assert.Equal(t, want, plain.HeaderValue(text), "%.20q", text)
+		assert.Equal(t, want == text && text != "", plain.IsHeaderValue(text), "%.20q", text)
+	}
+	assert.False(t, plain.IsHeaderValue(""))
+}
+
+// Foreign text is kept short, and what this machine says may be long.
+func TestLimits(t *testing.T) {
+	long := strings.Repeat("x", 5000)
+	assert.Len(t, plain.Short(long), 300+len("…"))
+	assert.Len(t, plain.Long(long), 4000+len("…"))
 }

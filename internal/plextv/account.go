@@ -13,44 +13,47 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// User is an [Account] inside the package.
+// User is an account, as GET /api/v2/user describes it. A field that plex.tv leaves out
+// is empty; only ID is always there.
 type User struct {
-	ID           int64
-	UUID         string
-	Username     string
-	Title        string
-	Email        string
-	FriendlyName string
-	Thumb        string
-	Home         bool
-	HomeAdmin    bool
-	Guest        bool
-	Restricted   bool
-	Protected    bool
-	PlexPass     bool
+	ID           int64  // plex.tv's number of the account
+	UUID         string // 16 hex digits
+	Username     string // empty for a managed user
+	Title        string // the display name
+	Email        string // empty for a managed user
+	FriendlyName string // often empty; the name of a managed user
+	Thumb        string // URL of the picture
+	Home         bool   // member of a Plex Home
+	HomeAdmin    bool   // its admin
+	Guest        bool   // guest of the Home
+	Restricted   bool   // a managed user
+	Protected    bool   // has a Home PIN
+	PlexPass     bool   // has an active subscription
 }
 
-// DisplayName is what to call the person.
-func (a *User) DisplayName() string {
-	return cmp.Or(a.Username, a.Title, a.FriendlyName)
+// DisplayName returns what to call the person, "" if no name is known.
+func (u *User) DisplayName() string {
+	return cmp.Or(u.Username, u.Title, u.FriendlyName)
 }
 
-// ReadAccount asks plex.tv whose token this is, with one attempt or with all
-// that a GET may have.
-func (c *Client) ReadAccount(ctx context.Context, t secret.Value, clientID string, once bool) (a *User, err error) {
+// ReadAccount asks plex.tv whose token t is. once allows one attempt only.
+func (c *Client) ReadAccount(ctx context.Context, t secret.Value, clientID string, once bool) (u *User, err error) {
 	err = c.Do(ctx, &Call{
-		Op: "read account", Method: http.MethodGet, Url: c.PlexTV + "/api/v2/user", ClientID: clientID, Token: t, account: true, Once: once,
+		Op: OpReadAccount, Method: http.MethodGet, URL: c.PlexTV + "/api/v2/user", ClientID: clientID, Token: t, Once: once,
 		Decode: func(body []byte) (err error) {
-			a, err = decodeAccount(body)
+			u, err = decodeUser(body)
 			return err
 		},
 	})
-	return a, err
+	return u, err
 }
 
-// decodeAccount takes the fields it knows, each in any shape; only the number
-// must be there.
-func decodeAccount(body []byte) (*User, error) {
+// OpReadAccount is the Op of [Client.ReadAccount].
+const OpReadAccount = "read account"
+
+// decodeUser reads an account. Each field may have any shape; only the number must be
+// there.
+func decodeUser(body []byte) (*User, error) {
 	var j struct {
 		ID           lax.Integer `json:"id"`
 		UUID         lax.String  `json:"uuid"`
@@ -82,25 +85,28 @@ func decodeAccount(body []byte) (*User, error) {
 	}, nil
 }
 
-// Revoke ends a token at plex.tv. One that is dead already is no error.
+// Revoke ends t at plex.tv (DELETE /api/v2/users/signout). A token that plex.tv rejects
+// has ended already, which is a success.
 func (c *Client) Revoke(ctx context.Context, t secret.Value, clientID string) error {
-	err := c.Do(ctx, &Call{
-		Op: "sign out", Method: http.MethodDelete, Url: c.PlexTV + "/api/v2/users/signout", ClientID: clientID, Token: t, account: true,
-		Decode: confirmed,
+	return c.Do(ctx, &Call{
+		Op: "sign out", Method: http.MethodDelete, URL: c.PlexTV + "/api/v2/users/signout", ClientID: clientID, Token: t,
+		Decode: decodeConfirmation,
+		refine: func(f *Failure) *Failure {
+			if f.Sentinel == fault.ErrTokenRejected {
+				return nil
+			}
+			return f
+		},
 	})
-	if errors.Is(err, fault.ErrTokenRejected) {
-		return nil
-	}
-	return err
 }
 
-// confirmed is for an answer of which nothing is needed: it may be empty, but
-// not a portal's page or an error, after which nothing has happened.
-func confirmed(body []byte) error {
+// decodeConfirmation accepts an answer of which nothing is needed. It may be empty, but
+// not a page or an error, after which nothing has happened.
+func decodeConfirmation(body []byte) error {
 	if len(bytes.TrimSpace(body)) == 0 {
 		return nil
 	}
-	if _, failed := ParseEnvelope(body); failed || !json.Valid(body) {
+	if _, failed := parseEnvelope(body); failed || !json.Valid(body) {
 		return errors.New("no confirmation")
 	}
 	return nil

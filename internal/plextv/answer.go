@@ -16,26 +16,26 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// errTooLong: an answer has more bytes than its call reads.
+// errTooLong is the error for an answer with more bytes than its call reads.
 var errTooLong = errors.New("the answer is too long")
 
-// readBody reads at most most bytes of an answer.
-func readBody(resp *http.Response, most int) ([]byte, error) {
-	// ContentLength is but a hint: mocks leave it at 0, middleware changes bodies.
+// readBody reads the body of an answer, of limit bytes at most.
+func readBody(resp *http.Response, limit int) ([]byte, error) {
+	// ContentLength is only a hint: mocks leave it at 0, and middleware changes bodies.
 	size := resp.ContentLength + 1 // one more, to find the end there
-	if size < 2 || size > int64(most) {
+	if size < 2 || size > int64(limit) {
 		size = bytes.MinRead
 	}
 	b := make([]byte, 0, size)
 	for {
-		n, err := resp.Body.Read(b[len(b):min(cap(b), most+1)])
+		n, err := resp.Body.Read(b[len(b):min(cap(b), limit+1)])
 		b = b[:len(b)+n]
 		switch {
-		case err == io.EOF && len(b) <= most:
+		case err == io.EOF && len(b) <= limit:
 			return b, nil
 		case err != nil && err != io.EOF:
 			return b, err
-		case len(b) > most:
+		case len(b) > limit:
 			return nil, errTooLong
 		case len(b) == cap(b):
 			b = slices.Grow(b, len(b))
@@ -43,124 +43,152 @@ func readBody(resp *http.Response, most int) ([]byte, error) {
 	}
 }
 
-// failed is the outcome of an attempt that brought no answer. It lets no URL
-// through: a device JWT travels in one.
-func (q *Call) failed(err error) *Failure {
+// noAnswer returns the failure of an attempt that brought no answer. It quotes no URL:
+// a device JWT travels in one.
+func (q *Call) noAnswer(err error) *Failure {
 	var u *url.Error
 	if errors.As(err, &u) {
 		err = u.Err
 	}
-	secrets := append([]string{q.Token.Secret(), q.Url}, q.secrets...)
-	return &Failure{Op: q.Op, Where: q.where(), Sentinel: fault.ErrUnavailable, Transient: true, Cause: newCause(q.misdirected(err), secrets...)}
+	f := q.newFailure(0)
+	f.Sentinel, f.Temporary = fault.ErrUnavailable, true
+	f.Cause = newCause(q.misdirected(err), append([]string{q.Token.Secret(), q.URL}, q.secrets...)...)
+	return f
 }
 
-func (q *Call) where() string {
+// wrongContent returns the failure of a success whose body is not what q asked for.
+func (q *Call) wrongContent(status int, message string) *Failure {
+	f := q.newFailure(status)
+	f.Sentinel, f.Temporary, f.Message = fault.ErrUnavailable, true, message
+	return f
+}
+
+// newFailure returns a failure without a verdict.
+func (q *Call) newFailure(status int) *Failure {
+	where := "plex.tv"
 	if q.Route != nil {
-		return "the server"
+		where = "the server"
 	}
-	if q.account || q.client == nil || strings.HasPrefix(q.Url, q.client.PlexTV) || strings.HasPrefix(q.Url, q.client.clients) {
-		return "plex.tv"
-	}
-	return "the server"
+	return &Failure{Op: q.Op, Where: where, StatusCode: status}
 }
 
-// judge is the one place that decides what an answer means; nil is success.
+// judge decides what an answer means; nil is success. Only the refine function of a
+// call, which knows its endpoint, changes the verdict.
 func (q *Call) judge(resp *http.Response, body []byte) *Failure {
 	status := resp.StatusCode
 	if status >= 200 && status < 300 {
-		if q.Decode == nil {
-			return nil
-		}
-		if err := q.Decode(body); err != nil {
-			return &Failure{Op: q.Op, Where: q.where(), StatusCode: status, Sentinel: fault.ErrUnavailable, Transient: true, Message: notTheAnswer(body, err)}
-		}
+		return q.judgeContent(status, body)
+	}
+	env, enveloped := parseEnvelope(body)
+	f := q.newFailure(status)
+	f.Code = env.code
+	f.Message = secret.Redact(env.message, append([]string{q.Token.Secret()}, q.secrets...)...)
+	if !enveloped && len(body) > 0 && status != http.StatusTooManyRequests {
+		f.Message = describeBody(body, nil)
+	}
+	if q.Route == nil {
+		q.judgePlexTV(f, resp.Header, env, enveloped)
+	} else {
+		q.judgeServer(f, resp, body, enveloped)
+	}
+	return f
+}
+
+// judgeContent judges the body of a 2xx answer.
+func (q *Call) judgeContent(status int, body []byte) *Failure {
+	if q.Decode == nil {
 		return nil
 	}
-	env, ours := ParseEnvelope(body)
-	e := &Failure{Op: q.Op, Where: q.where(), StatusCode: status, Code: env.Code,
-		Message: secret.Redact(env.message, append([]string{q.Token.Secret()}, q.secrets...)...)}
-	if !ours && len(body) > 0 && status != http.StatusTooManyRequests {
-		e.Message = notTheAnswer(body, nil)
+	if err := q.Decode(body); err != nil {
+		return q.wrongContent(status, describeBody(body, err))
 	}
-	switch {
-	case q.Route == nil:
-		q.classify(e, resp.Header, env, ours)
-	case !q.Token.IsZero() && refusesToken(resp, body):
-		e.Sentinel, e.Message = fault.ErrServerToken, "it refuses the token"
-	default:
-		e.Sentinel, e.Transient, e.State = fault.ErrUnavailable, true, stateOf(resp, ours)
-		if e.State != ServerUnknown && !ours {
-			e.Message = ""
-		}
-	}
-	return e
+	return nil
 }
 
-// classify sets what kind of failure an answer of plex.tv is.
-func (q *Call) classify(e *Failure, h http.Header, env envelope, ours bool) {
-	status := e.StatusCode
+// judgePlexTV sets the verdict on an error status of plex.tv.
+func (q *Call) judgePlexTV(f *Failure, h http.Header, env envelope, enveloped bool) {
+	status, withToken := f.StatusCode, !q.Token.IsZero()
 	switch {
-	case status == http.StatusTooManyRequests || env.Code == 1003:
-		e.Sentinel, e.RetryAfter = fault.ErrRateLimited, retryAfter(h)
-	case q.account && status == StatusJWTExpired:
-		e.Sentinel = fault.ErrTokenExpired
-	case q.account && ours && rejectsToken(status, env):
-		e.Sentinel = fault.ErrTokenRejected
-	case !ours || passes(status):
-		e.Sentinel, e.Transient = fault.ErrUnavailable, true
-	case q.account: // a verdict, but not on the token
-		e.Sentinel = fault.ErrUnavailable
+	case status == http.StatusTooManyRequests || env.code == codeRateLimited:
+		f.Sentinel, f.RetryAfter = fault.ErrRateLimited, retryAfter(h)
+	case withToken && status == StatusJWTExpired:
+		f.Sentinel = fault.ErrTokenExpired
+	case withToken && enveloped && rejectsToken(status, env):
+		f.Sentinel = fault.ErrTokenRejected
+	case !enveloped || isTemporary(status):
+		f.Sentinel, f.Temporary = fault.ErrUnavailable, true
+	case withToken: // a verdict, but not on the token
+		f.Sentinel = fault.ErrUnavailable
 	}
 	if status == http.StatusServiceUnavailable {
-		e.RetryAfter = retryAfter(h)
+		f.RetryAfter = retryAfter(h)
 	}
 }
 
-// rejectsToken recognizes plex.tv's verdict on a token. Older parts of it answer
-// 422, which speaks of other things as well.
+// judgeServer sets the verdict on an error status of a media server, or of a proxy in
+// front of it.
+func (q *Call) judgeServer(f *Failure, resp *http.Response, body []byte, enveloped bool) {
+	if !q.Token.IsZero() && serverRefusesToken(resp, body) {
+		f.Sentinel, f.Message = fault.ErrServerToken, "it refuses the token"
+		return
+	}
+	f.Sentinel, f.Temporary, f.State = fault.ErrUnavailable, true, stateOf(resp, enveloped)
+	if f.State != ServerUnknown && !enveloped {
+		f.Message = ""
+	}
+}
+
+// RejectsToken reports whether an error answer of plex.tv is its own verdict that the
+// token of the request is not valid any more.
+func RejectsToken(status int, body []byte) bool {
+	env, enveloped := parseEnvelope(body)
+	return enveloped && rejectsToken(status, env)
+}
+
+// rejectsToken is RejectsToken for an answer whose envelope was read. Older parts of
+// plex.tv answer 422, which speaks of other things as well.
 func rejectsToken(status int, env envelope) bool {
 	switch status {
 	case http.StatusUnauthorized:
-		return env.Code == 0 || env.Code == 1001
+		return env.code == 0 || env.code == codeUnauthorized
 	case http.StatusUnprocessableEntity:
-		return NamesToken(env.message)
+		return namesToken(env.message)
 	}
 	return false
 }
 
-// passes reports whether a status says nothing but that now is not the time.
-func passes(status int) bool {
+// namesToken reports whether a message of plex.tv calls a token invalid.
+func namesToken(message string) bool {
+	m := strings.ToLower(message)
+	return strings.Contains(m, "invalid") && strings.Contains(m, "token")
+}
+
+// isTemporary reports whether a status says nothing but that now is not the time.
+func isTemporary(status int) bool {
 	return status >= 500 || status < 400 || status == http.StatusRequestTimeout || status == http.StatusTooEarly
 }
 
-// refusesToken recognizes a media server's own verdict on a token, by the header
-// that is on all its answers or by its page. A proxy before it has other pages,
+// serverRefusesToken recognizes a media server's own verdict on a token: by the header
+// that is on all its answers, or by its page. A proxy in front of it has other pages,
 // and names the login that it wants.
-func refusesToken(resp *http.Response, body []byte) bool {
+func serverRefusesToken(resp *http.Response, body []byte) bool {
 	if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusForbidden {
 		return false
 	}
 	if resp.Header.Get("X-Plex-Protocol") != "" || bytes.Contains(body, []byte("<h1>401 Unauthorized</h1>")) {
 		return true
 	}
-	return resp.StatusCode == http.StatusUnauthorized && resp.Header.Get("WWW-Authenticate") == "" && !isPage(body)
+	return resp.StatusCode == http.StatusUnauthorized && resp.Header.Get("WWW-Authenticate") == "" && !isHTML(body)
 }
 
-// NamesToken recognizes the 422 by which older parts of plex.tv reject a
-// token; other 422s speak of other things.
-func NamesToken(message string) bool {
-	m := strings.ToLower(message)
-	return strings.Contains(m, "invalid") && strings.Contains(m, "token")
-}
-
-// notTheAnswer describes a body that is not what was asked for, without
-// quoting it.
-func notTheAnswer(body []byte, err error) string {
+// describeBody says for an error what a body is that was not asked for, without
+// quoting it. err, which may be nil, is why it could not be decoded.
+func describeBody(body []byte, err error) string {
 	b := bytes.TrimSpace(body)
 	switch {
 	case len(b) == 0:
 		return "an empty answer"
-	case isPage(b):
+	case isHTML(b):
 		return "an HTML page where JSON was asked for"
 	case b[0] == '<':
 		return "XML where JSON was asked for"
@@ -170,32 +198,35 @@ func notTheAnswer(body []byte, err error) string {
 	return "not the JSON that was asked for"
 }
 
-// isPage reports whether a body is HTML.
-func isPage(body []byte) bool {
+// isHTML reports whether a body is an HTML page.
+func isHTML(body []byte) bool {
 	b := bytes.TrimSpace(body)
 	b = bytes.ToLower(b[:min(len(b), 100)])
 	return bytes.HasPrefix(b, []byte("<!doctype html")) || bytes.HasPrefix(b, []byte("<html"))
 }
 
-// retryAfter returns the first pause in h's Retry-After headers that says one, an
-// hour at most, 0 where none does.
+// maxRetryAfter bounds the pause that an answer may ask for.
+const maxRetryAfter = time.Hour
+
+// retryAfter returns the first pause that h's Retry-After headers name, 0 if none does.
+// Both forms of RFC 9110, section 10.2.3, are read.
 func retryAfter(h http.Header) time.Duration {
 	for _, v := range h.Values("Retry-After") {
-		if d := pauseOf(strings.TrimSpace(v), h.Get("Date")); d > 0 {
-			return min(d, time.Hour)
+		if d := parseRetryAfter(strings.TrimSpace(v), h.Get("Date")); d > 0 {
+			return min(d, maxRetryAfter)
 		}
 	}
 	return 0
 }
 
-// pauseOf reads one Retry-After, seconds or a date. A date counts from that of the
-// answer, since this machine's clock may be wrong.
-func pauseOf(v, answered string) time.Duration {
+// parseRetryAfter reads one Retry-After: seconds or a date. A date counts from answered,
+// the Date of the answer, since this machine's clock may be wrong.
+func parseRetryAfter(v, answered string) time.Duration {
 	if s, err := strconv.ParseFloat(v, 64); err == nil {
 		if !(s > 0) { // also NaN
 			return 0
 		}
-		return time.Duration(min(s, time.Hour.Seconds()) * float64(time.Second))
+		return time.Duration(min(s, maxRetryAfter.Seconds()) * float64(time.Second))
 	}
 	until, err := http.ParseTime(v)
 	if err != nil {

@@ -1,40 +1,36 @@
 package plextv
 
 import (
-	"bytes"
-	"cmp"
-	"encoding/json"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"os"
-	"strconv"
 	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/fault"
-	"github.com/plexauth/plexauth/internal/lax"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// statusJWTExpired is plex.tv's own HTTP status for a JWT past its life.
+// StatusJWTExpired is plex.tv's own HTTP status for a JWT past its life, as Plex
+// documents for device keys.
 const StatusJWTExpired = 498
 
-// Failure is a request that failed, and all that is known of it.
+// Failure is the error of a request, with all that is known of it. Its text holds no
+// body, no URL and no secret.
 type Failure struct {
-	Op         string
-	StatusCode int
-	Code       int
-	Message    string
-	RetryAfter time.Duration
+	Op         string        // what was tried: "read account"
+	StatusCode int           // HTTP status; 0: no answer
+	Code       int           // plex.tv's own code; 0: it gave none
+	Message    string        // plex.tv's own words, or what is wrong with the answer: one line
+	RetryAfter time.Duration // how long to wait, an hour at most; 0: not known
 
-	Where     string      // "plex.tv", or the media server
-	Sentinel  error       // the sentinel that this error is, or nil
-	Cause     *cause      // where nothing came back
+	Where     string      // who was asked: "plex.tv" or "the server"
+	Sentinel  error       // the error of package fault that f matches, or nil
+	Temporary bool        // it will pass by itself, and says nothing about a PIN or a token
+	Cause     *Cause      // why there is no answer; nil: there is one
 	State     ServerState // of the media server that answered
-	Transient bool        // it will pass by itself, and says nothing about a PIN or a token
 }
 
 // FailureIn returns the failure in err, nil if there is none.
@@ -44,90 +40,48 @@ func FailureIn(err error) *Failure {
 	return f
 }
 
-// cause keeps a foreign error matchable, and its text free of secrets. The
-// error itself is behind a function, where no dump by reflection finds it, and
-// is not unwrapped to those who print a whole chain, as failing tests do.
-type cause struct {
-	Text string
-	err  func() error
-}
-
-func newCause(err error, secrets ...string) *cause {
-	return &cause{secret.Redact(err.Error(), secrets...), secret.Hide(err)}
-}
-
-func (c *cause) Error() string        { return c.Text }
-func (c *cause) Is(target error) bool { return errors.Is(c.err(), target) }
-func (c *cause) As(target any) bool   { return errors.As(c.err(), target) }
-
-// OutOfTime returns the failure of work that a limit of ours has ended. It matches no
-// error of a context, because the caller's has not ended.
+// OutOfTime returns the failure of work at where that a limit of ours has ended with
+// err. It matches no error of a context, because the caller's has not ended.
 func OutOfTime(op, where string, err error) *Failure {
-	return &Failure{Op: op, Where: where, Sentinel: fault.ErrUnavailable, Transient: true, Cause: newCause(fmt.Errorf("not in time: %w", err))}
+	return &Failure{Op: op, Where: where, Sentinel: fault.ErrUnavailable, Temporary: true, Cause: newCause(fmt.Errorf("not in time: %w", err))}
+}
+
+// HeldBack returns the failure of a request that was not sent, because plex.tv has
+// asked to wait. pause is how long the wait lasts from now.
+func HeldBack(op string, pause time.Duration) *Failure {
+	return &Failure{Op: op, Where: "plex.tv", StatusCode: http.StatusTooManyRequests, Message: "it asked to slow down a moment ago", Sentinel: fault.ErrRateLimited, RetryAfter: pause}
+}
+
+// TokenRetired returns the failure of op with a token that another login has retired in
+// the meantime.
+func TokenRetired(op string) *Failure {
+	return &Failure{Op: op, Where: "plex.tv", StatusCode: http.StatusUnauthorized, Sentinel: fault.ErrTokenRejected, Message: "another login has retired the token in the meantime"}
+}
+
+// NotGenuine returns the failure of an answer whose token is not what was asked for,
+// and err says why. It says nothing about the token that is stored.
+func NotGenuine(err error) *Failure {
+	return &Failure{Op: opVerify, Where: "plex.tv", StatusCode: http.StatusOK, Sentinel: fault.ErrUnavailable, Temporary: true, Message: err.Error()}
 }
 
 // Error says what was tried, what went wrong and what to do.
-func (e *Failure) Error() string {
+func (f *Failure) Error() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "plexauth: %s: ", e.Op)
+	fmt.Fprintf(&b, "plexauth: %s: ", f.Op)
 	switch {
-	case e.Cause != nil:
-		fmt.Fprintf(&b, "no answer from %s: %s", e.Where, e.Cause.Text)
-	case e.Code != 0:
-		fmt.Fprintf(&b, "%s answered %d, code %d: %s", e.Where, e.StatusCode, e.Code, e.Message)
-	case e.Message != "":
-		fmt.Fprintf(&b, "%s answered %d: %s", e.Where, e.StatusCode, e.Message)
+	case f.Cause != nil:
+		fmt.Fprintf(&b, "no answer from %s: %s", f.Where, f.Cause.Text)
+	case f.Code != 0:
+		fmt.Fprintf(&b, "%s answered %d, code %d: %s", f.Where, f.StatusCode, f.Code, f.Message)
+	case f.Message != "":
+		fmt.Fprintf(&b, "%s answered %d: %s", f.Where, f.StatusCode, f.Message)
 	default:
-		fmt.Fprintf(&b, "%s answered %d", e.Where, e.StatusCode)
+		fmt.Fprintf(&b, "%s answered %d", f.Where, f.StatusCode)
 	}
-	if help := e.help(); help != "" {
+	if help := f.help(); help != "" {
 		b.WriteString(" (" + help + ")")
 	}
 	return b.String()
-}
-
-// Format prints the text of [Error.Error] for every verb.
-func (e *Failure) Format(f fmt.State, _ rune) { io.WriteString(f, e.Error()) }
-
-// Is reports whether target is the sentinel that e stands for.
-func (e *Failure) Is(target error) bool { return e.Sentinel != nil && e.Sentinel == target }
-
-// Unwrap returns the cause, nil where an answer came back.
-func (e *Failure) Unwrap() error {
-	if e.Cause == nil {
-		return nil
-	}
-	return e.Cause
-}
-
-// IsPermanent reports whether plex.tv would answer the same again.
-func (f *Failure) IsPermanent() bool {
-	return f != nil && !f.Transient && f.Sentinel != fault.ErrRateLimited
-}
-
-// IsTaken reports whether plex.tv does not take a key, mostly because another device
-// has it.
-func (f *Failure) IsTaken() bool {
-	return f != nil && f.StatusCode == http.StatusUnprocessableEntity && f.Sentinel != fault.ErrTokenRejected
-}
-
-// IsNotGenuine reports whether plex.tv answered with a token that is not what was
-// asked for.
-func (f *Failure) IsNotGenuine() bool { return f != nil && f.Op == opVerify }
-
-// IsRefusedExchange reports whether plex.tv has refused for good to give a JWT.
-func (f *Failure) IsRefusedExchange() bool {
-	return f != nil && f.Op == OpRenew && !f.Transient && f.StatusCode >= 400
-}
-
-// AboutTheKey returns f as a verdict on a device key, which says nothing about the
-// token that the key was to take the place of.
-func (f *Failure) AboutTheKey() *Failure {
-	about := *f
-	if about.Sentinel == fault.ErrTokenRejected {
-		about.Sentinel = fault.ErrUnavailable
-	}
-	return &about
 }
 
 // help says what to do about f, "" if nothing helps.
@@ -146,63 +100,74 @@ func (f *Failure) help() string {
 	return a.Help + "; " + later
 }
 
-// envelope is plex.tv's own form of an error.
-type envelope struct {
-	Code    int
-	message string
+// Format prints the text of [Failure.Error] for every verb.
+func (f *Failure) Format(s fmt.State, _ rune) { io.WriteString(s, f.Error()) }
+
+// Is reports whether target is the sentinel that f stands for.
+func (f *Failure) Is(target error) bool { return f.Sentinel != nil && f.Sentinel == target }
+
+// Unwrap returns the cause, nil if there is an answer.
+func (f *Failure) Unwrap() error {
+	if f.Cause == nil {
+		return nil
+	}
+	return f.Cause
 }
 
-// ParseEnvelope reads the JSON and the XML forms; ok is false for anything
-// else: a proxy's page, a captive portal, nothing.
-func ParseEnvelope(body []byte) (env envelope, ok bool) {
-	body = bytes.TrimSpace(body)
-	if len(body) == 0 {
-		return env, false
-	}
-	if body[0] == '{' {
-		var j struct {
-			Errors []struct {
-				Code    json.RawMessage `json:"code"`
-				Message json.RawMessage `json:"message"`
-			} `json:"errors"`
-		}
-		if json.Unmarshal(body, &j) != nil || len(j.Errors) == 0 {
-			return env, false
-		}
-		code, _ := lax.Number(j.Errors[0].Code)
-		return envelope{int(code), lax.Text(j.Errors[0].Message)}, true
-	}
-	if body[0] != '<' {
-		return env, false
-	}
-	var x struct {
-		XMLName xml.Name
-		Code    string `xml:"code,attr"` // <Response code="503" title="…" status="…"/>
-		Title   string `xml:"title,attr"`
-		Status  string `xml:"status,attr"` // its message
-		Errors  []struct {
-			Code    string `xml:"code,attr"`
-			Message string `xml:"message,attr"`
-			Text    string `xml:",chardata"`
-		} `xml:"error"`
-	}
-	if xml.Unmarshal(body, &x) != nil {
-		return env, false
-	}
-	switch {
-	case x.XMLName.Local == "errors" && len(x.Errors) > 0:
-		env.Code, _ = strconv.Atoi(x.Errors[0].Code)
-		env.message = strings.TrimSpace(x.Errors[0].Message + " " + x.Errors[0].Text)
-		return env, true
-	case x.XMLName.Local == "Response" && x.Code != "":
-		return envelope{message: cmp.Or(strings.TrimSpace(x.Status), x.Title)}, true
-	}
-	return env, false
+// IsPermanent reports whether plex.tv would answer the same again. f may be nil, which
+// is not permanent.
+func (f *Failure) IsPermanent() bool {
+	return f != nil && !f.Temporary && f.Sentinel != fault.ErrRateLimited
 }
 
-// Words are what the system or a library says of a cause, without the calls and
+// IsKeyRefused reports whether plex.tv does not accept a device key, usually because
+// another device has it. f may be nil.
+func (f *Failure) IsKeyRefused() bool {
+	return f != nil && f.StatusCode == http.StatusUnprocessableEntity && f.Sentinel != fault.ErrTokenRejected
+}
+
+// IsNotGenuine reports whether plex.tv answered with a token that is not what was asked
+// for. f may be nil.
+func (f *Failure) IsNotGenuine() bool { return f != nil && f.Op == opVerify }
+
+// IsExchangeRefused reports whether plex.tv has refused for good to give a JWT. f may be
+// nil.
+func (f *Failure) IsExchangeRefused() bool {
+	return f != nil && f.Op == OpRenew && !f.Temporary && f.StatusCode >= 400
+}
+
+// NamesToken reports whether plex.tv's own words call a token invalid, whatever status
+// they came with.
+func (f *Failure) NamesToken() bool { return f != nil && namesToken(f.Message) }
+
+// Cause is why there is no answer. It matches the original error with errors.Is and
+// errors.As, but its text is free of secrets. It is not unwrapped, and the error is
+// behind a function, so that neither dumps by reflection nor printed chains show it.
+type Cause struct {
+	Text string // one line
+
+	err func() error
+}
+
+func newCause(err error, secrets ...string) *Cause {
+	return &Cause{secret.Redact(err.Error(), secrets...), secret.Hide(err)}
+}
+
+// Error returns the text.
+func (c *Cause) Error() string { return c.Text }
+
+// Is reports whether the original error matches target.
+func (c *Cause) Is(target error) bool { return errors.Is(c.err(), target) }
+
+// As finds target in the original error.
+func (c *Cause) As(target any) bool { return errors.As(c.err(), target) }
+
+// causePrefixes are put by net/http and crypto/tls before what a person needs to read.
+var causePrefixes = []string{"proxyconnect tcp: ", "the proxy refuses the connection: ", "tls: failed to verify certificate: ", "remote error: ", "tls: ", "x509: "}
+
+// Words returns what the system or a library says of a cause, without the calls and
 // addresses that net puts before it: "connection refused".
-func (c *cause) Words() string {
+func (c *Cause) Words() string {
 	var sys *os.SyscallError
 	switch {
 	case errors.As(c, &sys):
@@ -211,7 +176,7 @@ func (c *cause) Words() string {
 		return "no answer"
 	}
 	text := c.Text
-	for _, prefix := range []string{"proxyconnect tcp: ", "the proxy refuses the connection: ", "tls: failed to verify certificate: ", "remote error: ", "tls: ", "x509: "} {
+	for _, prefix := range causePrefixes {
 		text = strings.TrimPrefix(text, prefix)
 	}
 	return text

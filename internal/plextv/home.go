@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,24 +13,23 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// HomeUser is a [HomeUser] inside the package.
+// HomeUser is a member of a Plex Home, as GET /api/v2/home/users describes it.
 type HomeUser struct {
-	ID         int64
-	UUID       string
-	Title      string
-	Username   string
-	Thumb      string
+	ID         int64  // plex.tv's number of the account
+	UUID       string // a switch names the user by it
+	Title      string // the display name
+	Username   string // empty for a managed user
+	Thumb      string // URL of the picture
 	Admin      bool
 	Guest      bool
-	Restricted bool
-	Protected  bool
+	Restricted bool // a managed user
+	Protected  bool // has a Home PIN
 }
 
 // HomeUsers asks plex.tv for the members of the Plex Home of t's account.
 func (c *Client) HomeUsers(ctx context.Context, t secret.Value, clientID string) (users []HomeUser, err error) {
 	err = c.Do(ctx, &Call{
-		Op: "list Home users", Method: http.MethodGet, Url: c.PlexTV + "/api/v2/home/users",
-		ClientID: clientID, Token: t, account: true,
+		Op: "list Home users", Method: http.MethodGet, URL: c.PlexTV + "/api/v2/home/users", ClientID: clientID, Token: t,
 		Decode: func(body []byte) (err error) {
 			users, err = decodeHomeUsers(body)
 			return err
@@ -40,8 +38,8 @@ func (c *Client) HomeUsers(ctx context.Context, t secret.Value, clientID string)
 	return users, err
 }
 
-// decodeHomeUsers takes the fields it knows, each in any shape; a user without
-// number or uuid cannot be switched to and is left out.
+// decodeHomeUsers reads a list of Home users. Each field may have any shape. A user
+// without number or UUID cannot be switched to and is left out.
 func decodeHomeUsers(body []byte) ([]HomeUser, error) {
 	var home struct {
 		Users []struct {
@@ -76,33 +74,45 @@ func decodeHomeUsers(body []byte) ([]HomeUser, error) {
 	return users, nil
 }
 
-// SwitchUser asks plex.tv for a token of u, and says whose it is; 0 where plex.tv
-// does not.
+// SwitchUser asks plex.tv for a token of u, with u's Home PIN if pin is not empty. It
+// returns the number of the account that plex.tv names with the token; 0: none. The
+// error matches [fault.ErrHomePin] if the PIN is wrong or missing.
 func (c *Client) SwitchUser(ctx context.Context, t secret.Value, clientID string, u HomeUser, pin string) (token secret.Value, account int64, err error) {
 	q := &Call{
-		Op: "switch Home user", Method: http.MethodPost, Url: c.PlexTV + "/api/v2/home/users/" + url.PathEscape(u.UUID) + "/switch",
-		ClientID: clientID, Token: t, account: true,
+		Op: "switch Home user", Method: http.MethodPost, URL: c.PlexTV + "/api/v2/home/users/" + url.PathEscape(u.UUID) + "/switch",
+		ClientID: clientID, Token: t,
 		Decode: func(body []byte) (err error) {
 			token, account, err = decodeSwitch(body, u)
 			return err
 		},
+		refine: func(f *Failure) *Failure { return judgeSwitch(f, pin != "") },
 	}
 	if pin != "" {
-		q.Url += "?pin=" + Escape(pin)
+		q.URL += "?pin=" + Escape(pin)
 		q.secrets = []string{pin, Escape(pin), url.QueryEscape(pin)}
 	}
-	q.refine = func(f *Failure) {
-		if refusesHomePin(f) {
-			f.Sentinel, f.Transient, f.Message = fault.ErrHomePin, false, "the user's Home PIN is wrong"
-		}
-	}
 	err = c.Do(ctx, q)
-	if pin == "" && errors.Is(err, fault.ErrHomePin) {
-		return secret.Value{}, 0, fmt.Errorf("%w, and it is missing", fault.ErrHomePin)
-	}
 	return token, account, err
 }
 
+// judgeSwitch refines the verdict on a switch: plex.tv's word on the Home PIN says
+// nothing about the token. It is a 403 with a code; older parts answer 401 with
+// "Incorrect PIN".
+func judgeSwitch(f *Failure, withPIN bool) *Failure {
+	isPIN := f.Code == codeHomePIN || f.Code == codeHomePINOther
+	if f.Code == 0 && (f.StatusCode == http.StatusUnauthorized || f.StatusCode == http.StatusForbidden) {
+		isPIN = strings.Contains(strings.ToLower(f.Message), "pin")
+	}
+	if isPIN {
+		f.Sentinel, f.Temporary, f.Message = fault.ErrHomePin, false, "the user's Home PIN is missing"
+		if withPIN {
+			f.Message = "the user's Home PIN is wrong"
+		}
+	}
+	return f
+}
+
+// decodeSwitch reads the token of u. An answer about another user is an error.
 func decodeSwitch(body []byte, u HomeUser) (secret.Value, int64, error) {
 	var j struct {
 		ID        lax.Integer `json:"id"`
@@ -120,17 +130,4 @@ func decodeSwitch(body []byte, u HomeUser) (secret.Value, int64, error) {
 		return secret.Value{}, 0, errors.New("no token")
 	}
 	return secret.New(raw), int64(j.ID), nil
-}
-
-// refusesHomePin recognizes plex.tv's word on the PIN (403 with 1041 or 1038;
-// older parts answer 401 "Incorrect PIN"), which is none on the token.
-func refusesHomePin(e *Failure) bool {
-	switch e.Code {
-	case 1038, 1041:
-		return true
-	case 0:
-		refused := e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden
-		return refused && strings.Contains(strings.ToLower(e.Message), "pin")
-	}
-	return false
 }

@@ -96,7 +96,7 @@ func (f *Failure) Kind() Kind {
 	switch {
 	case f.Cause != nil:
 		return f.Cause.kind()
-	case !f.Transient:
+	case !f.Temporary:
 		return KindRefused
 	case f.StatusCode < 300:
 		return KindContent
@@ -105,7 +105,7 @@ func (f *Failure) Kind() Kind {
 }
 
 // kind returns the kind of a failure that c caused.
-func (c *cause) kind() Kind {
+func (c *Cause) kind() Kind {
 	var (
 		op      *net.OpError
 		timeout net.Error
@@ -127,7 +127,7 @@ func (c *cause) kind() Kind {
 
 // isTLS reports whether a handshake failed. A transport beneath another one may
 // leave nothing of the error but its text.
-func (c *cause) isTLS() bool {
+func (c *Cause) isTLS() bool {
 	return errors.As(c, new(*tls.CertificateVerificationError)) || errors.As(c, new(tls.RecordHeaderError)) || errors.As(c, new(tls.AlertError)) ||
 		strings.Contains(c.Text, "tls: ") || strings.Contains(c.Text, "x509: ")
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -17,24 +18,34 @@ import (
 )
 
 const (
-	LongestLifetime  = time.Hour
-	longestShortCode = 10 // 4 characters are usual; a strong code has 25
+	// MaxPINLifetime bounds how long a PIN is taken to live, whatever plex.tv says.
+	MaxPINLifetime = time.Hour
+	// maxShortCode bounds the code of a PIN that a person types. Four characters are
+	// usual; a strong code has 25.
+	maxShortCode = 10
 )
 
-// Escape is url.QueryEscape with %20 for a space.
+// The Ops of calls about a PIN.
+const (
+	OpCreatePIN = "create PIN"
+	OpCheckPIN  = "check PIN" // of [Client.CheckPIN]
+)
+
+// Escape returns s for a query, with %20 for a space, which url.QueryEscape makes a "+".
 func Escape(s string) string { return strings.ReplaceAll(url.QueryEscape(s), "+", "%20") }
 
-// PinReply is what a login needs of plex.tv's answer. The rest of it, dates
-// and location included, may come in any shape.
-type PinReply struct {
-	Id        int64
-	Code      string
-	ExpiresIn time.Duration
-	Expires   bool // expiresIn was there
-	Token     secret.Value
+// PINReply is what a login needs of plex.tv's answer about a PIN. The rest of the
+// answer, dates and location included, may have any shape.
+type PINReply struct {
+	ID        int64
+	Code      string        // what the person confirms
+	ExpiresIn time.Duration // negative once it has expired; at most MaxPINLifetime
+	Expires   bool          // ExpiresIn is known
+	Token     secret.Value  // once the PIN is approved
 }
 
-func decodePIN(body []byte) (r PinReply, err error) {
+// decodePIN reads a PIN. A null authToken says that it is not approved yet.
+func decodePIN(body []byte) (r PINReply, err error) {
 	var j struct {
 		ID        json.RawMessage `json:"id"`
 		Code      json.RawMessage `json:"code"`
@@ -45,15 +56,15 @@ func decodePIN(body []byte) (r PinReply, err error) {
 	if err := json.Unmarshal(body, &j); err != nil {
 		return r, err
 	}
-	r.Id, r.Code = lax.Int(j.ID), lax.Text(j.Code)
+	r.ID, r.Code = lax.Int(j.ID), lax.Text(j.Code)
 	if s, ok := lax.Number(j.ExpiresIn); ok {
 		r.Expires = true
-		r.ExpiresIn = time.Duration(min(max(s, -1), LongestLifetime.Seconds()) * float64(time.Second))
+		r.ExpiresIn = time.Duration(min(max(s, -1), MaxPINLifetime.Seconds()) * float64(time.Second))
 	}
 	if v := string(j.AuthToken); v != "" && v != "null" {
 		raw := strings.TrimSpace(lax.Text(j.AuthToken))
 		if v[0] != '"' || raw != "" && !secret.UsableToken(raw) {
-			return r, errors.New("a token that is none")
+			return r, errors.New("a token that no header can carry")
 		}
 		r.Token = secret.New(raw)
 	}
@@ -64,11 +75,12 @@ func decodePIN(body []byte) (r PinReply, err error) {
 	return r, nil
 }
 
-// CreatePIN asks plex.tv for a PIN, with d for one that gives a JWT. What it
-// returns is whole: a number, and a code of the kind that was asked for.
-func (c *Client) CreatePIN(ctx context.Context, clientID string, d *devicekey.Key, strong bool) (r PinReply, sent time.Time, err error) {
+// CreatePIN asks plex.tv for a PIN. d is the device key of a login that is to get a
+// JWT, or nil. strong asks for a long code. The PIN that is returned has a number and a
+// code of the kind that was asked for. sent is when the request left.
+func (c *Client) CreatePIN(ctx context.Context, clientID string, d *devicekey.Key, strong bool) (r PINReply, sent time.Time, err error) {
 	q := &Call{
-		Op: OpCreatePIN, Method: http.MethodPost, Url: c.PlexTV + "/api/v2/pins", ClientID: clientID,
+		Op: OpCreatePIN, Method: http.MethodPost, URL: c.PlexTV + "/api/v2/pins", ClientID: clientID,
 		Decode: func(body []byte) (err error) {
 			if r, err = decodePIN(body); err != nil {
 				return err
@@ -82,48 +94,51 @@ func (c *Client) CreatePIN(ctx context.Context, clientID string, d *devicekey.Ke
 			return r, sent, err
 		}
 	case strong:
-		q.Url += "?strong=true"
+		q.URL += "?strong=true"
 	}
 	err = c.Do(ctx, q)
 	return r, q.sent, err
 }
 
-func checkNewPIN(r PinReply, strong bool) error {
+// checkNewPIN says what is wrong with a PIN that plex.tv has made.
+func checkNewPIN(r PINReply, strong bool) error {
 	switch {
-	case r.Id <= 0:
+	case r.ID <= 0:
 		return errors.New("a PIN without a number")
-	case r.Code == "" || strings.ContainsFunc(r.Code, func(c rune) bool {
-		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '-' || c == '_')
-	}):
+	case !pinCode.MatchString(r.Code):
 		return errors.New("a PIN without a code")
-	case strong && len(r.Code) <= longestShortCode:
+	case strong && len(r.Code) <= maxShortCode:
 		return errors.New("a short code where a strong one was asked for")
-	case !strong && len(r.Code) > longestShortCode:
+	case !strong && len(r.Code) > maxShortCode:
 		return errors.New("a strong code where a short one was asked for")
 	}
 	return nil
 }
 
-// PinRef is a PIN that plex.tv is asked about.
-type PinRef struct {
-	Id       int64
+// pinCode matches the code of a PIN.
+var pinCode = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+
+// PINRef names a PIN that plex.tv is asked about.
+type PINRef struct {
+	ID       int64
 	Code     string
 	ClientID string
-	Device   *devicekey.Key // of a login with a device key
+	Device   *devicekey.Key // of a login with a device key, or nil
 }
 
 // CheckPIN asks plex.tv once whether a PIN has been approved. attempt bounds the
-// request and can end it; ctx is the caller's. sent is when the request left.
-func (c *Client) CheckPIN(ctx, attempt context.Context, pin PinRef, scopes []string) (r PinReply, sent time.Time, err error) {
-	id := strconv.FormatInt(pin.Id, 10)
+// request and can end it; ctx is the caller's. sent is when the request left. The error
+// matches [fault.ErrPinExpired] if plex.tv does not know the PIN any more.
+func (c *Client) CheckPIN(ctx, attempt context.Context, pin PINRef, scopes []string) (r PINReply, sent time.Time, err error) {
+	id := strconv.FormatInt(pin.ID, 10)
 	q := &Call{
-		Op: OpCheckPIN, Method: http.MethodGet, Url: c.PlexTV + "/api/v2/pins/" + id, ClientID: pin.ClientID,
-		attempt: attempt, Once: true, secrets: []string{id, pin.Code}, refine: pinVerdict,
+		Op: OpCheckPIN, Method: http.MethodGet, URL: c.PlexTV + "/api/v2/pins/" + id, ClientID: pin.ClientID,
+		attempt: attempt, Once: true, secrets: []string{id, pin.Code}, refine: judgePIN,
 		Decode: func(body []byte) (err error) {
-			if r, err = decodePIN(body); err == nil && r.Id != 0 && r.Id != pin.Id {
-				err = errors.New("another PIN than the one asked for")
+			if r, err = decodePIN(body); err != nil {
+				return err
 			}
-			return err
+			return pin.check(r)
 		},
 	}
 	if pin.Device != nil {
@@ -131,38 +146,41 @@ func (c *Client) CheckPIN(ctx, attempt context.Context, pin PinRef, scopes []str
 		if err != nil {
 			return r, time.Now(), err
 		}
-		q.Url += "?deviceJWT=" + jwt
+		q.URL += "?deviceJWT=" + jwt
 		q.secrets = append(q.secrets, jwt)
-		q.refine = devicePINVerdict
+		q.refine = judgeDevicePIN
 	}
 	err = c.Do(ctx, q)
-	if pin.Device != nil && err == nil && r.Token.HasParts() {
-		if _, _, bad := devicekey.ParseJWT(r.Token, pin.Device); bad != nil {
-			err = NotGenuine(bad)
-		}
-	}
 	return r, q.sent, err
 }
 
-// pinVerdict refines the answer to a look at a PIN: 404 with code 1020 and 410 say that
-// it has expired.
-func pinVerdict(f *Failure) {
-	if f.StatusCode == http.StatusNotFound && f.Code == 1020 || f.StatusCode == http.StatusGone && !f.Transient {
+// check says what is wrong with an answer about p: it is about another PIN, or its JWT
+// is not for this device.
+func (p PINRef) check(r PINReply) error {
+	if r.ID != 0 && r.ID != p.ID {
+		return errors.New("another PIN than the one asked for")
+	}
+	if p.Device != nil && devicekey.MayBeJWT(r.Token) {
+		_, _, err := devicekey.ParseJWT(r.Token, p.Device)
+		return err
+	}
+	return nil
+}
+
+// judgePIN refines the verdict on a poll: 404 with code 1020, and 410, say that the PIN
+// has expired.
+func judgePIN(f *Failure) *Failure {
+	if f.StatusCode == http.StatusNotFound && f.Code == codePINUnknown || f.StatusCode == http.StatusGone && !f.Temporary {
 		f.Sentinel = fault.ErrPinExpired
 	}
+	return f
 }
 
-// devicePINVerdict is pinVerdict for a PIN with a device key. A 422 refuses the device
-// JWT, by the clock, which the answer has set right.
-func devicePINVerdict(f *Failure) {
+// judgeDevicePIN refines the verdict on a poll with a device key. A 422 refuses the
+// device JWT because of this machine's clock, which the Date of that answer corrects.
+func judgeDevicePIN(f *Failure) *Failure {
 	if f.StatusCode == http.StatusUnprocessableEntity {
-		f.Sentinel, f.Transient = fault.ErrUnavailable, true
+		f.Sentinel, f.Temporary = fault.ErrUnavailable, true
 	}
-	pinVerdict(f)
+	return judgePIN(f)
 }
-
-// What a request about a PIN is called in errors.
-const (
-	OpCreatePIN = "create PIN"
-	OpCheckPIN  = "check PIN"
-)

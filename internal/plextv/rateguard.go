@@ -3,63 +3,62 @@ package plextv
 import (
 	"context"
 	"fmt"
-	"net/http"
 	"sync"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
 )
 
-// rateGuard slows every caller of one client after a 429.
+// rateGuard holds all requests of one client back after a 429.
 type rateGuard struct {
-	mu      sync.Mutex
-	until   time.Time // as plex.tv has asked
-	guessed time.Time // where it named no time
-	since   time.Time // when it was guessed last
+	mu        sync.Mutex
+	asked     time.Time // until when plex.tv has asked to wait
+	guessed   time.Time // until when to wait after a 429 that named no time
+	guessedAt time.Time
 }
 
-// slow holds requests back for d, for half a minute at most: a hostile header must
-// not stop the program. Where d is 0, plex.tv has named no time.
+// slow holds requests back for d, for [RetryWaitLimit] at most: a hostile header must
+// not stop the program. If d is 0, plex.tv has named no time.
 func (g *rateGuard) slow(d time.Duration) {
 	now := time.Now()
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if d <= 0 {
-		g.since, g.guessed = now, now.Add(DefaultSlow)
-	} else if until := now.Add(min(d, WaitLimit)); until.After(g.until) {
-		g.until = until
+		g.guessedAt, g.guessed = now, now.Add(GuessedPause)
+	} else if until := now.Add(min(d, RetryWaitLimit)); until.After(g.asked) {
+		g.asked = until
 	}
 }
 
-// answered ends a guess: plex.tv has taken a request that was sent after it.
+// answered ends a guessed pause if plex.tv has accepted a request that was sent after
+// the guess.
 func (g *rateGuard) answered(sent time.Time) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if sent.After(g.since) {
+	if sent.After(g.guessedAt) {
 		g.guessed = time.Time{}
 	}
 }
 
-// Clear returns when the guard lets requests through again.
-func (g *rateGuard) Clear() time.Time {
+// OpenAt returns when requests may be sent again; a time in the past if they may now.
+func (g *rateGuard) OpenAt() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.guessed.After(g.until) {
+	if g.guessed.After(g.asked) {
 		return g.guessed
 	}
-	return g.until
+	return g.asked
 }
 
-// wait waits until the guard lets q through. Where that takes longer than a call
-// may wait, or than ctx lasts, it says at once for how long.
+// wait waits until q may be sent. If that takes longer than a call may wait, or than
+// ctx lasts, it returns at once with a failure that says how long.
 func (g *rateGuard) wait(ctx context.Context, q *Call) error {
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("plexauth: %s: %w", q.Op, err)
 	}
-	d := time.Until(g.Clear())
-	if end, ok := ctx.Deadline(); d > askedWait || ok && d > 0 && time.Until(end) <= d {
-		return &Failure{Op: q.Op, Where: "plex.tv", StatusCode: http.StatusTooManyRequests, Message: "it asked to slow down a moment ago", Sentinel: fault.ErrRateLimited, RetryAfter: d}
+	d := time.Until(g.OpenAt())
+	if end, ok := ctx.Deadline(); d > askedWaitLimit || ok && d > 0 && time.Until(end) <= d {
+		return HeldBack(q.Op, d)
 	}
 	q.waited += max(d, 0)
 	if err := gate.Sleep(ctx, d); err != nil {

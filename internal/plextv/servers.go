@@ -12,42 +12,43 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// MediaServer is a [Server] inside the package.
+// MediaServer is a media server that an account may use, as GET /api/v2/resources lists
+// it.
 type MediaServer struct {
 	Name                 string
-	MachineID            string
+	MachineID            string // what identifies it: names and addresses change
 	Version              string
 	Platform             string
-	Owned                bool
-	Home                 bool
-	OwnerID              int64
-	Owner                string
-	Presence             bool
-	HTTPSRequired        bool
-	Relay                bool
-	PublicAddressMatches bool
-	PublicAddress        string
-	Token                secret.Value
-	Connections          []Connection
-
-	OnlyJWT bool // the only token that plex.tv gives for it is a JWT
+	Owned                bool         // by the account
+	Home                 bool         // by the admin of the account's Plex Home
+	OwnerID              int64        // the owner's number; 0 if Owned
+	Owner                string       // the owner's name; "" if Owned
+	Presence             bool         // connected to plex.tv just now
+	HTTPSRequired        bool         // refuses plain http
+	Relay                bool         // may be reached through Plex's relay
+	PublicAddressMatches bool         // this machine has the same public address
+	PublicAddress        string       // IP address
+	Token                secret.Value // for this server and no other; zero: there is none
+	OnlyJWT              bool         // the only token that plex.tv gives for it is a JWT
+	Connections          []Connection // never nil
 }
 
-// Connection is a [Connection] inside the package.
+// Connection is an address of a media server, as it told plex.tv.
 type Connection struct {
-	URI     string
-	Address string
+	URI     string // scheme, host and port
+	Address string // the IP address or name in URI
 	Port    int
-	Local   bool
-	Relay   bool
+	Local   bool // in the server's own network
+	Relay   bool // through Plex's relay
 	IPv6    bool
 }
 
-// ReadServers asks plex.tv for the media servers that a token opens.
+// ReadServers asks plex.tv for the media servers that the account of t may use: its own
+// first, then those of its Plex Home.
 func (c *Client) ReadServers(ctx context.Context, t secret.Value, clientID string) (servers []MediaServer, err error) {
 	err = c.Do(ctx, &Call{
-		Op: "list servers", Method: http.MethodGet, ClientID: clientID, Token: t, account: true, Most: maxServers,
-		Url: c.clients + "/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1",
+		Op: "list servers", Method: http.MethodGet, ClientID: clientID, Token: t, MaxBody: maxServerList,
+		URL: c.clients + "/api/v2/resources?includeHttps=1&includeRelay=1&includeIPv6=1",
 		Decode: func(body []byte) (err error) {
 			servers, err = decodeServers(body)
 			return err
@@ -56,10 +57,10 @@ func (c *Client) ReadServers(ctx context.Context, t secret.Value, clientID strin
 	return servers, err
 }
 
-// decodeServers takes the media servers out of a list of devices. A field of
-// another shape counts as absent; so does a device or connection that is none.
+// decodeServers returns the media servers in a list of devices. A field of another shape
+// counts as absent, and so does a device or connection without what identifies it.
 func decodeServers(body []byte) ([]MediaServer, error) {
-	var devices []resource
+	var devices []device
 	if err := lax.Unmarshal(body, &devices); err != nil {
 		return nil, err
 	}
@@ -76,8 +77,8 @@ func decodeServers(body []byte) ([]MediaServer, error) {
 	return servers, nil
 }
 
-// OwnedBy returns plex.tv's number of the server's owner, 0 where unknown. account
-// is the one whose list the server is in.
+// OwnedBy returns plex.tv's number of the owner, 0 if it is not known. The server is in
+// the list of account.
 func (s *MediaServer) OwnedBy(account int64) int64 {
 	if s.Owned {
 		return account
@@ -85,8 +86,8 @@ func (s *MediaServer) OwnedBy(account int64) int64 {
 	return s.OwnerID
 }
 
-// distance orders servers by whose they are.
-func (s MediaServer) distance() int {
+// distance orders servers by their owner, the account's own first.
+func (s *MediaServer) distance() int {
 	switch {
 	case s.Owned:
 		return 0
@@ -96,8 +97,8 @@ func (s MediaServer) distance() int {
 	return 2
 }
 
-// resource is an entry of the list: a media server, a player, anything.
-type resource struct {
+// device is an entry of the list: a media server, a player, or anything else.
+type device struct {
 	Name                 lax.String  `json:"name"`
 	Version              lax.String  `json:"productVersion"`
 	Platform             lax.String  `json:"platform"`
@@ -123,13 +124,14 @@ type resource struct {
 	} `json:"connections"`
 }
 
-func (d *resource) server() MediaServer {
+// server returns d as a media server.
+func (d *device) server() MediaServer {
 	s := MediaServer{
 		Name: string(d.Name), MachineID: string(d.MachineID), Version: string(d.Version), Platform: string(d.Platform),
 		Owned: bool(d.Owned), Home: bool(d.Home), OwnerID: int64(d.OwnerID), Owner: string(d.Owner),
 		Presence: bool(d.Presence), HTTPSRequired: bool(d.HTTPSRequired), Relay: bool(d.Relay),
 		PublicAddressMatches: bool(d.PublicAddressMatches), PublicAddress: string(d.PublicAddress),
-		Connections: []Connection{}, // in JSON it is a list for everybody
+		Connections: []Connection{},
 	}
 	if t := strings.TrimSpace(string(d.AccessToken)); secret.UsableToken(t) {
 		if s.OnlyJWT = devicekey.IsJWT(t); !s.OnlyJWT {
@@ -147,7 +149,7 @@ func (d *resource) server() MediaServer {
 	return s
 }
 
-// provides looks a word up in a list like "client,player".
+// provides reports whether word is in a list like "client,player".
 func provides(list, word string) bool {
 	for w := range strings.SplitSeq(list, ",") {
 		if strings.TrimSpace(w) == word {
@@ -157,9 +159,11 @@ func provides(list, word string) bool {
 	return false
 }
 
-// ServerState is what an answer other than 2xx says about a media server.
+// ServerState is what an error answer says about a media server. The smaller ones say
+// more.
 type ServerState int
 
+// The states of a media server.
 const (
 	ServerUnknown     ServerState = iota // the answer shows no media server
 	ServerStarting                       // 503 in a media server's own form
@@ -167,8 +171,9 @@ const (
 	ServerBehindProxy                    // a proxy's own answer for a server that does not answer it
 )
 
-// stateOf reads the state from an answer. enveloped tells that the body has Plex's
-// own form of an error.
+// stateOf returns what an error answer says about a media server. enveloped tells that
+// its body has Plex's own form of an error. All answers of a media server have X-Plex-
+// headers.
 func stateOf(resp *http.Response, enveloped bool) ServerState {
 	own := enveloped
 	for name := range resp.Header {

@@ -10,7 +10,7 @@ import (
 // ClientID returns the identifier that the profile's token was made under: the
 // device's for a device's token, else that of long-lived tokens. It is "" if unknown.
 func (p *Profile) ClientID() string {
-	if d := p.boundDevice(); d != nil && plain.IsHeader(d.ClientID) {
+	if d := p.boundDevice(); d != nil && plain.IsHeaderValue(d.ClientID) {
 		return d.ClientID
 	}
 	return p.longLivedID()
@@ -19,7 +19,7 @@ func (p *Profile) ClientID() string {
 // longLivedID returns the identifier of the profile's long-lived tokens, "" if unknown.
 func (p *Profile) longLivedID() string {
 	for _, id := range []string{p.State.ClientID, p.base().State.ClientID} {
-		if plain.IsHeader(id) {
+		if plain.IsHeaderValue(id) {
 			return id
 		}
 	}
@@ -34,7 +34,7 @@ func (p *Profile) longLivedID() string {
 // replaced, that one stays and the new one is stored beside it. A token that is being
 // moved over to a device key counts as such, because plex.tv may still refuse the move.
 func (p *Profile) EnsureClientID(want string) string {
-	isFit := func(id string) bool { return plain.IsHeader(id) && !p.isMovedOver(id) }
+	isFit := func(id string) bool { return plain.IsHeaderValue(id) && !p.isMovedOver(id) }
 	if p.isMovedOver(want) {
 		want = ""
 	}
@@ -47,7 +47,7 @@ func (p *Profile) EnsureClientID(want string) string {
 		} else if !isFit(want) {
 			next = NewClientID()
 		}
-		if plain.IsHeader(id) && base.needsClientID() {
+		if plain.IsHeaderValue(id) && base.needsClientID() {
 			base.NextClientID = next
 		} else {
 			base.setClientID(next)
@@ -81,7 +81,7 @@ func (p *Profile) setClientID(id string) {
 	if p.Id == DefaultInstance {
 		old := p.State.ClientID
 		for _, other := range p.Others() {
-			if old != id && plain.IsHeader(old) && other.State.ClientID == "" && !other.AccountToken().IsZero() {
+			if old != id && plain.IsHeaderValue(old) && other.State.ClientID == "" && !other.AccountToken().IsZero() {
 				other.State.ClientID = old
 			}
 		}

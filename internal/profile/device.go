@@ -70,7 +70,7 @@ func (p *Profile) EnsureDevice() (*devicekey.Key, error) {
 	switch {
 	case err != nil:
 		id := d.ClientID
-		if !plain.IsHeader(id) || p.awaits(id) {
+		if !plain.IsHeaderValue(id) || p.awaits(id) {
 			id = NewClientID()
 		}
 		return devicekey.New(id)
@@ -80,7 +80,7 @@ func (p *Profile) EnsureDevice() (*devicekey.Key, error) {
 		return found, nil
 	}
 	id := NewClientID()
-	if kept := p.DeviceClientID; found == nil && plain.IsHeader(kept) && kept != p.longLivedID() {
+	if kept := p.DeviceClientID; found == nil && plain.IsHeaderValue(kept) && kept != p.longLivedID() {
 		id = kept
 	}
 	made, err := devicekey.New(id)
@@ -125,7 +125,7 @@ func (s *State) setDevice(k *devicekey.Key) {
 // keepDeviceID keeps the device's identifier when its key is removed, so that the next
 // key is the same device's in the person's list.
 func (p *Profile) keepDeviceID() {
-	if d := p.device(); d != nil && plain.IsHeader(d.ClientID) && d.ClientID != p.longLivedID() && !p.wasAsked(d.ClientID) {
+	if d := p.device(); d != nil && plain.IsHeaderValue(d.ClientID) && d.ClientID != p.longLivedID() && !p.wasAsked(d.ClientID) {
 		p.DeviceClientID = d.ClientID
 	}
 }

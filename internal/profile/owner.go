@@ -51,7 +51,7 @@ func (s *State) CloudID() int64 {
 	if id == 0 || t.IsZero() || boundTo == t.fingerprint {
 		return id
 	}
-	if named := t.claims.Account.Id; named != 0 {
+	if named := t.claims.Account.ID; named != 0 {
 		if named != id {
 			return 0
 		}
@@ -80,7 +80,7 @@ func (s *State) Disowned() bool {
 	if id == 0 || s.CloudID() != 0 {
 		return false
 	}
-	return boundTo != "" || s.Token.Value.claims.Account.Id != 0
+	return boundTo != "" || s.Token.Value.claims.Account.ID != 0
 }
 
 // setCloudID stores who owns the present token.

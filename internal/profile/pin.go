@@ -57,7 +57,7 @@ func (p *Profile) Pending() *PendingPIN {
 	if !secret.UsableToken(v.Token.Secret()) { // missing, or damaged: the next poll brings it
 		v.Token = secret.Value{}
 	}
-	if !plain.IsHeader(v.ClientID) {
+	if !plain.IsHeaderValue(v.ClientID) {
 		v.ClientID = p.longLivedID()
 	}
 	if !l.Seed.IsZero() {

@@ -39,15 +39,15 @@ func (p *Profile) Server() SavedServer {
 	s := SavedServer{Url: stored.URL.Value, MachineID: stored.MachineID.Value, Account: known.Account}
 	if known.MachineID == s.MachineID {
 		s.Owner = known.Owner
-		s.Confirmed = s.MachineID != "" && netaddr.SameServer(known.URL, s.Url)
+		s.Confirmed = s.MachineID != "" && netaddr.SameAddress(known.URL, s.Url)
 	}
-	if c := stored.Certificate; c != nil && c.MachineID == s.MachineID && netaddr.SameServer(c.URL, s.Url) {
+	if c := stored.Certificate; c != nil && c.MachineID == s.MachineID && netaddr.SameAddress(c.URL, s.Url) {
 		s.Certificate = c.Hash
 	}
 	p.readServerToken(&s)
 	at := cmp.Or(stored.TokenServer, known.URL)
-	isEdited := at != "" && !netaddr.SameServer(at, s.Url) // then it is new, and a choice
-	s.Found = !isEdited && (netaddr.SameServer(stored.Found.Value, s.Url) || !stored.Found.Present && netaddr.PlexDirect(s.Url))
+	isEdited := at != "" && !netaddr.SameAddress(at, s.Url) // then it is new, and a choice
+	s.Found = !isEdited && (netaddr.SameAddress(stored.Found.Value, s.Url) || !stored.Found.Present && netaddr.IsPlexDirect(s.Url))
 	p.readVerify(&s, isEdited)
 	return s
 }
@@ -60,7 +60,7 @@ func (p *Profile) readServerToken(s *SavedServer) {
 		t = secret.Value{}
 	}
 	s.Held = !t.IsZero()
-	s.Bound = s.Held && s.Url != "" && netaddr.SameServer(at, s.Url)
+	s.Bound = s.Held && s.Url != "" && netaddr.SameAddress(at, s.Url)
 	if s.Bound || at == "" && s.Confirmed {
 		s.Token = t
 	}
@@ -74,7 +74,7 @@ func (p *Profile) readServerToken(s *SavedServer) {
 // after another was chosen.
 func (p *Profile) readVerify(s *SavedServer, isEdited bool) {
 	s.off, s.offFor = p.State.Server.Unverified, p.State.Server.UnverifiedFor
-	if (isEdited || s.offFor == "") && !s.Found && !netaddr.PlexDirect(s.Url) {
+	if (isEdited || s.offFor == "") && !s.Found && !netaddr.IsPlexDirect(s.Url) {
 		s.offFor = s.Url
 	}
 	s.Verify = !s.off || s.Url != "" && (s.Found || !s.Unverified(s.Url))
@@ -84,12 +84,12 @@ func (p *Profile) readVerify(s *SavedServer, isEdited bool) {
 // not checked. A plex.direct name always has a good one.
 func (s SavedServer) Unverified(address string) bool {
 	switch {
-	case !s.off || netaddr.PlexDirect(address):
+	case !s.off || netaddr.IsPlexDirect(address):
 		return false
 	case s.offFor == "" || s.offFor == address:
 		return true
 	}
-	return slices.ContainsFunc(netaddr.TypedURLs(s.offFor), func(u *url.URL) bool { return netaddr.SameServer(u.String(), address) })
+	return slices.ContainsFunc(netaddr.TypedURLs(s.offFor), func(u *url.URL) bool { return netaddr.SameAddress(u.String(), address) })
 }
 
 // isAnother reports whether a machine of that owner is a server other than the
@@ -127,7 +127,7 @@ func (p *Profile) SetServer(address string, v OwnedServer) {
 	if !isAnother {
 		owner = cmp.Or(owner, before.Owner) // plex.tv may not have said this time
 	}
-	hasMoved := !netaddr.SameServer(address, before.Url)
+	hasMoved := !netaddr.SameAddress(address, before.Url)
 	if isCertain && p.takesJWT(v.MachineID, before.Url) { // the same machine, perhaps at another address
 		p.SetTakesJWT(v.MachineID, address, true)
 	}
@@ -150,7 +150,7 @@ func (p *Profile) SetServer(address string, v OwnedServer) {
 // before says, or else the one that is saved now if a person typed it.
 func (s *State) BindVerify(before SavedServer, isTyped bool) {
 	meant := before.offFor
-	if at := s.Server.URL.Value; meant == "" && isTyped && !netaddr.PlexDirect(at) {
+	if at := s.Server.URL.Value; meant == "" && isTyped && !netaddr.IsPlexDirect(at) {
 		meant = at
 	}
 	if !before.off {
@@ -189,7 +189,7 @@ func (s *State) SetFound(found bool) {
 	switch at := s.Server.URL.Value; {
 	case found:
 		s.Server.Found.set(at)
-	case netaddr.PlexDirect(at):
+	case netaddr.IsPlexDirect(at):
 		s.Server.Found.set("")
 	default:
 		s.Server.Found = Field[string]{}
@@ -230,7 +230,7 @@ func (p *Profile) ForgetServer() {
 // this very address.
 func (s *State) takesJWT(machineID, address string) bool {
 	m := s.Server.TakesJWT
-	return m != nil && !s.Disowned() && machineID != "" && m.MachineID == machineID && address != "" && netaddr.SameServer(m.URL, address)
+	return m != nil && !s.Disowned() && machineID != "" && m.MachineID == machineID && address != "" && netaddr.SameAddress(m.URL, address)
 }
 
 // SetTakesJWT stores whether a media server accepts the account's JWT as its token.

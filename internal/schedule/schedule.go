@@ -44,7 +44,7 @@ func New(leastPace time.Duration, expires elapsed.Instant, date time.Time, lifet
 	now := time.Now()
 	s := Schedule{
 		began: now, next: now.Add(gate.Jitter(leastPace)), pace: leastPace, leastPace: leastPace, request: plextv.AttemptLimit,
-		latest: elapsed.Now().Add(plextv.LongestLifetime), date: date, lifetimeKnown: lifetimeKnown,
+		latest: elapsed.Now().Add(plextv.MaxPINLifetime), date: date, lifetimeKnown: lifetimeKnown,
 	}
 	s.deadline = min(expires, s.latest)
 	s.dateUnsure = s.Left() <= 0
@@ -92,14 +92,14 @@ func (s *Schedule) MayPoll(guard time.Time) bool {
 	return !now.Before(s.boundGuard(guard))
 }
 
-// boundGuard returns guard, but at most plextv.WaitLimit after the last poll: what plex.tv
+// boundGuard returns guard, but at most plextv.RetryWaitLimit after the last poll: what plex.tv
 // tells other callers must not park this PIN (G12).
 func (s *Schedule) boundGuard(guard time.Time) time.Time {
 	last := s.lastPoll
 	if last.IsZero() {
 		last = s.began
 	}
-	if most := last.Add(plextv.WaitLimit); guard.After(most) {
+	if most := last.Add(plextv.RetryWaitLimit); guard.After(most) {
 		return most
 	}
 	return guard
@@ -111,7 +111,7 @@ func (s *Schedule) NotePoll(sent time.Time) { s.lastPoll = sent }
 // RecordPending updates deadline and pace after a poll that found the PIN still pending.
 // final is set if there is no other poll unless the deadline has moved. expired reports
 // that the PIN has expired.
-func (s *Schedule) RecordPending(sent time.Time, r plextv.PinReply, final bool) (expired bool) {
+func (s *Schedule) RecordPending(sent time.Time, r plextv.PINReply, final bool) (expired bool) {
 	s.dateUnsure = false
 	s.lastPoll = sent
 	s.next = time.Now().Add(gate.Jitter(s.pace)) // from the answer on: so no two arrive within a second, however slow the way
@@ -167,11 +167,11 @@ func (s *Schedule) SlowDown(sent time.Time) {
 // requests, for d at least.
 func (s *Schedule) SlowDownBy(sent time.Time, d time.Duration) {
 	s.lastPoll = sent
-	s.setPace(max(s.pace+plextv.DefaultSlow, d))
+	s.setPace(max(s.pace+plextv.GuessedPause, d))
 }
 
 func (s *Schedule) setPace(pace time.Duration) {
-	widest := max(plextv.WaitLimit, s.leastPace)
+	widest := max(plextv.RetryWaitLimit, s.leastPace)
 	s.pace = min(pace, widest)
 	s.next = time.Now().Add(min(gate.Jitter(s.pace), widest))
 }

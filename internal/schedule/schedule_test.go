@@ -37,14 +37,14 @@ func TestPaceAfterPolls(t *testing.T) {
 		want  time.Duration
 	}{
 		"none":               {func(*schedule.Schedule) {}, time.Second},
-		"pending":            {func(s *schedule.Schedule) { s.RecordPending(time.Now(), plextv.PinReply{}, false) }, time.Second},
+		"pending":            {func(s *schedule.Schedule) { s.RecordPending(time.Now(), plextv.PINReply{}, false) }, time.Second},
 		"one failure":        {func(s *schedule.Schedule) { s.SlowDown(time.Now()) }, 2 * time.Second},
 		"three failures":     {func(s *schedule.Schedule) { failures(s, 3) }, 8 * time.Second},
 		"many failures":      {func(s *schedule.Schedule) { failures(s, 9) }, schedule.WidestPace},
-		"fewer":              {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 0) }, time.Second + plextv.DefaultSlow},
+		"fewer":              {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 0) }, time.Second + plextv.GuessedPause},
 		"fewer, for long":    {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 20*time.Second) }, 20 * time.Second},
 		"failure, recovered": {func(s *schedule.Schedule) { failures(s, 3); s.Recover(false); pending(s) }, time.Second},
-		"fewer, recovered":   {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 0); s.Recover(true); pending(s) }, time.Second + plextv.DefaultSlow},
+		"fewer, recovered":   {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 0); s.Recover(true); pending(s) }, time.Second + plextv.GuessedPause},
 		"much fewer, recovered": {func(s *schedule.Schedule) {
 			s.SlowDownBy(time.Now(), 20*time.Second)
 			s.Recover(true)
@@ -67,7 +67,7 @@ func failures(s *schedule.Schedule, n int) {
 	}
 }
 
-func pending(s *schedule.Schedule) { s.RecordPending(time.Now(), plextv.PinReply{}, false) }
+func pending(s *schedule.Schedule) { s.RecordPending(time.Now(), plextv.PINReply{}, false) }
 
 // G12: what plex.tv tells other callers does not park a PIN for longer than half a minute.
 func TestGuardIsBounded(t *testing.T) {
@@ -99,16 +99,16 @@ func TestResultCountsForASecond(t *testing.T) {
 }
 
 func TestExpiryByAnswers(t *testing.T) {
-	reply := func(in time.Duration) plextv.PinReply { return plextv.PinReply{Expires: true, ExpiresIn: in} }
+	reply := func(in time.Duration) plextv.PINReply { return plextv.PINReply{Expires: true, ExpiresIn: in} }
 	for name, c := range map[string]struct {
 		known   bool // before the answer
-		reply   plextv.PinReply
+		reply   plextv.PINReply
 		final   bool
 		left    time.Duration
 		expired bool
 		moved   bool
 	}{
-		"says nothing":                 {true, plextv.PinReply{}, false, time.Minute, false, false},
+		"says nothing":                 {true, plextv.PINReply{}, false, time.Minute, false, false},
 		"the same":                     {true, reply(59 * time.Second), false, time.Minute, false, false},
 		"earlier":                      {true, reply(20 * time.Second), false, 20 * time.Second, false, true},
 		"later":                        {true, reply(5 * time.Minute), false, 5 * time.Minute, false, true},
@@ -118,7 +118,7 @@ func TestExpiryByAnswers(t *testing.T) {
 		"negative, where it was known": {true, reply(-time.Second), false, time.Minute, true, false},
 		"negative, where it was not":   {false, reply(-time.Second), false, time.Minute, false, false},
 		"a final poll that moves it":   {true, reply(20 * time.Second), true, 20 * time.Second, false, true},
-		"a final poll that does not":   {true, plextv.PinReply{}, true, time.Minute, false, false},
+		"a final poll that does not":   {true, plextv.PINReply{}, true, time.Minute, false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, time.Minute, c.known, func(t *testing.T, s *schedule.Schedule) {

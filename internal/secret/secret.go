@@ -1,4 +1,5 @@
-// Package secret holds text that must not print, and takes such text out of other text.
+// Package secret holds text that must not be printed, and takes such text out of other
+// text (G13).
 package secret
 
 import (
@@ -21,14 +22,14 @@ type Value struct {
 	p *[]byte   // masked; behind a pointer, because fmt calls no methods on unexported fields
 }
 
-// maskKey makes what a dump of memory by reflection shows unreadable. It is
-// new in every process.
+// maskKey masks the bytes of every Value, so that a dump by reflection shows nothing
+// readable. Each process has its own.
 var maskKey = func() (key [32]byte) {
 	crand.Read(key[:])
 	return key
 }()
 
-// mask turns a secret into its masked form and back.
+// mask returns b masked, or unmasked if it is masked.
 func mask(b []byte) []byte {
 	out := make([]byte, len(b))
 	rand.NewChaCha8(maskKey).Read(out)
@@ -36,11 +37,11 @@ func mask(b []byte) []byte {
 	return out
 }
 
-// Hide returns a function that returns v. Dumps by reflection, such as a failing test
-// prints of a struct, call no function and so do not show v.
+// Hide returns a function that returns v. A dump by reflection, as a failing test prints
+// it of a struct, calls no function and so does not show v.
 func Hide[T any](v T) func() T { return func() T { return v } }
 
-// New returns text as a Value; the zero Value for "".
+// New returns text as a Value. New("") is the zero Value.
 func New(text string) Value {
 	if text == "" {
 		return Value{}
@@ -60,8 +61,8 @@ func (v Value) Secret() string {
 // IsZero reports whether v holds nothing.
 func (v Value) IsZero() bool { return v.p == nil }
 
-// Equal reports, in constant time, whether both hold the same text. Two zero Values
-// are not equal.
+// Equal reports, in constant time, whether v and w hold the same text. Two zero Values
+// are not equal: no token is never a match.
 func (v Value) Equal(w Value) bool {
 	if v.p == nil || w.p == nil {
 		return false
@@ -69,7 +70,7 @@ func (v Value) Equal(w Value) bool {
 	return subtle.ConstantTimeCompare(*v.p, *w.p) == 1
 }
 
-// redacted stands in the place of a secret.
+// Redacted stands in the place of a secret.
 const Redacted = "[redacted]"
 
 // Format writes "[redacted]", or nothing for the zero Value, for every verb.
@@ -79,13 +80,15 @@ func (v Value) Format(f fmt.State, _ rune) {
 	}
 }
 
-// Redact takes secrets out of a text that comes from elsewhere: an error of a
-// transport, a message of a server. The result is one short line. Hidden
-// characters go first, so that none can hide a secret.
+// Redact returns text from elsewhere, such as an error of a transport or a message of a
+// server, as one short line without secrets. Hidden characters go first, so that they
+// cannot break up a secret.
 func Redact(text string, secrets ...string) string {
 	return plain.Short(Without(plain.Line(text), secrets...))
 }
 
+// Without returns text with [Redacted] in the place of each of secrets. Empty ones do
+// nothing.
 func Without(text string, secrets ...string) string {
 	for _, s := range secrets {
 		if s != "" {
@@ -95,24 +98,21 @@ func Without(text string, secrets ...string) string {
 	return text
 }
 
-const maxTokenLength = 4 << 10
+// maxToken bounds the length of a token, in bytes.
+const maxToken = 4 << 10
 
-// UsableToken reports whether s can be a token: anything that fits into a
-// header. Its form is plex.tv's own business, and changes.
+// UsableToken reports whether s can be a token: it fits into a header. plex.tv decides
+// what a token looks like, and changes it.
 func UsableToken(s string) bool {
-	return s != "" && len(s) <= maxTokenLength && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f })
+	return s != "" && len(s) <= maxToken && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }
 
-// Fingerprint recognizes a token without giving it away.
-func Fingerprint(t Value) string {
-	if t.IsZero() {
+// Fingerprint returns a text by which v can be recognized, but not found out; "" for the
+// zero Value. It is stored, so it must stay the same in later versions.
+func Fingerprint(v Value) string {
+	if v.IsZero() {
 		return ""
 	}
-	sum := sha256.Sum256([]byte("plexauth rejected " + t.Secret()))
+	sum := sha256.Sum256([]byte("plexauth rejected " + v.Secret()))
 	return hex.EncodeToString(sum[:16])
 }
-
-// HasParts reports whether a device's token must be a JWT. What has no parts is
-// a long-lived token: whether plex.tv may answer a PIN with a key by one is not
-// documented.
-func (t Value) HasParts() bool { return strings.Contains(t.Secret(), ".") }

@@ -15,8 +15,8 @@ import (
 	"github.com/plexauth/plexauth/internal/netaddr"
 )
 
-// misdirectedError is a failure behind which stands that plex.tv's name leads to
-// another machine here: a DNS blocker, the hosts file or a captive portal does so.
+// misdirectedError is the error of an attempt that met another machine than plex.tv's: a
+// DNS blocker, the hosts file or the sign-in page of a network leads its name there.
 type misdirectedError struct {
 	text string
 	err  error
@@ -25,11 +25,11 @@ type misdirectedError struct {
 func (e *misdirectedError) Error() string { return e.text }
 func (e *misdirectedError) Unwrap() error { return e.err }
 
-// misdirected returns err, or a *misdirectedError around it where the attempt has
-// met another machine than plex.tv's.
+// misdirected returns err, or a *misdirectedError around it if the attempt has met
+// another machine than plex.tv's.
 func (q *Call) misdirected(err error) error {
-	u, parseErr := url.Parse(q.Url)
-	if parseErr != nil || q.client == nil || q.where() != "plex.tv" || u.Scheme != "https" {
+	u, parseErr := url.Parse(q.URL)
+	if parseErr != nil || q.Route != nil || u.Scheme != "https" {
 		return err
 	}
 	var op *net.OpError
@@ -51,8 +51,8 @@ func (q *Call) misdirected(err error) error {
 	return err
 }
 
-// stranger says how a machine that is not host has shown itself in a handshake, ""
-// where it has not.
+// stranger says how a handshake has shown that another machine than host answers, "" if
+// it has not.
 func stranger(err error, host string) string {
 	var cert *tls.CertificateVerificationError
 	switch {
@@ -64,13 +64,13 @@ func stranger(err error, host string) string {
 	return ""
 }
 
-// impossible reports whether plex.tv cannot have an address.
+// impossible reports whether plex.tv cannot have the address ip.
 func impossible(ip netip.Addr) bool {
 	ip = ip.Unmap()
-	return ip.IsUnspecified() || netaddr.Private(ip)
+	return ip.IsUnspecified() || netaddr.IsPrivate(ip)
 }
 
-// holder names a certificate.
+// holder returns a name that cert is for.
 func holder(cert *x509.Certificate) string {
 	switch {
 	case len(cert.DNSNames) > 0:
@@ -83,15 +83,15 @@ func holder(cert *x509.Certificate) string {
 	return "no name"
 }
 
-// dialled is the address that was dialled last for a call, while it is not known
-// to be plex.tv's. Dials may go on, and note theirs, after the call has ended.
-type dialled struct {
+// dialledAddress is the address that was dialled last for a call, as long as it is not
+// known to be plex.tv's. Dials may go on, and note theirs, after the call has ended.
+type dialledAddress struct {
 	at atomic.Pointer[netip.AddrPort]
 }
 
-// trace makes dials on behalf of ctx note their address. A handshake in which
+// trace returns a context whose dials note their address. A handshake in which
 // plex.tv's certificate was shown clears it.
-func (d *dialled) trace(ctx context.Context) context.Context {
+func (d *dialledAddress) trace(ctx context.Context) context.Context {
 	return httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 		ConnectStart: func(_, addr string) {
 			if at, ok := parseAddrPort(addr); ok {
@@ -106,7 +106,8 @@ func (d *dialled) trace(ctx context.Context) context.Context {
 	})
 }
 
-func (d *dialled) last() (netip.AddrPort, bool) {
+// last returns the noted address, ok if there is one.
+func (d *dialledAddress) last() (at netip.AddrPort, ok bool) {
 	if at := d.at.Load(); at != nil {
 		return *at, true
 	}

@@ -1,0 +1,145 @@
+package mediaserver
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/plexauth/plexauth/internal/netaddr"
+	"github.com/plexauth/plexauth/internal/plain"
+	"github.com/plexauth/plexauth/internal/plextv"
+)
+
+// explainFailure says what the failed probe of u means and what helps. What a kind of
+// failure means at the address of a media server differs from what it means at plex.tv,
+// so these texts are not plextv's. entered says whether a person has given the address;
+// else plex.tv has.
+func explainFailure(u *url.URL, err error, entered bool) string {
+	f := plextv.FailureIn(err)
+	switch {
+	case errors.Is(err, errReserved):
+		return "this name leads to an address that is reserved for one machine, one link or a cloud's own services"
+	case errors.Is(err, errInClear):
+		return "plain http to an address that is not private: a token must not go there in clear, use https"
+	case f == nil:
+		return plain.Short(err.Error())
+	case f.Cause != nil && (strings.Contains(f.Cause.Text, "server gave HTTP response") || errors.As(err, new(tls.RecordHeaderError))):
+		return "plain http is spoken here, not https"
+	case errors.As(err, new(x509.HostnameError)):
+		return explainOtherName(u, err, entered)
+	}
+	switch f.Kind() {
+	case plextv.KindDNS:
+		return explainNoName(u)
+	case plextv.KindTimeout:
+		return fmt.Sprintf("no answer within %d seconds: another network, a firewall, or the server is off", int(ProbeLimit.Seconds()))
+	case plextv.KindTLS:
+		return explainNoTLS(f)
+	case plextv.KindProxy:
+		return "the proxy does not let this through: " + f.Cause.Words()
+	case plextv.KindConnect:
+		return explainNoConnection(u, f)
+	case plextv.KindStatus, plextv.KindRefused:
+		return explainState(f.State, f.StatusCode, f.Message)
+	}
+	return "what answers is no Plex media server"
+}
+
+// explainOtherName explains a certificate for another name. It recommends a name only
+// from a certificate of a known authority.
+func explainOtherName(u *url.URL, err error, entered bool) string {
+	if !entered {
+		return "another machine answers here: its certificate is for another name"
+	}
+	help := "enter the address by the name that the certificate is for"
+	var known otherNameError
+	if errors.As(err, &known) {
+		if direct := directAddress(u, known.Certificate); direct != "" {
+			help = "use " + direct
+		} else if len(directHashes(known.Certificate)) > 0 {
+			help = "it is of a media server that plex.tv does not list for this account"
+		}
+	}
+	return "the certificate is for another name: " + help
+}
+
+// explainNoTLS explains a handshake that failed.
+func explainNoTLS(f *plextv.Failure) string {
+	if !errors.As(f.Cause, new(*tls.CertificateVerificationError)) && !strings.Contains(f.Cause.Text, "x509: ") {
+		return "could not make a secure connection: " + f.Cause.Words()
+	}
+	return "the certificate cannot be verified: " + f.Cause.Words()
+}
+
+// explainNoName explains a name that does not resolve.
+func explainNoName(u *url.URL) string {
+	switch ip := netaddr.DirectIP(u.Hostname()); {
+	case netaddr.IsPrivate(ip):
+		return "the resolver withholds this name of a private address (DNS rebinding protection): allow plex.direct in the router or resolver"
+	case ip.IsValid():
+		return "the name does not resolve here: check this machine's DNS, or allow plex.direct in the router or resolver"
+	}
+	return "the name does not resolve here; inside a container only the container network's and public names do"
+}
+
+// explainNoConnection explains a connection that could not be made, or that broke.
+func explainNoConnection(u *url.URL, f *plextv.Failure) string {
+	var op *net.OpError
+	isOp := errors.As(f.Cause, &op)
+	broken := errors.Is(f.Cause, io.EOF) || errors.Is(f.Cause, io.ErrUnexpectedEOF)
+	switch why := f.Cause.Words(); {
+	case broken, isOp && op.Op != "dial":
+		return "the connection is broken off (" + why + "): another program has this port, or the server takes https only"
+	case !isOp:
+		return "no answer that can be read: " + why
+	case netaddr.IsLoopback(u.Hostname()):
+		return "nothing listens there; inside a container this is the container itself, use the host's address or name"
+	case strings.Contains(why, "refused"):
+		return "nothing listens there: " + why
+	default:
+		return "it cannot be reached from here: " + why
+	}
+}
+
+// explainState says what an error answer means and what helps. words are the server's
+// own, "" if it gave none.
+func explainState(s plextv.ServerState, status int, words string) string {
+	if words = strings.TrimRight(words, ". "); words != "" {
+		words = " (" + words + ")"
+	}
+	switch s {
+	case plextv.ServerStarting:
+		return "the media server is starting" + words + ": try again in a minute"
+	case plextv.ServerFailing:
+		return fmt.Sprintf("the media server answers with an error (status %d)%s: its own log says more", status, words)
+	case plextv.ServerBehindProxy:
+		return fmt.Sprintf("a proxy answers, but the server behind it does not (status %d): check that the server runs and where the proxy leads", status)
+	}
+	if status < 400 {
+		return fmt.Sprintf("it redirects elsewhere (%d): enter the address that it leads to", status)
+	}
+	return fmt.Sprintf("what answers is no Plex media server (status %d)", status)
+}
+
+// directAddress returns the address of u by the plex.direct name that cert is for, "" if
+// there is none, or if u has a name.
+func directAddress(u *url.URL, cert *x509.Certificate) string {
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err != nil || cert == nil {
+		return ""
+	}
+	for _, hash := range directHashes(cert) {
+		host := strings.NewReplacer(".", "-", ":", "-").Replace(ip.String()) + "." + hash + ".plex.direct"
+		if u.Port() != "" {
+			host += ":" + u.Port()
+		}
+		return "https://" + host
+	}
+	return ""
+}

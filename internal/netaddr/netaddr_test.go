@@ -1,0 +1,159 @@
+package netaddr_test
+
+import (
+	"net/netip"
+	"net/url"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/internal/netaddr"
+)
+
+// parse returns an URL.
+func parse(t *testing.T, address string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(address)
+	require.NoError(t, err)
+	return u
+}
+
+// There is one notion of an origin: case, international names and the scheme's own port
+// make no difference, and other ports do.
+func TestOrigin(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://Plex.TV/path?x":      "https://plex.tv",
+		"https://plex.tv:443":         "https://plex.tv",
+		"http://plex.tv:80":           "http://plex.tv",
+		"http://plex.tv:443":          "http://plex.tv:443",
+		"https://plex.tv:8443":        "https://plex.tv:8443",
+		"https://[FD12::5]:32400":     "https://[fd12::5]:32400",
+		"https://müller.example":      "https://xn--mller-kva.example",
+		"https://MÜLLER.example:8443": "https://xn--mller-kva.example:8443",
+	} {
+		assert.Equal(t, want, netaddr.Origin(parse(t, address)), address)
+	}
+}
+
+// Two spellings of one address are the same place.
+func TestSameAddress(t *testing.T) {
+	for _, tc := range []struct {
+		a, b string
+		want bool
+	}{
+		{"https://Plex:32400", " https://plex:32400/ ", true},
+		{"https://plex", "https://plex:443", true},
+		{"https://plex/a/", "https://plex/a", true},
+		{"https://plex/a", "https://plex/b", false},
+		{"https://plex", "http://plex", false},
+		{"https://plex", "https://plex:32400", false},
+		{"plex", "plex", false},
+		{"", "", false},
+		{"%", "%", false},
+	} {
+		assert.Equal(t, tc.want, netaddr.SameAddress(tc.a, tc.b), "%q %q", tc.a, tc.b)
+	}
+	assert.Equal(t, "https://plex/a", netaddr.Comparable("HTTPS://Plex:443/a/"))
+	assert.Equal(t, "no address", netaddr.Comparable("no address"))
+}
+
+// A plex.direct name has the address in it.
+func TestDirectNames(t *testing.T) {
+	for host, want := range map[string]struct {
+		label, hash string
+		ok          bool
+		ip          string // "": none
+	}{
+		"192-168-1-5.abc.plex.direct":        {"192-168-1-5", "abc", true, "192.168.1.5"},
+		"192-168-1-5.ABC.Plex.Direct.":       {"192-168-1-5", "abc", true, "192.168.1.5"},
+		"fd12-0-0-0-0-0-0-5.abc.plex.direct": {"fd12-0-0-0-0-0-0-5", "abc", true, "fd12::5"},
+		"*.abc.plex.direct":                  {"*", "abc", true, ""},
+		"nas.abc.plex.direct":                {"nas", "abc", true, ""},
+		"192-168-1-5.plex.direct":            {"192-168-1-5", "", false, ""},
+		"192-168-1-5.abc.plex.example":       {"192-168-1-5", "", false, ""},
+		"plex.direct":                        {"plex", "", false, ""},
+		"":                                   {"", "", false, ""},
+	} {
+		label, hash, ok := netaddr.SplitDirect(host)
+		assert.Equal(t, want.ok, ok, host)
+		if ok {
+			assert.Equal(t, []string{want.label, want.hash}, []string{label, hash}, host)
+		}
+		ip := netaddr.DirectIP(host)
+		assert.Equal(t, want.ip != "", ip.IsValid(), host)
+		if want.ip != "" {
+			assert.Equal(t, netip.MustParseAddr(want.ip), ip, host)
+		}
+	}
+	assert.True(t, netaddr.IsPlexDirect("https://a.b.PLEX.direct:32400/x"))
+	assert.False(t, netaddr.IsPlexDirect("https://plex.direct.example"))
+	assert.False(t, netaddr.IsPlexDirect("https://notplex.direct.evil"))
+}
+
+// What stays in one's own network is private, and a name may lead anywhere.
+func TestPrivate(t *testing.T) {
+	for ip, want := range map[string]bool{
+		"127.0.0.1": true, "10.1.2.3": true, "172.16.0.1": true, "192.168.1.5": true, "169.254.1.1": true,
+		"::1": true, "fd12::5": true, "fe80::1": true, "::ffff:10.0.0.1": true,
+		"172.32.0.1": false, "203.0.113.5": false, "100.64.0.1": false, "2001:db8::1": false, "0.0.0.0": false,
+	} {
+		assert.Equal(t, want, netaddr.IsPrivate(netip.MustParseAddr(ip)), ip)
+	}
+	assert.False(t, netaddr.IsPrivate(netip.Addr{}))
+	for address, want := range map[string]bool{
+		"http://LOCALHOST:32400": true, "http://192.168.1.5": true, "http://[fd12::5]:80": true,
+		"http://plex": false, "http://203.0.113.5": false, "http://192-168-1-5.abc.plex.direct": false,
+	} {
+		assert.Equal(t, want, netaddr.IsPrivateHost(parse(t, address)), address)
+	}
+	for host, want := range map[string]bool{"localhost": true, "127.1.2.3": true, "::1": true, "10.0.0.1": false, "plex": false, "": false} {
+		assert.Equal(t, want, netaddr.IsLoopback(host), host)
+	}
+}
+
+// A plain address says where a server is, and no more.
+func TestIsPlainAddress(t *testing.T) {
+	for address, want := range map[string]bool{
+		"https://plex:32400":      true,
+		"http://plex/path":        true,
+		"https://u@plex":          false,
+		"https://plex?x":          false,
+		"https://plex/?":          false,
+		"https://plex#x":          false,
+		`https://plex/\`:          false,
+		"https:plex":              false,
+		"https://":                false,
+		"https://:32400":          false,
+		"//plex":                  false,
+		"ftp://plex":              false,
+		"javascript:alert(1)":     false,
+		"https://pl%FFex.example": false,
+	} {
+		u := parse(t, address)
+		assert.Equal(t, want, netaddr.IsPlainAddress(address, u), address)
+	}
+}
+
+// The path of the server's own web page is not a part of its address.
+func TestTypedURLs(t *testing.T) {
+	for typed, first := range map[string]string{
+		"plex":                                   "https://plex:32400",
+		"https://plex:32400/web":                 "https://plex:32400",
+		" http://plex:32400/web/index.html#!/x ": "http://plex:32400",
+		"https://plex.example/web/":              "https://plex.example",
+		"https://plex.example/sub/web":           "https://plex.example/sub",
+		"https://plex.example/webcam":            "https://plex.example/webcam",
+		"https://müller.example:8080":            "https://xn--mller-kva.example:8080",
+		"plex:":                                  "https://plex:32400",
+		"::1":                                    "https://[::1]:32400",
+	} {
+		all := netaddr.TypedURLs(typed)
+		if assert.NotEmpty(t, all, typed) {
+			assert.Equal(t, first, all[0].String(), typed)
+		}
+	}
+	for _, typed := range []string{"", " ", "a b", "plex?x", "user@plex", "plex:port", "http://", "mailto:x@example.com"} {
+		assert.Empty(t, netaddr.TypedURLs(typed), typed)
+	}
+}

@@ -1,0 +1,261 @@
+package plextv
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/hashicorp/go-retryablehttp"
+
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// Call is one request, with all that is needed to send it and to judge its answer. It
+// is used for one [Client.Do] only.
+type Call struct {
+	Op       string // what is tried, for errors: "read account"
+	Method   string
+	URL      string
+	ClientID string        // X-Plex-Client-Identifier; "": none is sent
+	Token    secret.Value  // X-Plex-Token; zero: none is sent
+	Once     bool          // no second attempt
+	Limit    time.Duration // of one attempt; 0: AttemptLimit
+	MaxBody  int           // bytes of the answer; 0: MaxBody
+
+	// Route returns what sends the request to a media server. nil: it goes to plex.tv.
+	Route func(*url.URL) (http.RoundTripper, error)
+	// Decode reads the body of a 2xx answer. Its error says that the body is not what
+	// the call asked for. nil: the body does not matter.
+	Decode func(body []byte) error
+
+	body    []byte   // JSON, or nil
+	secrets []string // what no error may quote, besides the token
+	// attempt bounds the one attempt of a poll of a PIN, which keeps a pace of its own.
+	// The context of Do still tells whether the caller has gone. nil for other calls.
+	attempt context.Context
+	// refine corrects the verdict on an answer that means something else to this call
+	// than to others. It returns nil if the answer is a success. nil: nothing is special.
+	refine func(*Failure) *Failure
+
+	TLS *tls.ConnectionState // of the last answer
+
+	client   *Client
+	sent     time.Time         // when the last attempt left
+	via      http.RoundTripper // what sent it; nil for a media server
+	dialled  dialledAddress
+	attempts int           // that have failed
+	waited   time.Duration // in all pauses
+	pause    time.Duration // before the next attempt
+	failure  *Failure      // of the last attempt
+}
+
+// Do sends q and judges the answer. It returns nil, an error that wraps ctx's, or a
+// [*Failure]. A read is repeated after a failure that will pass, a write only if it
+// certainly had no effect.
+func (c *Client) Do(ctx context.Context, q *Call) error {
+	q.client = c
+	send := q.sendWithRetries
+	if q.attempt != nil {
+		send = q.sendOnce
+	} else if q.Route == nil {
+		q.Limit = cmp.Or(q.Limit, attemptLimitOf(ctx))
+		if err := c.Guard.wait(ctx, q); err != nil {
+			return err
+		}
+	}
+	err := send(ctx)
+	switch {
+	case q.failure == nil && err == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("plexauth: %s: %w", q.Op, ctx.Err())
+	case q.failure == nil:
+		return err
+	}
+	if q.attempt == nil && q.failure.Sentinel == fault.ErrRateLimited && q.failure.RetryAfter == 0 { // until then no other request is made either
+		q.failure.RetryAfter = max(0, time.Until(c.Guard.OpenAt()))
+	}
+	return q.failure
+}
+
+// sendWithRetries makes the attempts of a call. The error is one from before the first.
+func (q *Call) sendWithRetries(ctx context.Context) error {
+	var body any
+	if q.body != nil {
+		body = q.body
+	}
+	req, err := retryablehttp.NewRequestWithContext(q.dialled.trace(ctx), q.Method, q.URL, body)
+	if err != nil {
+		return q.badAddress()
+	}
+	req.Header = q.client.header(q)
+	hc := q.client.clientFor(q)
+	if q.Route != nil {
+		route, err := q.Route(req.URL)
+		if err != nil {
+			return fmt.Errorf("plexauth: %s: %w", q.Op, err)
+		}
+		hc.Transport, hc.CheckRedirect = sender{route}, keepRedirect
+	}
+	rc := retryablehttp.Client{
+		HTTPClient:   hc,
+		RetryMax:     q.client.retries,
+		CheckRetry:   q.settle,
+		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return q.pause },
+		ErrorHandler: retryablehttp.PassthroughErrorHandler,
+		PrepareRetry: func(*http.Request) error {
+			q.sent = time.Now()
+			return nil
+		},
+	}
+	q.sent = time.Now()
+	resp, err := rc.Do(req)
+	if resp != nil {
+		resp.Body.Close()
+	}
+	if err != nil && q.failure == nil { // before any attempt
+		return q.noAnswer(err)
+	}
+	return nil
+}
+
+// sendOnce makes the one attempt of a poll of a PIN, straight through the transport. A
+// process makes many of these: retryablehttp and http.Client would add a third to what
+// each allocates.
+func (q *Call) sendOnce(ctx context.Context) error {
+	req, err := http.NewRequestWithContext(q.attempt, q.Method, q.URL, nil)
+	if err != nil {
+		return q.badAddress()
+	}
+	req.Header = q.client.header(q)
+	q.sent = time.Now()
+	resp, err := plexTVSender{q}.RoundTrip(req)
+	switch {
+	case err == nil && resp == nil: // as net/http says of careless transports
+		err = errors.New("the transport returned neither an answer nor an error")
+	case err == nil && resp.Body == nil:
+		resp.Body = http.NoBody
+	}
+	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
+		resp, err = q.follow(req, resp)
+	}
+	_, _ = q.settle(ctx, resp, err)
+	return nil
+}
+
+// follow follows a redirect within plex.tv's API. Any other one is returned as it is.
+func (q *Call) follow(req *http.Request, resp *http.Response) (*http.Response, error) {
+	to, err := resp.Location()
+	if err != nil || !q.client.IsAPI(to) {
+		return resp, nil
+	}
+	resp.Body.Close()
+	req = req.Clone(q.attempt)
+	req.URL, req.Host = to, ""
+	return q.client.clientFor(q).Do(req)
+}
+
+// badAddress returns the error for a URL that no request can be made of.
+func (q *Call) badAddress() error {
+	return fmt.Errorf("plexauth: %s: the address could not be used", q.Op)
+}
+
+// settle judges the outcome of one attempt and decides whether there is to be another.
+// It is retryablehttp's CheckRetry.
+func (q *Call) settle(ctx context.Context, resp *http.Response, err error) (again bool, _ error) {
+	q.failure = q.receive(resp, err)
+	if q.failure != nil && q.refine != nil {
+		q.failure = q.refine(q.failure)
+	}
+	if q.failure == nil && q.Route == nil {
+		q.client.Guard.answered(q.sent)
+	}
+	if q.failure == nil || ctx.Err() != nil {
+		return false, nil
+	}
+	if q.failure.Sentinel == fault.ErrRateLimited {
+		q.client.Guard.slow(q.failure.RetryAfter)
+	}
+	return q.mayRepeat() && q.mayWait(ctx), nil
+}
+
+// receive reads the answer of one attempt to its end and judges it.
+func (q *Call) receive(resp *http.Response, err error) *Failure {
+	var body []byte
+	if err == nil {
+		q.TLS = resp.TLS
+		if resp.StatusCode != http.StatusNoContent && (q.Decode != nil || resp.StatusCode >= 300) { // else the status says it all
+			body, err = readBody(resp, cmp.Or(q.MaxBody, MaxBody))
+		}
+		resp.Body.Close()
+		resp.Body = http.NoBody
+	}
+	switch {
+	case err == errTooLong:
+		return q.wrongContent(resp.StatusCode, err.Error())
+	case err != nil:
+		if time.Since(q.sent) >= deadAfter {
+			q.client.senders.avoid(q.via)
+		}
+		return q.noAnswer(err)
+	}
+	if q.Route == nil {
+		q.client.senders.ownConnections.Store(false)
+		q.client.Clock.note(q.sent, resp.Header)
+	}
+	return q.judge(resp, body)
+}
+
+// mayRepeat reports whether a second attempt can help and do no harm: of a GET after a
+// failure that will pass, of a write only if it certainly had no effect.
+func (q *Call) mayRepeat() bool {
+	f := q.failure
+	switch {
+	case q.Once:
+		return false
+	case q.Method == http.MethodGet:
+		return f.Temporary || f.Sentinel == fault.ErrRateLimited
+	case f.Cause != nil:
+		var op *net.OpError // there was no connection
+		return errors.As(f.Cause, &op) && (op.Op == "dial" || op.Op == "proxyconnect")
+	}
+	return f.StatusCode == http.StatusTooManyRequests || f.StatusCode == http.StatusServiceUnavailable
+}
+
+// mayWait sets the pause before another attempt, and reports whether the call may wait
+// for so long.
+func (q *Call) mayWait(ctx context.Context) bool {
+	q.pause = 500*time.Millisecond<<q.attempts + rand.N(250*time.Millisecond)
+	q.attempts++
+	limit := RetryWaitLimit
+	if f := q.failure; f.Sentinel == fault.ErrRateLimited || f.RetryAfter > 0 {
+		q.pause, limit = cmp.Or(f.RetryAfter, askedWaitLimit), askedWaitLimit
+	}
+	if q.waited += q.pause; q.waited > limit {
+		return false
+	}
+	end, ok := ctx.Deadline()
+	return !ok || time.Until(end) > q.pause // better this answer now than "deadline exceeded" later
+}
+
+type attemptLimitKey struct{}
+
+// WithAttemptLimit returns ctx for calls of plex.tv of which each attempt may take as
+// long as limit.
+func WithAttemptLimit(ctx context.Context, limit time.Duration) context.Context {
+	return context.WithValue(ctx, attemptLimitKey{}, limit)
+}
+
+// attemptLimitOf returns the limit that [WithAttemptLimit] has set, or 0.
+func attemptLimitOf(ctx context.Context) time.Duration {
+	limit, _ := ctx.Value(attemptLimitKey{}).(time.Duration)
+	return limit
+}

@@ -1,0 +1,121 @@
+package plextv_test
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/internal/plextv"
+)
+
+// G4: fields that drifted, and fields that are new, break nothing.
+func TestReadAccount(t *testing.T) {
+	for name, tc := range map[string]struct {
+		body string
+		want plextv.User
+	}{
+		"whole": {`{"id":7,"uuid":"ab","username":"alice","title":"Alice","email":"alice@example.com","friendlyName":"A","thumb":"https://plex.tv/a","home":true,"homeAdmin":true,"guest":false,"restricted":false,"protected":true,"subscription":{"active":true},"new":{}}`,
+			plextv.User{ID: 7, UUID: "ab", Username: "alice", Title: "Alice", Email: "alice@example.com", FriendlyName: "A", Thumb: "https://plex.tv/a", Home: true, HomeAdmin: true, Protected: true, PlexPass: true}},
+		"drifted": {`{"id":"7","username":5,"title":null,"home":1,"homeAdmin":"true","subscription":[]}`,
+			plextv.User{ID: 7, Username: "5", Home: true, HomeAdmin: true}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := answering(reply{status: 200, body: tc.body})
+			u, err := c.ReadAccount(t.Context(), token, clientID, true)
+			require.NoError(t, err)
+			assert.Equal(t, tc.want, *u)
+		})
+	}
+}
+
+// A managed user has no username.
+func TestDisplayName(t *testing.T) {
+	assert.Equal(t, "u", (&plextv.User{Username: "u", Title: "t", FriendlyName: "f"}).DisplayName())
+	assert.Equal(t, "t", (&plextv.User{Title: "t", FriendlyName: "f"}).DisplayName())
+	assert.Equal(t, "f", (&plextv.User{FriendlyName: "f"}).DisplayName())
+}
+
+// A Home user who cannot be switched to is left out.
+func TestHomeUsers(t *testing.T) {
+	c, _ := answering(reply{status: 200, body: `{"users":[
+		{"id":"1","uuid":"a","title":"Alice","admin":1,"protected":"1"},
+		{"id":2,"uuid":"b","friendlyName":"Bob","restricted":true},
+		{"id":3,"title":"no uuid"},
+		{"uuid":"c","title":"no number"}]}`})
+	users, err := c.HomeUsers(t.Context(), token, clientID)
+	require.NoError(t, err)
+	assert.Equal(t, []plextv.HomeUser{
+		{ID: 1, UUID: "a", Title: "Alice", Admin: true, Protected: true},
+		{ID: 2, UUID: "b", Title: "Bob", Restricted: true},
+	}, users)
+	for _, body := range []string{`{}`, `{"users":null}`, `[]`} {
+		c, _ := answering(reply{status: 200, body: body})
+		_, err := c.HomeUsers(t.Context(), token, clientID)
+		assert.Error(t, err, body)
+	}
+}
+
+// A switch brings a token of the user who was asked for, or fails.
+func TestSwitchUser(t *testing.T) {
+	for name, tc := range map[string]struct {
+		body    string
+		account int64
+		fails   string
+	}{
+		"the user":       {`{"id":"9","uuid":"u1","authToken":" tok-9 "}`, 9, ""},
+		"no number":      {`{"authToken":"tok-9"}`, 0, ""},
+		"another user":   {`{"id":9,"uuid":"u2","authToken":"tok-9"}`, 0, "another user"},
+		"another number": {`{"id":8,"uuid":"u1","authToken":"tok-9"}`, 0, "another user"},
+		"no token":       {`{"id":9,"uuid":"u1"}`, 0, "no token"},
+		"no JSON":        {page, 0, "HTML"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := answering(reply{status: 201, body: tc.body})
+			got, account, err := c.SwitchUser(t.Context(), token, clientID, plextv.HomeUser{ID: 9, UUID: "u1"}, "")
+			if tc.fails != "" {
+				assert.ErrorContains(t, err, tc.fails)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, "tok-9", got.Secret())
+			assert.Equal(t, tc.account, account)
+		})
+	}
+}
+
+// The account's own servers come first, then those of its Home. What is no media server
+// is left out, and a JWT is no token for one.
+func TestReadServers(t *testing.T) {
+	c, _ := answering(reply{status: 200, body: `[
+		{"name":"Friend","clientIdentifier":"m3","provides":"server","ownerId":"8","sourceTitle":"Bob","accessToken":"tok-3"},
+		{"name":"Player","clientIdentifier":"p1","provides":"client,player"},
+		{"name":"Home","clientIdentifier":"m2","provides":"client, server","home":1,"accessToken":"eyJhbGciOiJFZERTQSJ9.e30.x"},
+		{"name":"Own","clientIdentifier":"m1","provides":"server","owned":"1","accessToken":" tok-1 ","httpsRequired":true,"connections":[
+			{"uri":"https://a.example:32400/","address":"10.0.0.1","port":"32400","local":1},
+			{"address":"10.0.0.2"}]},
+		{"name":"No identifier","provides":"server"},
+		5]`})
+	servers, err := c.ReadServers(t.Context(), token, clientID)
+	require.NoError(t, err)
+	var names, tokens []string
+	for _, s := range servers {
+		names, tokens = append(names, s.Name), append(tokens, s.Token.Secret())
+		assert.NotNil(t, s.Connections)
+	}
+	assert.Equal(t, []string{"Own", "Home", "Friend"}, names)
+	assert.Equal(t, []string{"tok-1", "", "tok-3"}, tokens)
+	assert.Equal(t, []plextv.Connection{{URI: "https://a.example:32400", Address: "10.0.0.1", Port: 32400, Local: true}}, servers[0].Connections)
+	assert.True(t, servers[0].HTTPSRequired && servers[1].OnlyJWT && !servers[2].OnlyJWT)
+	assert.EqualValues(t, 7, servers[0].OwnedBy(7))
+	assert.EqualValues(t, 8, servers[2].OwnedBy(7))
+}
+
+// Something else than a list is no answer, but an empty list is one.
+func TestReadServersAnswer(t *testing.T) {
+	for body, ok := range map[string]bool{`[]`: true, `null`: false, `{}`: false, page: false, ``: false} {
+		c, _ := answering(reply{status: 200, body: body})
+		_, err := c.ReadServers(t.Context(), token, clientID)
+		assert.Equal(t, ok, err == nil, body)
+	}
+}

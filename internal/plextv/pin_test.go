@@ -1,0 +1,146 @@
+package plextv_test
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/plextv"
+)
+
+// G4: what a login needs of a PIN is read in any shape. An answer about another PIN, or
+// with a token that is none, is not taken.
+func TestCheckPIN(t *testing.T) {
+	for name, tc := range map[string]struct {
+		body  string
+		want  plextv.PINReply
+		token string
+		fails string // part of the error; "": there is none
+	}{
+		"pending":                 {body: `{"id":42,"code":"ABCD","expiresIn":900,"authToken":null}`, want: plextv.PINReply{ID: 42, Code: "ABCD", ExpiresIn: 15 * time.Minute, Expires: true}},
+		"approved":                {body: `{"id":42,"code":"ABCD","authToken":"tok-1"}`, want: plextv.PINReply{ID: 42, Code: "ABCD"}, token: "tok-1"},
+		"drifted":                 {body: `{"id":"42","code":1234,"expiresIn":"900.5","location":[],"authToken":" tok-1 "}`, want: plextv.PINReply{ID: 42, Code: "1234", ExpiresIn: 900500 * time.Millisecond, Expires: true}, token: "tok-1"},
+		"past its life":           {body: `{"id":42,"expiresIn":-3600}`, want: plextv.PINReply{ID: 42, ExpiresIn: -time.Second, Expires: true}},
+		"a life without end":      {body: `{"id":42,"expiresIn":1e12}`, want: plextv.PINReply{ID: 42, ExpiresIn: plextv.MaxPINLifetime, Expires: true}},
+		"an empty token":          {body: `{"id":42,"authToken":""}`, want: plextv.PINReply{ID: 42}},
+		"approved despite errors": {body: `{"id":42,"authToken":"tok-1","errors":[{"code":1}]}`, want: plextv.PINReply{ID: 42}, token: "tok-1"},
+		"another PIN":             {body: `{"id":43}`, fails: "another PIN than the one asked for"},
+		"a number as token":       {body: `{"id":42,"authToken":5}`, fails: "a token that no header can carry"},
+		"a token with a space":    {body: `{"id":42,"authToken":"a b"}`, fails: "a token that no header can carry"},
+		"an endless token":        {body: `{"id":42,"authToken":"` + strings.Repeat("x", 5000) + `"}`, fails: "a token that no header can carry"},
+		"an error":                {body: `{"errors":[{"code":1020}]}`, fails: "an error where a PIN was asked for"},
+		"no object":               {body: `[]`, fails: "not the JSON that was asked for"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := answering(reply{status: 200, body: tc.body})
+			r, sent, err := c.CheckPIN(t.Context(), t.Context(), plextv.PINRef{ID: 42, Code: "ABCD", ClientID: clientID}, nil)
+			assert.WithinDuration(t, time.Now(), sent, time.Minute)
+			if tc.fails != "" {
+				require.ErrorIs(t, err, fault.ErrUnavailable)
+				assert.Contains(t, err.Error(), tc.fails)
+				assert.True(t, plextv.FailureIn(err).Temporary)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, tc.token, r.Token.Secret())
+			r.Token = tc.want.Token
+			assert.Equal(t, tc.want, r)
+		})
+	}
+}
+
+// A poll with a device key takes a long-lived token, but no JWT for another device.
+func TestCheckDevicePIN(t *testing.T) {
+	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
+	foreign := part(`{"alg":"EdDSA"}`) + "." + part(`{"iss":"plex.tv","aud":["other"],"exp":1}`) + "." + part("x")
+	for name, tc := range map[string]struct{ token, fails string }{
+		"long-lived":       {"tok-1", ""},
+		"for another":      {foreign, "the token is for another device"},
+		"not a signed JWT": {"a.b", "not a JWT that is signed with EdDSA"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := answering(reply{status: 200, body: fmt.Sprintf(`{"id":42,"authToken":%q}`, tc.token)})
+			r, _, err := c.CheckPIN(t.Context(), t.Context(), plextv.PINRef{ID: 42, ClientID: clientID, Device: newKey(t)}, nil)
+			if tc.fails == "" {
+				require.NoError(t, err)
+				assert.Equal(t, tc.token, r.Token.Secret())
+				return
+			}
+			require.ErrorContains(t, err, tc.fails)
+			assert.True(t, plextv.FailureIn(err).Temporary, "the next poll may bring a better one")
+		})
+	}
+}
+
+// A new PIN is whole, and of the kind that was asked for.
+func TestCreatePIN(t *testing.T) {
+	const short, long = "ABCD", "abcdefghijklmnopqrstuvwxy"
+	for name, tc := range map[string]struct {
+		strong bool
+		body   string
+		fails  string
+	}{
+		"short":         {false, `{"id":42,"code":"` + short + `"}`, ""},
+		"strong":        {true, `{"id":42,"code":"` + long + `"}`, ""},
+		"too short":     {true, `{"id":42,"code":"` + short + `"}`, "a short code where a strong one was asked for"},
+		"too long":      {false, `{"id":42,"code":"` + long + `"}`, "a strong code where a short one was asked for"},
+		"no number":     {false, `{"code":"ABCD"}`, "a PIN without a number"},
+		"no code":       {false, `{"id":42}`, "a PIN without a code"},
+		"a bad code":    {false, `{"id":42,"code":"A&B"}`, "a PIN without a code"},
+		"a break in it": {false, `{"id":42,"code":"AB\n"}`, "a PIN without a code"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := answering(reply{status: 201, body: tc.body})
+			r, _, err := c.CreatePIN(t.Context(), clientID, nil, tc.strong)
+			if tc.fails != "" {
+				assert.ErrorContains(t, err, tc.fails)
+				return
+			}
+			require.NoError(t, err)
+			assert.EqualValues(t, 42, r.ID)
+		})
+	}
+}
+
+// A poll follows a redirect within plex.tv's API only, once its own attempt has time.
+func TestPollRedirect(t *testing.T) {
+	for name, tc := range map[string]struct {
+		to      string
+		follows bool
+	}{
+		"to the other host of the API": {"https://clients.plex.tv/api/v2/pins/42", true},
+		"elsewhere":                    {"https://evil.example/api/v2/pins/42", false},
+		"to plain http":                {"http://plex.tv/api/v2/pins/42", false},
+		"nowhere":                      {"", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, sent := answering(reply{status: 302, header: http.Header{"Location": {tc.to}}}, reply{status: 200, body: `{"id":42}`})
+			err := calls["check PIN"](t.Context(), c, t)
+			assert.Equal(t, tc.follows, err == nil, err)
+			assert.Equal(t, tc.follows, *sent == 2)
+		})
+	}
+}
+
+// What ends a poll is its own context, not the caller's: the caller sees a failure that
+// passes.
+func TestPollEndsWithItsAttempt(t *testing.T) {
+	rt := transport(func(req *http.Request) (*http.Response, error) { return nil, req.Context().Err() })
+	c := plextv.New(plextv.Config{HTTPClient: &http.Client{Transport: rt}})
+	attempt, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, _, err := c.CheckPIN(t.Context(), attempt, plextv.PINRef{ID: 42}, nil)
+	require.NotNil(t, plextv.FailureIn(err))
+	assert.True(t, plextv.FailureIn(err).Temporary)
+	_, _, err = c.CheckPIN(attempt, attempt, plextv.PINRef{ID: 42}, nil)
+	assert.ErrorIs(t, err, context.Canceled)
+	assert.Nil(t, plextv.FailureIn(err))
+}

@@ -1,0 +1,74 @@
+package secret_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+const text = "correct-horse-battery"
+
+// G13: no verb and no dump shows what a Value holds.
+func TestValueDoesNotPrint(t *testing.T) {
+	v := secret.New(text)
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d"} {
+		for _, what := range []any{v, &v, struct{ V any }{v}, struct{ v secret.Value }{v}, []secret.Value{v}, map[string]secret.Value{"k": v}} {
+			out := fmt.Sprintf(verb, what)
+			assert.NotContains(t, out, text, verb)
+			assert.NotContains(t, out, fmt.Sprintf("%x", text), verb)
+		}
+	}
+	assert.Equal(t, secret.Redacted, fmt.Sprint(v))
+	assert.Empty(t, fmt.Sprint(secret.Value{}))
+	b, err := json.Marshal(v)
+	assert.NotContains(t, string(b), text, "%v", err)
+	assert.NotContains(t, fmt.Sprintf("%+v", struct{ f any }{secret.Hide(text)}), text)
+	assert.Equal(t, text, secret.Hide(text)())
+}
+
+// A Value gives its text back, and compares by it.
+func TestValue(t *testing.T) {
+	v, none := secret.New(text), secret.New("")
+	assert.Equal(t, text, v.Secret())
+	assert.Empty(t, none.Secret())
+	assert.True(t, none.IsZero() && !v.IsZero())
+	assert.True(t, v.Equal(secret.New(text)))
+	assert.False(t, v.Equal(secret.New(text+"x")) || v.Equal(none) || none.Equal(v) || none.Equal(none))
+}
+
+// Redact finds a secret that hidden characters break up, and makes one line.
+func TestRedact(t *testing.T) {
+	for in, want := range map[string]string{
+		"token " + text + " refused":         "token [redacted] refused",
+		"token correct-\u200bhorse-battery!": "token [redacted]!",
+		text + text:                          "[redacted][redacted]",
+		"two\nlines":                         "two lines",
+		"nothing":                            "nothing",
+	} {
+		assert.Equal(t, want, secret.Redact(in, "", text), in)
+	}
+	assert.LessOrEqual(t, len(secret.Redact(strings.Repeat("x", 1000))), 310)
+	assert.Equal(t, "a\n[redacted]", secret.Without("a\n"+text, text, ""))
+}
+
+// A token is what a header can carry, within limits.
+func TestUsableToken(t *testing.T) {
+	for s, want := range map[string]bool{
+		"x": true, text: true, "eyJ.a_b.c-d": true, strings.Repeat("x", 4096): true,
+		"": false, strings.Repeat("x", 4097): false, "a b": false, "a\n": false, "ä": false, "\x7f": false,
+	} {
+		assert.Equal(t, want, secret.UsableToken(s), "%.10q", s)
+	}
+}
+
+// A fingerprint recognizes a token. It is stored, so it must not change.
+func TestFingerprint(t *testing.T) {
+	assert.Empty(t, secret.Fingerprint(secret.Value{}))
+	assert.Equal(t, "830754d525768749698bc56bc1e48650", secret.Fingerprint(secret.New(text)))
+	assert.NotEqual(t, secret.Fingerprint(secret.New(text)), secret.Fingerprint(secret.New(text+"x")))
+}
