@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"strconv"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/gate"
@@ -131,6 +132,37 @@ func (l *logins) statusNow(ctx context.Context, err error) (Status, error) {
 		s, loadErr = l.readStatus(ctx)
 	}
 	return s, loadErr
+}
+
+// Settings is what the store holds about one profile. Its JSON has no token in it.
+type Settings struct {
+	ClientID       string `json:"client_id"`        // X-Plex-Client-Identifier of the profile's credentials
+	ServerURL      string `json:"server_url"`       // the media server's address
+	MachineID      string `json:"machine_id"`       // the media server's machineIdentifier
+	Username       string `json:"username"`         // display name of the user that the program works for: the account, or a member of its Plex Home
+	CloudAccountID string `json:"cloud_account_id"` // plex.tv's number of the account; it identifies a person
+	AccountID      string `json:"account_id"`       // the media server's own number of that user
+	VerifySSL      bool   `json:"verify_ssl"`       // whether the certificate at ServerURL is checked. It is false only where a person typed that address and stored verify_ssl as false
+	AccountToken   Token  `json:"-"`                // for plex.tv
+	ServerToken    Token  `json:"-"`                // only for the media server at ServerURL
+}
+
+// settingsOf returns the settings in b.
+func settingsOf(b *profile.Profile) Settings {
+	s := Settings{ClientID: b.ClientID(), VerifySSL: true}
+	if b.Absent() {
+		return s
+	}
+	server := b.Server()
+	s.ServerURL, s.MachineID, s.VerifySSL, s.ServerToken = server.Url, server.MachineID, server.Verify, Token{server.Token}
+	if !b.Disowned() {
+		s.Username, s.AccountID = b.Username(), b.Numbered()
+	}
+	if id := b.ClaimedID(); id != 0 {
+		s.CloudAccountID = strconv.FormatInt(id, 10)
+	}
+	s.AccountToken = Token{b.AccountToken()}
+	return s
 }
 
 // Settings returns what the store holds about the profile. It makes no request. Its
