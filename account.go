@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
 	"slices"
 	"time"
 
@@ -151,10 +150,7 @@ func (s *session) replaceRetired(ctx context.Context, t secret.Value, clientID s
 		}
 		next := b.Successor(owner.ID, clientID, t)
 		if next.IsZero() {
-			rejected = public(&plextv.Failure{
-				Op: "read account", Where: "plex.tv", StatusCode: http.StatusUnauthorized,
-				Sentinel: fault.ErrTokenRejected, Message: "another login has retired the token",
-			})
+			rejected = public(plextv.TokenRetired(plextv.OpReadAccount))
 			return nil
 		}
 		b.Succeed(next)

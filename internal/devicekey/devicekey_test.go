@@ -122,7 +122,7 @@ func TestCheckScopes(t *testing.T) {
 // part returns text as a part of a JWT.
 func part(text string) string { return base64.RawURLEncoding.EncodeToString([]byte(text)) }
 
-// unsigned returns a token with these claims and a signature that is none.
+// unsigned returns a token with these claims and something in the place of a signature.
 func unsigned(claims string) secret.Value {
 	return secret.New(part(`{"alg":"EdDSA"}`) + "." + part(claims) + "." + part("x"))
 }

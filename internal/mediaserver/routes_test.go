@@ -202,7 +202,7 @@ type authority struct {
 	key  *ecdsa.PrivateKey
 }
 
-// newAuthority returns an authority that nobody else knows.
+// newAuthority returns a new authority.
 func newAuthority(t *testing.T) authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

@@ -154,7 +154,7 @@ func (q *Call) sendOnce(ctx context.Context) error {
 // follow follows a redirect within plex.tv's API. Any other one is returned as it is.
 func (q *Call) follow(req *http.Request, resp *http.Response) (*http.Response, error) {
 	to, err := resp.Location()
-	if err != nil || !q.client.IsAPI(to) {
+	if err != nil || !q.client.isAPI(to) {
 		return resp, nil
 	}
 	resp.Body.Close()

@@ -101,8 +101,8 @@ func (c *Client) LimitAttempt(limit time.Duration) time.Duration {
 	return limit
 }
 
-// IsAPI reports whether u is on one of the two hosts of plex.tv's API (or on BaseURL).
-func (c *Client) IsAPI(u *url.URL) bool {
+// isAPI reports whether u is on one of the two hosts of plex.tv's API (or on BaseURL).
+func (c *Client) isAPI(u *url.URL) bool {
 	o := netaddr.Origin(u)
 	return o == c.PlexTV || o == c.clients
 }
@@ -151,7 +151,7 @@ func (c *Client) clientFor(q *Call) *http.Client {
 // checkRedirect follows a redirect only for GET, and only to where the token may go:
 // net/http takes X-Plex-Token along to any host.
 func (c *Client) checkRedirect(req *http.Request, via []*http.Request) error {
-	if via[0].Method != http.MethodGet || len(via) > maxRedirects || !c.IsAPI(req.URL) {
+	if via[0].Method != http.MethodGet || len(via) > maxRedirects || !c.isAPI(req.URL) {
 		return http.ErrUseLastResponse
 	}
 	return nil

@@ -84,7 +84,7 @@ func TestSwitchUser(t *testing.T) {
 	}
 }
 
-// The account's own servers come first, then those of its Home. What is no media server
+// The account's own servers come first, then those of its Home. What is not a media server
 // is left out, and a JWT is no token for one.
 func TestReadServers(t *testing.T) {
 	c, _ := answering(reply{status: 200, body: `[
@@ -111,7 +111,7 @@ func TestReadServers(t *testing.T) {
 	assert.EqualValues(t, 8, servers[2].OwnedBy(7))
 }
 
-// Something else than a list is no answer, but an empty list is one.
+// Anything but a list is not an answer, but an empty list is one.
 func TestReadServersAnswer(t *testing.T) {
 	for body, ok := range map[string]bool{`[]`: true, `null`: false, `{}`: false, page: false, ``: false} {
 		c, _ := answering(reply{status: 200, body: body})

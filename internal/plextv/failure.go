@@ -55,7 +55,7 @@ func HeldBack(op string, pause time.Duration) *Failure {
 // TokenRetired returns the failure of op with a token that another login has retired in
 // the meantime.
 func TokenRetired(op string) *Failure {
-	return &Failure{Op: op, Where: "plex.tv", StatusCode: http.StatusUnauthorized, Sentinel: fault.ErrTokenRejected, Message: "another login has retired the token in the meantime"}
+	return &Failure{Op: op, Where: "plex.tv", StatusCode: http.StatusUnauthorized, Sentinel: fault.ErrTokenRejected, Message: "another login has retired the token"}
 }
 
 // NotGenuine returns the failure of an answer whose token is not what was asked for,

@@ -106,7 +106,7 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 	}
 }
 
-// The failures that are made here match their sentinels, and nil is none of the verdicts.
+// The failures that are made here match their sentinels, and a nil Failure is no verdict.
 func TestMadeFailures(t *testing.T) {
 	assert.ErrorIs(t, plextv.OutOfTime("x", "plex.tv", os.ErrDeadlineExceeded), fault.ErrUnavailable)
 	assert.ErrorIs(t, plextv.HeldBack("x", 3), fault.ErrRateLimited)

@@ -27,7 +27,7 @@ func (c *Client) RedirectedAway(req *http.Request) bool {
 		if before == nil || before.URL == nil { // a transport has not set it
 			return true
 		}
-		within := netaddr.Origin(before.URL) == netaddr.Origin(req.URL) || c.IsAPI(before.URL) && c.IsAPI(req.URL)
+		within := netaddr.Origin(before.URL) == netaddr.Origin(req.URL) || c.isAPI(before.URL) && c.isAPI(req.URL)
 		if !within {
 			return true
 		}

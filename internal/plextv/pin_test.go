@@ -17,7 +17,7 @@ import (
 )
 
 // G4: what a login needs of a PIN is read in any shape. An answer about another PIN, or
-// with a token that is none, is not taken.
+// with something that is not a token, is not accepted.
 func TestCheckPIN(t *testing.T) {
 	for name, tc := range map[string]struct {
 		body  string
