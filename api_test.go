@@ -1,6 +1,7 @@
 package plexauth_test
 
 import (
+	"bytes"
 	"flag"
 	"go/ast"
 	"go/doc"
@@ -112,4 +113,28 @@ func TestImports(t *testing.T) {
 	}
 	slices.Sort(lines)
 	golden(t, "imports.txt", strings.Join(lines, "\n")+"\n")
+}
+
+// The root package stays one that a person can hold in the head: few files of nouns, none
+// of them long. What grows beyond that belongs into a package below.
+func TestRootStaysSmall(t *testing.T) {
+	const mostFiles, mostLines, mostInFile = 25, 5950, 450
+	names, err := filepath.Glob("*.go")
+	require.NoError(t, err)
+	files, lines := 0, 0
+	for _, name := range names {
+		if strings.HasSuffix(name, "_test.go") {
+			continue
+		}
+		b, err := os.ReadFile(name)
+		require.NoError(t, err)
+		n := bytes.Count(b, []byte("\n"))
+		files, lines = files+1, lines+n
+		assert.LessOrEqual(t, n, mostInFile, name)
+	}
+	assert.LessOrEqual(t, files, mostFiles)
+	assert.LessOrEqual(t, lines, mostLines)
+	for _, name := range []string{"plexauth.go", "pin.go", "capabilities.go", "config.go", "log.go", "html.go", "plexauth_test.go"} {
+		assert.FileExists(t, name, "programs and people look for it there")
+	}
 }
