@@ -131,15 +131,12 @@ func explainState(s plextv.ServerState, status int, words string) string {
 // there is none, or if u has a name.
 func directAddress(u *url.URL, cert *x509.Certificate) string {
 	ip, err := netip.ParseAddr(u.Hostname())
-	if err != nil || cert == nil {
+	if err != nil || cert == nil || len(directHashes(cert)) == 0 {
 		return ""
 	}
-	for _, hash := range directHashes(cert) {
-		host := strings.NewReplacer(".", "-", ":", "-").Replace(ip.String()) + "." + hash + ".plex.direct"
-		if u.Port() != "" {
-			host += ":" + u.Port()
-		}
-		return "https://" + host
+	host := strings.NewReplacer(".", "-", ":", "-").Replace(ip.String()) + "." + directHashes(cert)[0] + ".plex.direct"
+	if u.Port() != "" {
+		host += ":" + u.Port()
 	}
-	return ""
+	return "https://" + host
 }

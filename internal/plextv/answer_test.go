@@ -101,10 +101,9 @@ func TestVerdicts(t *testing.T) {
 
 // want is what a call is expected to return.
 type want struct {
-	success    bool
-	sentinel   error // nil: none
-	temporary  bool
-	retryAfter time.Duration
+	success   bool
+	sentinel  error // nil: none
+	temporary bool
 }
 
 // check compares the error of a call with w.

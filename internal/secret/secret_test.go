@@ -25,7 +25,7 @@ func TestValueDoesNotPrint(t *testing.T) {
 	}
 	assert.Equal(t, secret.Redacted, fmt.Sprint(v))
 	assert.Empty(t, fmt.Sprint(secret.Value{}))
-	b, err := json.Marshal(v)
+	b, err := json.Marshal([]any{v})
 	assert.NotContains(t, string(b), text, "%v", err)
 	assert.NotContains(t, fmt.Sprintf("%+v", struct{ f any }{secret.Hide(text)}), text)
 	assert.Equal(t, text, secret.Hide(text)())
