@@ -226,9 +226,10 @@ func (c *Choice) checkToken() error {
 	return nil
 }
 
-// findNumber finds the number by which the server knows the user. The server itself is not asked, because it shows its accounts only to its owner. A
-// number that plexauth would not have saved is another program's choice of a user. It
-// stays as long as the machine stays.
+// findNumber finds the number by which the server knows the user. The server itself is
+// not asked, because it shows its accounts only to its owner. A number that plexauth
+// would not have saved is another program's choice of a user. It stays as long as the
+// machine stays.
 func (c *Choice) findNumber() {
 	moved := c.saved.MachineID != "" && c.machineID != c.saved.MachineID
 	if c.Server == nil || c.have > 1 && c.have != c.user && !moved {
