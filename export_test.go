@@ -2,16 +2,12 @@ package plexauth
 
 import (
 	"context"
-	"net/http"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/elapsed"
 )
-
-// HTTPClientOf gives tests the client that they handed in.
-func HTTPClientOf(p *PlexAuth) *http.Client { return p.options.HTTPClient }
 
 // Looker takes up the pending login as Wait does, and returns what makes one
 // look after the other, without the pauses between them.
