@@ -42,7 +42,7 @@ func claimedUser(c devicekey.ClaimedAccount) *plextv.User {
 
 // ownerOf returns what a profile keeps of an account.
 func ownerOf(u *plextv.User) profile.Owner {
-	return profile.Owner{Id: u.ID, Name: u.DisplayName(), Username: u.Username, Email: u.Email}
+	return profile.Owner{ID: u.ID, Name: u.DisplayName(), Username: u.Username, Email: u.Email}
 }
 
 func claimedOwner(c devicekey.ClaimedAccount) profile.Owner { return ownerOf(claimedUser(c)) }
@@ -148,12 +148,12 @@ func (s *session) replaceRetired(ctx context.Context, t secret.Value, clientID s
 		if !b.AccountToken().Equal(t) {
 			return nil
 		}
-		next := b.Successor(owner.ID, clientID, t)
+		next := b.SuccessorOf(owner.ID, clientID, t)
 		if next.IsZero() {
 			rejected = public(plextv.TokenRetired(plextv.OpReadAccount))
 			return nil
 		}
-		b.Succeed(next)
+		b.ReplaceToken(next)
 		b.Adopt(ownerOf(owner))
 		return nil
 	}, t)
@@ -184,7 +184,7 @@ func (s *session) learn(ctx context.Context, unknown []profile.UnknownLogin) {
 // this. Only profiles with a stored account number count.
 func unknownSiblings(b *profile.Profile, clientID string) []profile.UnknownLogin {
 	return slices.DeleteFunc(b.UnknownLogins(clientID), func(u profile.UnknownLogin) bool {
-		return u.Instance == b.Id || b.Sibling(u.Instance).ClaimedID() == 0
+		return u.Instance == b.ID || b.Sibling(u.Instance).ClaimedID() == 0
 	})
 }
 
@@ -278,7 +278,7 @@ func (s *session) switchHomeUser(ctx context.Context, u plextv.HomeUser, pin str
 func (s *session) passOn(ctx context.Context, account int64, t secret.Value, clientID string) error {
 	retired := func(b *profile.Profile) []*profile.Profile {
 		return slices.DeleteFunc(append(b.Others(), b), func(b *profile.Profile) bool {
-			return !b.SameCredential(account, clientID) || b.AccountToken().Equal(t)
+			return !b.SharesToken(account, clientID) || b.AccountToken().Equal(t)
 		})
 	}
 	b, err := s.load(ctx)
@@ -287,7 +287,7 @@ func (s *session) passOn(ctx context.Context, account int64, t secret.Value, cli
 	}
 	return s.save(ctx, saveLimit, t, func(b *profile.Profile) error {
 		for _, b := range retired(b) {
-			b.Succeed(t)
+			b.ReplaceToken(t)
 		}
 		return nil
 	})

@@ -360,7 +360,7 @@ func (a *attempt) lifeLeft() time.Duration {
 // left returns how long a stored PIN still lives: by its attempt if there is one, else by
 // the stored date.
 func (l *logins) left(v *profile.PendingPIN) time.Duration {
-	if a := l.attemptFor(v.Id); a != nil {
+	if a := l.attemptFor(v.ID); a != nil {
 		return a.lifeLeft()
 	}
 	return v.Ends.Left()
@@ -382,7 +382,7 @@ func (a *attempt) shown() *Pin {
 
 // shown returns a stored PIN, with the expiry of its attempt if there is one.
 func (l *logins) shown(v *profile.PendingPIN) *Pin {
-	if a := l.attemptFor(v.Id); a != nil {
+	if a := l.attemptFor(v.ID); a != nil {
 		return a.shown()
 	}
 	return l.newPin(*v)
@@ -397,7 +397,7 @@ func (a *attempt) saveExpiry(ctx context.Context) {
 		return
 	}
 	err := a.logins.update(ctx, func(b *profile.Profile) error {
-		if v := b.Pending(); v != nil && v.Id == a.pin.ID {
+		if v := b.Pending(); v != nil && v.ID == a.pin.ID {
 			b.SetPendingExpiry(at)
 		}
 		return nil

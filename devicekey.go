@@ -96,7 +96,7 @@ func (s *session) bindMoving(ctx context.Context, t secret.Value, d *devicekey.K
 			if err := b.SharedWith(t, d.ClientID); err != nil { // since the key was made
 				return err
 			}
-			b.Bind(t, d, nil, s.client.Clock.Skew())
+			b.SetDeviceToken(profile.Credential{Token: t, Device: d, Skew: s.client.Clock.Skew()})
 		case !b.LivesOn(d):
 			return profile.ErrOtherLogin
 		}
@@ -106,7 +106,7 @@ func (s *session) bindMoving(ctx context.Context, t secret.Value, d *devicekey.K
 
 // endMove replaces t by the JWT of d.
 func (s *session) endMove(ctx context.Context, t secret.Value, d *devicekey.Key, jwt secret.Value) error {
-	if err := s.saveRenewed(ctx, &profile.Life{Token: t, Device: d}, jwt); err != nil {
+	if err := s.saveRenewed(ctx, &profile.Lifetime{Token: t, Device: d}, jwt); err != nil {
 		return err
 	}
 	b, err := s.load(ctx)
@@ -137,7 +137,7 @@ func (s *session) prove(ctx context.Context, v *profile.PendingPIN) (t secret.Va
 	err = public(err)
 	if isNotGenuine(err) { // plex.tv may have a better one at the next look
 		return secret.Value{}, nil, errors.Join(err, s.update(ctx, func(b *profile.Profile) error {
-			if now := b.Pending(); now != nil && now.Id == v.Id && now.Token.Equal(v.Token) {
+			if now := b.Pending(); now != nil && now.ID == v.ID && now.Token.Equal(v.Token) {
 				b.Unpark()
 			}
 			return nil

@@ -36,9 +36,9 @@ func (l *logins) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profile
 	}
 	now := b.Pending()
 	switch {
-	case now == nil || now.Id != v.Id: // settled while the gate was waited for
+	case now == nil || now.ID != v.ID: // settled while the gate was waited for
 		return nil, nil
-	case !now.Token.IsZero() || now.Device != nil || !b.Retires(now.ClientID):
+	case !now.Token.IsZero() || now.Device != nil || !b.WouldRetire(now.ClientID):
 		return now, nil
 	}
 	now, _, err = l.fetchApproval(ctx, now)
@@ -53,7 +53,7 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 	if l.left(v) <= 0 {
 		return v, nil, nil
 	}
-	a := l.attemptFor(v.Id)
+	a := l.attemptFor(v.ID)
 	wait, limit := max(0, min(time.Until(a.lastPolled(v.Created).Add(schedule.PollMaxAge)), schedule.PollMaxAge)), finalPollLimit
 	if end, ok := ctx.Deadline(); ok { // what comes after the poll needs time, too
 		limit = min(limit, (time.Until(end)-wait)/2)
@@ -77,7 +77,7 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 		case answerPending, answerExpired:
 			return v, nil, nil
 		case answerApproved:
-			now, err = l.parkApproval(ctx, a, v.Id, r.reply.Token)
+			now, err = l.parkApproval(ctx, a, v.ID, r.reply.Token)
 			return now, nil, err
 		case answerRefused:
 			return v, r.err, nil
@@ -134,7 +134,7 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 // is not pending any more. a may be nil.
 func (l *logins) parkApproval(ctx context.Context, a *attempt, id int64, t secret.Value) (now *profile.PendingPIN, err error) {
 	err = l.saveToken(ctx, a, t, func(b *profile.Profile) error {
-		if now = b.Pending(); now == nil || now.Id != id { // it was settled elsewhere
+		if now = b.Pending(); now == nil || now.ID != id { // it was settled elsewhere
 			now = nil
 			return nil
 		}

@@ -108,7 +108,7 @@ func (h *panelHost) pending(v *profile.PendingPIN) *panel.Pending {
 		Code: pin.Code, URL: pin.URL(), ExpiresAt: pin.ExpiresAt, Ends: elapsed.Now().Add(pin.left()), QRCode: pin.QRCode,
 		Approved: !v.Token.IsZero(),
 	}
-	a := h.auth.attemptFor(v.Id)
+	a := h.auth.attemptFor(v.ID)
 	if a == nil {
 		return shown
 	}
@@ -171,7 +171,7 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 	if err != nil {
 		return problemOf(err)
 	}
-	if pending == nil || pin.ID != pending.Id {
+	if pending == nil || pin.ID != pending.ID {
 		h.noteStart(ctx, pin)
 	}
 	return nil
@@ -185,7 +185,7 @@ func (h *panelHost) startPaced(ctx context.Context, o PinOptions, pending *profi
 	before := time.Until(attempts.NextWebStart(instance))
 	attempts.NoteWebStart(instance, profile.StartPause)
 	pin, err := h.auth.Start(ctx, o)
-	if err == nil && pending != nil && pin.ID == pending.Id || madeNoPIN(err) {
+	if err == nil && pending != nil && pin.ID == pending.ID || madeNoPIN(err) {
 		attempts.NoteWebStart(instance, before)
 	} else {
 		attempts.NoteWebStart(instance, profile.StartPause)

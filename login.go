@@ -203,7 +203,7 @@ func (l *logins) savePending(ctx context.Context, pin *Pin, replaced *profile.Pe
 			case v != nil && !v.Token.IsZero(): // since the final poll
 				approved = v
 				return nil
-			case l.isReusable(v, pin.clientID, pin.device != nil, pin.options) && (replaced == nil || v.Id != replaced.Id):
+			case l.isReusable(v, pin.clientID, pin.device != nil, pin.options) && (replaced == nil || v.ID != replaced.ID):
 				kept = l.newPin(*v)
 				return nil
 			}
@@ -212,7 +212,7 @@ func (l *logins) savePending(ctx context.Context, pin *Pin, replaced *profile.Pe
 			}
 			b.Create()
 			b.SetPending(&profile.PendingPIN{
-				Id: pin.ID, Code: pin.Code, Created: pin.CreatedAt, Expires: pin.ExpiresAt, LifetimeKnown: pin.lifetimeKnown,
+				ID: pin.ID, Code: pin.Code, Created: pin.CreatedAt, Expires: pin.ExpiresAt, LifetimeKnown: pin.lifetimeKnown,
 				ClientID: pin.clientID, Device: pin.device, Options: profile.PinOptions(pin.options),
 			})
 			return nil
@@ -410,7 +410,7 @@ func (l *logins) cancel(ctx context.Context) (cancelled bool, err error) {
 			return false, err
 		}
 	}
-	if err := l.dropPending(ctx, v.Id); err != nil {
+	if err := l.dropPending(ctx, v.ID); err != nil {
 		return false, err
 	}
 	l.info(ctx, "login cancelled")

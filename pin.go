@@ -166,7 +166,7 @@ func (p Pin) LogValue() slog.Value { return slog.StringValue(p.placeholder()) }
 // newPin returns the Pin of v. Its links depend on the client.
 func (s *session) newPin(v profile.PendingPIN) *Pin {
 	return &Pin{
-		ID: v.Id, Code: v.Code, Strong: v.Options.Strong, CreatedAt: v.Created, ExpiresAt: v.Expires,
+		ID: v.ID, Code: v.Code, Strong: v.Options.Strong, CreatedAt: v.Created, ExpiresAt: v.Expires,
 		clientID: v.ClientID, device: v.Device, options: PinOptions(v.Options), lifetimeKnown: v.LifetimeKnown, ends: v.Ends,
 		product: plain.HeaderValue(s.options.Product), app: s.client.App, link: s.client.Link,
 	}
@@ -184,7 +184,7 @@ func (s *session) createPIN(ctx context.Context, clientID string, d *devicekey.K
 	}
 	ends, made := elapsed.At(sent).Add(lifetime), elapsed.Wall().Add(-time.Since(sent))
 	return s.newPin(profile.PendingPIN{
-		Id: r.ID, Code: r.Code, Created: made, Expires: made.Add(lifetime), Ends: ends, LifetimeKnown: r.Expires && r.ExpiresIn > 0,
+		ID: r.ID, Code: r.Code, Created: made, Expires: made.Add(lifetime), Ends: ends, LifetimeKnown: r.Expires && r.ExpiresIn > 0,
 		ClientID: clientID, Device: d, Options: profile.PinOptions(o),
 	}), nil
 }

@@ -124,7 +124,7 @@ func (p *PlexAuth) Instances(ctx context.Context) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.Ids(), nil
+	return b.IDs(), nil
 }
 
 // checkInstance returns an error if id does not fit into a line of a log.

@@ -109,7 +109,7 @@ func (a *attempt) readStore(ctx context.Context) (at whereabouts, b *profile.Pro
 	switch v := b.Pending(); {
 	case v == nil:
 		return pinGone, nil, nil
-	case v.Id != a.pin.ID:
+	case v.ID != a.pin.ID:
 		return pinSuperseded, nil, nil
 	case !v.Token.IsZero():
 		return pinParked, b, nil

@@ -61,8 +61,8 @@ func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
 }
 
 // lifeOf returns the life of a profile's token.
-func (s *session) lifeOf(b *profile.Profile) *profile.Life {
-	l := b.Life()
+func (s *session) lifeOf(b *profile.Profile) *profile.Lifetime {
+	l := b.Lifetime()
 	s.client.Clock.Recall(l.Skew)
 	return l
 }
@@ -81,10 +81,10 @@ var errNotNow = errors.New("plexauth: not renewed now")
 
 // ensureFresh renews a token that is due. It reports whether the profile has another
 // token now. An error means that the old one has expired.
-func (s *session) ensureFresh(ctx context.Context, l *profile.Life) (renewed bool, err error) {
+func (s *session) ensureFresh(ctx context.Context, l *profile.Lifetime) (renewed bool, err error) {
 	now := s.client.Clock.Now()
 	switch {
-	case profile.Past(l.Over(), now):
+	case profile.Past(l.UnusableAt(), now):
 		if l.Err != nil || !l.Renewable() {
 			return false, expiredError(l.Err)
 		}
@@ -92,11 +92,11 @@ func (s *session) ensureFresh(ctx context.Context, l *profile.Life) (renewed boo
 			return true, nil
 		}
 		err = notRenewed(ctx, err)
-		if errors.Is(err, fault.ErrTokenExpired) && !profile.Past(l.Over(), s.client.Clock.Now()) {
+		if errors.Is(err, fault.ErrTokenExpired) && !profile.Past(l.UnusableAt(), s.client.Clock.Now()) {
 			return false, nil // plex.tv's answer has shown that this machine's clock is fast
 		}
 		return false, err
-	case profile.Past(l.Due(), now):
+	case profile.Past(l.RenewAt(), now):
 		return s.renewInBackground(ctx, l.Token), nil
 	}
 	return false, nil
@@ -120,7 +120,7 @@ func (s *session) afterRefusal(ctx context.Context, t secret.Value, err error) (
 		return false, loadErr
 	}
 	expired := errors.Is(err, fault.ErrTokenExpired)
-	switch l := b.Life(); {
+	switch l := b.Lifetime(); {
 	case !l.Token.Equal(t):
 		return !l.Token.IsZero(), err
 	case l.Err != nil && expired:
@@ -222,7 +222,7 @@ func (s *session) isReplaced(ctx context.Context, t secret.Value) (bool, error) 
 
 // exchangeAndSave gets the successor of l's token and saves it, before the lease ends
 // at until.
-func (s *session) exchangeAndSave(ctx context.Context, l *profile.Life, until time.Time) (next secret.Value, err error) {
+func (s *session) exchangeAndSave(ctx context.Context, l *profile.Lifetime, until time.Time) (next secret.Value, err error) {
 	limited, cancel := context.WithDeadline(ctx, until.Add(-leaseReserve)) // then another process may begin
 	defer cancel()
 	next, err = s.exchange(limited, l.Device, s.scopes(l), nil)
@@ -270,7 +270,7 @@ func (s *session) noteOutcome(ctx context.Context, t, next secret.Value, err err
 }
 
 // scopes returns the claims to ask for: the program's, or those of the last time.
-func (s *session) scopes(l *profile.Life) []string {
+func (s *session) scopes(l *profile.Lifetime) []string {
 	if len(s.options.Scopes) > 0 {
 		return s.options.Scopes
 	}
@@ -280,7 +280,7 @@ func (s *session) scopes(l *profile.Life) []string {
 // lease claims the renewal for this process, until a time. It returns nil if the
 // store has another token than t. While another process renews, lease waits for its
 // result, or returns errNotNow in the background.
-func (s *session) lease(ctx context.Context, t secret.Value, u renewal.Urgency) (l *profile.Life, until time.Time, err error) {
+func (s *session) lease(ctx context.Context, t secret.Value, u renewal.Urgency) (l *profile.Lifetime, until time.Time, err error) {
 	for {
 		busy := false
 		err = s.update(ctx, func(b *profile.Profile) (err error) {
@@ -303,8 +303,8 @@ func (s *session) lease(ctx context.Context, t secret.Value, u renewal.Urgency) 
 
 // claim takes the lease on renewing t in the profile, unless another process has it
 // (busy). l is nil if there is no lease to take.
-func claim(b *profile.Profile, t secret.Value) (l *profile.Life, until time.Time, busy bool, err error) {
-	found, now := b.Life(), time.Now()
+func claim(b *profile.Profile, t secret.Value) (l *profile.Lifetime, until time.Time, busy bool, err error) {
+	found, now := b.Lifetime(), time.Now()
 	switch {
 	case !found.Token.Equal(t):
 		return nil, until, false, nil
@@ -325,7 +325,7 @@ func claim(b *profile.Profile, t secret.Value) (l *profile.Life, until time.Time
 
 // endLease lets other processes renew after a failure, and saves plex.tv's rejection
 // of the device. Nothing else of the credential changes.
-func (s *session) endLease(ctx context.Context, l *profile.Life, err error) {
+func (s *session) endLease(ctx context.Context, l *profile.Lifetime, err error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
 	updateErr := s.update(late, func(b *profile.Profile) error {
@@ -345,11 +345,11 @@ func (s *session) endLease(ctx context.Context, l *profile.Life, err error) {
 // saveRenewed replaces l's token by next. A login that was made in the meantime stays.
 // If another process has renewed too, the token that was issued last wins. A token of
 // another account than the old one's is an error.
-func (s *session) saveRenewed(ctx context.Context, l *profile.Life, next secret.Value) error {
+func (s *session) saveRenewed(ctx context.Context, l *profile.Lifetime, next secret.Value) error {
 	old, _ := devicekey.ReadClaims(l.Token)
 	got, _ := devicekey.ReadClaims(next)
 	return s.save(ctx, renewSaveLimit, next, func(b *profile.Profile) error {
-		now := b.Life()
+		now := b.Lifetime()
 		if now.Token.Equal(l.Token) {
 			account := cmp.Or(old.Account.ID, b.CloudID())
 			if account != 0 && got.Account.ID != 0 && account != got.Account.ID {
@@ -365,7 +365,7 @@ func (s *session) saveRenewed(ctx context.Context, l *profile.Life, next secret.
 		if !devicekey.IsJWT(l.Token.Secret()) && b.ServerToken().Equal(l.Token) { // the exchange has ended it
 			b.ForgetServerToken()
 		}
-		b.Bind(next, l.Device, s.scopes(l), s.client.Clock.Skew())
+		b.SetDeviceToken(profile.Credential{Token: next, Device: l.Device, Scopes: s.scopes(l), Skew: s.client.Clock.Skew()})
 		return nil
 	})
 }

@@ -226,7 +226,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	if best == nil {
 		return r, choice.Unreachable(t.saved, found)
 	}
-	isSaved := netaddr.SameAddress(best.URL, t.saved.Url) && t.saved.MachineID == best.MachineID
+	isSaved := netaddr.SameAddress(best.URL, t.saved.URL) && t.saved.MachineID == best.MachineID
 	switch {
 	case isSaved && t.onlyJWT:
 		err = t.tryJWT(ctx, best)
@@ -252,7 +252,7 @@ type probe struct {
 // targetSaved makes the saved server the one to probe, at its saved address and those
 // that plex.tv lists.
 func (t *probe) targetSaved(ctx context.Context, account int64) (err error) {
-	if t.saved.Url == "" && t.saved.MachineID == "" {
+	if t.saved.URL == "" && t.saved.MachineID == "" {
 		return fmt.Errorf("%w: none is saved", fault.ErrServerChoice)
 	}
 	t.candidates = choice.Saved(t.saved)
@@ -260,11 +260,11 @@ func (t *probe) targetSaved(ctx context.Context, account int64) (err error) {
 		return nil
 	}
 	limit := plextv.AttemptLimit
-	if t.saved.Url != "" { // it can be tried without plex.tv
+	if t.saved.URL != "" { // it can be tried without plex.tv
 		limit = mediaserver.ProbeLimit
 	}
 	t.offers, err = t.serversWithin(ctx, limit)
-	if err != nil && t.saved.Url == "" {
+	if err != nil && t.saved.URL == "" {
 		return err
 	}
 	if s := choice.Listed(t.saved, t.offers, account); s != nil {

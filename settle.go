@@ -36,8 +36,7 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 			parked = b.Pending()
 			return nil
 		}
-		b.SetAside() // until the account tells whose this token is
-		b.SignIn(t, a.pin.clientID)
+		b.SignIn(profile.Credential{Token: t, ClientID: a.pin.clientID})
 		return nil
 	})
 	switch {
@@ -164,7 +163,7 @@ func (l *logins) settle(ctx context.Context, v *profile.PendingPIN, limit patien
 // settlePIN does what settle does. b is the profile as it was just read.
 func (l *logins) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (err error) {
 	defer func() {
-		if a := l.attemptFor(v.Id); a != nil && isSettled(err) {
+		if a := l.attemptFor(v.ID); a != nil && isSettled(err) {
 			a.finish(err)
 		}
 	}()
@@ -277,8 +276,8 @@ func (l *logins) dropRejected(ctx context.Context, v *profile.PendingPIN, reject
 	err := l.update(late, func(b *profile.Profile) error {
 		now := secret.Fingerprint(b.AccountToken())
 		replaced = v.Before != "" && now != "" && now != v.Before && !b.Rejected()
-		mismatch = b.Refused(v.Id)
-		b.DropPending(v.Id)
+		mismatch = b.Refused(v.ID)
+		b.DropPending(v.ID)
 		return nil
 	})
 	switch {
@@ -298,9 +297,9 @@ func (l *logins) dropRefused(ctx context.Context, v *profile.PendingPIN, refusal
 	dropped := false
 	err := l.update(late, func(b *profile.Profile) error {
 		now := b.Pending()
-		dropped = now != nil && now.Id == v.Id && now.Token.Equal(v.Token)
+		dropped = now != nil && now.ID == v.ID && now.Token.Equal(v.Token)
 		if dropped {
-			b.DropPending(v.Id)
+			b.DropPending(v.ID)
 		}
 		return nil
 	})
@@ -339,7 +338,7 @@ func (l *logins) install(ctx context.Context, app profile.Approval, b *profile.P
 	var decision profile.Decision
 	var replaced *profile.Revocation
 	var left Status
-	a := l.attemptFor(app.PIN.Id)
+	a := l.attemptFor(app.PIN.ID)
 	err = l.saveToken(ctx, a, app.PIN.Token, func(b *profile.Profile) (err error) {
 		decision, replaced, err = app.Apply(b, l.options.Scopes, l.client.Clock.Skew())
 		left = l.status(b)

@@ -89,7 +89,7 @@ func (l *logins) fetchApprovals(ctx context.Context) (unseen error) {
 		if v == nil || !v.Token.IsZero() {
 			continue
 		}
-		if err := l.on(b.Id).fetchInTurn(ctx, v); err != nil {
+		if err := l.on(b.ID).fetchInTurn(ctx, v); err != nil {
 			unseen = err
 		}
 	}

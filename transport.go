@@ -259,8 +259,8 @@ type credential struct {
 
 	account    []string // header values, shared by all requests
 	accountErr error
-	life       *profile.Life // of the account token
-	renewAt    time.Time     // by plex.tv's clock; zero: never
+	life       *profile.Lifetime // of the account token
+	renewAt    time.Time         // by plex.tv's clock; zero: never
 
 	server       []string // header values
 	serverErr    error
@@ -367,8 +367,8 @@ func (s *session) newCredential(b *profile.Profile, read time.Time) *credential 
 	if c.accountErr = b.Unusable(); c.accountErr == nil {
 		c.account = []string{settings.AccountToken.Secret()}[:1:1]
 		c.life = s.lifeOf(b)
-		if c.renewAt = c.life.Due(); c.renewAt.IsZero() { // it cannot be renewed, and is good until its end
-			c.renewAt = c.life.Over()
+		if c.renewAt = c.life.RenewAt(); c.renewAt.IsZero() { // it cannot be renewed, and is good until its end
+			c.renewAt = c.life.UnusableAt()
 		}
 	}
 	c.setServer(b, settings)

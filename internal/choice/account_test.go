@@ -108,7 +108,7 @@ func TestNoServerToken(t *testing.T) {
 			} else {
 				assert.NotErrorIs(t, missing[0].Err, choice.ErrNeedsLongLived)
 			}
-			assert.Equal(t, "https://box.example:32400", b.Server().Url)
+			assert.Equal(t, "https://box.example:32400", b.Server().URL)
 			assert.True(t, b.ServerToken().IsZero())
 		})
 	}

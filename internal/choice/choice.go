@@ -67,7 +67,7 @@ func (c *Choice) Target() error {
 	switch saved := c.saved; {
 	case c.wanted != "":
 		return c.targetChoice()
-	case saved.Url != "" && (!saved.Found || saved.MachineID == ""):
+	case saved.URL != "" && (!saved.Found || saved.MachineID == ""):
 		c.Candidates, c.Expected, c.typed = Saved(saved), anyServer, !saved.Found
 		if saved.Bound && saved.MachineID != "" {
 			c.machineID, c.Expected = saved.MachineID, only(saved.MachineID)
@@ -126,9 +126,9 @@ func (c *Choice) targetChoice() error {
 // person may have changed the address since, so the server there comes first.
 func (c *Choice) targetSaved() bool {
 	s := Listed(c.saved, c.offers, c.account)
-	unsure := c.saved.Url != "" && !c.saved.Bound && !c.saved.Confirmed
+	unsure := c.saved.URL != "" && !c.saved.Bound && !c.saved.Confirmed
 	if unsure {
-		if there := listedAt(c.offers, c.saved.Url); there != nil {
+		if there := listedAt(c.offers, c.saved.URL); there != nil {
 			s, unsure = there, false
 		}
 	}
@@ -208,7 +208,7 @@ func (c *Choice) unreachable(addresses []mediaserver.Address) (missing []Missing
 	if c.noMachine != nil {
 		return append(missing, Missing{"machine_id", c.noMachine}), true
 	}
-	return missing, c.wanted != "" && c.saved.Url != "" && c.machineID != c.saved.MachineID
+	return missing, c.wanted != "" && c.saved.URL != "" && c.machineID != c.saved.MachineID
 }
 
 // checkToken returns why there is no token for the server.
@@ -247,7 +247,7 @@ func (c *Choice) findNumber() {
 func (c *Choice) isOutdated(b *profile.Profile) bool {
 	now := b.Server()
 	sameAccount := b.AccountToken().Equal(c.token) || c.account != 0 && b.CloudID() == c.account
-	sameAddress := now.Url == c.saved.Url || c.address != nil && netaddr.SameAddress(c.address.URL, now.Url)
+	sameAddress := now.URL == c.saved.URL || c.address != nil && netaddr.SameAddress(c.address.URL, now.URL)
 	return !sameAccount || !sameAddress || now.MachineID != c.saved.MachineID && now.MachineID != c.machineID
 }
 
@@ -264,7 +264,7 @@ func (c *Choice) Save(b *profile.Profile) error {
 	case c.address != nil:
 		b.SetServer(c.address.URL, profile.OwnedServer{MachineID: c.Server.MachineID, Owner: c.Server.OwnedBy(c.account), Owned: c.Server.Owned})
 		b.SetServerCertificate(c.address.DirectHash)
-	case b.Server().Url == "" && c.machineID != "":
+	case b.Server().URL == "" && c.machineID != "":
 		b.SetMachine(c.machineID)
 	}
 	if c.Server != nil {

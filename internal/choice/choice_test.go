@@ -116,7 +116,7 @@ func TestFoundAndSave(t *testing.T) {
 			if !nothing {
 				require.NoError(t, choice.Save(b))
 			}
-			assert.Equal(t, c.url, b.Server().Url)
+			assert.Equal(t, c.url, b.Server().URL)
 			if c.missing == nil {
 				assert.True(t, b.ServerToken().Equal(choice.Server.Token))
 			}

@@ -45,7 +45,7 @@ func LooksTyped(choice string) bool { return strings.ContainsAny(choice, ".:/") 
 // Saved returns the candidates for the address of the saved server s. If the
 // server has answered there before, the address is complete.
 func Saved(s profile.SavedServer) []mediaserver.Candidate {
-	all := mediaserver.Typed(s.Url, s.Verify)
+	all := mediaserver.Typed(s.URL, s.Verify)
 	if s.Bound && len(all) > 1 {
 		all = all[:1]
 	}
@@ -112,6 +112,6 @@ func Unreachable(s profile.SavedServer, found []mediaserver.Address) error {
 // strangerAnswers reports whether another server than s answers at its saved address.
 func strangerAnswers(s profile.SavedServer, found []mediaserver.Address) bool {
 	return slices.ContainsFunc(found, func(a mediaserver.Address) bool {
-		return !a.OK && a.MachineID != "" && netaddr.SameAddress(a.URL, s.Url)
+		return !a.OK && a.MachineID != "" && netaddr.SameAddress(a.URL, s.URL)
 	})
 }

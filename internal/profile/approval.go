@@ -53,36 +53,28 @@ type Revocation struct {
 // device whose place the login has taken, nil if there is none. The error is that of StillPending.
 func (a Approval) Apply(b *Profile, scopes []string, skew time.Duration) (d Decision, replaced *Revocation, err error) {
 	v := a.PIN
-	now, err := b.StillPending(v.Id, a.Token, v.Device, v.Created)
+	now, err := b.StillPending(v.ID, a.Token, v.Device, v.Created)
 	switch {
 	case now == nil:
 		return SettledElsewhere, nil, err
 	case secret.Fingerprint(b.AccountToken()) != secret.Fingerprint(a.Over), v.Device == nil && b.Siblings() != a.Siblings:
 		return Outdated, nil, nil
 	case !now.Options.SwitchAccount && a.isAnothers(b):
-		b.RefusePending(v.Id)
-		if a.bequeath(b) {
+		b.RefusePending(v.ID)
+		if v.Device == nil && b.PassOn(a.Token, a.Account.ID, v.ClientID) {
 			return Inherited, nil, nil
 		}
 		return Mismatch, nil, nil
 	}
-	same := b.CloudID() == a.Account.Id
-	if b.CloudID() == 0 {
-		b.SetAside()
-	}
-	switch old := b.Life(); {
-	case v.Device != nil:
+	c := Credential{Token: a.Token, ClientID: v.ClientID}
+	if v.Device != nil {
+		c = Credential{Token: a.Token, Device: v.Device, Scopes: scopes, Skew: skew}
+		same, old := b.CloudID() == a.Account.ID, b.Lifetime()
 		if same && !b.Rejected() && old.Renewable() && old.Device.ClientID != v.ClientID {
 			replaced = &Revocation{old.Token, old.Device.ClientID, old.Device}
 		}
-		b.SignInDevice(a.Token, v.Device, scopes, skew)
-	case same:
-		b.Succeed(a.Token)
-		b.SignIn(a.Token, v.ClientID)
-	default:
-		b.SignIn(a.Token, v.ClientID)
 	}
-	b.Adopt(a.Account)
+	b.SignInAs(a.Account, c)
 	return Installed, replaced, nil
 }
 
@@ -98,22 +90,7 @@ func (a Approval) isAnothers(b *Profile) bool {
 	case a.Current == TokenDead:
 		linked = b.ClaimedID()
 	}
-	return linked != 0 && linked != a.Account.Id
-}
-
-// bequeath gives the token to the other profiles whose own was retired by the approval.
-// It reports whether there are any.
-func (a Approval) bequeath(b *Profile) (any bool) {
-	if a.PIN.Device != nil {
-		return false
-	}
-	for _, other := range b.Others() {
-		if other.SameCredential(a.Account.Id, a.PIN.ClientID) {
-			other.Succeed(a.Token)
-			any = true
-		}
-	}
-	return any
+	return linked != 0 && linked != a.Account.ID
 }
 
 // SignOut removes the credentials of the profile, and of every other one with the same
@@ -126,12 +103,12 @@ func (b *Profile) SignOut(approved Approval) (gone []Revocation) {
 		}
 	}
 	v := b.Pending()
-	isAnothers := v != nil && approved.Account.Id != 0 && approved.Token.Equal(v.Token) && !b.SameCredential(approved.Account.Id, v.ClientID)
-	if !isAnothers || !approved.bequeath(b) {
+	isAnothers := v != nil && approved.Account.ID != 0 && approved.Token.Equal(v.Token) && !b.SharesToken(approved.Account.ID, v.ClientID)
+	if !isAnothers || v.Device != nil || !b.PassOn(approved.Token, approved.Account.ID, v.ClientID) {
 		parked(b)
 	}
 	if t := b.AccountToken(); !t.IsZero() && !b.Rejected() {
-		gone = append(gone, Revocation{t, b.ClientID(), b.Life().Device})
+		gone = append(gone, Revocation{t, b.ClientID(), b.Lifetime().Device})
 	}
 	for _, other := range b.SignedOutWith() {
 		parked(other)

@@ -72,13 +72,13 @@ func firstFit(isFit func(string) bool, ids ...string) string {
 
 // needsClientID reports whether a token lives under the profile's own identifier.
 func (p *Profile) needsClientID() bool {
-	return !p.AccountToken().IsZero() && !(p.Life().Renewable() && p.Token.Value.isJWT)
+	return !p.AccountToken().IsZero() && !(p.Lifetime().Renewable() && p.Token.Value.isJWT)
 }
 
 // setClientID stores the identifier of the profile's next token. Other profiles that
 // use the default one's old identifier for their token get a copy of it first.
 func (p *Profile) setClientID(id string) {
-	if p.Id == DefaultInstance {
+	if p.ID == DefaultInstance {
 		old := p.State.ClientID
 		for _, other := range p.Others() {
 			if old != id && plain.IsHeaderValue(old) && other.State.ClientID == "" && !other.AccountToken().IsZero() {
@@ -94,7 +94,7 @@ func (p *Profile) setClientID(id string) {
 // over to a device key.
 func (p *Profile) isMovedOver(clientID string) bool {
 	for _, other := range p.Others() {
-		if l := other.Life(); l.Renewable() && l.Device.ClientID == clientID {
+		if l := other.Lifetime(); l.Renewable() && l.Device.ClientID == clientID {
 			return true
 		}
 	}

@@ -161,7 +161,7 @@ func (s *State) Unbind(k *devicekey.Key) {
 // holds reports whether the profile's token is t, or came from the same approval of a
 // PIN that was made then: a device gets another JWT at each poll.
 func (p *Profile) holds(t secret.Value, k *devicekey.Key, made time.Time) bool {
-	l := p.Life()
+	l := p.Lifetime()
 	if l.Token.Equal(t) {
 		return true
 	}
@@ -170,7 +170,7 @@ func (p *Profile) holds(t secret.Value, k *devicekey.Key, made time.Time) bool {
 
 // LivesOn reports whether the profile's token is k's.
 func (p *Profile) LivesOn(k *devicekey.Key) bool {
-	l := p.Life()
+	l := p.Lifetime()
 	return l.Renewable() && l.Device.Kid == k.Kid
 }
 
@@ -178,7 +178,7 @@ func (p *Profile) LivesOn(k *devicekey.Key) bool {
 // with the key k, rather than from an earlier login of a device.
 func (p *Profile) MayComeFrom(k *devicekey.Key) bool {
 	if k == nil {
-		return !p.Life().Renewable()
+		return !p.Lifetime().Renewable()
 	}
 	return p.LivesOn(k)
 }
@@ -189,7 +189,7 @@ func (p *Profile) MayComeFrom(k *devicekey.Key) bool {
 // is set.
 func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*devicekey.Key, error) {
 	switch {
-	case p.Token.Value.isJWT && p.Life().Renewable():
+	case p.Token.Value.isJWT && p.Lifetime().Renewable():
 		return nil, nil
 	case !p.AccountToken().Equal(t):
 		return nil, ErrOtherLogin
@@ -214,10 +214,10 @@ func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*deviceke
 func (p *Profile) SharedWith(t secret.Value, clientID string) error {
 	for _, other := range p.Others() {
 		if other.AccountToken().Equal(t) {
-			return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.Id)
+			return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.ID)
 		}
 		if v := other.Pending(); v.lives() && v.Device == nil && v.ClientID == clientID { // its token would be the device's
-			return fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.Id)
+			return fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.ID)
 		}
 	}
 	return nil

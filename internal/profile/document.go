@@ -29,7 +29,7 @@ type Document struct {
 type Profile struct {
 	*Document
 	State
-	Id      string
+	ID      string
 	block   *ordered.Object // nil if the profile does not exist
 	isDirty bool
 }
@@ -39,7 +39,7 @@ func (d *Document) Profile(id string) *Profile {
 	if p, ok := d.profiles[id]; ok {
 		return p
 	}
-	p := &Profile{Document: d, Id: id, block: d.block(id)}
+	p := &Profile{Document: d, ID: id, block: d.block(id)}
 	if p.block != nil {
 		p.State = decode(p.block)
 	}
@@ -47,9 +47,9 @@ func (d *Document) Profile(id string) *Profile {
 	return p
 }
 
-// Ids lists the profiles that exist, the default one first. An empty block does not
+// IDs lists the profiles that exist, the default one first. An empty block does not
 // count, as with CrossWatch.
-func (d *Document) Ids() []string {
+func (d *Document) IDs() []string {
 	ids := []string{DefaultInstance}
 	for _, m := range d.instances.Members() {
 		if m.Key != DefaultInstance && m.Key == NormalizeInstance(m.Key) && d.Profile(m.Key).exists() {
@@ -68,7 +68,7 @@ func (p *Profile) exists() bool { return p.block != nil && len(p.block.Members()
 // Create makes the profile if it does not exist. Its credentials are present and
 // empty, because CrossWatch takes missing ones from the default profile.
 func (p *Profile) Create() {
-	if p.exists() || p.Id == DefaultInstance {
+	if p.exists() || p.ID == DefaultInstance {
 		return
 	}
 	p.block, p.State = &ordered.Object{}, State{}
@@ -88,8 +88,8 @@ func (p *Profile) base() *Profile { return p.Document.Profile(DefaultInstance) }
 // Others returns the other profiles that exist.
 func (p *Profile) Others() []*Profile {
 	var others []*Profile
-	for _, id := range p.Ids() {
-		if id != p.Id {
+	for _, id := range p.IDs() {
+		if id != p.ID {
 			others = append(others, p.Document.Profile(id))
 		}
 	}

@@ -8,7 +8,7 @@ import (
 
 // Owner is an account of plex.tv.
 type Owner struct {
-	Id                    int64
+	ID                    int64
 	Name, Username, Email string // Name is for display
 }
 
@@ -16,7 +16,7 @@ type Owner struct {
 // other programs leave it, the username decides; names for display are not unique.
 func (o Owner) WasMeant(id int64, username string) bool {
 	if id != 0 {
-		return id == o.Id
+		return id == o.ID
 	}
 	return username != "" && (strings.EqualFold(username, o.Username) || strings.EqualFold(username, o.Email))
 }
@@ -113,9 +113,9 @@ func (s *State) forgetOwner() {
 	s.Server.TokenServer, s.Server.TakesJWT = "", nil
 }
 
-// SetAside moves the owner's fields into the stash before a token is stored whose owner
+// stashOwner moves the owner's fields into the stash before a token is stored whose owner
 // is unknown. An earlier stash stays, because the owner of its token is still sought.
-func (s *State) SetAside() {
+func (s *State) stashOwner() {
 	account, _ := s.storedOwner()
 	if s.AccountToken().IsZero() && account == 0 {
 		return
@@ -148,9 +148,9 @@ func takeSecret(f *Field[secret.Value]) secret.Value {
 	return value
 }
 
-// takeBack restores the owner's fields from the stash, except those that were found out
+// restoreOwner restores the owner's fields from the stash, except those that were found out
 // since.
-func (s *State) takeBack(stash *Stash) {
+func (s *State) restoreOwner(stash *Stash) {
 	restore(&s.User, stash.User)
 	restore(&s.AccountNumber, stash.AccountNumber)
 	if !stash.ServerToken.IsZero() && s.ServerToken().IsZero() {
@@ -177,25 +177,21 @@ func restore(f *Field[string], value string) {
 // Adopt stores a as the owner of the profile's token. It gives a long-lived token to
 // the other profiles of that account and client identifier, whose own it has retired.
 func (p *Profile) Adopt(a Owner) {
-	if id, _ := p.storedOwner(); id != 0 && id != a.Id {
+	if id, _ := p.storedOwner(); id != 0 && id != a.ID {
 		p.forgetOwner()
 	}
 	if stash := p.Stash; stash != nil && a.WasMeant(stash.Account, stash.User) {
-		p.takeBack(stash)
+		p.restoreOwner(stash)
 	}
 	p.Stash = nil
 	if p.User.Value == "" {
 		p.User.set(a.Name)
 	}
-	p.setCloudID(a.Id)
+	p.setCloudID(a.ID)
 	p.setAccountName(a.Name)
 	p.RejectedMark = ""
-	if p.Life().Renewable() { // a JWT retires no token, and belongs to one device
+	if p.Lifetime().Renewable() { // a JWT retires no token, and belongs to one device
 		return
 	}
-	for _, other := range p.Others() {
-		if other.SameCredential(a.Id, p.ClientID()) {
-			other.Succeed(p.AccountToken())
-		}
-	}
+	p.PassOn(p.AccountToken(), a.ID, p.ClientID())
 }

@@ -23,7 +23,7 @@ const (
 
 // PendingPIN is a PIN that waits for its approval.
 type PendingPIN struct {
-	Id            int64
+	ID            int64
 	Code          string
 	Created       time.Time // zero if unknown
 	Expires       time.Time
@@ -51,7 +51,7 @@ func (p *Profile) Pending() *PendingPIN {
 		return nil
 	}
 	v := &PendingPIN{
-		Id: l.ID, Code: l.Code, Created: l.Created, Expires: l.Expires, LifetimeKnown: l.LifetimeKnown,
+		ID: l.ID, Code: l.Code, Created: l.Created, Expires: l.Expires, LifetimeKnown: l.LifetimeKnown,
 		ClientID: l.ClientID, Options: l.Options, Token: l.Token, Before: l.Replaces,
 	}
 	if !secret.UsableToken(v.Token.Secret()) { // missing, or damaged: the next poll brings it
@@ -86,7 +86,7 @@ func (v *PendingPIN) lives() bool {
 // SetPending stores a new PIN.
 func (p *Profile) SetPending(v *PendingPIN) {
 	l := &Login{
-		ID: v.Id, Code: v.Code, Created: v.Created, Expires: v.Expires, LifetimeKnown: v.LifetimeKnown,
+		ID: v.ID, Code: v.Code, Created: v.Created, Expires: v.Expires, LifetimeKnown: v.LifetimeKnown,
 		ClientID: v.ClientID, Options: v.Options,
 	}
 	if v.Device != nil {
@@ -103,7 +103,7 @@ func (p *Profile) SetPending(v *PendingPIN) {
 func (p *Profile) StillPending(id int64, t secret.Value, k *devicekey.Key, created time.Time) (*PendingPIN, error) {
 	v := p.Pending()
 	switch {
-	case v != nil && v.Id == id:
+	case v != nil && v.ID == id:
 		return v, nil
 	case p.holds(t, k, created):
 		return nil, nil
@@ -138,7 +138,7 @@ func (s *State) Unpark() {
 
 // DropPending removes the pending PIN if it is id.
 func (p *Profile) DropPending(id int64) {
-	if v := p.Pending(); v != nil && v.Id == id {
+	if v := p.Pending(); v != nil && v.ID == id {
 		p.endPending()
 	}
 }

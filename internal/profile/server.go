@@ -15,19 +15,19 @@ import (
 
 // SavedServer is the media server of a profile, as far as the stored values count.
 type SavedServer struct {
-	Url, MachineID string
+	URL, MachineID string
 	Owner          int64        // plex.tv's number of its owner, 0 if unknown
-	Token          secret.Value // for the server at Url; zero if the stored one may be for another
+	Token          secret.Value // for the server at URL; zero if the stored one may be for another
 	Held           bool         // some token is stored
-	Bound          bool         // it was made for the server at Url
-	Confirmed      bool         // MachineID has answered at Url
-	Found          bool         // Url was found, not typed: it may be replaced when the server moves
-	Verify         bool         // check the certificate at Url
+	Bound          bool         // it was made for the server at URL
+	Confirmed      bool         // MachineID has answered at URL
+	Found          bool         // URL was found, not typed: it may be replaced when the server moves
+	Verify         bool         // check the certificate at URL
 	off            bool         // verify_ssl is false
 	offFor         string       // the address that off counts for; "" for the next one that a person types
 	Account        int64        // plex.tv's number of the account that it was chosen for, 0 if unknown
 
-	Certificate string // hash of the plex.direct certificate that it showed at Url, which is another name
+	Certificate string // hash of the plex.direct certificate that it showed at URL, which is another name
 }
 
 // Server returns what the profile says about its media server.
@@ -36,18 +36,18 @@ func (p *Profile) Server() SavedServer {
 		return SavedServer{Verify: true}
 	}
 	stored, known := &p.State.Server, p.knownServer()
-	s := SavedServer{Url: stored.URL.Value, MachineID: stored.MachineID.Value, Account: known.Account}
+	s := SavedServer{URL: stored.URL.Value, MachineID: stored.MachineID.Value, Account: known.Account}
 	if known.MachineID == s.MachineID {
 		s.Owner = known.Owner
-		s.Confirmed = s.MachineID != "" && netaddr.SameAddress(known.URL, s.Url)
+		s.Confirmed = s.MachineID != "" && netaddr.SameAddress(known.URL, s.URL)
 	}
-	if c := stored.Certificate; c != nil && c.MachineID == s.MachineID && netaddr.SameAddress(c.URL, s.Url) {
+	if c := stored.Certificate; c != nil && c.MachineID == s.MachineID && netaddr.SameAddress(c.URL, s.URL) {
 		s.Certificate = c.Hash
 	}
 	p.readServerToken(&s)
 	at := cmp.Or(stored.TokenServer, known.URL)
-	isEdited := at != "" && !netaddr.SameAddress(at, s.Url) // then it is new, and a choice
-	s.Found = !isEdited && (netaddr.SameAddress(stored.Found.Value, s.Url) || !stored.Found.Present && netaddr.IsPlexDirect(s.Url))
+	isEdited := at != "" && !netaddr.SameAddress(at, s.URL) // then it is new, and a choice
+	s.Found = !isEdited && (netaddr.SameAddress(stored.Found.Value, s.URL) || !stored.Found.Present && netaddr.IsPlexDirect(s.URL))
 	p.readVerify(&s, isEdited)
 	return s
 }
@@ -60,11 +60,11 @@ func (p *Profile) readServerToken(s *SavedServer) {
 		t = secret.Value{}
 	}
 	s.Held = !t.IsZero()
-	s.Bound = s.Held && s.Url != "" && netaddr.SameAddress(at, s.Url)
+	s.Bound = s.Held && s.URL != "" && netaddr.SameAddress(at, s.URL)
 	if s.Bound || at == "" && s.Confirmed {
 		s.Token = t
 	}
-	if account := p.Token.Value; s.Token.IsZero() && p.takesJWT(s.MachineID, s.Url) && account.isJWT && account.isUsable {
+	if account := p.Token.Value; s.Token.IsZero() && p.takesJWT(s.MachineID, s.URL) && account.isJWT && account.isUsable {
 		s.Token = account.Value
 	}
 }
@@ -74,10 +74,10 @@ func (p *Profile) readServerToken(s *SavedServer) {
 // after another was chosen.
 func (p *Profile) readVerify(s *SavedServer, isEdited bool) {
 	s.off, s.offFor = p.State.Server.Unverified, p.State.Server.UnverifiedFor
-	if (isEdited || s.offFor == "") && !s.Found && !netaddr.IsPlexDirect(s.Url) {
-		s.offFor = s.Url
+	if (isEdited || s.offFor == "") && !s.Found && !netaddr.IsPlexDirect(s.URL) {
+		s.offFor = s.URL
 	}
-	s.Verify = !s.off || s.Url != "" && (s.Found || !s.Unverified(s.Url))
+	s.Verify = !s.off || s.URL != "" && (s.Found || !s.Unverified(s.URL))
 }
 
 // Unverified reports whether the certificate at an address that a person typed is
@@ -127,8 +127,8 @@ func (p *Profile) SetServer(address string, v OwnedServer) {
 	if !isAnother {
 		owner = cmp.Or(owner, before.Owner) // plex.tv may not have said this time
 	}
-	hasMoved := !netaddr.SameAddress(address, before.Url)
-	if isCertain && p.takesJWT(v.MachineID, before.Url) { // the same machine, perhaps at another address
+	hasMoved := !netaddr.SameAddress(address, before.URL)
+	if isCertain && p.takesJWT(v.MachineID, before.URL) { // the same machine, perhaps at another address
 		p.SetTakesJWT(v.MachineID, address, true)
 	}
 	if hasMoved {

@@ -40,32 +40,56 @@ func (p *Profile) install(c Credential, keepOwner bool) {
 	}
 }
 
-// SignIn replaces the profile's account token and its identifier by those of a
-// login that has just been approved.
-func (p *Profile) SignIn(t secret.Value, clientID string) {
-	p.install(Credential{Token: t, ClientID: clientID}, false)
+// SignIn stores the token of an approved login whose owner is unknown. What belongs to
+// the owner before is stashed until [Profile.Adopt] tells whether it is the same.
+func (p *Profile) SignIn(c Credential) {
+	p.stashOwner()
+	p.install(c, false)
 	p.endPending()
 }
 
-// SignInDevice replaces the profile's account token by a device's.
-func (p *Profile) SignInDevice(t secret.Value, d *devicekey.Key, scopes []string, skew time.Duration) {
-	p.install(Credential{Token: t, Device: d, Scopes: scopes, Skew: skew}, false)
-	p.endPending()
-}
-
-// Bind makes a device's key, identifier and token the profile's. The owner stays.
-func (p *Profile) Bind(t secret.Value, d *devicekey.Key, scopes []string, skew time.Duration) {
-	p.install(Credential{Token: t, Device: d, Scopes: scopes, Skew: skew}, true)
-}
-
-// Succeed replaces the profile's token by t, which belongs to the same account and has
-// retired it. plex.tv may list the account token for one's own server, so t also
-// replaces it there.
-func (p *Profile) Succeed(t secret.Value) {
-	if p.ServerToken().Equal(p.AccountToken()) {
-		p.State.Server.Token.set(t)
+// SignInAs stores the token of an approved login and its owner a.
+func (p *Profile) SignInAs(a Owner, c Credential) {
+	switch owner := p.CloudID(); {
+	case owner == 0:
+		p.stashOwner()
+	case owner == a.ID && c.Device == nil:
+		p.replaceServerToken(c.Token)
 	}
+	p.install(c, false)
+	p.endPending()
+	p.Adopt(a)
+}
+
+// SetDeviceToken stores a token that the device key c.Device renews. Its owner is that of
+// the token before, which may be the same token.
+func (p *Profile) SetDeviceToken(c Credential) { p.install(c, true) }
+
+// ReplaceToken replaces the profile's token by t, which has the same owner and has
+// retired it.
+func (p *Profile) ReplaceToken(t secret.Value) {
+	p.replaceServerToken(t)
 	p.install(Credential{Token: t}, true)
+}
+
+// replaceServerToken replaces the server's token by t if the account token serves as it.
+// plex.tv may list the account token for one's own server.
+func (s *State) replaceServerToken(t secret.Value) {
+	if s.ServerToken().Equal(s.AccountToken()) {
+		s.Server.Token.set(t)
+	}
+}
+
+// PassOn gives the long-lived token t of an account to the other profiles whose own it
+// has retired. It reports whether there are any.
+func (p *Profile) PassOn(t secret.Value, accountID int64, clientID string) (passed bool) {
+	for _, other := range p.Others() {
+		if other.SharesToken(accountID, clientID) {
+			other.ReplaceToken(t)
+			passed = true
+		}
+	}
+	return passed
 }
 
 // Disconnect removes the credentials, what belongs to their owner, the device key and
@@ -106,20 +130,20 @@ func (s *State) Unusable() error {
 
 var errDamagedToken = fmt.Errorf("%w: the stored token is damaged and no request can carry it", fault.ErrNotConnected)
 
-// SameCredential reports whether the profile's token is the one that plex.tv keeps for
+// SharesToken reports whether the profile's token is the one that plex.tv keeps for
 // this account and client identifier. A device's token is not.
-func (p *Profile) SameCredential(accountID int64, clientID string) bool {
-	if p.Life().Renewable() {
+func (p *Profile) SharesToken(accountID int64, clientID string) bool {
+	if p.Lifetime().Renewable() {
 		return false
 	}
 	return accountID != 0 && p.CloudID() == accountID && p.ClientID() == clientID && !p.AccountToken().IsZero()
 }
 
-// Successor returns the token that another profile has for the account and identifier,
+// SuccessorOf returns the token that another profile has for the account and identifier,
 // if it is not t. It is zero if no profile has one.
-func (p *Profile) Successor(accountID int64, clientID string, t secret.Value) secret.Value {
+func (p *Profile) SuccessorOf(accountID int64, clientID string, t secret.Value) secret.Value {
 	for _, other := range p.Others() {
-		if next := other.AccountToken(); other.SameCredential(accountID, clientID) && !next.Equal(t) && !other.Rejected() {
+		if next := other.AccountToken(); other.SharesToken(accountID, clientID) && !next.Equal(t) && !other.Rejected() {
 			return next
 		}
 	}
@@ -129,7 +153,7 @@ func (p *Profile) Successor(accountID int64, clientID string, t secret.Value) se
 // SignedOutWith returns the other profiles that use the same token.
 func (p *Profile) SignedOutWith() (others []*Profile) {
 	for _, other := range p.Others() {
-		if other.SameCredential(p.CloudID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
+		if other.SharesToken(p.CloudID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
 			others = append(others, other)
 		}
 	}
@@ -142,7 +166,7 @@ func (p *Profile) Siblings() uint64 {
 	var h maphash.Hash
 	h.SetSeed(ProcessSeed)
 	for _, other := range p.Others() {
-		h.WriteString(other.Id)
+		h.WriteString(other.ID)
 		h.WriteString(" ")
 		h.WriteString(other.AccountToken().Secret())
 		h.WriteString(" ")
@@ -162,7 +186,7 @@ type UnknownLogin struct {
 // replaces, in this profile or at plex.tv.
 func (p *Profile) UnknownLogins(clientID string) (unknown []UnknownLogin) {
 	for _, other := range append([]*Profile{p}, p.Others()...) {
-		u := UnknownLogin{other.Id, other.AccountToken(), other.ClientID()}
+		u := UnknownLogin{other.ID, other.AccountToken(), other.ClientID()}
 		if !u.Token.IsZero() && u.ClientID != "" && other.CloudID() == 0 && !other.Rejected() && (other == p || u.ClientID == clientID) {
 			unknown = append(unknown, u)
 		}
@@ -170,11 +194,11 @@ func (p *Profile) UnknownLogins(clientID string) (unknown []UnknownLogin) {
 	return unknown
 }
 
-// Retires reports whether an approval under clientID may retire a token that this
+// WouldRetire reports whether an approval under clientID may retire a token that this
 // profile or another one uses, or has retired it already.
-func (p *Profile) Retires(clientID string) bool {
+func (p *Profile) WouldRetire(clientID string) bool {
 	for _, other := range append(p.Others(), p) {
-		if !other.AccountToken().IsZero() && (other == p || !other.Life().Renewable() && other.ClientID() == clientID) {
+		if !other.AccountToken().IsZero() && (other == p || !other.Lifetime().Renewable() && other.ClientID() == clientID) {
 			return true
 		}
 	}

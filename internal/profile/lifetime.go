@@ -9,9 +9,9 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// Life says how long an account token is good, by plex.tv's clock, and how to get the
+// Lifetime says how long an account token is good, by plex.tv's clock, and how to get the
 // next one.
-type Life struct {
+type Lifetime struct {
 	Token   secret.Value
 	issued  time.Time
 	Expires time.Time      // zero if the token does not say
@@ -22,10 +22,10 @@ type Life struct {
 	Skew time.Duration // of plex.tv's clock when the token was made
 }
 
-// Life returns the life of the account token.
-func (s *State) Life() *Life {
+// Lifetime returns the life of the account token.
+func (s *State) Lifetime() *Lifetime {
 	t := s.Token.Value
-	l := &Life{Token: t.Value, issued: t.claims.Issued, Expires: t.claims.Expires}
+	l := &Lifetime{Token: t.Value, issued: t.claims.Issued, Expires: t.claims.Expires}
 	d := s.boundDevice()
 	if d == nil {
 		if t.isJWT && s.Device.isDamaged() { // it was perhaps the token's
@@ -42,11 +42,11 @@ func (s *State) Life() *Life {
 }
 
 // Renewable reports whether the token is a device's.
-func (l *Life) Renewable() bool { return l.Device != nil }
+func (l *Lifetime) Renewable() bool { return l.Device != nil }
 
-// Due returns when to get the next token, zero if there is none to get. A device
+// RenewAt returns when to get the next token, zero if there is none to get. A device
 // exchanges a token that is not a JWT at once.
-func (l *Life) Due() time.Time {
+func (l *Lifetime) RenewAt() time.Time {
 	switch {
 	case !l.Renewable():
 		return time.Time{}
@@ -57,20 +57,20 @@ func (l *Life) Due() time.Time {
 }
 
 // whole returns the time from the token's issue to its expiry.
-func (l *Life) whole() time.Duration { return max(0, l.Expires.Sub(l.issued)) }
+func (l *Lifetime) whole() time.Duration { return max(0, l.Expires.Sub(l.issued)) }
 
-// Over returns when the token is no longer good for a request, zero if that never
+// UnusableAt returns when the token is no longer good for a request, zero if that never
 // happens.
-func (l *Life) Over() time.Time {
+func (l *Lifetime) UnusableAt() time.Time {
 	if l.Expires.IsZero() {
 		return time.Time{}
 	}
 	return l.Expires.Add(-min(requestTime, l.whole()/10))
 }
 
-// Lost reports whether only a new login can help, now or soon.
-func (l *Life) Lost(now time.Time) bool {
-	return l.Err != nil || !l.Renewable() && Past(l.Over(), now)
+// NeedsLogin reports whether only a new login can help, now or soon.
+func (l *Lifetime) NeedsLogin(now time.Time) bool {
+	return l.Err != nil || !l.Renewable() && Past(l.UnusableAt(), now)
 }
 
 // Past reports whether t is not zero and has come.
