@@ -1,0 +1,141 @@
+package profile_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/plexauth/plexauth/internal/profile"
+)
+
+// A stored account counts for the token that it was read with.
+func TestOwnerOfToken(t *testing.T) {
+	jwtOf1, jwtOf2 := jwt(1, time.Now()), jwt(2, time.Now())
+	for name, c := range map[string]struct {
+		doc             string
+		cloud, claimed  int64
+		disowned, links bool
+		username        string
+	}{
+		"nothing stored":               {`{}`, 0, 0, false, false, ""},
+		"bound to this token":          {`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"al"}`, 1, 1, false, true, "al"},
+		"bound to another token":       {`{"account_token":"TEST_b","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"al"}`, 0, 0, true, true, ""},
+		"CrossWatch's":                 {`{"account_token":"TEST_a","_cloud":{"account_id":1},"username":"al"}`, 0, 1, false, true, "al"},
+		"CrossWatch's, rejected":       {`{"account_token":"TEST_a","_rejected":"{fp:TEST_a}","_cloud":{"account_id":1}}`, 1, 1, false, true, ""},
+		"CrossWatch's, damaged token":  {`{"account_token":"TEST a","_cloud":{"account_id":1}}`, 1, 1, false, true, ""},
+		"bound elsewhere, rejected":    {`{"account_token":"TEST_b","_rejected":"{fp:TEST_b}","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"}}`, 0, 0, true, false, ""},
+		"the token is gone":            {`{"_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"al"}`, 1, 1, false, true, "al"},
+		"a JWT names the account":      {fmt.Sprintf(`{"account_token":%q,"_cloud":{"account_id":1}}`, jwtOf1), 1, 1, false, true, ""},
+		"a JWT names another":          {fmt.Sprintf(`{"account_token":%q,"_cloud":{"account_id":1},"username":"al"}`, jwtOf2), 0, 0, true, true, ""},
+		"no number":                    {`{"account_token":"TEST_a","_cloud":{"account_id":"x"},"username":"al"}`, 0, 0, false, true, "al"},
+		"a number in another spelling": {`{"_cloud":{"account_id":"12.0"}}`, 12, 12, false, true, ""},
+		"rejected, no account":         {`{"account_token":"TEST_a","_rejected":"{fp:TEST_a}"}`, 0, 0, false, false, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := parse(t, c.doc).Profile("default")
+			assert.Equal(t, c.cloud, p.CloudID(), "CloudID")
+			assert.Equal(t, c.claimed, p.ClaimedID(), "ClaimedID")
+			assert.Equal(t, c.disowned, p.Disowned(), "Disowned")
+			assert.Equal(t, c.links, p.Linked(), "Linked")
+			assert.Equal(t, c.username, p.Username(), "Username")
+		})
+	}
+}
+
+// A number decides whether an account was meant. Without one, its username or e-mail
+// address does, but not its display name.
+func TestWasMeant(t *testing.T) {
+	a := profile.Owner{ID: 1, Name: "Al", Username: "al_1", Email: "al@example.com"}
+	for _, c := range []struct {
+		id       int64
+		username string
+		want     bool
+	}{
+		{1, "", true}, {1, "other", true}, {2, "al_1", false},
+		{0, "AL_1", true}, {0, "AL@example.com", true}, {0, "Al", false}, {0, "", false},
+	} {
+		assert.Equal(t, c.want, a.WasMeant(c.id, c.username), "%d %q", c.id, c.username)
+	}
+}
+
+// The name of the account is known until a Home user's takes its place.
+func TestAccountName(t *testing.T) {
+	const bound = `"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"`
+	for name, c := range map[string]struct{ doc, want string }{
+		"stored beside the number":       {`{` + bound + `,"user":{"id":1,"name":"al"}},"username":"kid"}`, "al"},
+		"of another account":             {`{` + bound + `,"user":{"id":2,"name":"bo"}},"username":"al"}`, "al"},
+		"the username":                   {`{` + bound + `},"username":"al"}`, "al"},
+		"the server's number is a user":  {`{` + bound + `},"username":"kid","account_id":7}`, ""},
+		"the server's number is theirs":  {`{` + bound + `},"username":"al","account_id":1}`, "al"},
+		"a Home user":                    {`{` + bound + `},"username":"kid","_home_user":{"id":7,"name":"kid","account":1}}`, ""},
+		"a Home user of another account": {`{` + bound + `},"username":"al","_home_user":{"id":7,"name":"al","account":2}}`, "al"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, c.want, parse(t, c.doc).Profile("default").AccountName())
+		})
+	}
+}
+
+// The choice of a Home user ends with another account or another name.
+func TestHomeUser(t *testing.T) {
+	const kid = `"_home_user":{"id":7,"name":"kid","account":1}`
+	for name, c := range map[string]struct {
+		doc  string
+		want int64
+	}{
+		"chosen":                       {`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"kid",` + kid + `}`, 7},
+		"another program's user":       {`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"al",` + kid + `}`, 0},
+		"another account":              {`{"account_token":"TEST_a","_cloud":{"account_id":2,"bound_to":"{fp:TEST_a}"},"username":"kid",` + kid + `}`, 0},
+		"another token, owner unknown": {`{"account_token":"TEST_b","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"kid",` + kid + `}`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, c.want, parse(t, c.doc).Profile("default").HomeUser())
+		})
+	}
+}
+
+func TestSetHomeUser(t *testing.T) {
+	const doc = `{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"al","account_id":1,"machine_id":"m1"}`
+	const named = `"_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":1,"name":"al"}}`
+	for name, c := range map[string]struct {
+		id, owner int64
+		title     string
+		known     bool
+		want      string
+	}{
+		"a member, the owner known":   {7, 1, "kid", true, `{"account_token":"TEST_a",` + named + `,"username":"kid","account_id":7,"machine_id":"m1","_home_user":{"id":7,"name":"kid","account":1}}`},
+		"a member, the owner unknown": {7, 0, "kid", false, `{"account_token":"TEST_a",` + named + `,"username":"kid","account_id":"","machine_id":"m1","_home_user":{"id":7,"name":"kid","account":1}}`},
+		"the account, the owner":      {1, 1, "al", true, `{"account_token":"TEST_a",` + named + `,"username":"al","account_id":1,"machine_id":"m1"}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := edited(t, doc, "default", func(p *profile.Profile) {
+				assert.Equal(t, c.known, p.SetHomeUser(c.id, c.title, c.owner))
+			})
+			assert.Equal(t, withFingerprints(c.want), got)
+		})
+	}
+}
+
+// Three wrong Home PINs are free; then each pause is twice as long, up to 15 minutes.
+func TestPINPauses(t *testing.T) {
+	now := time.Unix(1_000_000, 0)
+	d := parse(t, `{"instances":{"P":{"x":1}}}`)
+	p := d.Profile("P")
+	for i, want := range []time.Duration{0, 0, 30 * time.Second, time.Minute, 2 * time.Minute, 4 * time.Minute, 8 * time.Minute, 15 * time.Minute, 15 * time.Minute} {
+		p.NoteWrongPIN("u", now)
+		assert.Equal(t, want, p.PinPause("u", now), "after %d", i+1)
+		assert.Equal(t, want, d.Profile("default").PinPause("u", now), "in another profile")
+	}
+	assert.Equal(t, `{"instances":{"P":{"x":1}},"_home_pin_tries":{"u":{"wrong":9,"at":1000000}}}`, string(d.Bytes()))
+	assert.Zero(t, p.PinPause("other", now))
+	assert.Equal(t, 5*time.Minute, p.PinPause("u", now.Add(10*time.Minute)))
+	assert.Zero(t, p.PinPause("u", now.Add(25*time.Hour)), "a day later")
+	assert.Zero(t, p.PinPause("u", now.Add(-time.Hour)), "a clock was set back")
+
+	p.NoteWrongPIN("v", now.Add(25*time.Hour))
+	assert.Equal(t, `{"instances":{"P":{"x":1}},"_home_pin_tries":{"v":{"wrong":1,"at":1090000}}}`, string(d.Bytes()), "old counts go")
+	p.ForgetWrongPINs("v")
+	assert.Equal(t, `{"instances":{"P":{"x":1}}}`, string(d.Bytes()))
+}

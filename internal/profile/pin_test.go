@@ -1,0 +1,125 @@
+package profile_test
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/internal/devicekey"
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// A PIN is read back as it was stored, CrossWatch's fields first.
+func TestPendingRoundTrip(t *testing.T) {
+	key, err := devicekey.New("dev")
+	require.NoError(t, err)
+	created := time.Now().Truncate(time.Second)
+	for name, v := range map[string]profile.PendingPIN{
+		"long-lived": {ID: 7, Code: "ABCD", Created: created, Expires: created.Add(10 * time.Minute), ClientID: "app"},
+		"with options": {ID: 7, Code: "ABCD", Created: created, Expires: created.Add(10 * time.Minute), ClientID: "app", LifetimeKnown: true,
+			Options: profile.PinOptions{Strong: true, SwitchAccount: true, ForwardURL: "https://app.example/?a=<b>"}},
+		"with a device key": {ID: 7, Code: "ABCD", Created: created, Expires: created.Add(10 * time.Minute), ClientID: "dev", Device: key},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doc := edited(t, `{"_refused_pin":"x"}`, "default", func(p *profile.Profile) { p.SetPending(&v) })
+			assert.Regexp(t, `^\{"_pending_pin":\{"id":7,"code":"ABCD","created":\d+,`, doc)
+			got := parse(t, doc).Profile("default").Pending()
+			require.NotNil(t, got)
+			assert.Equal(t, []any{v.ID, v.Code, v.ClientID, v.LifetimeKnown, v.Options}, []any{got.ID, got.Code, got.ClientID, got.LifetimeKnown, got.Options})
+			assert.Equal(t, v.Device != nil, got.Device != nil && got.Device.Kid == key.Kid, "the key")
+			assert.True(t, v.Created.Equal(got.Created))
+			assert.WithinDuration(t, v.Expires, got.Expires, time.Second)
+			assert.True(t, got.Token.IsZero())
+		})
+	}
+}
+
+// A stored PIN is waited for only if its approval could be used.
+func TestPendingRead(t *testing.T) {
+	now := time.Now()
+	for name, c := range map[string]struct {
+		pending  string
+		isThere  bool
+		clientID string
+		lives    time.Duration
+	}{
+		"CrossWatch's":                {`{"id":7,"code":"ABCD","created":` + unix(now) + `}`, true, "app", profile.DefaultLifetime},
+		"without a date":              {`{"id":"7"}`, true, "app", profile.DefaultLifetime},
+		"under its own identifier":    {`{"id":7,"client_id":"app2"}`, true, "app2", profile.DefaultLifetime},
+		"a date far ahead":            {`{"id":7,"expires_at_ms":99999999999999}`, true, "app", time.Hour},
+		"over":                        {`{"id":7,"created":` + unix(now.Add(-time.Hour)) + `}`, true, "app", profile.DefaultLifetime - time.Hour},
+		"no number":                   {`{"id":"x"}`, false, "", 0},
+		"not an object":               {`[7]`, false, "", 0},
+		"its key is damaged":          {`{"id":7,"client_id":"dev","kid":"k","secret":"half"}`, false, "", 0},
+		"its parked token is damaged": {`{"id":7,"account_token":"TEST a"}`, true, "app", profile.DefaultLifetime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v := parse(t, `{"client_id":"app","_pending_pin":`+c.pending+`}`).Profile("default").Pending()
+			if !c.isThere {
+				assert.Nil(t, v)
+				return
+			}
+			require.NotNil(t, v)
+			assert.EqualValues(t, 7, v.ID)
+			assert.Equal(t, c.clientID, v.ClientID)
+			assert.WithinDuration(t, now.Add(c.lives), v.Expires, 2*time.Second)
+			assert.True(t, v.Token.IsZero())
+		})
+	}
+}
+
+func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
+
+// A parked token waits beside its PIN, and tells which token it is to replace.
+func TestPark(t *testing.T) {
+	const doc = `{"account_token":"TEST_a","_pending_pin":{"id":7,"code":"ABCD"}}`
+	parked := edited(t, doc, "default", func(p *profile.Profile) { p.Park(secret.New("TEST_b")) })
+	assert.Equal(t, withFingerprints(`{"account_token":"TEST_a","_pending_pin":{"id":7,"code":"ABCD","account_token":"TEST_b","replaces":"{fp:TEST_a}"}}`), parked)
+	v := parse(t, parked).Profile("default").Pending()
+	assert.Equal(t, "TEST_b", v.Token.Secret())
+	assert.Equal(t, secret.Fingerprint(secret.New("TEST_a")), v.Before)
+	assert.Equal(t, doc, edited(t, parked, "default", func(p *profile.Profile) { p.Unpark() }))
+	assert.Equal(t, doc, edited(t, doc, "default", func(p *profile.Profile) { p.DropPending(8) }), "another PIN")
+	assert.Equal(t, `{"account_token":"TEST_a"}`, edited(t, parked, "default", func(p *profile.Profile) { p.DropPending(7) }))
+	assert.Equal(t, `{"account_token":"TEST_a","_pending_pin":{"id":7,"code":"ABCD","expires_at_ms":5000}}`,
+		edited(t, doc, "default", func(p *profile.Profile) { p.SetPendingExpiry(time.Unix(5, 0)) }))
+}
+
+// A caller that comes too late learns how the login of its PIN has ended.
+func TestStillPending(t *testing.T) {
+	refused := edited(t, `{"_pending_pin":{"id":7}}`, "default", func(p *profile.Profile) { p.RefusePending(7) })
+	for name, c := range map[string]struct {
+		doc       string
+		isPending bool
+		want      error
+	}{
+		"pending":                {`{"_pending_pin":{"id":7}}`, true, nil},
+		"its token is stored":    {`{"account_token":"TEST_a"}`, false, nil},
+		"refused":                {refused, false, fault.ErrAccountMismatch},
+		"dropped":                {`{}`, false, fault.ErrNoPendingPin},
+		"another took its place": {`{"_pending_pin":{"id":8}}`, false, fault.ErrPinSuperseded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			v, err := parse(t, c.doc).Profile("default").StillPending(7, secret.New("TEST_a"), nil, time.Now())
+			assert.Equal(t, c.isPending, v != nil)
+			assert.ErrorIs(t, err, c.want)
+		})
+	}
+}
+
+// The date of a panel's last PIN outlives its login for as long as it delays a start.
+func TestPanelPIN(t *testing.T) {
+	end := func(p *profile.Profile) { p.DropPending(7) }
+	recent, old := unix(time.Now()), unix(time.Now().Add(-time.Minute))
+	assert.Equal(t, `{"_cancelled_pin":`+recent+`}`, edited(t, `{"_pending_pin":{"id":7},"_cancelled_pin":`+recent+`}`, "default", end))
+	assert.Equal(t, `{}`, edited(t, `{"_pending_pin":{"id":7},"_cancelled_pin":`+old+`}`, "default", end))
+	p := parse(t, `{"_pending_pin":{"id":7,"created":200},"_cancelled_pin":100}`).Profile("default")
+	assert.EqualValues(t, 200, p.LastPIN().Unix())
+	p.DropPending(7)
+	assert.Zero(t, p.LastPIN())
+}
