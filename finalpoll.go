@@ -17,7 +17,11 @@ const finalPollLimit = 3 * time.Second
 
 // finalPollInTurn seizes the PIN v that Start found, and polls it a last time.
 func (l *logins) finalPollInTurn(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
-	release, err := l.seizePending(ctx)
+	seize := l.seize
+	if l.attemptFor(v.ID) == nil { // after a restart
+		seize = l.seizePending
+	}
+	release, err := seize(ctx)
 	if err != nil {
 		return nil, err
 	}

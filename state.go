@@ -103,10 +103,10 @@ func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) e
 		if editErr != nil {
 			return nil, editErr
 		}
-		if !b.Changed() {
+		next, changed := b.Encode()
+		if !changed {
 			return current, nil
 		}
-		next := b.Bytes()
 		seen = append(seen, next...)
 		return next, nil
 	})

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -115,9 +116,9 @@ func TestWorkerPauses(t *testing.T) {
 func TestServerStarting(t *testing.T) {
 	for _, active := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
-			searches := 0
+			var searches atomic.Int64
 			p := open(t, &host{pending: oneLogin(), findServer: func() *panel.Problem {
-				searches++
+				searches.Add(1)
 				return &panel.Problem{Kind: "server_unreachable", ServerStarting: true}
 			}})
 			time.Sleep(30 * time.Second)
@@ -126,11 +127,11 @@ func TestServerStarting(t *testing.T) {
 				assert.Equal(t, http.StatusOK, ask(p, http.MethodPost, "/cancel").Code)
 			}
 			time.Sleep(time.Hour)
-			want := 2
+			want := int64(2)
 			if active {
 				want = 1
 			}
-			assert.Equal(t, want, searches)
+			assert.Equal(t, want, searches.Load())
 		})
 	}
 }

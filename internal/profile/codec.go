@@ -44,7 +44,7 @@ func (d *Document) block(id string) *ordered.Object {
 	return nil
 }
 
-// Changed reports whether Bytes differs from what was parsed.
+// Changed reports whether the document differs from what was parsed.
 func (d *Document) Changed() bool {
 	for _, p := range d.profiles {
 		p.encode()
@@ -53,15 +53,17 @@ func (d *Document) Changed() bool {
 	return d.changed
 }
 
-// Bytes returns the edited document.
-func (d *Document) Bytes() json.RawMessage {
+// Encode returns the edited document. changed reports whether it differs from what was
+// parsed.
+func (d *Document) Encode() (raw json.RawMessage, changed bool) {
+	changed = d.Changed()
 	for id, p := range d.profiles {
-		if p.encode(); p.isDirty && id != DefaultInstance {
+		if p.isDirty && id != DefaultInstance {
 			d.instances.Set(id, p.block.Bytes())
 			d.base.Set("instances", d.instances.Bytes())
 		}
 	}
-	return d.base.Bytes()
+	return d.base.Bytes(), changed
 }
 
 // encode writes the state into the block.
@@ -354,8 +356,11 @@ func encodeLogin(e *editor, l *Login) {
 		e.remove("_pending_pin")
 		return
 	}
-	stored := decodeLogin(e.object.Get("_pending_pin"))
-	e.edit("_pending_pin", stored == nil || stored.ID != l.ID, func(e *editor) {
+	stored, err := ordered.Parse(e.object.Get("_pending_pin"))
+	if err != nil || lax.Int(stored.Get("id")) != l.ID {
+		stored = nil
+	}
+	e.editParsed("_pending_pin", stored, func(e *editor) {
 		e.number("id", l.ID)
 		e.text("code", l.Code)
 		e.seconds("created", l.Created)
@@ -403,8 +408,11 @@ func encodeDevice(e *editor, d *Device) {
 	case d.isUnreadable:
 		return
 	}
-	stored := decodeDevice(e.object.Get("_device"))
-	e.edit("_device", stored == nil || stored.ClientID != d.ClientID || stored.Kid != d.Kid, func(e *editor) {
+	stored, err := ordered.Parse(e.object.Get("_device"))
+	if err != nil || lax.Text(stored.Get("client_id")) != d.ClientID || lax.Text(stored.Get("kid")) != d.Kid {
+		stored = nil
+	}
+	e.editParsed("_device", stored, func(e *editor) {
 		e.text("client_id", d.ClientID)
 		e.text("kid", d.Kid)
 		e.text("secret", d.Seed.Secret())

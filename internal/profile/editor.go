@@ -150,9 +150,19 @@ func (e *editor) milliseconds(key string, t time.Time) {
 // edit lets write change the object under key, or fill a new one. A new object drops
 // the members of the one before, because they are about something else.
 func (e *editor) edit(key string, isNew bool, write func(*editor)) {
-	inner := &editor{object: &ordered.Object{}}
+	var stored *ordered.Object
 	if !isNew {
-		inner.object = object(e.object.Get(key))
+		stored = object(e.object.Get(key))
+	}
+	e.editParsed(key, stored, write)
+}
+
+// editParsed does what edit does, for a caller that has parsed the object; nil is a new
+// one.
+func (e *editor) editParsed(key string, stored *ordered.Object, write func(*editor)) {
+	inner := &editor{object: stored}
+	if stored == nil {
+		inner.object = &ordered.Object{}
 	}
 	write(inner)
 	if inner.changed {

@@ -128,14 +128,14 @@ func TestPINPauses(t *testing.T) {
 		assert.Equal(t, want, p.PinPause("u", now), "after %d", i+1)
 		assert.Equal(t, want, d.Profile("default").PinPause("u", now), "in another profile")
 	}
-	assert.Equal(t, `{"instances":{"P":{"x":1}},"_home_pin_tries":{"u":{"wrong":9,"at":1000000}}}`, string(d.Bytes()))
+	assert.Equal(t, `{"instances":{"P":{"x":1}},"_home_pin_tries":{"u":{"wrong":9,"at":1000000}}}`, encoded(d))
 	assert.Zero(t, p.PinPause("other", now))
 	assert.Equal(t, 5*time.Minute, p.PinPause("u", now.Add(10*time.Minute)))
 	assert.Zero(t, p.PinPause("u", now.Add(25*time.Hour)), "a day later")
 	assert.Zero(t, p.PinPause("u", now.Add(-time.Hour)), "a clock was set back")
 
 	p.NoteWrongPIN("v", now.Add(25*time.Hour))
-	assert.Equal(t, `{"instances":{"P":{"x":1}},"_home_pin_tries":{"v":{"wrong":1,"at":1090000}}}`, string(d.Bytes()), "old counts go")
+	assert.Equal(t, `{"instances":{"P":{"x":1}},"_home_pin_tries":{"v":{"wrong":1,"at":1090000}}}`, encoded(d), "old counts go")
 	p.ForgetWrongPINs("v")
-	assert.Equal(t, `{"instances":{"P":{"x":1}}}`, string(d.Bytes()))
+	assert.Equal(t, `{"instances":{"P":{"x":1}}}`, encoded(d))
 }
