@@ -32,7 +32,7 @@ type Choice struct {
 	stored  string               // account_id
 	have    int64                // account_id as a number, 0 if unknown
 	offers  []plextv.MediaServer // as plex.tv lists them
-	wanted  string               // the MachineID or address that a person has chosen, "" if nobody has
+	wanted  string               // the MachineID or address that a person has chosen; "" if none
 	noneErr error                // the error if no server can be chosen
 
 	// Where to look.
