@@ -51,7 +51,7 @@ type attempt struct {
 	outcome  error              // of an attempt that has ended; nil: a token was saved
 	reaper   *time.Timer        // forgets the attempt once no call can be waiting for it
 	inFlight context.CancelFunc // ends the request or store access that is under way
-	seizers  int                // callers that want the gate for something else than a poll
+	seizers  int                // callers that want the gate for something other than a poll
 
 	schedule   schedule.Schedule
 	lastResult error       // of the last poll; nil: the PIN is pending
@@ -63,14 +63,14 @@ type attempt struct {
 	before secret.Value // token of the profile in that namespace
 
 	resumed time.Time // when a caller read the store to resume the attempt; zero once a poll has made use of that
-	left    *Status   // of the profile, as the attempt has left it; nil: not known
+	final   *Status   // of the profile, as the attempt has left it; nil: not known
 }
 
 // reapAfter is how long after the end of its PIN an attempt is kept for those who wait:
 // longer than the final poll and a save take.
 const reapAfter = saveLimit + 2*time.Minute
 
-// newAttempt returns an attempt for pin that is not in a slot.
+// newAttempt returns an attempt for pin that is not the current one of any profile.
 func (l *logins) newAttempt(pin *Pin) *attempt {
 	return &attempt{
 		logins: l, pin: pin, gate: make(chan struct{}, 1), done: make(chan struct{}), since: time.Now(),
@@ -79,9 +79,9 @@ func (l *logins) newAttempt(pin *Pin) *attempt {
 }
 
 // startAttempt makes pin, which was found in the store or put there, the current
-// attempt; it is first polled after one interval. An attempt for another PIN is
-// superseded. version is that of reading: if an attempt has begun or ended since, pin may
-// be outdated, and ok is false.
+// attempt; it is first polled after one interval. An attempt for the same PIN stays; one
+// for another PIN is superseded. version is that of Reading: if an attempt has begun or
+// ended since, pin may be outdated, and ok is false.
 func (l *logins) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
 	return l.attempts.Begin(l.instance, version, func(a *attempt) bool { return a.pin.ID == pin.ID }, func(present *attempt) *attempt {
 		if present != nil {
@@ -147,7 +147,8 @@ func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
 	return a, nil
 }
 
-// resumedMaxAge is how old what a caller read to resume an attempt may be for a poll.
+// resumedMaxAge bounds the age at which a poll may use what was read to resume the
+// attempt.
 const resumedMaxAge = 100 * time.Millisecond
 
 func (a *attempt) noteResumed() {
@@ -165,28 +166,28 @@ func (a *attempt) takeResumed() bool {
 	return time.Since(at) < resumedMaxAge
 }
 
-// noteLeft keeps the status of the profile as a has left it. a may be nil.
-func (a *attempt) noteLeft(s Status) {
+// setFinalStatus keeps the status of the profile as a leaves it. a may be nil.
+func (a *attempt) setFinalStatus(s Status) {
 	if a == nil {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.left = &s
+	a.final = &s
 }
 
 // statusAfter returns the status at the end of a call that waited for a and ends with err.
 func (a *attempt) statusAfter(ctx context.Context, err error) (Status, error) {
 	a.mu.Lock()
-	left := a.left
+	final := a.final
 	a.mu.Unlock()
-	if err == nil && left != nil {
-		return *left, nil
+	if err == nil && final != nil {
+		return *final, nil
 	}
 	return a.logins.statusNow(ctx, err)
 }
 
-// attemptFor returns the current attempt if it is for the PIN with that number, else
+// attemptFor returns the current attempt if it is for the PIN with that ID, else
 // nil.
 func (l *logins) attemptFor(id int64) *attempt {
 	if a := l.attempts.Current(l.instance); a != nil && a.pin.ID == id {
@@ -213,11 +214,11 @@ func (a *attempt) end(outcome error) {
 // ended, as step does.
 func (a *attempt) finish(outcome error) (over bool, err error) {
 	a.logins.attempts.End(a.logins.instance, a, func() { a.end(outcome) })
-	return true, a.how()
+	return true, a.result()
 }
 
-// how returns the outcome of an attempt that has ended.
-func (a *attempt) how() error {
+// result returns the outcome of an attempt that has ended.
+func (a *attempt) result() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.outcome
@@ -238,9 +239,9 @@ func (a *attempt) setSaving(on bool) {
 	}
 }
 
-// hindrance returns for how long the approved token is being saved, and the error of the
-// last poll.
-func (a *attempt) hindrance() (unsaved time.Duration, err error) {
+// delay returns for how long saving the approved token has been going on, and the error
+// of the last poll.
+func (a *attempt) delay() (unsaved time.Duration, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.phase == phaseSaving {

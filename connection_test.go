@@ -60,7 +60,7 @@ func TestOutagesEndNoLogin(t *testing.T) {
 				s, err := w.Wait(t.Context())
 				require.NoError(t, err)
 				assert.True(t, s.Connected)
-				assert.LessOrEqual(t, strings.Count(w.log.String(), "plex.tv cannot be asked about the PIN"), 1, "logged once per change")
+				assert.LessOrEqual(t, strings.Count(w.log.String(), "cannot ask plex.tv about the PIN"), 1, "logged once per change")
 			})
 		})
 	}

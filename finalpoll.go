@@ -12,7 +12,7 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// finalPollLimit bounds a poll that a Start, Cancel or SignOut waits for.
+// finalPollLimit bounds the polls that a Start, Cancel or SignOut waits for.
 const finalPollLimit = 3 * time.Second
 
 // finalPollInTurn seizes the PIN v that Start found, and polls it a last time.
@@ -50,7 +50,7 @@ func (l *logins) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profile
 }
 
 // fetchApproval polls a PIN and parks the token of an approval that has not been seen
-// yet. It returns the PIN as it is then, nil if it is not pending any more, and in unseen
+// yet. It returns the PIN as it is then, nil if another process has taken it, and in unseen
 // why plex.tv could not be asked. A poll that fails is repeated while there is time. The
 // caller holds the gate.
 func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now *profile.PendingPIN, unseen, err error) {

@@ -112,7 +112,7 @@ func (h *panelHost) pending(v *profile.PendingPIN) *panel.Pending {
 	if a == nil {
 		return shown
 	}
-	switch unsaved, err := a.hindrance(); {
+	switch unsaved, err := a.delay(); {
 	case unsaved >= slowSave:
 		shown.Unsaved, shown.Problem = true, notSaved
 	case err != nil:

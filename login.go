@@ -12,8 +12,8 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// reuseFor is what must be left of a PIN that is shown again.
-const reuseFor = time.Minute
+// minReuse is how much of its life a pending PIN must have left to be returned again.
+const minReuse = time.Minute
 
 // Start begins a login: it makes sure that the store can take the result, asks
 // plex.tv for a PIN and remembers it. It returns the PIN that is pending
@@ -21,8 +21,8 @@ const reuseFor = time.Minute
 // other is superseded by the new one.
 //
 // Its errors say what is wrong with o, match [ErrStore], or are an [*Error]
-// ([ErrUnavailable], [ErrRateLimited]); nothing is pending then that was not
-// before.
+// ([ErrUnavailable], [ErrRateLimited]), or say that another profile's device key has taken
+// the identifier in the same moment. After an error no new login is pending.
 func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 	a, err := p.start(ctx, o)
 	if err != nil {
@@ -68,7 +68,7 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	}
 	version, finished = l.attempts.Reading(l.instance)
 	defer finished()
-	pin, before, err := l.savePendingOrRenew(ctx, pin, replaced)
+	pin, before, err := l.savePendingOrReplace(ctx, pin, replaced)
 	if err != nil {
 		return nil, err
 	}
@@ -117,7 +117,7 @@ func (l *logins) isReusable(v *profile.PendingPIN, clientID string, byKey bool, 
 		return false
 	}
 	sameIdentity := (v.Device != nil) == byKey && (byKey || v.ClientID == clientID)
-	return sameIdentity && l.left(v) >= reuseFor
+	return sameIdentity && l.left(v) >= minReuse
 }
 
 // settleBeforeStart polls the pending PIN a last time before a new one replaces it, and
@@ -170,9 +170,9 @@ func (l *logins) createDevicePIN(ctx context.Context, clientID string, o PinOpti
 	return l.createPIN(ctx, clientID, key, o)
 }
 
-// savePendingOrRenew does what savePending does. If the key or the identifier of pin has
+// savePendingOrReplace does what savePending does. If the key or the identifier of pin has
 // become another login's in the meantime, it first asks plex.tv for another PIN.
-func (l *logins) savePendingOrRenew(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
+func (l *logins) savePendingOrReplace(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
 	kept, before, err = l.savePending(ctx, pin, replaced)
 	switch {
 	case errors.Is(err, profile.ErrKeyShared):
@@ -320,7 +320,7 @@ func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 	return a.statusAfter(ctx, a.await(ctx))
 }
 
-// await polls until the attempt has ended, and returns how. Many goroutines may wait here
+// await polls until the attempt has ended, or this caller must give up, and returns why. Many goroutines may wait here
 // at once, so it keeps little on the stack.
 func (a *attempt) await(ctx context.Context) error {
 	for {
@@ -359,7 +359,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 		defer cancel()
 		if cancelErr := p.Cancel(late); cancelErr != nil {
-			p.warn(ctx, "login not cancelled", cancelErr)
+			p.warn(ctx, "could not cancel the login", cancelErr)
 		}
 		return p.statusNow(ctx, err)
 	}
@@ -417,7 +417,7 @@ func (l *logins) cancel(ctx context.Context) (cancelled bool, err error) {
 	return true, nil
 }
 
-// dropPending removes the PIN with that number from the store, if it is still pending.
+// dropPending removes the PIN with that ID from the store, if it is still pending.
 func (l *logins) dropPending(ctx context.Context, id int64) error {
 	return l.update(ctx, func(b *profile.Profile) error {
 		b.DropPending(id)

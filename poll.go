@@ -22,19 +22,19 @@ func (a *attempt) pollDue() time.Time {
 }
 
 // step polls the PIN, or takes the result of a poll that was just made. over reports that
-// the attempt has ended, with err.
+// the caller is done: the attempt has ended with err, or its token could not be saved.
 func (a *attempt) step(ctx context.Context) (over bool, err error) {
 	select {
 	case a.gate <- struct{}{}:
 		defer func() { <-a.gate }()
 	case <-a.done:
-		return true, a.how()
+		return true, a.result()
 	case <-ctx.Done():
 		return false, fmt.Errorf("plexauth: %w", ctx.Err())
 	}
 	select {
 	case <-a.done:
-		return true, a.how()
+		return true, a.result()
 	default:
 	}
 	if err, ok := a.recent(a.logins.client.Guard.OpenAt()); ok {
@@ -51,14 +51,14 @@ func (a *attempt) recent(guard time.Time) (error, bool) {
 	return a.lastResult, a.seizers > 0 || !a.schedule.MayPoll(guard)
 }
 
-// whereabouts is what the store says of an attempt's PIN.
-type whereabouts int
+// storedPIN is what the store says of an attempt's PIN.
+type storedPIN int
 
 const (
-	pinPending    whereabouts = iota // it is there, as far as known
-	pinParked                        // its approved token is beside it
-	pinGone                          // cancelled, or finished by another process
-	pinSuperseded                    // another PIN has its place
+	pinPending    storedPIN = iota // it is there, as far as known
+	pinParked                      // its approved token is beside it
+	pinGone                        // cancelled, or finished by another process
+	pinSuperseded                  // another PIN has its place
 )
 
 // errInterrupted means that another caller wants the gate.
@@ -89,10 +89,10 @@ func (a *attempt) poll(ctx context.Context) (over bool, err error) {
 	return a.handlePoll(ctx, r, at)
 }
 
-// readStore looks the PIN up in the store, as long as no one else wants the gate, and no
-// longer than a poll may take. b is a profile in which its token is parked. With an error
+// readStore looks the PIN up in the store, as long as no one else wants the gate, and for no
+// longer than one attempt of a request. b is a profile in which its token is parked. With an error
 // the PIN counts as pending, because the login goes on without the store.
-func (a *attempt) readStore(ctx context.Context) (at whereabouts, b *profile.Profile, err error) {
+func (a *attempt) readStore(ctx context.Context) (at storedPIN, b *profile.Profile, err error) {
 	if a.takeResumed() {
 		return pinPending, nil, nil
 	}
@@ -132,7 +132,7 @@ func (a *attempt) logUnreadable(ctx context.Context, err error) {
 	a.unreadable = err != nil
 	a.mu.Unlock()
 	if err != nil && !was {
-		a.logins.warn(ctx, "cannot read the store, the login goes on", err)
+		a.logins.warn(ctx, "cannot read the store; the login continues", err)
 	}
 }
 
@@ -141,7 +141,7 @@ type pollResult struct {
 	reply       plextv.PINReply
 	sent        time.Time // when the request left
 	err         error
-	final       bool // the PIN had expired by this machine's clock, so no other poll follows
+	final       bool // the PIN had expired by what is known here, so another poll follows only if that changes
 	interrupted bool // by ctx, or by a caller that wants the gate
 }
 
@@ -153,7 +153,7 @@ const (
 	answerApproved               // here is the token
 	answerExpired                // it does not know the PIN any more
 	answerRefused                // it will give no other answer
-	answerNone                   // it could not be asked
+	answerNone                   // no answer about the PIN: not reached, 429, 5xx
 )
 
 func (r pollResult) answer() answer {
@@ -170,7 +170,8 @@ func (r pollResult) answer() answer {
 	return answerNone
 }
 
-// ask asks plex.tv about the PIN, within what is left of its life.
+// ask asks plex.tv about the PIN: within what is left of its life, or, if that is over, a
+// last time.
 func (a *attempt) ask(ctx context.Context) pollResult {
 	a.mu.Lock()
 	left, limit := a.schedule.Left(), a.schedule.RequestLimit()
@@ -198,7 +199,7 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 }
 
 // handlePoll does what the result of a poll asks for. at is where the PIN was before.
-func (a *attempt) handlePoll(ctx context.Context, r pollResult, at whereabouts) (over bool, err error) {
+func (a *attempt) handlePoll(ctx context.Context, r pollResult, at storedPIN) (over bool, err error) {
 	switch answer := r.answer(); {
 	case answer == answerApproved:
 		return a.saveApproval(ctx, r.reply.Token)
@@ -224,9 +225,9 @@ func (a *attempt) handlePending(ctx context.Context, r pollResult) (over bool, e
 	return false, nil
 }
 
-// handleFailure records a poll that plex.tv has not answered, and ends an attempt that
+// handleFailure records a poll that brought no answer about the PIN, and ends an attempt that
 // has no other poll.
-func (a *attempt) handleFailure(ctx context.Context, r pollResult, at whereabouts) (over bool, err error) {
+func (a *attempt) handleFailure(ctx context.Context, r pollResult, at storedPIN) (over bool, err error) {
 	a.logTrouble(ctx, r.err)
 	a.recordFailure(r.sent, r.err)
 	a.allowLonger(r.err)
@@ -323,7 +324,7 @@ func (a *attempt) logTrouble(ctx context.Context, err error) {
 		kind = f.Kind()
 	}
 	if a.setTrouble(kind) != kind {
-		a.logins.warn(ctx, "plex.tv cannot be asked about the PIN, the login goes on", err)
+		a.logins.warn(ctx, "cannot ask plex.tv about the PIN; the login continues", err)
 	}
 }
 
@@ -359,7 +360,7 @@ func (a *attempt) abandon(ctx context.Context, err error) (over bool, _ error) {
 		return nil
 	})
 	if dropErr != nil {
-		a.logins.warn(ctx, "the dead PIN was not removed", dropErr)
+		a.logins.warn(ctx, "could not remove the PIN of the ended login", dropErr)
 	}
 	reason := "plex.tv refused"
 	if errors.Is(err, fault.ErrPinExpired) {

@@ -439,7 +439,7 @@ func TestRefusalBlocksNoOtherLogin(t *testing.T) {
 				require.NoError(t, end(p, t.Context()))
 				err = <-result
 				require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
-				assert.ErrorContains(t, err, "bob (plex.tv does not say whose the linked login is)")
+				assert.ErrorContains(t, err, "bob (plex.tv does not tell the account of the linked login)")
 				s, err := p.Status(t.Context())
 				require.NoError(t, err)
 				assert.Equal(t, "alice", s.User)

@@ -15,9 +15,10 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// saveApproval saves the token of an approval. plex.tv has retired the older token
-// already, so this one must not be lost. The token of a first login is saved at once;
-// any other is parked until it is known whose it is, or that it is genuine.
+// saveApproval saves the token of an approval. plex.tv may have retired an older token by
+// it, so it must not be lost. A token that needs no check is saved at once. The token of a
+// device key, which may not be genuine, and one that would replace a linked account are
+// parked first.
 func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, err error) {
 	var now *profile.Profile
 	var parked *profile.PendingPIN
@@ -83,7 +84,7 @@ func (a *attempt) updateLast(ctx context.Context, edit func(*profile.Profile) er
 		return nil
 	}, secrets...)
 	if err == nil {
-		a.noteLeft(left)
+		a.setFinalStatus(left)
 	}
 	return err
 }
@@ -144,8 +145,8 @@ type patience int
 
 const (
 	untilExpiry  patience = iota // of the PIN
-	whenReplaced                 // its place is wanted: what cannot be known counts against it
-	oneAttempt                   // the same, and one attempt of each request will do
+	whenReplaced                 // another login waits for its place: an unknown account counts as another one
+	oneAttempt                   // the same, with one attempt for each request
 )
 
 // settle reads the account of the parked token of v and installs the token, or drops it:
@@ -160,7 +161,7 @@ func (l *logins) settle(ctx context.Context, v *profile.PendingPIN, limit patien
 	return l.settlePIN(ctx, v, b, limit)
 }
 
-// settlePIN does what settle does. b is the profile as it was just read.
+// settlePIN does the work of settle with b, the profile as it was just read.
 func (l *logins) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (err error) {
 	defer func() {
 		if a := l.attemptFor(v.ID); a != nil && isSettled(err) {
@@ -178,7 +179,7 @@ func (l *logins) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profil
 	}
 }
 
-// settleOnce does what settle does. again reports that nothing was decided, because the
+// settleOnce makes one attempt to settle. again reports that nothing was decided, because the
 // tokens that the decision goes by have changed.
 func (l *logins) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (again bool, err error) {
 	canWait := func() bool { return limit == untilExpiry && l.left(v) > 0 }
@@ -216,7 +217,7 @@ func (l *logins) identifyParked(ctx context.Context, v *profile.PendingPIN, once
 		u, err = l.readAccount(ctx, t, v.ClientID, once)
 	}
 	if err != nil && !errors.Is(err, fault.ErrTokenRejected) && told != nil && told.ID > 0 {
-		l.warn(ctx, "the account could not be read, only what the token says", err)
+		l.warn(ctx, "could not read the account from plex.tv; using the account that the token names", err)
 		u, err = told, nil
 	}
 	if err != nil {
@@ -237,7 +238,7 @@ func (l *logins) identifyCurrent(ctx context.Context, b *profile.Profile, once b
 		return profile.OwnerKnown, nil
 	case errors.Is(err, fault.ErrTokenRejected):
 		if _, err = l.reject(ctx, t); errors.Is(err, ErrStore) { // plex.tv is not asked again for that
-			l.warn(ctx, "the verdict on the token before was not saved", err)
+			l.warn(ctx, "could not record that the previous token was rejected", err)
 			err = nil
 		}
 		return profile.TokenDead, err
@@ -290,7 +291,7 @@ func (l *logins) dropRejected(ctx context.Context, v *profile.PendingPIN, reject
 }
 
 // dropRefused drops and revokes a parked token whose account plex.tv refuses to tell. The
-// login before goes on.
+// previous login stays.
 func (l *logins) dropRefused(ctx context.Context, v *profile.PendingPIN, refusal error) error {
 	late, cancel := gate.Outlive(ctx, saveGrace)
 	defer cancel()
@@ -310,7 +311,7 @@ func (l *logins) dropRefused(ctx context.Context, v *profile.PendingPIN, refusal
 		if err := l.revoke(ctx, profile.Revocation{Token: v.Token, ClientID: v.ClientID, Device: v.Device}); err != nil {
 			l.warn(ctx, "the approved token was dropped, but not revoked", err)
 		}
-		l.info(ctx, "login ended: plex.tv does not say whose the approved token is")
+		l.info(ctx, "login ended: plex.tv does not tell the account of the approved token")
 	}
 	return droppedError{refusal}
 }
@@ -350,7 +351,7 @@ func (l *logins) install(ctx context.Context, app profile.Approval, b *profile.P
 	case decision == profile.Mismatch, decision == profile.Inherited:
 		return false, l.refuse(ctx, app, decision)
 	case decision == profile.Installed:
-		a.noteLeft(left)
+		a.setFinalStatus(left)
 		l.logf(ctx, LevelSuccess, "token stored")
 	}
 	if replaced != nil { // it must not stay in the person's list
@@ -369,10 +370,10 @@ func (l *logins) refuse(ctx context.Context, app profile.Approval, d profile.Dec
 	} else if err := public(l.client.Revoke(ctx, app.Token, app.PIN.ClientID)); err != nil {
 		l.warn(ctx, "the other account's token was dropped, but not revoked", err)
 	}
-	l.info(ctx, "login refused: another account than the one linked")
+	l.info(ctx, "login refused: approved by another account than the linked one")
 	why := ""
 	if app.Current == profile.OwnerRefused {
-		why = " (plex.tv does not say whose the linked login is)"
+		why = " (plex.tv does not tell the account of the linked login)"
 	}
 	return fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", fault.ErrAccountMismatch, plain.Short(app.Account.Name), why)
 }

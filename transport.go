@@ -205,11 +205,11 @@ func (t *transport) isRefused(req *http.Request, c *credential, resp *http.Respo
 	return resp != nil && resp.Body != nil && !c.renewAt.IsZero() && isRefusal(resp) && !own && t.s.client.MayCarryToken(req.URL)
 }
 
-// repeat returns req once more, signed with the successor of c, after plex.tv has
+// repeat returns the request to send instead of req, signed with the successor of c, after plex.tv has
 // refused c with resp. It returns nil if there is no successor, or if the body
 // cannot be sent again. plex.tv is asked for a new token (renewed) if the old one
-// has expired, or if the answer is plex.tv's own rejection. Any other 401 can mean
-// many things, and only helps if another process has renewed.
+// has expired, or if the answer is plex.tv's own rejection. Any other 401 is
+// ambiguous, and is sent again only if another process has renewed the token.
 func (t *transport) repeat(req *http.Request, c *credential, resp *http.Response) (next *http.Request, renewed bool) {
 	hasBody := req.Body != nil && req.Body != http.NoBody
 	repeatable := !hasBody || req.GetBody != nil
@@ -300,7 +300,7 @@ func (c *credential) setServer(b *profile.Profile, settings Settings) {
 		case stored.IsZero():
 			return
 		case !secret.UsableToken(stored.Secret()):
-			c.serverErr = fmt.Errorf("%w: the saved one is damaged and no request can carry it; Inspect gets another", fault.ErrServerToken)
+			c.serverErr = fmt.Errorf("%w: the saved token is damaged and cannot be sent; call Inspect to get a new one", fault.ErrServerToken)
 		case devicekey.IsJWT(stored.Secret()): // saved by another program
 			c.serverErr = fmt.Errorf("%w: the saved one is a JWT, which media servers do not accept", fault.ErrServerToken)
 		default: // another server's

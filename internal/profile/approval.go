@@ -12,10 +12,10 @@ type Ownership int
 
 // The states of an Ownership.
 const (
-	OwnerUnasked Ownership = iota
-	OwnerKnown             // it is stored now
-	TokenDead              // plex.tv does not accept the token any more
-	OwnerRefused           // plex.tv refuses to tell
+	OwnerUnasked Ownership = iota // plex.tv was not asked, or did not answer
+	OwnerKnown                    // it is stored now
+	TokenDead                     // plex.tv does not accept the token any more
+	OwnerRefused                  // plex.tv refuses to tell
 )
 
 // Approval is a parked token whose account is known, and what the decision on it goes by.
@@ -34,9 +34,9 @@ type Decision int
 // The results of [Approval.Apply].
 const (
 	SettledElsewhere Decision = iota // by another process
-	Outdated                         // none: the tokens that it goes by have changed
+	Outdated                         // no decision: the tokens that it goes by have changed
 	Mismatch                         // dropped, as another account's
-	Inherited                        // the same, but other profiles of that account got the token
+	Inherited                        // dropped as well, but passed to other profiles of that account
 	Installed                        // the token is the profile's
 )
 
@@ -59,7 +59,7 @@ func (a Approval) Apply(b *Profile, scopes []string, skew time.Duration) (d Deci
 		return SettledElsewhere, nil, err
 	case secret.Fingerprint(b.AccountToken()) != secret.Fingerprint(a.Over), v.Device == nil && b.Siblings() != a.Siblings:
 		return Outdated, nil, nil
-	case !now.Options.SwitchAccount && a.isAnothers(b):
+	case !now.Options.SwitchAccount && a.isOtherAccount(b):
 		b.RefusePending(v.ID)
 		if v.Device == nil && b.PassOn(a.Token, a.Account.ID, v.ClientID) {
 			return Inherited, nil, nil
@@ -78,10 +78,10 @@ func (a Approval) Apply(b *Profile, scopes []string, skew time.Duration) (d Deci
 	return Installed, replaced, nil
 }
 
-// isAnothers reports whether the approval counts as another account's than the one that
+// isOtherAccount reports whether the approval counts as another account's than the one that
 // is linked. If plex.tv does not tell whose the current login is, the stored number and
 // name decide, and what cannot be known is another's.
-func (a Approval) isAnothers(b *Profile) bool {
+func (a Approval) isOtherAccount(b *Profile) bool {
 	linked := b.CloudID()
 	switch {
 	case linked != 0:
@@ -103,8 +103,8 @@ func (b *Profile) SignOut(approved Approval) (gone []Revocation) {
 		}
 	}
 	v := b.Pending()
-	isAnothers := v != nil && approved.Account.ID != 0 && approved.Token.Equal(v.Token) && !b.SharesToken(approved.Account.ID, v.ClientID)
-	if !isAnothers || v.Device != nil || !b.PassOn(approved.Token, approved.Account.ID, v.ClientID) {
+	isOtherAccount := v != nil && approved.Account.ID != 0 && approved.Token.Equal(v.Token) && !b.SharesToken(approved.Account.ID, v.ClientID)
+	if !isOtherAccount || v.Device != nil || !b.PassOn(approved.Token, approved.Account.ID, v.ClientID) {
 		parked(b)
 	}
 	if t := b.AccountToken(); !t.IsZero() && !b.Rejected() {
@@ -119,7 +119,7 @@ func (b *Profile) SignOut(approved Approval) (gone []Revocation) {
 }
 
 // IsSignedOut reports whether the profile has no login, and no other profile has a token
-// of gone.
+// of gone. It is false if gone is empty.
 func (b *Profile) IsSignedOut(gone []Revocation) bool {
 	if len(gone) == 0 || !b.AccountToken().IsZero() || b.Pending() != nil {
 		return false

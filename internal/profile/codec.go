@@ -10,7 +10,7 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// This file alone knows the names of stored fields. Those without an underscore are
+// In this package, this file alone knows the names of stored fields. Those without an underscore are
 // CrossWatch's. It also encrypts the members named account_token, pms_token, home_pin
 // and secret at any depth, so every secret is stored under one of these names.
 //

@@ -2,7 +2,7 @@
 // rules of who owns which token. It makes no request and touches no store.
 //
 // A [Document] is decoded into one [State] per profile. Methods decide by states and
-// change them; the document is encoded once, when its bytes are asked for.
+// change them; Encode writes what has changed back.
 package profile
 
 import (

@@ -22,7 +22,7 @@ type Map[A any] struct {
 // entry holds what is known of one profile.
 type entry[A any] struct {
 	attempt  func() *A     // hidden from dumps; nil: none
-	version  int           // grows whenever an attempt begins or ends
+	version  int           // grows whenever an attempt begins or ends, or CurrentOrInvalidate finds none
 	readers  int           // callers that read the store to resume an attempt
 	begun    chan struct{} // closed when the next attempt begins; nil: no one waits for it
 	watchers int           // callers that wait for begun
@@ -98,7 +98,7 @@ func (m *Map[A]) CurrentOrInvalidate(name string) *A {
 }
 
 // Begin makes the attempt that begin returns the current one. begin is called with the
-// present one, nil if there is none; if it returns that, nothing changes. version is that of
+// present one, nil if there is none. version is that of
 // Reading: if an attempt has begun or ended since, and same does not accept the present one,
 // ok is false and begin is not called. Neither function may call m.
 func (m *Map[A]) Begin(name string, version int, same func(*A) bool, begin func(present *A) *A) (a *A, ok bool) {

@@ -38,7 +38,8 @@ type Schedule struct {
 	lifetimeKnown bool            // plex.tv has said how long the PIN lives
 }
 
-// New returns the schedule of a PIN that expires then, on the date that others are told.
+// New returns the schedule of a PIN that expires at that instant, and on that date as
+// others are told.
 // It is first polled after one leastPace.
 func New(leastPace time.Duration, expires elapsed.Instant, date time.Time, lifetimeKnown bool) Schedule {
 	now := time.Now()
@@ -64,7 +65,8 @@ func (s *Schedule) RequestLimit() time.Duration { return s.request }
 func (s *Schedule) LastPoll() time.Time { return s.lastPoll }
 
 // Due returns when the next poll is due: not before the pace and guard, until which
-// plex.tv takes no request, allow it, and at the deadline at the latest.
+// plex.tv takes no request, allow it, and at the deadline at the latest, unless the last
+// poll is less than PollMaxAge ago then.
 func (s *Schedule) Due(guard time.Time) time.Time {
 	t := s.next
 	if guard = s.boundGuard(guard); guard.After(t) {
@@ -93,7 +95,7 @@ func (s *Schedule) MayPoll(guard time.Time) bool {
 }
 
 // boundGuard returns guard, but at most plextv.RetryWaitLimit after the last poll: what plex.tv
-// tells other callers must not park this PIN (G12).
+// tells other callers must not hold this PIN up (G12).
 func (s *Schedule) boundGuard(guard time.Time) time.Time {
 	last := s.lastPoll
 	if last.IsZero() {
@@ -114,7 +116,7 @@ func (s *Schedule) NotePoll(sent time.Time) { s.lastPoll = sent }
 func (s *Schedule) RecordPending(sent time.Time, r plextv.PINReply, final bool) (expired bool) {
 	s.dateUnsure = false
 	s.lastPoll = sent
-	s.next = time.Now().Add(gate.Jitter(s.pace)) // from the answer on: so no two arrive within a second, however slow the way
+	s.next = time.Now().Add(gate.Jitter(s.pace)) // counted from the answer, so that a slow network cannot bring two polls within a second
 	switch {
 	case r.Expires && r.ExpiresIn < 0 && s.lifetimeKnown:
 		return true // it is past its life, and plex.tv still answers
@@ -129,7 +131,8 @@ func (s *Schedule) RecordPending(sent time.Time, r plextv.PINReply, final bool) 
 	return final && s.Left() <= 0
 }
 
-// Expiry returns the deadline as an instant and as the date that others are told.
+// Expiry returns the deadline as an instant and as the date that others are told. It
+// corrects that date first, if the deadline has moved or a clock was set.
 func (s *Schedule) Expiry() (elapsed.Instant, time.Time) {
 	if date := s.deadline.Date(); date.Sub(s.date).Abs() > expiryPrecision { // it has moved, or a clock was set
 		s.date, s.dateUnsaved = date, true
@@ -164,7 +167,7 @@ func (s *Schedule) SlowDown(sent time.Time) {
 }
 
 // SlowDownBy widens the pace after a poll to which plex.tv answered that it wants fewer
-// requests, for d at least.
+// requests: to a pace of d at least, within half a minute.
 func (s *Schedule) SlowDownBy(sent time.Time, d time.Duration) {
 	s.lastPoll = sent
 	s.setPace(max(s.pace+plextv.GuessedPause, d))
@@ -186,8 +189,8 @@ func (s *Schedule) Recover(wantedFewer bool) {
 	}
 }
 
-// Rest prevents polls for a pause.
+// Rest postpones the next due poll by a pause.
 func (s *Schedule) Rest(pause time.Duration) { s.next = time.Now().Add(gate.Jitter(pause)) }
 
-// AllowLonger gives the next request more time after one that has timed out.
+// AllowLonger gives the requests after one that has timed out more time.
 func (s *Schedule) AllowLonger() { s.request = min(s.request+plextv.AttemptLimit, longestRequest) }
