@@ -317,10 +317,12 @@ class Panel extends View {
     this.render();
   }
 
-  // problemIsOver reports whether the new status settles this page's problem. A request
-  // whose answer was lost may have been carried out: the status has changed then.
+  // problemIsOver reports whether the new status settles this page's problem. An answer
+  // means that the login in front of the program works again. A request whose answer was
+  // lost may have been carried out: the status has changed then.
   problemIsOver(before) {
-    return this.problem?.fromPoll || this.problem?.error === "network" && before && before.seen !== this.doc.seen;
+    const { fromPoll, error } = this.problem ?? {};
+    return fromPoll || error === "sign_in" || error === "network" && before && before.seen !== this.doc.seen;
   }
 
   emitChanges(before) {
