@@ -201,9 +201,22 @@ func (p *tab) click(selector string) {
 	p.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
 }
 
+// text returns the text of an element, once it is visible. If the page leaves for another
+// one in the same moment, it is the text there.
 func (p *tab) text(selector string) string {
 	p.t.Helper()
-	return strings.TrimSpace(value(p, chromedp.Text(chromedp.CSS(selector))))
+	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	defer cancel()
+	for {
+		text, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector)))
+		if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "No node with given id") {
+			continue
+		}
+		if err != nil {
+			require.NoError(p.t, err, "the page says: %s", p.failed())
+		}
+		return strings.TrimSpace(text)
+	}
 }
 
 // sees waits until an element is visible.
