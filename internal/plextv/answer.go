@@ -205,9 +205,6 @@ func isHTML(body []byte) bool {
 	return bytes.HasPrefix(b, []byte("<!doctype html")) || bytes.HasPrefix(b, []byte("<html"))
 }
 
-// maxRetryAfter bounds the pause that an answer may ask for.
-const maxRetryAfter = time.Hour
-
 // retryAfter returns the first pause that h's Retry-After headers name, 0 if none does.
 // Both forms of RFC 9110, section 10.2.3, are read.
 func retryAfter(h http.Header) time.Duration {

@@ -245,17 +245,3 @@ func (q *Call) mayWait(ctx context.Context) bool {
 	end, ok := ctx.Deadline()
 	return !ok || time.Until(end) > q.pause // better this answer now than "deadline exceeded" later
 }
-
-type attemptLimitKey struct{}
-
-// WithAttemptLimit returns ctx for calls of plex.tv of which each attempt may take as
-// long as limit.
-func WithAttemptLimit(ctx context.Context, limit time.Duration) context.Context {
-	return context.WithValue(ctx, attemptLimitKey{}, limit)
-}
-
-// attemptLimitOf returns the limit that [WithAttemptLimit] has set, or 0.
-func attemptLimitOf(ctx context.Context) time.Duration {
-	limit, _ := ctx.Value(attemptLimitKey{}).(time.Duration)
-	return limit
-}

@@ -10,21 +10,8 @@ package plextv
 import (
 	"net/http"
 	"net/url"
-	"time"
 
 	"github.com/plexauth/plexauth/internal/netaddr"
-)
-
-const (
-	// AttemptLimit bounds one attempt, the body of its answer included.
-	AttemptLimit = 10 * time.Second
-	// RetryWaitLimit bounds all the pauses between the attempts of one call.
-	RetryWaitLimit = 30 * time.Second
-	// askedWaitLimit bounds the pauses that plex.tv asks for in one call, since a person
-	// may be waiting for it.
-	askedWaitLimit = 2 * time.Second
-	// GuessedPause is the pause after a 429 that names no time.
-	GuessedPause = 5 * time.Second
 )
 
 const (
@@ -89,48 +76,10 @@ func (c *Client) Transport() http.RoundTripper {
 	return http.DefaultTransport
 }
 
-// LimitAttempt returns how long one attempt may take: limit, or [AttemptLimit] if limit
-// is 0, but never longer than the caller's client allows.
-func (c *Client) LimitAttempt(limit time.Duration) time.Duration {
-	if limit <= 0 {
-		limit = AttemptLimit
-	}
-	if c.httpClient != nil && c.httpClient.Timeout > 0 {
-		limit = min(limit, c.httpClient.Timeout)
-	}
-	return limit
-}
-
 // isAPI reports whether u is on one of the two hosts of plex.tv's API (or on BaseURL).
 func (c *Client) isAPI(u *url.URL) bool {
 	o := netaddr.Origin(u)
 	return o == c.PlexTV || o == c.clients
-}
-
-// JSONType is the value of an Accept header that asks for JSON. It is shared between
-// requests and must not be changed. plex.tv answers XML if "*/*" follows.
-var JSONType = []string{"application/json"}[:1:1]
-
-var userAgent = []string{"plexauth"}[:1:1]
-
-// header returns the headers of one attempt. Requests share the values, but not the map.
-func (c *Client) header(q *Call) http.Header {
-	h := make(http.Header, len(c.Identity)+6)
-	if q.Route == nil || !q.Token.IsZero() { // an identity without its token would register a device
-		c.Identity.PutOn(h)
-	}
-	h["Accept"] = JSONType
-	h["User-Agent"] = userAgent
-	if q.ClientID != "" {
-		h["X-Plex-Client-Identifier"] = []string{q.ClientID}
-	}
-	if !q.Token.IsZero() {
-		h["X-Plex-Token"] = []string{q.Token.Secret()}
-	}
-	if q.body != nil {
-		h["Content-Type"] = JSONType
-	}
-	return h
 }
 
 // clientFor returns a copy of the caller's client, as it is now, with our limits. It

@@ -4,15 +4,7 @@ import (
 	"net/http"
 	"sync"
 	"sync/atomic"
-	"time"
 )
-
-// deadAfter is how long an attempt has waited in vain when its connection may be dead.
-const deadAfter = 2 * time.Second
-
-// idleLimit bounds how long a connection of ours stays open without a request, if the
-// caller's transport sets no limit.
-const idleLimit = 90 * time.Second
 
 // senders choose what requests to plex.tv are sent with. net/http keeps an HTTP/2
 // connection on which a request has timed out, and puts the next one on it, until the

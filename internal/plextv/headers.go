@@ -59,3 +59,29 @@ func newIdentity(d DeviceInfo) Identity {
 	}
 	return id
 }
+
+// JSONType is the value of an Accept header that asks for JSON. It is shared between
+// requests and must not be changed. plex.tv answers XML if "*/*" follows.
+var JSONType = []string{"application/json"}[:1:1]
+
+var userAgent = []string{"plexauth"}[:1:1]
+
+// header returns the headers of one attempt. Requests share the values, but not the map.
+func (c *Client) header(q *Call) http.Header {
+	h := make(http.Header, len(c.Identity)+6)
+	if q.Route == nil || !q.Token.IsZero() { // an identity without its token would register a device
+		c.Identity.PutOn(h)
+	}
+	h["Accept"] = JSONType
+	h["User-Agent"] = userAgent
+	if q.ClientID != "" {
+		h["X-Plex-Client-Identifier"] = []string{q.ClientID}
+	}
+	if !q.Token.IsZero() {
+		h["X-Plex-Token"] = []string{q.Token.Secret()}
+	}
+	if q.body != nil {
+		h["Content-Type"] = JSONType
+	}
+	return h
+}
