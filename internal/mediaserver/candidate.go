@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/plextv"
@@ -145,13 +144,10 @@ func skipBeyond(all []Candidate, limit int) {
 			continue
 		}
 		if limit--; limit < 0 {
-			all[i].skip = "not tried: the server has too many addresses"
+			all[i].skip = skipTooMany
 		}
 	}
 }
-
-// skipReserved is the finding at an address to which no request is sent.
-const skipReserved = "not tried: this address is reserved for one machine, one link or a cloud's own services"
 
 // listedCandidate returns the address raw of the connection c of s.
 func listedCandidate(s *plextv.MediaServer, raw string, c plextv.Connection) Candidate {
@@ -164,7 +160,7 @@ func listedCandidate(s *plextv.MediaServer, raw string, c plextv.Connection) Can
 	}
 	u, err := url.Parse(raw)
 	if err != nil || !netaddr.IsPlainAddress(raw, u) {
-		k.skip = "not tried: this is no web address"
+		k.skip = skipMalformed
 		return k
 	}
 	ip := hostIP(u.Hostname())
@@ -184,21 +180,6 @@ func hostIP(host string) netip.Addr {
 		return literal.Unmap()
 	}
 	return netaddr.DirectIP(host)
-}
-
-// whySkip says why a listed address of s is not tried, "" if it is.
-func whySkip(s *plextv.MediaServer, u *url.URL, ip netip.Addr) string {
-	switch {
-	case reservedHost(u.Hostname()):
-		return skipReserved
-	case strings.Trim(u.Path, "/") != "" && !s.Owned: // other people must not choose what is asked for in this network
-		return "not tried: the address of another person's server has a path"
-	case u.Scheme == "http" && s.HTTPSRequired:
-		return "not tried: the server takes https only"
-	case u.Scheme == "http" && ip.IsValid() && !netaddr.IsPrivate(ip):
-		return "not tried: a token must not cross the internet in clear"
-	}
-	return ""
 }
 
 // dockerNetworks are 172.17.0.0 to 172.31.255.255, from which Docker takes the networks

@@ -115,7 +115,7 @@ func (r *round) choose(grace *time.Timer) {
 			continue
 		}
 		if r.hidesBadCertificate(i) {
-			r.found[i].refuse("answers, but its https has a bad certificate, which plain http would only hide")
+			r.found[i].refuse(refusedBadHTTPS)
 			continue
 		}
 		if r.best < 0 || r.found[i].rank < r.found[r.best].rank {
@@ -180,9 +180,9 @@ func (p *Prober) probeAddress(ctx context.Context, a *Address, expected func(mac
 		}
 		p.judge(a, u, expected(a.MachineID))
 	case context.Cause(ctx) == errEnough:
-		a.Finding = "not waited for, since another address answers"
+		a.Finding = notNeeded
 	case ctx.Err() != nil:
-		a.Finding = "not waited for"
+		a.Finding = notAwaited
 	default:
 		a.Err = err
 		a.Finding = explainFailure(u, err, entered)
@@ -193,14 +193,14 @@ func (p *Prober) probeAddress(ctx context.Context, a *Address, expected func(mac
 func (p *Prober) judge(a *Address, u *url.URL, expected bool) {
 	switch {
 	case a.DirectHash != "" && !slices.Contains(a.direct[a.DirectHash], a.MachineID):
-		a.refuse("another media server answers here: the certificate is not its own")
+		a.refuse(refusedCertificate)
 	case !expected:
-		a.refuse("another media server answers here")
+		a.refuse(refusedOther)
 	default:
 		a.OK = true
-		a.Finding = "answers"
+		a.Finding = findingAnswers
 		if p.routes.isNameHidden(u.Hostname()) {
-			a.Finding = "answers, though the resolver withholds its name (DNS rebinding protection): other programs need plex.direct to be allowed in the router or resolver"
+			a.Finding = findingHiddenName
 		}
 	}
 }

@@ -16,6 +16,42 @@ import (
 	"github.com/plexauth/plexauth/internal/plextv"
 )
 
+// The findings at addresses that are used, were not tried, or were refused. Those of a
+// probe that failed come from explainFailure.
+const (
+	findingAnswers    = "answers"
+	findingHiddenName = "answers, though the resolver withholds its name (DNS rebinding protection): other programs need plex.direct to be allowed in the router or resolver"
+
+	skipMalformed = "not tried: this is no web address"
+	skipReserved  = "not tried: this address is reserved for one machine, one link or a cloud's own services"
+	skipTooMany   = "not tried: the server has too many addresses"
+	skipPath      = "not tried: the address of another person's server has a path"
+	skipHTTP      = "not tried: the server takes https only"
+	skipInClear   = "not tried: a token must not cross the internet in clear"
+
+	notAwaited = "not waited for"
+	notNeeded  = "not waited for, since another address answers"
+
+	refusedOther       = "another media server answers here"
+	refusedCertificate = "another media server answers here: the certificate is not its own"
+	refusedBadHTTPS    = "answers, but its https has a bad certificate, which plain http would only hide"
+)
+
+// whySkip says why a listed address of s is not tried, "" if it is.
+func whySkip(s *plextv.MediaServer, u *url.URL, ip netip.Addr) string {
+	switch {
+	case reservedHost(u.Hostname()):
+		return skipReserved
+	case strings.Trim(u.Path, "/") != "" && !s.Owned: // other people must not choose what is asked for in this network
+		return skipPath
+	case u.Scheme == "http" && s.HTTPSRequired:
+		return skipHTTP
+	case u.Scheme == "http" && ip.IsValid() && !netaddr.IsPrivate(ip):
+		return skipInClear
+	}
+	return ""
+}
+
 // explainFailure says what the failed probe of u means and what helps. What a kind of
 // failure means at the address of a media server differs from what it means at plex.tv,
 // so these texts are not plextv's. entered says whether a person has given the address;
