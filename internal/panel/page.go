@@ -73,3 +73,23 @@ func page(product string) string {
 </html>
 `, html.EscapeString(product), HTML())
 }
+
+// serveQRCode answers GET qr.svg.
+func (p *Panel) serveQRCode(w http.ResponseWriter, r *http.Request) {
+	v, problem := p.look(r.Context())
+	switch {
+	case problem != nil:
+		replyProblem(w, problem)
+		return
+	case v.pending == nil:
+		replyProblem(w, noQRCode)
+		return
+	}
+	svg, err := v.pending.QRCode()
+	if err != nil {
+		replyProblem(w, internal(err))
+		return
+	}
+	w.Header().Set("Content-Type", "image/svg+xml")
+	_, _ = w.Write(svg)
+}

@@ -170,23 +170,3 @@ func (v *view) isNews(revision string) bool {
 	}
 	return revision != v.revision()
 }
-
-// serveQRCode answers GET qr.svg.
-func (p *Panel) serveQRCode(w http.ResponseWriter, r *http.Request) {
-	v, problem := p.look(r.Context())
-	switch {
-	case problem != nil:
-		replyProblem(w, problem)
-		return
-	case v.pending == nil:
-		replyProblem(w, noQRCode)
-		return
-	}
-	svg, err := v.pending.QRCode()
-	if err != nil {
-		replyProblem(w, internal(err))
-		return
-	}
-	w.Header().Set("Content-Type", "image/svg+xml")
-	_, _ = w.Write(svg)
-}
