@@ -10,14 +10,11 @@ import (
 	"sync"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/choice"
-	"github.com/plexauth/plexauth/internal/devicekey"
-	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/credential"
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/plextv"
-	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/renewal"
 	"github.com/plexauth/plexauth/internal/secret"
 )
@@ -101,9 +98,9 @@ func (t *transport) sender() http.RoundTripper {
 }
 
 // serverRoute returns what sends a request to u with the server token.
-func (t *transport) serverRoute(base http.RoundTripper, u *url.URL, c *credential) (http.RoundTripper, error) {
+func (t *transport) serverRoute(base http.RoundTripper, u *url.URL, c *credential.Credential) (http.RoundTripper, error) {
 	if _, ok := base.(*http.Transport); !ok {
-		return (&mediaserver.Routes{Base: base}).To(u, c.insecure, c.direct, true)
+		return (&mediaserver.Routes{Base: base}).To(u, c.Insecure, c.Direct, true)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -113,7 +110,7 @@ func (t *transport) serverRoute(base http.RoundTripper, u *url.URL, c *credentia
 		}
 		t.routes = &mediaserver.Routes{Base: base}
 	}
-	return t.routes.To(u, c.insecure, c.direct, true)
+	return t.routes.To(u, c.Insecure, c.Direct, true)
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -140,11 +137,11 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	case c == nil:
 		return base.RoundTrip(req)
 	}
-	resp, err := rt.RoundTrip(c.sign(req, token))
+	resp, err := rt.RoundTrip(c.Sign(req, token))
 	if err != nil || !t.isRefused(req, c, resp) {
 		return resp, err
 	}
-	next, renewed := t.repeat(req, c, resp)
+	next, renewed := t.repeat(req, c, token, resp)
 	if next == nil {
 		return resp, nil
 	}
@@ -157,9 +154,9 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// prepare returns the credential and the token that sign req, and what sends it. The
-// credential is nil if req gets no token of ours.
-func (t *transport) prepare(req *http.Request, base http.RoundTripper) (c *credential, token []string, rt http.RoundTripper, err error) {
+// prepare returns the credential and the token's header values that sign req, and what
+// sends it. The credential is nil if req gets no token of ours.
+func (t *transport) prepare(req *http.Request, base http.RoundTripper) (c *credential.Credential, header []string, rt http.RoundTripper, err error) {
 	toPlexTV, origin := t.s.client.MayCarryToken(req.URL), netaddr.Origin(req.URL)
 	if c, err = t.s.credential(req.Context()); err != nil {
 		if toPlexTV || t.wasServer(origin) {
@@ -167,23 +164,24 @@ func (t *transport) prepare(req *http.Request, base http.RoundTripper) (c *crede
 		}
 		return nil, nil, nil, nil
 	}
-	t.rememberServer(c.serverOrigin)
-	toServer := !toPlexTV && origin == c.serverOrigin
-	if toPlexTV && !c.renewAt.IsZero() || toServer && c.serverJWT {
+	t.rememberServer(c.ServerOrigin)
+	token := c.For(toPlexTV, origin)
+	if token.IsAccount {
 		if c, err = t.s.freshCredential(req.Context(), c); err != nil {
 			return nil, nil, nil, err
 		}
+		token = c.For(toPlexTV, origin) // another server may have been chosen during a renewal
 	}
 	switch {
-	case toPlexTV:
-		return c, c.account, base, c.accountErr
-	case !toServer || origin != c.serverOrigin: // another server may have been chosen during a renewal
+	case token.Err != nil:
+		return nil, nil, nil, token.Err
+	case token.Header == nil:
 		return nil, nil, nil, nil
-	case c.serverErr != nil:
-		return nil, nil, nil, c.serverErr
+	case toPlexTV:
+		return c, token.Header, base, nil
 	}
 	rt, err = t.serverRoute(base, req.URL, c)
-	return c, c.server, rt, err
+	return c, token.Header, rt, err
 }
 
 func (t *transport) rememberServer(origin string) {
@@ -200,22 +198,22 @@ func (t *transport) wasServer(origin string) bool {
 }
 
 // isRefused reports whether resp may refuse the JWT that was put on req.
-func (t *transport) isRefused(req *http.Request, c *credential, resp *http.Response) bool {
+func (t *transport) isRefused(req *http.Request, c *credential.Credential, resp *http.Response) bool {
 	_, own := req.Header["X-Plex-Token"]
-	return resp != nil && resp.Body != nil && !c.renewAt.IsZero() && isRefusal(resp) && !own && t.s.client.MayCarryToken(req.URL)
+	return resp != nil && resp.Body != nil && !c.RenewAt.IsZero() && isRefusal(resp) && !own && t.s.client.MayCarryToken(req.URL)
 }
 
-// repeat returns the request to send instead of req, signed with the successor of c, after plex.tv has
-// refused c with resp. It returns nil if there is no successor, or if the body
-// cannot be sent again. plex.tv is asked for a new token (renewed) if the old one
-// has expired, or if the answer is plex.tv's own rejection. Any other 401 is
+// repeat returns the request to send instead of req, signed with the successor of c,
+// after plex.tv has refused c's token with resp. It returns nil if there is no successor,
+// or if the body cannot be sent again. plex.tv is asked for a new token (renewed) if the
+// old one has expired, or if the answer is plex.tv's own rejection. Any other 401 is
 // ambiguous, and is sent again only if another process has renewed the token.
-func (t *transport) repeat(req *http.Request, c *credential, resp *http.Response) (next *http.Request, renewed bool) {
+func (t *transport) repeat(req *http.Request, c *credential.Credential, token []string, resp *http.Response) (next *http.Request, renewed bool) {
 	hasBody := req.Body != nil && req.Body != http.NoBody
 	repeatable := !hasBody || req.GetBody != nil
 	tokenRefused := resp.StatusCode == plextv.StatusJWTExpired || repeatable && isRejection(resp)
-	if tokenRefused && c.life.Renewable() && !t.s.renewals.IsFutile(t.s.instance) {
-		if t.s.renew(req.Context(), c.life.Token, renewal.Required) != nil {
+	if tokenRefused && c.Life.Renewable() && !t.s.renewals.IsFutile(t.s.instance) {
+		if t.s.renew(req.Context(), c.Life.Token, renewal.Required) != nil {
 			return nil, false
 		}
 		renewed = true
@@ -223,10 +221,14 @@ func (t *transport) repeat(req *http.Request, c *credential, resp *http.Response
 		t.s.cache.drop()
 	}
 	now, err := t.s.credential(req.Context())
-	if err != nil || !repeatable || len(now.account) == 0 || now.account[0] == c.account[0] {
+	if err != nil || !repeatable {
 		return nil, renewed
 	}
-	next = now.sign(req, now.account)
+	successor := now.For(true, "").Header
+	if len(successor) == 0 || successor[0] == token[0] {
+		return nil, renewed
+	}
+	next = now.Sign(req, successor)
 	if hasBody {
 		if next.Body, err = req.GetBody(); err != nil {
 			return nil, renewed
@@ -252,75 +254,13 @@ func isRejection(resp *http.Response) bool {
 	return plextv.RejectsToken(resp.StatusCode, head)
 }
 
-// credential is what a Transport puts on requests.
-type credential struct {
-	read     time.Time // from the store
-	identity plextv.Identity
-
-	account    []string // header values, shared by all requests
-	accountErr error
-	life       *profile.Lifetime // of the account token
-	renewAt    time.Time         // by plex.tv's clock; zero: never
-
-	server       []string // header values
-	serverErr    error
-	serverOrigin string
-	serverJWT    bool // server is the account's JWT, which the server has accepted
-	insecure     bool // the server's certificate is not verified
-	direct       mediaserver.DirectOwners
-}
-
-// sign returns a copy of req with token, and with the identity that token was made
-// under. A RoundTripper must not change the caller's request.
-func (c *credential) sign(req *http.Request, token []string) *http.Request {
-	r := *req
-	r.Header = make(http.Header, len(req.Header)+len(c.identity)+2)
-	c.identity.PutOn(r.Header)
-	if token != nil {
-		r.Header["X-Plex-Token"] = token
-	}
-	for k, v := range req.Header {
-		r.Header[k] = v
-	}
-	if len(r.Header["Accept"]) == 0 {
-		r.Header["Accept"] = plextv.JSONType
-	}
-	return &r
-}
-
-// setServer sets what requests to the saved server of b get: its token, or why
-// there is none that may be sent.
-func (c *credential) setServer(b *profile.Profile, settings Settings) {
-	u, err := url.Parse(settings.ServerURL)
-	if err != nil || u.Host == "" {
-		return
-	}
-	if settings.ServerToken.IsZero() {
-		switch stored := b.ServerToken(); {
-		case stored.IsZero():
-			return
-		case !secret.UsableToken(stored.Secret()):
-			c.serverErr = fmt.Errorf("%w: the saved token is damaged and cannot be sent; call Inspect to get a new one", fault.ErrServerToken)
-		case devicekey.IsJWT(stored.Secret()): // saved by another program
-			c.serverErr = fmt.Errorf("%w: the saved one is a JWT, which media servers do not accept", fault.ErrServerToken)
-		default: // another server's
-			return
-		}
-	}
-	c.serverOrigin = netaddr.Origin(u)
-	c.server = []string{settings.ServerToken.Secret()}[:1:1]
-	c.insecure = !settings.VerifySSL
-	c.direct = choice.Certificate(b.Server())
-	c.serverJWT = devicekey.IsJWT(settings.ServerToken.Secret())
-}
-
 // freshCredential returns c, or its successor if the account token is due for
 // renewal.
-func (s *session) freshCredential(ctx context.Context, c *credential) (*credential, error) {
-	if c.accountErr != nil || s.client.Clock.Now().Before(c.renewAt) {
+func (s *session) freshCredential(ctx context.Context, c *credential.Credential) (*credential.Credential, error) {
+	if c.RenewAt.IsZero() || s.client.Clock.Now().Before(c.RenewAt) {
 		return c, nil
 	}
-	renewed, err := s.ensureFresh(ctx, c.life)
+	renewed, err := s.ensureFresh(ctx, c.Life)
 	if err != nil || !renewed {
 		return c, err
 	}
@@ -329,7 +269,7 @@ func (s *session) freshCredential(ctx context.Context, c *credential) (*credenti
 
 // credential returns what the store has for requests, at most credentialMaxAge old.
 // One caller reads the store for all.
-func (s *session) credential(ctx context.Context) (*credential, error) {
+func (s *session) credential(ctx context.Context) (*credential.Credential, error) {
 	if c, _ := s.cache.get(s.instance); c != nil {
 		return c, nil
 	}
@@ -352,27 +292,12 @@ func (s *session) credential(ctx context.Context) (*credential, error) {
 			return nil, err
 		}
 	}
-	c = s.newCredential(b, read)
+	c = credential.New(b, s.client.Identity, read)
+	if c.Life != nil {
+		s.client.Clock.Recall(c.Life.Skew)
+	}
 	s.cache.put(s.instance, c, version)
 	return c, nil
-}
-
-// newCredential returns what b has for requests.
-func (s *session) newCredential(b *profile.Profile, read time.Time) *credential {
-	settings := settingsOf(b)
-	c := &credential{read: read, identity: s.client.Identity}
-	if settings.ClientID != "" {
-		c.identity = c.identity.Under(settings.ClientID)
-	}
-	if c.accountErr = b.Unusable(); c.accountErr == nil {
-		c.account = []string{settings.AccountToken.Secret()}[:1:1]
-		c.life = s.lifeOf(b)
-		if c.renewAt = c.life.RenewAt(); c.renewAt.IsZero() { // it cannot be renewed, and is good until its end
-			c.renewAt = c.life.UnusableAt()
-		}
-	}
-	c.setServer(b, settings)
-	return c
 }
 
 // credentialCache keeps the credential of each profile that sends requests. The zero
@@ -382,7 +307,7 @@ type credentialCache struct {
 
 	mu         sync.Mutex // guards the rest, never held while reading the store
 	version    int        // grows with each drop
-	byInstance map[string]func() *credential
+	byInstance map[string]func() *credential.Credential
 }
 
 // drop makes the next request read the store.
@@ -395,11 +320,11 @@ func (c *credentialCache) drop() {
 
 // get returns the credential of a profile, nil if there is none or it is too old, and
 // the version for put.
-func (c *credentialCache) get(instance string) (*credential, int) {
+func (c *credentialCache) get(instance string) (*credential.Credential, int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if hidden := c.byInstance[instance]; hidden != nil {
-		if v := hidden(); time.Since(v.read) < credentialMaxAge {
+		if v := hidden(); time.Since(v.Read) < credentialMaxAge {
 			return v, c.version
 		}
 	}
@@ -408,14 +333,14 @@ func (c *credentialCache) get(instance string) (*credential, int) {
 
 // put keeps v until it is too old, unless the store has been written since get
 // returned version.
-func (c *credentialCache) put(instance string, v *credential, version int) {
+func (c *credentialCache) put(instance string, v *credential.Credential, version int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.version != version {
 		return
 	}
 	if c.byInstance == nil {
-		c.byInstance = map[string]func() *credential{}
+		c.byInstance = map[string]func() *credential.Credential{}
 	}
 	hidden := secret.Hide(v)
 	c.byInstance[instance] = hidden
