@@ -2,7 +2,6 @@ package profile
 
 import (
 	"encoding/json"
-	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/lax"
@@ -10,68 +9,9 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// In this package, this file alone knows the names of stored fields. Those without an underscore are
-// CrossWatch's. It also encrypts the members named account_token, pms_token, home_pin
-// and secret at any depth, so every secret is stored under one of these names.
-//
 // Decoding keeps a value as it is stored, even if no rule accepts it. Encoding writes
 // a member only if it decodes to another value, and removes it only if the state has
 // dropped it. What was not understood thus survives.
-
-// ParseDocument reads the object of the namespace; nil is an empty one. The error is
-// one of [ordered.Parse].
-func ParseDocument(raw json.RawMessage) (*Document, error) {
-	d := &Document{base: &ordered.Object{}, instances: &ordered.Object{}, profiles: map[string]*Profile{}}
-	if raw == nil {
-		return d, nil
-	}
-	base, err := ordered.Parse(raw)
-	if err != nil {
-		return nil, err
-	}
-	d.base, d.instances = base, object(base.Get("instances"))
-	return d, nil
-}
-
-// block returns the object of a profile, nil if it does not exist.
-func (d *Document) block(id string) *ordered.Object {
-	if id == DefaultInstance {
-		return d.base
-	}
-	if block, err := ordered.Parse(d.instances.Get(id)); err == nil {
-		return block
-	}
-	return nil
-}
-
-// Changed reports whether the document differs from what was parsed.
-func (d *Document) Changed() bool {
-	for _, p := range d.profiles {
-		p.encode()
-		d.changed = d.changed || p.isDirty
-	}
-	return d.changed
-}
-
-// Encode returns the edited document. changed reports whether it differs from what was
-// parsed.
-func (d *Document) Encode() (raw json.RawMessage, changed bool) {
-	changed = d.Changed()
-	for id, p := range d.profiles {
-		if p.isDirty && id != DefaultInstance {
-			d.instances.Set(id, p.block.Bytes())
-			d.base.Set("instances", d.instances.Bytes())
-		}
-	}
-	return d.base.Bytes(), changed
-}
-
-// encode writes the state into the block.
-func (p *Profile) encode() {
-	if p.block != nil && encode(p.block, &p.State) {
-		p.isDirty = true
-	}
-}
 
 // object parses a member. It is empty if v is missing or not an object.
 func object(v json.RawMessage) *ordered.Object {
@@ -83,65 +23,61 @@ func object(v json.RawMessage) *ordered.Object {
 
 func decode(block *ordered.Object) State {
 	return State{
-		ClientID:       text(block, "client_id"),
-		NextClientID:   text(block, "_next_client_id"),
-		DeviceClientID: text(block, "device_client_id"),
-		Token:          Field[Token]{newToken(secret.New(text(block, "account_token"))), block.Get("account_token") != nil},
-		RejectedMark:   text(block, "_rejected"),
-		User:           textField(block, "username"),
-		AccountNumber:  textField(block, "account_id"),
-		HomePIN:        secretField(block, "home_pin"),
-		Account:        decodeAccount(block.Get("_cloud")),
-		Stash:          decodeStash(block.Get("_was")),
-		HomeUser:       decodeHomeUser(block.Get("_home_user")),
+		ClientID:       text(block, keyClientID),
+		NextClientID:   text(block, keyNextClientID),
+		DeviceClientID: text(block, keyDeviceClientID),
+		Token:          Field[Token]{newToken(secret.New(text(block, keyAccountToken))), block.Get(keyAccountToken) != nil},
+		RejectedMark:   text(block, keyRejected),
+		User:           textField(block, keyUsername),
+		AccountNumber:  textField(block, keyServerUserID),
+		HomePIN:        secretField(block, keyHomePIN),
+		Account:        decodeAccount(block.Get(keyAccount)),
+		Stash:          decodeStash(block.Get(keyStash)),
+		HomeUser:       decodeHomeUser(block.Get(keyHomeUser)),
 		Server:         decodeServer(block),
-		Login:          decodeLogin(block.Get("_pending_pin")),
-		RefusedPIN:     text(block, "_refused_pin"),
-		PanelPIN:       seconds(block, panelPIN),
-		Device:         decodeDevice(block.Get("_device")),
-		WrongPINs:      decodeWrongPINs(block.Get("_home_pin_tries")),
+		Login:          decodeLogin(block.Get(keyLogin)),
+		RefusedPIN:     text(block, keyRefusedPIN),
+		PanelPIN:       seconds(block, keyPanelPIN),
+		Device:         decodeDevice(block.Get(keyDevice)),
+		WrongPINs:      decodeWrongPINs(block.Get(keyWrongPINs)),
 	}
 }
-
-// panelPIN dates from when only a cancelled login left the member.
-const panelPIN = "_cancelled_pin"
 
 // crossWatchPlaces names, for a new member, those after which CrossWatch writes it.
 // One without names comes first, all others come last.
 var crossWatchPlaces = map[string][]string{
-	"server_url": {},
-	"pms_token":  {"account_token"},
-	"machine_id": {"client_id", "pms_token"},
-	"account_id": {"client_id"},
-	"username":   {"account_id", "client_id"},
+	keyServerURL:    {},
+	keyServerToken:  {keyAccountToken},
+	keyMachineID:    {keyClientID, keyServerToken},
+	keyServerUserID: {keyClientID},
+	keyUsername:     {keyServerUserID, keyClientID},
 }
 
 func encode(block *ordered.Object, s *State) (changed bool) {
 	e := &editor{object: block, places: crossWatchPlaces}
-	e.field("server_url", s.Server.URL)
-	e.text("client_id", s.ClientID)
-	e.text("_next_client_id", s.NextClientID)
-	e.field("account_token", Field[string]{s.Token.Value.Secret(), s.Token.Present})
-	e.secret("pms_token", s.Server.Token)
-	e.field("machine_id", s.Server.MachineID)
-	e.field("username", s.User)
-	e.numeric("account_id", s.AccountNumber)
-	e.secret("home_pin", s.HomePIN)
+	e.field(keyServerURL, s.Server.URL)
+	e.text(keyClientID, s.ClientID)
+	e.text(keyNextClientID, s.NextClientID)
+	e.field(keyAccountToken, Field[string]{s.Token.Value.Secret(), s.Token.Present})
+	e.secret(keyServerToken, s.Server.Token)
+	e.field(keyMachineID, s.Server.MachineID)
+	e.field(keyUsername, s.User)
+	e.numeric(keyServerUserID, s.AccountNumber)
+	e.secret(keyHomePIN, s.HomePIN)
 	encodeAccount(e, s.Account)
-	e.text("_rejected", s.RejectedMark)
+	e.text(keyRejected, s.RejectedMark)
 	encodeStash(e, s.Stash)
 	encodeHomeUser(e, s.HomeUser)
 	encodeServer(e, &s.Server)
 	encodeDevice(e, s.Device)
-	e.text("device_client_id", s.DeviceClientID)
+	e.text(keyDeviceClientID, s.DeviceClientID)
 	encodeLogin(e, s.Login)
-	e.text("_refused_pin", s.RefusedPIN)
-	e.seconds(panelPIN, s.PanelPIN)
+	e.text(keyRefusedPIN, s.RefusedPIN)
+	e.seconds(keyPanelPIN, s.PanelPIN)
 	encodeWrongPINs(e, s.WrongPINs)
 	return e.changed
 }
 
-// "_cloud": {"account_id": …, "bound_to": …, "user": {"id": …, "name": …}}
 func decodeAccount(v json.RawMessage) *Account {
 	if v == nil {
 		return nil
@@ -155,12 +91,12 @@ func decodeAccount(v json.RawMessage) *Account {
 
 func encodeAccount(e *editor, a *Account) {
 	if a == nil {
-		e.remove("_cloud")
+		e.remove(keyAccount)
 		return
 	}
-	stored := decodeAccount(e.object.Get("_cloud"))
+	stored := decodeAccount(e.object.Get(keyAccount))
 	isNew := stored == nil || stored.ID != 0 && stored.ID != a.ID
-	e.edit("_cloud", isNew, func(e *editor) {
+	e.edit(keyAccount, isNew, func(e *editor) {
 		e.number("account_id", a.ID)
 		e.text("bound_to", a.BoundTo)
 		if !isNew && stored.NameOf == a.NameOf && stored.Name == a.Name {
@@ -174,7 +110,6 @@ func encodeAccount(e *editor, a *Account) {
 	})
 }
 
-// "_was": {"cloud_account_id": …, "pms_token_server": …, "retired": …, …}
 func decodeStash(v json.RawMessage) *Stash {
 	if v == nil {
 		return nil
@@ -198,9 +133,9 @@ func decodeStash(v json.RawMessage) *Stash {
 func encodeStash(e *editor, w *Stash) {
 	switch {
 	case w == nil:
-		e.remove("_was")
+		e.remove(keyStash)
 	case !w.isUnreadable:
-		e.edit("_was", false, func(e *editor) {
+		e.edit(keyStash, false, func(e *editor) {
 			e.number("cloud_account_id", w.Account)
 			e.text("pms_token_server", w.TokenServer)
 			e.flag("retired", w.SameToken)
@@ -212,7 +147,6 @@ func encodeStash(e *editor, w *Stash) {
 	}
 }
 
-// "_home_user": {"id": …, "name": …, "account": …}
 func decodeHomeUser(v json.RawMessage) *HomeUser {
 	if v == nil {
 		return nil
@@ -223,111 +157,14 @@ func decodeHomeUser(v json.RawMessage) *HomeUser {
 
 func encodeHomeUser(e *editor, u *HomeUser) {
 	if u == nil {
-		e.remove("_home_user")
+		e.remove(keyHomeUser)
 		return
 	}
-	if stored := decodeHomeUser(e.object.Get("_home_user")); stored == nil || *stored != *u {
-		e.replace("_home_user", members{{"id", ordered.Int(u.ID)}, {"name", ordered.String(u.Name)}, {"account", ordered.Int(u.Account)}})
+	if stored := decodeHomeUser(e.object.Get(keyHomeUser)); stored == nil || *stored != *u {
+		e.replace(keyHomeUser, members{{"id", ordered.Int(u.ID)}, {"name", ordered.String(u.Name)}, {"account", ordered.Int(u.Account)}})
 	}
 }
 
-func decodeServer(block *ordered.Object) Server {
-	verify, isKnown := lax.Bool(block.Get("verify_ssl"))
-	return Server{
-		URL:           textField(block, "server_url"),
-		MachineID:     textField(block, "machine_id"),
-		Found:         textField(block, "server_url_found"),
-		Token:         secretField(block, "pms_token"),
-		TokenServer:   text(block, "pms_token_server"),
-		Unverified:    isKnown && !verify,
-		UnverifiedFor: text(block, "verify_ssl_server"),
-		Known:         decodeKnownServer(block.Get("_server_account")),
-		Certificate:   decodeCertificate(block.Get("_server_certificate")),
-		TakesJWT:      decodeTakesJWT(block.Get("_jwt_server")),
-	}
-}
-
-// encodeServer writes what encode has not written; verify_ssl is the user's.
-func encodeServer(e *editor, s *Server) {
-	encodeKnownServer(e, s.Known)
-	e.text("pms_token_server", s.TokenServer)
-	e.field("server_url_found", s.Found)
-	e.text("verify_ssl_server", s.UnverifiedFor)
-	encodeCertificate(e, s.Certificate)
-	encodeTakesJWT(e, s.TakesJWT)
-}
-
-// "_server_account": {"account": …, "url": …, "machine_id": …, "owner": …}, or, as
-// older versions wrote it, the number of the account alone.
-func decodeKnownServer(v json.RawMessage) *KnownServer {
-	if v == nil {
-		return nil
-	}
-	o, err := ordered.Parse(v)
-	if err != nil {
-		return &KnownServer{Account: lax.Int(v)}
-	}
-	return &KnownServer{lax.Int(o.Get("account")), MachineAt{lax.Text(o.Get("machine_id")), lax.Text(o.Get("url"))}, lax.Int(o.Get("owner"))}
-}
-
-func encodeKnownServer(e *editor, k *KnownServer) {
-	if k == nil {
-		e.remove("_server_account")
-		return
-	}
-	if stored := decodeKnownServer(e.object.Get("_server_account")); stored == nil || *stored != *k {
-		e.replace("_server_account", members{
-			{"account", ordered.Int(k.Account)}, {"url", ordered.String(k.URL)},
-			{"machine_id", ordered.String(k.MachineID)}, {"owner", ordered.Int(k.Owner)},
-		})
-	}
-}
-
-// "_server_certificate": "<hash> <machine> <address>"
-func decodeCertificate(v json.RawMessage) *Certificate {
-	if v == nil {
-		return nil
-	}
-	c := &Certificate{}
-	if parts := strings.SplitN(strings.TrimSpace(lax.Text(v)), " ", 3); len(parts) == 3 {
-		c.Hash, c.MachineID, c.URL = parts[0], parts[1], parts[2]
-	}
-	return c
-}
-
-func encodeCertificate(e *editor, c *Certificate) {
-	if c == nil {
-		e.remove("_server_certificate")
-		return
-	}
-	if stored := decodeCertificate(e.object.Get("_server_certificate")); stored == nil || *stored != *c {
-		e.put("_server_certificate", ordered.String(strings.Join([]string{c.Hash, c.MachineID, c.URL}, " ")))
-	}
-}
-
-// "_jwt_server": "<machine> <address>"
-func decodeTakesJWT(v json.RawMessage) *MachineAt {
-	if v == nil {
-		return nil
-	}
-	m := &MachineAt{}
-	if machineID, address, ok := strings.Cut(strings.TrimSpace(lax.Text(v)), " "); ok {
-		m.MachineID, m.URL = machineID, address
-	}
-	return m
-}
-
-func encodeTakesJWT(e *editor, m *MachineAt) {
-	if m == nil {
-		e.remove("_jwt_server")
-		return
-	}
-	if stored := decodeTakesJWT(e.object.Get("_jwt_server")); stored == nil || *stored != *m {
-		e.put("_jwt_server", ordered.String(m.MachineID+" "+m.URL))
-	}
-}
-
-// "_pending_pin": {"id": …, "code": …, "created": …, …}; the first three are CrossWatch's.
 func decodeLogin(v json.RawMessage) *Login {
 	if v == nil {
 		return nil
@@ -353,14 +190,14 @@ func decodeLogin(v json.RawMessage) *Login {
 
 func encodeLogin(e *editor, l *Login) {
 	if l == nil {
-		e.remove("_pending_pin")
+		e.remove(keyLogin)
 		return
 	}
-	stored, err := ordered.Parse(e.object.Get("_pending_pin"))
+	stored, err := ordered.Parse(e.object.Get(keyLogin))
 	if err != nil || lax.Int(stored.Get("id")) != l.ID {
 		stored = nil
 	}
-	e.editParsed("_pending_pin", stored, func(e *editor) {
+	e.editParsed(keyLogin, stored, func(e *editor) {
 		e.number("id", l.ID)
 		e.text("code", l.Code)
 		e.seconds("created", l.Created)
@@ -377,8 +214,6 @@ func encodeLogin(e *editor, l *Login) {
 	})
 }
 
-// "_device": {"client_id": …, "kid": …, "secret": …, "bound_to": …, …}. The key's token
-// stands in account_token, where CrossWatch and Settings look for it.
 func decodeDevice(v json.RawMessage) *Device {
 	if v == nil {
 		return nil
@@ -403,16 +238,16 @@ func decodeDevice(v json.RawMessage) *Device {
 func encodeDevice(e *editor, d *Device) {
 	switch {
 	case d == nil:
-		e.remove("_device")
+		e.remove(keyDevice)
 		return
 	case d.isUnreadable:
 		return
 	}
-	stored, err := ordered.Parse(e.object.Get("_device"))
+	stored, err := ordered.Parse(e.object.Get(keyDevice))
 	if err != nil || lax.Text(stored.Get("client_id")) != d.ClientID || lax.Text(stored.Get("kid")) != d.Kid {
 		stored = nil
 	}
-	e.editParsed("_device", stored, func(e *editor) {
+	e.editParsed(keyDevice, stored, func(e *editor) {
 		e.text("client_id", d.ClientID)
 		e.text("kid", d.Kid)
 		e.text("secret", d.Seed.Secret())
@@ -424,7 +259,6 @@ func encodeDevice(e *editor, d *Device) {
 	})
 }
 
-// "_home_pin_tries": {"<uuid>": {"wrong": …, "at": …}}
 func decodeWrongPINs(v json.RawMessage) []WrongPINs {
 	if v == nil {
 		return nil
@@ -439,10 +273,10 @@ func decodeWrongPINs(v json.RawMessage) []WrongPINs {
 
 func encodeWrongPINs(e *editor, all []WrongPINs) {
 	if all == nil {
-		e.remove("_home_pin_tries")
+		e.remove(keyWrongPINs)
 		return
 	}
-	e.edit("_home_pin_tries", false, func(e *editor) {
+	e.edit(keyWrongPINs, false, func(e *editor) {
 		left := map[string]WrongPINs{}
 		for _, w := range all {
 			left[w.UUID] = w

@@ -6,6 +6,7 @@
 package profile
 
 import (
+	"encoding/json"
 	"regexp"
 	"strings"
 
@@ -32,6 +33,32 @@ type Profile struct {
 	ID      string
 	block   *ordered.Object // nil if the profile does not exist
 	isDirty bool
+}
+
+// ParseDocument reads the object of the namespace; nil is an empty one. The error is
+// one of [ordered.Parse].
+func ParseDocument(raw json.RawMessage) (*Document, error) {
+	d := &Document{base: &ordered.Object{}, instances: &ordered.Object{}, profiles: map[string]*Profile{}}
+	if raw == nil {
+		return d, nil
+	}
+	base, err := ordered.Parse(raw)
+	if err != nil {
+		return nil, err
+	}
+	d.base, d.instances = base, object(base.Get(keyInstances))
+	return d, nil
+}
+
+// block returns the object of a profile, nil if it does not exist.
+func (d *Document) block(id string) *ordered.Object {
+	if id == DefaultInstance {
+		return d.base
+	}
+	if block, err := ordered.Parse(d.instances.Get(id)); err == nil {
+		return block
+	}
+	return nil
 }
 
 // Profile returns the profile id. It does not create a missing one.
@@ -94,6 +121,35 @@ func (p *Profile) Others() []*Profile {
 		}
 	}
 	return others
+}
+
+// Changed reports whether the document differs from what was parsed.
+func (d *Document) Changed() bool {
+	for _, p := range d.profiles {
+		p.encode()
+		d.changed = d.changed || p.isDirty
+	}
+	return d.changed
+}
+
+// Encode returns the edited document. changed reports whether it differs from what was
+// parsed.
+func (d *Document) Encode() (raw json.RawMessage, changed bool) {
+	changed = d.Changed()
+	for id, p := range d.profiles {
+		if p.isDirty && id != DefaultInstance {
+			d.instances.Set(id, p.block.Bytes())
+			d.base.Set(keyInstances, d.instances.Bytes())
+		}
+	}
+	return d.base.Bytes(), changed
+}
+
+// encode writes the state into the block.
+func (p *Profile) encode() {
+	if p.block != nil && encode(p.block, &p.State) {
+		p.isDirty = true
+	}
 }
 
 // NormalizeInstance returns the one id that CrossWatch means by the spellings of id.
