@@ -97,22 +97,6 @@ func (s *State) Linked() bool {
 	return s.CloudID() != 0 || !s.AccountToken().IsZero() && !s.Rejected()
 }
 
-// clearOwner empties the fields that belong to the account.
-func (s *State) clearOwner() {
-	s.User.set("")
-	s.AccountNumber.set("")
-	s.Server.Token.set(secret.Value{})
-	s.HomePIN.set(secret.Value{})
-}
-
-// forgetOwner forgets whose the token is, with all that belongs to that account. The
-// choice of the server stays.
-func (s *State) forgetOwner() {
-	s.clearOwner()
-	s.Account, s.Stash, s.HomeUser = nil, nil, nil
-	s.Server.TokenServer, s.Server.TakesJWT = "", nil
-}
-
 // stashOwner moves the owner's fields into the stash before a token is stored whose owner
 // is unknown. An earlier stash stays, because the owner of its token is still sought.
 func (s *State) stashOwner() {

@@ -92,19 +92,6 @@ func (p *Profile) PassOn(t secret.Value, accountID int64, clientID string) (pass
 	return passed
 }
 
-// Disconnect removes the credentials, what belongs to their owner, the device key and
-// the pending PIN.
-func (p *Profile) Disconnect() {
-	if !p.exists() {
-		return
-	}
-	p.install(Credential{}, false)
-	p.forgetOwner()
-	p.keepDeviceID()
-	p.endPending()
-	p.RefusedPIN, p.Device, p.State.Server.Known = "", nil, nil
-}
-
 // Rejected reports whether the stored token cannot be used: plex.tv has rejected it, or
 // no request can carry it.
 func (s *State) Rejected() bool {
@@ -148,16 +135,6 @@ func (p *Profile) SuccessorOf(accountID int64, clientID string, t secret.Value) 
 		}
 	}
 	return secret.Value{}
-}
-
-// SignedOutWith returns the other profiles that use the same token.
-func (p *Profile) SignedOutWith() (others []*Profile) {
-	for _, other := range p.Others() {
-		if other.SharesToken(p.CloudID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
-			others = append(others, other)
-		}
-	}
-	return others
 }
 
 // Siblings returns a hash of the other profiles' tokens. It changes when one of them
