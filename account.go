@@ -184,7 +184,7 @@ func (s *session) learn(ctx context.Context, unknown []profile.UnknownLogin) {
 // this. Only profiles with a stored account number count.
 func unknownSiblings(b *profile.Profile, clientID string) []profile.UnknownLogin {
 	return slices.DeleteFunc(b.UnknownLogins(clientID), func(u profile.UnknownLogin) bool {
-		return u.Instance == b.ID || b.Sibling(u.Instance).ClaimedID() == 0
+		return u.Instance == b.ID || b.Sibling(u.Instance).ClaimedAccountID() == 0
 	})
 }
 
@@ -342,7 +342,7 @@ func (c homeUserChoice) choose(ctx context.Context, uuid, pin string) (complete 
 // withAccount returns the profile with the number and the name of its account: without
 // them, account and user could not be told apart.
 func (c homeUserChoice) withAccount(ctx context.Context, b *profile.Profile) (*profile.Profile, error) {
-	if b.CloudID() != 0 && b.AccountName() != "" {
+	if b.AccountID() != 0 && b.AccountName() != "" {
 		return b, nil
 	}
 	if _, err := c.askAccount(ctx); err != nil {
@@ -355,10 +355,10 @@ func (c homeUserChoice) withAccount(ctx context.Context, b *profile.Profile) (*p
 func (c homeUserChoice) saveUser(ctx context.Context, before *profile.Profile, user *plextv.HomeUser) (complete bool, err error) {
 	owner := c.serverOwner(ctx, before)
 	err = c.update(ctx, func(b *profile.Profile) error {
-		switch account := before.CloudID(); {
+		switch account := before.AccountID(); {
 		case b.AccountToken().IsZero():
 			return fault.ErrNotConnected
-		case !b.AccountToken().Equal(before.AccountToken()) && (account == 0 || b.CloudID() != account):
+		case !b.AccountToken().Equal(before.AccountToken()) && (account == 0 || b.AccountID() != account):
 			return choice.ErrChanged // the user is in another account's Home
 		}
 		b.ForgetWrongPINs(user.UUID)
@@ -436,8 +436,8 @@ func (c homeUserChoice) serverOwner(ctx context.Context, b *profile.Profile) int
 	if err != nil {
 		return 0
 	}
-	if s := choice.Listed(saved, servers, b.CloudID()); s != nil {
-		return s.OwnedBy(b.CloudID())
+	if s := choice.Listed(saved, servers, b.AccountID()); s != nil {
+		return s.OwnedBy(b.AccountID())
 	}
 	return 0
 }

@@ -128,7 +128,7 @@ func (i *inspection) fail(fields string, err error) error {
 // its account.
 func (i *inspection) loadWithAccount(ctx context.Context) (*profile.Profile, error) {
 	b, err := i.load(ctx)
-	if err != nil || b.AccountName() != "" && b.Username() != "" && b.CloudID() != 0 {
+	if err != nil || b.AccountName() != "" && b.Username() != "" && b.AccountID() != 0 {
 		return b, err
 	}
 	err = within(ctx, plextv.AttemptLimit, "read account", func(ctx context.Context) error {

@@ -351,7 +351,7 @@ func (s *session) saveRenewed(ctx context.Context, l *profile.Lifetime, next sec
 	return s.save(ctx, renewSaveLimit, next, func(b *profile.Profile) error {
 		now := b.Lifetime()
 		if now.Token.Equal(l.Token) {
-			account := cmp.Or(old.Account.ID, b.CloudID())
+			account := cmp.Or(old.Account.ID, b.AccountID())
 			if account != 0 && got.Account.ID != 0 && account != got.Account.ID {
 				return public(plextv.NotGenuine(errors.New("the new token is another account's")))
 			}

@@ -211,7 +211,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	t.run.Patient = true
 	defer t.run.Close()
 	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
-		err = t.targetSaved(ctx, b.CloudID())
+		err = t.targetSaved(ctx, b.AccountID())
 	} else if t.candidates = choice.Typed(t.saved, serverURL); len(t.candidates) == 0 {
 		err = mediaserver.ErrNoAddress
 	}

@@ -30,7 +30,7 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 		case err != nil:
 			return err
 		case v == nil:
-			saved = b.CloudID() != 0
+			saved = b.AccountID() != 0
 			return nil
 		case b.Linked() && !v.Options.SwitchAccount, v.Device != nil:
 			b.Park(t)
@@ -193,9 +193,9 @@ func (l *logins) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profi
 	case err != nil:
 		return false, err
 	}
-	if !v.Options.SwitchAccount && b.Linked() && b.CloudID() == 0 {
+	if !v.Options.SwitchAccount && b.Linked() && b.AccountID() == 0 {
 		app.Current, err = l.identifyCurrent(ctx, b, limit == oneAttempt)
-		knows := app.Account.WasMeant(b.ClaimedID(), b.Username())
+		knows := app.Account.WasMeant(b.ClaimedAccountID(), b.Username())
 		if err != nil && (app.Current != profile.OwnerRefused || canWait() && !knows) {
 			return false, err
 		}

@@ -156,9 +156,9 @@ func settingsOf(b *profile.Profile) Settings {
 	server := b.Server()
 	s.ServerURL, s.MachineID, s.VerifySSL, s.ServerToken = server.URL, server.MachineID, server.Verify, Token{server.Token}
 	if !b.Disowned() {
-		s.Username, s.AccountID = b.Username(), b.Numbered()
+		s.Username, s.AccountID = b.Username(), b.ServerUserIDText()
 	}
-	if id := b.ClaimedID(); id != 0 {
+	if id := b.ClaimedAccountID(); id != 0 {
 		s.CloudAccountID = strconv.FormatInt(id, 10)
 	}
 	s.AccountToken = Token{b.AccountToken()}

@@ -134,7 +134,7 @@ func TestNumber(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b := signedIn(t, c.members)
 			missingWith(t, b, c.server)
-			assert.Equal(t, c.want, b.Numbered())
+			assert.Equal(t, c.want, b.ServerUserIDText())
 		})
 	}
 }

@@ -57,8 +57,8 @@ type Choice struct {
 // "". none is the error if no server can be chosen.
 func New(b *profile.Profile, offers []plextv.MediaServer, wanted string, none error) *Choice {
 	return &Choice{
-		saved: b.Server(), token: b.AccountToken(), account: b.CloudID(), user: cmp.Or(b.HomeUser(), b.CloudID()),
-		stored: b.Numbered(), have: b.AccountNumber(), offers: offers, wanted: wanted, noneErr: none,
+		saved: b.Server(), token: b.AccountToken(), account: b.AccountID(), user: cmp.Or(b.HomeUser(), b.AccountID()),
+		stored: b.ServerUserIDText(), have: b.ServerUserID(), offers: offers, wanted: wanted, noneErr: none,
 	}
 }
 
@@ -235,7 +235,7 @@ func (c *Choice) findNumber() {
 	if c.Server == nil || c.have > 1 && c.have != c.user && !moved {
 		return
 	}
-	c.number = profile.NumberOn(c.Server.OwnedBy(c.account), c.user)
+	c.number = profile.ServerUserIDFor(c.Server.OwnedBy(c.account), c.user)
 	if c.Server.Owned && c.user == c.account {
 		c.number = 1
 	}
@@ -246,7 +246,7 @@ func (c *Choice) findNumber() {
 // beginning.
 func (c *Choice) isOutdated(b *profile.Profile) bool {
 	now := b.Server()
-	sameAccount := b.AccountToken().Equal(c.token) || c.account != 0 && b.CloudID() == c.account
+	sameAccount := b.AccountToken().Equal(c.token) || c.account != 0 && b.AccountID() == c.account
 	sameAddress := now.URL == c.saved.URL || c.address != nil && netaddr.SameAddress(c.address.URL, now.URL)
 	return !sameAccount || !sameAddress || now.MachineID != c.saved.MachineID && now.MachineID != c.machineID
 }
@@ -295,15 +295,15 @@ func (c *Choice) writeServer(b *profile.Profile) {
 // writeNumber writes the server's number of the user, unless user or number were
 // changed in the meantime.
 func (c *Choice) writeNumber(b *profile.Profile) {
-	switch now := b.Numbered(); {
+	switch now := b.ServerUserIDText(); {
 	case now != "" && now != c.stored || c.user != cmp.Or(b.HomeUser(), c.account):
 	case c.number != 0:
 		if c.replaces {
 			b.WorkForAccount()
 		}
-		b.SetAccountNumber(c.number)
-	case c.Server != nil && !c.Server.Owned && b.AccountNumber() == 1: // 1 is the owner
-		b.ForgetAccountNumber()
+		b.SetServerUserID(c.number)
+	case c.Server != nil && !c.Server.Owned && b.ServerUserID() == 1: // 1 is the owner
+		b.ForgetServerUserID()
 	}
 }
 

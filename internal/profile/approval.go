@@ -60,7 +60,7 @@ func (a Approval) Apply(p *Profile, scopes []string, skew time.Duration) (d Deci
 	c := Credential{Token: a.Token, ClientID: v.ClientID}
 	if v.Device != nil {
 		c = Credential{Token: a.Token, Device: v.Device, Scopes: scopes, Skew: skew}
-		same, old := p.CloudID() == a.Account.ID, p.Lifetime()
+		same, old := p.AccountID() == a.Account.ID, p.Lifetime()
 		if same && !p.Rejected() && old.Renewable() && old.Device.ClientID != v.ClientID {
 			replaced = &Revocation{old.Token, old.Device.ClientID, old.Device}
 		}
@@ -73,13 +73,13 @@ func (a Approval) Apply(p *Profile, scopes []string, skew time.Duration) (d Deci
 // is linked. If plex.tv does not tell whose the current login is, the stored number and
 // name decide, and what cannot be known is another's.
 func (a Approval) isOtherAccount(p *Profile) bool {
-	linked := p.CloudID()
+	linked := p.AccountID()
 	switch {
 	case linked != 0:
 	case a.Current == OwnerRefused:
-		return !a.Account.WasMeant(p.ClaimedID(), p.Username())
+		return !a.Account.WasMeant(p.ClaimedAccountID(), p.Username())
 	case a.Current == TokenDead:
-		linked = p.ClaimedID()
+		linked = p.ClaimedAccountID()
 	}
 	return linked != 0 && linked != a.Account.ID
 }

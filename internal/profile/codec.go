@@ -29,7 +29,7 @@ func decode(block *ordered.Object) State {
 		Token:          Field[Token]{newToken(secret.New(text(block, keyAccountToken))), block.Get(keyAccountToken) != nil},
 		RejectedMark:   text(block, keyRejected),
 		User:           textField(block, keyUsername),
-		AccountNumber:  textField(block, keyServerUserID),
+		ServerUserID:   textField(block, keyServerUserID),
 		HomePIN:        secretField(block, keyHomePIN),
 		Account:        decodeAccount(block.Get(keyAccount)),
 		Stash:          decodeStash(block.Get(keyStash)),
@@ -62,7 +62,7 @@ func encode(block *ordered.Object, s *State) (changed bool) {
 	e.secret(keyServerToken, s.Server.Token)
 	e.field(keyMachineID, s.Server.MachineID)
 	e.field(keyUsername, s.User)
-	e.numeric(keyServerUserID, s.AccountNumber)
+	e.numeric(keyServerUserID, s.ServerUserID)
 	e.secret(keyHomePIN, s.HomePIN)
 	encodeAccount(e, s.Account)
 	e.text(keyRejected, s.RejectedMark)
@@ -119,12 +119,12 @@ func decodeStash(v json.RawMessage) *Stash {
 		return &Stash{isUnreadable: true}
 	}
 	w := &Stash{
-		Account:       lax.Int(o.Get("cloud_account_id")),
-		User:          lax.Text(o.Get("username")),
-		AccountNumber: lax.Text(o.Get("account_id")),
-		HomePIN:       secret.New(lax.Text(o.Get("home_pin"))),
-		ServerToken:   secret.New(lax.Text(o.Get("pms_token"))),
-		TokenServer:   lax.Text(o.Get("pms_token_server")),
+		Account:      lax.Int(o.Get("cloud_account_id")),
+		User:         lax.Text(o.Get("username")),
+		ServerUserID: lax.Text(o.Get("account_id")),
+		HomePIN:      secret.New(lax.Text(o.Get("home_pin"))),
+		ServerToken:  secret.New(lax.Text(o.Get("pms_token"))),
+		TokenServer:  lax.Text(o.Get("pms_token_server")),
 	}
 	w.SameToken, _ = lax.Bool(o.Get("retired"))
 	return w
@@ -140,7 +140,7 @@ func encodeStash(e *editor, w *Stash) {
 			e.text("pms_token_server", w.TokenServer)
 			e.flag("retired", w.SameToken)
 			e.text("username", w.User)
-			e.numeric("account_id", Field[string]{w.AccountNumber, w.AccountNumber != ""})
+			e.numeric("account_id", Field[string]{w.ServerUserID, w.ServerUserID != ""})
 			e.text("pms_token", w.ServerToken.Secret())
 			e.text("home_pin", w.HomePIN.Secret())
 		})

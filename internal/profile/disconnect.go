@@ -54,7 +54,7 @@ func (p *Profile) SignOut(approved Approval) (gone []Revocation) {
 // SignedOutWith returns the other profiles that use the same token.
 func (p *Profile) SignedOutWith() (others []*Profile) {
 	for _, other := range p.Others() {
-		if other.SharesToken(p.CloudID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
+		if other.SharesToken(p.AccountID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
 			others = append(others, other)
 		}
 	}
@@ -89,7 +89,7 @@ func (s *State) forgetOwner() {
 // clearOwner empties the fields that belong to the account.
 func (s *State) clearOwner() {
 	s.User.set("")
-	s.AccountNumber.set("")
+	s.ServerUserID.set("")
 	s.Server.Token.set(secret.Value{})
 	s.HomePIN.set(secret.Value{})
 }

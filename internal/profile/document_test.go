@@ -53,7 +53,7 @@ func readAll(p *profile.Profile) {
 	token := secret.New("TEST_a")
 	p.Username()
 	p.AccountName()
-	p.AccountNumber()
+	p.ServerUserID()
 	p.Pending()
 	p.Server()
 	p.Lifetime()
@@ -179,7 +179,7 @@ func TestPlaces(t *testing.T) {
 			p.Adopt(profile.Owner{ID: 1, Name: "al"})
 			p.SetServer("http://box:32400", profile.OwnedServer{MachineID: "m1"})
 			p.SetServerToken(secret.New("TEST_s"))
-			p.SetAccountNumber(7)
+			p.SetServerUserID(7)
 		})))
 }
 

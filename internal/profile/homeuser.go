@@ -6,7 +6,7 @@ import "time"
 // the account itself. The choice ends when another program stores another user, or
 // another account signs in.
 func (p *Profile) HomeUser() int64 {
-	u, account := p.State.HomeUser, p.CloudID()
+	u, account := p.State.HomeUser, p.AccountID()
 	if u == nil || account == 0 || u.Account != account || u.Name != p.Username() {
 		return 0
 	}
@@ -20,23 +20,23 @@ func (p *Profile) SetHomeUser(id int64, title string, owner int64) (known bool) 
 	if name := p.AccountName(); name != "" {
 		p.setAccountName(name) // User no longer says it
 	}
-	account := p.CloudID()
+	account := p.AccountID()
 	p.User.set(title)
 	p.State.HomeUser = nil
 	if id != account {
 		p.State.HomeUser = &HomeUser{ID: id, Name: title, Account: account}
 	}
 	if owner == 0 && (id == account || p.State.Server.MachineID.Value != "") {
-		p.ForgetAccountNumber()
+		p.ForgetServerUserID()
 		return false
 	}
-	p.SetAccountNumber(NumberOn(owner, id))
+	p.SetServerUserID(ServerUserIDFor(owner, id))
 	return true
 }
 
-// NumberOn returns the number by which a media server knows a user: 1 for the server's
-// owner, plex.tv's number for everyone else.
-func NumberOn(owner, user int64) int64 {
+// ServerUserIDFor returns the number by which a media server knows a user: 1 for the
+// server's owner, plex.tv's number for everyone else. owner and user are plex.tv's numbers.
+func ServerUserIDFor(owner, user int64) int64 {
 	if user != 0 && user == owner {
 		return 1
 	}
@@ -46,10 +46,10 @@ func NumberOn(owner, user int64) int64 {
 // AccountName returns the display name of the account that is signed in, "" if unknown.
 // The stored user may be a Home user instead.
 func (p *Profile) AccountName() string {
-	if id := p.CloudID(); id != 0 && p.Account.NameOf == id {
+	if id := p.AccountID(); id != 0 && p.Account.NameOf == id {
 		return p.Account.Name
 	}
-	number, account := p.AccountNumber(), p.ClaimedID()
+	number, account := p.ServerUserID(), p.ClaimedAccountID()
 	if p.HomeUser() != 0 || account != 0 && number > 1 && number != account {
 		return ""
 	}
@@ -59,7 +59,7 @@ func (p *Profile) AccountName() string {
 // setAccountName stores the name of the account beside its number.
 func (s *State) setAccountName(name string) {
 	if s.Account != nil {
-		s.Account.NameOf, s.Account.Name = s.CloudID(), name
+		s.Account.NameOf, s.Account.Name = s.AccountID(), name
 	}
 }
 

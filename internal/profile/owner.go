@@ -39,13 +39,13 @@ func (s *State) storedOwner() (id int64, boundTo string) {
 	return s.Account.ID, s.Account.BoundTo
 }
 
-// CloudID returns plex.tv's number of the account that owns the token, 0 if unknown.
+// AccountID returns plex.tv's number of the account that owns the token, 0 if unknown.
 //
 // A number is believed of the token that it was read with, and of a JWT that names the
 // same account. CrossWatch and older versions store it without the token; then it has
 // to be read again. It still counts if that is not possible, because the token is gone
 // or rejected.
-func (s *State) CloudID() int64 {
+func (s *State) AccountID() int64 {
 	id, boundTo := s.storedOwner()
 	t := s.Token.Value
 	if id == 0 || t.IsZero() || boundTo == t.fingerprint {
@@ -63,9 +63,9 @@ func (s *State) CloudID() int64 {
 	return 0
 }
 
-// ClaimedID returns the stored number of the account unless it belongs to another token
-// than the present one.
-func (s *State) ClaimedID() int64 {
+// ClaimedAccountID returns the stored number of the account, also if it is not certain that
+// it owns the present token. It is 0 if it owns another one.
+func (s *State) ClaimedAccountID() int64 {
 	if s.Disowned() {
 		return 0
 	}
@@ -77,14 +77,14 @@ func (s *State) ClaimedID() int64 {
 // because another program has replaced the token.
 func (s *State) Disowned() bool {
 	id, boundTo := s.storedOwner()
-	if id == 0 || s.CloudID() != 0 {
+	if id == 0 || s.AccountID() != 0 {
 		return false
 	}
 	return boundTo != "" || s.Token.Value.claims.Account.ID != 0
 }
 
-// setCloudID stores who owns the present token.
-func (s *State) setCloudID(id int64) {
+// setAccountID stores who owns the present token.
+func (s *State) setAccountID(id int64) {
 	if s.Account == nil {
 		s.Account = &Account{}
 	}
@@ -94,7 +94,7 @@ func (s *State) setCloudID(id int64) {
 // Linked reports whether the profile has a token that works, as far as known, or an
 // account that owned one.
 func (s *State) Linked() bool {
-	return s.CloudID() != 0 || !s.AccountToken().IsZero() && !s.Rejected()
+	return s.AccountID() != 0 || !s.AccountToken().IsZero() && !s.Rejected()
 }
 
 // stashOwner moves the owner's fields into the stash before a token is stored whose owner
@@ -105,13 +105,13 @@ func (s *State) stashOwner() {
 		return
 	}
 	stash := &Stash{
-		Account:       account,
-		User:          take(&s.User),
-		AccountNumber: take(&s.AccountNumber),
-		SameToken:     s.ServerToken().Equal(s.AccountToken()),
-		ServerToken:   takeSecret(&s.Server.Token),
-		TokenServer:   s.Server.TokenServer,
-		HomePIN:       takeSecret(&s.HomePIN),
+		Account:      account,
+		User:         take(&s.User),
+		ServerUserID: take(&s.ServerUserID),
+		SameToken:    s.ServerToken().Equal(s.AccountToken()),
+		ServerToken:  takeSecret(&s.Server.Token),
+		TokenServer:  s.Server.TokenServer,
+		HomePIN:      takeSecret(&s.HomePIN),
 	}
 	if s.Stash == nil || s.Stash.isUnreadable {
 		s.Stash = stash
@@ -136,7 +136,7 @@ func takeSecret(f *Field[secret.Value]) secret.Value {
 // since.
 func (s *State) restoreOwner(stash *Stash) {
 	restore(&s.User, stash.User)
-	restore(&s.AccountNumber, stash.AccountNumber)
+	restore(&s.ServerUserID, stash.ServerUserID)
 	if !stash.ServerToken.IsZero() && s.ServerToken().IsZero() {
 		t := stash.ServerToken
 		if stash.SameToken { // the new account token takes over both uses
@@ -171,7 +171,7 @@ func (p *Profile) Adopt(a Owner) {
 	if p.User.Value == "" {
 		p.User.set(a.Name)
 	}
-	p.setCloudID(a.ID)
+	p.setAccountID(a.ID)
 	p.setAccountName(a.Name)
 	p.RejectedMark = ""
 	if p.Lifetime().Renewable() { // a JWT retires no token, and belongs to one device

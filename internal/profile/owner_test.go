@@ -35,8 +35,8 @@ func TestOwnerOfToken(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := parse(t, c.doc).Profile("default")
-			assert.Equal(t, c.cloud, p.CloudID(), "CloudID")
-			assert.Equal(t, c.claimed, p.ClaimedID(), "ClaimedID")
+			assert.Equal(t, c.cloud, p.AccountID(), "AccountID")
+			assert.Equal(t, c.claimed, p.ClaimedAccountID(), "ClaimedAccountID")
 			assert.Equal(t, c.disowned, p.Disowned(), "Disowned")
 			assert.Equal(t, c.links, p.Linked(), "Linked")
 			assert.Equal(t, c.username, p.Username(), "Username")

@@ -135,7 +135,7 @@ func (p *Profile) SetServer(address string, v OwnedServer) {
 		p.State.Server.URL.set(address)
 	}
 	if isAnother {
-		p.ForgetAccountNumber() // each server has its own
+		p.ForgetServerUserID() // each server has its own
 	}
 	if isAnother || before.Bound && hasMoved && !isCertain {
 		p.ForgetServerToken()
@@ -222,7 +222,7 @@ func (p *Profile) ForgetServer() {
 	}
 	p.SetMachine("")
 	p.ForgetServerToken()
-	p.ForgetAccountNumber()
+	p.ForgetServerUserID()
 	server.TakesJWT, server.Known, server.Certificate = nil, nil, nil
 }
 
@@ -242,14 +242,14 @@ func (s *State) SetTakesJWT(machineID, address string, takes bool) {
 	}
 }
 
-// AccountNumber returns the media server's number of the user, 0 if unknown.
-func (p *Profile) AccountNumber() int64 { return lax.Whole(p.Numbered()) }
+// ServerUserID returns the number by which the media server knows the user, 0 if unknown.
+func (p *Profile) ServerUserID() int64 { return lax.Whole(p.ServerUserIDText()) }
 
-// Numbered returns that number as it is spelled, also if it is not a number.
-func (p *Profile) Numbered() string { return p.State.AccountNumber.Value }
+// ServerUserIDText returns the stored text of ServerUserID, which need not be a number.
+func (p *Profile) ServerUserIDText() string { return p.State.ServerUserID.Value }
 
-// ForgetAccountNumber empties the media server's number of the user.
-func (s *State) ForgetAccountNumber() { s.AccountNumber.set("") }
+// ForgetServerUserID empties the number by which the media server knows the user.
+func (s *State) ForgetServerUserID() { s.ServerUserID.set("") }
 
-// SetAccountNumber stores the media server's number of the user.
-func (s *State) SetAccountNumber(n int64) { s.AccountNumber.set(strconv.FormatInt(n, 10)) }
+// SetServerUserID stores the number by which the media server knows the user.
+func (s *State) SetServerUserID(n int64) { s.ServerUserID.set(strconv.FormatInt(n, 10)) }

@@ -150,11 +150,11 @@ func TestAccountNumber(t *testing.T) {
 		`{}`: 0, `{"account_id":1}`: 1, `{"account_id":"7"}`: 7, `{"account_id":7.0}`: 7, `{"account_id":"x"}`: 0, `{"account_id":null}`: 0,
 	} {
 		p := parse(t, doc).Profile("default")
-		assert.Equal(t, want, p.AccountNumber(), doc)
-		p.SetAccountNumber(want)
+		assert.Equal(t, want, p.ServerUserID(), doc)
+		p.SetServerUserID(want)
 		p.SetServerToken(secret.New("TEST_s"))
-		assert.Equal(t, want, p.AccountNumber(), doc)
+		assert.Equal(t, want, p.ServerUserID(), doc)
 	}
-	assert.Equal(t, "x", parse(t, `{"account_id":"x"}`).Profile("default").Numbered())
-	assert.Equal(t, `{"account_id":"7"}`, edited(t, `{"account_id":"7"}`, "default", func(p *profile.Profile) { p.SetAccountNumber(7) }), "it says so already")
+	assert.Equal(t, "x", parse(t, `{"account_id":"x"}`).Profile("default").ServerUserIDText())
+	assert.Equal(t, `{"account_id":"7"}`, edited(t, `{"account_id":"7"}`, "default", func(p *profile.Profile) { p.SetServerUserID(7) }), "it says so already")
 }

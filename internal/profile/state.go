@@ -17,12 +17,12 @@ type State struct {
 	Token        Field[Token]
 	RejectedMark string // fingerprint of a token that plex.tv has rejected
 
-	User          Field[string] // name of the user that the profile works for
-	AccountNumber Field[string] // the media server's number of that user, as it is spelled
-	HomePIN       Field[secret.Value]
-	Account       *Account
-	Stash         *Stash
-	HomeUser      *HomeUser
+	User         Field[string] // name of the user that the profile works for
+	ServerUserID Field[string] // the media server's number of that user, as it is spelled
+	HomePIN      Field[secret.Value]
+	Account      *Account
+	Stash        *Stash
+	HomeUser     *HomeUser
 
 	Server Server
 
@@ -78,14 +78,14 @@ type Account struct {
 // Stash keeps the owner's fields of the token before, while the owner of the present
 // token is unknown.
 type Stash struct {
-	Account       int64
-	User          string
-	AccountNumber string
-	HomePIN       secret.Value
-	ServerToken   secret.Value
-	TokenServer   string // address of the server that ServerToken is for
-	SameToken     bool   // the account token served as ServerToken
-	isUnreadable  bool
+	Account      int64
+	User         string
+	ServerUserID string
+	HomePIN      secret.Value
+	ServerToken  secret.Value
+	TokenServer  string // address of the server that ServerToken is for
+	SameToken    bool   // the account token served as ServerToken
+	isUnreadable bool
 }
 
 // HomeUser is a chosen member of the account's Plex Home.

@@ -26,7 +26,7 @@ type Credential struct {
 // what was known about the token before. If keepOwner is set, the new token has the same
 // owner.
 func (p *Profile) install(c Credential, keepOwner bool) {
-	owner := p.CloudID()
+	owner := p.AccountID()
 	if c.ClientID != "" {
 		p.setClientID(c.ClientID)
 	}
@@ -35,8 +35,8 @@ func (p *Profile) install(c Credential, keepOwner bool) {
 	}
 	p.Token.set(newToken(c.Token))
 	p.RejectedMark = ""
-	if keepOwner && owner != 0 && p.CloudID() != owner {
-		p.setCloudID(owner)
+	if keepOwner && owner != 0 && p.AccountID() != owner {
+		p.setAccountID(owner)
 	}
 }
 
@@ -50,7 +50,7 @@ func (p *Profile) SignIn(c Credential) {
 
 // SignInAs stores the token of an approved login and its owner a.
 func (p *Profile) SignInAs(a Owner, c Credential) {
-	switch owner := p.CloudID(); {
+	switch owner := p.AccountID(); {
 	case owner == 0:
 		p.stashOwner()
 	case owner == a.ID && c.Device == nil:
@@ -123,7 +123,7 @@ func (p *Profile) SharesToken(accountID int64, clientID string) bool {
 	if p.Lifetime().Renewable() {
 		return false
 	}
-	return accountID != 0 && p.CloudID() == accountID && p.ClientID() == clientID && !p.AccountToken().IsZero()
+	return accountID != 0 && p.AccountID() == accountID && p.ClientID() == clientID && !p.AccountToken().IsZero()
 }
 
 // SuccessorOf returns the token that another profile has for the account and identifier,
@@ -164,7 +164,7 @@ type UnknownLogin struct {
 func (p *Profile) UnknownLogins(clientID string) (unknown []UnknownLogin) {
 	for _, other := range append([]*Profile{p}, p.Others()...) {
 		u := UnknownLogin{other.ID, other.AccountToken(), other.ClientID()}
-		if !u.Token.IsZero() && u.ClientID != "" && other.CloudID() == 0 && !other.Rejected() && (other == p || u.ClientID == clientID) {
+		if !u.Token.IsZero() && u.ClientID != "" && other.AccountID() == 0 && !other.Rejected() && (other == p || u.ClientID == clientID) {
 			unknown = append(unknown, u)
 		}
 	}

@@ -189,7 +189,7 @@ func TestDeviceToken(t *testing.T) {
 		p.SetDeviceToken(profile.Credential{Token: secret.New(next), Device: key})
 	})
 	p = parse(t, renewed).Profile("default")
-	assert.EqualValues(t, 1, p.CloudID())
+	assert.EqualValues(t, 1, p.AccountID())
 	assert.Zero(t, p.LeasedUntil())
 	assert.Empty(t, p.Lifetime().Scopes)
 	assert.False(t, profile.Past(p.Lifetime().RenewAt(), now))
