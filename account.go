@@ -300,16 +300,6 @@ type homeUserChoice struct {
 	ctx context.Context // for requests that must not be interrupted, and their tokens
 }
 
-// wrongPINPause means that wrong Home PINs were entered, and that the next one has to
-// wait.
-type wrongPINPause struct{ wait time.Duration }
-
-func (e wrongPINPause) Error() string {
-	return fmt.Sprintf("plexauth: too many wrong PINs, try again in %s", e.wait.Round(time.Second))
-}
-
-var errNoSuchUser = errors.New("plexauth: there is no such user in this Plex Home")
-
 // choose saves the choice. complete is false if the media server's own number of the
 // user is not known yet.
 func (c homeUserChoice) choose(ctx context.Context, uuid, pin string) (complete bool, err error) {
@@ -318,7 +308,7 @@ func (c homeUserChoice) choose(ctx context.Context, uuid, pin string) (complete 
 		return false, err
 	}
 	if wait := before.PinPause(uuid, time.Now()); wait > 0 {
-		return false, wrongPINPause{wait}
+		return false, profile.WrongPINsError{Wait: wait}
 	}
 	if before, err = c.withAccount(ctx, before); err != nil {
 		return false, err
@@ -327,16 +317,16 @@ func (c homeUserChoice) choose(ctx context.Context, uuid, pin string) (complete 
 	if err != nil {
 		return false, err
 	}
-	i := slices.IndexFunc(users, func(u plextv.HomeUser) bool { return u.UUID == uuid })
-	if i < 0 {
-		return false, errNoSuchUser
+	user, err := plextv.FindHomeUser(users, uuid)
+	if err != nil {
+		return false, err
 	}
-	if user := users[i]; user.Protected {
+	if user.Protected {
 		if err := c.checkPIN(user, pin); err != nil {
 			return false, err
 		}
 	}
-	return c.saveUser(ctx, before, &users[i])
+	return c.saveUser(ctx, before, user)
 }
 
 // withAccount returns the profile with the number and the name of its account: without
@@ -352,7 +342,7 @@ func (c homeUserChoice) withAccount(ctx context.Context, b *profile.Profile) (*p
 }
 
 // saveUser saves the choice of user, who is in the Home of the account in before.
-func (c homeUserChoice) saveUser(ctx context.Context, before *profile.Profile, user *plextv.HomeUser) (complete bool, err error) {
+func (c homeUserChoice) saveUser(ctx context.Context, before *profile.Profile, user plextv.HomeUser) (complete bool, err error) {
 	owner := c.serverOwner(ctx, before)
 	err = c.update(ctx, func(b *profile.Profile) error {
 		switch account := before.AccountID(); {

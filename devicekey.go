@@ -74,7 +74,7 @@ func (s *session) moveToKey(ctx context.Context, t secret.Value, clientID string
 	switch {
 	case err == nil:
 		return false, s.endMove(ctx, t, key, jwt)
-	case !failureOf(err).IsExchangeRefused():
+	case !plextv.FailureIn(err).IsExchangeRefused():
 		return false, err
 	}
 	// The long-lived token stays valid.
@@ -123,7 +123,7 @@ func (s *session) endMove(ctx context.Context, t secret.Value, d *devicekey.Key,
 // isTaken reports whether plex.tv has refused a key, usually because another device has
 // it.
 func isTaken(err error) bool {
-	return failureOf(err).IsKeyRefused()
+	return plextv.FailureIn(err).IsKeyRefused()
 }
 
 // prove checks an approved token. A device's JWT must be plex.tv's own; if it has
@@ -168,5 +168,5 @@ func (s *session) exchange(ctx context.Context, d *devicekey.Key, scopes []strin
 
 // isNotGenuine reports whether plex.tv has answered with a JWT that is not its own.
 func isNotGenuine(err error) bool {
-	return failureOf(err).IsNotGenuine()
+	return plextv.FailureIn(err).IsNotGenuine()
 }

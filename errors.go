@@ -2,7 +2,6 @@ package plexauth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -92,15 +91,7 @@ func public(err error) error {
 	return &Error{Op: f.Op, StatusCode: f.StatusCode, Code: f.Code, Message: f.Message, RetryAfter: f.RetryAfter, failure: f}
 }
 
-// failureOf returns the failure of a request in err, nil if there is none.
-func failureOf(err error) *plextv.Failure {
-	var e *Error
-	if errors.As(err, &e) {
-		return e.inner()
-	}
-	return plextv.FailureIn(err)
-}
-
+// inner returns the failure that e stands for.
 func (e *Error) inner() *plextv.Failure {
 	if e.failure != nil {
 		return e.failure

@@ -86,7 +86,7 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 		case answerRefused:
 			return v, r.err, nil
 		}
-		if unseen = r.err; failureOf(r.err) == nil {
+		if unseen = r.err; plextv.FailureIn(r.err) == nil {
 			return v, unseen, nil
 		}
 		wait = max(0, time.Until(r.sent.Add(schedule.PollMaxAge)))

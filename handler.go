@@ -16,6 +16,7 @@ import (
 	"github.com/plexauth/plexauth/internal/panel"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/problem"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
@@ -56,6 +57,18 @@ func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 type panelHost struct {
 	auth *PlexAuth
 	ctx  context.Context // of the panel, for work that a request must not end
+}
+
+// problemOf returns what the panel reports about an error, nil if err is nil.
+func problemOf(err error) *panel.Problem { return withServers(problem.Of(err), err) }
+
+// withServers adds to v the servers to choose from that err names.
+func withServers(v *panel.Problem, err error) *panel.Problem {
+	var choice *ServerChoiceError
+	if errors.As(err, &choice) {
+		v.Servers = panelServers(choice.Servers)
+	}
+	return v
 }
 
 // slowSave is how long a save may take before the panel shows that as a problem.
@@ -114,9 +127,9 @@ func (h *panelHost) pending(v *profile.PendingPIN) *panel.Pending {
 	}
 	switch unsaved, err := a.delay(); {
 	case unsaved >= slowSave:
-		shown.Unsaved, shown.Problem = true, notSaved
+		shown.Unsaved, shown.Problem = true, problem.NotSaved()
 	case err != nil:
-		shown.Problem = delayOf(err)
+		shown.Problem = problem.Delay(err)
 	}
 	return shown
 }
@@ -164,7 +177,7 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 			return problemOf(err)
 		}
 		if wait := time.Until(h.nextStart(b)); wait > 0 {
-			return tooSoon(wait, "A code was requested only a moment ago. You can get a new one in a few seconds.")
+			return problem.StartTooSoon(wait)
 		}
 	}
 	pin, err := h.startPaced(ctx, o, pending)
@@ -210,7 +223,7 @@ func (h *panelHost) noteStart(ctx context.Context, pin *Pin) {
 // madeNoPIN reports whether plex.tv certainly made no PIN for a Start that failed with
 // err: it was not reached, or it refused.
 func madeNoPIN(err error) bool {
-	e := failureOf(err)
+	e := plextv.FailureIn(err)
 	if e == nil || e.Op != plextv.OpCreatePIN {
 		return false
 	}
@@ -247,11 +260,11 @@ func (h *panelHost) Disconnect(ctx context.Context, revoke bool) *panel.Problem 
 		disconnect = h.auth.SignOut
 	}
 	_, err := disconnect(ctx)
-	problem := problemOf(err)
+	v := problemOf(err)
 	if errors.Is(err, fault.ErrUnavailable) || errors.Is(err, fault.ErrRateLimited) { // all but the revocation is done
-		return notRevoked(problem.Detail)
+		return problem.NotRevoked(v.Detail)
 	}
-	return problem
+	return v
 }
 
 // Inspect implements [panel.Host].
@@ -277,7 +290,7 @@ func (h *panelHost) FindServer(ctx context.Context) *panel.Problem {
 func (h *panelHost) inspectPatiently(ctx context.Context) error {
 	for {
 		_, err := h.auth.Inspect(ctx)
-		e := failureOf(err)
+		e := plextv.FailureIn(err)
 		if !errors.Is(err, fault.ErrRateLimited) || e == nil {
 			return err
 		}
@@ -293,7 +306,7 @@ func (h *panelHost) UseServer(ctx context.Context, machineID string) *panel.Prob
 	_, err := h.auth.UseServer(ctx, machineID)
 	if errors.As(err, new(mediaserver.EnteredError)) {
 		h.auth.info(ctx, "found no media server at the address that was entered: "+plain.Long(err.Error()))
-		return withoutFindings(err)
+		return withServers(problem.WithoutFindings(err), err)
 	}
 	return problemOf(err)
 }

@@ -298,7 +298,7 @@ func (a *attempt) recordFailure(sent time.Time, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lastResult = err
-	if f := failureOf(err); f != nil && f.Is(fault.ErrRateLimited) {
+	if f := plextv.FailureIn(err); f != nil && f.Is(fault.ErrRateLimited) {
 		a.schedule.SlowDownBy(sent, f.RetryAfter)
 	} else {
 		a.schedule.SlowDown(sent)
@@ -307,7 +307,7 @@ func (a *attempt) recordFailure(sent time.Time, err error) {
 
 // allowLonger gives the next request more time if the last one has timed out.
 func (a *attempt) allowLonger(err error) {
-	if f := failureOf(err); f != nil && f.Kind() == plextv.KindTimeout {
+	if f := plextv.FailureIn(err); f != nil && f.Kind() == plextv.KindTimeout {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.schedule.AllowLonger()
@@ -320,7 +320,7 @@ const otherTrouble plextv.Kind = "other"
 // logTrouble logs the error of a poll, once until its kind changes.
 func (a *attempt) logTrouble(ctx context.Context, err error) {
 	kind := otherTrouble
-	if f := failureOf(err); f != nil {
+	if f := plextv.FailureIn(err); f != nil {
 		kind = f.Kind()
 	}
 	if a.setTrouble(kind) != kind {
@@ -371,4 +371,4 @@ func (a *attempt) abandon(ctx context.Context, err error) (over bool, _ error) {
 }
 
 // isPermanent reports whether plex.tv would answer the same again.
-func isPermanent(err error) bool { return failureOf(err).IsPermanent() }
+func isPermanent(err error) bool { return plextv.FailureIn(err).IsPermanent() }

@@ -250,7 +250,7 @@ func (s *session) noteOutcome(ctx context.Context, t, next secret.Value, err err
 		s.renewals.Succeeded(s.instance, t, next)
 		s.info(ctx, "token renewed")
 	case ctx.Err() == nil:
-		f := failureOf(err)
+		f := plextv.FailureIn(err)
 		failure := renewal.Failure{Err: err, Answered: f != nil && f.Cause == nil}
 		if f != nil {
 			failure.RetryAfter = f.RetryAfter

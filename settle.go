@@ -122,9 +122,9 @@ func (a *attempt) settle(ctx context.Context, b *profile.Profile) (over bool, er
 	switch {
 	case settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled):
 		return false, nil // another caller wants the gate
-	case ctx.Err() != nil && err != nil && failureOf(err) == nil: // it concerns this caller alone
+	case ctx.Err() != nil && err != nil && plextv.FailureIn(err) == nil: // it concerns this caller alone
 		return false, err
-	case a.lifeLeft() > 0 && (failureOf(err) != nil && !isSettled(err) || errors.As(err, new(unread))):
+	case a.lifeLeft() > 0 && (plextv.FailureIn(err) != nil && !isSettled(err) || errors.As(err, new(unread))):
 		a.logTrouble(ctx, err)
 		a.recordFailure(sent, err)
 		a.allowLonger(err)
@@ -250,7 +250,7 @@ func (l *logins) identifyCurrent(ctx context.Context, b *profile.Profile, once b
 			return nil
 		}, t)
 		return profile.OwnerKnown, asUnread(err)
-	case errors.Is(err, fault.ErrTokenExpired), isPermanent(err) && failureOf(err).NamesToken():
+	case errors.Is(err, fault.ErrTokenExpired), isPermanent(err) && plextv.FailureIn(err).NamesToken():
 		return profile.TokenDead, nil
 	case isPermanent(err):
 		return profile.OwnerRefused, err

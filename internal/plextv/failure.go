@@ -33,12 +33,18 @@ type Failure struct {
 	State     ServerState // of the media server that answered
 }
 
-// FailureIn returns the failure in err, nil if there is none.
+// FailureIn returns the failure in err, nil if there is none. It also finds one behind an
+// error of another package that has its own fields and passes Is on, as plexauth's does.
 func FailureIn(err error) *Failure {
-	var f *Failure
-	errors.As(err, &f)
-	return f
+	var s search
+	errors.Is(err, &s)
+	return s.found
 }
+
+// search is a target of errors.Is that takes the first failure that it is compared with.
+type search struct{ found *Failure }
+
+func (*search) Error() string { return "any failure" }
 
 // OutOfTime returns the failure of work at where that a limit of ours has ended with
 // err. It matches no error of a context, because the caller's has not ended.
@@ -104,7 +110,13 @@ func (f *Failure) help() string {
 func (f *Failure) Format(s fmt.State, _ rune) { io.WriteString(s, f.Error()) }
 
 // Is reports whether target is the sentinel that f stands for.
-func (f *Failure) Is(target error) bool { return f.Sentinel != nil && f.Sentinel == target }
+func (f *Failure) Is(target error) bool {
+	if s, ok := target.(*search); ok {
+		s.found = f
+		return true
+	}
+	return f.Sentinel != nil && f.Sentinel == target
+}
 
 // Unwrap returns the cause, nil if there is an answer.
 func (f *Failure) Unwrap() error {

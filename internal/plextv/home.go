@@ -74,6 +74,19 @@ func decodeHomeUsers(body []byte) ([]HomeUser, error) {
 	return users, nil
 }
 
+// ErrNoSuchUser means that a Plex Home has no such member.
+var ErrNoSuchUser = errors.New("plexauth: there is no such user in this Plex Home")
+
+// FindHomeUser returns the user with that UUID, or ErrNoSuchUser.
+func FindHomeUser(users []HomeUser, uuid string) (HomeUser, error) {
+	for _, u := range users {
+		if u.UUID == uuid {
+			return u, nil
+		}
+	}
+	return HomeUser{}, ErrNoSuchUser
+}
+
 // SwitchUser asks plex.tv for a token of u, with u's Home PIN if pin is not empty. It
 // returns the number of the account that plex.tv names with the token; 0: none. The
 // error matches [fault.ErrHomePin] if the PIN is wrong or missing.

@@ -81,6 +81,22 @@ func TestAdviceMessage(t *testing.T) {
 	assert.Zero(t, plextv.Kind("unknown").Advice())
 }
 
+// ownFields is an error as a package makes it that has fields of its own.
+type ownFields struct{ failure *plextv.Failure }
+
+func (ownFields) Error() string          { return "own fields" }
+func (e ownFields) Is(target error) bool { return e.failure.Is(target) }
+
+// The first failure in an error is found, wherever it is.
+func TestFailureIn(t *testing.T) {
+	f, other := plextv.HeldBack("a", 0), plextv.HeldBack("b", 0)
+	for _, err := range []error{f, ownFields{f}, fmt.Errorf("x: %w", fault.Inside(ownFields{f})), errors.Join(io.EOF, f, other)} {
+		assert.Same(t, f, plextv.FailureIn(err))
+	}
+	assert.Nil(t, plextv.FailureIn(nil))
+	assert.Nil(t, plextv.FailureIn(errors.Join(io.EOF, fault.ErrRateLimited)))
+}
+
 // G13: no error quotes a token, a PIN or the URL of a request, however it is printed.
 func TestErrorsQuoteNoSecret(t *testing.T) {
 	for name, secrets := range map[string][]string{

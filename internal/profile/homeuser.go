@@ -1,6 +1,9 @@
 package profile
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // HomeUser returns plex.tv's number of the Home user that this profile works for, 0 for
 // the account itself. The choice ends when another program stores another user, or
@@ -111,6 +114,15 @@ func (p *Profile) PinPause(uuid string, now time.Time) time.Duration {
 		pause = min(firstPINPause<<more, maxPINPause)
 	}
 	return max(0, w.At.Add(pause).Sub(now))
+}
+
+// WrongPINsError means that wrong Home PINs were entered, and that the next one has to
+// wait.
+type WrongPINsError struct{ Wait time.Duration }
+
+// Error names the wait in whole seconds.
+func (e WrongPINsError) Error() string {
+	return fmt.Sprintf("plexauth: too many wrong PINs, try again in %s", e.Wait.Round(time.Second))
 }
 
 // NoteWrongPIN counts a wrong Home PIN of a user.

@@ -2,38 +2,7 @@ package panel
 
 import "net/http"
 
-// Problem is a failure as the HTTP API reports it. It holds no secret.
-type Problem struct {
-	Status     int      `json:"-"`                     // of the HTTP answer
-	Kind       Kind     `json:"error"`                 // for programs
-	Message    string   `json:"message"`               // for people: what happened, and what to do
-	Detail     string   `json:"detail,omitempty"`      // the text of the error, for the people who run the program
-	RetryAfter int      `json:"retry_after,omitempty"` // seconds
-	Servers    []Server `json:"servers,omitempty"`     // to choose from
-
-	ServerStarting bool `json:"-"` // the media server is starting, and will answer soon
-}
-
-// Kind names the kind of a problem. The documentation of plexauth.Handler lists all of
-// them.
-type Kind string
-
-// The kinds that the panel itself reports or acts on.
-const (
-	BadRequest   Kind = "bad_request"
-	NoLogin      Kind = "no_login"      // no login is pending
-	NotRevoked   Kind = "not_revoked"   // signed out, but the token may still be valid at plex.tv
-	PinExpired   Kind = "pin_expired"   // the login ended because its PIN was not approved in time
-	Stopped      Kind = "stopped"       // the context has ended
-	Store        Kind = "store"         // the store cannot be read or written
-	StoreCorrupt Kind = "store_corrupt" // what is stored cannot be understood
-	Superseded   Kind = "superseded"    // the login ended because another one has replaced it
-	TooSoon      Kind = "too_soon"      // the same request will succeed after RetryAfter
-)
-
-// isStore reports whether the store failed, and not plex.tv.
-func (p *Problem) isStore() bool { return p.Kind == Store || p.Kind == StoreCorrupt }
-
+// The problems of requests that the panel refuses itself.
 var (
 	crossOrigin = &Problem{Status: http.StatusForbidden, Kind: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."}
 	unknownHost = &Problem{Status: http.StatusForbidden, Kind: "host", Message: "This program is not known under this name. Open it under one of its own names, or add this one to TrustedOrigins."}
