@@ -3,9 +3,11 @@ package sqlstore_test
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
 	"fmt"
 	"log"
 	"os"
+	"strings"
 
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/plextest"
@@ -58,4 +60,35 @@ func ExampleOpen() {
 	}
 	fmt.Println("Signed in as", status.User)
 	// Output: Signed in as alice
+}
+
+// A web app has one document for each person, and lists the people who have one.
+func ExampleStore_Namespaces() {
+	ctx := context.Background()
+	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
+	if err != nil {
+		log.Fatal(err)
+	}
+	store, err := sqlstore.Open(ctx, db, sqlstore.PostgreSQL)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, userID := range []string{"bob", "alice"} { // their logins do this
+		err := store.Update(ctx, "people/"+userID, func(json.RawMessage) (json.RawMessage, error) {
+			return json.RawMessage(`{"account_token":"TEST_token"}`), nil
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+	}
+
+	for name, err := range store.Namespaces(ctx, "people/") {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(strings.TrimPrefix(name, "people/"))
+	}
+	// Output:
+	// alice
+	// bob
 }

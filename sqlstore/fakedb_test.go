@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,8 +94,11 @@ func (f *fakeDB) row(namespace string) fakeRow {
 // run runs a statement, with the faults of f.
 func (f *fakeDB) run(ctx context.Context, query string, args []driver.NamedValue) (rows *fakeRows, affected int64, err error) {
 	op, _, _ := strings.Cut(strings.ToLower(query), " ")
-	if strings.Contains(query, "1 = 0") {
+	switch {
+	case strings.Contains(query, "1 = 0"):
 		op = "look"
+	case strings.Contains(query, "ORDER BY"):
+		op = "list"
 	}
 	if f.function != "" {
 		f.queries = append(f.queries, query)
@@ -149,7 +153,15 @@ func (f *fakeDB) statement(op, query string, args []driver.NamedValue) (rows *fa
 		if !ok {
 			return &fakeRows{}, 0, nil
 		}
-		return &fakeRows{row: []driver.Value{r.document, r.version, r.writes}}, 0, nil
+		return &fakeRows{rows: [][]driver.Value{{r.document, r.version, r.writes}}}, 0, nil
+	case "list":
+		rows = &fakeRows{}
+		for _, name := range slices.Sorted(maps.Keys(f.rows)) {
+			if name >= arg(1).(string) && len(rows.rows) < 1000 {
+				rows.rows = append(rows.rows, []driver.Value{name, f.rows[name].document != nil})
+			}
+		}
+		return rows, 0, nil
 	case "insert":
 		name := arg(1).(string)
 		if _, ok := f.rows[name]; ok {
@@ -206,17 +218,23 @@ func (c *fakeConn) QueryContext(ctx context.Context, query string, args []driver
 	return rows, nil
 }
 
-type fakeRows struct{ row []driver.Value }
+type fakeRows struct{ rows [][]driver.Value }
 
-func (r *fakeRows) Columns() []string { return []string{"document", "version", "writes"} }
-func (r *fakeRows) Close() error      { return nil }
+func (r *fakeRows) Close() error { return nil }
+
+func (r *fakeRows) Columns() []string {
+	if len(r.rows) > 0 && len(r.rows[0]) == 2 {
+		return []string{"namespace", "has_document"}
+	}
+	return []string{"document", "version", "writes"}
+}
 
 func (r *fakeRows) Next(dest []driver.Value) error {
-	if r.row == nil {
+	if len(r.rows) == 0 {
 		return io.EOF
 	}
-	copy(dest, r.row)
-	r.row = nil
+	copy(dest, r.rows[0])
+	r.rows = r.rows[1:]
 	return nil
 }
 

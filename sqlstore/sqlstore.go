@@ -15,11 +15,11 @@
 // [Open] creates the store's only table if it does not exist. For PostgreSQL:
 //
 //	CREATE TABLE IF NOT EXISTS plexauth_config (
-//		namespace  TEXT        NOT NULL PRIMARY KEY,
+//		namespace  TEXT COLLATE "C" NOT NULL PRIMARY KEY,
 //		document   TEXT,
-//		version    BIGINT      NOT NULL,
-//		writes     TEXT        NOT NULL,
-//		updated_at TIMESTAMPTZ NOT NULL DEFAULT CURRENT_TIMESTAMP
+//		version    BIGINT           NOT NULL,
+//		writes     TEXT             NOT NULL,
+//		updated_at TIMESTAMPTZ      NOT NULL DEFAULT CURRENT_TIMESTAMP
 //	)
 //
 // For SQLite, 3.24 or later:
@@ -37,6 +37,11 @@
 //
 //	GRANT USAGE ON SCHEMA public TO myapp;
 //	GRANT SELECT, INSERT, UPDATE ON plexauth_config TO myapp;
+//
+// The collation "C" lets [Store.Namespaces] use the primary key's index. To give it to a table
+// that lacks it:
+//
+//	ALTER TABLE plexauth_config ALTER COLUMN namespace TYPE TEXT COLLATE "C"
 //
 // The document is TEXT and not JSONB, so that it comes back byte for byte, with the order of
 // its keys and its unknown fields. It contains Plex credentials that are not encrypted, and
@@ -100,8 +105,8 @@ const (
 type Store struct {
 	// db is a function so that printing a Store does not print what a driver keeps of
 	// statements and of its own password.
-	db                                  func() *sql.DB
-	probe, create, read, insert, update string
+	db                                        func() *sql.DB
+	probe, create, read, insert, update, list string
 
 	dialect Dialect
 
@@ -133,9 +138,9 @@ func Open(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 	}
 	switch d {
 	case PostgreSQL:
-		s.probe, s.create = probePostgreSQL, createPostgreSQL
+		s.probe, s.create, s.list = probePostgreSQL, createPostgreSQL, listPostgreSQL
 	case SQLite:
-		s.probe, s.create = probeSQLite, createSQLite
+		s.probe, s.create, s.list = probeSQLite, createSQLite, listSQLite
 		for _, q := range []*string{&s.read, &s.insert, &s.update} {
 			*q = strings.ReplaceAll(*q, "$", "?")
 		}

@@ -9,11 +9,11 @@ import (
 )
 
 const createPostgreSQL = `CREATE TABLE IF NOT EXISTS plexauth_config (
-	namespace  TEXT        NOT NULL PRIMARY KEY,
+	namespace  TEXT COLLATE "C" NOT NULL PRIMARY KEY,
 	document   TEXT,
-	version    BIGINT      NOT NULL,
-	writes     TEXT        NOT NULL,
-	updated_at TIMESTAMPTZ NOT NULL DEFAULT CURRENT_TIMESTAMP
+	version    BIGINT           NOT NULL,
+	writes     TEXT             NOT NULL,
+	updated_at TIMESTAMPTZ      NOT NULL DEFAULT CURRENT_TIMESTAMP
 )`
 
 const createSQLite = `CREATE TABLE IF NOT EXISTS plexauth_config (

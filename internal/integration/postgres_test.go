@@ -51,6 +51,7 @@ func TestPostgres(t *testing.T) {
 		{"grants", postgresGrants},
 		{"constraint", postgresConstraint},
 		{"odd namespaces", postgresOddNamespaces},
+		{"namespaces", postgresNamespaces},
 		{"opened as SQLite", postgresOpenedAsSQLite},
 		{"another type", postgresAnotherType},
 		{"no schema", postgresNoSchema},
@@ -320,6 +321,43 @@ func postgresOddNamespaces(t *testing.T, server *postgresServer) {
 		_, err := store.Load(t.Context(), name)
 		require.ErrorIs(t, err, plexauth.ErrStore)
 	}
+}
+
+// Names are listed in the order of their bytes in a database with another collation, and from
+// the index of the primary key. A table without the collation of the documentation is listed
+// in the same order.
+func postgresNamespaces(t *testing.T, server *postgresServer) {
+	if server.process == nil {
+		t.Skip("needs a server that the test has started, to make a database on it")
+	}
+	server.exec(t, `CREATE DATABASE english TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'`)
+	t.Cleanup(func() { server.exec(t, `DROP DATABASE english WITH (FORCE)`) })
+	english := &postgresServer{dsn: strings.Replace(server.dsn, "/postgres?", "/english?", 1), process: server.process}
+	var before bool
+	db, err := openPostgres(english.dsn, "public")
+	require.NoError(t, err)
+	defer db.Close()
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT 'a' < 'B'`).Scan(&before))
+	require.True(t, before, "or this test shows nothing")
+
+	schema := english.schema(t)
+	keepsOddNames(t, english.store(t, schema))
+	english.exec(t, `INSERT INTO `+schema+`.plexauth_config (namespace, document, version, writes) SELECT 'plex/' || n, '{}', 1, '' FROM generate_series(1, 20000) n`)
+	english.exec(t, `ANALYZE `+schema+`.plexauth_config`)
+	query := listing(t, sqlstore.PostgreSQL, stdlib.GetDefaultDriver(), english.dsn+"&search_path="+schema)
+	in, err := openPostgres(english.dsn, schema)
+	require.NoError(t, err)
+	defer in.Close()
+	text := plan(t, in, "EXPLAIN "+query)
+	assert.Contains(t, text, "Index Scan using plexauth_config_pkey")
+	assert.Contains(t, text, "Index Cond: (namespace >= ")
+	assert.NotContains(t, text, "Sort")
+
+	schema = english.schema(t)
+	english.exec(t, `CREATE TABLE `+schema+`.plexauth_config (namespace TEXT NOT NULL PRIMARY KEY, document TEXT, version BIGINT NOT NULL, writes TEXT NOT NULL, updated_at TIMESTAMPTZ NOT NULL DEFAULT CURRENT_TIMESTAMP)`)
+	keepsOddNames(t, english.store(t, schema))
+	english.exec(t, `ALTER TABLE `+schema+`.plexauth_config ALTER COLUMN namespace TYPE TEXT COLLATE "C"`)
+	keepsOddNames(t, english.store(t, schema))
 }
 
 // The wrong dialect is told, and no table made.
