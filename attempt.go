@@ -18,15 +18,10 @@ import (
 )
 
 // logins signs a profile in. It has the session, and the attempts of this process.
-type logins struct {
-	session
-	attempts *registry.Map[attempt] // of all profiles of the store
-}
+type logins struct{ session }
 
-// on returns the logins of another profile of the store.
-func (l *logins) on(instance string) *logins {
-	return &logins{*l.session.on(instance), l.attempts}
-}
+// on returns the logins of another profile of the document.
+func (l *logins) on(instance string) *logins { return &logins{*l.session.on(instance)} }
 
 // phase says how far an attempt has come.
 type phase int
@@ -42,8 +37,9 @@ const (
 type attempt struct {
 	logins *logins
 	pin    *Pin
-	gate   chan struct{} // held while polling, settling or cancelling
-	done   chan struct{} // closed when the attempt has ended
+	gate   chan struct{}          // held while polling, settling or cancelling
+	done   chan struct{}          // closed when the attempt has ended
+	entry  *registry.Entry[inUse] // held from the attempt's begin to its end; nil: it never was the current one
 
 	mu       sync.Mutex // guards the rest; never held while waiting
 	phase    phase
@@ -80,14 +76,18 @@ func (l *logins) newAttempt(pin *Pin) *attempt {
 
 // startAttempt makes pin, which was found in the store or put there, the current
 // attempt; it is first polled after one interval. An attempt for the same PIN stays; one
-// for another PIN is superseded. version is that of Reading: if an attempt has begun or
-// ended since, pin may be outdated, and ok is false.
+// for another PIN is superseded. version is that of the slot before the caller read the
+// store, with the entry held: if an attempt has begun or ended since, pin may be outdated,
+// and ok is false.
 func (l *logins) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
-	return l.attempts.Begin(l.instance, version, func(a *attempt) bool { return a.pin.ID == pin.ID }, func(present *attempt) *attempt {
+	e := l.hold()
+	defer e.Release()
+	return e.Known.attempts.Begin(version, func(a *attempt) bool { return a.pin.ID == pin.ID }, func(present *attempt) *attempt {
 		if present != nil {
 			present.end(fault.ErrPinSuperseded)
 		}
 		a := l.newAttempt(pin)
+		a.entry = l.hold()
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.reaper = time.AfterFunc(max(a.schedule.Left(), 0)+reapAfter, a.reap)
@@ -125,8 +125,9 @@ func (l *logins) resume(ctx context.Context) (*attempt, error) {
 
 // resumeOnce returns nil if an attempt has begun or ended while the store was read.
 func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
-	version, finished := l.attempts.Reading(l.instance)
-	defer finished()
+	e := l.hold()
+	defer e.Release()
+	version := e.Known.attempts.Version()
 	raw, err := l.loadRaw(ctx)
 	if err != nil {
 		return nil, err
@@ -190,7 +191,9 @@ func (a *attempt) statusAfter(ctx context.Context, err error) (Status, error) {
 // attemptFor returns the current attempt if it is for the PIN with that ID, else
 // nil.
 func (l *logins) attemptFor(id int64) *attempt {
-	if a := l.attempts.Current(l.instance); a != nil && a.pin.ID == id {
+	e := l.hold()
+	defer e.Release()
+	if a := e.Known.attempts.Current(); a != nil && a.pin.ID == id {
 		return a
 	}
 	return nil
@@ -208,12 +211,17 @@ func (a *attempt) end(outcome error) {
 	if a.reaper != nil {
 		a.reaper.Stop()
 	}
+	if a.entry != nil {
+		a.entry.Release()
+	}
 }
 
 // finish ends a, which is then not the current attempt any more. It returns how a has
 // ended, as step does.
 func (a *attempt) finish(outcome error) (over bool, err error) {
-	a.logins.attempts.End(a.logins.instance, a, func() { a.end(outcome) })
+	e := a.logins.hold()
+	defer e.Release()
+	e.Known.attempts.End(a, func() { a.end(outcome) })
 	return true, a.result()
 }
 
@@ -282,7 +290,9 @@ func (l *logins) seize(ctx context.Context) (release func(outcome error), err er
 	if l.invalid != nil {
 		return nil, l.invalid
 	}
-	a := l.attempts.CurrentOrInvalidate(l.instance)
+	e := l.hold()
+	defer e.Release()
+	a := e.Known.attempts.CurrentOrInvalidate()
 	if a == nil {
 		return func(error) {}, nil
 	}

@@ -32,7 +32,9 @@ import (
 // what [PlexAuth.Refresh] does. Its errors are those of [PlexAuth.Account] and of
 // Refresh.
 func (p *PlexAuth) UseDeviceKey(ctx context.Context) (Status, error) {
-	leave, err := p.attempts.Starting.Enter(ctx, p.instance)
+	e := p.hold()
+	defer e.Release()
+	leave, err := e.Known.starting.Enter(ctx)
 	if err != nil {
 		return p.statusNow(ctx, fmt.Errorf("plexauth: %w", err))
 	}

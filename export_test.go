@@ -47,18 +47,13 @@ func Suspend(t testing.TB, d time.Duration) {
 
 // MoveDeadline makes the process believe that the pending PIN lives for d longer.
 func MoveDeadline(p *PlexAuth, d time.Duration) {
-	a := p.attempts.Current(p.instance)
+	e := p.hold()
+	defer e.Release()
+	a := e.Known.attempts.Current()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.schedule.Extend(d)
 }
 
-// Places is how many profiles are remembered for their logins.
-func Places(p *PlexAuth) int { return p.attempts.Len() }
-
-// Kept is how many entries are kept by profile, of all kinds.
-func Kept(p *PlexAuth) (logins, renewals, credentials int) {
-	p.cache.mu.Lock()
-	defer p.cache.mu.Unlock()
-	return p.attempts.Len(), p.renewals.Len(), len(p.cache.byInstance)
-}
+// ProfilesInUse is of how many profiles the process knows anything.
+func ProfilesInUse(p *PlexAuth) int { return p.inUse.Len() }

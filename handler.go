@@ -161,7 +161,8 @@ func (l panelLogin) Remove(ctx context.Context) *panel.Problem {
 
 // NextLogin implements [panel.Host].
 func (h *panelHost) NextLogin() (begun <-chan struct{}, stop func()) {
-	return h.auth.attempts.NextBegin(h.auth.instance)
+	e := h.auth.hold()
+	return e.Known.attempts.NextBegin(), e.Release
 }
 
 // Start implements [panel.Host].
@@ -194,15 +195,18 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 // plex.tv may have made a PIN even if its answer is lost. If there is no new PIN, the
 // pause from before counts again.
 func (h *panelHost) startPaced(ctx context.Context, o PinOptions, pending *profile.PendingPIN) (*Pin, error) {
-	attempts, instance := h.auth.attempts, h.auth.instance
-	before := time.Until(attempts.NextWebStart(instance))
-	attempts.NoteWebStart(instance, profile.StartPause)
+	e := h.auth.hold()
+	defer e.Release()
+	attempts := &e.Known.attempts
+	before := attempts.NextStart()
+	attempts.SetNextStart(time.Now().Add(profile.StartPause))
 	pin, err := h.auth.Start(ctx, o)
 	if err == nil && pending != nil && pin.ID == pending.ID || madeNoPIN(err) {
-		attempts.NoteWebStart(instance, before)
+		attempts.SetNextStart(before)
 	} else {
-		attempts.NoteWebStart(instance, profile.StartPause)
+		attempts.SetNextStart(time.Now().Add(profile.StartPause))
 	}
+	e.Keep(profile.StartPause)
 	return pin, err
 }
 
@@ -238,7 +242,9 @@ func madeNoPIN(err error) bool {
 // nextStart returns when the panel may request another PIN: a pause after the last one
 // of this process and, as b says, of all others.
 func (h *panelHost) nextStart(b *profile.Profile) time.Time {
-	next := h.auth.attempts.NextWebStart(h.auth.instance)
+	e := h.auth.hold()
+	defer e.Release()
+	next := e.Known.attempts.NextStart()
 	wait := time.Until(b.LastPIN().Add(profile.StartPause))
 	if wait > 2*profile.StartPause { // a clock was set
 		return next

@@ -33,7 +33,7 @@ func TestEndedLoginsAreForgotten(t *testing.T) {
 		require.NoError(t, err)
 		require.NoError(t, p.Cancel(t.Context()))
 	}
-	assert.Zero(t, plexauth.Places(w.PlexAuth))
+	assert.Zero(t, plexauth.ProfilesInUse(w.PlexAuth))
 }
 
 // G9: what a process keeps about a profile is dropped once the profile is idle,
@@ -94,10 +94,7 @@ func TestIdleProfilesAreForgotten(t *testing.T) {
 					use(t, w, p)
 				}
 				time.Sleep(time.Hour)
-				logins, renewals, credentials := plexauth.Kept(w.PlexAuth)
-				assert.Zero(t, logins, "logins")
-				assert.Zero(t, renewals, "renewals")
-				assert.Zero(t, credentials, "tokens of Transports")
+				assert.Zero(t, plexauth.ProfilesInUse(w.PlexAuth))
 			})
 		})
 	}

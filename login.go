@@ -39,7 +39,9 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	leave, err := l.attempts.Starting.Enter(ctx, l.instance)
+	e := l.hold()
+	defer e.Release()
+	leave, err := e.Known.starting.Enter(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("plexauth: %w", err)
 	}
@@ -47,8 +49,7 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if err := l.check(ctx); err != nil {
 		return nil, err
 	}
-	version, finished := l.attempts.Reading(l.instance)
-	defer finished()
+	version := e.Known.attempts.Version()
 	in, err := l.gatherInputs(ctx, o)
 	if err != nil {
 		return nil, err
@@ -66,8 +67,7 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	version, finished = l.attempts.Reading(l.instance)
-	defer finished()
+	version = e.Known.attempts.Version()
 	pin, before, err := l.savePendingOrReplace(ctx, pin, replaced)
 	if err != nil {
 		return nil, err
@@ -263,14 +263,13 @@ func (l *logins) join(ctx context.Context, pin *Pin, version int, before secret.
 // joinUnread returns the attempt for a PIN that is in the store, which cannot be read at
 // the moment. It returns unread if another login has its place.
 func (l *logins) joinUnread(pin *Pin, unread error) (*attempt, error) {
+	e := l.hold()
+	defer e.Release()
 	for {
-		if now := l.attempts.Current(l.instance); now != nil && now.pin.ID != pin.ID {
+		if now := e.Known.attempts.Current(); now != nil && now.pin.ID != pin.ID {
 			return nil, unread
 		}
-		version, finished := l.attempts.Reading(l.instance)
-		a, ok := l.startAttempt(pin, version)
-		finished()
-		if ok {
+		if a, ok := l.startAttempt(pin, e.Known.attempts.Version()); ok {
 			return a, nil
 		}
 	}

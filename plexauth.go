@@ -93,8 +93,8 @@ func New(o Options) (*PlexAuth, error) {
 }
 
 func newPlexAuth(o Options, store ConfigStore, client *plextv.Client, instance string) *PlexAuth {
-	profileStore := profileStore{store: store, instance: profile.NormalizeInstance(instance), cache: &credentialCache{}, log: o.logger()}
-	return &PlexAuth{logins{session{profileStore, &shared{options: o, client: client}}, &registry.Map[attempt]{}}}
+	profileStore := profileStore{store: store, namespace: Namespace, instance: profile.NormalizeInstance(instance), inUse: &registry.Map[inUse]{}, log: o.logger()}
+	return &PlexAuth{logins{session{profileStore, &shared{options: o, client: client}}}}
 }
 
 func init() {

@@ -125,7 +125,7 @@ func (s *session) afterRefusal(ctx context.Context, t secret.Value, err error) (
 		return !l.Token.IsZero(), err
 	case l.Err != nil && expired:
 		return false, fmt.Errorf("%w; it cannot be renewed: %w", err, fault.Inside(l.Err))
-	case !l.Renewable(), expired && s.renewals.IsFutile(s.instance):
+	case !l.Renewable(), expired && s.isFutile():
 		return false, err
 	}
 	renewErr := s.renew(ctx, t, renewal.Required)
@@ -139,13 +139,16 @@ func (s *session) afterRefusal(ctx context.Context, t secret.Value, err error) (
 // already. One caller in this process makes the exchange. The others wait for its
 // result, each as long as its own context lasts.
 func (s *session) renew(ctx context.Context, t secret.Value, u renewal.Urgency) error {
-	arrived := s.renewals.Count()
-	leave, err := s.renewals.Enter(ctx, s.instance)
+	e := s.hold()
+	defer e.Release()
+	renewals := &e.Known.renewals
+	arrived := renewals.Count()
+	leave, err := renewals.Gate.Enter(ctx)
 	if err != nil {
 		return fmt.Errorf("plexauth: waiting for a new token: %w", err)
 	}
 	defer leave()
-	if err, ok := s.renewals.ResultFor(s.instance, t, arrived); ok {
+	if err, ok := renewals.ResultFor(t, arrived); ok {
 		return err
 	}
 	return s.renewHoldingGate(ctx, t, u)
@@ -155,20 +158,25 @@ func (s *session) renew(ctx context.Context, t secret.Value, u renewal.Urgency) 
 // has just failed. The caller waits for renewWaitLimit at most. The renewal continues
 // until ctx ends, for ten seconds at most.
 func (s *session) renewInBackground(ctx context.Context, t secret.Value) (renewed bool) {
-	arrived := s.renewals.Count()
-	if s.renewals.Paused(s.instance, t, renewal.Background) != nil {
+	e := s.hold()
+	defer e.Release()
+	renewals := &e.Known.renewals
+	arrived := renewals.Count()
+	if renewals.Paused(t, renewal.Background) != nil {
 		return false
 	}
-	leave, ok := s.renewals.TryEnter(s.instance)
+	leave, ok := renewals.Gate.TryEnter()
 	if !ok {
 		return false
 	}
 	done := make(chan error, 1)
+	inUse := s.hold() // the renewal may outlive this call
 	go func() {
+		defer inUse.Release()
 		defer leave()
 		limited, cancel := context.WithTimeout(ctx, plextv.AttemptLimit)
 		defer cancel()
-		err, ok := s.renewals.ResultFor(s.instance, t, arrived)
+		err, ok := renewals.ResultFor(t, arrived)
 		if !ok {
 			err = s.renewHoldingGate(limited, t, renewal.Background)
 		}
@@ -192,10 +200,10 @@ func (s *session) renewHoldingGate(ctx context.Context, t secret.Value, u renewa
 		return err
 	}
 	if replaced { // by another process
-		s.cache.drop()
+		s.inUse.Wrote(s.namespace)
 		return nil
 	}
-	if err := s.renewals.Paused(s.instance, t, u); err != nil {
+	if err := s.pausedRenewal(t, u); err != nil {
 		return err
 	}
 	l, until, err := s.lease(ctx, t, u)
@@ -212,6 +220,28 @@ func (s *session) renewHoldingGate(ctx context.Context, t secret.Value, u renewa
 		}
 	}
 	return s.noteOutcome(ctx, t, next, err, l != nil, u)
+}
+
+// noteRenewal adds to the history of the profile's renewals, and keeps it while it matters.
+func (s *session) noteRenewal(add func(*renewal.History)) {
+	e := s.hold()
+	defer e.Release()
+	add(&e.Known.renewals)
+	e.Keep(e.Known.renewals.Matters())
+}
+
+// pausedRenewal returns the last failure if t may not be renewed yet.
+func (s *session) pausedRenewal(t secret.Value, u renewal.Urgency) error {
+	e := s.hold()
+	defer e.Release()
+	return e.Known.renewals.Paused(t, u)
+}
+
+// isFutile reports whether another renewal of the profile's token would not help now.
+func (s *session) isFutile() bool {
+	e := s.hold()
+	defer e.Release()
+	return e.Known.renewals.IsFutile()
 }
 
 // isReplaced reports whether the profile has another token than t, or none.
@@ -247,7 +277,7 @@ func (s *session) noteOutcome(ctx context.Context, t, next secret.Value, err err
 	first := false
 	switch {
 	case err == nil:
-		s.renewals.Succeeded(s.instance, t, next)
+		s.noteRenewal(func(h *renewal.History) { h.Succeeded(t, next) })
 		s.info(ctx, "token renewed")
 	case ctx.Err() == nil:
 		f := plextv.FailureIn(err)
@@ -255,12 +285,12 @@ func (s *session) noteOutcome(ctx context.Context, t, next secret.Value, err err
 		if f != nil {
 			failure.RetryAfter = f.RetryAfter
 		}
-		first = s.renewals.Failed(s.instance, t, failure)
+		s.noteRenewal(func(h *renewal.History) { first = h.Failed(t, failure) })
 	default:
 		err = fmt.Errorf("plexauth: renewing the token: %w", ctx.Err())
 		if asked || u == renewal.Background { // a request has waited
 			cut := tooLate(plextv.OpRenew, "plex.tv", os.ErrDeadlineExceeded) // matches no context's error: another caller's has ended
-			first = s.renewals.CutShort(s.instance, t, u, cut)
+			s.noteRenewal(func(h *renewal.History) { first = h.CutShort(t, u, cut) })
 		}
 	}
 	if first {

@@ -11,9 +11,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/credential"
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/registry"
+	"github.com/plexauth/plexauth/internal/renewal"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -35,14 +38,26 @@ func newStoreError(err error, secrets ...string) error {
 	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Long(secret.Without(plain.Line(text), secrets...)), ErrStore.Error()+": "), secret.Hide(err)}
 }
 
-// profileStore reads and edits one profile of the store.
+// profileStore reads and edits one profile of a document in the store.
 type profileStore struct {
-	store    ConfigStore
-	instance string
-	invalid  error            // what every call returns: a bad id given to Instance
-	cache    *credentialCache // dropped at each update
-	log      *slog.Logger
+	store     ConfigStore
+	namespace string // of the document
+	instance  string // the profile
+	invalid   error  // what every call returns: a bad id given to Instance, or a bad name to Namespace
+	inUse     *registry.Map[inUse]
+	log       *slog.Logger
 }
+
+// inUse is what this process knows of a profile in use.
+type inUse struct {
+	starting   gate.Gate // lets one Start in at a time
+	attempts   registry.Slot[attempt]
+	renewals   renewal.History
+	credential credential.Cache
+}
+
+// hold returns what this process knows of the profile. The caller must release it.
+func (s *profileStore) hold() *registry.Entry[inUse] { return s.inUse.Hold(s.namespace, s.instance) }
 
 // load reads the profile.
 func (s *profileStore) load(ctx context.Context) (*profile.Profile, error) {
@@ -57,7 +72,7 @@ func (s *profileStore) load(ctx context.Context) (*profile.Profile, error) {
 func (s *profileStore) parse(raw json.RawMessage) (*profile.Profile, error) {
 	d, err := profile.ParseDocument(raw)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, Namespace, err)
+		return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, s.namespace, err)
 	}
 	return d.Profile(s.instance), nil
 }
@@ -74,7 +89,7 @@ func (s *profileStore) loadWithin(ctx context.Context, limit time.Duration) (jso
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	raw, err := s.store.Load(limited, Namespace)
+	raw, err := s.store.Load(limited, s.namespace)
 	if err == nil {
 		return raw, nil
 	}
@@ -94,7 +109,7 @@ func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) e
 	var seen []byte // the documents that an error of the store may quote
 	limited, cancel := context.WithTimeout(ctx, storeLimit)
 	defer cancel()
-	err := s.store.Update(limited, Namespace, func(current json.RawMessage) (json.RawMessage, error) {
+	err := s.store.Update(limited, s.namespace, func(current json.RawMessage) (json.RawMessage, error) {
 		seen = bytes.Clone(current)
 		var b *profile.Profile
 		if b, editErr = s.parse(current); editErr == nil {
@@ -110,7 +125,7 @@ func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) e
 		seen = append(seen, next...)
 		return next, nil
 	})
-	s.cache.drop()
+	s.inUse.Wrote(s.namespace)
 	switch {
 	case editErr != nil:
 		return editErr

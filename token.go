@@ -60,9 +60,8 @@ type session struct {
 
 // shared is what the sessions of one PlexAuth have in common.
 type shared struct {
-	options  Options
-	client   *plextv.Client
-	renewals renewal.History
+	options Options
+	client  *plextv.Client
 }
 
 // on returns the session of another profile of the store.
@@ -147,7 +146,7 @@ func (s *session) ask(ctx context.Context, request func(t secret.Value, clientID
 		return err
 	}
 	if errors.Is(err, fault.ErrTokenExpired) {
-		s.renewals.Futile(s.instance)
+		s.noteRenewal((*renewal.History).Futile)
 	}
 	if !errors.Is(err, fault.ErrTokenRejected) {
 		return err

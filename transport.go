@@ -11,16 +11,11 @@ import (
 	"time"
 
 	"github.com/plexauth/plexauth/internal/credential"
-	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/renewal"
-	"github.com/plexauth/plexauth/internal/secret"
 )
-
-// credentialMaxAge bounds how long a Transport uses what it has read from the store.
-const credentialMaxAge = 2 * time.Second
 
 // Transport returns a RoundTripper for a program's own requests. A request to
 // plex.tv or one of its subdomains (or to BaseURL) over https gets the account
@@ -149,7 +144,7 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	resp.Body.Close()
 	resp, err = rt.RoundTrip(next)
 	if renewed && err == nil && resp != nil && isRefusal(resp) {
-		t.s.renewals.Futile(t.s.instance)
+		t.s.noteRenewal((*renewal.History).Futile)
 	}
 	return resp, err
 }
@@ -212,13 +207,13 @@ func (t *transport) repeat(req *http.Request, c *credential.Credential, token []
 	hasBody := req.Body != nil && req.Body != http.NoBody
 	repeatable := !hasBody || req.GetBody != nil
 	tokenRefused := resp.StatusCode == plextv.StatusJWTExpired || repeatable && isRejection(resp)
-	if tokenRefused && c.Life.Renewable() && !t.s.renewals.IsFutile(t.s.instance) {
+	if tokenRefused && c.Life.Renewable() && !t.s.isFutile() {
 		if t.s.renew(req.Context(), c.Life.Token, renewal.Required) != nil {
 			return nil, false
 		}
 		renewed = true
 	} else {
-		t.s.cache.drop()
+		t.s.inUse.Wrote(t.s.namespace) // perhaps by another process
 	}
 	now, err := t.s.credential(req.Context())
 	if err != nil || !repeatable {
@@ -267,19 +262,22 @@ func (s *session) freshCredential(ctx context.Context, c *credential.Credential)
 	return s.credential(ctx)
 }
 
-// credential returns what the store has for requests, at most credentialMaxAge old.
+// credential returns what the store has for requests, at most [credential.MaxAge] old.
 // One caller reads the store for all.
 func (s *session) credential(ctx context.Context) (*credential.Credential, error) {
-	if c, _ := s.cache.get(s.instance); c != nil {
+	e := s.hold()
+	defer e.Release()
+	cache := &e.Known.credential
+	if c := cache.Get(e.Writes()); c != nil {
 		return c, nil
 	}
-	leave, err := s.cache.reading.Enter(ctx, s.instance)
+	leave, err := cache.Reading.Enter(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("plexauth: %w", err)
 	}
 	defer leave()
-	c, version := s.cache.get(s.instance)
-	if c != nil {
+	writes := e.Writes()
+	if c := cache.Get(writes); c != nil {
 		return c, nil
 	}
 	read := time.Now()
@@ -291,64 +289,13 @@ func (s *session) credential(ctx context.Context) (*credential.Credential, error
 		if b, err = s.ensureClientID(ctx); err != nil {
 			return nil, err
 		}
+		writes = e.Writes()
 	}
-	c = credential.New(b, s.client.Identity, read)
+	c := credential.New(b, s.client.Identity, read)
 	if c.Life != nil {
 		s.client.Clock.Recall(c.Life.Skew)
 	}
-	s.cache.put(s.instance, c, version)
+	cache.Put(c, writes)
+	e.Keep(credential.MaxAge)
 	return c, nil
-}
-
-// credentialCache keeps the credential of each profile that sends requests. The zero
-// value is ready to use.
-type credentialCache struct {
-	reading gate.Map // entered to read the store
-
-	mu         sync.Mutex // guards the rest, never held while reading the store
-	version    int        // grows with each drop
-	byInstance map[string]func() *credential.Credential
-}
-
-// drop makes the next request read the store.
-func (c *credentialCache) drop() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.version++
-	clear(c.byInstance)
-}
-
-// get returns the credential of a profile, nil if there is none or it is too old, and
-// the version for put.
-func (c *credentialCache) get(instance string) (*credential.Credential, int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if hidden := c.byInstance[instance]; hidden != nil {
-		if v := hidden(); time.Since(v.Read) < credentialMaxAge {
-			return v, c.version
-		}
-	}
-	return nil, c.version
-}
-
-// put keeps v until it is too old, unless the store has been written since get
-// returned version.
-func (c *credentialCache) put(instance string, v *credential.Credential, version int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.version != version {
-		return
-	}
-	if c.byInstance == nil {
-		c.byInstance = map[string]func() *credential.Credential{}
-	}
-	hidden := secret.Hide(v)
-	c.byInstance[instance] = hidden
-	time.AfterFunc(credentialMaxAge, func() {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if now := c.byInstance[instance]; now != nil && now() == hidden() {
-			delete(c.byInstance, instance)
-		}
-	})
 }

@@ -8,55 +8,79 @@ import (
 	"time"
 )
 
-// Map is a set of gates by name. Each lets one caller in at a time. Waiting costs no
-// thread and ends with a context. A gate exists only while a caller is inside or waits.
-// The zero Map is ready to use. A Map is safe for concurrent use.
-type Map struct {
-	mu     sync.Mutex // not held while waiting
-	byName map[string]*gate
+// Gate lets one caller in at a time. Waiting costs no thread and ends with a context. The
+// zero Gate is free. A Gate is safe for concurrent use.
+type Gate struct {
+	mu     sync.Mutex    // not held while waiting
+	inside chan struct{} // full while a caller is inside; nil before the first
 }
 
-// gate is one gate of a Map.
-type gate struct {
-	inside chan struct{}
-	users  int // callers that are inside or wait
+func (g *Gate) channel() chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.inside == nil {
+		g.inside = make(chan struct{}, 1)
+	}
+	return g.inside
+}
+
+// Enter waits until the gate is free, and enters it. leave frees it and must be called
+// once. The error is ctx's.
+func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
+	inside := g.channel()
+	select {
+	case inside <- struct{}{}:
+		return func() { <-inside }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// TryEnter enters the gate if it is free. leave frees it.
+func (g *Gate) TryEnter() (leave func(), ok bool) {
+	inside := g.channel()
+	select {
+	case inside <- struct{}{}:
+		return func() { <-inside }, true
+	default:
+		return nil, false
+	}
+}
+
+// Map is a set of gates by name. A gate exists only while a caller is inside or waits. The
+// zero Map is ready to use. A Map is safe for concurrent use.
+type Map struct {
+	mu     sync.Mutex // not held while waiting
+	byName map[string]*namedGate
+}
+
+// namedGate is one gate of a Map.
+type namedGate struct {
+	Gate
+	users int // callers that are inside or wait
 }
 
 // Enter waits until the gate of that name is free, and enters it. leave frees it and
 // must be called once. The error is ctx's.
 func (m *Map) Enter(ctx context.Context, name string) (leave func(), err error) {
-	g := m.join(name)
-	select {
-	case g.inside <- struct{}{}:
-		return func() { <-g.inside; m.part(name) }, nil
-	case <-ctx.Done():
+	free, err := m.join(name).Enter(ctx)
+	if err != nil {
 		m.part(name)
-		return nil, ctx.Err()
+		return nil, err
 	}
-}
-
-// TryEnter enters the gate of that name if it is free. leave frees it.
-func (m *Map) TryEnter(name string) (leave func(), ok bool) {
-	g := m.join(name)
-	select {
-	case g.inside <- struct{}{}:
-		return func() { <-g.inside; m.part(name) }, true
-	default:
-		m.part(name)
-		return nil, false
-	}
+	return func() { free(); m.part(name) }, nil
 }
 
 // join returns the gate of that name, and counts the caller as one of its users.
-func (m *Map) join(name string) *gate {
+func (m *Map) join(name string) *namedGate {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	g := m.byName[name]
 	if g == nil {
 		if m.byName == nil {
-			m.byName = map[string]*gate{}
+			m.byName = map[string]*namedGate{}
 		}
-		g = &gate{inside: make(chan struct{}, 1)}
+		g = &namedGate{}
 		m.byName[name] = g
 	}
 	g.users++

@@ -1,9 +1,9 @@
-// Package renewal remembers the recent renewals of each profile in this process. It
-// answers one question: may a renewal be tried now?
+// Package renewal remembers the recent renewals of one profile in this process. It
+// answers one question: may a renewal be tried now? When a token is due is a rule of
+// package profile.
 package renewal
 
 import (
-	"context"
 	"sync"
 	"time"
 
@@ -37,25 +37,18 @@ const (
 	futileLimit = time.Minute // how long a refusal causes no renewal after one that did not help
 )
 
-// History is what is known of the renewals of each profile. Tokens are kept as
-// fingerprints, and a profile is forgotten once its renewals no longer matter. The
-// zero value is ready to use, and safe for concurrent use.
+// History is what is known of a profile's renewals. Tokens are kept as fingerprints. The
+// zero value is ready to use, and safe for concurrent use. A caller that has edited one
+// keeps it for as long as Matters says.
 type History struct {
-	gates gate.Map // entered to renew
+	Gate gate.Gate // entered to renew
 
-	mu     sync.Mutex // guards the rest, never held while waiting
-	ended  int        // counts the exchanges of all profiles
-	byName map[string]*record
-}
+	mu sync.Mutex // guards the rest, never held while waiting
 
-// record is the history of one profile.
-type record struct {
-	changes int // tells whether a timer that removes the record is out of date
-
-	ended    int // History.ended after the last exchange
-	at       elapsed.Instant
-	old, got string
-	err      error
+	exchanges int // that have ended
+	at        elapsed.Instant
+	old, got  string
+	err       error
 
 	failing  string // the token that could not be renewed
 	last     Failure
@@ -73,152 +66,112 @@ type Failure struct {
 	RetryAfter time.Duration // as plex.tv asked; 0: it did not
 }
 
-// Enter waits until no other caller renews the profile's token. leave lets the next
-// one in. The error is ctx's.
-func (h *History) Enter(ctx context.Context, profile string) (leave func(), err error) {
-	return h.gates.Enter(ctx, profile)
+// Matters returns for how long the history still matters if nothing is added.
+func (h *History) Matters() time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.failing != "" {
+		return 2 * longestBackoff
+	}
+	return futileLimit
 }
-
-// TryEnter enters if no other caller renews the profile's token.
-func (h *History) TryEnter(profile string) (leave func(), ok bool) { return h.gates.TryEnter(profile) }
 
 // Count returns how many exchanges have ended.
 func (h *History) Count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.ended
-}
-
-// Len returns how many profiles have a history.
-func (h *History) Len() int {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	return len(h.byName)
+	return h.exchanges
 }
 
 // ResultFor returns the last exchange's result if it concerns t, and either ended
 // after Count returned arrived or brought a token within reuseLimit.
-func (h *History) ResultFor(profile string, t secret.Value, arrived int) (err error, ok bool) {
-	r, f := h.read(profile), secret.Fingerprint(t)
-	return r.err, (r.old == f || r.got == f) && (r.ended > arrived || r.err == nil && r.at.Add(reuseLimit).Left() > 0)
+func (h *History) ResultFor(t secret.Value, arrived int) (err error, ok bool) {
+	f := secret.Fingerprint(t)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.err, (h.old == f || h.got == f) && (h.exchanges > arrived || h.err == nil && h.at.Add(reuseLimit).Left() > 0)
 }
 
 // Paused returns the last failure if t may not be renewed yet.
-func (h *History) Paused(profile string, t secret.Value, u Urgency) error {
-	r := h.read(profile)
-	if u != Forced && r.failing == secret.Fingerprint(t) && r.pause[u].Ahead() {
-		return r.last.Err
+func (h *History) Paused(t secret.Value, u Urgency) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if u != Forced && h.failing == secret.Fingerprint(t) && h.pause[u].Ahead() {
+		return h.last.Err
 	}
 	return nil
 }
 
 // Succeeded notes that an exchange has brought got in the place of old.
-func (h *History) Succeeded(profile string, old, got secret.Value) {
-	h.edit(profile, func(r *record) {
-		h.end(r, old, got, nil)
-		r.failing = ""
-	})
+func (h *History) Succeeded(old, got secret.Value) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.end(old, got, nil)
+	h.failing = ""
 }
 
 // Failed notes that a renewal of t has failed. It reports whether it is the first
 // failure for t.
-func (h *History) Failed(profile string, t secret.Value, f Failure) (first bool) {
-	h.edit(profile, func(r *record) {
-		h.end(r, t, secret.Value{}, f.Err)
-		r.concern(t)
-		r.cutShort = false
-		first = r.fail(f)
-	})
-	return first
+func (h *History) Failed(t secret.Value, f Failure) (first bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.end(t, secret.Value{}, f.Err)
+	h.concern(t)
+	h.cutShort = false
+	return h.fail(f)
 }
 
 // CutShort notes that a renewal has ended with its caller's context. The next caller
 // in line renews instead. If that is cut short too, all rest as after a failure
 // without an answer; callers in the background rest at once. err is what they get.
-func (h *History) CutShort(profile string, t secret.Value, u Urgency, err error) (first bool) {
-	h.edit(profile, func(r *record) {
-		r.concern(t)
-		again := r.cutShort
-		r.cutShort = true
-		if again || u == Background {
-			first = r.fail(Failure{Err: err})
-		}
-	})
-	return first
+func (h *History) CutShort(t secret.Value, u Urgency, err error) (first bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.concern(t)
+	again := h.cutShort
+	h.cutShort = true
+	return (again || u == Background) && h.fail(Failure{Err: err})
 }
 
 // Futile notes that plex.tv has refused the new token as well.
-func (h *History) Futile(profile string) {
-	h.edit(profile, func(r *record) { r.futile = elapsed.Now().Add(futileLimit) })
+func (h *History) Futile() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.futile = elapsed.Now().Add(futileLimit)
 }
 
 // IsFutile reports whether that happened a moment ago, so that another renewal would
 // not help.
-func (h *History) IsFutile(profile string) bool {
-	r := h.read(profile)
-	return r.futile.Ahead()
-}
-
-func (h *History) read(profile string) record {
+func (h *History) IsFutile() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if r := h.byName[profile]; r != nil {
-		return *r
-	}
-	return record{}
+	return h.futile.Ahead()
 }
 
-// edit changes a profile's record, and removes it once it no longer matters.
-func (h *History) edit(profile string, change func(*record)) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	r := h.byName[profile]
-	if r == nil {
-		if h.byName == nil {
-			h.byName = map[string]*record{}
-		}
-		r = &record{}
-		h.byName[profile] = r
-	}
-	change(r)
-	r.changes++
-	changes, age := r.changes, futileLimit
-	if r.failing != "" {
-		age = 2 * longestBackoff
-	}
-	time.AfterFunc(age, func() {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		if h.byName[profile] == r && r.changes == changes {
-			delete(h.byName, profile)
-		}
-	})
-}
-
-// end notes the result of an exchange. h.mu must be held.
-func (h *History) end(r *record, old, got secret.Value, err error) {
-	h.ended++
-	r.ended, r.at = h.ended, elapsed.Now()
-	r.old, r.got, r.err = secret.Fingerprint(old), secret.Fingerprint(got), err
+// end notes the result of an exchange. mu must be held.
+func (h *History) end(old, got secret.Value, err error) {
+	h.exchanges++
+	h.at = elapsed.Now()
+	h.old, h.got, h.err = secret.Fingerprint(old), secret.Fingerprint(got), err
 }
 
 // concern starts counting again if another token than t failed before.
-func (r *record) concern(t secret.Value) {
-	if f := secret.Fingerprint(t); r.failing != f {
-		r.failing, r.last, r.failures, r.cutShort, r.pause = f, Failure{}, 0, false, [Forced]elapsed.Instant{}
+func (h *History) concern(t secret.Value) {
+	if f := secret.Fingerprint(t); h.failing != f {
+		h.failing, h.last, h.failures, h.cutShort, h.pause = f, Failure{}, 0, false, [Forced]elapsed.Instant{}
 	}
 }
 
 // fail starts the pauses after f. It reports whether f is the first failure.
-func (r *record) fail(f Failure) (first bool) {
-	if r.last.Answered != f.Answered {
-		r.failures = 0
+func (h *History) fail(f Failure) (first bool) {
+	if h.last.Answered != f.Answered {
+		h.failures = 0
 	}
-	background, required := pauses(f, r.failures)
-	r.pause = [Forced]elapsed.Instant{Background: elapsed.Now().Add(gate.Jitter(background)), Required: elapsed.Now().Add(gate.Jitter(required))}
-	r.failures++
-	first = r.last.Err == nil
-	r.last = f
+	background, required := pauses(f, h.failures)
+	h.pause = [Forced]elapsed.Instant{Background: elapsed.Now().Add(gate.Jitter(background)), Required: elapsed.Now().Add(gate.Jitter(required))}
+	h.failures++
+	first = h.last.Err == nil
+	h.last = f
 	return first
 }
 

@@ -22,7 +22,7 @@ var (
 
 // restOf returns how long the profile may not renew, in whole seconds.
 func restOf(h *renewal.History, u renewal.Urgency) (rest time.Duration) {
-	for h.Paused("a", expired, u) != nil {
+	for h.Paused(expired, u) != nil {
 		time.Sleep(time.Second)
 		rest += time.Second
 	}
@@ -55,10 +55,9 @@ func TestPauses(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					var h renewal.History
 					for i := range c.times {
-						assert.Equal(t, i == 0, h.Failed("a", expired, c.failure), "first")
+						assert.Equal(t, i == 0, h.Failed(expired, c.failure), "first")
 					}
-					assert.NoError(t, h.Paused("a", next, u), "another token")
-					assert.NoError(t, h.Paused("b", expired, u), "another profile")
+					assert.NoError(t, h.Paused(next, u), "another token")
 					assert.InDelta(t, want.Seconds(), restOf(&h, u).Seconds(), want.Seconds()/20+1)
 				})
 			}
@@ -71,9 +70,9 @@ func TestPauseAfterAnotherKindOfFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h renewal.History
 		for range 20 {
-			h.Failed("a", expired, noAnswer)
+			h.Failed(expired, noAnswer)
 		}
-		h.Failed("a", expired, serverDown)
+		h.Failed(expired, serverDown)
 		assert.InDelta(t, 60, restOf(&h, renewal.Required).Seconds(), 4)
 	})
 }
@@ -83,13 +82,14 @@ func TestPauseAfterAnotherKindOfFailure(t *testing.T) {
 func TestCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h renewal.History
-		assert.False(t, h.CutShort("a", expired, renewal.Required, errDown))
-		assert.NoError(t, h.Paused("a", expired, renewal.Required))
-		assert.True(t, h.CutShort("a", expired, renewal.Required, errDown))
-		assert.ErrorIs(t, h.Paused("a", expired, renewal.Required), errDown)
+		assert.False(t, h.CutShort(expired, renewal.Required, errDown))
+		assert.NoError(t, h.Paused(expired, renewal.Required))
+		assert.True(t, h.CutShort(expired, renewal.Required, errDown))
+		assert.ErrorIs(t, h.Paused(expired, renewal.Required), errDown)
 
-		assert.True(t, h.CutShort("b", expired, renewal.Background, errDown))
-		assert.ErrorIs(t, h.Paused("b", expired, renewal.Background), errDown)
+		var other renewal.History
+		assert.True(t, other.CutShort(expired, renewal.Background, errDown))
+		assert.ErrorIs(t, other.Paused(expired, renewal.Background), errDown)
 	})
 }
 
@@ -99,24 +99,24 @@ func TestResultFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h renewal.History
 		arrived := h.Count()
-		h.Failed("a", expired, noAnswer)
-		err, ok := h.ResultFor("a", expired, arrived)
+		h.Failed(expired, noAnswer)
+		err, ok := h.ResultFor(expired, arrived)
 		assert.True(t, ok)
 		assert.ErrorIs(t, err, errDown)
-		_, ok = h.ResultFor("a", expired, h.Count())
+		_, ok = h.ResultFor(expired, h.Count())
 		assert.False(t, ok, "a failure is no answer for later callers")
-		_, ok = h.ResultFor("b", expired, arrived)
-		assert.False(t, ok, "another profile")
+		_, ok = h.ResultFor(next, arrived)
+		assert.False(t, ok, "another token")
 
-		h.Succeeded("a", expired, next)
+		h.Succeeded(expired, next)
 		for _, token := range []secret.Value{expired, next} {
-			err, ok = h.ResultFor("a", token, h.Count())
+			err, ok = h.ResultFor(token, h.Count())
 			assert.True(t, ok)
 			assert.NoError(t, err)
 		}
-		assert.NoError(t, h.Paused("a", expired, renewal.Background))
+		assert.NoError(t, h.Paused(expired, renewal.Background))
 		time.Sleep(time.Second)
-		_, ok = h.ResultFor("a", next, h.Count())
+		_, ok = h.ResultFor(next, h.Count())
 		assert.False(t, ok, "a second later")
 	})
 }
@@ -125,31 +125,20 @@ func TestResultFor(t *testing.T) {
 func TestFutile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h renewal.History
-		assert.False(t, h.IsFutile("a"))
-		h.Futile("a")
-		assert.False(t, h.IsFutile("b"))
+		assert.False(t, h.IsFutile())
+		h.Futile()
 		time.Sleep(time.Minute - time.Second)
-		assert.True(t, h.IsFutile("a"))
+		assert.True(t, h.IsFutile())
 		time.Sleep(time.Second)
-		assert.False(t, h.IsFutile("a"))
+		assert.False(t, h.IsFutile())
 	})
 }
 
-// A profile without recent renewals takes no memory.
-func TestForgets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var h renewal.History
-		h.Succeeded("a", expired, next)
-		h.Futile("b")
-		h.Failed("c", expired, serverDown)
-		h.Failed("d", expired, serverDown)
-		assert.Equal(t, 4, h.Len())
-		time.Sleep(2 * time.Minute)
-		assert.Equal(t, 2, h.Len())
-		h.Failed("d", expired, serverDown)
-		time.Sleep(29 * time.Minute)
-		assert.Equal(t, 1, h.Len())
-		time.Sleep(time.Hour)
-		assert.Zero(t, h.Len())
-	})
+// A failure matters until its longest pause is long over, anything else for a minute.
+func TestMatters(t *testing.T) {
+	var h renewal.History
+	h.Failed(expired, serverDown)
+	assert.Equal(t, 30*time.Minute, h.Matters())
+	h.Succeeded(expired, next)
+	assert.Equal(t, time.Minute, h.Matters())
 }

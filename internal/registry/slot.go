@@ -1,0 +1,118 @@
+package registry
+
+import (
+	"sync"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// Slot has a profile's current login attempt, an A, or none. The zero value has none. A
+// Slot is safe for concurrent use.
+type Slot[A any] struct {
+	mu        sync.Mutex    // never held while waiting
+	attempt   func() *A     // hidden from dumps; nil: none
+	version   int           // grows whenever an attempt begins or ends, or CurrentOrInvalidate finds none
+	begun     chan struct{} // closed when the next attempt begins; nil: no one waits for it
+	nextStart time.Time     // when the panel may ask for the next PIN
+}
+
+// current returns the attempt, nil if there is none. mu must be held.
+func (s *Slot[A]) current() *A {
+	if s.attempt == nil {
+		return nil
+	}
+	return s.attempt()
+}
+
+// put replaces the attempt; nil empties the slot. mu must be held.
+func (s *Slot[A]) put(a *A) {
+	s.version++
+	if s.attempt = nil; a == nil {
+		return
+	}
+	s.attempt = secret.Hide(a)
+	if s.begun != nil {
+		close(s.begun)
+		s.begun = nil
+	}
+}
+
+// Version returns a number for Begin. A caller asks for it before it reads the store.
+func (s *Slot[A]) Version() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.version
+}
+
+// Current returns the attempt, nil if there is none.
+func (s *Slot[A]) Current() *A {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.current()
+}
+
+// CurrentOrInvalidate returns the current attempt. If there is none, it makes the Version
+// of a concurrent reader outdated, so that it reads the store again.
+func (s *Slot[A]) CurrentOrInvalidate() *A {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.current()
+	if a == nil {
+		s.put(nil)
+	}
+	return a
+}
+
+// Begin makes the attempt that begin returns the current one. begin is called with the
+// present one, nil if there is none. An attempt that same accepts stays instead. If another
+// attempt has begun or ended since version, ok is false and nothing happens. Neither
+// function may call s.
+func (s *Slot[A]) Begin(version int, same func(*A) bool, begin func(present *A) *A) (a *A, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a = s.current()
+	if a != nil && same(a) {
+		return a, true
+	}
+	if version != s.version {
+		return nil, false
+	}
+	a = begin(a)
+	s.put(a)
+	return a, true
+}
+
+// End calls end, and empties the slot if a is the current attempt. end may not call s.
+func (s *Slot[A]) End(a *A, end func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end()
+	if s.current() == a {
+		s.put(nil)
+	}
+}
+
+// NextBegin returns a channel that is closed when the next attempt begins.
+func (s *Slot[A]) NextBegin() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.begun == nil {
+		s.begun = make(chan struct{})
+	}
+	return s.begun
+}
+
+// NextStart returns when the panel may ask for the next PIN.
+func (s *Slot[A]) NextStart() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.nextStart
+}
+
+// SetNextStart sets when the panel may ask for the next PIN.
+func (s *Slot[A]) SetNextStart(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.nextStart = at
+}
