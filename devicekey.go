@@ -72,7 +72,9 @@ func (s *session) moveToKey(ctx context.Context, t secret.Value, clientID string
 	if err != nil && !taken {
 		return false, err
 	}
-	jwt, err := s.exchange(ctx, key, s.options.Scopes, func() error { return s.bindMoving(ctx, t, key) })
+	jwt, err := s.exchange(ctx, key, s.options.Scopes, func() error {
+		return s.update(ctx, func(b *profile.Profile) error { return b.BindMoving(t, key, s.client.Clock.Skew()) }, t)
+	})
 	switch {
 	case err == nil:
 		return false, s.endMove(ctx, t, key, jwt)
@@ -81,29 +83,10 @@ func (s *session) moveToKey(ctx context.Context, t secret.Value, clientID string
 	}
 	// The long-lived token stays valid.
 	unbindErr := s.update(ctx, func(b *profile.Profile) error {
-		if b.AccountToken().Equal(t) {
-			b.Unbind(key)
-		}
+		b.UnbindMoving(t, key)
 		return nil
 	}, t)
 	return taken && isTaken(err) && unbindErr == nil, joined(err, unbindErr)
-}
-
-// bindMoving binds the long-lived token t to d before the request that ends it. If only
-// the answer is lost, the key can get a new token.
-func (s *session) bindMoving(ctx context.Context, t secret.Value, d *devicekey.Key) error {
-	return s.update(ctx, func(b *profile.Profile) error {
-		switch {
-		case b.AccountToken().Equal(t):
-			if err := b.SharedWith(t, d.ClientID); err != nil { // since the key was made
-				return err
-			}
-			b.SetDeviceToken(profile.Credential{Token: t, Device: d, Skew: s.client.Clock.Skew()})
-		case !b.LivesOn(d):
-			return profile.ErrOtherLogin
-		}
-		return nil
-	}, t)
 }
 
 // endMove replaces t by the JWT of d.
@@ -139,9 +122,7 @@ func (s *session) prove(ctx context.Context, v *profile.PendingPIN) (t secret.Va
 	err = public(err)
 	if isNotGenuine(err) { // plex.tv may have a better one at the next look
 		return secret.Value{}, nil, errors.Join(err, s.update(ctx, func(b *profile.Profile) error {
-			if now := b.Pending(); now != nil && now.ID == v.ID && now.Token.Equal(v.Token) {
-				b.Unpark()
-			}
+			b.Unpark(v)
 			return nil
 		}, v.Token))
 	}

@@ -1,14 +1,12 @@
 package plexauth
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
@@ -18,9 +16,7 @@ import (
 )
 
 const (
-	// leaseLimit bounds how long one process may renew while the others wait.
-	// leaseReserve of it is left for saving when the exchange must end.
-	leaseLimit     = 30 * time.Second
+	// leaseReserve is what is left of a lease, for saving, when the exchange must end.
 	leaseReserve   = renewSaveLimit + 2*time.Second
 	leasePollPause = 250 * time.Millisecond
 	renewSaveLimit = 3 * time.Second
@@ -206,20 +202,23 @@ func (s *session) renewHoldingGate(ctx context.Context, t secret.Value, u renewa
 	if err := s.pausedRenewal(t, u); err != nil {
 		return err
 	}
-	l, until, err := s.lease(ctx, t, u)
-	if l == nil && (err == nil || errors.Is(err, errNotNow)) {
-		return err
-	}
+	lease, err := s.lease(ctx, t, u)
 	var next secret.Value
-	if l != nil {
-		next, err = s.exchangeAndSave(ctx, l, until)
+	switch {
+	case err != nil:
+	case lease.State == profile.LeaseUnneeded:
+		return nil
+	case lease.State == profile.LeaseTaken:
+		return errNotNow
+	default:
+		next, err = s.exchangeAndSave(ctx, lease)
 	}
 	if err != nil {
 		if replaced, _ := s.isReplaced(ctx, t); replaced { // by a login or a Disconnect
 			return nil
 		}
 	}
-	return s.noteOutcome(ctx, t, next, err, l != nil, u)
+	return s.noteOutcome(ctx, t, next, err, lease.State == profile.LeaseGranted, u)
 }
 
 // noteRenewal adds to the history of the profile's renewals, and keeps it while it matters.
@@ -250,10 +249,11 @@ func (s *session) isReplaced(ctx context.Context, t secret.Value) (bool, error) 
 	return err == nil && !b.AccountToken().Equal(t), err
 }
 
-// exchangeAndSave gets the successor of l's token and saves it, before the lease ends
-// at until.
-func (s *session) exchangeAndSave(ctx context.Context, l *profile.Lifetime, until time.Time) (next secret.Value, err error) {
-	limited, cancel := context.WithDeadline(ctx, until.Add(-leaseReserve)) // then another process may begin
+// exchangeAndSave gets the successor of the leased token and saves it, before the lease
+// ends.
+func (s *session) exchangeAndSave(ctx context.Context, lease profile.Lease) (next secret.Value, err error) {
+	l := lease.Life
+	limited, cancel := context.WithDeadline(ctx, lease.Until.Add(-leaseReserve)) // then another process may begin
 	defer cancel()
 	next, err = s.exchange(limited, l.Device, s.scopes(l), nil)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
@@ -266,7 +266,7 @@ func (s *session) exchangeAndSave(ctx context.Context, l *profile.Lifetime, unti
 		}
 	}
 	if err != nil {
-		s.endLease(ctx, l, err)
+		s.endLease(ctx, l.Token, err)
 	}
 	return next, err
 }
@@ -307,95 +307,47 @@ func (s *session) scopes(l *profile.Lifetime) []string {
 	return l.Scopes
 }
 
-// lease claims the renewal for this process, until a time. It returns nil if the
-// store has another token than t. While another process renews, lease waits for its
-// result, or returns errNotNow in the background.
-func (s *session) lease(ctx context.Context, t secret.Value, u renewal.Urgency) (l *profile.Lifetime, until time.Time, err error) {
+// lease takes the lease on renewing t. While another process has it, lease waits for its
+// result, or returns a lease that is taken in the background.
+func (s *session) lease(ctx context.Context, t secret.Value, u renewal.Urgency) (profile.Lease, error) {
 	for {
-		busy := false
-		err = s.update(ctx, func(b *profile.Profile) (err error) {
-			l, until, busy, err = claim(b, t)
+		var lease profile.Lease
+		err := s.update(ctx, func(b *profile.Profile) (err error) {
+			lease, err = b.LeaseRenewal(t, time.Now())
 			return err
 		}, t)
 		switch {
 		case err != nil:
-			return nil, until, err
-		case !busy:
-			return l, until, nil
-		case u == renewal.Background:
-			return nil, until, errNotNow
+			return profile.Lease{}, err
+		case lease.State != profile.LeaseTaken || u == renewal.Background:
+			return lease, nil
 		}
 		if err := gate.Sleep(ctx, leasePollPause); err != nil {
-			return nil, until, fmt.Errorf("plexauth: waiting for a new token: %w", err)
+			return profile.Lease{}, fmt.Errorf("plexauth: waiting for a new token: %w", err)
 		}
 	}
 }
 
-// claim takes the lease on renewing t in the profile, unless another process has it
-// (busy). l is nil if there is no lease to take.
-func claim(b *profile.Profile, t secret.Value) (l *profile.Lifetime, until time.Time, busy bool, err error) {
-	found, now := b.Lifetime(), time.Now()
-	switch {
-	case !found.Token.Equal(t):
-		return nil, until, false, nil
-	case b.Rejected():
-		return nil, until, false, b.Unusable()
-	case found.Err != nil:
-		return nil, until, false, found.Err
-	case !found.Renewable():
-		return nil, until, false, nil
-	}
-	if theirs := b.LeasedUntil(); theirs.After(now) && !theirs.After(now.Add(leaseLimit)) {
-		return nil, until, true, nil
-	}
-	until = now.Add(leaseLimit)
-	b.SetLease(until)
-	return found, until, false, nil
-}
-
-// endLease lets other processes renew after a failure, and saves plex.tv's rejection
-// of the device. Nothing else of the credential changes.
-func (s *session) endLease(ctx context.Context, l *profile.Lifetime, err error) {
+// endLease ends the lease on renewing t after a failure.
+func (s *session) endLease(ctx context.Context, t secret.Value, err error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
 	updateErr := s.update(late, func(b *profile.Profile) error {
-		if !b.AccountToken().IsZero() && b.AccountToken().Equal(l.Token) {
-			b.SetLease(time.Time{})
-			if errors.Is(err, fault.ErrTokenRejected) {
-				b.SetRejected()
-			}
-		}
+		b.EndLease(t, err)
 		return nil
-	}, l.Token)
+	}, t)
 	if updateErr != nil {
 		s.warn(ctx, "the outcome of a renewal was not saved", updateErr)
 	}
 }
 
-// saveRenewed replaces l's token by next. A login that was made in the meantime stays.
-// If another process has renewed too, the token that was issued last wins. A token of
-// another account than the old one's is an error.
+// saveRenewed saves next as the successor of l's token.
 func (s *session) saveRenewed(ctx context.Context, l *profile.Lifetime, next secret.Value) error {
-	old, _ := devicekey.ReadClaims(l.Token)
-	got, _ := devicekey.ReadClaims(next)
 	return s.save(ctx, renewSaveLimit, next, func(b *profile.Profile) error {
-		now := b.Lifetime()
-		if now.Token.Equal(l.Token) {
-			account := cmp.Or(old.Account.ID, b.AccountID())
-			if account != 0 && got.Account.ID != 0 && account != got.Account.ID {
-				return public(plextv.NotGenuine(errors.New("the new token is another account's")))
-			}
-		} else {
-			theirs, _ := devicekey.ReadClaims(now.Token)
-			sameDevice := now.Renewable() && now.Device.Kid == l.Device.Kid
-			if !sameDevice || theirs.Account.ID != got.Account.ID || !theirs.Issued.Before(got.Issued) {
-				return nil
-			}
+		err := b.Renew(l, profile.Credential{Token: next, Device: l.Device, Scopes: s.scopes(l), Skew: s.client.Clock.Skew()})
+		if err != nil {
+			return public(plextv.NotGenuine(err))
 		}
-		if !devicekey.IsJWT(l.Token.Secret()) && b.ServerToken().Equal(l.Token) { // the exchange has ended it
-			b.ForgetServerToken()
-		}
-		b.SetDeviceToken(profile.Credential{Token: next, Device: l.Device, Scopes: s.scopes(l), Skew: s.client.Clock.Skew()})
 		return nil
 	})
 }

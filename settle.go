@@ -297,11 +297,7 @@ func (l *logins) dropRefused(ctx context.Context, v *profile.PendingPIN, refusal
 	defer cancel()
 	dropped := false
 	err := l.update(late, func(b *profile.Profile) error {
-		now := b.Pending()
-		dropped = now != nil && now.ID == v.ID && now.Token.Equal(v.Token)
-		if dropped {
-			b.DropPending(v.ID)
-		}
+		dropped = b.DropParked(v)
 		return nil
 	})
 	if err != nil {

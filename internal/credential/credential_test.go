@@ -133,7 +133,7 @@ func TestRenewAt(t *testing.T) {
 	d, err := profile.ParseDocument([]byte(`{}`))
 	require.NoError(t, err)
 	p := d.Profile("default")
-	p.SetDeviceToken(profile.Credential{Token: secret.New(jwt(issued)), Device: key})
+	p.SignIn(profile.Credential{Token: secret.New(jwt(issued)), Device: key})
 	c := credential.New(p, program, time.Time{})
 	assert.True(t, c.Life.Renewable())
 	assert.True(t, c.RenewAt.After(issued) && c.RenewAt.Before(end.Add(-24*time.Hour)), "%s", c.RenewAt)

@@ -151,9 +151,25 @@ func (s *State) bindDevice(c Credential) {
 	}
 }
 
-// Unbind undoes Bind for a long-lived token that plex.tv has not exchanged.
-func (s *State) Unbind(k *devicekey.Key) {
-	if d := s.device(); d != nil && d.Kid == k.Kid {
+// BindMoving binds the long-lived token t to the key k before the request that ends t. If
+// only the answer is lost, the key can get a new token. It does nothing if k has the
+// profile already. The error is [ErrOtherLogin], or that of sharedWith.
+func (p *Profile) BindMoving(t secret.Value, k *devicekey.Key, skew time.Duration) error {
+	switch {
+	case p.AccountToken().Equal(t):
+		if err := p.sharedWith(t, k.ClientID); err != nil { // since the key was made
+			return err
+		}
+		p.install(Credential{Token: t, Device: k, Skew: skew}, true)
+	case !p.LivesOn(k):
+		return ErrOtherLogin
+	}
+	return nil
+}
+
+// UnbindMoving undoes BindMoving after plex.tv has refused to exchange the token t.
+func (s *State) UnbindMoving(t secret.Value, k *devicekey.Key) {
+	if d := s.device(); s.AccountToken().Equal(t) && d != nil && d.Kid == k.Kid {
 		d.BoundTo = ""
 	}
 }
@@ -196,7 +212,7 @@ func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*deviceke
 	case p.Token.Value.isJWT:
 		return nil, errors.New("plexauth: the token is a JWT already, and its device key is not here")
 	}
-	if err := p.SharedWith(t, clientID); err != nil {
+	if err := p.sharedWith(t, clientID); err != nil {
 		return nil, err
 	}
 	if k, err := p.device().Key(); reuse && err == nil && k != nil && k.ClientID == clientID {
@@ -209,9 +225,9 @@ func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*deviceke
 	return k, err
 }
 
-// SharedWith returns an error if the long-lived token t must not end, because another
+// sharedWith returns an error if the long-lived token t must not end, because another
 // profile uses it, or is about to get one under clientID.
-func (p *Profile) SharedWith(t secret.Value, clientID string) error {
+func (p *Profile) sharedWith(t secret.Value, clientID string) error {
 	for _, other := range p.Others() {
 		if other.AccountToken().Equal(t) {
 			return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.ID)
@@ -233,19 +249,4 @@ func (p *Profile) IsTakenFrom(clientID string, k *devicekey.Key) error {
 		return ErrKeyShared
 	}
 	return nil
-}
-
-// LeasedUntil returns until when a process has the renewal to itself, zero if none has.
-func (s *State) LeasedUntil() time.Time {
-	if d := s.device(); d != nil {
-		return d.LeasedUntil
-	}
-	return time.Time{}
-}
-
-// SetLease stores until when a process has the renewal to itself; zero ends that.
-func (s *State) SetLease(until time.Time) {
-	if d := s.device(); d != nil {
-		d.LeasedUntil = until
-	}
 }

@@ -59,12 +59,10 @@ func readAll(p *profile.Profile) {
 	p.Lifetime()
 	p.Siblings()
 	p.LastPIN()
-	p.LeasedUntil()
 	p.UnknownLogins("app")
 	p.SignedOutWith()
 	p.SuccessorOf(1, "app", token)
 	p.WouldRetire("app")
-	_ = p.SharedWith(token, "app")
 	p.PinPause("uuid", time.Now())
 }
 
@@ -152,9 +150,9 @@ func TestForeignMembers(t *testing.T) {
 			func(p *profile.Profile) { p.Adopt(profile.Owner{ID: 1, Name: "al"}) },
 		},
 		"of the device": {
-			`{"_device":{"client_id":"dev","new":1.0,"leased_until_ms":5}}`,
-			`{"_device":{"client_id":"dev","new":1.0}}`,
-			func(p *profile.Profile) { p.SetLease(time.Time{}) },
+			`{"account_token":"TEST_a","_device":{"client_id":"dev","new":1.0,"leased_until_ms":5}}`,
+			`{"account_token":"TEST_a","_device":{"client_id":"dev","new":1.0}}`,
+			func(p *profile.Profile) { p.EndLease(secret.New("TEST_a"), nil) },
 		},
 		"of another user's wrong PINs": {
 			`{"_home_pin_tries":{"u1":{"wrong":2,"at":1000,"new":1.0}}}`,

@@ -129,11 +129,27 @@ func (s *State) Park(t secret.Value) {
 	}
 }
 
-// Unpark drops a parked token that turned out not to be genuine.
-func (s *State) Unpark() {
-	if s.Login != nil {
-		s.Login.Token, s.Login.Replaces = secret.Value{}, ""
+// Unpark drops the parked token of v, which turned out not to be genuine. The PIN stays.
+func (p *Profile) Unpark(v *PendingPIN) {
+	if p.isParked(v) {
+		p.Login.Token, p.Login.Replaces = secret.Value{}, ""
 	}
+}
+
+// DropParked removes the pending PIN if the token of v is still parked with it, and
+// reports whether it was.
+func (p *Profile) DropParked(v *PendingPIN) bool {
+	parked := p.isParked(v)
+	if parked {
+		p.endPending()
+	}
+	return parked
+}
+
+// isParked reports whether the pending PIN is v, with the same token.
+func (p *Profile) isParked(v *PendingPIN) bool {
+	now := p.Pending()
+	return now != nil && now.ID == v.ID && now.Token.Equal(v.Token)
 }
 
 // DropPending removes the pending PIN if it is id.

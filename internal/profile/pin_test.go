@@ -2,6 +2,7 @@ package profile_test
 
 import (
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,7 +84,17 @@ func TestPark(t *testing.T) {
 	v := parse(t, parked).Profile("default").Pending()
 	assert.Equal(t, "TEST_b", v.Token.Secret())
 	assert.Equal(t, secret.Fingerprint(secret.New("TEST_a")), v.Before)
-	assert.Equal(t, doc, edited(t, parked, "default", func(p *profile.Profile) { p.Unpark() }))
+	assert.Equal(t, doc, edited(t, parked, "default", func(p *profile.Profile) { p.Unpark(v) }))
+	assert.Equal(t, `{"account_token":"TEST_a"}`, edited(t, parked, "default", func(p *profile.Profile) { assert.True(t, p.DropParked(v)) }))
+	for name, stored := range map[string]string{
+		"another PIN":   strings.Replace(parked, `"id":7`, `"id":8`, 1),
+		"another token": strings.Replace(parked, "TEST_b", "TEST_c", 1),
+		"no token":      doc,
+		"no PIN":        `{"account_token":"TEST_a"}`,
+	} {
+		assert.Equal(t, stored, edited(t, stored, "default", func(p *profile.Profile) { p.Unpark(v) }), name)
+		assert.Equal(t, stored, edited(t, stored, "default", func(p *profile.Profile) { assert.False(t, p.DropParked(v)) }), name)
+	}
 	assert.Equal(t, doc, edited(t, doc, "default", func(p *profile.Profile) { p.DropPending(8) }), "another PIN")
 	assert.Equal(t, `{"account_token":"TEST_a"}`, edited(t, parked, "default", func(p *profile.Profile) { p.DropPending(7) }))
 	assert.Equal(t, `{"account_token":"TEST_a","_pending_pin":{"id":7,"code":"ABCD","expires_at_ms":5000}}`,

@@ -61,10 +61,6 @@ func (p *Profile) SignInAs(a Owner, c Credential) {
 	p.Adopt(a)
 }
 
-// SetDeviceToken stores a token that the device key c.Device renews. Its owner is that of
-// the token before, which may be the same token.
-func (p *Profile) SetDeviceToken(c Credential) { p.install(c, true) }
-
 // ReplaceToken replaces the profile's token by t, which has the same owner and has
 // retired it.
 func (p *Profile) ReplaceToken(t secret.Value) {

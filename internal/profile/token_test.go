@@ -173,7 +173,6 @@ func TestDeviceToken(t *testing.T) {
 	c := profile.Credential{Token: secret.New(first), Device: key, Scopes: []string{"a", "b"}, Skew: 2 * time.Minute}
 	doc := edited(t, `{"client_id":"app"}`, "default", func(p *profile.Profile) {
 		p.SignInAs(profile.Owner{ID: 1, Name: "Al"}, c)
-		p.SetLease(now.Add(time.Minute))
 	})
 	p := parse(t, doc).Profile("default")
 	l := p.Lifetime()
@@ -183,14 +182,12 @@ func TestDeviceToken(t *testing.T) {
 	assert.Equal(t, 2*time.Minute, l.Skew)
 	assert.True(t, profile.Past(l.RenewAt(), now), "six of its seven days are over")
 	assert.False(t, profile.Past(l.UnusableAt(), now))
-	assert.WithinDuration(t, now.Add(time.Minute), p.LeasedUntil(), time.Millisecond)
 
 	renewed := edited(t, doc, "default", func(p *profile.Profile) {
-		p.SetDeviceToken(profile.Credential{Token: secret.New(next), Device: key})
+		require.NoError(t, p.Renew(p.Lifetime(), profile.Credential{Token: secret.New(next), Device: key}))
 	})
 	p = parse(t, renewed).Profile("default")
 	assert.EqualValues(t, 1, p.AccountID())
-	assert.Zero(t, p.LeasedUntil())
 	assert.Empty(t, p.Lifetime().Scopes)
 	assert.False(t, profile.Past(p.Lifetime().RenewAt(), now))
 
