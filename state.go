@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"regexp"
 	"strings"
 	"time"
 
@@ -34,7 +33,7 @@ func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
 
 // newStoreError returns err without secrets and without the fields that hold one.
 func newStoreError(err error, secrets ...string) error {
-	text := quotedFields.ReplaceAllString(err.Error(), "${1}"+secret.Redacted)
+	text := profile.RedactQuoted(err.Error())
 	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Long(secret.Without(plain.Line(text), secrets...)), ErrStore.Error()+": "), secret.Hide(err)}
 }
 
@@ -134,18 +133,11 @@ func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) e
 	case ctx.Err() != nil:
 		return fmt.Errorf("plexauth: %w", ctx.Err())
 	}
-	return newStoreError(notInTime(limited, storeLimit, err), secretsIn(seen, secrets)...)
-}
-
-// secretsIn returns the text of all, and of the secrets in a document.
-func secretsIn(document []byte, all []secret.Value) (texts []string) {
-	for _, t := range all {
+	var texts []string
+	for _, t := range secrets {
 		texts = append(texts, t.Secret())
 	}
-	for _, m := range secretFields.FindAllSubmatch(document, -1) {
-		texts = append(texts, string(m[1]))
-	}
-	return texts
+	return newStoreError(notInTime(limited, storeLimit, err), append(texts, profile.SecretsIn(seen)...)...)
 }
 
 // updateIfNeeded calls update only if edit would change something: the store may be
@@ -189,13 +181,6 @@ func (s *profileStore) warnIfExposed() {
 		}
 	}
 }
-
-// secretFields finds the secrets in a document. quotedFields finds them in an error that
-// quotes a document, also as a Go string.
-var (
-	secretFields = regexp.MustCompile(`"(?:account_token|pms_token|home_pin|secret|id|code)"\s*:\s*"?((?:[^"\\,}\s]|\\.){4,})`)
-	quotedFields = regexp.MustCompile(`(\\*"(?:account_token|pms_token|home_pin|secret|id|code)\\*"\s*:\s*\\*"?)[^"\\,}\s]+`)
-)
 
 const (
 	saveGrace  = 800 * time.Millisecond // for a necessary Update after its context has ended

@@ -1,7 +1,7 @@
 package profile
 
-// The keys under which a profile's values are stored. Only codec.go, codec_server.go and
-// document.go use them. Inner keys are shown here, and written out there.
+// The keys under which a profile's values are stored. Only codec.go, codec_server.go,
+// document.go and secrets.go use them. Inner keys are shown here, and written out there.
 //
 // CrossWatch encrypts the members named account_token, pms_token, home_pin and secret at
 // any depth, so every secret is stored under one of these names.
