@@ -95,7 +95,7 @@ func (s *session) adoptToken(ctx context.Context, t secret.Value, clientID strin
 	if err != nil {
 		return nil, err
 	}
-	return s.adoptSeen(ctx, t, clientID, once, b.Siblings(), s.updateIfNeeded)
+	return s.adoptSeen(ctx, t, clientID, once, b.OthersHash(), s.updateIfNeeded)
 }
 
 // updateFunc is how a profile is edited: update or updateIfNeeded.
@@ -130,7 +130,7 @@ func saveOwner(ctx context.Context, t secret.Value, owner *plextv.User, siblings
 	err = update(ctx, func(b *profile.Profile) error {
 		now = siblings
 		if b.AccountToken().Equal(t) {
-			if now = b.Siblings(); now == siblings {
+			if now = b.OthersHash(); now == siblings {
 				b.Adopt(ownerOf(owner))
 			}
 		}
@@ -163,7 +163,7 @@ func (s *session) replaceRetired(ctx context.Context, t secret.Value, clientID s
 // learn finds out who the unknown tokens belong to, before a login that may retire
 // them. A profile that loses its token can then get the next one of the same account.
 // A failure does not stop the login.
-func (s *session) learn(ctx context.Context, unknown []profile.UnknownLogin) {
+func (s *session) learn(ctx context.Context, unknown []profile.UnidentifiedToken) {
 	for _, u := range unknown {
 		other := s.on(u.Instance)
 		_, err := other.adoptToken(ctx, u.Token, u.ClientID, true)
@@ -182,9 +182,9 @@ func (s *session) learn(ctx context.Context, unknown []profile.UnknownLogin) {
 // unknownSiblings returns the logins of other profiles that a new token under clientID has
 // retired, for learn. Logins that an older version or another program has begun need
 // this. Only profiles with a stored account number count.
-func unknownSiblings(b *profile.Profile, clientID string) []profile.UnknownLogin {
-	return slices.DeleteFunc(b.UnknownLogins(clientID), func(u profile.UnknownLogin) bool {
-		return u.Instance == b.ID || b.Sibling(u.Instance).ClaimedAccountID() == 0
+func unknownSiblings(b *profile.Profile, clientID string) []profile.UnidentifiedToken {
+	return slices.DeleteFunc(b.UnidentifiedTokens(clientID), func(u profile.UnidentifiedToken) bool {
+		return u.Instance == b.ID || b.Document.Profile(u.Instance).ClaimedAccountID() == 0
 	})
 }
 
@@ -263,7 +263,7 @@ func (s *session) switchHomeUser(ctx context.Context, u plextv.HomeUser, pin str
 	err = s.ask(ctx, func(t secret.Value, clientID string) (err error) {
 		madeUnder = clientID
 		if b, err := s.load(ctx); err == nil { // a profile that loses its token by this gets the new one
-			s.learn(ctx, b.UnknownLogins(clientID))
+			s.learn(ctx, b.UnidentifiedTokens(clientID))
 		}
 		token, account, err = s.client.SwitchUser(ctx, t, clientID, u, pin)
 		return public(err)

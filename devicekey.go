@@ -98,7 +98,7 @@ func (s *session) endMove(ctx context.Context, t secret.Value, d *devicekey.Key,
 	switch {
 	case err != nil:
 		return err
-	case !b.LivesOn(d):
+	case !b.UsesKey(d):
 		return profile.ErrOtherLogin
 	}
 	s.info(ctx, "moved over to a device key")

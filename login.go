@@ -77,12 +77,12 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 
 // startInputs is what a Start begins with.
 type startInputs struct {
-	pending  *profile.PendingPIN    // nil: none
-	reusable bool                   // pending is as good as a new PIN
-	token    secret.Value           // of the profile
-	clientID string                 // for the next PIN
-	key      *devicekey.Key         // for the next PIN; nil without [Options].DeviceKey
-	unknown  []profile.UnknownLogin // logins that the next one may end, and whose account is not known
+	pending  *profile.PendingPIN         // nil: none
+	reusable bool                        // pending is as good as a new PIN
+	token    secret.Value                // of the profile
+	clientID string                      // for the next PIN
+	key      *devicekey.Key              // for the next PIN; nil without [Options].DeviceKey
+	unknown  []profile.UnidentifiedToken // logins that the next one may end, and whose account is not known
 }
 
 // gatherInputs reads the inputs of a Start from the store, and saves client identifier
@@ -104,7 +104,7 @@ func (l *logins) gatherInputs(ctx context.Context, o PinOptions) (in startInputs
 			}
 			in.clientID = in.key.ClientID
 		}
-		in.unknown = b.UnknownLogins(in.clientID)
+		in.unknown = b.UnidentifiedTokens(in.clientID)
 		return nil
 	})
 	return in, err
@@ -207,7 +207,7 @@ func (l *logins) savePending(ctx context.Context, pin *Pin, replaced *profile.Pe
 				kept = l.newPin(*v)
 				return nil
 			}
-			if err := b.IsTakenFrom(pin.clientID, pin.device); err != nil {
+			if err := b.CheckNotTaken(pin.clientID, pin.device); err != nil {
 				return err
 			}
 			b.Create()

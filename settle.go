@@ -57,7 +57,7 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 func (a *attempt) readOwner(ctx context.Context, t secret.Value, b *profile.Profile) (over bool, err error) {
 	reading, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
 	defer finished()
-	siblings := b.Siblings()
+	siblings := b.OthersHash()
 	if unknown := unknownSiblings(b, a.pin.clientID); len(unknown) > 0 {
 		a.logins.learn(reading, unknown)
 	}
@@ -183,7 +183,7 @@ func (l *logins) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profil
 // tokens that the decision goes by have changed.
 func (l *logins) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (again bool, err error) {
 	canWait := func() bool { return limit == untilExpiry && l.left(v) > 0 }
-	app := profile.Approval{PIN: v, Over: b.AccountToken(), Siblings: b.Siblings()}
+	app := profile.Approval{PIN: v, Previous: b.AccountToken(), OthersHash: b.OthersHash()}
 	app.Token, app.Account, err = l.identifyParked(ctx, v, limit == oneAttempt)
 	switch {
 	case errors.Is(err, fault.ErrTokenRejected):
@@ -194,9 +194,9 @@ func (l *logins) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profi
 		return false, err
 	}
 	if !v.Options.SwitchAccount && b.Linked() && b.AccountID() == 0 {
-		app.Current, err = l.identifyCurrent(ctx, b, limit == oneAttempt)
-		knows := app.Account.WasMeant(b.ClaimedAccountID(), b.Username())
-		if err != nil && (app.Current != profile.OwnerRefused || canWait() && !knows) {
+		app.PreviousOwner, err = l.identifyCurrent(ctx, b, limit == oneAttempt)
+		knows := app.Account.Matches(b.ClaimedAccountID(), b.Username())
+		if err != nil && (app.PreviousOwner != profile.OwnerRefused || canWait() && !knows) {
 			return false, err
 		}
 	}
@@ -276,7 +276,7 @@ func (l *logins) dropRejected(ctx context.Context, v *profile.PendingPIN, reject
 	defer cancel()
 	err := l.update(late, func(b *profile.Profile) error {
 		now := secret.Fingerprint(b.AccountToken())
-		replaced = v.Before != "" && now != "" && now != v.Before && !b.Rejected()
+		replaced = v.Replaces != "" && now != "" && now != v.Replaces && !b.Rejected()
 		mismatch = b.Refused(v.ID)
 		b.DropPending(v.ID)
 		return nil
@@ -368,7 +368,7 @@ func (l *logins) refuse(ctx context.Context, app profile.Approval, d profile.Dec
 	}
 	l.info(ctx, "login refused: approved by another account than the linked one")
 	why := ""
-	if app.Current == profile.OwnerRefused {
+	if app.PreviousOwner == profile.OwnerRefused {
 		why = " (plex.tv does not tell the account of the linked login)"
 	}
 	return fmt.Errorf("%w: %s%s; use SwitchAccount to accept it", fault.ErrAccountMismatch, plain.Short(app.Account.Name), why)

@@ -84,7 +84,7 @@ func (l *logins) fetchApprovals(ctx context.Context) (unseen error) {
 	if err != nil {
 		return err
 	}
-	for _, b := range append(b.SignedOutWith(), b) {
+	for _, b := range append(b.OthersSharingToken(), b) {
 		v := b.Pending()
 		if v == nil || !v.Token.IsZero() {
 			continue

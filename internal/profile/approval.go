@@ -19,12 +19,13 @@ const (
 
 // Approval is a parked token whose account is known, and what the decision on it goes by.
 type Approval struct {
-	PIN      *PendingPIN
-	Token    secret.Value // the PIN's, or the JWT after it
-	Account  Owner
-	Over     secret.Value // the profile's own token when the account was read
-	Siblings uint64       // a hash of the other profiles' tokens then
-	Current  Ownership    // of Over
+	PIN     *PendingPIN
+	Token   secret.Value // the PIN's, or the JWT after it
+	Account Owner
+	// Previous is the profile's own token when the account was read.
+	Previous      secret.Value
+	PreviousOwner Ownership
+	OthersHash    uint64 // [Profile.OthersHash] at that time
 }
 
 // Decision is what became of an Approval.
@@ -48,7 +49,7 @@ func (a Approval) Apply(p *Profile, scopes []string, skew time.Duration) (d Deci
 	switch {
 	case now == nil:
 		return SettledElsewhere, nil, err
-	case secret.Fingerprint(p.AccountToken()) != secret.Fingerprint(a.Over), v.Device == nil && p.Siblings() != a.Siblings:
+	case secret.Fingerprint(p.AccountToken()) != secret.Fingerprint(a.Previous), v.Device == nil && p.OthersHash() != a.OthersHash:
 		return Outdated, nil, nil
 	case !now.Options.SwitchAccount && a.isOtherAccount(p):
 		p.RefusePending(v.ID)
@@ -76,9 +77,9 @@ func (a Approval) isOtherAccount(p *Profile) bool {
 	linked := p.AccountID()
 	switch {
 	case linked != 0:
-	case a.Current == OwnerRefused:
-		return !a.Account.WasMeant(p.ClaimedAccountID(), p.Username())
-	case a.Current == TokenDead:
+	case a.PreviousOwner == OwnerRefused:
+		return !a.Account.Matches(p.ClaimedAccountID(), p.Username())
+	case a.PreviousOwner == TokenDead:
 		linked = p.ClaimedAccountID()
 	}
 	return linked != 0 && linked != a.Account.ID

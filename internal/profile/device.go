@@ -153,15 +153,15 @@ func (s *State) bindDevice(c Credential) {
 
 // BindMoving binds the long-lived token t to the key k before the request that ends t. If
 // only the answer is lost, the key can get a new token. It does nothing if k has the
-// profile already. The error is [ErrOtherLogin], or that of sharedWith.
+// profile already. The error is [ErrOtherLogin], or that of checkUnshared.
 func (p *Profile) BindMoving(t secret.Value, k *devicekey.Key, skew time.Duration) error {
 	switch {
 	case p.AccountToken().Equal(t):
-		if err := p.sharedWith(t, k.ClientID); err != nil { // since the key was made
+		if err := p.checkUnshared(t, k.ClientID); err != nil { // since the key was made
 			return err
 		}
 		p.install(Credential{Token: t, Device: k, Skew: skew}, true)
-	case !p.LivesOn(k):
+	case !p.UsesKey(k):
 		return ErrOtherLogin
 	}
 	return nil
@@ -184,8 +184,8 @@ func (p *Profile) holds(t secret.Value, k *devicekey.Key, made time.Time) bool {
 	return k != nil && l.Renewable() && l.Device.Kid == k.Kid && l.issued.After(made.Add(l.Skew))
 }
 
-// LivesOn reports whether the profile's token is k's.
-func (p *Profile) LivesOn(k *devicekey.Key) bool {
+// UsesKey reports whether the profile's token is one of the device key k.
+func (p *Profile) UsesKey(k *devicekey.Key) bool {
 	l := p.Lifetime()
 	return l.Renewable() && l.Device.Kid == k.Kid
 }
@@ -196,7 +196,7 @@ func (p *Profile) MayComeFrom(k *devicekey.Key) bool {
 	if k == nil {
 		return !p.Lifetime().Renewable()
 	}
-	return p.LivesOn(k)
+	return p.UsesKey(k)
 }
 
 // KeyFor returns the key for the device of the long-lived token t. It makes and stores
@@ -212,7 +212,7 @@ func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*deviceke
 	case p.Token.Value.isJWT:
 		return nil, errors.New("plexauth: the token is a JWT already, and its device key is not here")
 	}
-	if err := p.sharedWith(t, clientID); err != nil {
+	if err := p.checkUnshared(t, clientID); err != nil {
 		return nil, err
 	}
 	if k, err := p.device().Key(); reuse && err == nil && k != nil && k.ClientID == clientID {
@@ -225,9 +225,9 @@ func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*deviceke
 	return k, err
 }
 
-// sharedWith returns an error if the long-lived token t must not end, because another
+// checkUnshared returns an error if the long-lived token t must not end, because another
 // profile uses it, or is about to get one under clientID.
-func (p *Profile) sharedWith(t secret.Value, clientID string) error {
+func (p *Profile) checkUnshared(t secret.Value, clientID string) error {
 	for _, other := range p.Others() {
 		if other.AccountToken().Equal(t) {
 			return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.ID)
@@ -239,9 +239,9 @@ func (p *Profile) sharedWith(t secret.Value, clientID string) error {
 	return nil
 }
 
-// IsTakenFrom returns an error if another login has taken the key k or the identifier of
+// CheckNotTaken returns an error if another login has taken the key k or the identifier of
 // a new PIN while the PIN was being made.
-func (p *Profile) IsTakenFrom(clientID string, k *devicekey.Key) error {
+func (p *Profile) CheckNotTaken(clientID string, k *devicekey.Key) error {
 	switch {
 	case k == nil && p.isMovedOver(clientID):
 		return ErrMovedOver

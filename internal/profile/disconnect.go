@@ -43,7 +43,7 @@ func (p *Profile) SignOut(approved Approval) (gone []Revocation) {
 	if t := p.AccountToken(); !t.IsZero() && !p.Rejected() {
 		gone = append(gone, Revocation{t, p.ClientID(), p.Lifetime().Device})
 	}
-	for _, other := range p.SignedOutWith() {
+	for _, other := range p.OthersSharingToken() {
 		takeParked(other)
 		other.Disconnect()
 	}
@@ -51,8 +51,8 @@ func (p *Profile) SignOut(approved Approval) (gone []Revocation) {
 	return gone
 }
 
-// SignedOutWith returns the other profiles that use the same token.
-func (p *Profile) SignedOutWith() (others []*Profile) {
+// OthersSharingToken returns the other profiles that use the same token.
+func (p *Profile) OthersSharingToken() (others []*Profile) {
 	for _, other := range p.Others() {
 		if other.SharesToken(p.AccountID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
 			others = append(others, other)

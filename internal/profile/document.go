@@ -106,9 +106,6 @@ func (p *Profile) Create() {
 	p.encode()
 }
 
-// Sibling returns the profile id of the same document.
-func (p *Profile) Sibling(id string) *Profile { return p.Document.Profile(id) }
-
 // base returns the default profile.
 func (p *Profile) base() *Profile { return p.Document.Profile(DefaultInstance) }
 

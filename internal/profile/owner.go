@@ -12,9 +12,9 @@ type Owner struct {
 	Name, Username, Email string // Name is for display
 }
 
-// WasMeant reports whether o is the account with this number. If the number is 0, as
-// other programs leave it, the username decides; names for display are not unique.
-func (o Owner) WasMeant(id int64, username string) bool {
+// Matches reports whether o is the account with this number. If id is 0, as other
+// programs leave it, the username decides: a name for display is not unique.
+func (o Owner) Matches(id int64, username string) bool {
 	if id != 0 {
 		return id == o.ID
 	}
@@ -164,7 +164,7 @@ func (p *Profile) Adopt(a Owner) {
 	if id, _ := p.storedOwner(); id != 0 && id != a.ID {
 		p.forgetOwner()
 	}
-	if stash := p.Stash; stash != nil && a.WasMeant(stash.Account, stash.User) {
+	if stash := p.Stash; stash != nil && a.Matches(stash.Account, stash.User) {
 		p.restoreOwner(stash)
 	}
 	p.Stash = nil

@@ -56,7 +56,7 @@ func TestWasMeant(t *testing.T) {
 		{1, "", true}, {1, "other", true}, {2, "al_1", false},
 		{0, "AL_1", true}, {0, "AL@example.com", true}, {0, "Al", false}, {0, "", false},
 	} {
-		assert.Equal(t, c.want, a.WasMeant(c.id, c.username), "%d %q", c.id, c.username)
+		assert.Equal(t, c.want, a.Matches(c.id, c.username), "%d %q", c.id, c.username)
 	}
 }
 

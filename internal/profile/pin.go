@@ -33,7 +33,7 @@ type PendingPIN struct {
 	Options       PinOptions
 	Device        *devicekey.Key // of a login with a device key
 	Token         secret.Value   // approved, and parked until its owner is known
-	Before        string         // fingerprint of the profile's token when Token was parked
+	Replaces      string         // fingerprint of the profile's token when Token was parked
 }
 
 // PinOptions holds the options of a login that are stored with its PIN.
@@ -52,7 +52,7 @@ func (p *Profile) Pending() *PendingPIN {
 	}
 	v := &PendingPIN{
 		ID: l.ID, Code: l.Code, Created: l.Created, Expires: l.Expires, LifetimeKnown: l.LifetimeKnown,
-		ClientID: l.ClientID, Options: l.Options, Token: l.Token, Before: l.Replaces,
+		ClientID: l.ClientID, Options: l.Options, Token: l.Token, Replaces: l.Replaces,
 	}
 	if !secret.UsableToken(v.Token.Secret()) { // missing, or damaged: the next poll brings it
 		v.Token = secret.Value{}

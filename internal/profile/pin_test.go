@@ -83,7 +83,7 @@ func TestPark(t *testing.T) {
 	assert.Equal(t, withFingerprints(`{"account_token":"TEST_a","_pending_pin":{"id":7,"code":"ABCD","account_token":"TEST_b","replaces":"{fp:TEST_a}"}}`), parked)
 	v := parse(t, parked).Profile("default").Pending()
 	assert.Equal(t, "TEST_b", v.Token.Secret())
-	assert.Equal(t, secret.Fingerprint(secret.New("TEST_a")), v.Before)
+	assert.Equal(t, secret.Fingerprint(secret.New("TEST_a")), v.Replaces)
 	assert.Equal(t, doc, edited(t, parked, "default", func(p *profile.Profile) { p.Unpark(v) }))
 	assert.Equal(t, `{"account_token":"TEST_a"}`, edited(t, parked, "default", func(p *profile.Profile) { assert.True(t, p.DropParked(v)) }))
 	for name, stored := range map[string]string{

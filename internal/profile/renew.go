@@ -81,7 +81,7 @@ func (p *Profile) Renew(old *Lifetime, next Credential) error {
 		if owner != 0 && got.Account.ID != 0 && owner != got.Account.ID {
 			return ErrOtherAccount
 		}
-	} else if !p.LivesOn(old.Device) || present.claims.Account.ID != got.Account.ID || !present.claims.Issued.Before(got.Issued) {
+	} else if !p.UsesKey(old.Device) || present.claims.Account.ID != got.Account.ID || !present.claims.Issued.Before(got.Issued) {
 		return nil
 	}
 	if !devicekey.IsJWT(old.Token.Secret()) && p.ServerToken().Equal(old.Token) { // the exchange has ended it

@@ -146,7 +146,7 @@ func TestRenew(t *testing.T) {
 			assert.ErrorIs(t, err, c.err)
 			assert.Equal(t, c.want, p.AccountToken().Secret())
 			if c.want == c.next {
-				assert.True(t, p.LivesOn(key))
+				assert.True(t, p.UsesKey(key))
 			}
 		})
 	}
@@ -192,7 +192,7 @@ func TestBindMoving(t *testing.T) {
 
 	bound := edited(t, begun, "default", func(p *profile.Profile) { require.NoError(t, p.BindMoving(token, key, 2*time.Minute)) })
 	p := parse(t, bound).Profile("default")
-	assert.True(t, p.LivesOn(key))
+	assert.True(t, p.UsesKey(key))
 	assert.Equal(t, "TEST_a", p.AccountToken().Secret())
 	assert.EqualValues(t, 1, p.AccountID())
 	assert.Equal(t, 2*time.Minute, p.Lifetime().Skew)

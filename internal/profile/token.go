@@ -133,9 +133,9 @@ func (p *Profile) SuccessorOf(accountID int64, clientID string, t secret.Value) 
 	return secret.Value{}
 }
 
-// Siblings returns a hash of the other profiles' tokens. It changes when one of them
-// gets another token.
-func (p *Profile) Siblings() uint64 {
+// OthersHash returns a hash of the other profiles' tokens. It changes when one of them
+// gets another token. Its values in two processes differ.
+func (p *Profile) OthersHash() uint64 {
 	var h maphash.Hash
 	h.SetSeed(ProcessSeed)
 	for _, other := range p.Others() {
@@ -147,19 +147,19 @@ func (p *Profile) Siblings() uint64 {
 	return h.Sum64()
 }
 
-// UnknownLogin is a stored token whose owner is unknown: the account could not be read,
-// or another program has written the token.
-type UnknownLogin struct {
+// UnidentifiedToken is a stored token whose owner is unknown: the account could not be
+// read, or another program has written the token.
+type UnidentifiedToken struct {
 	Instance string
 	Token    secret.Value
 	ClientID string
 }
 
-// UnknownLogins lists the tokens with an unknown owner that a new login under clientID
-// replaces, in this profile or at plex.tv.
-func (p *Profile) UnknownLogins(clientID string) (unknown []UnknownLogin) {
+// UnidentifiedTokens returns the tokens with an unknown owner that a new login under
+// clientID replaces, in this profile or at plex.tv.
+func (p *Profile) UnidentifiedTokens(clientID string) (unknown []UnidentifiedToken) {
 	for _, other := range append([]*Profile{p}, p.Others()...) {
-		u := UnknownLogin{other.ID, other.AccountToken(), other.ClientID()}
+		u := UnidentifiedToken{other.ID, other.AccountToken(), other.ClientID()}
 		if !u.Token.IsZero() && u.ClientID != "" && other.AccountID() == 0 && !other.Rejected() && (other == p || u.ClientID == clientID) {
 			unknown = append(unknown, u)
 		}

@@ -177,7 +177,7 @@ func TestDeviceToken(t *testing.T) {
 	p := parse(t, doc).Profile("default")
 	l := p.Lifetime()
 	assert.Equal(t, "dev", p.ClientID())
-	assert.True(t, p.LivesOn(key))
+	assert.True(t, p.UsesKey(key))
 	assert.Equal(t, []string{"a", "b"}, l.Scopes)
 	assert.Equal(t, 2*time.Minute, l.Skew)
 	assert.True(t, profile.Past(l.RenewAt(), now), "six of its seven days are over")
