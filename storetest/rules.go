@@ -30,7 +30,7 @@ var cases = []storeCase{
 	{"spelling", "numbers and strings are kept as they are written", checkSpelling},
 	{"odd documents", "an object may contain any valid JSON", checkOddDocuments},
 	{"large documents", "an object of 128 KiB can be stored", checkLarge},
-	{"namespaces", "a namespace may have any name, and no character of it is special", checkNamespaces},
+	{"namespaces", "a namespace may have any name of up to 200 bytes without control characters, and no character of it is special", checkNamespaces},
 	{"other namespaces", "an Update does not change other namespaces, even if they are updated at the same time", checkOthers},
 
 	{"no change", "if edit returns the same bytes that it got, nothing is written", checkNoChange},

@@ -161,8 +161,16 @@ func checkLarge(ctx context.Context, a, _ plexauth.ConfigStore) error {
 	return inOrder(puts(ctx, a, namespace, value), expects(ctx, a, namespace, value), puts(ctx, a, namespace, `{"v":1}`), expects(ctx, a, namespace, `{"v":1}`))
 }
 
+// maxNameBytes is how long a namespace may be.
+const maxNameBytes = 200
+
 func checkNamespaces(ctx context.Context, a, _ plexauth.ConfigStore) error {
-	names := []string{"plex", "Plex", "plex ", "plex.v", "plex/v", "../plex", "*", "#", "0", "@this", "a|b", `"`, `\`, "'", "%", "_", "naïve", "漢字", "😀"}
+	long := strings.Repeat("x", maxNameBytes)
+	names := []string{
+		"plex", "Plex", "plex ", " plex", "plex.v", "plex/v", "plex/V", "plex/v/", "plex//v", "../plex", "plex/..", "*", "#", "0", "@this", "a|b", "null", "{}", "$1", "?1", ":n",
+		`"`, `\`, `\"`, `\u0041`, "A", "'", "plex/it's", "'; DROP TABLE x; --", "%", "_", "plex/%", "plex/_", "%00", "<&>", "naïve", "nai\u0308ve", "ß", "ss", "漢字", "😀", "👩\u200d👧", "\u2028", "\ufffd", "\U0010ffff",
+		long[:64], long[:128], long[:199] + "y", long[:200], strings.Repeat("😀", maxNameBytes/4),
+	}
 	object := func(i int) string { return fmt.Sprintf(`{"v":%d}`, i) }
 	for i, name := range names {
 		if err := put(ctx, a, name, object(i)); err != nil {

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -158,13 +160,18 @@ var brokenValues = []brokenStore{
 			})
 		}
 	})},
-	{"ignores case", "namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
-		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
-			return good.Load(ctx, strings.ToLower(namespace))
+	{"cuts a name", "namespaces", renames(func(name string) string { return name[:min(len(name), 191)] })},
+	{"ignores case", "namespaces", renames(strings.ToLower)},
+	{"cleans a name like a path", "namespaces", renames(path.Clean)},
+	{"ignores white space around a name", "namespaces", renames(strings.TrimSpace)},
+	{"decodes a name", "namespaces", renames(func(name string) string {
+		if text, err := strconv.Unquote(`"` + name + `"`); err == nil {
+			return text
 		}
-		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
-			return good.Update(ctx, strings.ToLower(namespace), edit)
-		}
+		return name
+	})},
+	{"cannot store a letter beyond U+FFFF in a name", "namespaces", renames(func(name string) string {
+		return strings.Map(func(r rune) rune { return min(r, '\ufffd') }, name)
 	})},
 	{"removes another namespace too", "other namespaces", one(func(b *broken, good *plexauth.MemoryStore) {
 		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
@@ -191,6 +198,18 @@ var brokenValues = []brokenStore{
 			return err
 		}
 	})},
+}
+
+// renames returns a store that uses the namespace change(name) for name.
+func renames(change func(string) string) func() (first, second plexauth.ConfigStore) {
+	return one(func(b *broken, good *plexauth.MemoryStore) {
+		b.load = func(ctx context.Context, namespace string) ([]byte, error) {
+			return good.Load(ctx, change(namespace))
+		}
+		b.update = func(ctx context.Context, namespace string, edit editFunc) error {
+			return good.Update(ctx, change(namespace), edit)
+		}
+	})
 }
 
 // readCache returns a store that caches what it has read until its own next Update. It caches
