@@ -7,6 +7,10 @@
 //	defer store.Close()
 //	auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: store})
 //
+// The store has the namespace "plex" alone, which is where CrossWatch keeps its login to Plex.
+// Other namespaces are CrossWatch's settings for other services. Profiles of Plex are in the
+// same namespace: use [plexauth.PlexAuth.Instance] for them.
+//
 // # Lock, format and encryption
 //
 // The store takes CrossWatch's lock, keeps CrossWatch's formatting, and encrypts the
@@ -99,9 +103,21 @@ func Open(dir string) (*Store, error) {
 	return s, nil
 }
 
+// checkNamespace returns an error for all namespaces but CrossWatch's for Plex.
+func checkNamespace(namespace string) error {
+	if namespace == plexauth.Namespace {
+		return nil
+	}
+	return fmt.Errorf("%w: crosswatch: the namespace is %q, but CrossWatch's config has the login to Plex in %q alone: use another store, or one CrossWatch directory for each login", plexauth.ErrStore, namespace, plexauth.Namespace)
+}
+
 // Load implements [plexauth.ConfigStore]. It returns secrets decrypted. If an old copy has
-// overwritten a recent change, Load returns the document as it will be after the repair.
+// overwritten a recent change, Load returns the document as it will be after the repair. A
+// namespace other than [plexauth.Namespace] is an error.
 func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
+	if err := checkNamespace(namespace); err != nil {
+		return nil, err
+	}
 	raw, found, err := s.read(ctx, namespace)
 	if err != nil {
 		return nil, err
@@ -123,8 +139,12 @@ func (s *Store) read(ctx context.Context, namespace string) (raw json.RawMessage
 
 // Update implements [plexauth.ConfigStore]. edit gets and returns secrets decrypted. A
 // secret that did not change keeps its ciphertext. The Store checks the change again
-// later, as the package comment says; Update does not wait for that.
+// later, as the package comment says; Update does not wait for that. A namespace other than
+// [plexauth.Namespace] is an error, and edit is not called.
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	if err := checkNamespace(namespace); err != nil {
+		return err
+	}
 	var u update
 	err := s.file.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
 		u = update{namespace: namespace, number: s.watch.updates.Add(1), after: current}

@@ -2,12 +2,14 @@ package crosswatch_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -81,12 +83,93 @@ func file(t *testing.T, dir string) string {
 	return string(b)
 }
 
+// directories is a store that has a CrossWatch directory for each namespace, and in each the
+// namespace "plex". A Store has no other.
+type directories struct {
+	root   string
+	mu     sync.Mutex
+	stores map[string]*crosswatch.Store
+}
+
+func newDirectories(t *testing.T, root string) *directories {
+	d := &directories{root: root, stores: map[string]*crosswatch.Store{}}
+	t.Cleanup(func() {
+		for _, s := range d.stores {
+			assert.NoError(t, s.Close())
+		}
+	})
+	return d
+}
+
+func (d *directories) of(namespace string) (*crosswatch.Store, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if s := d.stores[namespace]; s != nil {
+		return s, nil
+	}
+	dir := filepath.Join(d.root, fmt.Sprintf("%x", sha256.Sum256([]byte(namespace))))
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	s, err := crosswatch.Open(dir)
+	if err == nil {
+		d.stores[namespace] = s
+	}
+	return s, err
+}
+
+func (d *directories) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
+	s, err := d.of(namespace)
+	if err != nil {
+		return nil, err
+	}
+	return s.Load(ctx, "plex")
+}
+
+func (d *directories) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	s, err := d.of(namespace)
+	if err != nil {
+		return err
+	}
+	return s.Update(ctx, "plex", edit)
+}
+
+func (d *directories) Check(ctx context.Context) error {
+	s, err := d.of("storetest")
+	if err != nil {
+		return err
+	}
+	return s.Check(ctx)
+}
+
 func TestConformance(t *testing.T) {
 	noKeys(t)
 	storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
-		dir := t.TempDir()
-		return open(t, dir), open(t, dir)
+		root := t.TempDir()
+		return newDirectories(t, root), newDirectories(t, root)
 	})
+}
+
+// CrossWatch's settings for other services, and names that it does not know, are not documents
+// of Plex.
+func TestOtherNamespaces(t *testing.T) {
+	const config = `{"plex":{"client_id":"c"},"trakt":{"access_token":"enc:v1:x"}}`
+	dir := directory(t, config, "")
+	s := open(t, dir)
+	for _, namespace := range []string{"", "trakt", "Plex", "plex ", "plex/alice", "scheduling"} {
+		_, loadErr := s.Load(t.Context(), namespace)
+		updateErr := s.Update(t.Context(), namespace, func(json.RawMessage) (json.RawMessage, error) {
+			t.Error("edit was called")
+			return json.RawMessage(`{}`), nil
+		})
+		for _, err := range []error{loadErr, updateErr} {
+			require.ErrorIs(t, err, plexauth.ErrStore, namespace)
+			assert.NotErrorIs(t, err, plexauth.ErrCorruptConfig, namespace)
+			assert.ErrorContains(t, err, fmt.Sprintf("%q", namespace))
+			assert.ErrorContains(t, err, `in "plex" alone`)
+		}
+	}
+	assert.Equal(t, config, file(t, dir))
 }
 
 func TestOpen(t *testing.T) {

@@ -72,22 +72,6 @@ func TestSensitivePlaces(t *testing.T) {
 	assert.Contains(t, string(doc.Plex), `"empty_token": ""`)
 }
 
-// CrossWatch encrypts more fields in some other namespaces.
-func TestOtherNamespaces(t *testing.T) {
-	for namespace, doc := range map[string]string{
-		"security":   `{"webhook_ids":{"plex":"S","list":["S"]},"webhooks":"P"}`,
-		"scheduling": `{"webhooks":{"url":"S","start_url":"S","name":"P","more":{"failure_url":"S"}},"url":"P"}`,
-	} {
-		dir := directory(t, "{}", k1)
-		s := open(t, dir)
-		require.NoError(t, s.Update(t.Context(), namespace, func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(doc), nil }))
-		got := file(t, dir)
-		assert.NotContains(t, got, `"S"`, namespace)
-		assert.Equal(t, strings.Count(doc, `"S"`), strings.Count(got, "enc:v1:"), namespace)
-		assert.Equal(t, strings.Count(doc, `"P"`), strings.Count(got, `"P"`), namespace)
-	}
-}
-
 // A plain secret that looks encrypted is refused, because it would stop CrossWatch.
 func TestLooksEncrypted(t *testing.T) {
 	dir := directory(t, `{"plex":{"account_token":""}}`, k1)

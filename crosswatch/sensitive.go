@@ -1,6 +1,9 @@
 package crosswatch
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // sensitiveNames are the members that CrossWatch encrypts wherever they are.
 var sensitiveNames = map[string]bool{
@@ -12,30 +15,13 @@ var sensitiveNames = map[string]bool{
 	"webhook_url": true,
 }
 
-// webhookURLs are the members that CrossWatch encrypts only in scheduling.webhooks.
-var webhookURLs = map[string]bool{
-	"url": true, "default_url": true, "base_url": true, "healthchecks_base_url": true,
-	"start_url": true, "success_url": true, "failure_url": true,
-}
-
-// isSensitive reports whether CrossWatch encrypts a string at path. Like CrossWatch, it
-// ignores case and white space in names.
+// isSensitive reports whether CrossWatch encrypts a string of Plex's namespace at path: the
+// last name decides. Like CrossWatch, it ignores case and white space in names, and empty names.
 func isSensitive(path []string) bool {
-	var p []string
-	for _, name := range path {
+	for _, name := range slices.Backward(path) {
 		if name = strings.ToLower(strings.TrimSpace(name)); name != "" {
-			p = append(p, name)
+			return sensitiveNames[name] || strings.HasSuffix(name, "_token")
 		}
 	}
-	if len(p) == 0 {
-		return false
-	}
-	leaf := p[len(p)-1]
-	if len(p) >= 2 && p[0] == "security" && p[1] == "webhook_ids" {
-		return true
-	}
-	if len(p) >= 3 && p[0] == "scheduling" && p[1] == "webhooks" && webhookURLs[leaf] {
-		return true
-	}
-	return sensitiveNames[leaf] || strings.HasSuffix(leaf, "_token")
+	return false
 }
