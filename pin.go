@@ -7,10 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/url"
-	"strings"
 	"time"
-
-	"rsc.io/qr"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/elapsed"
@@ -18,6 +15,7 @@ import (
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/qrsvg"
 )
 
 // shortestLifetime is used for a PIN if plex.tv's answer says less.
@@ -125,27 +123,11 @@ func (p *Pin) URL() string {
 // QRCode returns [Pin.URL] as a QR code: an SVG, black on white with a quiet zone, without
 // style or script. It fails if the URL is too long.
 func (p *Pin) QRCode() ([]byte, error) {
-	code, err := qr.Encode(p.URL(), qr.M)
+	svg, err := qrsvg.Encode(p.URL())
 	if err != nil {
 		return nil, fmt.Errorf("plexauth: the link does not fit into a QR code: %w", err)
 	}
-	const quiet = 4
-	var b strings.Builder
-	side := code.Size + 2*quiet
-	fmt.Fprintf(&b, `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %d %d" role="img" aria-label="QR code of the sign-in link" shape-rendering="crispEdges"><path fill="#fff" d="M0 0h%dv%dH0z"/><path fill="#000" d="`, side, side, side, side)
-	for y := range code.Size {
-		for x := 0; x < code.Size; x++ {
-			from := x
-			for code.Black(x, y) { // false outside the code
-				x++
-			}
-			if x > from {
-				fmt.Fprintf(&b, "M%d %dh%dv1h-%dz", from+quiet, y+quiet, x-from, x-from)
-			}
-		}
-	}
-	b.WriteString(`"/></svg>`)
-	return []byte(b.String()), nil
+	return svg, nil
 }
 
 func (p Pin) placeholder() string {
