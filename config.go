@@ -12,7 +12,8 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// Namespace is the only key of a config document that plexauth reads and writes.
+// Namespace is the document that plexauth reads and writes, unless another one is asked for:
+// see [Options].Namespace and [PlexAuth.Namespace].
 const Namespace = "plex"
 
 // A ConfigStore keeps one JSON object for each namespace. Implementations must be safe

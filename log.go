@@ -36,7 +36,10 @@ func (s *profileStore) warn(ctx context.Context, what string, err error) {
 	s.logf(ctx, slog.LevelWarn, what, slog.String("error", plain.Long(err.Error())))
 }
 
-// logf logs what, in the form of CrossWatch's provider.
+// logf logs what, in the form of CrossWatch's provider, which has one document.
 func (s *profileStore) logf(ctx context.Context, level slog.Level, what string, attrs ...slog.Attr) {
+	if s.namespace != Namespace {
+		attrs = append(attrs, slog.String("namespace", s.namespace))
+	}
 	s.log.LogAttrs(ctx, level, plain.Line("Plex["+s.instance+"]: "+what), attrs...)
 }

@@ -92,7 +92,7 @@ func (l *logins) gatherInputs(ctx context.Context, o PinOptions) (in startInputs
 		in = startInputs{pending: b.Pending(), token: b.AccountToken()}
 		byKey := l.options.DeviceKey
 		if !byKey {
-			in.clientID = b.EnsureClientID(l.options.ClientID)
+			in.clientID = b.EnsureClientID(l.fixedClientID())
 		}
 		in.reusable = l.isReusable(in.pending, in.clientID, byKey, o)
 		switch {

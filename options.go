@@ -30,7 +30,10 @@ type Options struct {
 	// then makes a random one and saves it in the store. Once a profile's device key
 	// has taken ClientID over (see UseDeviceKey), other profiles use the store's.
 	ClientID string
-	// Instance is the profile within the namespace; empty: "default".
+	// Namespace is the name of the document in the store; empty: "plex". See
+	// [PlexAuth.Namespace].
+	Namespace string
+	// Instance is the profile within the document; empty: "default".
 	Instance string
 	// Store keeps the login; nil: a new [MemoryStore].
 	Store ConfigStore
@@ -85,8 +88,10 @@ func (o Options) check() error {
 	if o.ClientID != "" && !plain.IsHeaderValue(o.ClientID) {
 		bad("ClientID must be at most 255 bytes of text without control characters or space around it")
 	}
-	if err := checkInstance(o.Instance); err != nil {
-		errs = append(errs, err)
+	for _, err := range []error{checkNamespace(o.Namespace), checkInstance(o.Instance)} {
+		if err != nil {
+			errs = append(errs, err)
+		}
 	}
 	if o.PollInterval < 0 {
 		bad("PollInterval is negative: use 0 for the documented second")

@@ -26,7 +26,8 @@
 // [PlexAuth.UseServer] chooses one of several. [PlexAuth.HomeUsers] and
 // [PlexAuth.SwitchHomeUser] are for Plex Home. [PlexAuth.Disconnect] removes the login
 // from the store, and [PlexAuth.SignOut] also ends it at plex.tv. [PlexAuth.Instance]
-// is another profile in the same store.
+// is another profile in the same document, and [PlexAuth.Namespace] another document in
+// the same store, for a web app with many people.
 //
 // With [Options].DeviceKey the token is not a long-lived one but a JWT of seven days,
 // which plexauth renews. This is for programs that only talk to plex.tv, because media
@@ -34,7 +35,7 @@
 //
 // # What is kept where
 //
-// All state is in the store, under the one key "plex". A login that was begun before a
+// All state is in the store, under one key: "plex", or [Options].Namespace. A login that was begun before a
 // restart, or on another replica, is finished by any PlexAuth over the same store.
 // [NewFileStore] shares one JSON file with other programs. [NewMemoryStore] is for
 // tests and for logins that may be lost. The package crosswatch opens the config of a
@@ -61,12 +62,14 @@
 package plexauth
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/registry"
@@ -89,11 +92,12 @@ func New(o Options) (*PlexAuth, error) {
 	if store == nil {
 		store = NewMemoryStore()
 	}
+	o.Namespace = cmp.Or(o.Namespace, Namespace)
 	return newPlexAuth(o, store, plextv.New(o.clientConfig()), o.Instance), nil
 }
 
 func newPlexAuth(o Options, store ConfigStore, client *plextv.Client, instance string) *PlexAuth {
-	profileStore := profileStore{store: store, namespace: Namespace, instance: profile.NormalizeInstance(instance), inUse: &registry.Map[inUse]{}, log: o.logger()}
+	profileStore := profileStore{store: store, namespace: o.Namespace, instance: profile.NormalizeInstance(instance), inUse: &registry.Map[inUse]{}, log: o.logger()}
 	return &PlexAuth{logins{session{profileStore, &shared{options: o, client: client}}}}
 }
 
@@ -107,17 +111,50 @@ func (p *PlexAuth) withStore(store ConfigStore) *PlexAuth {
 	return newPlexAuth(p.options, store, p.client, profile.DefaultInstance)
 }
 
-// Instance returns a PlexAuth for another profile of the store, with the same client.
+// Namespace returns a PlexAuth for the default profile of another document in the store,
+// with the same client. In a web app with many people, each has a document of their own:
+//
+//	auth.Namespace("plex/" + userID).Start(ctx, plexauth.PinOptions{})
+//
+// A document has its own client identifier, profiles and logins, so two people with the
+// same Plex account do not end each other's token. [Options].ClientID is for the document
+// of [Options].Namespace alone. The document need not exist; Start creates it. Documents
+// share the connections to plex.tv and what plex.tv has said about the rate of requests.
+// A PlexAuth is small and keeps nothing: call Namespace for each use.
+//
+// name is any text in UTF-8 without control characters, of at most 200 bytes; "" is
+// "plex". With any other name every method that can fail returns an error. A
+// crosswatch.Store has the document "plex" alone.
+func (p *PlexAuth) Namespace(name string) *PlexAuth {
+	other := &PlexAuth{*p.logins.on(profile.DefaultInstance)}
+	other.namespace = cmp.Or(name, Namespace)
+	other.invalid = checkNamespace(name)
+	return other
+}
+
+// checkNamespace returns an error if name cannot be a document's.
+func checkNamespace(name string) error {
+	if len(name) > maxNamespace || !isText(name) {
+		return fmt.Errorf("plexauth: Namespace %q must be text without control characters, of at most %d bytes", plain.Short(name), maxNamespace)
+	}
+	return nil
+}
+
+// maxNamespace bounds the length of a namespace, in bytes, so that it fits into the index
+// of a database.
+const maxNamespace = 200
+
+// Instance returns a PlexAuth for another profile of the document, with the same client.
 // id is normalized as CrossWatch does it: space around it and a suffix such as ":3" are
 // removed, and "" is "default". The profile need not exist; Start creates it. If id has
 // a control character, every method that can fail returns an error.
 func (p *PlexAuth) Instance(id string) *PlexAuth {
 	other := &PlexAuth{*p.logins.on(profile.NormalizeInstance(id))}
-	other.invalid = checkInstance(id)
+	other.invalid = cmp.Or(checkNamespace(p.namespace), checkInstance(id))
 	return other
 }
 
-// Instances returns the ids of the profiles in the store. "default" is always there and
+// Instances returns the ids of the profiles in the document. "default" is always there and
 // first. Its errors match [ErrStore].
 func (p *PlexAuth) Instances(ctx context.Context) ([]string, error) {
 	b, err := p.load(ctx)
@@ -129,11 +166,14 @@ func (p *PlexAuth) Instances(ctx context.Context) ([]string, error) {
 
 // checkInstance returns an error if id does not fit into a line of a log.
 func checkInstance(id string) error {
-	if !utf8.ValidString(id) || strings.ContainsFunc(id, unicode.IsControl) {
+	if !isText(id) {
 		return fmt.Errorf("plexauth: Instance %q must be text without control characters", id)
 	}
 	return nil
 }
+
+// isText reports whether s is UTF-8 without control characters.
+func isText(s string) bool { return utf8.ValidString(s) && !strings.ContainsFunc(s, unicode.IsControl) }
 
 // Manifest describes the provider to a host program, with CrossWatch's fields.
 type Manifest struct {

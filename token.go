@@ -111,11 +111,20 @@ func (s *session) usableToken(ctx context.Context) (secret.Value, string, error)
 	return b.AccountToken(), b.ClientID(), nil
 }
 
+// fixedClientID returns the identifier that the program has set for the profile's
+// document; "" if it has set none, or for another document.
+func (s *session) fixedClientID() string {
+	if s.namespace != s.options.Namespace {
+		return ""
+	}
+	return s.options.ClientID
+}
+
 // ensureClientID makes the store's client identifier if it has none. It returns the
 // profile as it is then, because its token and identifier belong together.
 func (s *session) ensureClientID(ctx context.Context) (*profile.Profile, error) {
 	err := s.update(ctx, func(b *profile.Profile) error {
-		b.EnsureClientID(s.options.ClientID)
+		b.EnsureClientID(s.fixedClientID())
 		return nil
 	})
 	if err != nil {
