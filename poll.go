@@ -299,9 +299,9 @@ func (a *attempt) recordFailure(sent time.Time, err error) {
 	defer a.mu.Unlock()
 	a.lastResult = err
 	if f := plextv.FailureIn(err); f != nil && f.Is(fault.ErrRateLimited) {
-		a.schedule.SlowDownBy(sent, f.RetryAfter)
+		a.schedule.RecordRateLimit(sent, f.RetryAfter)
 	} else {
-		a.schedule.SlowDown(sent)
+		a.schedule.RecordFailure(sent)
 	}
 }
 

@@ -46,7 +46,7 @@ func TestOwnerOfToken(t *testing.T) {
 
 // A number decides whether an account was meant. Without one, its username or e-mail
 // address does, but not its display name.
-func TestWasMeant(t *testing.T) {
+func TestOwnerMatches(t *testing.T) {
 	a := profile.Owner{ID: 1, Name: "Al", Username: "al_1", Email: "al@example.com"}
 	for _, c := range []struct {
 		id       int64

@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// WidestPace bounds the pace while plex.tv does not answer.
-	WidestPace = 10 * time.Second
+	// MaxInterval bounds the interval between polls while plex.tv does not answer.
+	MaxInterval = 10 * time.Second
 	// PollMaxAge bounds how long the result of a poll counts for other callers.
 	PollMaxAge = time.Second
 
@@ -23,12 +23,12 @@ const (
 
 // Schedule is the schedule of one PIN. It is not safe for concurrent use.
 type Schedule struct {
-	began     time.Time
-	lastPoll  time.Time // when the last poll left
-	next      time.Time // earliest time of the next poll
-	pace      time.Duration
-	leastPace time.Duration
-	request   time.Duration // limit of one request
+	began         time.Time
+	lastPoll      time.Time // when the last poll left
+	next          time.Time // earliest time of the next poll
+	interval      time.Duration // between polls
+	leastInterval time.Duration
+	request       time.Duration // limit of one request
 
 	deadline      elapsed.Instant // when the PIN expires
 	latest        elapsed.Instant // bound of deadline
@@ -39,12 +39,12 @@ type Schedule struct {
 }
 
 // New returns the schedule of a PIN that expires at that instant, and on that date as
-// others are told.
-// It is first polled after one leastPace.
-func New(leastPace time.Duration, expires elapsed.Instant, date time.Time, lifetimeKnown bool) Schedule {
+// others are told. lifetimeKnown says that plex.tv has told how long the PIN lives. The
+// first poll is due after one leastInterval.
+func New(leastInterval time.Duration, expires elapsed.Instant, date time.Time, lifetimeKnown bool) Schedule {
 	now := time.Now()
 	s := Schedule{
-		began: now, next: now.Add(gate.Jitter(leastPace)), pace: leastPace, leastPace: leastPace, request: plextv.AttemptLimit,
+		began: now, next: now.Add(gate.Jitter(leastInterval)), interval: leastInterval, leastInterval: leastInterval, request: plextv.AttemptLimit,
 		latest: elapsed.Now().Add(plextv.MaxPINLifetime), date: date, lifetimeKnown: lifetimeKnown,
 	}
 	s.deadline = min(expires, s.latest)
@@ -52,10 +52,10 @@ func New(leastPace time.Duration, expires elapsed.Instant, date time.Time, lifet
 	return s
 }
 
-// Left returns how long the PIN still lives.
+// Left returns how long the PIN still lives, negative once it has expired.
 func (s *Schedule) Left() time.Duration { return s.deadline.Left() }
 
-// Age returns for how long the PIN has been taken care of.
+// Age returns how long ago the schedule was made.
 func (s *Schedule) Age() time.Duration { return time.Since(s.began) }
 
 // RequestLimit returns how long one request may take.
@@ -64,9 +64,9 @@ func (s *Schedule) RequestLimit() time.Duration { return s.request }
 // LastPoll returns when the last poll left, zero if there was none.
 func (s *Schedule) LastPoll() time.Time { return s.lastPoll }
 
-// Due returns when the next poll is due: not before the pace and guard, until which
-// plex.tv takes no request, allow it, and at the deadline at the latest, unless the last
-// poll is less than PollMaxAge ago then.
+// Due returns when the next poll is due: after the interval, and not before guard, until
+// which plex.tv takes no request. It is due at the deadline at the latest, unless the last
+// poll is less than PollMaxAge ago then. guard counts for half a minute at most.
 func (s *Schedule) Due(guard time.Time) time.Time {
 	t := s.next
 	if guard = s.boundGuard(guard); guard.After(t) {
@@ -82,7 +82,7 @@ func (s *Schedule) Due(guard time.Time) time.Time {
 }
 
 // MayPoll reports whether a caller that wants a poll now may have one. Otherwise the
-// result of the last one counts.
+// result of the last one counts. guard is as for Due.
 func (s *Schedule) MayPoll(guard time.Time) bool {
 	now := time.Now()
 	switch {
@@ -94,8 +94,8 @@ func (s *Schedule) MayPoll(guard time.Time) bool {
 	return !now.Before(s.boundGuard(guard))
 }
 
-// boundGuard returns guard, but at most plextv.RetryWaitLimit after the last poll: what plex.tv
-// tells other callers must not hold this PIN up (G12).
+// boundGuard returns guard, but at most plextv.RetryWaitLimit after the last poll: that
+// plex.tv slows other callers down must not stop this login (G12).
 func (s *Schedule) boundGuard(guard time.Time) time.Time {
 	last := s.lastPoll
 	if last.IsZero() {
@@ -110,13 +110,13 @@ func (s *Schedule) boundGuard(guard time.Time) time.Time {
 // NotePoll records a poll that left then, and whose result is not known.
 func (s *Schedule) NotePoll(sent time.Time) { s.lastPoll = sent }
 
-// RecordPending updates deadline and pace after a poll that found the PIN still pending.
-// final is set if there is no other poll unless the deadline has moved. expired reports
-// that the PIN has expired.
+// RecordPending updates the deadline, and when the next poll is due, after a poll that
+// found the PIN still pending. final says that there is no other poll unless the deadline
+// has moved. expired reports that the PIN has expired.
 func (s *Schedule) RecordPending(sent time.Time, r plextv.PINReply, final bool) (expired bool) {
 	s.dateUnsure = false
 	s.lastPoll = sent
-	s.next = time.Now().Add(gate.Jitter(s.pace)) // counted from the answer, so that a slow network cannot bring two polls within a second
+	s.next = time.Now().Add(gate.Jitter(s.interval)) // counted from the answer, so that a slow network cannot bring two polls within a second
 	switch {
 	case r.Expires && r.ExpiresIn < 0 && s.lifetimeKnown:
 		return true // it is past its life, and plex.tv still answers
@@ -148,49 +148,51 @@ func (s *Schedule) TakeUnsaved() (date time.Time, ok bool) {
 }
 
 // Postpone moves the deadline of a PIN whose stored date is past, because only plex.tv can
-// tell whether it lives. It reports whether it has done so.
+// tell whether it lives. It reports whether it has done so: not once plex.tv has answered,
+// nor longer than a PIN usually lives.
 func (s *Schedule) Postpone() bool {
 	if !s.dateUnsure || s.Age() >= profile.DefaultLifetime {
 		return false
 	}
-	s.deadline = elapsed.Now().Add(WidestPace)
+	s.deadline = elapsed.Now().Add(MaxInterval)
 	return true
 }
 
 // Extend moves the deadline by d.
 func (s *Schedule) Extend(d time.Duration) { s.deadline = s.deadline.Add(d) }
 
-// SlowDown widens the pace after a poll that failed.
-func (s *Schedule) SlowDown(sent time.Time) {
+// RecordFailure doubles the interval, to MaxInterval at most, after a poll that failed.
+func (s *Schedule) RecordFailure(sent time.Time) {
 	s.lastPoll = sent
-	s.setPace(max(s.pace, min(2*s.pace, WidestPace)))
+	s.setInterval(max(s.interval, min(2*s.interval, MaxInterval)))
 }
 
-// SlowDownBy widens the pace after a poll to which plex.tv answered that it wants fewer
-// requests: to a pace of d at least, within half a minute.
-func (s *Schedule) SlowDownBy(sent time.Time, d time.Duration) {
+// RecordRateLimit lengthens the interval after a poll to which plex.tv has answered that
+// it wants fewer requests: to retryAfter at least, and to half a minute at most.
+func (s *Schedule) RecordRateLimit(sent time.Time, retryAfter time.Duration) {
 	s.lastPoll = sent
-	s.setPace(max(s.pace+plextv.GuessedPause, d))
+	s.setInterval(max(s.interval+plextv.GuessedPause, retryAfter))
 }
 
-func (s *Schedule) setPace(pace time.Duration) {
-	widest := max(plextv.RetryWaitLimit, s.leastPace)
-	s.pace = min(pace, widest)
-	s.next = time.Now().Add(min(gate.Jitter(s.pace), widest))
+func (s *Schedule) setInterval(interval time.Duration) {
+	longest := max(plextv.RetryWaitLimit, s.leastInterval)
+	s.interval = min(interval, longest)
+	s.next = time.Now().Add(min(gate.Jitter(s.interval), longest))
 }
 
-// Recover restores the pace once plex.tv answers again. If it wanted fewer requests, the
-// pace stays wide.
+// Recover restores the interval once plex.tv answers again. If it wanted fewer requests,
+// the interval stays longer, but not longer than MaxInterval.
 func (s *Schedule) Recover(wantedFewer bool) {
 	if wantedFewer {
-		s.pace = min(s.pace, max(WidestPace, s.leastPace))
+		s.interval = min(s.interval, max(MaxInterval, s.leastInterval))
 	} else {
-		s.pace = s.leastPace
+		s.interval = s.leastInterval
 	}
 }
 
-// Rest postpones the next due poll by a pause.
+// Rest makes the next poll due after a pause from now.
 func (s *Schedule) Rest(pause time.Duration) { s.next = time.Now().Add(gate.Jitter(pause)) }
 
-// AllowLonger gives the requests after one that has timed out more time.
+// AllowLonger gives the requests after one that has timed out more time, up to three
+// times [plextv.AttemptLimit].
 func (s *Schedule) AllowLonger() { s.request = min(s.request+plextv.AttemptLimit, longestRequest) }

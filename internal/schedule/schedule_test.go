@@ -31,25 +31,25 @@ func within(t *testing.T, want, got time.Duration) {
 	assert.LessOrEqual(t, got, want+want/20+time.Millisecond)
 }
 
-func TestPaceAfterPolls(t *testing.T) {
+func TestIntervalAfterPolls(t *testing.T) {
 	for name, c := range map[string]struct {
 		polls func(s *schedule.Schedule)
 		want  time.Duration
 	}{
 		"none":               {func(*schedule.Schedule) {}, time.Second},
 		"pending":            {func(s *schedule.Schedule) { s.RecordPending(time.Now(), plextv.PINReply{}, false) }, time.Second},
-		"one failure":        {func(s *schedule.Schedule) { s.SlowDown(time.Now()) }, 2 * time.Second},
+		"one failure":        {func(s *schedule.Schedule) { s.RecordFailure(time.Now()) }, 2 * time.Second},
 		"three failures":     {func(s *schedule.Schedule) { failures(s, 3) }, 8 * time.Second},
-		"many failures":      {func(s *schedule.Schedule) { failures(s, 9) }, schedule.WidestPace},
-		"fewer":              {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 0) }, time.Second + plextv.GuessedPause},
-		"fewer, for long":    {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 20*time.Second) }, 20 * time.Second},
+		"many failures":      {func(s *schedule.Schedule) { failures(s, 9) }, schedule.MaxInterval},
+		"fewer":              {func(s *schedule.Schedule) { s.RecordRateLimit(time.Now(), 0) }, time.Second + plextv.GuessedPause},
+		"fewer, for long":    {func(s *schedule.Schedule) { s.RecordRateLimit(time.Now(), 20*time.Second) }, 20 * time.Second},
 		"failure, recovered": {func(s *schedule.Schedule) { failures(s, 3); s.Recover(false); pending(s) }, time.Second},
-		"fewer, recovered":   {func(s *schedule.Schedule) { s.SlowDownBy(time.Now(), 0); s.Recover(true); pending(s) }, time.Second + plextv.GuessedPause},
+		"fewer, recovered":   {func(s *schedule.Schedule) { s.RecordRateLimit(time.Now(), 0); s.Recover(true); pending(s) }, time.Second + plextv.GuessedPause},
 		"much fewer, recovered": {func(s *schedule.Schedule) {
-			s.SlowDownBy(time.Now(), 20*time.Second)
+			s.RecordRateLimit(time.Now(), 20*time.Second)
 			s.Recover(true)
 			pending(s)
-		}, schedule.WidestPace},
+		}, schedule.MaxInterval},
 		"rest": {func(s *schedule.Schedule) { s.Rest(time.Minute) }, time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -63,7 +63,7 @@ func TestPaceAfterPolls(t *testing.T) {
 
 func failures(s *schedule.Schedule, n int) {
 	for range n {
-		s.SlowDown(time.Now())
+		s.RecordFailure(time.Now())
 	}
 }
 
@@ -81,7 +81,7 @@ func TestGuardIsBounded(t *testing.T) {
 
 func TestPollAtTheDeadline(t *testing.T) {
 	in(t, 3*time.Second, true, func(t *testing.T, s *schedule.Schedule) {
-		s.SlowDownBy(time.Now(), 20*time.Second)
+		s.RecordRateLimit(time.Now(), 20*time.Second)
 		within(t, 3*time.Second, pause(s))
 		time.Sleep(3 * time.Second)
 		assert.True(t, s.MayPoll(time.Now().Add(time.Hour)), "the final poll is not put off")
@@ -137,7 +137,7 @@ func TestExpiryByAnswers(t *testing.T) {
 func TestPostpone(t *testing.T) {
 	in(t, -time.Hour, true, func(t *testing.T, s *schedule.Schedule) {
 		assert.True(t, s.Postpone())
-		assert.InDelta(t, schedule.WidestPace, s.Left(), float64(10*time.Millisecond))
+		assert.InDelta(t, schedule.MaxInterval, s.Left(), float64(10*time.Millisecond))
 		time.Sleep(15 * time.Minute)
 		assert.False(t, s.Postpone(), "no longer than a PIN lives")
 	})
