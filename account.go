@@ -144,17 +144,9 @@ func saveOwner(ctx context.Context, t secret.Value, owner *plextv.User, siblings
 func (s *session) replaceRetired(ctx context.Context, t secret.Value, clientID string, owner *plextv.User) error {
 	var rejected error
 	err := s.updateIfNeeded(ctx, func(b *profile.Profile) error {
-		rejected = nil
-		if !b.AccountToken().Equal(t) {
-			return nil
-		}
-		next := b.SuccessorOf(owner.ID, clientID, t)
-		if next.IsZero() {
+		if rejected = nil; !b.ReplaceRetired(t, ownerOf(owner), clientID) {
 			rejected = public(plextv.TokenRetired(plextv.OpReadAccount))
-			return nil
 		}
-		b.ReplaceToken(next)
-		b.Adopt(ownerOf(owner))
 		return nil
 	}, t)
 	return cmp.Or(err, rejected)
@@ -276,19 +268,12 @@ func (s *session) switchHomeUser(ctx context.Context, u plextv.HomeUser, pin str
 
 // passOn gives a new token of an account to the profiles whose own it has retired.
 func (s *session) passOn(ctx context.Context, account int64, t secret.Value, clientID string) error {
-	retired := func(b *profile.Profile) []*profile.Profile {
-		return slices.DeleteFunc(append(b.Others(), b), func(b *profile.Profile) bool {
-			return !b.SharesToken(account, clientID) || b.AccountToken().Equal(t)
-		})
-	}
 	b, err := s.load(ctx)
-	if err != nil || len(retired(b)) == 0 {
+	if err != nil || !b.PassOnToAll(t, account, clientID) {
 		return err
 	}
 	return s.save(ctx, saveLimit, t, func(b *profile.Profile) error {
-		for _, b := range retired(b) {
-			b.ReplaceToken(t)
-		}
+		b.PassOnToAll(t, account, clientID)
 		return nil
 	})
 }
@@ -345,11 +330,8 @@ func (c homeUserChoice) withAccount(ctx context.Context, b *profile.Profile) (*p
 func (c homeUserChoice) saveUser(ctx context.Context, before *profile.Profile, user plextv.HomeUser) (complete bool, err error) {
 	owner := c.serverOwner(ctx, before)
 	err = c.update(ctx, func(b *profile.Profile) error {
-		switch account := before.AccountID(); {
-		case b.AccountToken().IsZero():
-			return fault.ErrNotConnected
-		case !b.AccountToken().Equal(before.AccountToken()) && (account == 0 || b.AccountID() != account):
-			return choice.ErrChanged // the user is in another account's Home
+		if err := b.SameAccount(before); err != nil {
+			return err
 		}
 		b.ForgetWrongPINs(user.UUID)
 		complete = b.SetHomeUser(user.ID, user.Title, owner)
@@ -404,13 +386,8 @@ func (c homeUserChoice) endToken(t secret.Value, clientID string) {
 // retired that profile's own.
 func (c homeUserChoice) endUnused(t secret.Value, clientID string) error {
 	b, err := c.load(c.ctx)
-	if err != nil {
+	if err != nil || len(b.Holders(t)) > 0 {
 		return err
-	}
-	for _, b := range append(b.Others(), b) {
-		if b.AccountToken().Equal(t) {
-			return nil
-		}
 	}
 	return public(c.client.Revoke(c.ctx, t, clientID))
 }
@@ -422,12 +399,6 @@ func (c homeUserChoice) serverOwner(ctx context.Context, b *profile.Profile) int
 	if saved.MachineID == "" || saved.Owner != 0 {
 		return saved.Owner
 	}
-	servers, err := c.servers(ctx)
-	if err != nil {
-		return 0
-	}
-	if s := choice.Listed(saved, servers, b.AccountID()); s != nil {
-		return s.OwnedBy(b.AccountID())
-	}
-	return 0
+	servers, _ := c.servers(ctx)
+	return choice.Listed(saved, servers, b.AccountID()).OwnedBy(b.AccountID())
 }

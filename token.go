@@ -194,10 +194,8 @@ func (s *session) reject(ctx context.Context, t secret.Value) (current bool, err
 	defer cancel()
 	err = s.update(late, func(b *profile.Profile) error {
 		current = b.AccountToken().Equal(t)
-		for _, b := range append(b.Others(), b) {
-			if b.AccountToken().Equal(t) {
-				b.SetRejected()
-			}
+		for _, b := range b.Holders(t) {
+			b.SetRejected()
 		}
 		return nil
 	}, t)

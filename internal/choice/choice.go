@@ -4,7 +4,6 @@ package choice
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
 	"slices"
 
@@ -17,9 +16,6 @@ import (
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
-
-// ErrChanged means that another login or another choice was made in the meantime.
-var ErrChanged = errors.New("plexauth: the login or the server was changed in the meantime, nothing was saved: call again")
 
 // Choice is the search for the media server of one profile. It is not safe for
 // concurrent use.
@@ -251,11 +247,11 @@ func (c *Choice) isOutdated(b *profile.Profile) bool {
 	return !sameAccount || !sameAddress || now.MachineID != c.saved.MachineID && now.MachineID != c.machineID
 }
 
-// Save writes what was found to the profile. It returns ErrChanged if another login or
+// Save writes what was found to the profile. It returns [profile.ErrChanged] if another login or
 // choice was made since New.
 func (c *Choice) Save(b *profile.Profile) error {
 	if c.isOutdated(b) {
-		return ErrChanged
+		return profile.ErrChanged
 	}
 	if c.drop {
 		b.ForgetServer()

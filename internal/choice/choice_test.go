@@ -136,7 +136,7 @@ func TestSaveAfterAChange(t *testing.T) {
 			require.NoError(t, c.Target())
 			_, nothing := c.Found(answer("BOX", "https://box.example:32400", true))
 			require.False(t, nothing)
-			assert.ErrorIs(t, c.Save(profileOf(t, now)), choice.ErrChanged)
+			assert.ErrorIs(t, c.Save(profileOf(t, now)), profile.ErrChanged)
 		})
 	}
 }

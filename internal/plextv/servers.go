@@ -77,10 +77,13 @@ func decodeServers(body []byte) ([]MediaServer, error) {
 	return servers, nil
 }
 
-// OwnedBy returns plex.tv's number of the owner, 0 if it is not known. The server is in
-// the list of account.
+// OwnedBy returns plex.tv's number of the owner, 0 if it is not known or s is nil. The
+// server is in the list of account.
 func (s *MediaServer) OwnedBy(account int64) int64 {
-	if s.Owned {
+	switch {
+	case s == nil:
+		return 0
+	case s.Owned:
 		return account
 	}
 	return s.OwnerID

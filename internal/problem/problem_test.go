@@ -60,7 +60,7 @@ func TestEachErrorHasAText(t *testing.T) {
 	declared := regexp.MustCompile(`(?m)^\t(Err\w+) +=`).FindAllStringSubmatch(string(source), -1)
 	require.NotEmpty(t, declared)
 	errs := map[string]error{
-		"another server": choice.ErrAnotherServer, "changed": choice.ErrChanged, "no such user": plextv.ErrNoSuchUser,
+		"another server": choice.ErrAnotherServer, "changed": profile.ErrChanged, "no such user": plextv.ErrNoSuchUser,
 		"a JWT refused": choice.NeedsLongLived(fault.ErrServerToken), "interrupted": context.Canceled,
 		"wrong PINs": profile.WrongPINsError{Wait: time.Minute}, "unreachable": unreachable(),
 	}

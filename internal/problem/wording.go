@@ -8,6 +8,7 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/panel"
 	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/profile"
 )
 
 // tryLater ends the message of a problem that may pass by itself.
@@ -39,7 +40,7 @@ var wordings = []wording{
 	{choice.ErrAnotherServer, http.StatusConflict, "other_server", "Another media server answers at the saved address. If you reinstalled or replaced yours, choose it again. Otherwise correct the address."},
 	{choice.ErrNeedsLongLived, http.StatusConflict, "server_token", "The media server does not accept the token of a device key, with which this program is signed in. To use this server, let the program sign in without a device key."},
 	{fault.ErrServerToken, http.StatusConflict, "server_token", "The media server gives this account no access. If it was shared with you, ask its owner. Otherwise choose another server."},
-	{choice.ErrChanged, http.StatusConflict, "changed", "The sign-in or the server was changed in the meantime, so nothing was saved. Check what the page shows now, then try again."},
+	{profile.ErrChanged, http.StatusConflict, "changed", "The sign-in or the server was changed in the meantime, so nothing was saved. Check what the page shows now, then try again."},
 	{fault.ErrRateLimited, http.StatusTooManyRequests, "rate_limited", advice(plextv.KindRateLimited)},
 }
 

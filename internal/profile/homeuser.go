@@ -1,9 +1,29 @@
 package profile
 
 import (
+	"errors"
 	"fmt"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/fault"
 )
+
+// ErrChanged means that another login or another choice was made in the meantime.
+var ErrChanged = errors.New("plexauth: the login or the server was changed in the meantime, nothing was saved: call again")
+
+// SameAccount returns nil if a user in the Home of before's account may be saved in p: the
+// login is still the same, or another one of that account. Else the error is
+// [fault.ErrNotConnected] or ErrChanged.
+func (p *Profile) SameAccount(before *Profile) error {
+	account := before.AccountID()
+	switch {
+	case p.AccountToken().IsZero():
+		return fault.ErrNotConnected
+	case p.AccountToken().Equal(before.AccountToken()), account != 0 && p.AccountID() == account:
+		return nil
+	}
+	return ErrChanged
+}
 
 // HomeUser returns plex.tv's number of the Home user that this profile works for, 0 for
 // the account itself. The choice ends when another program stores another user, or

@@ -3,6 +3,7 @@ package profile
 import (
 	"fmt"
 	"hash/maphash"
+	"slices"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
@@ -88,6 +89,22 @@ func (p *Profile) PassOn(t secret.Value, accountID int64, clientID string) (pass
 	return passed
 }
 
+// PassOnToAll does what PassOn does for all profiles that do not have t yet, p among them.
+func (p *Profile) PassOnToAll(t secret.Value, accountID int64, clientID string) (passed bool) {
+	for _, other := range append(p.Others(), p) {
+		if other.SharesToken(accountID, clientID) && !other.AccountToken().Equal(t) {
+			other.ReplaceToken(t)
+			passed = true
+		}
+	}
+	return passed
+}
+
+// Holders returns the profiles whose account token is t.
+func (p *Profile) Holders(t secret.Value) []*Profile {
+	return slices.DeleteFunc(append(p.Others(), p), func(other *Profile) bool { return !other.AccountToken().Equal(t) })
+}
+
 // Rejected reports whether the stored token cannot be used: plex.tv has rejected it, or
 // no request can carry it.
 func (s *State) Rejected() bool {
@@ -131,6 +148,21 @@ func (p *Profile) SuccessorOf(accountID int64, clientID string, t secret.Value) 
 		}
 	}
 	return secret.Value{}
+}
+
+// ReplaceRetired replaces t by the token of the account a under clientID that has retired
+// it. ok is false if no profile has that one, and true if p has another token than t.
+func (p *Profile) ReplaceRetired(t secret.Value, a Owner, clientID string) (ok bool) {
+	if !p.AccountToken().Equal(t) {
+		return true
+	}
+	next := p.SuccessorOf(a.ID, clientID, t)
+	if next.IsZero() {
+		return false
+	}
+	p.ReplaceToken(next)
+	p.Adopt(a)
+	return true
 }
 
 // OthersHash returns a hash of the other profiles' tokens. It changes when one of them

@@ -218,3 +218,53 @@ func TestNeedsLogin(t *testing.T) {
 		})
 	}
 }
+
+// A token that a switch of users has made goes to all profiles whose own it has retired.
+func TestPassOnToAll(t *testing.T) {
+	const lives = `{"account_token":"TEST_%","client_id":"app","_cloud":{"account_id":1,"bound_to":"{fp:TEST_%}"}`
+	with := func(own, other string) string {
+		return strings.ReplaceAll(lives, "%", own) + `,"instances":{"P":` + strings.ReplaceAll(lives, "%", other) + `}}}`
+	}
+	for name, c := range map[string]struct{ before, after string }{
+		"its own and another's": {with("a", "a"), with("b", "b")},
+		"one has it already":    {with("b", "a"), with("b", "b")},
+		"both have it already":  {with("b", "b"), with("b", "b")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := edited(t, c.before, "default", func(p *profile.Profile) {
+				assert.Equal(t, c.before != c.after, p.PassOnToAll(secret.New("TEST_b"), 1, "app"))
+				assert.Len(t, p.Holders(secret.New("TEST_b")), 2)
+				assert.Empty(t, p.Holders(secret.New("TEST_a")))
+			})
+			assert.Equal(t, withFingerprints(c.after), got)
+		})
+	}
+	none := parse(t, `{"instances":{"P":{}}}`).Profile("P")
+	assert.False(t, none.PassOnToAll(secret.New("TEST_b"), 1, "app"))
+	assert.Empty(t, none.Holders(secret.Value{}), "no token is held by no profile")
+}
+
+// A profile whose token another profile's login has retired follows that login.
+func TestReplaceRetired(t *testing.T) {
+	const sibling = `,"client_id":"app","instances":{"P":{"account_token":"TEST_b","client_id":"app","_cloud":{"account_id":1,"bound_to":"{fp:TEST_b}"}}}}`
+	const others = `,"client_id":"app","instances":{"P":{"account_token":"TEST_b","client_id":"app","_cloud":{"account_id":2,"bound_to":"{fp:TEST_b}"}}}}`
+	for name, c := range map[string]struct {
+		before, token string
+		ok            bool
+	}{
+		"it follows":           {`{"account_token":"TEST_a"` + sibling, "TEST_b", true},
+		"of another account":   {`{"account_token":"TEST_a"` + others, "TEST_a", false},
+		"there is no other":    {`{"account_token":"TEST_a","client_id":"app"}`, "TEST_a", false},
+		"it has a new one now": {`{"account_token":"TEST_c","client_id":"app"}`, "TEST_c", true},
+		"it is signed out":     {`{"client_id":"app"}`, "", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := parse(t, c.before).Profile("default")
+			assert.Equal(t, c.ok, p.ReplaceRetired(secret.New("TEST_a"), profile.Owner{ID: 1, Name: "Al"}, "app"))
+			assert.Equal(t, c.token, p.AccountToken().Secret())
+			if c.token == "TEST_b" {
+				assert.EqualValues(t, 1, p.AccountID(), "the owner is known by that")
+			}
+		})
+	}
+}
