@@ -24,8 +24,8 @@ const (
 // Schedule is the schedule of one PIN. It is not safe for concurrent use.
 type Schedule struct {
 	began         time.Time
-	lastPoll      time.Time // when the last poll left
-	next          time.Time // earliest time of the next poll
+	lastPoll      time.Time     // when the last poll left
+	next          time.Time     // earliest time of the next poll
 	interval      time.Duration // between polls
 	leastInterval time.Duration
 	request       time.Duration // limit of one request
