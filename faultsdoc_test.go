@@ -23,7 +23,7 @@ once more: nothing was lost, and plex.tv is not asked again if it has said no.
 - "200 XML" and the like: status and body; "401/1001": status and plex.tv's code; "422 on the token": its older words.
 - \*Error: an error without a kind of its own, with plex.tv's status, code and words.
 - An attempt takes ten seconds at most, four at a media server. A read is repeated three times after a temporary failure,
-  a write only if it certainly had no effect. A look at a PIN is repeated by the next look, which may take ten seconds
+  a write only if it certainly had no effect. A check of a PIN is repeated by the next one, which may take ten seconds
   longer after one that was too slow, thirty at most. A rate limit is waited for once, for two seconds at most.
 - The PIN of a Wait is valid for five minutes here.
 

@@ -275,10 +275,10 @@ func (l *logins) joinUnread(pin *Pin, unread error) (*attempt, error) {
 	}
 }
 
-// Finish looks once whether the pending PIN has been approved, and saves the
+// Finish checks once whether the pending PIN has been approved, and saves the
 // token if so. Connected speaks of this login: it is false while the PIN is
 // pending, even if an older token works. Where none is pending, Finish is
-// [PlexAuth.Status]. A call within a second of another look answers from that.
+// [PlexAuth.Status]. A call within a second of another check answers from that.
 //
 // It returns [ErrPinExpired], [ErrPinSuperseded], [ErrNoPendingPin],
 // [ErrAccountMismatch] and [ErrTokenRejected] when the login has ended so, an
@@ -301,7 +301,7 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 	return s, err
 }
 
-// Wait looks at the pending PIN, at a second's pace, until it is approved and
+// Wait checks the pending PIN, at [Options].PollInterval, until it is approved and
 // the token is saved, or the login has ended otherwise: [ErrPinExpired],
 // [ErrPinSuperseded], [ErrNoPendingPin] where there is none or it was
 // cancelled, [ErrAccountMismatch], [ErrTokenRejected] where the token was dead

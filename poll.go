@@ -237,7 +237,7 @@ func (a *attempt) handleFailure(ctx context.Context, r pollResult, at storedPIN)
 			return a.endedByOtherProcess(ctx)
 		}
 	case r.final && !a.postponeDeadline():
-		return a.abandon(ctx, fmt.Errorf("%w; the last look failed: %w", fault.ErrPinExpired, fault.Inside(r.err)))
+		return a.abandon(ctx, fmt.Errorf("%w; the last check failed: %w", fault.ErrPinExpired, fault.Inside(r.err)))
 	}
 	return false, r.err
 }

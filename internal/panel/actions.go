@@ -13,7 +13,7 @@ func (p *Panel) answer(w http.ResponseWriter, r *http.Request, problem *Problem)
 		replyProblem(w, problem)
 		return
 	}
-	v, problem := p.look(r.Context())
+	v, problem := p.currentView(r.Context())
 	if problem != nil {
 		replyProblem(w, problem)
 		return

@@ -44,7 +44,7 @@ func asset(name, contentType string) http.HandlerFunc {
 // the status is that of the problem.
 func (p *Panel) servePage(w http.ResponseWriter, r *http.Request) {
 	status := http.StatusOK
-	if _, problem := p.look(r.Context()); problem != nil {
+	if _, problem := p.currentView(r.Context()); problem != nil {
 		status = problem.Status
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -76,7 +76,7 @@ func page(product string) string {
 
 // serveQRCode answers GET qr.svg.
 func (p *Panel) serveQRCode(w http.ResponseWriter, r *http.Request) {
-	v, problem := p.look(r.Context())
+	v, problem := p.currentView(r.Context())
 	switch {
 	case problem != nil:
 		replyProblem(w, problem)

@@ -27,9 +27,9 @@ type view struct {
 	problem *Problem
 }
 
-// look returns a view that is at most viewMaxAge old. The store is read once for all
+// currentView returns a view that is at most viewMaxAge old. The store is read once for all
 // requests.
-func (p *Panel) look(ctx context.Context) (*view, *Problem) {
+func (p *Panel) currentView(ctx context.Context) (*view, *Problem) {
 	leave, err := p.gates.Enter(ctx, "view")
 	if err != nil {
 		return nil, interrupted(err)
@@ -134,7 +134,7 @@ func (p *Panel) serveStatus(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	defer context.AfterFunc(p.ctx, cancel)()
 	for {
-		v, problem := p.look(r.Context())
+		v, problem := p.currentView(r.Context())
 		switch {
 		case problem != nil:
 			replyProblem(w, problem)

@@ -74,7 +74,7 @@ func TestWaits(t *testing.T) {
 			assert.Positive(t, w.InUse)
 			assert.Positive(t, w.CPU)
 			assert.Positive(t, w.Allocs)
-			assert.Less(t, w.Pace, 3.0, "a busy machine may delay looks and let them come close, but a client without a pace makes hundreds")
+			assert.Less(t, w.Pace, 3.0, "a busy machine may delay checks and let them come close, but a client without a pace makes hundreds")
 			assert.Zero(t, w.Left, "goroutines left behind")
 		})
 	}

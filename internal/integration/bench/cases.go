@@ -52,7 +52,7 @@ func operations(a *answers) []operation {
 				loop(b, func() error { _, err := x.create(); return err })
 			},
 		}},
-		{"look at it once", map[string]func(*testing.B){
+		{"check it once", map[string]func(*testing.B){
 			ours: func(b *testing.B) { benchFinish(b, a) },
 			byHand: func(b *testing.B) {
 				p := newPlain(a.client(), measure.PlexTV)
@@ -183,7 +183,7 @@ func benchStart(b *testing.B, a *answers) {
 	})
 }
 
-// benchFinish measures one look at each of many PINs. A second look at the same PIN within a
+// benchFinish measures one check of each of many PINs. A second check of the same PIN within a
 // second would get the result of the first.
 func benchFinish(b *testing.B, a *answers) {
 	c := a.client()

@@ -41,7 +41,7 @@ func main() {
 	rounds := flag.Int("rounds", 5, "how often each operation is measured; the median counts")
 	each := flag.Duration("time", 500*time.Millisecond, "how long an operation is measured in each round")
 	logins := flag.Int("logins", 10_000, "logins that wait at once; 0 leaves this part out")
-	pace := flag.Int("pace", 2, "seconds between two looks at one login; 1 takes all the time of two processors")
+	pace := flag.Int("pace", 2, "seconds between two checks of one login; 1 takes all the time of two processors")
 	watch := flag.Duration("watch", 10*time.Second, "how long the waits are measured")
 	flag.Parse()
 	if err := flag.Set("test.benchtime", each.String()); err != nil {
@@ -72,8 +72,8 @@ func run(w io.Writer, rounds int, t task) error {
 		name  string
 		http2 bool
 	}{
-		{fmt.Sprintf("%d waits, a look each %d s, over one HTTP/2 connection", t.Logins, t.Pace), true},
-		{fmt.Sprintf("%d waits, a look each %d s, in process", t.Logins, t.Pace), false},
+		{fmt.Sprintf("%d waits, a check each %d s, over one HTTP/2 connection", t.Logins, t.Pace), true},
+		{fmt.Sprintf("%d waits, a check each %d s, in process", t.Logins, t.Pace), false},
 	} {
 		results := map[string]*waits{}
 		for _, name := range append(contenders, shared) {
@@ -135,9 +135,9 @@ func printWaits(w io.Writer, name string, pace int, results map[string]*waits) {
 		{"resident memory a login", func(v *waits) float64 { return v.Resident }, formats["memory"]},
 		{"heap and stacks a login", func(v *waits) float64 { return v.InUse }, formats["memory"]},
 		{"goroutines a login", func(v *waits) float64 { return v.Goroutines }, fixed},
-		{"processor a look", func(v *waits) float64 { return float64(v.CPU) }, formats["time"]},
-		{"allocations a look", func(v *waits) float64 { return v.Allocs }, formats["allocations"]},
-		{fmt.Sprintf("looks a login in %d s", pace), func(v *waits) float64 { return v.Pace }, fixed},
+		{"processor a check", func(v *waits) float64 { return float64(v.CPU) }, formats["time"]},
+		{"allocations a check", func(v *waits) float64 { return v.Allocs }, formats["allocations"]},
+		{fmt.Sprintf("checks a login in %d s", pace), func(v *waits) float64 { return v.Pace }, fixed},
 		{"all approved: until the last has ended", func(v *waits) float64 { return float64(v.Finished) }, formats["time"]},
 		{"goroutines left behind", func(v *waits) float64 { return float64(v.Left) }, formats["allocations"]},
 	} {

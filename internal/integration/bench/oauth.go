@@ -34,7 +34,7 @@ func newXOAuth2(c *http.Client, origin string) *xoauth2 {
 
 func (x *xoauth2) create() (*oauth2.DeviceAuthResponse, error) { return x.config.DeviceAuth(x.ctx) }
 
-// check looks once, without the second that DeviceAccessToken waits before. Exchange sends
+// check asks once, without the second that DeviceAccessToken waits before. Exchange sends
 // the same form through the same function.
 func (x *xoauth2) check(d *oauth2.DeviceAuthResponse) (*oauth2.Token, error) {
 	t, err := x.config.Exchange(x.ctx, "", oauth2.SetAuthURLParam("grant_type", grantType), oauth2.SetAuthURLParam("device_code", d.DeviceCode))
@@ -82,7 +82,7 @@ func (x *cliOAuth) create() (*device.CodeResponse, error) {
 	return device.RequestCode(x.http, x.origin+codePath, measure.ClientID, nil)
 }
 
-// check looks once, without the pause that Wait makes before. It sends the same form through
+// check asks once, without the pause that Wait makes before. It sends the same form through
 // the same functions.
 func (x *cliOAuth) check(d *device.CodeResponse) (*api.AccessToken, error) {
 	resp, err := api.PostForm(x.http, x.origin+tokenPath, url.Values{

@@ -35,7 +35,7 @@ func (p *plain) login(ctx context.Context) (token string, err error) {
 	return token, err
 }
 
-// wait looks at the PIN at this pace until it is approved.
+// wait checks the PIN at this interval until it is approved.
 func (p *plain) wait(ctx context.Context, pin *measure.PIN, pace time.Duration) error {
 	tick := time.NewTicker(pace)
 	defer tick.Stop()

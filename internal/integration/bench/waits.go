@@ -34,8 +34,8 @@ const (
 type task struct {
 	Client string
 	Logins int
-	Pace   int           // seconds between two looks
-	Time   time.Duration // how long is measured, after two looks at each login
+	Pace   int           // seconds between two checks
+	Time   time.Duration // how long is measured, after two checks of each login
 	URL    string        // of the server; empty: in process
 	CA     []byte        // of its certificate
 }
@@ -44,10 +44,10 @@ type task struct {
 type waits struct {
 	Resident   float64       // bytes per login, as the operating system sees it
 	InUse      float64       // bytes of heap and stacks per login after a collection, the least of several
-	Goroutines float64       // per login, between two looks
-	CPU        time.Duration // per look
-	Allocs     float64       // per look
-	Pace       float64       // looks per login in the time of one pace
+	Goroutines float64       // per login, between two checks
+	CPU        time.Duration // per check
+	Allocs     float64       // per check
+	Pace       float64       // checks per login in the time of one pace
 	Finished   time.Duration // from the approval of all to the end of the last
 	Left       int           // goroutines more than before
 }
@@ -174,7 +174,7 @@ func (t task) run() (*waits, error) {
 	if err != nil {
 		return nil, err
 	}
-	for start := local.looks.Load(); local.looks.Load() < start+2*int64(t.Logins); time.Sleep(100 * time.Millisecond) {
+	for start := local.checks.Load(); local.checks.Load() < start+2*int64(t.Logins); time.Sleep(100 * time.Millisecond) {
 		if len(ended) > 0 {
 			return nil, fmt.Errorf("a login ended early: %w", <-ended)
 		}
@@ -199,7 +199,7 @@ func (t task) run() (*waits, error) {
 	}
 }
 
-// client returns the HTTP client of the logins. local counts their looks, and answers them
+// client returns the HTTP client of the logins. local counts their checks, and answers them
 // unless there is a server.
 func (t task) client() (c *http.Client, local *service, err error) {
 	a, err := record()
@@ -248,13 +248,13 @@ func (t task) measure(local *service, idle usage) *waits {
 	w := &waits{}
 	n := float64(t.Logins)
 	var resident, goroutines []float64
-	looks, cpu, allocs, start := local.looks.Load(), cpuTime(), allocations(), time.Now()
+	checks, cpu, allocs, start := local.checks.Load(), cpuTime(), allocations(), time.Now()
 	for time.Since(start) < t.Time {
 		time.Sleep(100 * time.Millisecond)
 		resident = append(resident, float64(measure.Resident()))
 		goroutines = append(goroutines, float64(runtime.NumGoroutine()))
 	}
-	took, made := time.Since(start), float64(local.looks.Load()-looks)
+	took, made := time.Since(start), float64(local.checks.Load()-checks)
 	w.CPU = time.Duration(float64(cpuTime()-cpu) / made)
 	w.Allocs = float64(allocations()-allocs) / made
 	w.Pace = made / took.Seconds() / n * float64(t.Pace)
@@ -345,7 +345,7 @@ func (t task) approve(c *http.Client, local *service) error {
 	return resp.Body.Close()
 }
 
-// counted counts the looks that are sent to the server.
+// counted counts the checks that are sent to the server.
 type counted struct {
 	*service
 	base http.RoundTripper
@@ -353,7 +353,7 @@ type counted struct {
 
 func (c *counted) RoundTrip(r *http.Request) (*http.Response, error) {
 	if path := r.URL.Path; path == tokenPath || path == c.pinPath {
-		c.looks.Add(1)
+		c.checks.Add(1)
 	}
 	return c.base.RoundTrip(r)
 }

@@ -84,7 +84,7 @@ func record() (*answers, error) {
 type service struct {
 	*answers
 	approved atomic.Bool
-	looks    atomic.Int64 // requests about a pending login
+	checks   atomic.Int64 // requests about a pending login
 
 	started sync.Once
 	start   time.Time
@@ -123,7 +123,7 @@ func (s *service) to(method, path string) measure.Answer {
 	case path == codePath:
 		return s.code
 	case path == tokenPath:
-		s.looks.Add(1)
+		s.checks.Add(1)
 		if s.approved.Load() {
 			return s.token
 		}
@@ -131,7 +131,7 @@ func (s *service) to(method, path string) measure.Answer {
 	case method == http.MethodPost:
 		return s.moment().created
 	}
-	s.looks.Add(1)
+	s.checks.Add(1)
 	if s.approved.Load() {
 		return s.done
 	}
