@@ -3,7 +3,6 @@ package plexauth
 import (
 	"context"
 	"errors"
-	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -167,7 +166,9 @@ func (h *panelHost) NextLogin() (begun <-chan struct{}, stop func()) {
 
 // Start implements [panel.Host].
 func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Problem {
-	o := PinOptions{SwitchAccount: switchAccount}
+	e := h.auth.hold()
+	defer e.Release()
+	attempts, o := &e.Known.attempts, PinOptions{SwitchAccount: switchAccount}
 	b, err := h.auth.load(ctx)
 	if err != nil {
 		return problemOf(err)
@@ -177,37 +178,22 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 		if err := h.auth.check(ctx); err != nil { // before the start counts
 			return problemOf(err)
 		}
-		if wait := time.Until(h.nextStart(b)); wait > 0 {
+		if wait := max(time.Until(attempts.NextStart()), b.PanelPause(time.Now())); wait > 0 {
 			return problem.StartTooSoon(wait)
 		}
 	}
-	pin, err := h.startPaced(ctx, o, pending)
-	if err != nil {
-		return problemOf(err)
-	}
-	if pending == nil || pin.ID != pending.ID {
+	var pin *Pin
+	isNew := false
+	attempts.PaceStart(profile.StartPause, func() (made bool) {
+		pin, err = h.auth.Start(ctx, o)
+		isNew = err == nil && (pending == nil || pin.ID != pending.ID)
+		return isNew || err != nil && !plextv.FailureIn(err).MadeNoPIN()
+	})
+	e.Keep(profile.StartPause)
+	if isNew {
 		h.noteStart(ctx, pin)
 	}
-	return nil
-}
-
-// startPaced calls Start. The pause until the next start begins before the call, because
-// plex.tv may have made a PIN even if its answer is lost. If there is no new PIN, the
-// pause from before counts again.
-func (h *panelHost) startPaced(ctx context.Context, o PinOptions, pending *profile.PendingPIN) (*Pin, error) {
-	e := h.auth.hold()
-	defer e.Release()
-	attempts := &e.Known.attempts
-	before := attempts.NextStart()
-	attempts.SetNextStart(time.Now().Add(profile.StartPause))
-	pin, err := h.auth.Start(ctx, o)
-	if err == nil && pending != nil && pin.ID == pending.ID || madeNoPIN(err) {
-		attempts.SetNextStart(before)
-	} else {
-		attempts.SetNextStart(time.Now().Add(profile.StartPause))
-	}
-	e.Keep(profile.StartPause)
-	return pin, err
+	return problemOf(err)
 }
 
 // noteStart saves when a PIN was made, for the pace of other processes and also after
@@ -222,38 +208,6 @@ func (h *panelHost) noteStart(ctx context.Context, pin *Pin) {
 	if err != nil {
 		h.auth.warn(ctx, "could not save when the PIN was made", err)
 	}
-}
-
-// madeNoPIN reports whether plex.tv certainly made no PIN for a Start that failed with
-// err: it was not reached, or it refused.
-func madeNoPIN(err error) bool {
-	e := plextv.FailureIn(err)
-	if e == nil || e.Op != plextv.OpCreatePIN {
-		return false
-	}
-	var op *net.OpError
-	if errors.As(err, &op) {
-		return op.Op == "dial" || op.Op == "proxyconnect"
-	}
-	refused := e.StatusCode/100 == 4 && !errors.Is(err, fault.ErrUnavailable)
-	return refused || errors.Is(err, fault.ErrRateLimited) || e.StatusCode == http.StatusServiceUnavailable
-}
-
-// nextStart returns when the panel may request another PIN: a pause after the last one
-// of this process and, as b says, of all others.
-func (h *panelHost) nextStart(b *profile.Profile) time.Time {
-	e := h.auth.hold()
-	defer e.Release()
-	next := e.Known.attempts.NextStart()
-	wait := time.Until(b.LastPIN().Add(profile.StartPause))
-	if wait > 2*profile.StartPause { // a clock was set
-		return next
-	}
-	wait = min(wait, profile.StartPause) // a replica's clock may be ahead
-	if after := time.Now().Add(wait); after.After(next) {
-		return after
-	}
-	return next
 }
 
 // Cancel implements [panel.Host].

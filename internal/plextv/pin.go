@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -27,7 +28,7 @@ const (
 
 // The Ops of calls about a PIN.
 const (
-	OpCreatePIN = "create PIN"
+	opCreatePIN = "create PIN"
 	OpCheckPIN  = "check PIN" // of [Client.CheckPIN]
 )
 
@@ -80,7 +81,7 @@ func decodePIN(body []byte) (r PINReply, err error) {
 // code of the kind that was asked for. sent is when the request left.
 func (c *Client) CreatePIN(ctx context.Context, clientID string, d *devicekey.Key, strong bool) (r PINReply, sent time.Time, err error) {
 	q := &Call{
-		Op: OpCreatePIN, Method: http.MethodPost, URL: c.PlexTV + "/api/v2/pins", ClientID: clientID,
+		Op: opCreatePIN, Method: http.MethodPost, URL: c.PlexTV + "/api/v2/pins", ClientID: clientID,
 		Decode: func(body []byte) (err error) {
 			if r, err = decodePIN(body); err != nil {
 				return err
@@ -113,6 +114,20 @@ func checkNewPIN(r PINReply, strong bool) error {
 		return errors.New("a strong code where a short one was asked for")
 	}
 	return nil
+}
+
+// MadeNoPIN reports whether plex.tv certainly made no PIN when it was asked for one: it
+// was not reached, or it refused. f may be nil.
+func (f *Failure) MadeNoPIN() bool {
+	if f == nil || f.Op != opCreatePIN {
+		return false
+	}
+	var op *net.OpError
+	if errors.As(f, &op) {
+		return op.Op == "dial" || op.Op == "proxyconnect"
+	}
+	refused := f.StatusCode/100 == 4 && f.Sentinel != fault.ErrUnavailable
+	return refused || f.Sentinel == fault.ErrRateLimited || f.StatusCode == http.StatusServiceUnavailable
 }
 
 // pinCode matches the code of a PIN.

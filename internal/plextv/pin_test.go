@@ -3,8 +3,11 @@ package plextv_test
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -108,6 +111,40 @@ func TestCreatePIN(t *testing.T) {
 			assert.EqualValues(t, 42, r.ID)
 		})
 	}
+}
+
+// A failed request for a PIN is known to have made none only if plex.tv was not reached, or
+// says so.
+func TestMadeNoPIN(t *testing.T) {
+	broken := func(op string) reply { return reply{err: &net.OpError{Op: op, Err: errors.New("connection reset")}} }
+	for name, tc := range map[string]struct {
+		reply reply
+		none  bool
+	}{
+		"no connection":              {broken("dial"), true},
+		"the proxy is not reached":   {broken("proxyconnect"), true},
+		"the answer is lost":         {broken("read"), false},
+		"the request may be lost":    {broken("write"), false},
+		"no answer in time":          {reply{err: os.ErrDeadlineExceeded}, false},
+		"refused":                    {reply{status: 403, body: plexError("1009", "x")}, true},
+		"refused by something else":  {reply{status: 403, body: page}, false},
+		"rate limit":                 {reply{status: 429}, true},
+		"not available":              {reply{status: 503}, true},
+		"a proxy has lost plex.tv":   {reply{status: 502}, false},
+		"an error behind the proxy":  {reply{status: 500}, false},
+		"an answer that is no PIN":   {reply{status: 201, body: page}, false},
+		"a PIN that cannot be shown": {reply{status: 201, body: `{"id":42,"code":"A&B"}`}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := answering(tc.reply)
+			f := plextv.FailureIn(calls["create PIN"](t.Context(), c, t))
+			require.NotNil(t, f)
+			assert.Equal(t, tc.none, f.MadeNoPIN())
+		})
+	}
+	c, _ := answering(reply{status: 403, body: plexError("1009", "x")})
+	assert.False(t, plextv.FailureIn(calls["check PIN"](t.Context(), c, t)).MadeNoPIN(), "it is about a PIN that was made")
+	assert.False(t, plextv.FailureIn(nil).MadeNoPIN())
 }
 
 // A poll follows a redirect within plex.tv's API only, once its own attempt has time.

@@ -58,7 +58,7 @@ func readAll(p *profile.Profile) {
 	p.Server()
 	p.Lifetime()
 	p.OthersHash()
-	p.LastPIN()
+	p.PanelPause(time.Now())
 	p.UnidentifiedTokens("app")
 	p.OthersSharingToken()
 	p.SuccessorOf(1, "app", token)

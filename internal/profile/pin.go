@@ -192,10 +192,16 @@ func (p *Profile) NotePanelPIN(made time.Time) {
 	}
 }
 
-// LastPIN returns when the last known PIN was made, zero if none is known.
-func (p *Profile) LastPIN() time.Time {
-	if v := p.Pending(); v != nil && v.Created.After(p.PanelPIN) {
-		return v.Created
+// PanelPause returns how long a panel has to wait before it has another PIN made, as far
+// as the profile shows the PINs of all processes.
+func (p *Profile) PanelPause(now time.Time) time.Duration {
+	last := p.PanelPIN
+	if v := p.Pending(); v != nil && v.Created.After(last) {
+		last = v.Created
 	}
-	return p.PanelPIN
+	pause := last.Add(StartPause).Sub(now)
+	if pause > 2*StartPause { // a clock was set
+		return 0
+	}
+	return max(0, min(pause, StartPause)) // a replica's clock may be ahead
 }

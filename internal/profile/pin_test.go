@@ -129,8 +129,26 @@ func TestPanelPIN(t *testing.T) {
 	recent, old := unix(time.Now()), unix(time.Now().Add(-time.Minute))
 	assert.Equal(t, `{"_cancelled_pin":`+recent+`}`, edited(t, `{"_pending_pin":{"id":7},"_cancelled_pin":`+recent+`}`, "default", end))
 	assert.Equal(t, `{}`, edited(t, `{"_pending_pin":{"id":7},"_cancelled_pin":`+old+`}`, "default", end))
-	p := parse(t, `{"_pending_pin":{"id":7,"created":200},"_cancelled_pin":100}`).Profile("default")
-	assert.EqualValues(t, 200, p.LastPIN().Unix())
-	p.DropPending(7)
-	assert.Zero(t, p.LastPIN())
+}
+
+// G12: a panel has a PIN made every ten seconds at most, whichever process made the last.
+func TestPanelPause(t *testing.T) {
+	for name, c := range map[string]struct {
+		doc  string
+		want time.Duration
+	}{
+		"no PIN yet":                    {`{}`, 0},
+		"made now":                      {`{"_cancelled_pin":1000}`, 10 * time.Second},
+		"made four seconds ago":         {`{"_cancelled_pin":996}`, 6 * time.Second},
+		"made ten seconds ago":          {`{"_cancelled_pin":990}`, 0},
+		"the pending one, by a program": {`{"_pending_pin":{"id":7,"created":993}}`, 3 * time.Second},
+		"the pending one is the last":   {`{"_pending_pin":{"id":7,"created":998},"_cancelled_pin":995}`, 8 * time.Second},
+		"the pending one is not":        {`{"_pending_pin":{"id":7,"created":991},"_cancelled_pin":995}`, 5 * time.Second},
+		"a replica's clock is ahead":    {`{"_cancelled_pin":1010}`, 10 * time.Second},
+		"a clock was set":               {`{"_cancelled_pin":1011}`, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, c.want, parse(t, c.doc).Profile("default").PanelPause(time.Unix(1000, 0)))
+		})
+	}
 }

@@ -110,8 +110,21 @@ func (s *Slot[A]) NextStart() time.Time {
 	return s.nextStart
 }
 
-// SetNextStart sets when the panel may ask for the next PIN.
-func (s *Slot[A]) SetNextStart(at time.Time) {
+// PaceStart calls start, which asks for a PIN, and moves NextStart to a pause later. The
+// pause begins before the call, because plex.tv may have made a PIN even if its answer is
+// lost. It begins again after the call if a PIN was made, or may have been. If none was,
+// the NextStart from before counts again.
+func (s *Slot[A]) PaceStart(pause time.Duration, start func() (made bool)) {
+	before := s.NextStart()
+	s.setNextStart(time.Now().Add(pause))
+	if start() {
+		s.setNextStart(time.Now().Add(pause))
+	} else {
+		s.setNextStart(before)
+	}
+}
+
+func (s *Slot[A]) setNextStart(at time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.nextStart = at

@@ -2,6 +2,8 @@ package registry_test
 
 import (
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -73,4 +75,22 @@ func TestNextBegin(t *testing.T) {
 	}
 	begin(&s, s.Version(), 1)
 	<-begun
+}
+
+func TestPaceStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const pause = 10 * time.Second
+		var s registry.Slot[attempt]
+		start := func(made bool) time.Duration {
+			s.PaceStart(pause, func() bool {
+				assert.Equal(t, pause, time.Until(s.NextStart()), "others wait during the request")
+				time.Sleep(3 * time.Second)
+				return made
+			})
+			return time.Until(s.NextStart())
+		}
+		assert.Less(t, start(false), time.Duration(0))
+		assert.Equal(t, pause, start(true))
+		assert.Equal(t, pause-3*time.Second, start(false), "the pause after the last PIN counts")
+	})
 }
