@@ -174,7 +174,7 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 		return problemOf(err)
 	}
 	pending := b.Pending()
-	if pending == nil || !h.auth.isReusable(pending, pending.ClientID, h.auth.options.DeviceKey, o) {
+	if pending == nil || !pending.Suits(pending.ClientID, h.auth.options.DeviceKey, profile.PinOptions(o)) || !h.auth.lasts(pending) {
 		if err := h.auth.check(ctx); err != nil { // before the start counts
 			return problemOf(err)
 		}

@@ -54,14 +54,14 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if err != nil {
 		return nil, err
 	}
-	if in.reusable {
-		return l.join(ctx, l.newPin(*in.pending), version, in.token)
+	if in.Reusable {
+		return l.join(ctx, l.newPin(*in.Pending), version, in.Token)
 	}
-	replaced, err := l.settleBeforeStart(ctx, in.pending)
+	replaced, err := l.settleBeforeStart(ctx, in.Pending)
 	if err != nil {
 		return nil, err
 	}
-	l.learn(ctx, in.unknown)
+	l.learn(ctx, in.Unknown)
 	l.info(ctx, "request PIN")
 	pin, err := l.requestPIN(ctx, in, o)
 	if err != nil {
@@ -75,50 +75,20 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	return l.join(ctx, pin, version, before)
 }
 
-// startInputs is what a Start begins with.
-type startInputs struct {
-	pending  *profile.PendingPIN         // nil: none
-	reusable bool                        // pending is as good as a new PIN
-	token    secret.Value                // of the profile
-	clientID string                      // for the next PIN
-	key      *devicekey.Key              // for the next PIN; nil without [Options].DeviceKey
-	unknown  []profile.UnidentifiedToken // logins that the next one may end, and whose account is not known
-}
-
 // gatherInputs reads the inputs of a Start from the store, and saves client identifier
 // and key before the first request.
-func (l *logins) gatherInputs(ctx context.Context, o PinOptions) (in startInputs, err error) {
+func (l *logins) gatherInputs(ctx context.Context, o PinOptions) (in profile.StartInputs, err error) {
 	err = l.update(ctx, func(b *profile.Profile) (err error) {
-		in = startInputs{pending: b.Pending(), token: b.AccountToken()}
-		byKey := l.options.DeviceKey
-		if !byKey {
-			in.clientID = b.EnsureClientID(l.fixedClientID())
-		}
-		in.reusable = l.isReusable(in.pending, in.clientID, byKey, o)
-		switch {
-		case byKey && in.reusable:
-			in.clientID = in.pending.ClientID
-		case byKey:
-			if in.key, err = b.EnsureDevice(); err != nil {
-				return err
-			}
-			in.clientID = in.key.ClientID
-		}
-		in.unknown = b.UnidentifiedTokens(in.clientID)
-		return nil
+		in, err = b.PrepareStart(profile.StartOptions{
+			ClientID: l.fixedClientID(), DeviceKey: l.options.DeviceKey, PIN: profile.PinOptions(o), Lasts: l.lasts,
+		})
+		return err
 	})
 	return in, err
 }
 
-// isReusable reports whether a pending PIN is as good as a new one for clientID and o. A
-// PIN with a device key has an identifier of its own.
-func (l *logins) isReusable(v *profile.PendingPIN, clientID string, byKey bool, o PinOptions) bool {
-	if v == nil || !v.Token.IsZero() || v.Code == "" || v.Created.IsZero() || v.Options != profile.PinOptions(o) {
-		return false
-	}
-	sameIdentity := (v.Device != nil) == byKey && (byKey || v.ClientID == clientID)
-	return sameIdentity && l.left(v) >= minReuse
-}
+// lasts reports whether a stored PIN lives long enough to be shown again.
+func (l *logins) lasts(v *profile.PendingPIN) bool { return l.left(v) >= minReuse }
 
 // settleBeforeStart polls the pending PIN a last time before a new one replaces it, and
 // settles an approval, so that it is not lost. It returns the PIN that is to be replaced,
@@ -146,15 +116,15 @@ func (l *logins) settleReplaced(ctx context.Context, v *profile.PendingPIN, limi
 
 // requestPIN asks plex.tv for a PIN. A key that another device has, as in a copied store,
 // is replaced once.
-func (l *logins) requestPIN(ctx context.Context, in startInputs, o PinOptions) (*Pin, error) {
-	pin, err := l.createPIN(ctx, in.clientID, in.key, o)
-	if in.key == nil || !isTaken(err) {
+func (l *logins) requestPIN(ctx context.Context, in profile.StartInputs, o PinOptions) (*Pin, error) {
+	pin, err := l.createPIN(ctx, in.ClientID, in.Key, o)
+	if in.Key == nil || !isTaken(err) {
 		return pin, err
 	}
-	pin, err = l.createDevicePIN(ctx, in.clientID, o)
+	pin, err = l.createDevicePIN(ctx, in.ClientID, o)
 	if isTaken(err) {
 		err = errors.Join(err, l.update(ctx, func(b *profile.Profile) error {
-			b.DropDevice(in.clientID)
+			b.DropDevice(in.ClientID)
 			return nil
 		}))
 	}
@@ -178,7 +148,7 @@ func (l *logins) savePendingOrReplace(ctx context.Context, pin *Pin, replaced *p
 	case errors.Is(err, profile.ErrKeyShared):
 		pin, err = l.createDevicePIN(ctx, profile.NewClientID(), pin.options)
 	case errors.Is(err, profile.ErrMovedOver):
-		var in startInputs
+		var in profile.StartInputs
 		if in, err = l.gatherInputs(ctx, pin.options); err == nil {
 			pin, err = l.requestPIN(ctx, in, pin.options)
 		}
@@ -196,39 +166,25 @@ func (l *logins) savePendingOrReplace(ctx context.Context, pin *Pin, replaced *p
 // before is the token of the profile then.
 func (l *logins) savePending(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
 	for {
-		var approved *profile.PendingPIN
-		err := l.update(ctx, func(b *profile.Profile) error {
-			approved, kept, before = nil, pin, b.AccountToken()
-			switch v := b.Pending(); {
-			case v != nil && !v.Token.IsZero(): // since the final poll
-				approved = v
-				return nil
-			case l.isReusable(v, pin.clientID, pin.device != nil, pin.options) && (replaced == nil || v.ID != replaced.ID):
-				kept = l.newPin(*v)
-				return nil
-			}
-			if err := b.CheckNotTaken(pin.clientID, pin.device); err != nil {
-				return err
-			}
-			b.Create()
-			b.SetPending(&profile.PendingPIN{
-				ID: pin.ID, Code: pin.Code, Created: pin.CreatedAt, Expires: pin.ExpiresAt, LifetimeKnown: pin.lifetimeKnown,
-				ClientID: pin.clientID, Device: pin.device, Options: profile.PinOptions(pin.options),
-			})
-			return nil
+		var now *profile.PendingPIN
+		made := pin.stored()
+		err := l.update(ctx, func(b *profile.Profile) (err error) {
+			before = b.AccountToken()
+			now, err = b.Propose(made, replaced, l.lasts)
+			return err
 		})
 		switch {
 		case err != nil:
 			return nil, secret.Value{}, err
-		case approved != nil:
-			if err := l.settleReplaced(ctx, approved, oneAttempt); err != nil {
-				return nil, secret.Value{}, err
-			}
-			continue
-		case kept == pin:
+		case now == made:
 			l.logf(ctx, LevelSuccess, "PIN issued")
+			return pin, before, nil
+		case now.Token.IsZero():
+			return l.newPin(*now), before, nil
 		}
-		return kept, before, nil
+		if err := l.settleReplaced(ctx, now, oneAttempt); err != nil { // it was approved since the final poll
+			return nil, secret.Value{}, err
+		}
 	}
 }
 

@@ -154,6 +154,14 @@ func (s *session) newPin(v profile.PendingPIN) *Pin {
 	}
 }
 
+// stored returns p as a profile stores it.
+func (p *Pin) stored() *profile.PendingPIN {
+	return &profile.PendingPIN{
+		ID: p.ID, Code: p.Code, Created: p.CreatedAt, Expires: p.ExpiresAt, Ends: p.ends, LifetimeKnown: p.lifetimeKnown,
+		ClientID: p.clientID, Device: p.device, Options: profile.PinOptions(p.options),
+	}
+}
+
 // createPIN asks plex.tv for a PIN. With a device key d, its token will be a JWT.
 func (s *session) createPIN(ctx context.Context, clientID string, d *devicekey.Key, o PinOptions) (*Pin, error) {
 	r, sent, err := s.client.CreatePIN(ctx, clientID, d, o.Strong)

@@ -239,9 +239,9 @@ func (p *Profile) checkUnshared(t secret.Value, clientID string) error {
 	return nil
 }
 
-// CheckNotTaken returns an error if another login has taken the key k or the identifier of
+// checkNotTaken returns an error if another login has taken the key k or the identifier of
 // a new PIN while the PIN was being made.
-func (p *Profile) CheckNotTaken(clientID string, k *devicekey.Key) error {
+func (p *Profile) checkNotTaken(clientID string, k *devicekey.Key) error {
 	switch {
 	case k == nil && p.isMovedOver(clientID):
 		return ErrMovedOver
