@@ -55,11 +55,11 @@ type attempt struct {
 	unreadable bool        // the store could not be read, and that was logged
 	missed     int         // polls that failed since the PIN has left the store
 
-	stored uint64       // hash of the namespace that was last seen to hold this PIN unapproved; 0: none
-	before secret.Value // token of the profile in that namespace
+	stored uint64       // hash of the document that was last seen to hold this PIN unapproved; 0: none
+	before secret.Value // token of the profile in that document
+	read   time.Time    // when the store was last seen to hold this PIN unapproved
 
-	resumed time.Time // when a caller read the store to resume the attempt; zero once a poll has made use of that
-	final   *Status   // of the profile, as the attempt has left it; nil: not known
+	final *Status // of the profile, as the attempt has left it; nil: not known
 }
 
 // reapAfter is how long after the end of its PIN an attempt is kept for those who wait:
@@ -143,28 +143,8 @@ func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
 	a, ok := l.startAttempt(l.newPin(*v), version)
 	if ok && v.Token.IsZero() {
 		a.noteStored(raw, b)
-		a.noteResumed()
 	}
 	return a, nil
-}
-
-// resumedMaxAge bounds the age at which a poll may use what was read to resume the
-// attempt.
-const resumedMaxAge = 100 * time.Millisecond
-
-func (a *attempt) noteResumed() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.resumed = time.Now()
-}
-
-// takeResumed reports whether the store was read just now to resume a. It does so once.
-func (a *attempt) takeResumed() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	at := a.resumed
-	a.resumed = time.Time{}
-	return time.Since(at) < resumedMaxAge
 }
 
 // setFinalStatus keeps the status of the profile as a leaves it. a may be nil.
@@ -258,16 +238,30 @@ func (a *attempt) delay() (unsaved time.Duration, err error) {
 	return unsaved, a.lastResult
 }
 
-// noteStored remembers a namespace that holds the PIN unapproved, so that a poll that
-// reads the same again need not parse it. It keeps a hash, because a store can be large.
+// noteStored remembers a document that holds the PIN unapproved, so that a poll that
+// reads the same again need not parse it. It keeps a hash, because a document can be large.
 func (a *attempt) noteStored(raw json.RawMessage, b *profile.Profile) {
 	hash, token := maphash.Bytes(profile.ProcessSeed, raw), b.AccountToken()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.stored, a.before = hash, token
+	a.stored, a.before, a.read = hash, token, time.Now()
 }
 
-// isStored reports whether raw is the namespace that noteStored has remembered.
+// noteRead notes that the store holds the PIN unapproved still.
+func (a *attempt) noteRead() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.read = time.Now()
+}
+
+// wasReadLately reports whether a poll need not read the store.
+func (a *attempt) wasReadLately() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return time.Since(a.read) < storeReadInterval
+}
+
+// isStored reports whether raw is the document that noteStored has remembered.
 func (a *attempt) isStored(raw json.RawMessage) bool {
 	hash := maphash.Bytes(profile.ProcessSeed, raw)
 	a.mu.Lock()

@@ -214,13 +214,13 @@ func TestNoLookAfterCancel(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		store := &deafStore{ConfigStore: w.store}
-		p := w.open(t, withStore(store))
+		p := w.open(t, withStore(store), func(o *plexauth.Options) { o.PollInterval = 5 * time.Second })
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		store.before.Store(2) // one when the login is resumed, one of the look
 		var look sync.WaitGroup
 		look.Go(func() { _, _ = p.Wait(t.Context()) })
-		time.Sleep(2 * time.Second) // the look reads the store
+		time.Sleep(6 * time.Second) // the look reads the store
 		require.NoError(t, p.Cancel(t.Context()))
 		look.Wait()
 		assert.Empty(t, w.looks(pin.CreatedAt))

@@ -2,9 +2,11 @@ package plexauth_test
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -178,5 +180,78 @@ func TestPanelAsksAboutAnApprovalOncePerMinute(t *testing.T) {
 				synctest.Wait()
 			})
 		})
+	}
+}
+
+// loadCounter counts what is read from a store.
+type loadCounter struct {
+	plexauth.ConfigStore
+	loads atomic.Int32
+}
+
+func (s *loadCounter) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
+	s.loads.Add(1)
+	return s.ConfigStore.Load(ctx, namespace)
+}
+
+// G27: of five looks at a PIN one reads the store.
+func TestLooksSpareTheStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := &loadCounter{ConfigStore: w.store}
+		p := w.open(t, withStore(store))
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
+		defer cancel()
+		before := store.loads.Load()
+		_, err = p.Wait(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		looks := len(w.looks(pin.CreatedAt))
+		assert.Greater(t, looks, 500)
+		assert.LessOrEqual(t, int(store.loads.Load()-before), looks/5+3)
+	})
+}
+
+// G27: what another process does with the login is noticed within five seconds, and the
+// look that is then due.
+func TestOtherProcessIsNoticed(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(t *testing.T, w *world, other *plexauth.PlexAuth)
+		want error
+	}{
+		"cancelled": {func(t *testing.T, _ *world, other *plexauth.PlexAuth) {
+			require.NoError(t, other.Cancel(t.Context()))
+		}, plexauth.ErrNoPendingPin},
+		"superseded": {func(t *testing.T, _ *world, other *plexauth.PlexAuth) {
+			require.NoError(t, errOf(other.Start(t.Context(), plexauth.PinOptions{Strong: true})))
+		}, plexauth.ErrPinSuperseded},
+		"finished": {func(t *testing.T, w *world, other *plexauth.PlexAuth) {
+			require.NoError(t, w.plex.Approve(must(other.Status(t.Context())).Pending.Code, w.alice))
+			require.NoError(t, errOf(other.Finish(t.Context())))
+		}, nil},
+	} {
+		for after := range 6 {
+			t.Run(fmt.Sprint(name, " after ", after, " looks"), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := newWorld(t)
+					w.replicas = true
+					_, err := w.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					var done time.Time
+					var waiter sync.WaitGroup
+					waiter.Go(func() {
+						_, err := w.Wait(t.Context())
+						done = time.Now()
+						assert.ErrorIs(t, err, c.want)
+					})
+					time.Sleep(time.Duration(after)*time.Second + 500*time.Millisecond)
+					c.do(t, w, w.open(t))
+					began := time.Now()
+					waiter.Wait()
+					assert.LessOrEqual(t, done.Sub(began), 6*time.Second)
+				})
+			})
+		}
 	}
 }

@@ -59,49 +59,73 @@ const (
 	pinParked                      // its approved token is beside it
 	pinGone                        // cancelled, or finished by another process
 	pinSuperseded                  // another PIN has its place
+	pinDecided                     // what the store says was enough
 )
 
 // errInterrupted means that another caller wants the gate.
 var errInterrupted = errors.New("plexauth: interrupted")
 
+// storeReadInterval is how often polls read the store: another process may have ended the
+// login. With polls a second apart it is every fifth one.
+const storeReadInterval = 4900 * time.Millisecond
+
 // poll asks plex.tv once about the PIN and does what the answer asks for. The caller
 // holds the gate.
 func (a *attempt) poll(ctx context.Context) (over bool, err error) {
+	at, unread := pinPending, a.wasReadLately()
+	if !unread {
+		if at, over, err = a.checkStore(ctx); at == pinDecided {
+			return over, err
+		}
+	}
+	r := a.ask(ctx)
+	switch {
+	case r.interrupted && ctx.Err() == nil:
+		return false, nil
+	case r.interrupted:
+		return false, r.err
+	case unread && r.mayEnd():
+		if at, over, err = a.checkStore(ctx); at == pinDecided {
+			return over, err
+		}
+	}
+	return a.handlePoll(ctx, r, at)
+}
+
+// checkStore reads the store, and does what it asks for. If that leaves nothing for a poll
+// to do, it returns pinDecided with the result of the poll.
+func (a *attempt) checkStore(ctx context.Context) (at storedPIN, over bool, err error) {
 	at, b, err := a.readStore(ctx)
 	switch {
 	case errors.Is(err, errInterrupted):
-		return false, nil
+		return pinDecided, false, nil
 	case at == pinSuperseded:
-		return a.finish(fault.ErrPinSuperseded)
+		over, err = a.finish(fault.ErrPinSuperseded)
+		return pinDecided, over, err
 	case at == pinParked:
-		return a.settle(ctx, b)
+		over, err = a.settle(ctx, b)
+		return pinDecided, over, err
 	case ctx.Err() != nil:
-		return false, err
+		return pinDecided, false, err
 	}
 	a.logUnreadable(ctx, err)
-	r := a.ask(ctx)
-	if r.interrupted {
-		if ctx.Err() == nil {
-			return false, nil
-		}
-		return false, r.err
-	}
-	return a.handlePoll(ctx, r, at)
+	return at, false, nil
 }
 
 // readStore looks the PIN up in the store, as long as no one else wants the gate, and for no
 // longer than one attempt of a request. b is a profile in which its token is parked. With an error
 // the PIN counts as pending, because the login goes on without the store.
 func (a *attempt) readStore(ctx context.Context) (at storedPIN, b *profile.Profile, err error) {
-	if a.takeResumed() {
-		return pinPending, nil, nil
-	}
 	raw, err := a.loadRaw(ctx)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return pinPending, nil, errInterrupted
 	}
-	if err != nil || a.isStored(raw) {
+	if err != nil {
 		return pinPending, nil, err
+	}
+	if a.isStored(raw) {
+		a.noteRead()
+		return pinPending, nil, nil
 	}
 	if b, err = a.logins.parse(raw); err != nil {
 		return pinPending, nil, err
@@ -168,6 +192,15 @@ func (r pollResult) answer() answer {
 		return answerRefused
 	}
 	return answerNone
+}
+
+// mayEnd reports whether r may end the login without a token.
+func (r pollResult) mayEnd() bool {
+	switch r.answer() {
+	case answerExpired, answerRefused:
+		return true
+	}
+	return r.final
 }
 
 // ask asks plex.tv about the PIN: within what is left of its life, or, if that is over, a
