@@ -30,7 +30,7 @@ func read(ctx context.Context, path string) (*content, error) {
 	if err == nil {
 		defer file.Close()
 		if c.info, err = file.Stat(); err == nil {
-			c.data, err = io.ReadAll(file)
+			c.data, err = readAll(file, c.info.Size())
 		}
 	} else if errors.Is(err, fs.ErrNotExist) {
 		err = nil
@@ -49,6 +49,14 @@ func read(ctx context.Context, path string) (*content, error) {
 		return nil, &corruptError{path, "", err}
 	}
 	return c, nil
+}
+
+// readAll reads the rest of r, which is probably of this size.
+func readAll(r io.Reader, size int64) ([]byte, error) {
+	var b bytes.Buffer
+	b.Grow(int(min(max(size, 0), 1<<30)) + bytes.MinRead) // so that the end is read without growing
+	_, err := b.ReadFrom(r)
+	return b.Bytes(), err
 }
 
 // member returns a copy of the object at name, or nil if it is absent or null.

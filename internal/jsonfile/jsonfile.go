@@ -66,7 +66,7 @@ func (f *File) Update(ctx context.Context, member string, edit func(current json
 		if bytes.Equal(next, current) {
 			return c.sync(dir)
 		}
-		doc, err := ordered.Replace(c.data, member, next)
+		doc, err := c.object.Replace(c.data, member, next)
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", fault.ErrStore, c.path, err)
 		}

@@ -45,46 +45,40 @@ type Object struct {
 // Parse parses a JSON object. The result shares no memory with data. The error
 // is a [*SyntaxError] or [ErrNotObject].
 func Parse(data []byte) (*Object, error) {
-	if err := Check(data); err != nil {
-		return nil, err
+	start := skipSpace(data, 0)
+	if !at(data, start, '{') {
+		return nil, refusal(data)
 	}
 	data = bytes.Clone(data)
-	i := skipSpace(data, 0)
 	text := "" // a short document as a string, so that its keys share one allocation
 	if len(data) < 1<<10 {
 		text = string(data)
 	}
 	o := &Object{members: make([]Member, 0, min(1+len(data)/24, 16))} // an estimate that suits short objects
-	for i = skipSpace(data, i+1); data[i] != '}'; {
-		keyStart, keyEnd := i, skipValue(data, i)
-		key, err := readKey(text, data, keyStart, keyEnd)
-		if err != nil {
-			return nil, err
-		}
-		start := skipSpace(data, skipSpace(data, keyEnd)+1) // past the colon
-		end := skipValue(data, start)
+	end := scanObject(data, start, 1, func(key, keyEnd, start, end int) {
 		o.members = append(o.members, Member{
-			Key:      key,
+			Key:      readKey(text, data, key, keyEnd),
 			Value:    data[start:end:end],
 			Start:    start,
 			End:      end,
-			keyStart: keyStart,
-			spelling: data[keyStart:keyEnd:keyEnd],
+			keyStart: key,
+			spelling: data[key:keyEnd:keyEnd],
 		})
-		if i = skipSpace(data, end); data[i] == ',' {
-			i = skipSpace(data, i+1)
-		}
+	})
+	if end == invalid || skipSpace(data, end) != len(data) {
+		return nil, refusal(data)
 	}
 	return o, nil
 }
 
-// readKey returns the key in data[from:to]. It slices text, which is data as a
-// string or empty, if the key needs no unescaping.
-func readKey(text string, data []byte, from, to int) (string, error) {
+// readKey returns the key in data[from:to], which is a valid string. It slices text, which is
+// data as a string or empty, if the key needs no unescaping.
+func readKey(text string, data []byte, from, to int) string {
 	if text != "" && plain(data[from+1:to-1]) {
-		return text[from+1 : to-1], nil
+		return text[from+1 : to-1]
 	}
-	return Unquote(data[from:to])
+	key, _ := Unquote(data[from:to])
+	return key
 }
 
 // Unquote decodes a JSON string. It calls encoding/json only if the string has
@@ -108,62 +102,26 @@ func plain(inner []byte) bool {
 	return utf8.Valid(inner)
 }
 
-// skipSpace returns the index of the first byte from i on that is not white
-// space.
-func skipSpace(data []byte, i int) int {
-	for data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r' {
-		i++
-	}
-	return i
-}
-
-// skipValue returns the index after the value that begins at i. It only counts
-// brackets: data must be valid.
-func skipValue(data []byte, i int) int {
-	depth := 0
-	for ; i < len(data); i++ {
-		switch data[i] {
-		case '"':
-			for i++; data[i] != '"'; i++ {
-				if data[i] == '\\' {
-					i++
-				}
-			}
-			if depth == 0 {
-				return i + 1
-			}
-		case '{', '[':
-			depth++
-		case '}', ']':
-			if depth == 0 { // the end of the object or array around a number or a literal
-				return i
-			}
-			if depth--; depth == 0 {
-				return i + 1
-			}
-		case ',', ' ', '\n', '\t', '\r':
-			if depth == 0 {
-				return i
-			}
-		}
-	}
-	return i
-}
-
 // errEmpty is allocated once because it is frequent: a missing member is empty.
 var errEmpty = &SyntaxError{Line: 1, Column: 1, Reason: "the document is empty"}
 
 // Check returns the error that Parse would return for data.
 func Check(data []byte) error {
+	if at(data, skipSpace(data, 0), '{') && isValid(data) {
+		return nil
+	}
+	return refusal(data)
+}
+
+// refusal returns the error for data, which is not a valid object.
+func refusal(data []byte) error {
 	switch {
 	case len(data) == 0:
 		return errEmpty
-	case !json.Valid(data), !utf8.Valid(data): // encoding/json accepts invalid UTF-8, Python does not
-		return locate(data)
-	case data[skipSpace(data, 0)] != '{':
+	case isValid(data):
 		return ErrNotObject
 	}
-	return nil
+	return locate(data) // encoding/json accepts invalid UTF-8, Python does not
 }
 
 // locate returns a SyntaxError with the place and the reason why data is not

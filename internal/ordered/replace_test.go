@@ -43,7 +43,7 @@ func TestReplace(t *testing.T) {
 			if row.value != "" {
 				value = json.RawMessage(row.value)
 			}
-			got, err := ordered.Replace([]byte(row.doc), row.key, value)
+			got, err := replace([]byte(row.doc), row.key, value)
 			require.NoError(t, err)
 			assert.Equal(t, row.want, string(got))
 			assert.True(t, json.Valid(got))
@@ -53,13 +53,13 @@ func TestReplace(t *testing.T) {
 
 func TestReplaceErrors(t *testing.T) {
 	var syntax *ordered.SyntaxError
-	_, err := ordered.Replace([]byte(`{"a":`), "plex", json.RawMessage(`{}`))
+	_, err := replace([]byte(`{"a":`), "plex", json.RawMessage(`{}`))
 	assert.ErrorAs(t, err, &syntax)
-	_, err = ordered.Replace([]byte(`[]`), "plex", json.RawMessage(`{}`))
+	_, err = replace([]byte(`[]`), "plex", json.RawMessage(`{}`))
 	assert.ErrorIs(t, err, ordered.ErrNotObject)
-	_, err = ordered.Replace([]byte(`{}`), "plex", json.RawMessage(`{`))
+	_, err = replace([]byte(`{}`), "plex", json.RawMessage(`{`))
 	assert.ErrorAs(t, err, &syntax)
-	_, err = ordered.Replace([]byte(`{}`), "plex", json.RawMessage(`[]`))
+	_, err = replace([]byte(`{}`), "plex", json.RawMessage(`[]`))
 	assert.ErrorIs(t, err, ordered.ErrNotObject)
 }
 
@@ -81,7 +81,7 @@ func FuzzReplace(f *testing.F) {
 	f.Fuzz(func(t *testing.T, doc []byte, key string, value []byte) {
 		key = strings.ToValidUTF8(key, "?") // keys of a JSON document are valid UTF-8
 		before := bytes.Clone(doc)
-		got, err := ordered.Replace(doc, key, value)
+		got, err := replace(doc, key, value)
 		require.Equal(t, before, doc, "Replace does not modify its input")
 		if err != nil {
 			var syntax *ordered.SyntaxError
@@ -106,6 +106,13 @@ func FuzzReplace(f *testing.F) {
 			require.Equal(t, want.String(), have.String())
 		}
 
+		// The value looks as encoding/json indents it.
+		if value != nil {
+			var pretty bytes.Buffer
+			require.NoError(t, json.Indent(&pretty, bytes.TrimSpace(value), "  ", "  "))
+			require.Equal(t, pretty.String(), string(m.Value))
+		}
+
 		// All other members are unchanged and in the same order.
 		require.Equal(t, others(old, key), others(edited, key))
 		if was, ok := old.Member(key); ok && value != nil {
@@ -117,6 +124,15 @@ func FuzzReplace(f *testing.F) {
 			require.True(t, bytes.HasSuffix(got, doc[at:]), "a new member is a single insertion")
 		}
 	})
+}
+
+// replace replaces a member of a document.
+func replace(doc []byte, key string, value json.RawMessage) ([]byte, error) {
+	o, err := ordered.Parse(doc)
+	if err != nil {
+		return nil, err
+	}
+	return o.Replace(doc, key, value)
 }
 
 // others returns the keys and the raw values of all members except those named
@@ -143,8 +159,23 @@ func BenchmarkReplace10MB(b *testing.B) {
 	doc := []byte(`{"a":[` + strings.Repeat(`{"k":"value","n":10.0},`, 450_000) + `0],"plex":{"x":1}}`)
 	b.SetBytes(int64(len(doc)))
 	for b.Loop() {
-		if _, err := ordered.Replace(doc, "plex", json.RawMessage(`{"x":2}`)); err != nil {
+		if _, err := replace(doc, "plex", json.RawMessage(`{"x":2}`)); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// A value that encoding/json accepts is indented as encoding/json does.
+func TestReplaceIndents(t *testing.T) {
+	for _, doc := range oddJSON {
+		value := []byte(`{"a" : ` + doc + ` , "b":[ ],"c":{ },"d":[{"e" :[1,"x:{[,]}"]}, {}]}`)
+		if ordered.Check(value) != nil || len(value) > 10_000 { // indenting deep values takes long
+			continue
+		}
+		got, err := replace([]byte(`{"plex":{}}`), "plex", value)
+		require.NoError(t, err)
+		var pretty bytes.Buffer
+		require.NoError(t, json.Indent(&pretty, value, "  ", "  "))
+		require.Equal(t, `{"plex":`+pretty.String()+`}`, string(got))
 	}
 }
