@@ -2,6 +2,7 @@ package plexauth
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -51,7 +52,8 @@ func (o PinOptions) check() error {
 }
 
 // Pin is a login that waits for a person's approval at Plex. Show [Pin.URL] and, unless
-// the Pin is strong, Code. A Pin does not change, and is safe for concurrent use.
+// the Pin is strong, Code. Its JSON is for a program that forwards it: see
+// [Pin.MarshalJSON]. A Pin does not change, and is safe for concurrent use.
 type Pin struct {
 	ID        int64     `json:"-" xml:"-" yaml:"-"` // plex.tv's number of the PIN. Together with the client identifier it gives access to the token: keep it secret
 	Code      string    `json:"code"`               // what the person types or confirms, exactly as it is
@@ -128,6 +130,24 @@ func (p *Pin) QRCode() ([]byte, error) {
 		return nil, fmt.Errorf("plexauth: the link does not fit into a QR code: %w", err)
 	}
 	return svg, nil
+}
+
+// MarshalJSON writes what another program needs to show the Pin: code, url,
+// verification_uri, verification_uri_complete, strong, expires_in (seconds from now,
+// rounded up), expires_at and created_at (RFC 3339). The names with verification_uri are
+// RFC 8628's. All members are always there: for a strong PIN, which has a url alone,
+// these two are "". The number of the PIN is not part of it.
+func (p Pin) MarshalJSON() ([]byte, error) {
+	return json.Marshal(struct {
+		Code                    string    `json:"code"`
+		URL                     string    `json:"url"`
+		VerificationURI         string    `json:"verification_uri"`
+		VerificationURIComplete string    `json:"verification_uri_complete"`
+		Strong                  bool      `json:"strong"`
+		ExpiresIn               int64     `json:"expires_in"`
+		ExpiresAt               time.Time `json:"expires_at"`
+		CreatedAt               time.Time `json:"created_at"`
+	}{p.Code, p.URL(), p.VerificationURI(), p.VerificationURIComplete(), p.Strong, wholeSeconds(p.left()), p.ExpiresAt, p.CreatedAt})
 }
 
 func (p Pin) placeholder() string {

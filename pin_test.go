@@ -4,9 +4,12 @@ import (
 	"encoding/json"
 	"encoding/xml"
 	"fmt"
+	"math"
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -330,4 +333,46 @@ func TestPinDoesNotPrintItself(t *testing.T) {
 	require.NoError(t, err)
 	assert.NotContains(t, string(b), "373040866")
 	assert.Contains(t, string(b), `"code":"7RQZ"`)
+}
+
+// A Pin as JSON has what a host needs to show it, as a pointer, as a value and inside
+// other values. G13: neither the PIN's number nor, outside of the link, the client
+// identifier is in it, in XML or in YAML.
+func TestPinAsJSON(t *testing.T) {
+	for name, o := range map[string]plexauth.PinOptions{"short": {}, "strong": {Strong: true}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				pin, err := w.Start(t.Context(), o)
+				require.NoError(t, err)
+				time.Sleep(100 * time.Millisecond)
+				want := map[string]any{
+					"code": pin.Code, "url": pin.URL(), "strong": o.Strong,
+					"verification_uri": pin.VerificationURI(), "verification_uri_complete": pin.VerificationURIComplete(),
+					"expires_in": math.Ceil(time.Until(pin.ExpiresAt).Seconds()),
+					"expires_at": pin.ExpiresAt.Format(time.RFC3339Nano), "created_at": pin.CreatedAt.Format(time.RFC3339Nano),
+				}
+				var got map[string]any
+				doc, clientID := jsonText(pin), mustSettings(t, w.PlexAuth).ClientID
+				require.NoError(t, json.Unmarshal([]byte(doc), &got))
+				assert.Equal(t, want, got)
+				assert.NotContains(t, doc, fmt.Sprint(pin.ID))
+				assert.Equal(t, strings.Count(pin.URL(), clientID), strings.Count(doc, clientID))
+				for _, v := range []any{*pin, []any{*pin}, struct{ P plexauth.Pin }{*pin}, map[string]*plexauth.Pin{"P": pin}} {
+					assert.Contains(t, jsonText(v), doc)
+				}
+				text, err := xml.Marshal(pin)
+				require.NoError(t, err)
+				assert.NotContains(t, string(text), fmt.Sprint(pin.ID))
+
+				time.Sleep(time.Hour)
+				var over struct {
+					ExpiresIn *int64 `json:"expires_in"`
+				}
+				require.NoError(t, json.Unmarshal([]byte(jsonText(pin)), &over))
+				require.NotNil(t, over.ExpiresIn)
+				assert.Zero(t, *over.ExpiresIn, "not negative")
+			})
+		})
+	}
 }
