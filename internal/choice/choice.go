@@ -50,7 +50,7 @@ type Choice struct {
 
 // New returns the choice of a server for the profile b. offers are the servers that
 // plex.tv lists, and wanted is the MachineID or the address that a person has chosen, or
-// "". none is the error if no server can be chosen.
+// "". none is the error of Target if no server can be chosen.
 func New(b *profile.Profile, offers []plextv.MediaServer, wanted string, none error) *Choice {
 	return &Choice{
 		saved: b.Server(), token: b.AccountToken(), account: b.AccountID(), user: cmp.Or(b.HomeUser(), b.AccountID()),
@@ -58,7 +58,8 @@ func New(b *profile.Profile, offers []plextv.MediaServer, wanted string, none er
 	}
 }
 
-// Target decides which server is wanted, and where to look for it.
+// Target decides which server is wanted, and sets Candidates and Expected. The error is
+// none of New, possibly wrapped, or [mediaserver.ErrNoAddress].
 func (c *Choice) Target() error {
 	switch saved := c.saved; {
 	case c.wanted != "":
@@ -156,8 +157,8 @@ func (c *Choice) named(machineID string) *plextv.MediaServer {
 	return findServer(c.offers, machineID)
 }
 
-// Found takes in which addresses answered, and returns what is not known because of
-// that. nothing reports that there is nothing to save.
+// Found records which addresses have answered. missing says which fields stay unknown, and
+// why. nothing reports that there is nothing to save.
 func (c *Choice) Found(addresses []mediaserver.Address) (missing []Missing, nothing bool) {
 	c.address, c.stranger = mediaserver.Best(addresses), strangerAnswers(c.saved, addresses)
 	if c.address != nil && c.address.MachineID != c.machineID {
@@ -303,8 +304,8 @@ func (c *Choice) writeNumber(b *profile.Profile) {
 	}
 }
 
-// Fallback looks for another server after none has answered. It reports whether there is
-// one to look for.
+// Fallback makes another server the one to look for, after no server of the account has
+// answered at Candidates. It reports whether there is one.
 func (c *Choice) Fallback() bool {
 	if c.fallback == nil {
 		return false
@@ -313,7 +314,7 @@ func (c *Choice) Fallback() bool {
 	return true
 }
 
-// Drops reports whether the saved server is to be removed, although no other is chosen.
+// Drops reports whether Save removes the saved server, because it was another account's.
 func (c *Choice) Drops() bool { return c.drop }
 
 func anyServer(string) bool { return true }

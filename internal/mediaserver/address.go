@@ -21,7 +21,7 @@ type Address struct {
 	Version    string        // of that server
 	Took       time.Duration // until the answer or the failure
 	Finding    string        // for people: what happened, and what helps
-	Err        error         // a *plextv.Failure if something was tried and failed
+	Err        error         // why it is not used, if it was tried; a *plextv.Failure if a request was sent
 	DirectHash string        // of the plex.direct certificate that was accepted there for another name; "": none
 
 	rank     rank

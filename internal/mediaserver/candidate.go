@@ -182,8 +182,8 @@ func hostIP(host string) netip.Addr {
 	return netaddr.DirectIP(host)
 }
 
-// dockerNetworks are 172.17.0.0 to 172.31.255.255, from which Docker takes the networks
-// that it makes by itself.
+// dockerNetworks holds the networks that Docker makes by itself, 172.17.0.0 to
+// 172.31.255.255, and 172.16.0.0/16, which it leaves alone.
 var dockerNetworks = netip.MustParsePrefix("172.16.0.0/12")
 
 // isContainerNetwork reports whether ip is in a network that Docker makes by itself.

@@ -44,12 +44,12 @@ type Prober struct {
 	routes *Routes
 }
 
-// NewProber returns a Prober that sends with c. Close ends its connections.
+// NewProber returns a Prober that sends with c. It must be closed.
 func NewProber(c *plextv.Client) *Prober {
 	return &Prober{client: c, routes: &Routes{Base: c.Transport()}}
 }
 
-// Close ends all connections of p.
+// Close ends the connections of p that are idle.
 func (p *Prober) Close() { p.routes.Close() }
 
 // errEnough ends the wait for other addresses.

@@ -45,13 +45,13 @@ func (e *UnreachableError) Error() string {
 // Is reports whether target is [fault.ErrUnavailable].
 func (e *UnreachableError) Is(target error) bool { return target == fault.ErrUnavailable }
 
-// As finds what went wrong at one of the addresses. Is finds no such thing: that one
-// address may get no token, or took too long, says nothing about the others.
+// As finds target in what went wrong at one of the addresses. Is does not: if one address
+// may get no token, or took too long, that says nothing about the others.
 func (e *UnreachableError) As(target any) bool {
 	return slices.ContainsFunc(e.Addresses, func(a Address) bool { return a.Err != nil && errors.As(a.Err, target) })
 }
 
-// EnteredError wraps an [*UnreachableError] about addresses that a person has just
+// EnteredError wraps an error of [Unreachable] about addresses that a person has just
 // entered, perhaps to find out what is there.
 type EnteredError struct{ error }
 

@@ -57,9 +57,9 @@ type Call struct {
 	failure  *Failure      // of the last attempt
 }
 
-// Do sends q and judges the answer. It returns nil, an error that wraps ctx's, or a
-// [*Failure]. A read is repeated after a failure that will pass, a write only if it
-// certainly had no effect.
+// Do sends q and judges the answer. The error is a [*Failure] if something was tried.
+// Otherwise it wraps that of ctx or of Route, or says that the URL cannot be used. A read
+// is repeated after a failure that will pass, a write only if it certainly had no effect.
 func (c *Client) Do(ctx context.Context, q *Call) error {
 	q.client = c
 	send := q.sendWithRetries

@@ -162,8 +162,8 @@ func provides(list, word string) bool {
 	return false
 }
 
-// ServerState is what an error answer says about a media server. The smaller ones say
-// more.
+// ServerState is what an error answer says about a media server. ServerUnknown says
+// nothing; of the others, a smaller one says more.
 type ServerState int
 
 // The states of a media server.

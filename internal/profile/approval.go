@@ -17,7 +17,8 @@ const (
 	OwnerRefused                  // plex.tv refuses to tell
 )
 
-// Approval is a parked token whose account is known, and what the decision on it goes by.
+// Approval is a parked token whose account is known, with what the decision on it depends
+// on.
 type Approval struct {
 	PIN     *PendingPIN
 	Token   secret.Value // the PIN's, or the JWT after it
@@ -40,9 +41,10 @@ const (
 	Installed                        // the token is the profile's
 )
 
-// Apply makes the decision on an approval in p. scopes are those that a device's token was
-// requested with, and skew is how far plex.tv's clock is ahead. replaced is the
-// device whose place the login has taken, nil if there is none. The error is that of StillPending.
+// Apply decides on an approval of a login of p. scopes are those that a device's token was
+// requested with, and skew is how far plex.tv's clock is ahead. replaced is the device
+// whose place the login has taken, nil if there is none. The error is that of
+// [Profile.StillPending].
 func (a Approval) Apply(p *Profile, scopes []string, skew time.Duration) (d Decision, replaced *Revocation, err error) {
 	v := a.PIN
 	now, err := p.StillPending(v.ID, a.Token, v.Device, v.Created)
@@ -71,8 +73,8 @@ func (a Approval) Apply(p *Profile, scopes []string, skew time.Duration) (d Deci
 }
 
 // isOtherAccount reports whether the approval counts as another account's than the one that
-// is linked. If plex.tv does not tell whose the current login is, the stored number and
-// name decide, and what cannot be known is another's.
+// is linked. If plex.tv refuses to tell whose the previous token is, the stored number or
+// name must match. If that token is dead, a stored number must match.
 func (a Approval) isOtherAccount(p *Profile) bool {
 	linked := p.AccountID()
 	switch {

@@ -31,7 +31,7 @@ type Profile struct {
 	*Document
 	State
 	ID      string
-	block   *ordered.Object // nil if the profile does not exist
+	block   *ordered.Object // nil if nothing is stored for the profile
 	isDirty bool
 }
 
@@ -50,7 +50,7 @@ func ParseDocument(raw json.RawMessage) (*Document, error) {
 	return d, nil
 }
 
-// block returns the object of a profile, nil if it does not exist.
+// block returns the object of a profile, nil if there is none.
 func (d *Document) block(id string) *ordered.Object {
 	if id == DefaultInstance {
 		return d.base
@@ -61,7 +61,8 @@ func (d *Document) block(id string) *ordered.Object {
 	return nil
 }
 
-// Profile returns the profile id. It does not create a missing one.
+// Profile returns the profile with that id. If there is none, the result is empty, and is
+// stored only once [Profile.Create] has made it.
 func (d *Document) Profile(id string) *Profile {
 	if p, ok := d.profiles[id]; ok {
 		return p
@@ -74,8 +75,9 @@ func (d *Document) Profile(id string) *Profile {
 	return p
 }
 
-// IDs lists the profiles that exist, the default one first. An empty block does not
-// count, as with CrossWatch.
+// IDs returns the ids of the profiles. The default one is first, and always there. An
+// empty object does not count as another profile, as with CrossWatch, and neither does a
+// key that [NormalizeInstance] would change.
 func (d *Document) IDs() []string {
 	ids := []string{DefaultInstance}
 	for _, m := range d.instances.Members() {
@@ -86,14 +88,16 @@ func (d *Document) IDs() []string {
 	return ids
 }
 
-// Absent reports whether the profile does not exist.
+// Absent reports whether nothing is stored for the profile. It is false for an empty
+// object, and always for the default profile.
 func (p *Profile) Absent() bool { return p.block == nil }
 
-// exists reports whether the profile has any member.
+// exists reports whether the profile has any member: an empty object does not make one.
 func (p *Profile) exists() bool { return p.block != nil && len(p.block.Members()) > 0 }
 
-// Create makes the profile if it does not exist. Its credentials are present and
-// empty, because CrossWatch takes missing ones from the default profile.
+// Create makes the profile if it has no member yet. Its credentials are present and
+// empty, because CrossWatch takes missing ones from the default profile. The default
+// profile needs none.
 func (p *Profile) Create() {
 	if p.exists() || p.ID == DefaultInstance {
 		return
@@ -109,7 +113,7 @@ func (p *Profile) Create() {
 // base returns the default profile.
 func (p *Profile) base() *Profile { return p.Document.Profile(DefaultInstance) }
 
-// Others returns the other profiles that exist.
+// Others returns the other profiles that [Document.IDs] names.
 func (p *Profile) Others() []*Profile {
 	var others []*Profile
 	for _, id := range p.IDs() {

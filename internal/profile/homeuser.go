@@ -37,8 +37,9 @@ func (p *Profile) HomeUser() int64 {
 }
 
 // SetHomeUser makes a member of the Home, or the account itself, the user that this
-// profile works for. owner is plex.tv's number of the saved server's owner, 0 if
-// unknown; then the server's number of the user is not known yet, and known is false.
+// profile works for. id is plex.tv's number of that user, and owner that of the saved
+// server's owner, 0 if unknown. known reports whether the server's number of the user is
+// known. Without an owner it is not, unless a member is chosen before any server.
 func (p *Profile) SetHomeUser(id int64, title string, owner int64) (known bool) {
 	if name := p.AccountName(); name != "" {
 		p.setAccountName(name) // User no longer says it

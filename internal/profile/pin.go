@@ -43,8 +43,8 @@ type PinOptions struct {
 	SwitchAccount bool
 }
 
-// Pending returns the PIN that waits, nil if there is none or its approval could not be
-// used.
+// Pending returns the PIN that waits, also one that has expired. It is nil if there is
+// none, or if its device key cannot be read, because its approval could not be used.
 func (p *Profile) Pending() *PendingPIN {
 	l := p.Login
 	if l == nil || l.ID <= 0 {
@@ -184,8 +184,8 @@ func (s *State) endPending() {
 	s.Login = nil
 }
 
-// NotePanelPIN stores when the panel had a PIN made. It stays however the login ends, so
-// that all replicas keep the pace of starts (G12).
+// NotePanelPIN stores when the panel had a PIN made. It stays for [StartPause] however the
+// login ends, so that all replicas limit how often a panel starts one (G12).
 func (p *Profile) NotePanelPIN(made time.Time) {
 	if p.exists() {
 		p.PanelPIN = made

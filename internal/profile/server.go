@@ -18,8 +18,8 @@ type SavedServer struct {
 	URL, MachineID string
 	Owner          int64        // plex.tv's number of its owner, 0 if unknown
 	Token          secret.Value // for the server at URL; zero if the stored one may be for another
-	Held           bool         // some token is stored
-	Bound          bool         // it was made for the server at URL
+	Held           bool         // a token that may be a server's is stored
+	Bound          bool         // that token was made for the server at URL
 	Confirmed      bool         // MachineID has answered at URL
 	Found          bool         // URL was found, not typed: it may be replaced when the server moves
 	Verify         bool         // check the certificate at URL

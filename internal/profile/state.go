@@ -7,8 +7,8 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// State holds what one profile stores, as it is stored. Whether a value counts, and
-// for which token, is decided by the methods of [Profile].
+// State holds what one profile stores, as it is stored. The methods of [Profile] decide
+// whether a value counts, and for which token.
 type State struct {
 	ClientID       string // identifier of the profile's long-lived tokens, "" for the default profile's
 	NextClientID   string // identifier of the next PIN while the token lives under ClientID; in the default profile only

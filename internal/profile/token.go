@@ -140,7 +140,7 @@ func (p *Profile) SharesToken(accountID int64, clientID string) bool {
 }
 
 // SuccessorOf returns the token that another profile has for the account and identifier,
-// if it is not t. It is zero if no profile has one.
+// zero if none has one. A token that is t, or that plex.tv has rejected, does not count.
 func (p *Profile) SuccessorOf(accountID int64, clientID string, t secret.Value) secret.Value {
 	for _, other := range p.Others() {
 		if next := other.AccountToken(); other.SharesToken(accountID, clientID) && !next.Equal(t) && !other.Rejected() {
@@ -199,8 +199,8 @@ func (p *Profile) UnidentifiedTokens(clientID string) (unknown []UnidentifiedTok
 	return unknown
 }
 
-// WouldRetire reports whether an approval under clientID may retire a token that this
-// profile or another one uses, or has retired it already.
+// WouldRetire reports whether an approval under clientID would end a token in use: the
+// profile's own, or a long-lived one that another profile has under clientID.
 func (p *Profile) WouldRetire(clientID string) bool {
 	for _, other := range append(p.Others(), p) {
 		if !other.AccountToken().IsZero() && (other == p || !other.Lifetime().Renewable() && other.ClientID() == clientID) {
