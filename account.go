@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/choice"
@@ -169,15 +168,6 @@ func (s *session) learn(ctx context.Context, unknown []profile.UnidentifiedToken
 			}
 		}
 	}
-}
-
-// unknownSiblings returns the logins of other profiles that a new token under clientID has
-// retired, for learn. Logins that an older version or another program has begun need
-// this. Only profiles with a stored account number count.
-func unknownSiblings(b *profile.Profile, clientID string) []profile.UnidentifiedToken {
-	return slices.DeleteFunc(b.UnidentifiedTokens(clientID), func(u profile.UnidentifiedToken) bool {
-		return u.Instance == b.ID || b.Document.Profile(u.Instance).ClaimedAccountID() == 0
-	})
 }
 
 // readAccount asks plex.tv who t belongs to. once makes a single attempt.

@@ -402,9 +402,7 @@ func (a *attempt) saveExpiry(ctx context.Context) {
 		return
 	}
 	err := a.logins.update(ctx, func(b *profile.Profile) error {
-		if v := b.Pending(); v != nil && v.ID == a.pin.ID {
-			b.SetPendingExpiry(at)
-		}
+		b.SetPendingExpiry(a.pin.ID, at)
 		return nil
 	})
 	if err != nil && ctx.Err() == nil {

@@ -138,14 +138,7 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 // is not pending any more. a may be nil.
 func (l *logins) parkApproval(ctx context.Context, a *attempt, id int64, t secret.Value) (now *profile.PendingPIN, err error) {
 	err = l.saveToken(ctx, a, t, func(b *profile.Profile) error {
-		if now = b.Pending(); now == nil || now.ID != id { // it was settled elsewhere
-			now = nil
-			return nil
-		}
-		if now.Token.IsZero() {
-			b.Park(t)
-		}
-		now = b.Pending()
+		now = b.Park(id, t)
 		return nil
 	})
 	return now, err

@@ -204,7 +204,7 @@ func (l *logins) join(ctx context.Context, pin *Pin, version int, before secret.
 			return nil, err
 		}
 		a = l.newAttempt(pin)
-		if hasTokenOf(b, pin, before) {
+		if b.HasTokenOf(pin.device, before) {
 			a.end(nil)
 		} else {
 			a.end(fault.ErrNoPendingPin)

@@ -10,7 +10,6 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
-	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // pollDue returns when the next poll is due.
@@ -302,19 +301,12 @@ func (a *attempt) endedByOtherProcess(ctx context.Context) (over bool, err error
 	known, before := a.stored != 0, a.before
 	a.mu.Unlock()
 	switch {
-	case known && hasTokenOf(b, a.pin, before):
+	case known && b.HasTokenOf(a.pin.device, before):
 		return a.finish(nil)
 	case b.Refused(a.pin.ID):
 		return a.finish(fault.ErrAccountMismatch)
 	}
 	return a.finish(fault.ErrNoPendingPin)
-}
-
-// hasTokenOf reports whether b has another token than before, and one that the approval
-// of pin may have brought.
-func hasTokenOf(b *profile.Profile, pin *Pin, before secret.Value) bool {
-	t := b.AccountToken()
-	return !t.IsZero() && !t.Equal(before) && b.MayComeFrom(pin.device)
 }
 
 // recordPending records a poll that found the PIN still pending. It reports whether the

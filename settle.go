@@ -16,36 +16,21 @@ import (
 )
 
 // saveApproval saves the token of an approval. plex.tv may have retired an older token by
-// it, so it must not be lost. A token that needs no check is saved at once. The token of a
-// device key, which may not be genuine, and one that would replace a linked account are
-// parked first.
+// it, so it must not be lost.
 func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, err error) {
 	var now *profile.Profile
-	var parked *profile.PendingPIN
-	saved := false // by another process, with its account
-	err = a.logins.saveToken(ctx, a, t, func(b *profile.Profile) error {
-		now, parked, saved = b, nil, false
-		v, err := b.StillPending(a.pin.ID, t, a.pin.device, a.pin.CreatedAt)
-		switch {
-		case err != nil:
-			return err
-		case v == nil:
-			saved = b.AccountID() != 0
-			return nil
-		case b.Linked() && !v.Options.SwitchAccount, v.Device != nil:
-			b.Park(t)
-			parked = b.Pending()
-			return nil
-		}
-		b.SignIn(profile.Credential{Token: t, ClientID: a.pin.clientID})
-		return nil
+	var saved profile.Saved
+	err = a.logins.saveToken(ctx, a, t, func(b *profile.Profile) (err error) {
+		now = b
+		saved, err = b.Approve(a.pin.stored(), t)
+		return err
 	})
 	switch {
-	case errors.Is(err, fault.ErrNoPendingPin), errors.Is(err, fault.ErrPinSuperseded), errors.Is(err, fault.ErrAccountMismatch), err == nil && saved:
+	case errors.Is(err, fault.ErrNoPendingPin), errors.Is(err, fault.ErrPinSuperseded), errors.Is(err, fault.ErrAccountMismatch), err == nil && saved == profile.SavedBefore:
 		return a.finish(err)
 	case err != nil:
 		return true, err // the PIN is still pending, and another poll finds the token again
-	case parked != nil:
+	case saved == profile.SavedParked:
 		return a.settle(ctx, now)
 	}
 	a.logins.logf(ctx, LevelSuccess, "token stored")
@@ -58,7 +43,7 @@ func (a *attempt) readOwner(ctx context.Context, t secret.Value, b *profile.Prof
 	reading, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
 	defer finished()
 	siblings := b.OthersHash()
-	if unknown := unknownSiblings(b, a.pin.clientID); len(unknown) > 0 {
+	if unknown := b.UnidentifiedOthers(a.pin.clientID); len(unknown) > 0 {
 		a.logins.learn(reading, unknown)
 	}
 	_, err = a.logins.adoptSeen(reading, t, a.pin.clientID, false, siblings, a.updateLast)
@@ -267,27 +252,19 @@ func asUnread(err error) error {
 }
 
 // dropRejected drops a parked token that plex.tv does not accept, because it was revoked
-// before it was used. It is a success if a later login has brought the profile its next
-// token, and ErrAccountMismatch if another caller or process has refused it as another
-// account's and ended it by that.
+// before it was used, and returns how its login has ended.
 func (l *logins) dropRejected(ctx context.Context, v *profile.PendingPIN, rejected error) error {
-	replaced, mismatch := false, false
 	late, cancel := gate.Outlive(ctx, saveGrace) // a caller that wants the gate has it soon enough
 	defer cancel()
+	outcome := rejected
 	err := l.update(late, func(b *profile.Profile) error {
-		now := secret.Fingerprint(b.AccountToken())
-		replaced = v.Replaces != "" && now != "" && now != v.Replaces && !b.Rejected()
-		mismatch = b.Refused(v.ID)
-		b.DropPending(v.ID)
+		outcome = b.DropRejected(v, rejected)
 		return nil
 	})
-	switch {
-	case replaced, err != nil && late.Err() != nil: // it stays for the next caller
+	if outcome == nil || err != nil && late.Err() != nil { // it stays for the next caller
 		return err
-	case mismatch:
-		return errors.Join(fault.ErrAccountMismatch, err)
 	}
-	return errors.Join(rejected, err)
+	return errors.Join(outcome, err)
 }
 
 // dropRefused drops and revokes a parked token whose account plex.tv refuses to tell. The
@@ -327,9 +304,9 @@ func isSettled(err error) bool {
 // profile that the decision goes by. again reports that nothing was done, because there
 // are other tokens now.
 func (l *logins) install(ctx context.Context, app profile.Approval, b *profile.Profile) (again bool, err error) {
-	if app.PIN.Device == nil && len(unknownSiblings(b, app.PIN.ClientID)) > 0 {
+	if app.PIN.Device == nil && len(b.UnidentifiedOthers(app.PIN.ClientID)) > 0 {
 		if now, err := l.load(ctx); err == nil { // some may be known or rejected since b was read
-			l.learn(ctx, unknownSiblings(now, app.PIN.ClientID))
+			l.learn(ctx, now.UnidentifiedOthers(app.PIN.ClientID))
 		}
 	}
 	var decision profile.Decision

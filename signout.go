@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/profile"
@@ -116,12 +115,10 @@ func (s *session) forSiblings(ctx context.Context) (a profile.Approval) {
 		return a
 	}
 	v := b.Pending()
-	if v == nil || v.Token.IsZero() || v.Device != nil || !slices.ContainsFunc(b.Others(), func(other *profile.Profile) bool {
-		return !other.AccountToken().IsZero() && other.ClientID() == v.ClientID
-	}) {
+	if !b.MayHaveRetired(v) {
 		return a
 	}
-	s.learn(ctx, unknownSiblings(b, v.ClientID))
+	s.learn(ctx, b.UnidentifiedOthers(v.ClientID))
 	u, err := s.readAccount(ctx, v.Token, v.ClientID, true)
 	if err != nil {
 		s.warn(ctx, "could not find out whose the approved token is", err)

@@ -6,6 +6,36 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
+// Saved says where [Profile.Approve] has saved a token.
+type Saved int
+
+// The results of [Profile.Approve].
+const (
+	SavedBefore  Saved = iota // another process has, with its account
+	SavedParked               // with its PIN, until its account is known
+	SavedAsToken              // as the profile's token, whose account is not known yet
+)
+
+// Approve saves the token t of an approval of the PIN v. A token that needs no check is the
+// profile's at once. The token of a device key, which may not be genuine, and one that
+// would replace a linked account are parked first. The error is that of stillPending.
+func (p *Profile) Approve(v *PendingPIN, t secret.Value) (Saved, error) {
+	now, err := p.stillPending(v.ID, t, v.Device, v.Created)
+	switch {
+	case err != nil:
+		return SavedBefore, err
+	case now == nil && p.AccountID() != 0:
+		return SavedBefore, nil
+	case now == nil:
+		return SavedAsToken, nil
+	case p.Linked() && !now.Options.SwitchAccount, now.Device != nil:
+		p.park(t)
+		return SavedParked, nil
+	}
+	p.SignIn(Credential{Token: t, ClientID: v.ClientID})
+	return SavedAsToken, nil
+}
+
 // Ownership is what is known of the login that an approved token would replace.
 type Ownership int
 
@@ -44,10 +74,10 @@ const (
 // Apply decides on an approval of a login of p. scopes are those that a device's token was
 // requested with, and skew is how far plex.tv's clock is ahead. replaced is the device
 // whose place the login has taken, nil if there is none. The error is that of
-// [Profile.StillPending].
+// stillPending.
 func (a Approval) Apply(p *Profile, scopes []string, skew time.Duration) (d Decision, replaced *Revocation, err error) {
 	v := a.PIN
-	now, err := p.StillPending(v.ID, a.Token, v.Device, v.Created)
+	now, err := p.stillPending(v.ID, a.Token, v.Device, v.Created)
 	switch {
 	case now == nil:
 		return SettledElsewhere, nil, err

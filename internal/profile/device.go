@@ -190,10 +190,13 @@ func (p *Profile) UsesKey(k *devicekey.Key) bool {
 	return l.Renewable() && l.Device.Kid == k.Kid
 }
 
-// MayComeFrom reports whether the profile's token may come from the approval of a PIN
-// with the key k, rather than from an earlier login of a device.
-func (p *Profile) MayComeFrom(k *devicekey.Key) bool {
-	if k == nil {
+// HasTokenOf reports whether the profile has another token than before, and one that the
+// approval of a PIN with the key k may have brought, rather than an earlier login.
+func (p *Profile) HasTokenOf(k *devicekey.Key, before secret.Value) bool {
+	switch t := p.AccountToken(); {
+	case t.IsZero() || t.Equal(before):
+		return false
+	case k == nil:
 		return !p.Lifetime().Renewable()
 	}
 	return p.UsesKey(k)

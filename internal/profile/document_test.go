@@ -135,7 +135,7 @@ func TestForeignMembers(t *testing.T) {
 		"in the PIN": {
 			`{"_pending_pin":{"id":7,"code":"ABCD","new":1.0,"created":"100"}}`,
 			`{"_pending_pin":{"id":7,"code":"ABCD","new":1.0,"created":"100","account_token":"TEST_a"}}`,
-			func(p *profile.Profile) { p.Park(secret.New("TEST_a")) },
+			func(p *profile.Profile) { p.Park(7, secret.New("TEST_a")) },
 		},
 		"not in the next PIN": {
 			`{"_pending_pin":{"id":7,"new":1.0},"x":1}`,

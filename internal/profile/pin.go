@@ -96,11 +96,11 @@ func (p *Profile) SetPending(v *PendingPIN) {
 	p.Login, p.RefusedPIN = l, ""
 }
 
-// StillPending returns the PIN id if it is pending. If it is not, another process or
+// stillPending returns the PIN id if it is pending. If it is not, another process or
 // caller was faster. The PIN is nil then, without an error if the profile holds its
 // token t already, else with [fault.ErrAccountMismatch], [fault.ErrNoPendingPin] or
 // [fault.ErrPinSuperseded].
-func (p *Profile) StillPending(id int64, t secret.Value, k *devicekey.Key, created time.Time) (*PendingPIN, error) {
+func (p *Profile) stillPending(id int64, t secret.Value, k *devicekey.Key, created time.Time) (*PendingPIN, error) {
 	v := p.Pending()
 	switch {
 	case v != nil && v.ID == id:
@@ -115,15 +115,28 @@ func (p *Profile) StillPending(id int64, t secret.Value, k *devicekey.Key, creat
 	return nil, fault.ErrPinSuperseded
 }
 
-// SetPendingExpiry stores when the pending PIN expires.
-func (s *State) SetPendingExpiry(t time.Time) {
-	if s.Login != nil {
-		s.Login.Expires = t
+// SetPendingExpiry stores when the pending PIN expires, if it is id.
+func (p *Profile) SetPendingExpiry(id int64, t time.Time) {
+	if v := p.Pending(); v != nil && v.ID == id {
+		p.Login.Expires = t
 	}
 }
 
-// Park stores an approved token beside the pending PIN until its owner is known.
-func (s *State) Park(t secret.Value) {
+// Park parks the token t of an approval with the PIN id, unless one is parked already. It
+// returns the PIN as it is then, nil if it is not pending any more.
+func (p *Profile) Park(id int64, t secret.Value) *PendingPIN {
+	v := p.Pending()
+	if v == nil || v.ID != id {
+		return nil
+	}
+	if v.Token.IsZero() {
+		p.park(t)
+	}
+	return p.Pending()
+}
+
+// park stores an approved token beside the pending PIN until its owner is known.
+func (s *State) park(t secret.Value) {
 	if s.Login != nil {
 		s.Login.Token, s.Login.Replaces = t, s.Token.Value.fingerprint
 	}
@@ -144,6 +157,22 @@ func (p *Profile) DropParked(v *PendingPIN) bool {
 		p.endPending()
 	}
 	return parked
+}
+
+// DropRejected removes the PIN of v, whose parked token plex.tv has rejected, and returns
+// how its login has ended: with the error rejected, with [fault.ErrAccountMismatch] if
+// another process has refused the token as another account's and revoked it, or with nil if
+// a later login has brought the profile its next token.
+func (p *Profile) DropRejected(v *PendingPIN, rejected error) error {
+	now, refused := p.Token.Value.fingerprint, p.Refused(v.ID)
+	p.DropPending(v.ID)
+	switch {
+	case v.Replaces != "" && now != "" && now != v.Replaces && !p.Rejected():
+		return nil
+	case refused:
+		return fault.ErrAccountMismatch
+	}
+	return rejected
 }
 
 // isParked reports whether the pending PIN is v, with the same token.

@@ -10,7 +10,6 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
-	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
@@ -79,7 +78,7 @@ func unix(t time.Time) string { return strconv.FormatInt(t.Unix(), 10) }
 // A parked token waits beside its PIN, and tells which token it is to replace.
 func TestPark(t *testing.T) {
 	const doc = `{"account_token":"TEST_a","_pending_pin":{"id":7,"code":"ABCD"}}`
-	parked := edited(t, doc, "default", func(p *profile.Profile) { p.Park(secret.New("TEST_b")) })
+	parked := edited(t, doc, "default", func(p *profile.Profile) { p.Park(7, secret.New("TEST_b")) })
 	assert.Equal(t, withFingerprints(`{"account_token":"TEST_a","_pending_pin":{"id":7,"code":"ABCD","account_token":"TEST_b","replaces":"{fp:TEST_a}"}}`), parked)
 	v := parse(t, parked).Profile("default").Pending()
 	assert.Equal(t, "TEST_b", v.Token.Secret())
@@ -98,29 +97,13 @@ func TestPark(t *testing.T) {
 	assert.Equal(t, doc, edited(t, doc, "default", func(p *profile.Profile) { p.DropPending(8) }), "another PIN")
 	assert.Equal(t, `{"account_token":"TEST_a"}`, edited(t, parked, "default", func(p *profile.Profile) { p.DropPending(7) }))
 	assert.Equal(t, `{"account_token":"TEST_a","_pending_pin":{"id":7,"code":"ABCD","expires_at_ms":5000}}`,
-		edited(t, doc, "default", func(p *profile.Profile) { p.SetPendingExpiry(time.Unix(5, 0)) }))
-}
+		edited(t, doc, "default", func(p *profile.Profile) { p.SetPendingExpiry(7, time.Unix(5, 0)) }))
+	assert.Equal(t, doc, edited(t, doc, "default", func(p *profile.Profile) { p.SetPendingExpiry(8, time.Unix(5, 0)) }))
 
-// A caller that comes too late learns how the login of its PIN has ended.
-func TestStillPending(t *testing.T) {
-	refused := edited(t, `{"_pending_pin":{"id":7}}`, "default", func(p *profile.Profile) { p.RefusePending(7) })
-	for name, c := range map[string]struct {
-		doc       string
-		isPending bool
-		want      error
-	}{
-		"pending":                {`{"_pending_pin":{"id":7}}`, true, nil},
-		"its token is stored":    {`{"account_token":"TEST_a"}`, false, nil},
-		"refused":                {refused, false, fault.ErrAccountMismatch},
-		"dropped":                {`{}`, false, fault.ErrNoPendingPin},
-		"another took its place": {`{"_pending_pin":{"id":8}}`, false, fault.ErrPinSuperseded},
-	} {
-		t.Run(name, func(t *testing.T) {
-			v, err := parse(t, c.doc).Profile("default").StillPending(7, secret.New("TEST_a"), nil, time.Now())
-			assert.Equal(t, c.isPending, v != nil)
-			assert.ErrorIs(t, err, c.want)
-		})
-	}
+	assert.Equal(t, doc, edited(t, doc, "default", func(p *profile.Profile) { assert.Nil(t, p.Park(8, secret.New("TEST_b"))) }))
+	assert.Equal(t, parked, edited(t, parked, "default", func(p *profile.Profile) {
+		assert.Equal(t, "TEST_b", p.Park(7, secret.New("TEST_c")).Token.Secret(), "another process has parked the first one")
+	}))
 }
 
 // The date of a panel's last PIN outlives its login for as long as it delays a start.

@@ -20,7 +20,7 @@ func TestSecretsOfADocument(t *testing.T) {
 	doc := edited(t, `{"client_id":"app","username":"al","home_pin":"9753","account_token":"TEST_old","pms_token":"TEST_server","instances":{"P":{"account_token":"TEST_other"}}}`, "default", func(p *profile.Profile) {
 		p.SignIn(profile.Credential{Token: secret.New(token), Device: key})
 		p.SetPending(&profile.PendingPIN{ID: 71717171, Code: "WXYZ", Created: time.Now(), ClientID: "pin", Device: newKey(t, "pin")})
-		p.Park(secret.New("TEST_parked"))
+		p.Park(71717171, secret.New("TEST_parked"))
 	})
 	require.Contains(t, doc, `"_was"`, "the owner before is unknown")
 	secrets := []string{token, "TEST_server", "TEST_other", "TEST_parked", "9753", "71717171", "WXYZ", key.Secret.Secret()}

@@ -199,6 +199,23 @@ func (p *Profile) UnidentifiedTokens(clientID string) (unknown []UnidentifiedTok
 	return unknown
 }
 
+// UnidentifiedOthers returns those of other profiles that a new token under clientID has
+// retired. Logins that an older version or another program has begun need this. Only
+// profiles with a stored account number count.
+func (p *Profile) UnidentifiedOthers(clientID string) []UnidentifiedToken {
+	return slices.DeleteFunc(p.UnidentifiedTokens(clientID), func(u UnidentifiedToken) bool {
+		return u.Instance == p.ID || p.Document.Profile(u.Instance).ClaimedAccountID() == 0
+	})
+}
+
+// MayHaveRetired reports whether the approval of the PIN v has brought a token by which
+// another profile may have lost its own. v may be nil.
+func (p *Profile) MayHaveRetired(v *PendingPIN) bool {
+	return v != nil && !v.Token.IsZero() && v.Device == nil && slices.ContainsFunc(p.Others(), func(other *Profile) bool {
+		return !other.AccountToken().IsZero() && other.ClientID() == v.ClientID
+	})
+}
+
 // WouldRetire reports whether an approval under clientID would end a token in use: the
 // profile's own, or a long-lived one that another profile has under clientID.
 func (p *Profile) WouldRetire(clientID string) bool {
