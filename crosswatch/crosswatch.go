@@ -7,8 +7,8 @@
 //	defer store.Close()
 //	auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: store})
 //
-// The store has the namespace "plex" alone, which is where CrossWatch keeps its login to Plex.
-// Other namespaces are CrossWatch's settings for other services. Profiles of Plex are in the
+// The store holds only the namespace "plex", where CrossWatch keeps its login to Plex. Other
+// namespaces are CrossWatch's settings for other services. The profiles of Plex are in the
 // same namespace: use [plexauth.PlexAuth.Instance] for them.
 //
 // # Lock, format and encryption
@@ -17,8 +17,8 @@
 // same fields. An encrypted field is "enc:v1:" and a Fernet token. The key is that of
 // the environment variable CW_CONFIG_KEY or CROSSWATCH_CONFIG_KEY, otherwise that of the
 // file .cw_master_key. Reading this file also restores its mode 0600 and its owner. If
-// there is no key and a field must be encrypted for the first time, the store makes the
-// file. It replaces an empty file that a killed process has left.
+// there is no key and a field must be encrypted for the first time, the store creates the
+// file. It replaces an empty key file that a killed process has left.
 //
 // A secret that is not encrypted is read as it is, and encrypted with the next change. An
 // Update writes only its own namespace; all other settings, encrypted or not, stay byte
@@ -43,10 +43,10 @@
 // [Store.Close] checks a last time.
 //
 // A change that a person or CrossWatch makes to the current file stays, and so does a new
-// value in an old copy. The Store can be wrong in two cases, because a reset of the default
-// profile looks like an old copy without a client identifier. If there was no identifier
-// before the first Update of all, it takes both for an old copy for three minutes. Otherwise
-// it takes both for a reset.
+// value in an old copy. The Store cannot tell a reset of the default profile from an old
+// copy without a client identifier. If the first Update ever found no identifier, the Store
+// treats either as an old copy for three minutes, and then as a reset. If that Update found
+// one, the Store always treats either as a reset.
 //
 // The format is that of CrossWatch 0.11.
 package crosswatch
@@ -138,8 +138,8 @@ func (s *Store) read(ctx context.Context, namespace string) (raw json.RawMessage
 }
 
 // Update implements [plexauth.ConfigStore]. edit gets and returns secrets decrypted. A
-// secret that did not change keeps its ciphertext. The Store checks the change again
-// later, as the package comment says; Update does not wait for that. A namespace other than
+// secret that did not change keeps its ciphertext. The Store checks later that the
+// change is still there, as the package comment says; Update does not wait for that. A namespace other than
 // [plexauth.Namespace] is an error, and edit is not called.
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
 	if err := checkNamespace(namespace); err != nil {
