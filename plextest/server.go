@@ -28,9 +28,9 @@
 //     connections.
 //   - [Server.Transport] is an *http.Transport with real TLS over connections in
 //     memory. It suits programs that work below HTTP, and also works in a bubble.
-//   - [Server.URL] starts a listener on loopback. Its base URL plays plex.tv,
-//     clients.plex.tv and app.plex.tv in one. [Server.Handler] does the same
-//     behind your own listener, and [Server.TLSConfig] makes that one https.
+//   - [Server.URL] starts a listener on loopback. Its base URL stands for
+//     plex.tv, clients.plex.tv and app.plex.tv at once. [Server.Handler] does the
+//     same behind your own listener, and [Server.TLSConfig] adds TLS to it.
 //   - The program cmd/fakeplex serves clients in any language.
 //
 // On the pages /pin, /link and /auth a person, or a browser under test, types a

@@ -29,9 +29,9 @@ func (v Visitor) Servers(ctx context.Context) ([]plexauth.Server, error) {
 	return v.visitor.Servers(ctx)
 }
 
-// Owner lets in the owner of the app's media server. The owner is the account of
-// Options.Plex, if it owns the server that was chosen there. If no server was chosen, the
-// account must own at least one. Otherwise Owner lets no one in.
+// Owner lets in the owner of the app's media server. That is the account of Options.Plex,
+// if it owns the server that was chosen there or, as long as none was chosen, any server.
+// Otherwise Owner lets no one in.
 func Owner(ctx context.Context, v Visitor) (bool, error) {
 	return v.withStableLogin(ctx, func() (bool, error) {
 		owner, _, err := v.owner(ctx)

@@ -1,5 +1,5 @@
 // Package signin adds "Sign in with Plex" for the visitors of a web app. It finds
-// out which Plex account a visitor has, and lets in those whom a policy allows.
+// out which Plex account a visitor has, and lets in the accounts that a policy allows.
 //
 //	handler, err := signin.New(signin.Options{
 //		Product: "My App",
@@ -19,7 +19,7 @@
 //	  <button>Sign in with Plex</button>
 //	</form>
 //
-// The browser goes to Plex, the visitor approves the sign-in there, the browser
+// The browser goes to Plex, where the visitor approves the sign-in. Then the browser
 // comes back, and the handler calls OnSignIn.
 //
 // # Who gets in
@@ -30,16 +30,17 @@
 //
 // # What is stored
 //
-// The server stores nothing. An encrypted cookie, valid for ten minutes, holds the
-// sign-in while the visitor is at Plex. Every sign-in has a client identifier of its
-// own. The visitor's token is used to read the account and, for [Shared], the list
-// of servers. It is then revoked and never stored; OnSignIn gets only the account.
+// The server stores nothing. While the visitor is at Plex, the sign-in is kept in an
+// encrypted cookie that is valid for ten minutes. Every sign-in has its own client
+// identifier. The visitor's token is used to read the account and, for [Shared], the
+// list of servers. Then it is revoked; it is never stored, and OnSignIn gets only the
+// account.
 //
 // # What the app needs
 //
-// If a page with the button sets form-action in its Content-Security-Policy, it must
-// allow https://app.plex.tv there. Give the app a second way to sign in: while
-// plex.tv is down, no visitor can sign in here.
+// If a page that has the button sets form-action in its Content-Security-Policy, that
+// must include https://app.plex.tv. Offer a second way to sign in to the app, because
+// this one does not work while plex.tv is down.
 package signin
 
 import (
@@ -69,24 +70,24 @@ type Options struct {
 	// own site. If OnSignIn writes no response, the visitor is sent to the page
 	// that they asked for.
 	OnSignIn func(http.ResponseWriter, *http.Request, plexauth.Account)
-	// Key encrypts the cookie. It has at least 32 random bytes, and is the same in
-	// every process that serves the app. Printing an Options prints the key;
+	// Key encrypts the cookie. It must have at least 32 random bytes, and be the same
+	// in every process that serves the app. Printing an Options prints the key;
 	// printing a Handler does not.
 	Key []byte
 	// ReturnTo lists where a visitor may be sent after the sign-in: paths of this
 	// site ("/app") or absolute URLs. An entry that ends in "/" allows everything
-	// below it. The form field or query parameter "return" chooses the place; any
-	// other place is refused. Without "return" the first entry is used. If ReturnTo
-	// is empty, "/" is the only place.
+	// below it. The form field or query parameter "return" chooses the destination,
+	// and one that is not listed is refused. Without "return" the first entry is used.
+	// If ReturnTo is empty, the only destination is "/".
 	ReturnTo []string
 	// URL is the address of the handler as browsers see it, for example
 	// "https://app.example/signin/". The handler refuses requests under any other
-	// host name. If URL is empty, the handler takes host and path from each request.
-	// This is wrong behind a proxy that rewrites Host or strips a prefix. It also lets
-	// anyone point a host name of their own at the app.
+	// host name. If URL is empty, the handler takes the host and the path from each
+	// request. Then it does not work behind a proxy that rewrites Host or strips a
+	// prefix, and anyone can point a host name of their own at the app.
 	URL string
 	// MaxStarts is how many sign-ins all visitors together may start in ten minutes
-	// in this process; 0 means 100. One client may start half of them, one browser
+	// in this process; 0 means 100. One client may start half of them, and one browser
 	// five. A sign-in also counts if plex.tv's response to its start was lost.
 	MaxStarts int
 	// ClientKey returns a key that is the same for all requests of one client; it is
@@ -97,8 +98,8 @@ type Options struct {
 	// HTTPClient and BaseURL are as in [plexauth.Options].
 	HTTPClient *http.Client
 	BaseURL    string
-	// Logger logs who was let in, who was refused and why. It never gets a secret.
-	// If it is nil, nothing is logged.
+	// Logger gets a record of each visitor who was let in or refused, with the reason,
+	// and never a secret. If it is nil, nothing is logged.
 	Logger *slog.Logger
 }
 

@@ -23,16 +23,16 @@ const (
 )
 
 // Namespaces lists the namespaces that have a document and begin with prefix, in the order of
-// their bytes. The prefix "" lists all. The sequence reads the table each time that it is used,
-// and may be used by several goroutines.
+// their bytes. The prefix "" lists all. The sequence reads the table each time a loop ranges
+// over it, and several goroutines may do so at the same time.
 //
 // It reads 1,000 rows at a time and holds no connection while the caller's loop runs, so the
 // loop may use the store. A namespace that has a document all the time is listed once. One that
-// is written or removed in the meantime may be missing or not.
+// is created or removed during the loop may be listed or not.
 //
-// An error comes once, with the name "", and ends the sequence. A page has the retries and the
-// errors of [Store.Load]. If ctx ends, so does the sequence, with an error that matches that
-// of ctx. A prefix that is not UTF-8 or contains U+0000 is an error.
+// An error comes with the name "", and ends the sequence. Each page is read with the retries
+// and the errors of [Store.Load]. If ctx ends, the sequence ends with an error that matches
+// that of ctx. A prefix that is not UTF-8 or contains U+0000 is an error.
 //
 // The cost depends on how many names begin with prefix, and not on how many there are. On
 // PostgreSQL this needs the collation "C", as in the table of the package documentation.

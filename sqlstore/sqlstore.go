@@ -1,5 +1,5 @@
-// Package sqlstore is a [plexauth.ConfigStore] in a SQL database. Several replicas of a
-// program share one login: one replica can start it and another finish it.
+// Package sqlstore is a [plexauth.ConfigStore] in a SQL database, through which several
+// replicas of a program share one login. One replica can start it and another finish it.
 //
 //	db, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
 //	…
@@ -32,20 +32,20 @@
 //		updated_at TIMESTAMP NOT NULL DEFAULT CURRENT_TIMESTAMP
 //	)
 //
-// If your program must not create tables, create it yourself. On PostgreSQL the program then
-// needs only these grants:
+// If your program must not create tables, create the table yourself. On PostgreSQL the
+// program then needs only these grants:
 //
 //	GRANT USAGE ON SCHEMA public TO myapp;
 //	GRANT SELECT, INSERT, UPDATE ON plexauth_config TO myapp;
 //
-// The collation "C" lets [Store.Namespaces] use the primary key's index. To give it to a table
-// that lacks it:
+// The collation "C" lets [Store.Namespaces] use the primary key's index. To change a table
+// that was created without it:
 //
 //	ALTER TABLE plexauth_config ALTER COLUMN namespace TYPE TEXT COLLATE "C"
 //
-// The document is TEXT and not JSONB, so that it comes back byte for byte, with the order of
-// its keys and its unknown fields. It contains Plex credentials that are not encrypted, and
-// so do the database's backups and its statement log. Protect them.
+// The document is TEXT and not JSONB, so that it keeps every byte, the order of its keys and
+// unknown fields included. It contains Plex credentials in plain text. So do the database's
+// backups and its statement log: protect them.
 //
 // # How an Update works
 //
@@ -60,13 +60,13 @@
 // the 32 replicas that wrote last. So Update neither repeats a write that happened nor
 // reports it as failed.
 //
-// If Update cannot read the row, it returns an error although the write may have happened.
-// This is so if no connection can be made, or another session holds a lock for too long.
+// If Update cannot read the row again, because it gets no connection or another session holds
+// a lock for too long, it returns an error although the write may have happened.
 //
 // # Setting up the database
 //
-// Give [Open] the primary and not a read replica: in a document that is minutes old, a
-// pending login would be missing. With SQLite, set a busy timeout and the write-ahead log
+// Give [Open] the primary and not a read replica, whose document may be so old that a pending
+// login is missing. With SQLite, set a busy timeout and the write-ahead log
 // (modernc.org/sqlite: "?_pragma=busy_timeout(5000)" and "&_pragma=journal_mode(WAL)"). A
 // SQLite database in memory needs db.SetMaxOpenConns(1), because every connection has a
 // database of its own.

@@ -1,5 +1,5 @@
-// Package storetest tests whether a [plexauth.ConfigStore] keeps the rules of that
-// interface.
+// Package storetest tests whether an implementation of [plexauth.ConfigStore] follows the
+// rules of that interface.
 //
 // To test your own store, call [Run]:
 //
@@ -10,8 +10,9 @@
 //		})
 //	}
 //
-// Use -race, because some rules are about memory that two goroutines share. [Check] does the
-// same without a *testing.T, for a program that tests a store before it uses it.
+// Run the tests with -race, because some rules are about memory that two goroutines share.
+// [Check] runs the same tests without a *testing.T, for a program that tests a store before
+// using it.
 //
 // The tests write to several namespaces, so open must return a new store each time. They
 // write objects that look like a config, with recognizable texts instead of secrets.
@@ -26,9 +27,9 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// Run tests every rule in a subtest, with a new store each. open returns two handles on one
-// new, empty store. They are two values, as two processes would have them, or the same value
-// twice if there can be only one. open must close them in t.Cleanup. If open returns a nil
+// Run tests every rule in a subtest of its own, with a new store. open must return two handles
+// on one new, empty store: two values, as two processes would have them, or the same value
+// twice if there can be only one. It must close them in t.Cleanup. If open returns a nil
 // store, Run fails and ends.
 func Run(t *testing.T, open func(t *testing.T) (first, second plexauth.ConfigStore)) {
 	for _, c := range cases {
@@ -49,7 +50,7 @@ func Run(t *testing.T, open func(t *testing.T) (first, second plexauth.ConfigSto
 }
 
 // Check tests every rule without a *testing.T. It calls open once for each rule; open is as in
-// [Run]. Check returns nil if the store keeps every rule. Otherwise it joins an error for each
+// [Run]. Check returns nil if the store follows every rule. Otherwise it joins an error for each
 // broken rule: "storetest: name: rule: what went wrong". An error of open counts as a broken
 // rule. If ctx ends or open returns a nil store, Check ends with an error that says so.
 func Check(ctx context.Context, open func() (first, second plexauth.ConfigStore, err error)) error {
