@@ -78,12 +78,12 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 		r := l.pollUntil(ctx, end, v)
 		a.noteFinalPoll(ctx, r)
 		switch r.answer() {
-		case answerPending, answerExpired:
+		case plextv.AnswerPending, plextv.AnswerExpired:
 			return v, nil, nil
-		case answerApproved:
+		case plextv.AnswerApproved:
 			now, err = l.parkApproval(ctx, a, v.ID, r.reply.Token)
 			return now, nil, err
-		case answerRefused:
+		case plextv.AnswerRefused:
 			return v, r.err, nil
 		}
 		if unseen = r.err; plextv.FailureIn(r.err) == nil {
@@ -123,10 +123,10 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		a.schedule.NotePoll(r.sent)
-	case r.answer() == answerExpired:
+	case r.answer() == plextv.AnswerExpired:
 		_, _ = a.abandon(ctx, r.err)
 	case r.err == nil:
-		if a.recordPending(r); r.answer() == answerPending {
+		if a.recordPending(r); r.answer() == plextv.AnswerPending {
 			a.saveExpiry(ctx)
 		}
 	default:

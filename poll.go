@@ -168,35 +168,13 @@ type pollResult struct {
 	interrupted bool // by ctx, or by a caller that wants the gate
 }
 
-// answer is what plex.tv says of a PIN.
-type answer int
-
-const (
-	answerPending  answer = iota // it waits for the approval
-	answerApproved               // here is the token
-	answerExpired                // it does not know the PIN any more
-	answerRefused                // it will give no other answer
-	answerNone                   // no answer about the PIN: not reached, 429, 5xx
-)
-
-func (r pollResult) answer() answer {
-	switch {
-	case r.err == nil && !r.reply.Token.IsZero():
-		return answerApproved
-	case r.err == nil:
-		return answerPending
-	case errors.Is(r.err, fault.ErrPinExpired):
-		return answerExpired
-	case isPermanent(r.err):
-		return answerRefused
-	}
-	return answerNone
-}
+// answer returns what plex.tv says of the PIN.
+func (r pollResult) answer() plextv.PINAnswer { return r.reply.Answer(r.err) }
 
 // mayEnd reports whether r may end the login without a token.
 func (r pollResult) mayEnd() bool {
 	switch r.answer() {
-	case answerExpired, answerRefused:
+	case plextv.AnswerExpired, plextv.AnswerRefused:
 		return true
 	}
 	return r.final
@@ -221,7 +199,7 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 	r.reply, r.sent, r.err = a.logins.checkPIN(ctx, request, a.pin)
 	stopped := ctx.Err() != nil || errors.Is(request.Err(), context.Canceled)
 	a.setInFlight(nil)
-	if stopped && r.answer() != answerApproved {
+	if stopped && r.answer() != plextv.AnswerApproved {
 		r.interrupted = true
 		a.mu.Lock()
 		a.schedule.NotePoll(r.sent)
@@ -233,15 +211,15 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 // handlePoll does what the result of a poll asks for. at is where the PIN was before.
 func (a *attempt) handlePoll(ctx context.Context, r pollResult, at storedPIN) (over bool, err error) {
 	switch answer := r.answer(); {
-	case answer == answerApproved:
+	case answer == plextv.AnswerApproved:
 		return a.saveApproval(ctx, r.reply.Token)
-	case answer == answerPending && at == pinGone: // another process has cancelled it
+	case answer == plextv.AnswerPending && at == pinGone: // another process has cancelled it
 		return a.finish(fault.ErrNoPendingPin)
-	case answer == answerExpired && at == pinGone:
+	case answer == plextv.AnswerExpired && at == pinGone:
 		return a.endedByOtherProcess(ctx)
-	case answer == answerPending:
+	case answer == plextv.AnswerPending:
 		return a.handlePending(ctx, r)
-	case answer == answerExpired, answer == answerRefused:
+	case answer == plextv.AnswerExpired, answer == plextv.AnswerRefused:
 		return a.abandon(ctx, r.err)
 	}
 	return a.handleFailure(ctx, r, at)

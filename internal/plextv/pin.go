@@ -45,6 +45,33 @@ type PINReply struct {
 	Token     secret.Value  // once the PIN is approved
 }
 
+// PINAnswer is what plex.tv says of a PIN.
+type PINAnswer int
+
+// The answers about a PIN.
+const (
+	AnswerPending  PINAnswer = iota // it waits for the approval
+	AnswerApproved                  // here is the token
+	AnswerExpired                   // plex.tv does not know the PIN any more
+	AnswerRefused                   // plex.tv will give no other answer
+	AnswerNone                      // no answer about the PIN: not reached, 429, 5xx
+)
+
+// Answer says what the result of [Client.CheckPIN], r and err, means.
+func (r PINReply) Answer(err error) PINAnswer {
+	switch {
+	case err == nil && !r.Token.IsZero():
+		return AnswerApproved
+	case err == nil:
+		return AnswerPending
+	case errors.Is(err, fault.ErrPinExpired):
+		return AnswerExpired
+	case FailureIn(err).IsPermanent():
+		return AnswerRefused
+	}
+	return AnswerNone
+}
+
 // decodePIN reads a PIN. A null authToken says that it is not approved yet.
 func decodePIN(body []byte) (r PINReply, err error) {
 	var j struct {

@@ -60,6 +60,34 @@ func TestCheckPIN(t *testing.T) {
 	}
 }
 
+// G12: only plex.tv's own word ends a login. Anything else is asked again.
+func TestAnswerAboutAPIN(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reply reply
+		want  plextv.PINAnswer
+	}{
+		"pending":                       {reply{status: 200, body: `{"id":42,"authToken":null}`}, plextv.AnswerPending},
+		"pending, and past its life":    {reply{status: 200, body: `{"id":42,"expiresIn":-5}`}, plextv.AnswerPending},
+		"approved":                      {reply{status: 200, body: `{"id":42,"authToken":"tok-1"}`}, plextv.AnswerApproved},
+		"unknown":                       {reply{status: 404, body: plexError("1020", "x")}, plextv.AnswerExpired},
+		"gone":                          {reply{status: 410, body: plexError("1", "x")}, plextv.AnswerExpired},
+		"refused":                       {reply{status: 400, body: plexError("1000", "x")}, plextv.AnswerRefused},
+		"not found, as a proxy says it": {reply{status: 404, body: page}, plextv.AnswerNone},
+		"a page in place of the answer": {reply{status: 200, body: page}, plextv.AnswerNone},
+		"another PIN":                   {reply{status: 200, body: `{"id":43}`}, plextv.AnswerNone},
+		"rate limit":                    {reply{status: 429}, plextv.AnswerNone},
+		"not available":                 {reply{status: 503}, plextv.AnswerNone},
+		"not reached":                   {reply{err: &net.OpError{Op: "dial", Err: errors.New("connection refused")}}, plextv.AnswerNone},
+		"no answer in time":             {reply{err: context.DeadlineExceeded}, plextv.AnswerNone},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, _ := answering(tc.reply)
+			r, _, err := c.CheckPIN(t.Context(), t.Context(), plextv.PINRef{ID: 42, Code: "ABCD", ClientID: clientID}, nil)
+			assert.Equal(t, tc.want, r.Answer(err), "%v", err)
+		})
+	}
+}
+
 // A poll with a device key takes a long-lived token, but no JWT for another device.
 func TestCheckDevicePIN(t *testing.T) {
 	part := func(s string) string { return base64.RawURLEncoding.EncodeToString([]byte(s)) }
