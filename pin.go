@@ -147,7 +147,7 @@ func (p Pin) MarshalJSON() ([]byte, error) {
 		ExpiresIn               int64     `json:"expires_in"`
 		ExpiresAt               time.Time `json:"expires_at"`
 		CreatedAt               time.Time `json:"created_at"`
-	}{p.Code, p.URL(), p.VerificationURI(), p.VerificationURIComplete(), p.Strong, wholeSeconds(p.left()), p.ExpiresAt, p.CreatedAt})
+	}{p.Code, p.URL(), p.VerificationURI(), p.VerificationURIComplete(), p.Strong, elapsed.Countdown(p.left()), p.ExpiresAt, p.CreatedAt})
 }
 
 func (p Pin) placeholder() string {

@@ -27,36 +27,9 @@ type Status struct {
 // MarshalJSON writes connected, label, user, expires_at (epoch seconds),
 // scopes, extra{pending{code,url,expires_in},needs_login} and instance.
 func (s Status) MarshalJSON() ([]byte, error) {
-	type pending struct {
-		Code      string `json:"code"`
-		URL       string `json:"url"`
-		ExpiresIn int64  `json:"expires_in"`
-	}
-	type extra struct {
-		Pending    *pending `json:"pending,omitempty"`
-		NeedsLogin bool     `json:"needs_login"`
-	}
-	v := struct {
-		Connected bool     `json:"connected"`
-		Label     string   `json:"label"`
-		User      *string  `json:"user"`
-		ExpiresAt *int64   `json:"expires_at"`
-		Scopes    []string `json:"scopes"`
-		Extra     extra    `json:"extra"`
-		Instance  string   `json:"instance"`
-	}{Connected: s.Connected, Label: s.Label, Instance: s.Instance, Extra: extra{NeedsLogin: s.NeedsLogin}}
-	if s.User != "" {
-		v.User = &s.User
-	}
-	if !s.ExpiresAt.IsZero() {
-		at := s.ExpiresAt.Unix()
-		v.ExpiresAt = &at
-	}
-	if len(s.Scopes) > 0 {
-		v.Scopes = s.Scopes
-	}
+	v := panelStatus(s)
 	if s.Pending != nil {
-		v.Extra.Pending = &pending{s.Pending.Code, s.Pending.URL(), wholeSeconds(s.Pending.left())}
+		v.SetPending(s.Pending.Code, s.Pending.URL(), s.Pending.left())
 	}
 	return json.Marshal(v)
 }
@@ -71,11 +44,6 @@ func (s Status) LogValue() slog.Value {
 		attrs = append(attrs, slog.Any("pending", *s.Pending))
 	}
 	return slog.GroupValue(attrs...)
-}
-
-// wholeSeconds returns d in seconds, rounded up so that a countdown ends with the PIN.
-func wholeSeconds(d time.Duration) int64 {
-	return max(0, int64((d+time.Second-1)/time.Second))
 }
 
 // Status returns the state of the profile's login. It reads the store and makes no

@@ -36,6 +36,12 @@ func (i Instant) Ahead() bool { return i != 0 && i.Left() > 0 }
 // Date returns the date of i by the wall clock as it is now.
 func (i Instant) Date() time.Time { return Wall().Add(i.Left()) }
 
+// Countdown returns the seconds to show for a time that is left. They are rounded up, so
+// that a countdown ends when the time does.
+func Countdown(left time.Duration) int64 {
+	return max(0, int64((left+time.Second-1)/time.Second))
+}
+
 // knownSleep is for how long the machine has been suspended, as last noticed.
 var knownSleep atomic.Int64
 

@@ -84,3 +84,10 @@ func TestSuspended(t *testing.T) {
 		assert.Equal(t, -time.Second, end.Left(), "counted once")
 	})
 }
+
+// A countdown shows its last second until the time is over.
+func TestCountdown(t *testing.T) {
+	for left, want := range map[time.Duration]int64{-time.Minute: 0, 0: 0, 1: 1, time.Second: 1, time.Second + 1: 2} {
+		assert.Equal(t, want, elapsed.Countdown(left))
+	}
+}

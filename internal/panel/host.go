@@ -116,7 +116,8 @@ type Pending struct {
 	Problem  *Problem // that delays the login; nil if none
 }
 
-// Status is the JSON of plexauth.Status, without the pending PIN.
+// Status is the JSON of plexauth.Status. A Host leaves Extra.Pending empty, because State
+// has the pending PIN.
 type Status struct {
 	Connected bool     `json:"connected"`
 	Label     string   `json:"label"`
@@ -137,6 +138,11 @@ type pendingJSON struct {
 	Code      string `json:"code"`
 	URL       string `json:"url"`
 	ExpiresIn int64  `json:"expires_in"` // seconds
+}
+
+// SetPending adds the pending PIN.
+func (s *Status) SetPending(code, url string, left time.Duration) {
+	s.Extra.Pending = &pendingJSON{code, url, elapsed.Countdown(left)}
 }
 
 // Settings is the JSON of plexauth.Settings.

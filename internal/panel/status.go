@@ -112,14 +112,9 @@ type statusAnswer struct {
 func (p *Panel) replyView(w http.ResponseWriter, v *view) {
 	answer := statusAnswer{v.state.Status, v.state.Settings, v.finding, v.problem, v.revision(), p.config.Product}
 	if v.pending != nil {
-		answer.Extra.Pending = &pendingJSON{v.pending.Code, v.pending.URL, wholeSeconds(v.pending.Ends.Left())}
+		answer.SetPending(v.pending.Code, v.pending.URL, v.pending.Ends.Left())
 	}
 	replyJSON(w, answer)
-}
-
-// wholeSeconds rounds up, so that a countdown ends when the PIN does.
-func wholeSeconds(d time.Duration) int64 {
-	return max(0, int64((d+time.Second-1)/time.Second))
 }
 
 // serveStatus answers GET status. With wait it answers when something has changed, or
