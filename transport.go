@@ -1,7 +1,6 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -143,7 +142,7 @@ func (t *transport) roundTrip(req *http.Request) (*http.Response, error) {
 	_, _ = io.CopyN(io.Discard, resp.Body, plextv.MaxBody) // so that the connection can be used again
 	resp.Body.Close()
 	resp, err = rt.RoundTrip(next)
-	if renewed && err == nil && resp != nil && isRefusal(resp) {
+	if renewed && err == nil && resp != nil && plextv.MayRefuseToken(resp.StatusCode) {
 		t.s.noteRenewal((*renewal.History).Futile)
 	}
 	return resp, err
@@ -195,7 +194,7 @@ func (t *transport) wasServer(origin string) bool {
 // isRefused reports whether resp may refuse the JWT that was put on req.
 func (t *transport) isRefused(req *http.Request, c *credential.Credential, resp *http.Response) bool {
 	_, own := req.Header["X-Plex-Token"]
-	return resp != nil && resp.Body != nil && !c.RenewAt.IsZero() && isRefusal(resp) && !own && t.s.client.MayCarryToken(req.URL)
+	return resp != nil && resp.Body != nil && !c.RenewAt.IsZero() && plextv.MayRefuseToken(resp.StatusCode) && !own && t.s.client.MayCarryToken(req.URL)
 }
 
 // repeat returns the request to send instead of req, signed with the successor of c,
@@ -206,7 +205,7 @@ func (t *transport) isRefused(req *http.Request, c *credential.Credential, resp 
 func (t *transport) repeat(req *http.Request, c *credential.Credential, token []string, resp *http.Response) (next *http.Request, renewed bool) {
 	hasBody := req.Body != nil && req.Body != http.NoBody
 	repeatable := !hasBody || req.GetBody != nil
-	tokenRefused := resp.StatusCode == plextv.StatusJWTExpired || repeatable && isRejection(resp)
+	tokenRefused := resp.StatusCode == plextv.StatusJWTExpired || repeatable && plextv.RejectsToken(resp)
 	if tokenRefused && c.Life.Renewable() && !t.s.isFutile() {
 		if t.s.renew(req.Context(), c.Life.Token, renewal.Required) != nil {
 			return nil, false
@@ -230,23 +229,6 @@ func (t *transport) repeat(req *http.Request, c *credential.Credential, token []
 		}
 	}
 	return next, renewed
-}
-
-// isRefusal reports whether resp may refuse the token.
-func isRefusal(resp *http.Response) bool {
-	return resp.StatusCode == plextv.StatusJWTExpired || resp.StatusCode == http.StatusUnauthorized
-}
-
-// isRejection reports whether a 401 is plex.tv's own rejection of the token. The
-// caller can still read all of the body.
-func isRejection(resp *http.Response) bool {
-	const most = 4 << 10
-	head, _ := io.ReadAll(io.LimitReader(resp.Body, most))
-	resp.Body = struct {
-		io.Reader
-		io.Closer
-	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
-	return plextv.RejectsToken(resp.StatusCode, head)
 }
 
 // freshCredential returns c, or its successor if the account token is due for

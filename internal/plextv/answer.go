@@ -138,12 +138,26 @@ func (q *Call) judgeServer(f *Failure, resp *http.Response, body []byte, envelop
 	}
 }
 
-// RejectsToken reports whether an error answer of plex.tv is its own verdict that the
-// token of the request is not valid any more.
-func RejectsToken(status int, body []byte) bool {
-	env, enveloped := parseEnvelope(body)
-	return enveloped && rejectsToken(status, env)
+// MayRefuseToken reports whether an answer of plex.tv with this status may refuse the
+// token of the request. A 401 may also come from something in between.
+func MayRefuseToken(status int) bool {
+	return status == StatusJWTExpired || status == http.StatusUnauthorized
 }
+
+// RejectsToken reports whether an error answer of plex.tv is its own verdict that the
+// token of the request is not valid any more. All of the body can still be read.
+func RejectsToken(resp *http.Response) bool {
+	head, _ := io.ReadAll(io.LimitReader(resp.Body, maxEnvelope))
+	resp.Body = struct {
+		io.Reader
+		io.Closer
+	}{io.MultiReader(bytes.NewReader(head), resp.Body), resp.Body}
+	env, enveloped := parseEnvelope(head)
+	return enveloped && rejectsToken(resp.StatusCode, env)
+}
+
+// maxEnvelope bounds how much of a body RejectsToken reads for plex.tv's verdict, in bytes.
+const maxEnvelope = 4 << 10
 
 // rejectsToken is RejectsToken for an answer whose envelope was read. Older parts of
 // plex.tv answer 422, which speaks of other things as well.

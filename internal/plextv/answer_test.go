@@ -251,8 +251,14 @@ func TestRejectsToken(t *testing.T) {
 		"broken XML":         {401, `<errors><error code="1001"`, false},
 		"other XML":          {401, `<user code="401"/>`, false},
 		"a page":             {401, page, false},
+		"a long page":        {401, strings.Repeat(page, 1000), false},
 		"nothing":            {401, " ", false},
 	} {
-		assert.Equal(t, tc.want, plextv.RejectsToken(tc.status, []byte(tc.body)), name)
+		resp, err := reply{status: tc.status, body: tc.body}.response(nil)
+		require.NoError(t, err)
+		assert.Equal(t, tc.want, plextv.RejectsToken(resp), name)
+		rest, err := io.ReadAll(resp.Body)
+		require.NoError(t, err)
+		assert.Equal(t, tc.body, string(rest), "the caller reads all of it")
 	}
 }
