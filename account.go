@@ -196,15 +196,11 @@ func (p *PlexAuth) HomeUsers(ctx context.Context) ([]HomeUser, error) {
 	if err != nil {
 		return nil, err
 	}
-	return publicHomeUsers(found), nil
-}
-
-func publicHomeUsers(found []plextv.HomeUser) []HomeUser {
 	users := make([]HomeUser, len(found))
 	for i, u := range found {
 		users[i] = HomeUser(u)
 	}
-	return users
+	return users, nil
 }
 
 func (s *session) homeUsers(ctx context.Context) (users []plextv.HomeUser, err error) {
