@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
@@ -99,10 +98,8 @@ func (o Options) check() error {
 	if err := devicekey.CheckScopes(o.Scopes); err != nil {
 		errs = append(errs, err)
 	}
-	if o.BaseURL != "" {
-		if err := checkBaseURL(o.BaseURL); err != nil {
-			bad("BaseURL %w", err)
-		}
+	if err := plextv.CheckBaseURL(o.BaseURL); err != nil {
+		bad("BaseURL %w", err)
 	}
 	for _, s := range o.TrustedOrigins {
 		if u, err := url.Parse(s); err != nil || netaddr.Origin(u) != s || !netaddr.IsWeb(u) {
@@ -110,19 +107,6 @@ func (o Options) check() error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-func checkBaseURL(s string) error {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil || !netaddr.IsWeb(u):
-		return errors.New("must be an absolute URL such as https://plex.example")
-	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
-		return errors.New("must be scheme and host alone")
-	case u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()):
-		return errors.New("must be https: a token would cross the network in clear")
-	}
-	return nil
 }
 
 func (o Options) clientConfig() plextv.Config {

@@ -1,12 +1,31 @@
 package plextv
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/netaddr"
 )
+
+// CheckBaseURL returns what is wrong with a Config.BaseURL, as the rest of a sentence that
+// begins with its name.
+func CheckBaseURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	switch {
+	case err != nil || !netaddr.IsWeb(u):
+		return errors.New("must be an absolute URL such as https://plex.example")
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
+		return errors.New("must be scheme and host alone")
+	case u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()):
+		return errors.New("must be https: a token would cross the network in clear")
+	}
+	return nil
+}
 
 // MayCarryToken reports whether a program's own request to u may carry the account
 // token: over https to plex.tv and its subdomains, or to Config.BaseURL.
