@@ -25,9 +25,9 @@ func IsJWT(token string) bool {
 	return err == nil && len(b) > 0 && b[0] == '{'
 }
 
-// MayBeJWT reports whether a token that a login with a device key brought has to be a
-// JWT. One without dots is a long-lived token: Plex does not document whether plex.tv
-// may answer such a login with one.
+// MayBeJWT reports whether t, the token of a login with a device key, must be checked as a
+// JWT. A token without dots is a long-lived one: Plex does not document whether plex.tv may
+// answer such a login with one.
 func MayBeJWT(t secret.Value) bool { return strings.Contains(t.Secret(), ".") }
 
 // ParseJWT reads a Plex JWT for the device of k: it has one signature, by EdDSA, and

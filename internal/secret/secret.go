@@ -107,7 +107,7 @@ func UsableToken(s string) bool {
 	return s != "" && len(s) <= maxToken && !strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c >= 0x7f })
 }
 
-// Fingerprint returns a text by which v can be recognized, but not found out; "" for the
+// Fingerprint returns a hash by which v can be recognized, but not recovered; "" for the
 // zero Value. It is stored, so it must stay the same in later versions.
 func Fingerprint(v Value) string {
 	if v.IsZero() {
