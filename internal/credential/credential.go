@@ -1,6 +1,6 @@
-// Package credential says what a profile's own requests carry: which token goes to which
-// origin, and the identity that it was made under. It reads no store, sends nothing and
-// has no clock.
+// Package credential says what a program's own requests carry: which token of a profile
+// goes to which origin, and the identity that it was made under. It reads no store and
+// sends nothing.
 package credential
 
 import (

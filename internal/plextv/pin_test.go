@@ -60,7 +60,7 @@ func TestCheckPIN(t *testing.T) {
 	}
 }
 
-// G12: only plex.tv's own word ends a login. Anything else is asked again.
+// G5: only plex.tv's own word ends a login. Anything else is asked again.
 func TestAnswerAboutAPIN(t *testing.T) {
 	for name, tc := range map[string]struct {
 		reply reply

@@ -23,7 +23,7 @@ func pendingPIN(more string) string {
 	return fmt.Sprintf(`{"client_id":"app","_pending_pin":{"id":7,"code":"ABCD","created":%d%s}}`, time.Now().Unix(), more)
 }
 
-// G5: a Start shows the pending PIN again if a new one would be no better.
+// G12: a Start shows the pending PIN again if a new one would be no better.
 func TestPrepareStart(t *testing.T) {
 	key := newKey(t, "dev")
 	byKey := fmt.Sprintf(`,"client_id":"dev","kid":"%s","secret":"%s"`, key.Kid, key.Secret.Secret())
@@ -85,7 +85,7 @@ func TestPrepareStartListsUnknown(t *testing.T) {
 	assert.Equal(t, []string{"default", "P"}, ids)
 }
 
-// G5: of two processes that have made a PIN at the same time, both show the first one that
+// G12: of two processes that have made a PIN at the same time, both show the first one that
 // was saved. An approval is never overwritten.
 func TestPropose(t *testing.T) {
 	now := time.Now()
