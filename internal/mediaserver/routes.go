@@ -9,8 +9,8 @@ import (
 	"github.com/plexauth/plexauth/internal/netaddr"
 )
 
-// Routes are the ways on which one transport sends requests to media servers, made when
-// they are first needed. They are safe for concurrent use.
+// Routes holds the transports that send requests to media servers. They are clones of one
+// base transport, made when they are first needed. Routes is safe for concurrent use.
 type Routes struct {
 	Base http.RoundTripper // must not be changed after the first use
 

@@ -177,7 +177,7 @@ func namesToken(message string) bool {
 	return strings.Contains(m, "invalid") && strings.Contains(m, "token")
 }
 
-// isTemporary reports whether a status says nothing but that now is not the time.
+// isTemporary reports whether a status says only that a later request may succeed.
 func isTemporary(status int) bool {
 	return status >= 500 || status < 400 || status == http.StatusRequestTimeout || status == http.StatusTooEarly
 }
@@ -195,8 +195,8 @@ func serverRefusesToken(resp *http.Response, body []byte) bool {
 	return resp.StatusCode == http.StatusUnauthorized && resp.Header.Get("WWW-Authenticate") == "" && !isHTML(body)
 }
 
-// describeBody says for an error what a body is that was not asked for, without
-// quoting it. err, which may be nil, is why it could not be decoded.
+// describeBody returns what kind of body came instead of the expected one. The text is for
+// an error and quotes nothing. err, which may be nil, is why the body was not decoded.
 func describeBody(body []byte, err error) string {
 	b := bytes.TrimSpace(body)
 	switch {

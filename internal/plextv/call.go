@@ -38,7 +38,7 @@ type Call struct {
 
 	body    []byte   // JSON, or nil
 	secrets []string // what no error may quote, besides the token
-	// attempt bounds the one attempt of a poll of a PIN, which keeps a pace of its own.
+	// attempt bounds the one attempt of a poll of a PIN, which has an interval of its own.
 	// The context of Do still tells whether the caller has gone. nil for other calls.
 	attempt context.Context
 	// refine corrects the verdict on an answer that means something else to this call

@@ -31,7 +31,7 @@ const (
 	KindRefused     Kind = "refused"      // an error status that trying again does not change
 )
 
-// Advice says for people what a kind of failure is and what to do about it.
+// Advice is what people are told about a kind of failure.
 type Advice struct {
 	Problem string // what failed: a sentence without its full stop
 	Help    string // what to do, or what may be the reason: a clause; "" if nothing helps

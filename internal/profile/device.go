@@ -42,7 +42,7 @@ func (d *Device) isDamaged() bool {
 	return err != nil
 }
 
-// device returns the stored device, nil if there is none or it is no object.
+// device returns the stored device, nil if there is none or it is not an object.
 func (s *State) device() *Device {
 	if s.Device == nil || s.Device.isUnreadable {
 		return nil

@@ -183,8 +183,8 @@ func (s *State) bindServerToken() {
 }
 
 // SetFound stores whether the saved address was found, and may be replaced, or was typed
-// by a person. Without a note a plex.direct name counts as found: CrossWatch has found
-// it, because nobody types one.
+// by a person. Without a note a plex.direct name counts as found: people do not
+// type such a name, so CrossWatch has found it.
 func (s *State) SetFound(found bool) {
 	switch at := s.Server.URL.Value; {
 	case found:
