@@ -18,7 +18,9 @@ const (
 
 // Approve saves the token t of an approval of the PIN v. A token that needs no check is the
 // profile's at once. The token of a device key, which may not be genuine, and one that
-// would replace a linked account are parked first. The error is that of stillPending.
+// would replace a linked account are parked first. If v is not pending any more, and the
+// profile does not have its token, the error is [fault.ErrAccountMismatch],
+// [fault.ErrNoPendingPin] or [fault.ErrPinSuperseded].
 func (p *Profile) Approve(v *PendingPIN, t secret.Value) (Saved, error) {
 	now, err := p.stillPending(v.ID, t, v.Device, v.Created)
 	switch {
@@ -36,7 +38,8 @@ func (p *Profile) Approve(v *PendingPIN, t secret.Value) (Saved, error) {
 	return SavedAsToken, nil
 }
 
-// Ownership is what is known of the login that an approved token would replace.
+// Ownership is what is known about the owner of the token that an approved one would
+// replace.
 type Ownership int
 
 // The states of an Ownership.
@@ -73,8 +76,8 @@ const (
 
 // Apply decides on an approval of a login of p. scopes are those that a device's token was
 // requested with, and skew is how far plex.tv's clock is ahead. replaced is the device
-// whose place the login has taken, nil if there is none. The error is that of
-// stillPending.
+// whose place the login has taken, nil if there is none. The error is as for
+// [Profile.Approve].
 func (a Approval) Apply(p *Profile, scopes []string, skew time.Duration) (d Decision, replaced *Revocation, err error) {
 	v := a.PIN
 	now, err := p.stillPending(v.ID, a.Token, v.Device, v.Created)

@@ -28,7 +28,7 @@ func (p *Profile) longLivedID() string {
 
 // EnsureClientID returns the identifier for the next PIN. It makes one and stores it in
 // the default profile if there is none. want is the program's own, or "". An identifier
-// that another profile's device key has taken over is replaced, also want.
+// that another profile's device key has taken over is replaced, even if it is want.
 //
 // While the default profile's long-lived token lives under the identifier that is
 // replaced, that one stays and the new one is stored beside it. A token that is being

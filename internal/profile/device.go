@@ -153,7 +153,7 @@ func (s *State) bindDevice(c Credential) {
 
 // BindMoving binds the long-lived token t to the key k before the request that ends t. If
 // only the answer is lost, the key can get a new token. It does nothing if k has the
-// profile already. The error is [ErrOtherLogin], or that of checkUnshared.
+// profile already. The error is [ErrOtherLogin], or says which other profile needs t.
 func (p *Profile) BindMoving(t secret.Value, k *devicekey.Key, skew time.Duration) error {
 	switch {
 	case p.AccountToken().Equal(t):

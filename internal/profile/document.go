@@ -1,8 +1,8 @@
 // Package profile reads and edits the document that a store keeps: its profiles, and the
 // rules of who owns which token. It makes no request and touches no store.
 //
-// A [Document] is decoded into one [State] per profile. Methods decide by states and
-// change them; Encode writes what has changed back.
+// Each profile of a [Document] is decoded into a [State]. Methods of [Profile] read and
+// change it, and [Document.Encode] writes the changes back.
 package profile
 
 import (

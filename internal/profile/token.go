@@ -199,9 +199,9 @@ func (p *Profile) UnidentifiedTokens(clientID string) (unknown []UnidentifiedTok
 	return unknown
 }
 
-// UnidentifiedOthers returns those of other profiles that a new token under clientID has
-// retired. Logins that an older version or another program has begun need this. Only
-// profiles with a stored account number count.
+// UnidentifiedOthers returns the tokens of UnidentifiedTokens that other profiles have, and
+// that a new one under clientID has retired. An older version or another program may have
+// left them. Only profiles with a stored account number count.
 func (p *Profile) UnidentifiedOthers(clientID string) []UnidentifiedToken {
 	return slices.DeleteFunc(p.UnidentifiedTokens(clientID), func(u UnidentifiedToken) bool {
 		return u.Instance == p.ID || p.Document.Profile(u.Instance).ClaimedAccountID() == 0
