@@ -75,8 +75,7 @@ type Problem struct {
 	ServerStarting bool `json:"-"` // the media server is starting, and will answer soon
 }
 
-// Kind names the kind of a problem. The documentation of plexauth.Handler lists all of
-// them.
+// Kind names the kind of a problem. docs/web.md lists all of them.
 type Kind string
 
 // The kinds that the panel itself reports or acts on.
