@@ -92,7 +92,7 @@ func (c *Credential) For(toPlexTV bool, origin string) Token {
 	switch {
 	case toPlexTV:
 		return c.account
-	case c.ServerOrigin != "" && origin == c.ServerOrigin:
+	case origin == c.ServerOrigin:
 		return c.server
 	}
 	return Token{}

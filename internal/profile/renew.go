@@ -59,7 +59,7 @@ func (p *Profile) LeaseRenewal(t secret.Value, now time.Time) (Lease, error) {
 // EndLease lets other processes renew the token t, after err has ended a renewal. It
 // stores plex.tv's rejection of the device, if err is one. Nothing else changes.
 func (p *Profile) EndLease(t secret.Value, err error) {
-	if t.IsZero() || !p.AccountToken().Equal(t) {
+	if !p.AccountToken().Equal(t) {
 		return
 	}
 	if d := p.device(); d != nil {

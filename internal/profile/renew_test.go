@@ -3,6 +3,7 @@ package profile_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -174,6 +175,8 @@ func TestRenewKeepsTheRest(t *testing.T) {
 	assert.True(t, renewed(fmt.Sprintf(owned, "TEST_a"), "TEST_a").ServerToken().IsZero())
 
 	old := jwt(1, now.Add(-time.Hour))
+	mistaken := strings.Replace(deviceLogin(t, key, old), `{"client_id"`, `{"pms_token":"`+old+`","client_id"`, 1)
+	assert.Equal(t, old, renewed(mistaken, old).ServerToken().Secret(), "only the end of a long-lived token ends its copy")
 	p = renewed(deviceLogin(t, key, old), old)
 	lease, err := p.LeaseRenewal(next.Token, now)
 	assert.NoError(t, err)

@@ -186,12 +186,14 @@ func TestRefused(t *testing.T) {
 		sent    []string
 		status  int
 		refused bool // the renewal was in vain
+		kept    bool // the token was not renewed, because that would not help this request
 	}{
 		"good":                          {answer: ok, sent: []string{first}, status: 200},
 		"expired":                       {answer: refuse(498, "", first), sent: []string{first, second}, status: 200},
 		"rejected":                      {answer: refuse(401, rejection, first), sent: []string{first, second}, status: 200},
 		"with a body":                   {answer: refuse(498, "", first), body: strings.NewReader("body"), sent: []string{first + "body", second + "body"}, status: 200},
 		"with a body that is gone":      {answer: refuse(498, "", first), body: stream(), sent: []string{first + "body"}, status: 498},
+		"rejected, the body is gone":    {answer: refuse(401, rejection, first), body: stream(), sent: []string{first + "body"}, status: 401, kept: true},
 		"the next one is refused, too":  {answer: refuse(498, "", first, second), sent: []string{first, second}, status: 498, refused: true},
 		"not renewed":                   {login: login{tokens: []string{first}}, answer: refuse(498, "", first), sent: []string{first}, status: 498},
 		"renewed in vain just now":      {login: login{refused: true}, answer: refuse(498, "", first), sent: []string{first}, status: 498, refused: true},
@@ -216,10 +218,13 @@ func TestRefused(t *testing.T) {
 			assert.Equal(t, c.status, resp.StatusCode)
 			assert.Equal(t, c.sent, w.sent)
 			assert.Equal(t, c.refused, c.login.refused)
+			if c.kept {
+				assert.Equal(t, first, c.login.tokens[0])
+			}
 			if c.status == 401 { // what decides on an answer has read a part of it
 				body, err := io.ReadAll(resp.Body)
 				require.NoError(t, err)
-				_, want := c.answer(w.sent[0])
+				_, want := c.answer(strings.TrimSuffix(w.sent[0], "body"))
 				assert.Equal(t, want, string(body))
 			}
 		})
