@@ -29,7 +29,11 @@ func Text(v json.RawMessage) string {
 
 // Number returns a JSON number, or one in a string. ok is false for anything else.
 func Number(v json.RawMessage) (f float64, ok bool) {
-	f, err := strconv.ParseFloat(strings.TrimSpace(Text(v)), 64)
+	s := strings.TrimSpace(Text(v))
+	if s == "" {
+		return 0, false
+	}
+	f, err := strconv.ParseFloat(s, 64)
 	return f, err == nil && f == f // not NaN
 }
 
@@ -39,6 +43,9 @@ func Int(v json.RawMessage) int64 { return Whole(Text(v)) }
 // Whole returns the whole number in text; 0 for anything else.
 func Whole(text string) int64 {
 	s := strings.TrimSpace(text)
+	if s == "" { // most often; an error of strconv costs more than all else here
+		return 0
+	}
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return n
 	}
