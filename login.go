@@ -282,7 +282,7 @@ func (a *attempt) await(ctx context.Context) error {
 		if err := a.sleep(ctx, a.pollDue()); err != nil {
 			return fmt.Errorf("plexauth: waiting for the approval: %w", err)
 		}
-		if over, err := a.step(ctx); over {
+		if over, err := a.stepAside(ctx); over {
 			return err
 		}
 	}

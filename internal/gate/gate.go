@@ -8,41 +8,55 @@ import (
 	"time"
 )
 
-// Gate lets one caller in at a time. Waiting costs no thread and ends with a context. The
+// Gate lets one caller in at a time, in the order in which they came. Waiting costs no
+// thread and ends with a context. A Gate takes memory only while a caller is inside. The
 // zero Gate is free. A Gate is safe for concurrent use.
 type Gate struct {
 	mu     sync.Mutex    // not held while waiting
-	inside chan struct{} // full while a caller is inside; nil before the first
+	inside chan struct{} // full while a caller is inside; nil without users
+	users  int           // callers that are inside or wait
 }
 
-func (g *Gate) channel() chan struct{} {
+// join counts the caller as a user, who must part.
+func (g *Gate) join() chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.inside == nil {
 		g.inside = make(chan struct{}, 1)
 	}
+	g.users++
 	return g.inside
+}
+
+func (g *Gate) part() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.users--; g.users == 0 {
+		g.inside = nil
+	}
 }
 
 // Enter waits until the gate is free, and enters it. leave frees it and must be called
 // once. The error is ctx's.
 func (g *Gate) Enter(ctx context.Context) (leave func(), err error) {
-	inside := g.channel()
+	inside := g.join()
 	select {
 	case inside <- struct{}{}:
-		return func() { <-inside }, nil
+		return func() { <-inside; g.part() }, nil
 	case <-ctx.Done():
+		g.part()
 		return nil, ctx.Err()
 	}
 }
 
 // TryEnter enters the gate if it is free. leave frees it.
 func (g *Gate) TryEnter() (leave func(), ok bool) {
-	inside := g.channel()
+	inside := g.join()
 	select {
 	case inside <- struct{}{}:
-		return func() { <-inside }, true
+		return func() { <-inside; g.part() }, true
 	default:
+		g.part()
 		return nil, false
 	}
 }

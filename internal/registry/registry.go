@@ -10,27 +10,26 @@ import (
 // Map has an entry with an E for each profile in use. The zero value is ready to use. A
 // Map is safe for concurrent use.
 type Map[E any] struct {
-	mu        sync.Mutex // guards all entries; never held while waiting
-	documents map[string]*document[E]
+	mu        sync.Mutex // guards the rest; never held while waiting
+	entries   map[key]*Entry[E]
+	documents map[string]*document // with profiles in use
 }
 
-// document is a namespace with profiles in use.
-type document[E any] struct {
-	writes   int
-	profiles map[string]*Entry[E]
-}
+type key struct{ namespace, instance string }
+
+type document struct{ profiles, writes int }
 
 // Entry is what is known of one profile. It stays in its Map while a caller holds it, and
 // for as long as Keep has asked.
 type Entry[E any] struct {
 	Known E // the zero value at first; it synchronizes itself
 
-	home                *Map[E]
-	namespace, instance string
-	document            *document[E]
-	holders             int
-	keepUntil           time.Time
-	timer               *time.Timer // runs until keepUntil; nil: no one has asked
+	home      *Map[E]
+	key       key
+	document  *document
+	holders   int
+	keepUntil time.Time
+	timer     *time.Timer // runs until keepUntil; nil: no one has asked
 }
 
 // Hold returns the entry of a profile, and makes it if there is none. The caller must call
@@ -38,20 +37,27 @@ type Entry[E any] struct {
 func (m *Map[E]) Hold(namespace, instance string) *Entry[E] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d := m.documents[namespace]
-	if d == nil {
-		if m.documents == nil {
-			m.documents = map[string]*document[E]{}
-		}
-		d = &document[E]{profiles: map[string]*Entry[E]{}}
-		m.documents[namespace] = d
-	}
-	e := d.profiles[instance]
+	e := m.entries[key{namespace, instance}]
 	if e == nil {
-		e = &Entry[E]{home: m, namespace: namespace, instance: instance, document: d}
-		d.profiles[instance] = e
+		e = m.add(key{namespace, instance})
 	}
 	e.holders++
+	return e
+}
+
+// add makes an entry. mu must be held.
+func (m *Map[E]) add(k key) *Entry[E] {
+	if m.entries == nil {
+		m.entries, m.documents = map[key]*Entry[E]{}, map[string]*document{}
+	}
+	d := m.documents[k.namespace]
+	if d == nil {
+		d = &document{}
+		m.documents[k.namespace] = d
+	}
+	d.profiles++
+	e := &Entry[E]{home: m, key: k, document: d}
+	m.entries[k] = e
 	return e
 }
 
@@ -91,13 +97,13 @@ func (e *Entry[E]) dropIfIdle() {
 	if e.holders > 0 || e.timer != nil {
 		return
 	}
-	m, d := e.home, e.document
-	delete(d.profiles, e.instance)
-	if len(d.profiles) == 0 {
-		delete(m.documents, e.namespace)
+	m := e.home
+	delete(m.entries, e.key)
+	if e.document.profiles--; e.document.profiles == 0 {
+		delete(m.documents, e.key.namespace)
 	}
-	if len(m.documents) == 0 {
-		m.documents = nil // a map never shrinks
+	if len(m.entries) == 0 {
+		m.entries, m.documents = nil, nil // a map never shrinks
 	}
 }
 
@@ -118,11 +124,8 @@ func (e *Entry[E]) Writes() int {
 }
 
 // Len returns the number of entries.
-func (m *Map[E]) Len() (n int) {
+func (m *Map[E]) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for _, d := range m.documents {
-		n += len(d.profiles)
-	}
-	return n
+	return len(m.entries)
 }

@@ -44,7 +44,11 @@ type History struct {
 	Gate gate.Gate // entered to renew
 
 	mu sync.Mutex // guards the rest, never held while waiting
+	r  *record    // nil before the first use: few profiles have a JWT
+}
 
+// record is what a History holds.
+type record struct {
 	exchanges int // that have ended
 	at        elapsed.Instant
 	old, got  string
@@ -66,11 +70,20 @@ type Failure struct {
 	RetryAfter time.Duration // as plex.tv asked; 0: it did not
 }
 
+// record returns what is known. mu must be held.
+func (h *History) record() *record {
+	if h.r == nil {
+		h.r = &record{}
+	}
+	return h.r
+}
+
 // Matters returns for how long the history still matters if nothing is added.
 func (h *History) Matters() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.failing != "" {
+	r := h.record()
+	if r.failing != "" {
 		return 2 * longestBackoff
 	}
 	return futileLimit
@@ -80,7 +93,8 @@ func (h *History) Matters() time.Duration {
 func (h *History) Count() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.exchanges
+	r := h.record()
+	return r.exchanges
 }
 
 // ResultFor returns the last exchange's result if it concerns t, and either ended
@@ -89,15 +103,17 @@ func (h *History) ResultFor(t secret.Value, arrived int) (err error, ok bool) {
 	f := secret.Fingerprint(t)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.err, (h.old == f || h.got == f) && (h.exchanges > arrived || h.err == nil && h.at.Add(reuseLimit).Left() > 0)
+	r := h.record()
+	return r.err, (r.old == f || r.got == f) && (r.exchanges > arrived || r.err == nil && r.at.Add(reuseLimit).Left() > 0)
 }
 
 // Paused returns the last failure if t may not be renewed yet.
 func (h *History) Paused(t secret.Value, u Urgency) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if u != Forced && h.failing == secret.Fingerprint(t) && h.pause[u].Ahead() {
-		return h.last.Err
+	r := h.record()
+	if u != Forced && r.failing == secret.Fingerprint(t) && r.pause[u].Ahead() {
+		return r.last.Err
 	}
 	return nil
 }
@@ -106,8 +122,9 @@ func (h *History) Paused(t secret.Value, u Urgency) error {
 func (h *History) Succeeded(old, got secret.Value) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.end(old, got, nil)
-	h.failing = ""
+	r := h.record()
+	r.end(old, got, nil)
+	r.failing = ""
 }
 
 // Failed notes that a renewal of t has failed. It reports whether it is the first
@@ -115,10 +132,11 @@ func (h *History) Succeeded(old, got secret.Value) {
 func (h *History) Failed(t secret.Value, f Failure) (first bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.end(t, secret.Value{}, f.Err)
-	h.concern(t)
-	h.cutShort = false
-	return h.fail(f)
+	r := h.record()
+	r.end(t, secret.Value{}, f.Err)
+	r.concern(t)
+	r.cutShort = false
+	return r.fail(f)
 }
 
 // CutShort notes that a renewal has ended with its caller's context. The next caller
@@ -127,17 +145,19 @@ func (h *History) Failed(t secret.Value, f Failure) (first bool) {
 func (h *History) CutShort(t secret.Value, u Urgency, err error) (first bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.concern(t)
-	again := h.cutShort
-	h.cutShort = true
-	return (again || u == Background) && h.fail(Failure{Err: err})
+	r := h.record()
+	r.concern(t)
+	again := r.cutShort
+	r.cutShort = true
+	return (again || u == Background) && r.fail(Failure{Err: err})
 }
 
 // Futile notes that plex.tv has refused the new token as well.
 func (h *History) Futile() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.futile = elapsed.Now().Add(futileLimit)
+	r := h.record()
+	r.futile = elapsed.Now().Add(futileLimit)
 }
 
 // IsFutile reports whether that happened a moment ago, so that another renewal would
@@ -145,33 +165,34 @@ func (h *History) Futile() {
 func (h *History) IsFutile() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.futile.Ahead()
+	r := h.record()
+	return r.futile.Ahead()
 }
 
-// end notes the result of an exchange. mu must be held.
-func (h *History) end(old, got secret.Value, err error) {
-	h.exchanges++
-	h.at = elapsed.Now()
-	h.old, h.got, h.err = secret.Fingerprint(old), secret.Fingerprint(got), err
+// end notes the result of an exchange.
+func (r *record) end(old, got secret.Value, err error) {
+	r.exchanges++
+	r.at = elapsed.Now()
+	r.old, r.got, r.err = secret.Fingerprint(old), secret.Fingerprint(got), err
 }
 
 // concern starts counting again if another token than t failed before.
-func (h *History) concern(t secret.Value) {
-	if f := secret.Fingerprint(t); h.failing != f {
-		h.failing, h.last, h.failures, h.cutShort, h.pause = f, Failure{}, 0, false, [Forced]elapsed.Instant{}
+func (r *record) concern(t secret.Value) {
+	if f := secret.Fingerprint(t); r.failing != f {
+		r.failing, r.last, r.failures, r.cutShort, r.pause = f, Failure{}, 0, false, [Forced]elapsed.Instant{}
 	}
 }
 
 // fail starts the pauses after f. It reports whether f is the first failure.
-func (h *History) fail(f Failure) (first bool) {
-	if h.last.Answered != f.Answered {
-		h.failures = 0
+func (r *record) fail(f Failure) (first bool) {
+	if r.last.Answered != f.Answered {
+		r.failures = 0
 	}
-	background, required := pauses(f, h.failures)
-	h.pause = [Forced]elapsed.Instant{Background: elapsed.Now().Add(gate.Jitter(background)), Required: elapsed.Now().Add(gate.Jitter(required))}
-	h.failures++
-	first = h.last.Err == nil
-	h.last = f
+	background, required := pauses(f, r.failures)
+	r.pause = [Forced]elapsed.Instant{Background: elapsed.Now().Add(gate.Jitter(background)), Required: elapsed.Now().Add(gate.Jitter(required))}
+	r.failures++
+	first = r.last.Err == nil
+	r.last = f
 	return first
 }
 
