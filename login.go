@@ -8,6 +8,7 @@ import (
 
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
@@ -268,21 +269,24 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 // be read, [ErrUnavailable] at the PIN's end leaves that to a later Verify. It
 // need not be the process that called Start.
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
-	a, err := p.resume(ctx)
-	if err != nil {
+	var a *attempt
+	var err error
+	if gate.Aside(func() { a, err = p.resume(ctx) }); err != nil {
 		return p.statusNow(ctx, err)
 	}
 	return a.statusAfter(ctx, a.await(ctx))
 }
 
-// await polls until the attempt has ended, or this caller must give up, and returns why. Many goroutines may wait here
-// at once, so it keeps little on the stack.
+// await polls until the attempt has ended, or this caller must give up, and returns why.
+// Thousands of goroutines may wait here, so it keeps little on the stack.
 func (a *attempt) await(ctx context.Context) error {
 	for {
 		if err := a.sleep(ctx, a.pollDue()); err != nil {
 			return fmt.Errorf("plexauth: waiting for the approval: %w", err)
 		}
-		if over, err := a.stepAside(ctx); over {
+		var over bool
+		var err error
+		if gate.Aside(func() { over, err = a.step(ctx) }); over {
 			return err
 		}
 	}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"runtime"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/fault"
@@ -64,27 +63,6 @@ const (
 
 // errInterrupted means that another caller wants the gate.
 var errInterrupted = errors.New("plexauth: interrupted")
-
-// stepAside does what step does, on a goroutine that ends with it. A goroutine that has
-// polled keeps a large stack, which would be most of what a waiting login takes.
-func (a *attempt) stepAside(ctx context.Context) (over bool, err error) {
-	var panicked any
-	returned, done := false, make(chan struct{})
-	go func() {
-		defer close(done)
-		defer func() { panicked = recover() }()
-		over, err = a.step(ctx)
-		returned = true
-	}()
-	<-done
-	switch {
-	case panicked != nil: // of the program's store or transport
-		panic(panicked)
-	case !returned:
-		runtime.Goexit()
-	}
-	return over, err
-}
 
 // storeReadInterval is how often polls read the store: another process may have ended the
 // login. With polls a second apart it is every fifth one.
