@@ -157,15 +157,28 @@ func (a *attempt) setFinalStatus(s Status) {
 	a.final = &s
 }
 
-// statusAfter returns the status at the end of a call that waited for a and ends with err.
-func (a *attempt) statusAfter(ctx context.Context, err error) (Status, error) {
-	a.mu.Lock()
-	final := a.final
-	a.mu.Unlock()
-	if err == nil && final != nil {
-		return *final, nil
+// statusAfter returns the status at the end of a call that waited for a, and ends with err.
+// a may be nil. The status is behind a pointer, because it would take a good part of the
+// stack of a goroutine that waits.
+//
+//go:noinline
+func (l *logins) statusAfter(ctx context.Context, a *attempt, err error) (*Status, error) {
+	if final := a.finalStatus(); err == nil && final != nil {
+		s := *final
+		return &s, nil
 	}
-	return a.logins.statusNow(ctx, err)
+	s, err := l.statusNow(ctx, err)
+	return &s, err
+}
+
+// finalStatus returns the status of the profile as a has left it; nil: not known.
+func (a *attempt) finalStatus() *Status {
+	if a == nil {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.final
 }
 
 // attemptFor returns the current attempt if it is for the PIN with that ID, else
@@ -342,17 +355,16 @@ func (a *attempt) interruptible(ctx context.Context) (_ context.Context, finishe
 }
 
 // sleep waits until t, until a has ended, or until ctx ends. The error is ctx's.
-func (a *attempt) sleep(ctx context.Context, t time.Time) error {
-	pause := time.NewTimer(time.Until(t))
-	defer pause.Stop()
+func (a *attempt) sleep(ctx context.Context, t time.Time) (err error) {
+	pause := time.NewTimer(time.Until(t)) // without a defer: thousands of goroutines may wait here
 	select {
 	case <-pause.C:
-		return nil
 	case <-a.done:
-		return nil
 	case <-ctx.Done():
-		return ctx.Err()
+		err = ctx.Err()
 	}
+	pause.Stop()
+	return err
 }
 
 // lifeLeft returns how long the PIN still lives, as far as this process knows.

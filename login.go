@@ -251,11 +251,11 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 		return p.blank(), err
 	}
 	over, err := a.step(ctx)
-	s, err := a.statusAfter(ctx, err)
+	s, err := p.statusAfter(ctx, a, err)
 	if !over || err != nil {
 		s.Connected = false
 	}
-	return s, err
+	return *s, err
 }
 
 // Wait checks the pending PIN, at [Options].PollInterval, until it is approved and
@@ -269,12 +269,18 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 // be read, [ErrUnavailable] at the PIN's end leaves that to a later Verify. It
 // need not be the process that called Start.
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
-	var a *attempt
-	var err error
-	if gate.Aside(func() { a, err = p.resume(ctx) }); err != nil {
-		return p.statusNow(ctx, err)
+	a, err := p.awaitPending(ctx)
+	s, err := p.statusAfter(ctx, a, err)
+	return *s, err
+}
+
+// awaitPending waits for the end of the login that is pending in the store. a is its
+// attempt, nil if there is none.
+func (l *logins) awaitPending(ctx context.Context) (a *attempt, err error) {
+	if gate.Aside(func() { a, err = l.resume(ctx) }); err != nil {
+		return nil, err
 	}
-	return a.statusAfter(ctx, a.await(ctx))
+	return a, a.await(ctx)
 }
 
 // await polls until the attempt has ended, or this caller must give up, and returns why.
@@ -322,7 +328,8 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 		}
 		return p.statusNow(ctx, err)
 	}
-	return a.statusAfter(ctx, a.await(ctx))
+	s, err := p.statusAfter(ctx, a, a.await(ctx))
+	return *s, err
 }
 
 // Cancel ends the pending login, if there is one: when it returns, no request
