@@ -59,7 +59,7 @@ func readAll(r io.Reader, size int64) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// member returns a copy of the object at name, or nil if it is absent or null.
+// member returns the object at name, or nil if it is absent or null.
 func (c *content) member(name string) (json.RawMessage, error) {
 	if !utf8.ValidString(name) { // JSON would replace its invalid bytes
 		return nil, fmt.Errorf("%w: %s: the namespace %q is not UTF-8", fault.ErrStore, c.path, name)
@@ -71,7 +71,7 @@ func (c *content) member(name string) (json.RawMessage, error) {
 	if m.Value[0] != '{' {
 		return nil, c.notObject(name, m.Start)
 	}
-	return bytes.Clone(m.Value), nil
+	return m.Value, nil
 }
 
 // replace replaces the file with one that contains doc, unless ctx has ended.

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 
 	"github.com/plexauth/plexauth/internal/fault"
-	"github.com/plexauth/plexauth/internal/ordered"
 )
 
 // File is a JSON file; plexauth.FileStore documents it. The methods of the zero File, which
@@ -58,17 +57,12 @@ func (f *File) Update(ctx context.Context, member string, edit func(current json
 		if err != nil {
 			return err
 		}
-		if next != nil {
-			if err := ordered.Check(next); err != nil {
-				return fmt.Errorf("%w: the edit returned no JSON object: %w", fault.ErrStore, err)
-			}
-		}
-		if bytes.Equal(next, current) {
+		if bytes.Equal(next, current) && (next == nil) == (current == nil) {
 			return c.sync(dir)
 		}
 		doc, err := c.object.Replace(c.data, member, next)
 		if err != nil {
-			return fmt.Errorf("%w: %s: %w", fault.ErrStore, c.path, err)
+			return fmt.Errorf("%w: the edit returned no JSON object: %w", fault.ErrStore, err)
 		}
 		if bytes.Equal(doc, c.data) { // next differs in white space only
 			return c.sync(dir)
