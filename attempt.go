@@ -2,10 +2,8 @@ package plexauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"sync"
 	"time"
 
@@ -128,11 +126,11 @@ func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
 	e := l.hold()
 	defer e.Release()
 	version := e.Known.attempts.Version()
-	raw, err := l.loadRaw(ctx)
+	r, err := l.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.parse(raw)
+	b, err := l.parse(r)
 	if err != nil {
 		return nil, err
 	}
@@ -142,7 +140,7 @@ func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
 	}
 	a, ok := l.startAttempt(l.newPin(*v), version)
 	if ok && v.Token.IsZero() {
-		a.noteStored(raw, b)
+		a.noteStored(r, b)
 	}
 	return a, nil
 }
@@ -253,8 +251,8 @@ func (a *attempt) delay() (unsaved time.Duration, err error) {
 
 // noteStored remembers a document that holds the PIN unapproved, so that a poll that
 // reads the same again need not parse it. It keeps a hash, because a document can be large.
-func (a *attempt) noteStored(raw json.RawMessage, b *profile.Profile) {
-	hash, token := maphash.Bytes(profile.ProcessSeed, raw), b.AccountToken()
+func (a *attempt) noteStored(r reading, b *profile.Profile) {
+	hash, token := r.hash(), b.AccountToken()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stored, a.before, a.read = hash, token, time.Now()
@@ -274,9 +272,9 @@ func (a *attempt) wasReadLately() bool {
 	return time.Since(a.read) < storeReadInterval
 }
 
-// isStored reports whether raw is the document that noteStored has remembered.
-func (a *attempt) isStored(raw json.RawMessage) bool {
-	hash := maphash.Bytes(profile.ProcessSeed, raw)
+// isStored reports whether r is the document that noteStored has remembered.
+func (a *attempt) isStored(r reading) bool {
+	hash := r.hash()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.stored == hash

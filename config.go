@@ -5,11 +5,10 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"sync"
 
 	"github.com/plexauth/plexauth/internal/jsonfile"
-	"github.com/plexauth/plexauth/internal/ordered"
-	"github.com/plexauth/plexauth/internal/secret"
+	"github.com/plexauth/plexauth/internal/memory"
+	"github.com/plexauth/plexauth/internal/profile"
 )
 
 // Namespace is the document that plexauth reads and writes, unless another one is asked for:
@@ -45,79 +44,36 @@ type ConfigStore interface {
 	Update(ctx context.Context, namespace string, edit func(current json.RawMessage) (json.RawMessage, error)) error
 }
 
-// checkEdited returns an error if the result of an edit is not a JSON object.
-func checkEdited(next json.RawMessage) error {
-	if next == nil {
-		return nil
-	}
-	if err := ordered.Check(next); err != nil {
-		return fmt.Errorf("%w: the edit returned no JSON object: %w", ErrStore, err)
-	}
-	return nil
-}
-
 // MemoryStore is a [ConfigStore] in memory. It is lost when the process ends. It is safe
 // for concurrent use. Its errors match [ErrStore], except those of an edit.
 type MemoryStore struct {
-	turn chan struct{} // holds a value during an Update; waiting for it ends with a context
-
-	mu   sync.RWMutex             // guards docs
-	docs map[string]func() []byte // hidden
+	documents *memory.Store
 }
 
 var _ ConfigStore = (*MemoryStore)(nil)
 
 // NewMemoryStore returns an empty store.
-func NewMemoryStore() *MemoryStore {
-	return &MemoryStore{turn: make(chan struct{}, 1), docs: map[string]func() []byte{}}
-}
+func NewMemoryStore() *MemoryStore { return &MemoryStore{memory.New()} }
 
 // Load implements [ConfigStore].
 func (s *MemoryStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	if ctx.Err() != nil {
-		return nil, ended(ctx)
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	if doc := s.docs[namespace]; doc != nil {
-		return bytes.Clone(doc()), nil
-	}
-	return nil, nil
+	document, err := s.documents.Load(ctx, namespace)
+	return document.Bytes(), err
 }
-
-// ended returns a store's error for a ctx that has ended.
-func ended(ctx context.Context) error { return fmt.Errorf("%w: %w", ErrStore, ctx.Err()) }
 
 // Update implements [ConfigStore].
 func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
-	select {
-	case s.turn <- struct{}{}:
-		defer func() { <-s.turn }()
-	case <-ctx.Done():
-		return ended(ctx)
-	}
-	current, err := s.Load(ctx, namespace)
-	if err != nil {
-		return err
-	}
-	next, err := edit(current)
-	if err != nil {
-		return err
-	}
-	if err := checkEdited(next); err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return ended(ctx)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if next == nil {
-		delete(s.docs, namespace)
-	} else {
-		s.docs[namespace] = secret.Hide(bytes.Clone(next))
-	}
-	return nil
+	return s.documents.Update(ctx, namespace, func(current *profile.Stored) (*profile.Stored, error) {
+		next, err := edit(current.Bytes())
+		if err != nil || next == nil {
+			return nil, err
+		}
+		document, err := profile.Parse(bytes.Clone(next))
+		if err != nil {
+			return nil, fmt.Errorf("%w: the edit returned no JSON object: %w", ErrStore, err)
+		}
+		return document, nil
+	})
 }
 
 // FileStore is a [ConfigStore] in one JSON file. It shares the file safely with other

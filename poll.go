@@ -2,7 +2,6 @@ package plexauth
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -115,18 +114,18 @@ func (a *attempt) checkStore(ctx context.Context) (at storedPIN, over bool, err 
 // longer than one attempt of a request. b is a profile in which its token is parked. With an error
 // the PIN counts as pending, because the login goes on without the store.
 func (a *attempt) readStore(ctx context.Context) (at storedPIN, b *profile.Profile, err error) {
-	raw, err := a.loadRaw(ctx)
+	r, err := a.readDocument(ctx)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return pinPending, nil, errInterrupted
 	}
 	if err != nil {
 		return pinPending, nil, err
 	}
-	if a.isStored(raw) {
+	if a.isStored(r) {
 		a.noteRead()
 		return pinPending, nil, nil
 	}
-	if b, err = a.logins.parse(raw); err != nil {
+	if b, err = a.logins.parse(r); err != nil {
 		return pinPending, nil, err
 	}
 	switch v := b.Pending(); {
@@ -137,14 +136,14 @@ func (a *attempt) readStore(ctx context.Context) (at storedPIN, b *profile.Profi
 	case !v.Token.IsZero():
 		return pinParked, b, nil
 	}
-	a.noteStored(raw, b)
+	a.noteStored(r, b)
 	return pinPending, nil, nil
 }
 
-func (a *attempt) loadRaw(ctx context.Context) (json.RawMessage, error) {
-	reading, finished := a.interruptible(ctx)
+func (a *attempt) readDocument(ctx context.Context) (reading, error) {
+	limited, finished := a.interruptible(ctx)
 	defer finished()
-	return a.logins.loadWithin(reading, plextv.AttemptLimit)
+	return a.logins.readWithin(limited, plextv.AttemptLimit)
 }
 
 // logUnreadable logs the error of a store that cannot be read, once until it can be read

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -60,42 +62,62 @@ func (s *profileStore) hold() *registry.Entry[inUse] { return s.inUse.Hold(s.nam
 
 // load reads the profile.
 func (s *profileStore) load(ctx context.Context) (*profile.Profile, error) {
-	raw, err := s.loadRaw(ctx)
+	r, err := s.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return s.parse(raw)
+	return s.parse(r)
 }
 
-// parse finds the profile in the namespace.
-func (s *profileStore) parse(raw json.RawMessage) (*profile.Profile, error) {
-	d, err := profile.ParseDocument(raw)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, s.namespace, err)
+// reading is a document as the store returns it: as JSON, or parsed.
+type reading struct {
+	raw    json.RawMessage
+	stored *profile.Stored // of a MemoryStore
+}
+
+// hash returns a number that differs between documents with different contents.
+func (r reading) hash() uint64 {
+	if r.stored != nil {
+		return r.stored.Version()
 	}
-	return d.Profile(s.instance), nil
+	return maphash.Bytes(profile.ProcessSeed, r.raw)
 }
 
-func (s *profileStore) loadRaw(ctx context.Context) (json.RawMessage, error) {
-	return s.loadWithin(ctx, storeLimit)
+// parse finds the profile in a document.
+func (s *profileStore) parse(r reading) (*profile.Profile, error) {
+	if r.stored == nil {
+		var err error
+		if r.stored, err = profile.Parse(r.raw); err != nil {
+			return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, s.namespace, err)
+		}
+	}
+	return r.stored.Document().Profile(s.instance), nil
 }
 
-// loadWithin reads the namespace, or returns a store error after limit: a store that
+func (s *profileStore) read(ctx context.Context) (reading, error) {
+	return s.readWithin(ctx, storeLimit)
+}
+
+// readWithin reads the document, or returns a store error after limit: a store that
 // hangs must not keep a login waiting beyond its PIN.
-func (s *profileStore) loadWithin(ctx context.Context, limit time.Duration) (json.RawMessage, error) {
+func (s *profileStore) readWithin(ctx context.Context, limit time.Duration) (r reading, err error) {
 	if s.invalid != nil {
-		return nil, s.invalid
+		return r, s.invalid
 	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	raw, err := s.store.Load(limited, s.namespace)
+	if m, ok := s.store.(*MemoryStore); ok { // no copy
+		r.stored, err = m.documents.Load(limited, s.namespace)
+	} else {
+		r.raw, err = s.store.Load(limited, s.namespace)
+	}
 	if err == nil {
-		return raw, nil
+		return r, nil
 	}
 	if ctx.Err() != nil {
-		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
+		return r, fmt.Errorf("plexauth: %w", ctx.Err())
 	}
-	return nil, newStoreError(notInTime(limited, limit, err))
+	return r, newStoreError(notInTime(limited, limit, err))
 }
 
 // update edits the profile. edit may run more than once. An error of edit is returned
@@ -105,25 +127,23 @@ func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) e
 		return s.invalid
 	}
 	var editErr error
-	var seen []byte // the documents that an error of the store may quote
-	limited, cancel := context.WithTimeout(ctx, storeLimit)
-	defer cancel()
-	err := s.store.Update(limited, s.namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		seen = bytes.Clone(current)
+	var seen reading // what an error of the store may quote, together with written
+	var written *profile.Stored
+	apply := func(r reading) (next *profile.Stored, changed bool, err error) {
+		seen = r
 		var b *profile.Profile
-		if b, editErr = s.parse(current); editErr == nil {
+		if b, editErr = s.parse(r); editErr == nil {
 			editErr = edit(b)
 		}
 		if editErr != nil {
-			return nil, editErr
+			return nil, false, editErr
 		}
-		next, changed := b.Encode()
-		if !changed {
-			return current, nil
-		}
-		seen = append(seen, next...)
-		return next, nil
-	})
+		written, changed = b.Stored()
+		return written, changed, nil
+	}
+	limited, cancel := context.WithTimeout(ctx, storeLimit)
+	defer cancel()
+	err := s.updateStored(limited, apply)
 	s.inUse.Wrote(s.namespace)
 	switch {
 	case editErr != nil:
@@ -137,7 +157,27 @@ func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) e
 	for _, t := range secrets {
 		texts = append(texts, t.Secret())
 	}
-	return newStoreError(notInTime(limited, storeLimit, err), append(texts, profile.SecretsIn(seen)...)...)
+	return newStoreError(notInTime(limited, storeLimit, err), append(texts, profile.SecretsIn(slices.Concat(seen.raw, written.Bytes()))...)...)
+}
+
+// updateStored replaces the document by the result of edit, if it has changed.
+func (s *profileStore) updateStored(ctx context.Context, edit func(reading) (next *profile.Stored, changed bool, err error)) error {
+	if m, ok := s.store.(*MemoryStore); ok { // no copies
+		return m.documents.Update(ctx, s.namespace, func(current *profile.Stored) (*profile.Stored, error) {
+			next, _, err := edit(reading{stored: current})
+			return next, err
+		})
+	}
+	return s.store.Update(ctx, s.namespace, func(current json.RawMessage) (json.RawMessage, error) {
+		next, changed, err := edit(reading{raw: bytes.Clone(current)}) // edit keeps it
+		switch {
+		case err != nil:
+			return nil, err
+		case !changed:
+			return current, nil
+		}
+		return next.Bytes(), nil
+	})
 }
 
 // updateIfNeeded calls update only if edit would change something: the store may be

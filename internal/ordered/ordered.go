@@ -45,7 +45,7 @@ type Object struct {
 // Parse parses a JSON object. The result shares no memory with data. The error
 // is a [*SyntaxError] or [ErrNotObject].
 func Parse(data []byte) (*Object, error) {
-	start := skipSpace(data, 0)
+	start := SkipSpace(data, 0)
 	if !at(data, start, '{') {
 		return nil, refusal(data)
 	}
@@ -65,7 +65,7 @@ func Parse(data []byte) (*Object, error) {
 			spelling: data[key:keyEnd:keyEnd],
 		})
 	})
-	if end == invalid || skipSpace(data, end) != len(data) {
+	if end == Invalid || SkipSpace(data, end) != len(data) {
 		return nil, refusal(data)
 	}
 	return o, nil
@@ -107,7 +107,7 @@ var errEmpty = &SyntaxError{Line: 1, Column: 1, Reason: "the document is empty"}
 
 // Check returns the error that Parse would return for data.
 func Check(data []byte) error {
-	if at(data, skipSpace(data, 0), '{') && isValid(data) {
+	if at(data, SkipSpace(data, 0), '{') && isValid(data) {
 		return nil
 	}
 	return refusal(data)
@@ -251,6 +251,18 @@ func (o *Object) Bytes() json.RawMessage {
 		out = append(out, m.Value...)
 	}
 	return append(out, '}')
+}
+
+// Around returns what Bytes returns before and after the value of key, which the object must
+// have. Of duplicates it takes the last.
+func (o *Object) Around(key string) (before, after []byte) {
+	i := o.index(key)
+	at := 1 + len(o.members[i].spelling) + 1
+	for _, m := range o.members[:i] {
+		at += len(m.spelling) + 1 + len(m.Value) + 1
+	}
+	all := o.Bytes()
+	return all[:at:at], all[at+len(o.members[i].Value):]
 }
 
 // String returns s as a JSON string. It escapes only what JSON requires, so that

@@ -22,6 +22,19 @@ func TestEditKeepsTheRest(t *testing.T) {
 	assert.Equal(t, `{"first":1,"caf\u00e9":"<&>é","mid":true,"x":"new"}`, string(o.Bytes()))
 }
 
+func TestAround(t *testing.T) {
+	o, err := ordered.Parse([]byte(`{"a":1, "caf\u00e9":[2], "a":{"b":3}, "z":4}`))
+	require.NoError(t, err)
+	for key, want := range map[string][2]string{
+		"a":    {`{"a":1,"caf\u00e9":[2],"a":`, `,"z":4}`},
+		"café": {`{"a":1,"caf\u00e9":`, `,"a":{"b":3},"z":4}`},
+		"z":    {`{"a":1,"caf\u00e9":[2],"a":{"b":3},"z":`, `}`},
+	} {
+		before, after := o.Around(key)
+		assert.Equal(t, want, [2]string{string(before), string(after)}, key)
+	}
+}
+
 func TestMemberRange(t *testing.T) {
 	doc := []byte("{\n  \"a\": {\"k\": 1},\n  \"b\": [ ]\n}\n")
 	o, err := ordered.Parse(doc)

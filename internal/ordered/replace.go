@@ -44,8 +44,8 @@ func (o *Object) Replace(doc []byte, key string, value json.RawMessage) ([]byte,
 // checkMember returns the error for a value that cannot be a member's object. It may be nested
 // too deep only there.
 func checkMember(value json.RawMessage) error {
-	start := skipSpace(value, 0)
-	if end := scanValue(value, start, 1); at(value, start, '{') && end != invalid && skipSpace(value, end) == len(value) {
+	start := SkipSpace(value, 0)
+	if end := ScanValue(value, start, 1); at(value, start, '{') && end != Invalid && SkipSpace(value, end) == len(value) {
 		return nil
 	}
 	if err := Check(value); err != nil {
@@ -67,7 +67,7 @@ func appendIndented(dst, value []byte, level int) []byte {
 			i = end
 		case '{', '[':
 			dst = append(dst, c)
-			if i = skipSpace(value, i+1); value[i] == c+2 { // '}' or ']'
+			if i = SkipSpace(value, i+1); value[i] == c+2 { // '}' or ']'
 				dst = append(dst, value[i])
 				i++
 				continue

@@ -8,22 +8,22 @@ import (
 
 // The functions below accept exactly the documents that both json.Valid and utf8.Valid accept,
 // in one pass and about three times as fast. Each returns the index after what it has scanned
-// from i on, or invalid. FuzzCheck compares them with encoding/json.
+// from i on, or Invalid. FuzzCheck compares them with encoding/json.
 
-// invalid is the result of a scan that finds no valid JSON.
-const invalid = -1
+// Invalid is the result of a scan that finds no valid JSON.
+const Invalid = -1
 
 // maxDepth is how deep encoding/json lets objects and arrays be nested.
 const maxDepth = 10_000
 
 // isValid reports whether data is one JSON value in UTF-8.
 func isValid(data []byte) bool {
-	end := scanValue(data, skipSpace(data, 0), 0)
-	return end != invalid && skipSpace(data, end) == len(data)
+	end := ScanValue(data, SkipSpace(data, 0), 0)
+	return end != Invalid && SkipSpace(data, end) == len(data)
 }
 
-// skipSpace returns the index of the first byte from i on that is not white space.
-func skipSpace(data []byte, i int) int {
+// SkipSpace returns the index of the first byte from i on that is not white space.
+func SkipSpace(data []byte, i int) int {
 	for i < len(data) && (data[i] == ' ' || data[i] == '\n' || data[i] == '\t' || data[i] == '\r') {
 		i++
 	}
@@ -33,10 +33,11 @@ func skipSpace(data []byte, i int) int {
 // at reports whether data[i] is c.
 func at(data []byte, i int, c byte) bool { return i < len(data) && data[i] == c }
 
-// scanValue scans a value that depth objects and arrays are around.
-func scanValue(data []byte, i, depth int) int {
+// ScanValue returns the index after the value that begins at data[i], or [Invalid] if it is not
+// JSON in UTF-8. It is inside of depth objects and arrays.
+func ScanValue(data []byte, i, depth int) int {
 	if i >= len(data) {
-		return invalid
+		return Invalid
 	}
 	switch c := data[i]; {
 	case c == '"':
@@ -53,75 +54,80 @@ func scanValue(data []byte, i, depth int) int {
 			return i + len(word)
 		}
 	}
-	return invalid
+	return Invalid
 }
 
 // scanObject scans an object. It calls add, if it is not nil, with the place of each member.
 func scanObject(data []byte, i, depth int, add func(key, keyEnd, start, end int)) int {
 	if depth > maxDepth {
-		return invalid
+		return Invalid
 	}
-	i = skipSpace(data, i+1)
+	i = SkipSpace(data, i+1)
 	if at(data, i, '}') {
 		return i + 1
 	}
 	for {
-		key, keyEnd, start, end := scanMember(data, i, depth)
-		if end == invalid {
-			return invalid
+		key := i
+		keyEnd, start := ScanKey(data, i)
+		if start == Invalid {
+			return Invalid
+		}
+		end := ScanValue(data, start, depth)
+		if end == Invalid {
+			return Invalid
 		}
 		if add != nil {
 			add(key, keyEnd, start, end)
 		}
-		i = skipSpace(data, end)
+		i = SkipSpace(data, end)
 		switch {
 		case at(data, i, ','):
-			i = skipSpace(data, i+1)
+			i = SkipSpace(data, i+1)
 		case at(data, i, '}'):
 			return i + 1
 		default:
-			return invalid
+			return Invalid
 		}
 	}
 }
 
-// scanMember scans a member, and returns the places of its key and its value.
-func scanMember(data []byte, i, depth int) (key, keyEnd, start, end int) {
+// ScanKey scans the key of a member, which begins at data[i]. It returns the index after the
+// key and that of the value, or [Invalid] for both.
+func ScanKey(data []byte, i int) (end, value int) {
 	if !at(data, i, '"') {
-		return 0, 0, 0, invalid
+		return Invalid, Invalid
 	}
-	key, keyEnd = i, scanString(data, i)
-	if keyEnd == invalid {
-		return 0, 0, 0, invalid
+	end = scanString(data, i)
+	if end == Invalid {
+		return Invalid, Invalid
 	}
-	colon := skipSpace(data, keyEnd)
+	colon := SkipSpace(data, end)
 	if !at(data, colon, ':') {
-		return 0, 0, 0, invalid
+		return Invalid, Invalid
 	}
-	start = skipSpace(data, colon+1)
-	return key, keyEnd, start, scanValue(data, start, depth)
+	return end, SkipSpace(data, colon+1)
 }
 
 func scanArray(data []byte, i, depth int) int {
 	if depth > maxDepth {
-		return invalid
+		return Invalid
 	}
-	i = skipSpace(data, i+1)
+	i = SkipSpace(data, i+1)
 	if at(data, i, ']') {
 		return i + 1
 	}
 	for {
-		if i = scanValue(data, i, depth); i == invalid {
-			return invalid
+		if i = ScanValue(data, i, depth); i == Invalid {
+			return Invalid
 		}
-		i = skipSpace(data, i)
+		i = SkipSpace(data, i)
 		switch {
 		case at(data, i, ','):
-			i = skipSpace(data, i+1)
+			i = SkipSpace(data, i+1)
 		case at(data, i, ']'):
 			return i + 1
 		default:
-			return invalid
+			return Invalid
 		}
 	}
 }
@@ -131,28 +137,28 @@ func scanString(data []byte, i int) int {
 	i++
 	for i < len(data) {
 		if i = skipPlain(data, i); i == len(data) {
-			return invalid
+			return Invalid
 		}
 		switch c := data[i]; {
 		case c == '"':
 			return i + 1
 		case c == '\\':
-			if i = scanEscape(data, i); i == invalid {
-				return invalid
+			if i = scanEscape(data, i); i == Invalid {
+				return Invalid
 			}
 		case c < ' ':
-			return invalid
+			return Invalid
 		case c >= utf8.RuneSelf:
 			r, n := utf8.DecodeRune(data[i:])
 			if r == utf8.RuneError && n < 2 {
-				return invalid
+				return Invalid
 			}
 			i += n
 		default:
 			i++
 		}
 	}
-	return invalid
+	return Invalid
 }
 
 // skipPlain skips bytes that mean themselves in a string, eight at a time. It may stop before
@@ -177,21 +183,21 @@ func skipPlain(data []byte, i int) int {
 // scanEscape scans a backslash and what it escapes.
 func scanEscape(data []byte, i int) int {
 	if i+1 >= len(data) {
-		return invalid
+		return Invalid
 	}
 	switch data[i+1] {
 	case '"', '\\', '/', 'b', 'f', 'n', 'r', 't':
 		return i + 2
 	case 'u':
 	default:
-		return invalid
+		return Invalid
 	}
 	if i+6 > len(data) {
-		return invalid
+		return Invalid
 	}
 	for _, c := range data[i+2 : i+6] {
 		if !isDigit(c) && (c|0x20 < 'a' || c|0x20 > 'f') {
-			return invalid
+			return Invalid
 		}
 	}
 	return i + 6
@@ -215,13 +221,13 @@ func scanNumber(data []byte, i int) int {
 	end := skipDigits(data, i)
 	switch {
 	case end == i:
-		return invalid
+		return Invalid
 	case data[i] == '0':
 		end = i + 1
 	}
 	if at(data, end, '.') {
 		if i = skipDigits(data, end+1); i == end+1 {
-			return invalid
+			return Invalid
 		}
 		end = i
 	}
@@ -230,7 +236,7 @@ func scanNumber(data []byte, i int) int {
 			end++
 		}
 		if i = skipDigits(data, end); i == end {
-			return invalid
+			return Invalid
 		}
 		end = i
 	}

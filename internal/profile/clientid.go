@@ -79,10 +79,11 @@ func (p *Profile) needsClientID() bool {
 // use the default one's old identifier for their token get a copy of it first.
 func (p *Profile) setClientID(id string) {
 	if p.ID == DefaultInstance {
-		old := p.State.ClientID
-		for _, other := range p.Others() {
-			if old != id && plain.IsHeaderValue(old) && other.State.ClientID == "" && !other.AccountToken().IsZero() {
-				other.State.ClientID = old
+		if old := p.State.ClientID; old != id && plain.IsHeaderValue(old) {
+			for other := range p.othersThat(func(f *facts) bool { return f.token != 0 }) {
+				if other.State.ClientID == "" && !other.AccountToken().IsZero() {
+					other.State.ClientID = old
+				}
 			}
 		}
 		p.NextClientID = ""
@@ -93,7 +94,8 @@ func (p *Profile) setClientID(id string) {
 // isMovedOver reports whether another profile's login under this identifier was moved
 // over to a device key.
 func (p *Profile) isMovedOver(clientID string) bool {
-	for _, other := range p.Others() {
+	hash := hashOf(clientID)
+	for other := range p.othersThat(func(f *facts) bool { return f.device == hash }) {
 		if l := other.Lifetime(); l.Renewable() && l.Device.ClientID == clientID {
 			return true
 		}

@@ -231,7 +231,8 @@ func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*deviceke
 // checkUnshared returns an error if the long-lived token t must not end, because another
 // profile uses it, or is about to get one under clientID.
 func (p *Profile) checkUnshared(t secret.Value, clientID string) error {
-	for _, other := range p.Others() {
+	hash := hashOfToken(t)
+	for other := range p.othersThat(func(f *facts) bool { return f.token == hash || f.isPending }) {
 		if other.AccountToken().Equal(t) {
 			return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.ID)
 		}

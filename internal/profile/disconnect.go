@@ -1,6 +1,8 @@
 package profile
 
 import (
+	"slices"
+
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/secret"
 )
@@ -53,7 +55,8 @@ func (p *Profile) SignOut(approved Approval) (gone []Revocation) {
 
 // OthersSharingToken returns the other profiles that use the same token.
 func (p *Profile) OthersSharingToken() (others []*Profile) {
-	for _, other := range p.Others() {
+	account, token := p.AccountID(), hashOfToken(p.AccountToken())
+	for other := range p.othersThat(func(f *facts) bool { return f.account == account || f.token == token }) {
 		if other.SharesToken(p.AccountID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
 			others = append(others, other)
 		}
@@ -67,7 +70,10 @@ func (p *Profile) IsSignedOut(gone []Revocation) bool {
 	if len(gone) == 0 || !p.AccountToken().IsZero() || p.Pending() != nil {
 		return false
 	}
-	for _, other := range p.Others() {
+	mayHold := func(f *facts) bool {
+		return f.isPending || slices.ContainsFunc(gone, func(c Revocation) bool { return f.token == hashOfToken(c.Token) })
+	}
+	for other := range p.othersThat(mayHold) {
 		v := other.Pending()
 		for _, c := range gone {
 			if other.AccountToken().Equal(c.Token) || v != nil && v.Token.Equal(c.Token) {

@@ -7,7 +7,9 @@ package profile
 
 import (
 	"encoding/json"
+	"iter"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/ordered"
@@ -19,10 +21,12 @@ const DefaultInstance = "default"
 // Document is the namespace's object while it is read or edited. It is not safe for
 // concurrent use, nor are its profiles.
 type Document struct {
-	base      *ordered.Object
-	instances *ordered.Object
-	profiles  map[string]*Profile // decoded so far
-	changed   bool
+	stored   *Stored
+	base     *ordered.Object // with {} in place of the other profiles
+	blocks   []block         // of the other profiles
+	profiles map[string]*Profile
+	decoded  []int // the indexes in blocks of profiles
+	changed  bool
 }
 
 // Profile is one profile of a document: the document itself for "default", else a
@@ -35,19 +39,14 @@ type Profile struct {
 	isDirty bool
 }
 
-// ParseDocument reads the object of the namespace; nil is an empty one. The error is
-// one of [ordered.Parse].
+// ParseDocument reads the object of the namespace; nil is an empty one. It keeps raw, which
+// must not change. The error is one of [ordered.Parse].
 func ParseDocument(raw json.RawMessage) (*Document, error) {
-	d := &Document{base: &ordered.Object{}, instances: &ordered.Object{}, profiles: map[string]*Profile{}}
-	if raw == nil {
-		return d, nil
-	}
-	base, err := ordered.Parse(raw)
+	s, err := Parse(raw)
 	if err != nil {
 		return nil, err
 	}
-	d.base, d.instances = base, object(base.Get(keyInstances))
-	return d, nil
+	return s.Document(), nil
 }
 
 // block returns the object of a profile, nil if there is none.
@@ -55,7 +54,12 @@ func (d *Document) block(id string) *ordered.Object {
 	if id == DefaultInstance {
 		return d.base
 	}
-	if block, err := ordered.Parse(d.instances.Get(id)); err == nil {
+	i := findBlock(d.blocks, id)
+	if i < 0 {
+		return nil
+	}
+	d.decoded = append(d.decoded, i)
+	if block, err := ordered.Parse(d.blocks[i].value()); err == nil {
 		return block
 	}
 	return nil
@@ -80,12 +84,21 @@ func (d *Document) Profile(id string) *Profile {
 // key that [NormalizeInstance] would change.
 func (d *Document) IDs() []string {
 	ids := []string{DefaultInstance}
-	for _, m := range d.instances.Members() {
-		if m.Key != DefaultInstance && m.Key == NormalizeInstance(m.Key) && d.Profile(m.Key).exists() {
-			ids = append(ids, m.Key)
+	for i := range d.blocks {
+		if d.isProfile(i) {
+			ids = append(ids, d.blocks[i].id)
 		}
 	}
 	return ids
+}
+
+// isProfile reports whether a block is a profile with any member.
+func (d *Document) isProfile(i int) bool {
+	b := d.blocks[i]
+	if b.isNormal && slices.Contains(d.decoded, i) {
+		return d.Profile(b.id).exists()
+	}
+	return b.isNormal && !b.facts().isEmpty
 }
 
 // Absent reports whether nothing is stored for the profile. It is false for an empty
@@ -115,13 +128,31 @@ func (p *Profile) base() *Profile { return p.Document.Profile(DefaultInstance) }
 
 // Others returns the other profiles that [Document.IDs] names.
 func (p *Profile) Others() []*Profile {
-	var others []*Profile
-	for _, id := range p.IDs() {
-		if id != p.ID {
-			others = append(others, p.Document.Profile(id))
+	return slices.Collect(p.othersThat(func(*facts) bool { return true }))
+}
+
+// othersThat yields the other profiles that exist and may be what the caller looks for. It
+// leaves out those of which mayBe returns false. It calls mayBe only for profiles that were
+// not decoded yet, so the caller must look at each profile itself.
+func (p *Profile) othersThat(mayBe func(*facts) bool) iter.Seq[*Profile] {
+	return func(yield func(*Profile) bool) {
+		if p.ID != DefaultInstance && !yield(p.base()) {
+			return
+		}
+		for i, b := range p.blocks {
+			if !mayBe(b.facts()) && !slices.Contains(p.decoded, i) {
+				continue
+			}
+			if p.isProfile(i) && b.id != p.ID && !yield(p.Document.Profile(b.id)) {
+				return
+			}
 		}
 	}
-	return others
+}
+
+// othersOf yields the other profiles whose token may be this account's.
+func (p *Profile) othersOf(accountID int64) iter.Seq[*Profile] {
+	return p.othersThat(func(f *facts) bool { return f.account == accountID })
 }
 
 // Changed reports whether the document differs from what was parsed.
@@ -133,17 +164,53 @@ func (d *Document) Changed() bool {
 	return d.changed
 }
 
-// Encode returns the edited document. changed reports whether it differs from what was
+// Stored returns the edited document. changed reports whether it differs from what was
 // parsed.
-func (d *Document) Encode() (raw json.RawMessage, changed bool) {
-	changed = d.Changed()
-	for id, p := range d.profiles {
-		if p.isDirty && id != DefaultInstance {
-			d.instances.Set(id, p.block.Bytes())
-			d.base.Set(keyInstances, d.instances.Bytes())
+func (d *Document) Stored() (s *Stored, changed bool) {
+	if !d.Changed() {
+		return d.stored, false
+	}
+	s = &Stored{version: versions.Add(1)}
+	if d.stored != nil {
+		s.others, s.blocks, s.hasOthers = d.stored.others, d.stored.blocks, d.stored.hasOthers
+	}
+	var edited []*Profile
+	for _, p := range d.profiles {
+		if p.isDirty && p.ID != DefaultInstance {
+			edited = append(edited, p)
 		}
 	}
-	return d.base.Bytes(), changed
+	if len(edited) > 0 {
+		slices.SortFunc(edited, func(a, b *Profile) int { return strings.Compare(a.ID, b.ID) })
+		if !s.hasOthers {
+			d.base.Set(keyInstances, json.RawMessage(`{}`))
+		}
+		s.others, s.blocks, s.hasOthers = nil, withBlocks(s.blocks, edited), true
+	}
+	s.base = d.base.Bytes()
+	return s, true
+}
+
+// withBlocks returns a copy of blocks with those of edited profiles.
+func withBlocks(blocks []block, edited []*Profile) []block {
+	blocks = append(make([]block, 0, len(blocks)+len(edited)), blocks...)
+	for _, p := range edited {
+		if i := findBlock(blocks, p.ID); i >= 0 {
+			blocks[i] = newBlock(p.ID, blocks[i].key(), p.block.Bytes())
+		} else {
+			blocks = append(blocks, newBlock(p.ID, ordered.String(p.ID), p.block.Bytes()))
+		}
+	}
+	return blocks
+}
+
+// Encode returns what Stored does, as JSON; an absent object is an empty one.
+func (d *Document) Encode() (raw json.RawMessage, changed bool) {
+	s, changed := d.Stored()
+	if s == nil {
+		return json.RawMessage(`{}`), changed
+	}
+	return s.Bytes(), changed
 }
 
 // encode writes the state into the block.
@@ -156,8 +223,10 @@ func (p *Profile) encode() {
 // NormalizeInstance returns the one id that CrossWatch means by the spellings of id.
 func NormalizeInstance(id string) string {
 	id = strings.TrimSpace(id)
-	if m := portSuffix.FindStringSubmatch(id); m != nil {
-		id = strings.TrimSpace(m[1])
+	if strings.Contains(id, ":") { // else the expression need not be tried
+		if m := portSuffix.FindStringSubmatch(id); m != nil {
+			id = strings.TrimSpace(m[1])
+		}
 	}
 	if id == "" || strings.EqualFold(id, DefaultInstance) {
 		return DefaultInstance

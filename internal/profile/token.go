@@ -2,7 +2,6 @@ package profile
 
 import (
 	"fmt"
-	"hash/maphash"
 	"slices"
 	"time"
 
@@ -80,7 +79,7 @@ func (s *State) replaceServerToken(t secret.Value) {
 // PassOn gives the long-lived token t of an account to the other profiles whose own it
 // has retired. It reports whether there are any.
 func (p *Profile) PassOn(t secret.Value, accountID int64, clientID string) (passed bool) {
-	for _, other := range p.Others() {
+	for other := range p.othersOf(accountID) {
 		if other.SharesToken(accountID, clientID) {
 			other.ReplaceToken(t)
 			passed = true
@@ -91,7 +90,7 @@ func (p *Profile) PassOn(t secret.Value, accountID int64, clientID string) (pass
 
 // PassOnToAll does what PassOn does for all profiles that do not have t yet, p among them.
 func (p *Profile) PassOnToAll(t secret.Value, accountID int64, clientID string) (passed bool) {
-	for _, other := range append(p.Others(), p) {
+	for _, other := range append(slices.Collect(p.othersOf(accountID)), p) {
 		if other.SharesToken(accountID, clientID) && !other.AccountToken().Equal(t) {
 			other.ReplaceToken(t)
 			passed = true
@@ -102,7 +101,9 @@ func (p *Profile) PassOnToAll(t secret.Value, accountID int64, clientID string) 
 
 // Holders returns the profiles whose account token is t.
 func (p *Profile) Holders(t secret.Value) []*Profile {
-	return slices.DeleteFunc(append(p.Others(), p), func(other *Profile) bool { return !other.AccountToken().Equal(t) })
+	hash := hashOfToken(t)
+	others := slices.Collect(p.othersThat(func(f *facts) bool { return f.token == hash }))
+	return slices.DeleteFunc(append(others, p), func(other *Profile) bool { return !other.AccountToken().Equal(t) })
 }
 
 // Rejected reports whether the stored token cannot be used: plex.tv has rejected it, or
@@ -142,7 +143,7 @@ func (p *Profile) SharesToken(accountID int64, clientID string) bool {
 // SuccessorOf returns the token that another profile has for the account and identifier,
 // zero if none has one. A token that is t, or that plex.tv has rejected, does not count.
 func (p *Profile) SuccessorOf(accountID int64, clientID string, t secret.Value) secret.Value {
-	for _, other := range p.Others() {
+	for other := range p.othersOf(accountID) {
 		if next := other.AccountToken(); other.SharesToken(accountID, clientID) && !next.Equal(t) && !other.Rejected() {
 			return next
 		}
@@ -168,15 +169,16 @@ func (p *Profile) ReplaceRetired(t secret.Value, a Owner, clientID string) (ok b
 // OthersHash returns a hash of the other profiles' tokens. It changes when one of them
 // gets another token. Its values in two processes differ.
 func (p *Profile) OthersHash() uint64 {
-	var h maphash.Hash
-	h.SetSeed(ProcessSeed)
-	for _, other := range p.Others() {
-		h.WriteString(other.ID)
-		h.WriteString(" ")
-		h.WriteString(other.AccountToken().Secret())
-		h.WriteString(" ")
+	var sum uint64 // so that what is known of one profile needs no other
+	for other := range p.othersThat(func(*facts) bool { return false }) {
+		sum += hashOfLogin(other.ID, other.AccountToken())
 	}
-	return h.Sum64()
+	for i, b := range p.blocks {
+		if b.id != p.ID && !slices.Contains(p.decoded, i) && p.isProfile(i) {
+			sum += b.facts().login
+		}
+	}
+	return sum
 }
 
 // UnidentifiedToken is a stored token whose owner is unknown: the account could not be
@@ -190,7 +192,8 @@ type UnidentifiedToken struct {
 // UnidentifiedTokens returns the tokens with an unknown owner that a new login under
 // clientID replaces, in this profile or at plex.tv.
 func (p *Profile) UnidentifiedTokens(clientID string) (unknown []UnidentifiedToken) {
-	for _, other := range append([]*Profile{p}, p.Others()...) {
+	others := slices.Collect(p.othersThat(func(f *facts) bool { return f.token != 0 && f.account == 0 }))
+	for _, other := range append([]*Profile{p}, others...) {
 		u := UnidentifiedToken{other.ID, other.AccountToken(), other.ClientID()}
 		if !u.Token.IsZero() && u.ClientID != "" && other.AccountID() == 0 && !other.Rejected() && (other == p || u.ClientID == clientID) {
 			unknown = append(unknown, u)
@@ -219,8 +222,11 @@ func (p *Profile) MayHaveRetired(v *PendingPIN) bool {
 // WouldRetire reports whether an approval under clientID would end a token in use: the
 // profile's own, or a long-lived one that another profile has under clientID.
 func (p *Profile) WouldRetire(clientID string) bool {
-	for _, other := range append(p.Others(), p) {
-		if !other.AccountToken().IsZero() && (other == p || !other.Lifetime().Renewable() && other.ClientID() == clientID) {
+	if !p.AccountToken().IsZero() {
+		return true
+	}
+	for other := range p.othersThat(func(f *facts) bool { return f.token != 0 }) {
+		if !other.AccountToken().IsZero() && !other.Lifetime().Renewable() && other.ClientID() == clientID {
 			return true
 		}
 	}

@@ -1,0 +1,268 @@
+package profile_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/internal/ordered"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// padding makes a document so large that the process remembers where its profiles are.
+var padding = `"padding":"` + strings.Repeat("x", 20_000) + `"`
+
+// idsOf returns the ids of the profiles in an object, read with encoding/json.
+func idsOf(t require.TestingT, raw []byte) []string {
+	o, err := ordered.Parse(raw)
+	require.NoError(t, err)
+	ids := []string{profile.DefaultInstance}
+	others, err := ordered.Parse(o.Get("instances"))
+	if err != nil {
+		return ids
+	}
+	for _, m := range others.Members() {
+		var last map[string]json.RawMessage
+		if m.Key != profile.DefaultInstance && profile.NormalizeInstance(m.Key) == m.Key && json.Unmarshal(others.Get(m.Key), &last) == nil && len(last) > 0 {
+			ids = append(ids, m.Key)
+		}
+	}
+	return ids
+}
+
+// requireParsed compares a parsed document with what package ordered reads in it.
+func requireParsed(t require.TestingT, raw []byte) {
+	before := bytes.Clone(raw)
+	s, err := profile.Parse(raw)
+	_, want := ordered.Parse(raw)
+	require.Equal(t, want, err)
+	require.Equal(t, before, raw)
+	if err != nil {
+		return
+	}
+	require.Equal(t, string(raw), string(s.Bytes()))
+	require.Equal(t, unique(idsOf(t, raw)), unique(s.Document().IDs()))
+
+	// An edit changes one block and nothing else but white space.
+	for _, id := range []string{"P1", "new \"profile\""} {
+		d := s.Document()
+		p := d.Profile(id)
+		p.Create()
+		p.SetServerToken(secret.New("TEST_server"))
+		got, changed := d.Encode()
+		require.True(t, changed)
+		base, err := ordered.Parse(raw)
+		require.NoError(t, err)
+		others, err := ordered.Parse(base.Get("instances"))
+		if err != nil {
+			others = &ordered.Object{}
+		}
+		edited, err := ordered.Parse(got)
+		require.NoError(t, err)
+		editedOthers, err := ordered.Parse(edited.Get("instances"))
+		require.NoError(t, err)
+		block := editedOthers.Get(id)
+		require.Contains(t, string(block), `"TEST_server"`)
+		others.Set(id, block)
+		base.Set("instances", others.Bytes())
+		require.Equal(t, string(base.Bytes()), string(got))
+		require.Equal(t, string(raw), string(s.Bytes()), "a Stored does not change")
+	}
+}
+
+func unique(list []string) []string { return slices.Compact(slices.Sorted(slices.Values(list))) }
+
+// Documents are read as before, whatever the process remembers of others that look alike.
+func TestParseAlike(t *testing.T) {
+	instances := []string{
+		`{}`, ` { } `, `{"P1":{"x":1}}`, `{"P1":{"x":1},"P2":{"x":2}}`, `{"P2":{"x":2},"P1":{"x":1}}`, `{"P2":{"x":2}}`, `{"P1":{"x":12},"P2":{"x":2}}`, `{"P1":7,"P2":{"x":2}}`, `{"P1":77,"P2":{"x":2}}`,
+		`{"P1":7.5}`, `{"P1":7 }`, `{"P1":7e1,"P2":1}`, `{"P1":7`, `{"P1":7}}`, `{"P1":7,}`, `{,"P2":{"x":2}}`, `{"P1":{"x":1},,"P2":{"x":2}}`, `{"P1":{"x":1}"P2":{"x":2}}`, `{"P1":{"x":1},"P2":{"x":2}]`,
+		`{"P1":{"x":1} ,  "P2" : {"x":2}}`, "{\n  \"P1\": {\n    \"x\": 1\n  },\n  \"P2\": {\n    \"x\": 2\n  }\n}", `{"P1":{"x":1},"P1":{"x":2}}`, `{"P1":{"x":1},"P1":{}}`, `{"P1":{},"P1":{"x":1}}`, `{"P\u0031":{"x":1}}`,
+		`{"P1":{"x":"\ud800"}}`, "{\"P1\":{\"x\":\"\xff\"}}", "{\"P\xff\":{\"x\":1}}", `{"default":{"x":1},"P1:80":{"x":1}," P1":{"x":1},"":{"x":1}}`, `[]`, `7`, `null`, `"x"`, ``,
+		`{"P1":` + strings.Repeat("[", 9_998) + strings.Repeat("]", 9_998) + `}`, `{"P1":` + strings.Repeat("[", 9_999) + strings.Repeat("]", 9_999) + `}`,
+	}
+	forms := []string{
+		`{` + padding + `,"instances":%s}`, `{"instances":%s,` + padding + `}`, `{` + padding + `, "instances" : %s , "z":1}`, `{"instances":%s}`, `{` + padding + `,"inst\u0061nces":%s}`,
+		`{"instances":{"P9":{"x":1}},` + padding + `,"instances":%s}`, `{"instances":%s,` + padding + `,"instances":{"P9":{"x":1}}}`, "\xef\xbb\xbf{" + padding + `,"instances":%s}`, `{` + padding + `,"instances":%s} x`,
+	}
+	for range 2 {
+		for _, i := range rand.Perm(len(instances)) {
+			for _, form := range forms {
+				requireParsed(t, fmt.Appendf(nil, form, instances[i]))
+			}
+		}
+	}
+}
+
+func FuzzParseAlike(f *testing.F) {
+	f.Add([]byte(`{"P1":{"x":1},"P2":{"x":2}}`), []byte(`{"P1":{"x":1},"P2":{"x":3}}`))
+	f.Add([]byte(`{"P1":{"x":1},"P2":7}`), []byte(`{"P0":{},"P1":{"x":1},"P2":77}`))
+	f.Add([]byte(`{"P1":{"x":1},"P2":7},"z":{`), []byte(`{"P2":{},"P1":1},"instances":{"P1":{}}`))
+	f.Fuzz(func(t *testing.T, one, other []byte) {
+		for _, instances := range [][]byte{one, other, one} {
+			requireParsed(t, slices.Concat([]byte(`{`+padding+`,"instances":`), instances, []byte(`}`)))
+		}
+	})
+}
+
+// many is a document with many profiles, of which some have an account, a client identifier or
+// a token in common.
+type many struct {
+	ids    []string
+	blocks map[string]string
+}
+
+func (m *many) put(id, block string) {
+	if _, ok := m.blocks[id]; !ok {
+		m.ids = slices.Insert(m.ids, rand.IntN(len(m.ids)+1), id)
+	}
+	m.blocks[id] = block
+}
+
+func (m *many) remove(id string) {
+	delete(m.blocks, id)
+	m.ids = slices.DeleteFunc(m.ids, func(other string) bool { return other == id })
+}
+
+// text returns the document. With space it has white space in each block, so that none of them
+// is like one that was read before.
+func (m *many) text(space string) string {
+	var members []string
+	for _, id := range m.ids {
+		members = append(members, string(ordered.String(id))+":"+strings.Replace(m.blocks[id], "{", "{"+space, 1))
+	}
+	return withFingerprints(`{"client_id":"app",` + padding + `,"instances":{` + strings.Join(members, ",") + `}}`)
+}
+
+// anyBlock returns a profile.
+func anyBlock() string {
+	token := fmt.Sprintf("TEST_%d", rand.IntN(40))
+	account := 1 + rand.IntN(20)
+	bound := fmt.Sprintf(`"_cloud":{"account_id":%d,"bound_to":"{fp:%s}"}`, account, token)
+	return []string{
+		`{}`, `7`, `{"x":1}`, `{"account_token":""}`,
+		fmt.Sprintf(`{"account_token":%q}`, token),
+		fmt.Sprintf(`{"account_token":%q,%s}`, token, bound),
+		fmt.Sprintf(`{"account_token":%q,%s,"client_id":"other"}`, token, bound),
+		fmt.Sprintf(`{"account_token":%q,%s,"_rejected":"{fp:%[1]s}"}`, token, bound),
+		fmt.Sprintf(`{"account_token":%q,"_cloud":{"account_id":%d,"bound_to":"{fp:TEST_gone}"}}`, token, account),
+		fmt.Sprintf(`{"account_token":%q,%s,"_pending_pin":{"id":7,"code":"ABCD","client_id":"app","created":%d}}`, token, bound, 1<<40),
+		fmt.Sprintf(`{"account_token":%q,%s,"_device":{"client_id":"dev%d","kid":"k","secret":"half","bound_to":"{fp:%[1]s}"}}`, token, bound, rand.IntN(5)),
+	}[rand.IntN(11)]
+}
+
+// rulesOf returns what the rules say of a profile among the others.
+func rulesOf(t *testing.T, text, id string) map[string]any {
+	t.Helper()
+	got := map[string]any{}
+	do := func(name string, rule func(p *profile.Profile) any) {
+		d, err := profile.ParseDocument([]byte(text))
+		require.NoError(t, err)
+		got[name] = rule(d.Profile(id))
+		raw, _ := d.Encode()
+		var edited any
+		require.NoError(t, json.Unmarshal(raw, &edited))
+		got[name+", then"] = edited
+	}
+	names := func(list []*profile.Profile) []string {
+		var ids []string
+		for _, p := range list {
+			ids = append(ids, p.ID)
+		}
+		return ids
+	}
+	token := func(n int) secret.Value { return secret.New(fmt.Sprintf("TEST_%d", n)) }
+	do("IDs", func(p *profile.Profile) any { return p.IDs() })
+	do("Others", func(p *profile.Profile) any { return names(p.Others()) })
+	do("OthersHash", func(p *profile.Profile) any { return p.OthersHash() })
+	do("OthersSharingToken", func(p *profile.Profile) any { return names(p.OthersSharingToken()) })
+	for n := range 5 {
+		name := func(rule string) string { return fmt.Sprint(rule, " ", n) }
+		do(name("Holders"), func(p *profile.Profile) any { return names(p.Holders(token(n))) })
+		do(name("SuccessorOf"), func(p *profile.Profile) any { return p.SuccessorOf(int64(n), "app", token(n)).Secret() })
+		do(name("PassOn"), func(p *profile.Profile) any { return p.PassOn(secret.New("TEST_next"), int64(n), "app") })
+		do(name("PassOnToAll"), func(p *profile.Profile) any { return p.PassOnToAll(secret.New("TEST_next"), int64(n), "other") })
+		do(name("KeyFor"), func(p *profile.Profile) any { _, err := p.KeyFor(token(n), "app", true); return fmt.Sprint(err) })
+		do(name("EnsureClientID"), func(p *profile.Profile) any { return p.EnsureClientID(fmt.Sprint("dev", n)) != fmt.Sprint("dev", n) })
+	}
+	for _, clientID := range []string{"app", "other", "dev1"} {
+		do("UnidentifiedTokens "+clientID, func(p *profile.Profile) any {
+			var all []string
+			for _, u := range p.UnidentifiedTokens(clientID) {
+				all = append(all, u.Instance+" "+u.Token.Secret()+" "+u.ClientID)
+			}
+			return all
+		})
+		do("WouldRetire "+clientID, func(p *profile.Profile) any { return p.WouldRetire(clientID) })
+	}
+	do("an edit and then rules", func(p *profile.Profile) any {
+		before := p.OthersHash()
+		p.PassOn(secret.New("TEST_39"), 3, "app")
+		others := p.Others()
+		others[len(others)-1].ReplaceToken(secret.New("TEST_edited"))
+		return []any{before == p.OthersHash(), names(p.Holders(secret.New("TEST_edited"))), names(p.Holders(secret.New("TEST_39"))), p.SuccessorOf(3, "app", secret.New("TEST_1")).Secret()}
+	})
+	return got
+}
+
+// The rules say the same of profiles that the process remembers and of those that it reads for
+// the first time, while other programs change the document.
+func TestRulesAmongMany(t *testing.T) {
+	m := &many{blocks: map[string]string{}}
+	for i := range 60 {
+		m.put(fmt.Sprint("P", i), anyBlock())
+	}
+	for n := range 12 {
+		for range rand.IntN(4) {
+			switch id := fmt.Sprint("P", rand.IntN(80)); rand.IntN(4) {
+			case 0:
+				m.remove(id)
+			default:
+				m.put(id, anyBlock())
+			}
+		}
+		id := []string{"default", "P1", "P2", "new"}[n%4]
+		remembered, anew := rulesOf(t, m.text(""), id), rulesOf(t, m.text(strings.Repeat(" ", n+1)), id)
+		for name, want := range anew {
+			require.Equal(t, want, remembered[name], name)
+		}
+	}
+}
+
+// A document that cannot be read is an error with its place, and does not spoil what is
+// remembered.
+func TestParseDamaged(t *testing.T) {
+	m := &many{blocks: map[string]string{}}
+	for i := range 60 {
+		m.put(fmt.Sprint("P", i), anyBlock())
+	}
+	text := []byte(m.text(""))
+	requireParsed(t, text)
+	const odd = "\"\\{}[]:, x\xff\x00"
+	for range 100 {
+		damaged := bytes.Clone(text)
+		i := len(damaged) - 1 - rand.IntN(len(damaged)-20_000)
+		switch rand.IntN(3) {
+		case 0:
+			damaged = damaged[:i]
+		case 1:
+			damaged[i] = odd[rand.IntN(len(odd))]
+		default:
+			damaged = slices.Delete(damaged, i, i+1)
+		}
+		requireParsed(t, damaged)
+		requireParsed(t, text)
+	}
+	_, err := profile.Parse([]byte(`[` + padding + `]`))
+	var syntax *ordered.SyntaxError
+	assert.True(t, errors.As(err, &syntax) || errors.Is(err, ordered.ErrNotObject))
+}
