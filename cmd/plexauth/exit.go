@@ -11,11 +11,11 @@ import (
 
 // Exit statuses, beside 0.
 const (
-	statusFailed      = 1
-	statusUsage       = 2
-	statusNotSignedIn = 3
-	statusUnavailable = 4
-	statusInterrupted = 130 // as a shell reports a program that Ctrl-C has ended
+	exitFailed      = 1
+	exitUsage       = 2
+	exitNotSignedIn = 3
+	exitUnavailable = 4
+	exitInterrupted = 130 // as a shell reports a program that Ctrl-C has ended
 )
 
 // usageError is a mistake in the arguments of a command. An empty command stands for the
@@ -37,6 +37,10 @@ type advised struct {
 
 func (e advised) Unwrap() error { return e.error }
 
+// serverError is an error of a media server. plex.tv is not to blame, whatever the error
+// matches.
+type serverError struct{ error }
+
 // exitStatus returns the exit status for the error of a command.
 func exitStatus(err error) int {
 	var s silent
@@ -46,17 +50,17 @@ func exitStatus(err error) int {
 	case errors.As(err, &s):
 		return int(s)
 	case errors.As(err, new(*usageError)):
-		return statusUsage
+		return exitUsage
 	case errors.Is(err, context.Canceled):
-		return statusInterrupted
+		return exitInterrupted
 	case errors.Is(err, plexauth.ErrNotConnected), errors.Is(err, plexauth.ErrTokenRejected):
-		return statusNotSignedIn
+		return exitNotSignedIn
 	case errors.Is(err, plexauth.ErrUnavailable), errors.Is(err, plexauth.ErrRateLimited):
-		return statusUnavailable
+		return exitUnavailable
 	case errors.Is(err, plexauth.ErrTokenExpired): // and no key or no answer can renew it
-		return statusNotSignedIn
+		return exitNotSignedIn
 	}
-	return statusFailed
+	return exitFailed
 }
 
 // report prints what went wrong and what to do about it.

@@ -22,7 +22,7 @@ func plainLine(text string) line { return line{text, text} }
 // code comes last, so that a window that gets smaller loses it last.
 func layout(pin *plexauth.Pin, ink ink, window windowSize) []line {
 	scan := "Scan or open " + pin.URL()
-	before, after := "or enter the code ", " at "+pin.VerificationURI()
+	before, after := "or enter ", " at "+pin.VerificationURI()
 	enter := line{before + pin.Code + after, before + ink.bold(pin.Code) + after}
 
 	room := window.rows - rowsOf(scan, window.cols) - rowsOf(enter.text, window.cols) - 1

@@ -98,7 +98,7 @@ func (s *signIn) interrupted(ctx context.Context, err error, pin *plexauth.Pin) 
 	if s.again {
 		words = append(words, "-again")
 	}
-	return advised{err, fmt.Sprintf("The code stays valid until %s. To go on with it: %s", clock(pin.ExpiresAt), s.p.command(words...))}
+	return advised{err, fmt.Sprintf("The code stays valid until %s. To go on with it:\n%s", clock(pin.ExpiresAt), s.p.command(words...))}
 }
 
 // findServer finds the media server and saves it. The login is saved already, so what goes
@@ -122,7 +122,7 @@ func (s *signIn) findServer(ctx context.Context) error {
 	case ctx.Err() != nil:
 		return advised{ctx.Err(), "You are signed in." + s.hint(" To choose the media server: ")}
 	case errors.Is(err, plexauth.ErrServerChoice):
-		fmt.Fprintln(s.p.stdout, "This account may use no media server.")
+		fmt.Fprintln(s.p.stdout, noServers)
 		return nil
 	case err != nil:
 		s.p.warn(err)

@@ -94,7 +94,7 @@ func TestLogin(t *testing.T) {
 		w.addServer("Attic", "192.168.1.5")
 		r := w.login(t)
 		require.Equal(t, 0, r.status, r)
-		assert.Regexp(t, `^Open https://plex\.tv/link/\?pin=(\w{4})\nor enter the code \w{4} at https://plex\.tv/pin\nWaiting for your approval until \d\d:\d\d \.\.\.\n`, r.out)
+		assert.Regexp(t, `^Open https://plex\.tv/link/\?pin=(\w{4})\nor enter \w{4} at https://plex\.tv/pin\nWaiting for your approval until \d\d:\d\d \.\.\.\n`, r.out)
 		assert.Contains(t, r.out, "Signed in as alice.\nSaved in "+filepath.Join(w.dir, "plexauth.json")+"\n")
 		assert.Regexp(t, `Media server: at https://192-168-1-5\.\S+\.plex\.direct:32400\n`, r.out)
 		assert.NotContains(t, r.out, "\x1b", "this is no terminal")
@@ -156,8 +156,8 @@ func TestLoginInterrupted(t *testing.T) {
 		context.AfterFunc(ctx, cancel)
 		r := w.run(t, canceled, "login")
 		assert.Equal(t, 130, r.status, r)
-		assert.Regexp(t, `^Stopped\.\nThe code stays valid until \d\d:\d\d\. To go on with it: plexauth login -config \S+\n$`, r.err)
-		code := regexp.MustCompile(`enter the code (\w+)`).FindStringSubmatch(r.out)[1]
+		assert.Regexp(t, `^Stopped\.\nThe code stays valid until \d\d:\d\d\. To go on with it:\nplexauth login -config \S+\n$`, r.err)
+		code := regexp.MustCompile(`or enter (\w+)`).FindStringSubmatch(r.out)[1]
 
 		s := w.run(t, t.Context(), "status")
 		assert.Equal(t, 3, s.status)

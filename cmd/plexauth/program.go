@@ -31,7 +31,11 @@ func commands() []command {
 	return []command{
 		{"login", (*program).login},
 		{"status", (*program).status},
+		{"servers", (*program).servers},
+		{"use", (*program).use},
 		{"token", (*program).token},
+		{"verify", (*program).verify},
+		{"logout", (*program).logout},
 	}
 }
 

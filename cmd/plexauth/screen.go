@@ -25,9 +25,10 @@ type screen struct {
 	stop chan struct{} // closed to end the countdown
 	done chan struct{} // closed when it has ended
 
-	window windowSize // for which the login was drawn
-	above  int        // how many lines of the drawing are above the countdown; 0: something else is
-	width  int        // of the widest of these lines
+	window    windowSize // for which the login was drawn
+	above     int        // how many rows of the drawing are above the countdown; 0: something else is
+	width     int        // of the widest of these rows
+	countdown string     // the last line
 }
 
 // show shows the PIN until end is called.
@@ -36,7 +37,7 @@ func (s *screen) show(pin *plexauth.Pin) {
 	defer s.mu.Unlock()
 	s.pin, s.stop, s.done = pin, make(chan struct{}), make(chan struct{})
 	if s.term == nil {
-		fmt.Fprintf(s.out, "Open %s\nor enter the code %s at %s\nWaiting for your approval until %s ...\n", pin.URL(), pin.Code, pin.VerificationURI(), clock(pin.ExpiresAt))
+		fmt.Fprintf(s.out, "Open %s\nor enter %s at %s\nWaiting for your approval until %s ...\n", pin.URL(), pin.Code, pin.VerificationURI(), clock(pin.ExpiresAt))
 		close(s.done)
 		return
 	}
@@ -85,11 +86,12 @@ func (s *screen) run() {
 		}
 		window := s.term.size()
 		s.mu.Lock()
-		if window == before && window != s.window {
+		switch window {
+		case s.window:
+			s.countDown()
+		case before:
 			s.erase(window)
 			s.draw(window)
-		} else {
-			s.countDown()
 		}
 		s.mu.Unlock()
 		before = window
@@ -108,13 +110,17 @@ func (s *screen) draw(window windowSize) {
 	s.countDown()
 }
 
-// erase removes what was drawn, if it is still where it was drawn: a terminal that has
-// become too narrow for it may have broken its lines. s.mu must be held.
+// erase removes what was drawn, or only the countdown if the window has become too narrow
+// for the rest: then a terminal may have broken its lines, and moved it. s.mu must be held.
 func (s *screen) erase(window windowSize) {
-	s.clearCountdown()
+	up := rowsOf(s.countdown, window.cols) - 1
 	if s.above > 0 && s.width < window.cols {
-		fmt.Fprintf(s.out, "\x1b[%dA\x1b[J", s.above)
+		up += s.above
 	}
+	if up > 0 {
+		fmt.Fprintf(s.out, "\x1b[%dA", up)
+	}
+	s.clearCountdown()
 }
 
 // countDown writes the time that is left over the last line. s.mu must be held.
@@ -124,7 +130,8 @@ func (s *screen) countDown() {
 	}
 	left := max(0, time.Until(s.pin.ExpiresAt)).Round(time.Second)
 	text := fmt.Sprintf("Waiting for your approval, %d:%02d left. Ctrl-C to stop.", int(left.Minutes()), int(left.Seconds())%60)
-	fmt.Fprintf(s.out, "\r%s\x1b[K", text[:min(len(text), s.term.size().cols-1)])
+	s.countdown = text[:min(len(text), s.window.cols-1)]
+	fmt.Fprintf(s.out, "\r%s\x1b[K", s.countdown)
 }
 
 // clearCountdown removes the line with the countdown. s.mu must be held.

@@ -10,11 +10,16 @@ import (
 	"github.com/plexauth/plexauth/internal/plain"
 )
 
+const statusUsage = `status [flags]
+
+Prints what is stored about the login, without a request. The exit status is 3 if nobody
+is signed in.`
+
 // status prints what is stored about the login. It makes no request.
 func (p *program) status(ctx context.Context, args []string) error {
 	flags := p.flags("status")
 	asJSON := flags.Bool("json", false, "print JSON")
-	if _, err := p.parse(flags, args, 0, "status [flags]\n\nPrints what is stored about the login, without a request. Exits with 3 if nobody is signed in."); err != nil {
+	if _, err := p.parse(flags, args, 0, statusUsage); err != nil {
 		return err
 	}
 	l, err := p.open("", nil)
@@ -36,7 +41,7 @@ func (p *program) status(ctx context.Context, args []string) error {
 		err = p.printStatus(l, status, settings)
 	}
 	if err == nil && !isSignedIn(status) {
-		err = silent(statusNotSignedIn)
+		err = silent(exitNotSignedIn)
 	}
 	return err
 }

@@ -6,6 +6,10 @@ import (
 	"fmt"
 )
 
+const tokenUsage = `token [flags]
+
+Prints the token and nothing else. A token that is due is renewed first.`
+
 // errNoServerToken says why there is no token for a media server.
 var errNoServerToken = errors.New("there is no token for a media server: none is chosen, or Plex gives this account none for it")
 
@@ -13,7 +17,7 @@ var errNoServerToken = errors.New("there is no token for a media server: none is
 func (p *program) token(ctx context.Context, args []string) error {
 	flags := p.flags("token")
 	server := flags.Bool("server", false, "print the token of the media server instead of the account's")
-	if _, err := p.parse(flags, args, 0, "token [flags]\n\nPrints the token alone. A token that is due is renewed first."); err != nil {
+	if _, err := p.parse(flags, args, 0, tokenUsage); err != nil {
 		return err
 	}
 	l, err := p.open("", nil)
