@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/integration/postgres"
 	"github.com/plexauth/plexauth/plextest"
 	"github.com/plexauth/plexauth/sqlstore"
 	"github.com/plexauth/plexauth/storetest"
@@ -77,7 +78,7 @@ func postgresManyOpenAtOnce(t *testing.T, server *postgresServer) {
 		var wg sync.WaitGroup
 		for range 16 {
 			wg.Go(func() {
-				_, db, err := openPostgresStore(t.Context(), server.dsn, schema)
+				_, db, err := openPostgresStore(t.Context(), server.DSN, schema)
 				if assert.NoError(t, err) {
 					db.Close()
 				}
@@ -93,7 +94,7 @@ func postgresProcesses(t *testing.T, server *postgresServer) {
 	schema := server.schema(t)
 	var wg sync.WaitGroup
 	for p := range processes {
-		c := child(t, "postgres add", server.dsn, schema, fmt.Sprint("p", p), strconv.Itoa(updates))
+		c := child(t, "postgres add", server.DSN, schema, fmt.Sprint("p", p), strconv.Itoa(updates))
 		wg.Go(func() { assert.NoError(t, c.Run()) })
 	}
 	wg.Wait()
@@ -171,7 +172,7 @@ func (c *lossyConn) Read(b []byte) (int, error) {
 func postgresAnswersLost(t *testing.T, server *postgresServer) {
 	schema := server.schema(t)
 	server.store(t, schema) // makes the table
-	config, err := pgx.ParseConfig(server.dsn)
+	config, err := pgx.ParseConfig(server.DSN)
 	require.NoError(t, err)
 	config.RuntimeParams["search_path"] = schema
 	var lost, done atomic.Int64
@@ -259,14 +260,14 @@ func postgresCancelled(t *testing.T, server *postgresServer) {
 // G17: with the grants of the documentation everything works. With fewer, Check says which
 // are missing.
 func postgresGrants(t *testing.T, server *postgresServer) {
-	if server.process == nil {
+	if !server.IsOurs() {
 		t.Skip("needs a server that the test has started, to make roles on it")
 	}
 	schema := server.schema(t)
 	server.store(t, schema) // makes the table
 	server.exec(t, `CREATE ROLE myapp LOGIN`)
 	t.Cleanup(func() { server.exec(t, `DROP OWNED BY myapp; DROP ROLE myapp`) })
-	dsn := strings.Replace(server.dsn, "plexauth@", "myapp@", 1)
+	dsn := strings.Replace(server.DSN, "plexauth@", "myapp@", 1)
 	open := func() (*sqlstore.Store, error) {
 		store, db, err := openPostgresStore(t.Context(), dsn, schema)
 		if err == nil {
@@ -327,14 +328,14 @@ func postgresOddNamespaces(t *testing.T, server *postgresServer) {
 // the index of the primary key. A table without the collation of the documentation is listed
 // in the same order.
 func postgresNamespaces(t *testing.T, server *postgresServer) {
-	if server.process == nil {
+	if !server.IsOurs() {
 		t.Skip("needs a server that the test has started, to make a database on it")
 	}
 	server.exec(t, `CREATE DATABASE english TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'en-US'`)
 	t.Cleanup(func() { server.exec(t, `DROP DATABASE english WITH (FORCE)`) })
-	english := &postgresServer{dsn: strings.Replace(server.dsn, "/postgres?", "/english?", 1), process: server.process}
+	english := &postgresServer{&postgres.Server{DSN: strings.Replace(server.DSN, "/postgres?", "/english?", 1)}}
 	var before bool
-	db, err := openPostgres(english.dsn, "public")
+	db, err := postgres.Open(english.DSN, "public")
 	require.NoError(t, err)
 	defer db.Close()
 	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT 'a' < 'B'`).Scan(&before))
@@ -344,8 +345,8 @@ func postgresNamespaces(t *testing.T, server *postgresServer) {
 	keepsOddNames(t, english.store(t, schema))
 	english.exec(t, `INSERT INTO `+schema+`.plexauth_config (namespace, document, version, writes) SELECT 'plex/' || n, '{}', 1, '' FROM generate_series(1, 20000) n`)
 	english.exec(t, `ANALYZE `+schema+`.plexauth_config`)
-	query := listing(t, sqlstore.PostgreSQL, stdlib.GetDefaultDriver(), english.dsn+"&search_path="+schema)
-	in, err := openPostgres(english.dsn, schema)
+	query := listing(t, sqlstore.PostgreSQL, stdlib.GetDefaultDriver(), english.DSN+"&search_path="+schema)
+	in, err := postgres.Open(english.DSN, schema)
 	require.NoError(t, err)
 	defer in.Close()
 	text := plan(t, in, "EXPLAIN "+query)
@@ -363,7 +364,7 @@ func postgresNamespaces(t *testing.T, server *postgresServer) {
 // The wrong dialect is told, and no table made.
 func postgresOpenedAsSQLite(t *testing.T, server *postgresServer) {
 	schema := server.schema(t)
-	db, err := openPostgres(server.dsn, schema)
+	db, err := postgres.Open(server.DSN, schema)
 	require.NoError(t, err)
 	defer db.Close()
 	_, err = sqlstore.Open(t.Context(), db, sqlstore.SQLite)
@@ -387,7 +388,7 @@ func postgresAnotherType(t *testing.T, server *postgresServer) {
 }
 
 func postgresNoSchema(t *testing.T, server *postgresServer) {
-	_, _, err := openPostgresStore(t.Context(), server.dsn, "plexauth_not_there")
+	_, _, err := openPostgresStore(t.Context(), server.DSN, "plexauth_not_there")
 	require.ErrorIs(t, err, plexauth.ErrStore)
 	assert.ErrorContains(t, err, "search_path")
 }
@@ -395,7 +396,7 @@ func postgresNoSchema(t *testing.T, server *postgresServer) {
 // G5: a connection that the server has ended, because it was idle, is replaced.
 func postgresIdle(t *testing.T, server *postgresServer) {
 	schema := server.schema(t)
-	config, err := pgx.ParseConfig(server.dsn)
+	config, err := pgx.ParseConfig(server.DSN)
 	require.NoError(t, err)
 	config.RuntimeParams["search_path"] = schema
 	config.RuntimeParams["idle_session_timeout"] = "100ms"
@@ -419,7 +420,7 @@ func postgresRowLock(t *testing.T, server *postgresServer) {
 	store := server.store(t, schema)
 	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":1}`)))
 	lock := func() (release func()) {
-		conn, err := pgx.Connect(t.Context(), server.dsn)
+		conn, err := pgx.Connect(t.Context(), server.DSN)
 		require.NoError(t, err)
 		tx, err := conn.Begin(t.Context())
 		require.NoError(t, err)
@@ -452,12 +453,12 @@ func postgresRowLock(t *testing.T, server *postgresServer) {
 
 // G11: the error names a database that has stopped. The store uses it again when it runs.
 func postgresStopped(t *testing.T, server *postgresServer) {
-	if server.process == nil {
+	if !server.IsOurs() {
 		t.Skip("needs a server that the test has started, to stop it")
 	}
 	store := server.store(t, server.schema(t))
 	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":1}`)))
-	server.stop()
+	server.Stop()
 	for what, err := range map[string]error{
 		"Update": store.Update(t.Context(), "plex", becomes(`{"n":2}`)),
 		"Check":  store.Check(t.Context()),
@@ -467,7 +468,7 @@ func postgresStopped(t *testing.T, server *postgresServer) {
 	}
 	done := make(chan error, 1)
 	go func() { done <- store.Update(t.Context(), "plex", becomes(`{"n":3}`)) }()
-	require.NoError(t, server.start(t))
+	require.NoError(t, server.Restart())
 	if err := <-done; err != nil { // it took more than two seconds to start
 		require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"n":3}`)))
 	}

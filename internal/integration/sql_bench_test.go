@@ -26,7 +26,7 @@ func BenchmarkSQLStoreUpdate(b *testing.B) {
 	}{
 		{"PostgreSQL", `UPDATE plexauth_config SET document = $1 WHERE namespace = 'plex'`, func(b *testing.B) (*sqlstore.Store, *sql.DB) {
 			server := startPostgres(b)
-			store, db, err := openPostgresStore(b.Context(), server.dsn, server.schema(b))
+			store, db, err := openPostgresStore(b.Context(), server.DSN, server.schema(b))
 			require.NoError(b, err)
 			return store, db
 		}},
