@@ -9,6 +9,9 @@
 //     the client's own work counts.
 //   - Ten thousand logins that wait for their approval at once. Each client has a process of
 //     its own, and the server another, over one HTTP/2 connection; and the same in process.
+//   - A login among few and many documents of PostgreSQL and SQLite, beside one that is written
+//     by hand over a table with a row for each person; and a login among the profiles of one
+//     document.
 //
 // The clients of the device flow (RFC 8628) get answers of that flow at the same points. In
 // each of these operations plexauth reads and writes a store. The others store nothing. Each
@@ -40,34 +43,73 @@ func main() {
 	testing.Init()
 	rounds := flag.Int("rounds", 5, "how often each operation is measured; the median counts")
 	each := flag.Duration("time", 500*time.Millisecond, "how long an operation is measured in each round")
-	logins := flag.Int("logins", 10_000, "logins that wait at once; 0 leaves this part out")
+	logins := flag.Int("logins", 10_000, "logins that wait at once")
 	pace := flag.Int("pace", 2, "seconds between two checks of one login; 1 takes all the time of two processors")
 	watch := flag.Duration("watch", 10*time.Second, "how long the waits are measured")
+	heap := flag.String("heap", "", "file for a profile of the heap of plexauth with a document a login, all waiting over HTTP/2; the profile takes time and memory itself")
+	only := flag.String("only", "", "one part of the measurements: operations, waits or documents; empty: all")
 	flag.Parse()
 	if err := flag.Set("test.benchtime", each.String()); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
-	if err := run(os.Stdout, *rounds, task{Logins: *logins, Pace: *pace, Time: *watch}); err != nil {
+	s := scale{documents: []int{10, 1000, 100_000}, profiles: []int{1, 1000}, logins: 100 * *rounds}
+	if err := run(os.Stdout, *only, *rounds, task{Logins: *logins, Pace: *pace, Time: *watch, Heap: *heap}, s); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(w io.Writer, rounds int, t task) error {
+// run measures one part, or all, and prints the tables.
+func run(w io.Writer, only string, rounds int, t task, s scale) error {
+	fmt.Fprintf(w, "%s, %s/%s, %d × %s, %s, load %s\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
+		runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), cpuModel(), runtime.Version(), load())
+	parts := []struct {
+		name string
+		run  func() error
+	}{
+		{"operations", func() error { return runOperations(w, rounds) }},
+		{"waits", func() error { return runWaits(w, t) }},
+		{"documents", func() error { return s.run(w) }},
+	}
+	known := only == ""
+	for _, part := range parts {
+		if only != "" && only != part.name {
+			continue
+		}
+		known = true
+		if err := part.run(); err != nil {
+			return fmt.Errorf("%s: %w", part.name, err)
+		}
+	}
+	if !known {
+		return fmt.Errorf("there is no part %q", only)
+	}
+	return nil
+}
+
+// printHead prints the head of a table of the contenders.
+func printHead(w io.Writer) {
+	fmt.Fprintf(w, "\n| | | %s |\n|---|---|%s\n", strings.Join(contenders, " | "), strings.Repeat("--:|", len(contenders)))
+}
+
+// runOperations measures the single operations.
+func runOperations(w io.Writer, rounds int) error {
 	a, err := record()
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(w, "%s, %s/%s, %d × %s, %s, load %s\n\n", time.Now().UTC().Format("2006-01-02 15:04 UTC"),
-		runtime.GOOS, runtime.GOARCH, runtime.GOMAXPROCS(0), cpuModel(), runtime.Version(), load())
-	fmt.Fprintf(w, "| | | %s |\n|---|---|%s\n", strings.Join(contenders, " | "), strings.Repeat("--:|", len(contenders)))
+	printHead(w)
 	for _, op := range operations(a) {
 		printOperation(w, op, rounds)
 	}
-	if t.Logins == 0 {
-		return nil
-	}
+	return nil
+}
+
+// runWaits measures the logins that wait at once.
+func runWaits(w io.Writer, t task) error {
+	printHead(w)
+	heap := t.Heap
 	for _, where := range []struct {
 		name  string
 		http2 bool
@@ -77,7 +119,10 @@ func run(w io.Writer, rounds int, t task) error {
 	} {
 		results := map[string]*waits{}
 		for _, name := range append(contenders, shared) {
-			t.Client = name
+			t.Client, t.Heap = name, ""
+			if name == shared && where.http2 {
+				t.Heap = heap
+			}
 			v, err := measureWaits(t, where.http2)
 			if err != nil {
 				return err
@@ -148,7 +193,7 @@ func printWaits(w io.Writer, name string, pace int, results map[string]*waits) {
 		row(w, name, m.name, values, m.format)
 		name = ""
 		if m.name == "heap and stacks a login" || m.name == "resident memory a login" {
-			row(w, "", "… as profiles of one client", map[string]float64{ours: m.of(results[shared]), byHand: values[byHand]}, m.format)
+			row(w, "", "… as documents of one client", map[string]float64{ours: m.of(results[shared]), byHand: values[byHand]}, m.format)
 		}
 	}
 }

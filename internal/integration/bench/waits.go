@@ -13,6 +13,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"runtime/pprof"
 	"strconv"
 	"syscall"
 	"time"
@@ -22,17 +23,15 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// shared is plexauth with one client and store for profilesEach logins. In ours each login
-// has a client and a store of its own.
-const (
-	shared       = "plexauth, shared"
-	profilesEach = 20
-)
+// shared is plexauth with one client and store for all logins, each in a document of its own.
+// In ours each login has a client and a store of its own.
+const shared = "plexauth, shared"
 
 // task says what a process does in the waits. Each contender has a process of its own, so
 // that its memory can be measured, and so has the server.
 type task struct {
 	Client string
+	Heap   string // file for a profile of the heap while the logins wait; empty: none
 	Logins int
 	Pace   int           // seconds between two checks
 	Time   time.Duration // how long is measured, after two checks of each login
@@ -151,6 +150,9 @@ func play(role, arg string) error {
 	if err := json.Unmarshal([]byte(arg), &t); err != nil {
 		return err
 	}
+	if t.Heap != "" {
+		runtime.MemProfileRate = 1
+	}
 	w, err := t.run()
 	if err != nil {
 		return err
@@ -181,6 +183,9 @@ func (t task) run() (*waits, error) {
 	}
 	debug.FreeOSMemory() // memory that only the starts have needed
 	w := t.measure(local, idle)
+	if err := t.profileHeap(); err != nil {
+		return nil, err
+	}
 
 	if err := t.approve(c, local); err != nil {
 		return nil, err
@@ -269,6 +274,20 @@ func (t task) measure(local *service, idle usage) *waits {
 	return w
 }
 
+// profileHeap writes a profile of the heap to the file t.Heap, if there is to be one.
+func (t task) profileHeap() error {
+	if t.Heap == "" {
+		return nil
+	}
+	f, err := os.Create(t.Heap)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	runtime.GC()
+	return pprof.WriteHeapProfile(f)
+}
+
 // contender returns a function that starts a login, and returns one that waits for its end.
 func (t task) contender(c *http.Client) func() (wait func(context.Context) error, err error) {
 	plex, device := measure.PlexTV, deviceTV
@@ -301,24 +320,23 @@ func (t task) contender(c *http.Client) func() (wait func(context.Context) error
 			return func(ctx context.Context) error { return x.wait(ctx, d) }, err
 		}
 	}
-	profiles := 1 // of one client and its store
-	if t.Client == shared {
-		profiles = profilesEach
-	}
 	o := measure.Options(c)
 	o.BaseURL = t.URL
 	o.PollInterval = time.Duration(t.Pace) * time.Second
 	var client *plexauth.PlexAuth
 	begun := 0
 	return func() (func(context.Context) error, error) {
-		if begun%profiles == 0 {
+		if client == nil || t.Client == ours {
 			var err error
 			if client, err = plexauth.New(o); err != nil {
 				return nil, err
 			}
 		}
-		p := client.Instance("user " + strconv.Itoa(begun%profiles))
-		begun++
+		p := client
+		if t.Client == shared {
+			p = client.Namespace("plex/" + strconv.Itoa(begun))
+			begun++
+		}
 		_, err := p.Start(context.Background(), plexauth.PinOptions{})
 		return func(ctx context.Context) error { _, err := p.Wait(ctx); return err }, err
 	}
