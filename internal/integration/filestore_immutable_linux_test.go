@@ -14,8 +14,8 @@ import (
 
 const immutable, appendOnly = 0x10, 0x20 // chattr +i, +a
 
-// flag sets the flags of a file, as chattr does. 0 removes them.
-func flag(path string, value int) error {
+// setFlags sets the flags of a file, as chattr does. 0 removes them.
+func setFlags(path string, value int) error {
 	const set = 0x40086602 // FS_IOC_SETFLAGS
 	f, err := os.Open(path)
 	if err != nil {
@@ -38,8 +38,8 @@ func flaggedDir(t *testing.T) string {
 			continue
 		}
 		t.Cleanup(func() { _ = os.RemoveAll(dir) })
-		if reason = flag(dir, immutable); reason == nil {
-			require.NoError(t, flag(dir, 0))
+		if reason = setFlags(dir, immutable); reason == nil {
+			require.NoError(t, setFlags(dir, 0))
 			return dir
 		}
 	}
@@ -62,15 +62,15 @@ func TestFileStoreImmutable(t *testing.T) {
 		"directory":        {dir, immutable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			require.NoError(t, flag(row.path, row.value))
-			defer func() { require.NoError(t, flag(row.path, 0)) }()
+			require.NoError(t, setFlags(row.path, row.value))
+			defer func() { require.NoError(t, setFlags(row.path, 0)) }()
 			refuses(t, path, "operation not permitted", "chattr -i -a")
 		})
 		works(t, path)
 	}
-	require.NoError(t, flag(dir, appendOnly))
+	require.NoError(t, setFlags(dir, appendOnly))
 	err := plexauth.NewFileStore(path).Check(t.Context())
-	require.NoError(t, flag(dir, 0))
+	require.NoError(t, setFlags(dir, 0))
 	require.ErrorContains(t, err, "chattr -i -a")
 	works(t, path) // and removes what Check could not
 	entries, err := os.ReadDir(dir)

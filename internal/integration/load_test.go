@@ -70,6 +70,7 @@ type looks struct {
 	pins    map[string]pinLooks
 	total   int
 	closest time.Duration
+	longest time.Duration // between two looks at one PIN
 }
 
 // pinLooks is what was noted about one PIN.
@@ -93,6 +94,7 @@ func (l *looks) note(path string) {
 	now, pin := time.Now(), l.pins[path]
 	if pin.count > 0 {
 		l.closest = min(l.closest, now.Sub(pin.last))
+		l.longest = max(l.longest, now.Sub(pin.last))
 	}
 	l.pins[path] = pinLooks{now, pin.count + 1}
 	l.total++

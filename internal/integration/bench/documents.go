@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
 	"net/url"
 	"os"
@@ -407,11 +408,12 @@ func profileSample(here, there plexauth.ConfigStore, a *answers, n int) (*sample
 	return s, s.reset(0)
 }
 
-// takeTurns measures the samples in turns, and returns the median time of each.
+// takeTurns measures each sample once in a round, and returns the median time of each.
 func takeTurns(logins int, samples []*sample) ([]float64, error) {
 	took := make([][]float64, len(samples))
 	for round := range logins + logins/10 + 1 {
-		for i, s := range samples {
+		for _, i := range rand.Perm(len(samples)) { // because one may leave work to the disk
+			s := samples[i]
 			began := time.Now()
 			if err := s.login(round); err != nil {
 				return nil, fmt.Errorf("among %d: %w", s.n, err)
