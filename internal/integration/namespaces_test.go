@@ -63,12 +63,36 @@ func TestSQLiteNamespaces(t *testing.T) {
 	keepsOddNames(t, newSQLite(t, filepath.Join(t.TempDir(), "plexauth.db"), recommended))
 }
 
-// seen is a connector that notes the queries of a store.
+// seen is a connector that notes the statements of a store.
 type seen struct {
-	driver  driver.Driver
-	dsn     string
-	mu      sync.Mutex
-	queries []string
+	driver     driver.Driver
+	dsn        string
+	mu         sync.Mutex
+	statements []statement
+}
+
+type statement struct {
+	text string
+	args []any
+}
+
+func (s *seen) note(text string, args []driver.NamedValue) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := statement{text: text}
+	for _, arg := range args {
+		st.args = append(st.args, arg.Value)
+	}
+	s.statements = append(s.statements, st)
+}
+
+// take returns what was noted since the last call.
+func (s *seen) take() []statement {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	taken := s.statements
+	s.statements = nil
+	return taken
 }
 
 func (s *seen) Driver() driver.Driver { return s.driver }
@@ -87,30 +111,34 @@ type seenConn struct {
 }
 
 func (c *seenConn) QueryContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Rows, error) {
-	c.seen.mu.Lock()
-	c.seen.queries = append(c.seen.queries, query)
-	c.seen.mu.Unlock()
+	c.seen.note(query, args)
 	return c.Conn.(driver.QueryerContext).QueryContext(ctx, query, args)
 }
 
+func (c *seenConn) ExecContext(ctx context.Context, query string, args []driver.NamedValue) (driver.Result, error) {
+	c.seen.note(query, args)
+	return c.Conn.(driver.ExecerContext).ExecContext(ctx, query, args)
+}
+
 // listing opens a store, and returns the statement with which it reads a page of names.
-func listing(t *testing.T, d sqlstore.Dialect, over driver.Driver, dsn string) string {
+func listing(t *testing.T, d sqlstore.Dialect, over driver.Driver, dsn string) statement {
 	t.Helper()
 	s := &seen{driver: over, dsn: dsn}
 	db := sql.OpenDB(s)
 	defer db.Close()
 	store, err := sqlstore.Open(t.Context(), db, d)
 	require.NoError(t, err)
-	s.queries = nil
+	s.take()
 	require.Empty(t, list(t, store, "none/"))
-	require.Len(t, s.queries, 1)
-	return s.queries[0]
+	noted := s.take()
+	require.Len(t, noted, 1)
+	return noted[0]
 }
 
-// plan returns the plan of a query with the argument "plex/".
-func plan(t *testing.T, db *sql.DB, query string) string {
+// plan returns what explain, which is the database's word for it, says of a statement.
+func plan(t *testing.T, db *sql.DB, explain string, s statement) string {
 	t.Helper()
-	rows, err := db.QueryContext(t.Context(), query, "plex/")
+	rows, err := db.QueryContext(t.Context(), explain+" "+s.text, s.args...)
 	require.NoError(t, err)
 	defer rows.Close()
 	columns, err := rows.Columns()
@@ -134,7 +162,7 @@ func TestSQLiteNamespacesByIndex(t *testing.T) {
 	db, err := sql.Open("sqlite", path)
 	require.NoError(t, err)
 	defer db.Close()
-	text := plan(t, db, "EXPLAIN QUERY PLAN "+listing(t, sqlstore.SQLite, db.Driver(), path))
+	text := plan(t, db, "EXPLAIN QUERY PLAN", listing(t, sqlstore.SQLite, db.Driver(), path))
 	assert.Contains(t, text, "SEARCH plexauth_config USING INDEX sqlite_autoindex_plexauth_config_1 (namespace>?)")
 	assert.NotContains(t, text, "TEMP B-TREE")
 }

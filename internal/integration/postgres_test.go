@@ -36,7 +36,7 @@ func init() {
 	})
 }
 
-// G16: sqlstore keeps its promises over a real server.
+// G16: sqlstore keeps its promises over a real server. G27: a login costs the same among many documents.
 func TestPostgres(t *testing.T) {
 	server := startPostgres(t)
 	for _, test := range []struct {
@@ -53,6 +53,7 @@ func TestPostgres(t *testing.T) {
 		{"constraint", postgresConstraint},
 		{"odd namespaces", postgresOddNamespaces},
 		{"namespaces", postgresNamespaces},
+		{"a login among many documents", postgresLoginAmongDocuments},
 		{"opened as SQLite", postgresOpenedAsSQLite},
 		{"another type", postgresAnotherType},
 		{"no schema", postgresNoSchema},
@@ -349,7 +350,7 @@ func postgresNamespaces(t *testing.T, server *postgresServer) {
 	in, err := postgres.Open(english.DSN, schema)
 	require.NoError(t, err)
 	defer in.Close()
-	text := plan(t, in, "EXPLAIN "+query)
+	text := plan(t, in, "EXPLAIN", query)
 	assert.Contains(t, text, "Index Scan using plexauth_config_pkey")
 	assert.Contains(t, text, "Index Cond: (namespace >= ")
 	assert.NotContains(t, text, "Sort")

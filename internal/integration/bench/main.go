@@ -185,6 +185,7 @@ func printWaits(w io.Writer, name string, pace int, results map[string]*waits) {
 		{fmt.Sprintf("checks a login in %d s", pace), func(v *waits) float64 { return v.Pace }, fixed},
 		{"all approved: until the last has ended", func(v *waits) float64 { return float64(v.Finished) }, formats["time"]},
 		{"goroutines left behind", func(v *waits) float64 { return float64(v.Left) }, formats["allocations"]},
+		{"heap and stacks left behind a login", func(v *waits) float64 { return max(v.Kept, 0) }, formats["memory"]},
 	} {
 		values := map[string]float64{}
 		for _, c := range contenders {
@@ -192,7 +193,8 @@ func printWaits(w io.Writer, name string, pace int, results map[string]*waits) {
 		}
 		row(w, name, m.name, values, m.format)
 		name = ""
-		if m.name == "heap and stacks a login" || m.name == "resident memory a login" {
+		switch m.name {
+		case "resident memory a login", "heap and stacks a login", "heap and stacks left behind a login":
 			row(w, "", "… as documents of one client", map[string]float64{ours: m.of(results[shared]), byHand: values[byHand]}, m.format)
 		}
 	}

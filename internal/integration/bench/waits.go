@@ -49,6 +49,7 @@ type waits struct {
 	Pace       float64       // checks per login in the time of one pace
 	Finished   time.Duration // from the approval of all to the end of the last
 	Left       int           // goroutines more than before
+	Kept       float64       // bytes of heap and stacks per login more than before, once all have ended
 }
 
 // server is what the server's process says about itself.
@@ -199,6 +200,7 @@ func (t task) run() (*waits, error) {
 	w.Finished = time.Since(approved)
 	for end := time.Now().Add(leaveWithin); ; time.Sleep(100 * time.Millisecond) {
 		if w.Left = max(0, runtime.NumGoroutine()-idle.goroutines); w.Left == 0 || time.Now().After(end) {
+			w.Kept = (float64(inUse()) - float64(idle.inUse)) / float64(t.Logins)
 			return w, nil
 		}
 	}
