@@ -81,7 +81,7 @@ func checkFlat(t *testing.T, few, many []statement, allocsFew, allocsMany float6
 }
 
 // mostStatements bounds the statements of SQL of one login.
-const mostStatements = 20
+const mostStatements = 15
 
 const manyDocuments = 20_000
 
