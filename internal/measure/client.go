@@ -11,10 +11,8 @@ import (
 	"io"
 	"net/http"
 	"strconv"
-	"strings"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // PlexTV is the origin to which both clients send their requests by default.
@@ -147,16 +145,4 @@ func SetHeaders(req *http.Request, token string) {
 	if token != "" {
 		req.Header.Set("X-Plex-Token", token)
 	}
-}
-
-// Document returns a document with n profiles, each signed in to an account of its own, as
-// their logins leave them.
-func Document(n int) json.RawMessage {
-	var blocks []string
-	for i := range n {
-		token := fmt.Sprintf("TEST_token-%09d", i)
-		blocks = append(blocks, fmt.Sprintf(`"PLEX-P%04d":{"server_url":"","account_token":%q,"pms_token":"","machine_id":"","username":"user%[1]d","account_id":"","home_pin":"","_cloud":{"account_id":%[3]d,"bound_to":%[4]q,"user":{"id":%[3]d,"name":"user%[1]d"}}}`,
-			i, token, 1000+i, secret.Fingerprint(secret.New(token))))
-	}
-	return json.RawMessage(`{"client_id":"` + ClientID + `","instances":{` + strings.Join(blocks, ",") + `}}`)
 }

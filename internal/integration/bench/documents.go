@@ -20,6 +20,7 @@ import (
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/internal/integration/postgres"
 	"github.com/plexauth/plexauth/internal/measure"
+	"github.com/plexauth/plexauth/internal/secret"
 	"github.com/plexauth/plexauth/sqlstore"
 )
 
@@ -394,7 +395,7 @@ func profileSample(here, there plexauth.ConfigStore, a *answers, n int) (*sample
 	if err != nil {
 		return nil, err
 	}
-	before := measure.Document(n - 1)
+	before := profilesDocument(n - 1)
 	s := &sample{
 		n: n,
 		login: func(round int) error {
@@ -406,6 +407,18 @@ func profileSample(here, there plexauth.ConfigStore, a *answers, n int) (*sample
 		},
 	}
 	return s, s.reset(0)
+}
+
+// profilesDocument returns a document with n profiles, each signed in to an account of its own, as
+// their logins leave them.
+func profilesDocument(n int) json.RawMessage {
+	var blocks []string
+	for i := range n {
+		token := fmt.Sprintf("TEST_token-%09d", i)
+		blocks = append(blocks, fmt.Sprintf(`"PLEX-P%04d":{"server_url":"","account_token":%q,"pms_token":"","machine_id":"","username":"user%[1]d","account_id":"","home_pin":"","_cloud":{"account_id":%[3]d,"bound_to":%[4]q,"user":{"id":%[3]d,"name":"user%[1]d"}}}`,
+			i, token, 1000+i, secret.Fingerprint(secret.New(token))))
+	}
+	return json.RawMessage(`{"client_id":"` + measure.ClientID + `","instances":{` + strings.Join(blocks, ",") + `}}`)
 }
 
 // takeTurns measures each sample once in a round, and returns the median time of each.
