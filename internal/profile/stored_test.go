@@ -6,9 +6,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -265,4 +268,38 @@ func TestParseDamaged(t *testing.T) {
 	_, err := profile.Parse([]byte(`[` + padding + `]`))
 	var syntax *ordered.SyntaxError
 	assert.True(t, errors.As(err, &syntax) || errors.Is(err, ordered.ErrNotObject))
+}
+
+// What is remembered of a document spares a new reading of it most of the work. It is dropped
+// when the document was not read for a while.
+func TestForgetsIdleDocuments(t *testing.T) {
+	m := &many{blocks: map[string]string{}}
+	for i := range 500 {
+		m.put(fmt.Sprint("P", i), fmt.Sprintf(`{"x":"%d"}`, rand.Int()))
+	}
+	text := []byte(m.text(""))
+	isRemembered := func() bool {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := profile.Parse(text)
+		runtime.ReadMemStats(&after)
+		require.NoError(t, err)
+		return after.Mallocs-before.Mallocs < uint64(len(m.ids))
+	}
+	require.False(t, isRemembered())
+	eventually(t, "the document is remembered", isRemembered) // another goroutine may allocate at the same time
+	eventually(t, "the document is forgotten", func() bool {
+		synctest.Test(t, func(*testing.T) { isRemembered() }) // years ago, by its clock
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond)
+		return !isRemembered()
+	})
+}
+
+// eventually waits until done, and fails with what if that takes too long.
+func eventually(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
+		require.True(t, time.Now().Before(end), "it never happened that %s", what)
+	}
 }
