@@ -22,7 +22,7 @@ func wrapped(block string) string {
 	switch {
 	case strings.HasPrefix(block, "package "):
 		return block
-	case !strings.HasPrefix(block, "func "):
+	case !regexp.MustCompile(`(?m)^func `).MatchString(block):
 		var uses strings.Builder
 		for _, m := range regexp.MustCompile(`(?m)^(\w+(?:, \w+)*) :=`).FindAllStringSubmatch(block, -1) {
 			for _, name := range strings.Split(m[1], ", ") {
@@ -33,7 +33,7 @@ func wrapped(block string) string {
 	}
 	imports := ""
 	for name, path := range map[string]string{
-		"context": "context", "fmt": "fmt", "http": "net/http", "testing": "testing", "slog": "log/slog", "sql": "database/sql", "log": "log", "errors": "errors",
+		"context": "context", "fmt": "fmt", "http": "net/http", "testing": "testing", "slog": "log/slog", "sql": "database/sql", "log": "log", "errors": "errors", "json": "encoding/json", "strings": "strings",
 		"plexauth": "github.com/plexauth/plexauth", "plextest": "github.com/plexauth/plexauth/plextest", "storetest": "github.com/plexauth/plexauth/storetest",
 		"signin": "github.com/plexauth/plexauth/signin", "crosswatch": "github.com/plexauth/plexauth/crosswatch", "sqlstore": "github.com/plexauth/plexauth/sqlstore",
 		"httpmock": "github.com/jarcoal/httpmock",

@@ -1,0 +1,75 @@
+package sqlstore_test
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// docs/web.md shows the code that the example runs.
+func TestWebPageShowsTheExample(t *testing.T) {
+	page, err := os.ReadFile("../docs/web.md")
+	require.NoError(t, err)
+	example, err := os.ReadFile("example_links_test.go")
+	require.NoError(t, err)
+	_, shown, _ := strings.Cut(string(example), "// links connects")
+	shown, _, ok := strings.Cut("// links connects"+shown, "\n// A web app in which")
+	require.True(t, ok)
+	assert.True(t, strings.Contains(string(page), "```go\n"+strings.TrimSpace(shown)+"\n```"), "copy the code into the page")
+}
+
+// G26: nothing is left of a person who is removed but an empty row with their name. The others
+// keep what they have.
+func TestPersonIsRemoved(t *testing.T) {
+	f := newFakeDB()
+	s := open(t, f)
+	plex := plextest.NewServer()
+	defer plex.Close()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: s, HTTPClient: plex.Client()})
+	require.NoError(t, err)
+	app := &links{auth, s, func(*http.Request) string { return "" }}
+	tokens := map[string]string{}
+	signIn := func(id string) {
+		person := auth.Namespace("plex/" + id)
+		pin, err := person.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, plex.Approve(pin.Code, plex.AddUser(plextest.User{Username: "user" + id})))
+		_, err = person.Finish(t.Context())
+		require.NoError(t, err)
+		settings, err := person.Settings(t.Context())
+		require.NoError(t, err)
+		tokens[id] = settings.AccountToken.Secret()
+	}
+	signIn("1")
+	signIn("2")
+
+	require.NoError(t, app.remove(t.Context(), "1"))
+	left := fmt.Sprint(f.row("plex/1"))
+	for _, secret := range []string{tokens["1"], "user1", "client_id"} {
+		assert.NotContains(t, left, secret)
+	}
+	assert.Nil(t, f.row("plex/1").document)
+	requireListed(t, []string{"plex/2"}, s, "plex/")
+	status, err := auth.Namespace("plex/1").Status(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, plexauth.Status{Label: "Plex", Instance: "default"}, status)
+	_, err = auth.Namespace("plex/1").Token(t.Context())
+	require.ErrorIs(t, err, plexauth.ErrNotConnected)
+	status, err = auth.Namespace("plex/2").Verify(t.Context())
+	require.NoError(t, err)
+	assert.True(t, status.Connected)
+	signIn("1") // as a new person
+
+	// While plex.tv is down the document goes all the same, and the error says that the token stays.
+	plex.Inject(plextest.Fault{Status: http.StatusBadGateway, Times: -1})
+	require.ErrorIs(t, app.remove(t.Context(), "2"), plexauth.ErrUnavailable)
+	assert.Nil(t, f.row("plex/2").document)
+}
