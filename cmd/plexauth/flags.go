@@ -90,7 +90,7 @@ func (w place) store() (*login, plexauth.ConfigStore, error) {
 		if err != nil {
 			return nil, nil, err
 		}
-		return &login{path: filepath.Join(w.crosswatch, "config.json"), close: func() { _ = store.Close() }}, store, nil
+		return &login{path: absolute(filepath.Join(w.crosswatch, "config.json")), close: func() { _ = store.Close() }}, store, nil
 	}
 	path := w.config
 	if path == "" {
@@ -100,7 +100,15 @@ func (w place) store() (*login, plexauth.ConfigStore, error) {
 		}
 		path = filepath.Join(dir, "plexauth", "plexauth.json")
 	}
-	return &login{path: path, close: func() {}}, plexauth.NewFileStore(path), nil
+	return &login{path: absolute(path), close: func() {}}, plexauth.NewFileStore(path), nil
+}
+
+// absolute returns a path that means the same in every directory.
+func absolute(path string) string {
+	if abs, err := filepath.Abs(path); err == nil {
+		return abs
+	}
+	return path
 }
 
 // plainWord matches what a shell takes for one word.

@@ -361,3 +361,18 @@ func TestHelp(t *testing.T) {
 		}
 	}
 }
+
+// docs/program.md describes every command, and every flag that a command has beside the
+// common ones.
+func TestProgramIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/program.md")
+	require.NoError(t, err)
+	for _, c := range commands() {
+		assert.Contains(t, string(page), "| `"+c.name)
+		var out bytes.Buffer
+		(&program{stdout: &out}).run(t.Context(), []string{c.name, "-h"})
+		for _, m := range regexp.MustCompile(`(?m)^  -(\w+)`).FindAllStringSubmatch(out.String(), -1) {
+			assert.Regexp(t, "`("+c.name+" )?-"+m[1]+"[ `]", string(page), c.name)
+		}
+	}
+}

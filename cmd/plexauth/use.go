@@ -37,14 +37,24 @@ func (p *program) use(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
-	if server == nil { // an address, or a mistake
-		err := p.useServer(ctx, l, plexauth.Server{MachineID: wanted[0]})
-		if exitStatus(err) == exitFailed {
-			err = advised{err, "This is no server of the account either. Its servers: " + namesOf(servers)}
-		}
-		return err
+	if server != nil {
+		return p.useServer(ctx, l, *server)
 	}
-	return p.useServer(ctx, l, *server)
+	err = p.useServer(ctx, l, plexauth.Server{MachineID: wanted[0]})
+	if exitStatus(err) == exitFailed && !strings.ContainsAny(wanted[0], ".:/") {
+		err = noSuchServer(wanted[0], servers)
+	}
+	return err
+}
+
+// noSuchServer returns the error for a word that is no server's name, and no address where
+// one answers.
+func noSuchServer(wanted string, servers []plexauth.Server) error {
+	err := fmt.Errorf("there is no server %q, neither in the account nor at an address with that name", plain.Line(wanted))
+	if len(servers) == 0 {
+		return advised{err, noServers}
+	}
+	return advised{err, "The account may use: " + namesOf(servers)}
 }
 
 // noServers says that there is nothing to choose from.
