@@ -83,7 +83,7 @@ func TestReadmeCommands(t *testing.T) {
 	login := goBlock.FindStringSubmatch(string(b))
 	require.NotNil(t, login)
 	assert.LessOrEqual(t, strings.Count(login[1], "\n"), 29, "lines, with package and imports")
-	for _, command := range []string{"\ngo run ./examples/login -offline\n", "\ngo test ./...\n", "`go run ./examples/login`", "\ngo run ./examples/sync -offline start\n", "\ngo run ./examples/device -offline\n"} {
+	for _, command := range []string{"\ngo run ./cmd/plexauth login -offline\n", "\ngo test ./...\n", "`go run ./cmd/plexauth login`", "\ngo run ./examples/sync -offline start\n", "\ngo run ./examples/device -offline\n"} {
 		assert.Contains(t, string(b), command)
 	}
 }
