@@ -11,7 +11,8 @@ import (
 	"github.com/plexauth/plexauth/internal/plain"
 )
 
-// ask lets a person choose one of servers. It returns nil if they choose none.
+// ask lets a person choose one of servers. It returns nil if they choose none. An empty
+// line is no answer: the person may have pressed Enter while the login was waiting.
 func (p *program) ask(ctx context.Context, servers []plexauth.Server) (*plexauth.Server, error) {
 	fmt.Fprintln(p.stdout, "Which media server?")
 	for i, s := range servers {
@@ -29,7 +30,7 @@ func (p *program) ask(ctx context.Context, servers []plexauth.Server) (*plexauth
 		}
 	}()
 	for {
-		fmt.Fprintf(p.stdout, "Enter 1 to %d, or nothing to choose none: ", len(servers))
+		fmt.Fprintf(p.stdout, "Enter 1 to %d, or 0 to choose none: ", len(servers))
 		select {
 		case <-ctx.Done():
 			fmt.Fprintln(p.stdout)
@@ -37,8 +38,9 @@ func (p *program) ask(ctx context.Context, servers []plexauth.Server) (*plexauth
 		case line, more := <-lines:
 			if !more {
 				fmt.Fprintln(p.stdout)
+				return nil, nil
 			}
-			if line == "" {
+			if line == "0" {
 				return nil, nil
 			}
 			if n, err := strconv.Atoi(line); err == nil && 0 < n && n <= len(servers) {

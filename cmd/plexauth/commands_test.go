@@ -74,7 +74,7 @@ func TestUse(t *testing.T) {
 			assert.Equal(t, row.want.MachineID, chosen(), row.args)
 		}
 
-		w.in = ""
+		w.in = "0\n"
 		r := w.run(t, t.Context(), "use")
 		assert.Equal(t, 1, r.status)
 		assert.Equal(t, "Not chosen.\n", r.err)

@@ -100,7 +100,7 @@ func withoutPrefixes(text string) string { return strings.ReplaceAll(text, "plex
 // that already.
 func (p *program) advice(err error) string {
 	switch {
-	case errors.Is(err, plexauth.ErrNotConnected), errors.Is(err, plexauth.ErrTokenRejected):
+	case exitStatus(err) == exitNotSignedIn:
 		return "Sign in with: " + p.command("login")
 	case errors.Is(err, plexauth.ErrPinExpired), errors.Is(err, plexauth.ErrPinSuperseded), errors.Is(err, plexauth.ErrNoPendingPin):
 		return "Begin again with: " + p.command("login")

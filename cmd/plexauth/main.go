@@ -21,6 +21,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
 	p := &program{stdin: os.Stdin, stdout: os.Stdout, stderr: os.Stderr}
 	status := p.run(ctx, os.Args[1:])
 	stop()

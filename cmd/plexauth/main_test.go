@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -24,7 +25,8 @@ type world struct {
 	plex  *plextest.Server
 	alice *plextest.User
 	dir   string
-	in    string // what the person types
+	in    string    // what the person types
+	stdin io.Reader // nil: in
 }
 
 func newWorld(t *testing.T) *world {
@@ -53,7 +55,11 @@ func (w *world) run(t *testing.T, ctx context.Context, args ...string) result {
 		args = append([]string{"-config", filepath.Join(w.dir, "plexauth.json")}, args...)
 	}
 	var out, err bytes.Buffer
-	p := &program{stdin: strings.NewReader(w.in), stdout: &out, stderr: &err, client: w.plex.Client()}
+	in := w.stdin
+	if in == nil {
+		in = strings.NewReader(w.in)
+	}
+	p := &program{stdin: in, stdout: &out, stderr: &err, client: w.plex.Client()}
 	status := p.run(ctx, args)
 	assert.NotContains(t, err.String(), "FAKE_", "a token")
 	assert.NotContains(t, err.String(), "plexauth: plexauth:")
@@ -66,6 +72,12 @@ func (w *world) run(t *testing.T, ctx context.Context, args ...string) result {
 // login runs the command login while alice approves whatever code there is.
 func (w *world) login(t *testing.T, args ...string) result {
 	t.Helper()
+	return w.loginUntil(t, t.Context(), args...)
+}
+
+// loginUntil does what login does, and stops the program when until ends.
+func (w *world) loginUntil(t *testing.T, until context.Context, args ...string) result {
+	t.Helper()
 	ctx, stop := context.WithCancel(t.Context())
 	var approving sync.WaitGroup
 	approving.Go(func() {
@@ -76,7 +88,7 @@ func (w *world) login(t *testing.T, args ...string) result {
 			time.Sleep(100 * time.Millisecond)
 		}
 	})
-	r := w.run(t, t.Context(), append([]string{"login"}, args...)...)
+	r := w.run(t, until, append([]string{"login"}, args...)...)
 	stop()
 	approving.Wait()
 	return r
@@ -117,7 +129,7 @@ func TestLogin(t *testing.T) {
 
 // Where there are several media servers, the person is asked. No answer chooses none.
 func TestLoginAsksForTheServer(t *testing.T) {
-	for typed, chosen := range map[string]string{"5\nx\n2\n": "Media server: Attic at https://192-168-1-6.", "\n": "Not chosen. To choose later: plexauth use -config ", "": "Not chosen."} {
+	for typed, chosen := range map[string]string{"\n5\nx\n2\n": "Media server: Attic at https://192-168-1-6.", "0\n": "Not chosen. To choose later: plexauth use -config ", "": "Not chosen."} {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.addServer("Living\x1b[2J\u202eroom", "192.168.1.5")
 			w.addServer("Attic", "192.168.1.6")
@@ -129,6 +141,24 @@ func TestLoginAsksForTheServer(t *testing.T) {
 			assert.Empty(t, r.err)
 		})
 	}
+}
+
+// Stopping it at the question does not end the login.
+func TestLoginInterruptedAtTheQuestion(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.addServer("Living room", "192.168.1.5")
+		w.addServer("Attic", "192.168.1.6")
+		r, typing := io.Pipe()
+		defer typing.Close()
+		w.stdin = r
+		ctx, stop := context.WithCancel(t.Context())
+		time.AfterFunc(time.Minute, stop)
+		result := w.loginUntil(t, ctx)
+		assert.Equal(t, 130, result.status, result)
+		assert.Contains(t, result.out, "Signed in as alice.")
+		assert.Contains(t, result.err, "Stopped.\nYou are signed in. To choose the media server: plexauth use -config ")
+		assert.Equal(t, 0, w.run(t, t.Context(), "status").status)
+	})
 }
 
 // A login is kept even if no media server can be found.
