@@ -73,7 +73,7 @@ func (l *logins) newAttempt(pin *Pin) *attempt {
 }
 
 // startAttempt makes pin, which was found in the store or put there, the current
-// attempt; it is first polled after one interval. An attempt for the same PIN stays; one
+// attempt; Wait first polls it after one interval. An attempt for the same PIN stays; one
 // for another PIN is superseded. version is that of the slot before the caller read the
 // store, with the entry held: if an attempt has begun or ended since, pin may be outdated,
 // and ok is false.

@@ -16,14 +16,15 @@ import (
 // minReuse is how much of its life a pending PIN must have left to be returned again.
 const minReuse = time.Minute
 
-// Start begins a login: it makes sure that the store can take the result, asks
-// plex.tv for a PIN and remembers it. It returns the PIN that is pending
-// already if it was made with the same options and has a minute left; any
-// other is superseded by the new one.
+// Start begins a login. It makes sure that the store can take the result, asks plex.tv for
+// a PIN and saves that as pending. If a PIN is pending that was made with the same options
+// and lives for another minute, Start returns that one. Any other pending PIN is
+// superseded.
 //
 // Its errors say what is wrong with o, match [ErrStore], or are an [*Error]
-// ([ErrUnavailable], [ErrRateLimited]), or say that another profile's device key has taken
-// the identifier in the same moment. After an error no new login is pending.
+// ([ErrUnavailable], [ErrRateLimited]). Another says that another profile's device key has
+// taken over the client identifier at the same moment. After an error no new login is
+// pending.
 func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
 	a, err := p.start(ctx, o)
 	if err != nil {
@@ -218,13 +219,13 @@ func (l *logins) join(ctx context.Context, pin *Pin, version int, before secret.
 }
 
 // joinUnread returns the attempt for a PIN that is in the store, which cannot be read at
-// the moment. It returns unread if another login has its place.
-func (l *logins) joinUnread(pin *Pin, unread error) (*attempt, error) {
+// the moment. It returns readErr if another login has its place.
+func (l *logins) joinUnread(pin *Pin, readErr error) (*attempt, error) {
 	e := l.hold()
 	defer e.Release()
 	for {
 		if now := e.Known.attempts.Current(); now != nil && now.pin.ID != pin.ID {
-			return nil, unread
+			return nil, readErr
 		}
 		if a, ok := l.startAttempt(pin, e.Known.attempts.Version()); ok {
 			return a, nil
@@ -232,16 +233,16 @@ func (l *logins) joinUnread(pin *Pin, unread error) (*attempt, error) {
 	}
 }
 
-// Finish checks once whether the pending PIN has been approved, and saves the
-// token if so. Connected speaks of this login: it is false while the PIN is
-// pending, even if an older token works. Where none is pending, Finish is
-// [PlexAuth.Status]. A call within a second of another check answers from that.
+// Finish checks once whether the pending PIN has been approved, and saves the token if so.
+// Connected speaks of this login: it is false while the PIN is pending, even if an older
+// token works. If no login is pending, Finish does what [PlexAuth.Status] does. A call
+// within a second of another check answers from that.
 //
-// It returns [ErrPinExpired], [ErrPinSuperseded], [ErrNoPendingPin],
-// [ErrAccountMismatch] and [ErrTokenRejected] when the login has ended so, an
-// [*Error] that matches [ErrUnavailable], [ErrRateLimited] or [ErrTokenExpired]
-// when plex.tv could not be asked, in which case the login goes on, any other
-// [*Error] when plex.tv refuses for good, and errors that match [ErrStore].
+// If the login has ended without a token, the error is [ErrPinExpired],
+// [ErrPinSuperseded], [ErrNoPendingPin], [ErrAccountMismatch] or [ErrTokenRejected], or
+// another [*Error] if plex.tv refuses permanently. The login goes on after [ErrStore], and
+// after an [*Error] that matches [ErrUnavailable], [ErrRateLimited] or [ErrTokenExpired]:
+// plex.tv could not be asked.
 func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 	a, err := p.resume(ctx)
 	if errors.Is(err, fault.ErrNoPendingPin) {
@@ -258,16 +259,24 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 	return *s, err
 }
 
-// Wait checks the pending PIN, at [Options].PollInterval, until it is approved and
-// the token is saved, or the login has ended otherwise: [ErrPinExpired],
-// [ErrPinSuperseded], [ErrNoPendingPin] where there is none or it was
-// cancelled, [ErrAccountMismatch], [ErrTokenRejected] where the token was dead
-// at once, an [*Error] where plex.tv refuses for good, [ErrStore] where the store
-// cannot be read to begin with or the token not be saved for five minutes, or
-// ctx's error. After the last two the login can be taken up again. A network that
-// is down does not end it; where the PIN is approved and only the account cannot
-// be read, [ErrUnavailable] at the PIN's end leaves that to a later Verify. It
-// need not be the process that called Start.
+// Wait checks the pending PIN, at [Options].PollInterval, until the token is saved or the
+// login has ended without one. Any process may call Wait, not only the one that called
+// Start. A network that is down does not end the login. What another process does with
+// it is noticed within five seconds.
+//
+// Its errors say how the login has ended:
+//
+//   - [ErrPinExpired] or [ErrPinSuperseded];
+//   - [ErrNoPendingPin] if no login is pending, or if it was cancelled;
+//   - [ErrAccountMismatch];
+//   - [ErrTokenRejected] if the token was revoked at once;
+//   - an [*Error] if plex.tv refuses permanently. If the PIN was approved and only the
+//     account could not be read, that is [ErrUnavailable] when the PIN expires, and
+//     [PlexAuth.Verify] finishes the login later.
+//
+// With [ErrStore] and the error of ctx the login goes on, and another call can wait for
+// it. The former means that the store could not be read at the beginning, or that the
+// token could not be saved for five minutes.
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 	a, err := p.awaitPending(ctx)
 	s, err := p.statusAfter(ctx, a, err)
@@ -298,12 +307,13 @@ func (a *attempt) await(ctx context.Context) error {
 	}
 }
 
-// Login makes sure that the profile is signed in. Where it is connected and needs no
-// login, Login returns its Status at once, without a request, unless SwitchAccount is
-// set: a program can begin with Login and asks a person once, not at each start.
-// Otherwise Login begins a login, shows it and waits for its end: [PlexAuth.Start],
-// show, [PlexAuth.Wait], and their errors. An error of show cancels the login and is
-// returned. [PlexAuth.Start] begins a login in any case.
+// Login makes sure that the profile is signed in. If it is connected and needs no login,
+// Login returns its Status at once, without a request, unless SwitchAccount is set. A
+// program that begins with Login thus asks a person once, and not at each start.
+//
+// Otherwise Login calls [PlexAuth.Start], show and [PlexAuth.Wait], and returns their
+// errors. An error of show cancels the login. To begin a login in any case, call
+// [PlexAuth.Start].
 func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) error) (Status, error) {
 	if show == nil {
 		return p.statusNow(ctx, errors.New("plexauth: Login needs a function that shows the PIN"))
@@ -332,13 +342,13 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 	return *s, err
 }
 
-// Cancel ends the pending login, if there is one: when it returns, no request
-// about its PIN is made any more, and everyone who waits for it gets
-// [ErrNoPendingPin]. A login that has been approved already is finished
-// instead; where its approval would have ended the token of an older one, plex.tv
-// is asked once more, which takes four seconds at most. Its errors match
-// [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) where an
-// approved login cannot be finished now.
+// Cancel ends the pending login, if there is one. When it returns, this process makes no
+// more requests about the PIN, and all who wait for it get [ErrNoPendingPin]. A login that
+// has been approved already is finished instead. If the approval would have ended the
+// token of an older login, plex.tv is asked once more, for four seconds at most.
+//
+// Its errors match [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) if
+// an approved login cannot be finished now.
 func (p *PlexAuth) Cancel(ctx context.Context) error {
 	release, err := p.seizePending(ctx)
 	if err != nil {

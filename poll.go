@@ -35,18 +35,19 @@ func (a *attempt) step(ctx context.Context) (over bool, err error) {
 		return true, a.result()
 	default:
 	}
-	if err, ok := a.recent(a.logins.client.Guard.OpenAt()); ok {
-		return false, err
+	if mayPoll, last := a.mayPoll(a.logins.client.Guard.OpenAt()); !mayPoll {
+		return false, last
 	}
 	return a.poll(ctx)
 }
 
-// recent returns the result of the last poll if it is fresh, or if no other poll may be
-// made now: a caller wants the gate, or plex.tv has asked to slow down.
-func (a *attempt) recent(guard time.Time) (error, bool) {
+// mayPoll reports whether a poll may be made now. It may not if the last one is fresh, if
+// a caller wants the gate, or if plex.tv has asked to slow down; then last is the result
+// of the last one.
+func (a *attempt) mayPoll(guard time.Time) (ok bool, last error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.lastResult, a.seizers > 0 || !a.schedule.MayPoll(guard)
+	return a.seizers == 0 && a.schedule.MayPoll(guard), a.lastResult
 }
 
 // storedPIN is what the store says of an attempt's PIN.
@@ -57,7 +58,7 @@ const (
 	pinParked                      // its approved token is beside it
 	pinGone                        // cancelled, or finished by another process
 	pinSuperseded                  // another PIN has its place
-	pinDecided                     // what the store says was enough
+	pinDecided                     // nothing is left for a poll to do
 )
 
 // errInterrupted means that another caller wants the gate.
@@ -70,8 +71,8 @@ const storeReadInterval = 4900 * time.Millisecond
 // poll asks plex.tv once about the PIN and does what the answer asks for. The caller
 // holds the gate.
 func (a *attempt) poll(ctx context.Context) (over bool, err error) {
-	at, unread := pinPending, a.wasReadLately()
-	if !unread {
+	at, spared := pinPending, a.wasReadLately()
+	if !spared {
 		if at, over, err = a.checkStore(ctx); at == pinDecided {
 			return over, err
 		}
@@ -82,7 +83,7 @@ func (a *attempt) poll(ctx context.Context) (over bool, err error) {
 		return false, nil
 	case r.interrupted:
 		return false, r.err
-	case unread && r.mayEnd():
+	case spared && r.mayEnd():
 		if at, over, err = a.checkStore(ctx); at == pinDecided {
 			return over, err
 		}

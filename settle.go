@@ -15,8 +15,8 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// saveApproval saves the token of an approval. plex.tv may have retired an older token by
-// it, so it must not be lost.
+// saveApproval saves the token of an approval, which may have retired an older token at
+// plex.tv: it must not be lost.
 func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, err error) {
 	var now *profile.Profile
 	var saved profile.Saved
@@ -37,8 +37,8 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 	return a.readOwner(ctx, t, now)
 }
 
-// readOwner completes a first login with the account of its token. b is the profile as it
-// was saved.
+// readOwner completes a login whose token was stored at once with the account of the token.
+// b is the profile as it was saved.
 func (a *attempt) readOwner(ctx context.Context, t secret.Value, b *profile.Profile) (over bool, err error) {
 	reading, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
 	defer finished()
@@ -89,12 +89,39 @@ func (l *logins) saveToken(ctx context.Context, a *attempt, t secret.Value, edit
 	return err
 }
 
-// refusalPace is how often plex.tv is asked again for what it has refused to tell. It
+// refusalInterval is how often plex.tv is asked again for what it has refused to tell. It
 // answers the same, unless a person does something about it.
-const refusalPace = time.Minute
+const refusalInterval = time.Minute
 
-// settle decides on the approved token that is parked in b, as it was just read, until its
-// account is known.
+// settlingEnd says how an attempt to settle has ended.
+type settlingEnd int
+
+const (
+	settlingDecided     settlingEnd = iota // the login has ended
+	settlingPostponed                      // something is not known yet, and another poll tries again
+	settlingInterrupted                    // another caller wants the gate
+	settlingCutShort                       // with this caller's context; others go on
+)
+
+// endOfSettling returns how an attempt to settle has ended that was made with the context
+// settling, on behalf of a caller with ctx.
+func (a *attempt) endOfSettling(ctx, settling context.Context, err error) settlingEnd {
+	fromPlexTV := plextv.FailureIn(err) != nil
+	switch {
+	case settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled):
+		return settlingInterrupted
+	case ctx.Err() != nil && err != nil && !fromPlexTV:
+		return settlingCutShort
+	case a.lifeLeft() > 0 && (fromPlexTV && !isSettled(err) || errors.As(err, new(unread))):
+		return settlingPostponed
+	case ctx.Err() != nil && err != nil:
+		return settlingCutShort
+	}
+	return settlingDecided
+}
+
+// settle decides on the approved token that is parked in b, as it was just read. It asks
+// plex.tv for the token's account first.
 func (a *attempt) settle(ctx context.Context, b *profile.Profile) (over bool, err error) {
 	sent := time.Now()
 	settling, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
@@ -104,22 +131,20 @@ func (a *attempt) settle(ctx context.Context, b *profile.Profile) (over bool, er
 		limit = whenReplaced
 	}
 	err = a.logins.settlePIN(settling, b.Pending(), b, limit)
-	switch {
-	case settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled):
-		return false, nil // another caller wants the gate
-	case ctx.Err() != nil && err != nil && plextv.FailureIn(err) == nil: // it concerns this caller alone
+	switch a.endOfSettling(ctx, settling, err) {
+	case settlingInterrupted:
+		return false, nil
+	case settlingCutShort:
 		return false, err
-	case a.lifeLeft() > 0 && (plextv.FailureIn(err) != nil && !isSettled(err) || errors.As(err, new(unread))):
+	case settlingPostponed:
 		a.logTrouble(ctx, err)
 		a.recordFailure(sent, err)
 		a.allowLonger(err)
 		if isPermanent(err) {
 			a.mu.Lock()
-			a.schedule.Rest(refusalPace)
+			a.schedule.Rest(refusalInterval)
 			a.mu.Unlock()
 		}
-		return false, err
-	case ctx.Err() != nil && err != nil:
 		return false, err
 	}
 	return a.finish(err)
@@ -164,8 +189,8 @@ func (l *logins) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profil
 	}
 }
 
-// settleOnce makes one attempt to settle. again reports that nothing was decided, because the
-// tokens that the decision goes by have changed.
+// settleOnce makes one attempt to settle. again reports that nothing was decided, because
+// the tokens that the decision depends on have changed.
 func (l *logins) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profile.Profile, limit patience) (again bool, err error) {
 	canWait := func() bool { return limit == untilExpiry && l.left(v) > 0 }
 	app := profile.Approval{PIN: v, Previous: b.AccountToken(), OthersHash: b.OthersHash()}
@@ -180,6 +205,8 @@ func (l *logins) settleOnce(ctx context.Context, v *profile.PendingPIN, b *profi
 	}
 	if !v.Options.SwitchAccount && b.Linked() && b.AccountID() == 0 {
 		app.PreviousOwner, err = l.identifyCurrent(ctx, b, limit == oneAttempt)
+		// What the store says of the linked account may be old, but is all there is if
+		// plex.tv refuses to tell.
 		knows := app.Account.Matches(b.ClaimedAccountID(), b.Username())
 		if err != nil && (app.PreviousOwner != profile.OwnerRefused || canWait() && !knows) {
 			return false, err
