@@ -16,12 +16,11 @@ const resetLimit = 3 * time.Minute
 
 // change is a member to which an Update gave another value.
 type change struct {
-	namespace string
-	path      []string        // ["account_token"], ["instances", "PLEX-P01", "account_token"]
-	value     json.RawMessage // what the Update wrote; nil if it removed the member
-	number    int64           // of the Update
-	at        time.Time       // when the Update was made, according to its name
-	names     []string        // of this Update, and of later ones that found or repaired the value
+	path   []string        // ["account_token"], ["instances", "PLEX-P01", "account_token"]
+	value  json.RawMessage // what the Update wrote; nil if it removed the member
+	number int64           // of the Update
+	at     time.Time       // when the Update was made, according to its name
+	names  []string        // of this Update, and of later ones that found or repaired the value
 
 	// These fields describe the old copies that may overwrite the change.
 	old         []json.RawMessage // earlier values; nil for an absent member
@@ -45,11 +44,6 @@ type document struct {
 }
 
 func (d document) value(path []string) json.RawMessage { return d.members[pathKey(path)].value }
-
-// changeKey returns the key of a change in watch.changes.
-func changeKey(namespace string, path []string) string {
-	return pathKey(append([]string{namespace}, path...))
-}
 
 // latest returns the last maxRemembered elements of list.
 func latest[T any](list []T) []T { return list[max(0, len(list)-maxRemembered):] }

@@ -118,43 +118,43 @@ func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, er
 	if err := checkNamespace(namespace); err != nil {
 		return nil, err
 	}
-	raw, found, err := s.read(ctx, namespace)
+	raw, found, err := s.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	overwritten, _ := s.watch.findOverwritten(namespace, raw, found)
+	overwritten, _ := s.watch.findOverwritten(raw, found)
 	return apply(raw, overwritten)
 }
 
 // read returns the namespace as it is in the file, decrypted, and its revision.
-func (s *Store) read(ctx context.Context, namespace string) (raw json.RawMessage, found revision, err error) {
-	raw, err = s.file.Load(ctx, namespace)
+func (s *Store) read(ctx context.Context) (raw json.RawMessage, found revision, err error) {
+	raw, err = s.file.Load(ctx, plexauth.Namespace)
 	if err != nil {
 		return nil, nil, err
 	}
-	v := &vault{dir: s.dir, namespace: namespace}
+	v := &vault{dir: s.dir}
 	raw, err = v.open(raw)
 	return raw, v.revision, err
 }
 
 // Update implements [plexauth.ConfigStore]. edit gets and returns secrets decrypted. A
 // secret that did not change keeps its ciphertext. The Store checks later that the
-// change is still there, as the package comment says; Update does not wait for that. A namespace other than
-// [plexauth.Namespace] is an error, and edit is not called.
+// change is still there, as the package comment says; Update does not wait for that. A
+// namespace other than [plexauth.Namespace] is an error, and edit is not called.
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
 	if err := checkNamespace(namespace); err != nil {
 		return err
 	}
 	var u update
 	err := s.file.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		u = update{namespace: namespace, number: s.watch.updates.Add(1), after: current}
-		v := &vault{dir: s.dir, namespace: namespace}
+		u = update{number: s.watch.updates.Add(1), after: current}
+		v := &vault{dir: s.dir}
 		plain, err := v.open(current)
 		if err != nil {
 			return nil, err
 		}
 		u.foundRevision, u.found = v.revision, plain
-		u.repaired, u.comparedWith = s.watch.findOverwritten(namespace, plain, u.foundRevision)
+		u.repaired, u.comparedWith = s.watch.findOverwritten(plain, u.foundRevision)
 		if u.before, err = apply(plain, u.repaired); err != nil {
 			return nil, err
 		}

@@ -6,11 +6,10 @@ import (
 	"time"
 )
 
-// update describes one Update of a namespace, which is decrypted and without its revision
+// update describes one Update of the namespace, which is decrypted and without its revision
 // in all fields.
 type update struct {
-	namespace string
-	number    int64 // Updates of a Store are numbered in the order of their writes
+	number int64 // Updates of a Store are numbered in the order of their writes
 
 	found         json.RawMessage // what was in the file
 	foundRevision revision

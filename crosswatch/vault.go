@@ -40,13 +40,12 @@ func (e *SecretError) Unwrap() []error {
 	return []error{plexauth.ErrStore, plexauth.ErrCorruptConfig, e.err}
 }
 
-// vault decrypts and encrypts one namespace. Each Load and Update uses a new one.
+// vault decrypts and encrypts the namespace. Each Load and Update uses a new one.
 type vault struct {
-	dir       string
-	namespace string
-	revision  revision          // of the document that was opened; nil if it has none
-	key       *masterKey        // nil until it is needed
-	opened    map[string]secret // the secrets that were decrypted, by pathKey
+	dir      string
+	revision revision          // of the document that was opened; nil if it has none
+	key      *masterKey        // nil until it is needed
+	opened   map[string]secret // the secrets that were decrypted, by pathKey
 }
 
 // secret is a secret as callers see it, and as config.json has it.
@@ -213,7 +212,7 @@ func (v *vault) encrypt(plain string) (string, error) {
 // walk calls change with every string of the namespace that CrossWatch encrypts. It returns
 // the document with the results. Everything else stays byte for byte.
 func (v *vault) walk(raw json.RawMessage, change func(path []string, text string) (string, error)) (json.RawMessage, error) {
-	return walkTexts(raw, []string{v.namespace}, func(path []string, text string) (string, error) {
+	return walkTexts(raw, []string{plexauth.Namespace}, func(path []string, text string) (string, error) {
 		if !isSensitive(path) {
 			return text, nil
 		}

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/plexauth/plexauth"
 )
 
 const (
@@ -36,7 +38,7 @@ type watch struct {
 	updates atomic.Int64  // the number of the latest Update
 
 	mu      sync.Mutex                // guards the fields below; never held while waiting
-	changes func() map[string]*change // by changeKey; a function, so that printing a Store shows no values
+	changes func() map[string]*change // by pathKey; a function, so that printing a Store shows no values
 	made    []string                  // names of this Store's latest Updates
 	running bool                      // the goroutine is running
 	closed  bool
@@ -48,17 +50,6 @@ func (w *watch) init(s *Store) {
 	w.wake = make(chan struct{}, 1)
 	changes := map[string]*change{}
 	w.changes = func() map[string]*change { return changes }
-}
-
-// changesIn returns the changes in a namespace. w.mu must be held.
-func (w *watch) changesIn(namespace string) []*change {
-	var list []*change
-	for _, c := range w.changes() {
-		if c.namespace == namespace {
-			list = append(list, c)
-		}
-	}
-	return list
 }
 
 // record takes up the changes and repairs of an Update. Updates may be recorded in another
@@ -82,10 +73,10 @@ func (w *watch) record(u update) {
 		if !changed(m.path, before, after) {
 			continue
 		}
-		c := w.changes()[changeKey(u.namespace, m.path)]
+		c := w.changes()[pathKey(m.path)]
 		if c == nil {
-			c = &change{namespace: u.namespace, path: m.path}
-			w.changes()[changeKey(u.namespace, m.path)] = c
+			c = &change{path: m.path}
+			w.changes()[pathKey(m.path)] = c
 		}
 		c.learnOld(u, before[key].value, known, all)
 		if u.number > c.number {
@@ -107,11 +98,11 @@ func (w *watch) record(u update) {
 func (w *watch) recordRepairs(u update, now time.Time) {
 	found := membersOf(u.found)
 	for _, r := range u.repaired {
-		if c := w.changes()[changeKey(u.namespace, r.path)]; c != nil {
+		if c := w.changes()[pathKey(r.path)]; c != nil {
 			c.addOld(found[pathKey(r.path)].value)
 		}
 	}
-	for _, c := range w.changesIn(u.namespace) {
+	for _, c := range w.changes() {
 		// The document now has the change, or another value that was put there on purpose.
 		if c.number <= u.comparedWith && !u.foundRevision.shares(c.names) {
 			c.names = latest(append(c.names, u.newRevision[0]))
@@ -139,11 +130,11 @@ func (w *watch) wakeUp() {
 	}
 }
 
-// forget drops the changes in a namespace that an Update has removed.
+// forget drops the changes before an Update that has removed the namespace.
 func (w *watch) forget(u update) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	maps.DeleteFunc(w.changes(), func(_ string, c *change) bool { return c.namespace == u.namespace && c.number < u.number })
+	maps.DeleteFunc(w.changes(), func(_ string, c *change) bool { return c.number < u.number })
 }
 
 // run checks each change when it is due, until there are no changes or Close is called.
@@ -185,25 +176,26 @@ func (w *watch) next() (due time.Time, ok bool) {
 func (w *watch) check(ctx context.Context, all bool) {
 	now := time.Now()
 	w.mu.Lock()
-	due := map[string][]*change{}
+	var due []*change
 	for _, c := range w.changes() {
 		if all || !c.due.After(now) {
-			due[c.namespace] = append(due[c.namespace], c)
+			due = append(due, c)
 		}
 	}
 	w.mu.Unlock()
-	for namespace, list := range due {
-		raw, found, err := w.store.read(ctx, namespace)
-		var overwritten []change
-		if err == nil {
-			overwritten, _ = w.findOverwritten(namespace, raw, found)
-		}
-		if len(overwritten) > 0 {
-			// Every Update compares again under the lock, and repairs.
-			_ = w.store.Update(ctx, namespace, func(repaired json.RawMessage) (json.RawMessage, error) { return repaired, nil })
-		}
-		w.reschedule(list, len(overwritten) > 0)
+	if len(due) == 0 {
+		return
 	}
+	raw, found, err := w.store.read(ctx)
+	var overwritten []change
+	if err == nil {
+		overwritten, _ = w.findOverwritten(raw, found)
+	}
+	if len(overwritten) > 0 {
+		// Every Update compares again under the lock, and repairs.
+		_ = w.store.Update(ctx, plexauth.Namespace, func(repaired json.RawMessage) (json.RawMessage, error) { return repaired, nil })
+	}
+	w.reschedule(due, len(overwritten) > 0)
 }
 
 // reschedule sets when the changes in list, which were checked just now, are checked next.
@@ -224,7 +216,7 @@ func (w *watch) reschedule(list []*change, repaired bool) {
 		}
 		if c.checks < maxChecks {
 			c.due = now.Add(firstCheck << c.checks)
-		} else if key := changeKey(c.namespace, c.path); w.changes()[key] == c {
+		} else if key := pathKey(c.path); w.changes()[key] == c {
 			delete(w.changes(), key)
 		}
 	}
@@ -233,17 +225,17 @@ func (w *watch) reschedule(list []*change, repaired bool) {
 // findOverwritten returns the changes that an old copy has overwritten in raw, a document with
 // the revision found. comparedWith is the highest number of the changes that it compared. If
 // nothing was overwritten, it drops the changes that were replaced on purpose.
-func (w *watch) findOverwritten(namespace string, raw json.RawMessage, found revision) (list []change, comparedWith int64) {
+func (w *watch) findOverwritten(raw json.RawMessage, found revision) (list []change, comparedWith int64) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if len(w.changes()) == 0 || raw == nil {
 		return nil, 0
 	}
 	d := document{members: membersOf(raw), revision: found, origin: found.origin(raw), at: time.Now()}
-	changes := w.changesIn(namespace)
+	changes := slices.Collect(maps.Values(w.changes()))
 	for _, c := range changes {
 		comparedWith = max(comparedWith, c.number)
-		token := w.changes()[changeKey(namespace, tokenOf(c.path))]
+		token := w.changes()[pathKey(tokenOf(c.path))]
 		if c.overwrittenIn(d) || token != nil && c.goesWith(token, d) && token.overwrittenIn(d) {
 			list = append(list, *c)
 		}
@@ -267,7 +259,7 @@ func (w *watch) findOverwritten(namespace string, raw json.RawMessage, found rev
 func (w *watch) dropReplaced(changes []*change, d document) {
 	for _, c := range changes {
 		if c.replacedIn(d) && !c.adopt(d) {
-			delete(w.changes(), changeKey(c.namespace, c.path))
+			delete(w.changes(), pathKey(c.path))
 		}
 	}
 }
