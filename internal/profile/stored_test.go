@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -302,4 +303,36 @@ func eventually(t *testing.T, what string, done func() bool) {
 	for end := time.Now().Add(time.Minute); !done(); time.Sleep(time.Millisecond) {
 		require.True(t, time.Now().Before(end), "it never happened that %s", what)
 	}
+}
+
+// Many goroutines may use one Stored, and read the same document, at the same time.
+func TestStoredInParallel(t *testing.T) {
+	m := &many{blocks: map[string]string{}}
+	for i := range 60 {
+		m.put(fmt.Sprint("P", i), anyBlock())
+	}
+	text := m.text(" ")
+	s, err := profile.Parse([]byte(text))
+	require.NoError(t, err)
+	hash := s.Document().Profile("P1").OthersHash()
+	var all sync.WaitGroup
+	for n := range 8 {
+		all.Go(func() {
+			own, err := profile.Parse([]byte(text))
+			if !assert.NoError(t, err) {
+				return
+			}
+			for _, s := range []*profile.Stored{s, own} {
+				d := s.Document()
+				assert.Equal(t, hash, d.Profile("P1").OthersHash())
+				d.Profile(fmt.Sprint("new", n)).Create()
+				next, changed := d.Stored()
+				assert.True(t, changed)
+				assert.Contains(t, next.Document().IDs(), fmt.Sprint("new", n))
+				assert.NotContains(t, s.Document().IDs(), fmt.Sprint("new", n))
+				assert.Equal(t, text, string(s.Bytes()))
+			}
+		})
+	}
+	all.Wait()
 }
