@@ -18,6 +18,10 @@ func (p *program) ask(ctx context.Context, servers []plexauth.Server) (*plexauth
 	for i, s := range servers {
 		fmt.Fprintf(p.stdout, "  %d  %s%s\n", i+1, plain.Line(s.Name), of(s.Owner))
 	}
+	numbers := "1"
+	if len(servers) > 1 {
+		numbers = fmt.Sprintf("1 to %d", len(servers))
+	}
 	lines := make(chan string)
 	go func() { // may run until the program exits: reading from a terminal cannot be interrupted
 		defer close(lines)
@@ -30,7 +34,7 @@ func (p *program) ask(ctx context.Context, servers []plexauth.Server) (*plexauth
 		}
 	}()
 	for {
-		fmt.Fprintf(p.stdout, "Enter 1 to %d, or 0 to choose none: ", len(servers))
+		fmt.Fprintf(p.stdout, "Enter %s, or 0 to choose none: ", numbers)
 		select {
 		case <-ctx.Done():
 			fmt.Fprintln(p.stdout)

@@ -70,7 +70,7 @@ func TestUse(t *testing.T) {
 			w.in = row.in
 			r := w.run(t, t.Context(), row.args...)
 			assert.Equal(t, 0, r.status, r)
-			assert.Contains(t, r.out, "Media server: ")
+			assert.Contains(t, r.out, "Media server ")
 			assert.Equal(t, row.want.MachineID, chosen(), row.args)
 		}
 

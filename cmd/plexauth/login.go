@@ -146,8 +146,5 @@ func (p *program) printServer(name string, v plexauth.Settings) {
 	if v.ServerURL == "" {
 		return
 	}
-	if name != "" {
-		name += " "
-	}
-	fmt.Fprintf(p.stdout, "Media server: %sat %s\n", plain.Line(name), plain.Line(v.ServerURL))
+	fmt.Fprintf(p.stdout, "Media server%s at %s\n", prefixed(" ", name), plain.Line(v.ServerURL))
 }

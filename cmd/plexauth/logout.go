@@ -27,7 +27,7 @@ func (p *program) logout(ctx context.Context, args []string) error {
 	}
 	signOut, done := l.SignOut, "Signed out."
 	if *local {
-		signOut, done = l.Disconnect, "Signed out here. The token stays valid until you remove plexauth from the authorized devices of your Plex account."
+		signOut, done = l.Disconnect, "Signed out here.\nThe token stays valid until you remove plexauth from the\nauthorized devices of your Plex account."
 	}
 	if _, err := signOut(ctx); err != nil {
 		return err

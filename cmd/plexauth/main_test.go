@@ -108,7 +108,7 @@ func TestLogin(t *testing.T) {
 		require.Equal(t, 0, r.status, r)
 		assert.Regexp(t, `^Open https://plex\.tv/link/\?pin=(\w{4})\nor enter \w{4} at https://plex\.tv/pin\nWaiting for your approval until \d\d:\d\d \.\.\.\n`, r.out)
 		assert.Contains(t, r.out, "Signed in as alice.\nSaved in "+filepath.Join(w.dir, "plexauth.json")+"\n")
-		assert.Regexp(t, `Media server: at https://192-168-1-5\.\S+\.plex\.direct:32400\n`, r.out)
+		assert.Regexp(t, `Media server at https://192-168-1-5\.\S+\.plex\.direct:32400\n`, r.out)
 		assert.NotContains(t, r.out, "\x1b", "this is no terminal")
 		assert.Empty(t, r.err)
 
@@ -129,7 +129,7 @@ func TestLogin(t *testing.T) {
 
 // Where there are several media servers, the person is asked. No answer chooses none.
 func TestLoginAsksForTheServer(t *testing.T) {
-	for typed, chosen := range map[string]string{"\n5\nx\n2\n": "Media server: Attic at https://192-168-1-6.", "0\n": "Not chosen. To choose later: plexauth use -config ", "": "Not chosen."} {
+	for typed, chosen := range map[string]string{"\n5\nx\n2\n": "Media server Attic at https://192-168-1-6.", "0\n": "Not chosen. To choose later: plexauth use -config ", "": "Not chosen."} {
 		inBubble(t, func(t *testing.T, w *world) {
 			w.addServer("Living\x1b[2J\u202eroom", "192.168.1.5")
 			w.addServer("Attic", "192.168.1.6")
@@ -191,7 +191,7 @@ func TestLoginInterrupted(t *testing.T) {
 
 		s := w.run(t, t.Context(), "status")
 		assert.Equal(t, 3, s.status)
-		assert.Contains(t, s.out, "open https://plex.tv/link/?pin="+code)
+		assert.Contains(t, s.out, "\nopen https://plex.tv/link/?pin="+code)
 
 		canceled, cancel = context.WithCancel(t.Context())
 		cancel()
@@ -351,7 +351,6 @@ func TestPlaces(t *testing.T) {
 func TestUsage(t *testing.T) {
 	w := newWorld(t)
 	for args, says := range map[string]string{
-		"":                               "which command? One of: login, ",
 		"nope":                           `there is no command "nope"`,
 		"-nope":                          "flag provided but not defined: -nope",
 		"status -nope":                   "flag provided but not defined: -nope",
@@ -368,6 +367,10 @@ func TestUsage(t *testing.T) {
 		assert.Contains(t, err.String(), "\nFor help: plexauth ", args)
 	}
 	assert.Empty(t, w.plex.Requests())
+	var out, err bytes.Buffer
+	assert.Equal(t, 2, (&program{stdout: &out, stderr: &err}).run(t.Context(), nil))
+	assert.Empty(t, out.String())
+	assert.Equal(t, help, err.String())
 }
 
 // The help names all commands and flags, on stdout.

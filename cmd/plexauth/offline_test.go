@@ -31,7 +31,7 @@ func TestOffline(t *testing.T) {
 	r, dir := offline(t, t.Context(), "2\n")
 	require.Equal(t, 0, r.status, r)
 	assert.Regexp(t, `Open http://127\.0\.0\.1:\d+/link/\?pin=\w{4}\n`, r.out)
-	assert.Regexp(t, `Media server: Attic at http://127\.0\.0\.1:\d+\n`, r.out)
+	assert.Regexp(t, `Media server Attic at http://127\.0\.0\.1:\d+\n`, r.out)
 	assert.NotContains(t, r.out+r.err, "FAKE_", "a token")
 	assert.Empty(t, r.err)
 	saved := regexp.MustCompile(`Signed in as alice\.\nSaved in (\S+)\n`).FindStringSubmatch(r.out)
@@ -42,7 +42,7 @@ func TestOffline(t *testing.T) {
 	// In a file of one's own, the next run begins with a new fake.
 	again, _ := offline(t, t.Context(), "1\n", "-config", saved[1])
 	assert.Equal(t, 0, again.status, again)
-	assert.Contains(t, again.out, "Media server: ")
+	assert.Contains(t, again.out, "Media server ")
 }
 
 // A real login in the file is not replaced by a fake one.

@@ -61,7 +61,8 @@ func (p *program) dispatch(ctx context.Context, args []string) error {
 		return &usageError{text: err.Error()}
 	}
 	if flags.NArg() == 0 {
-		return &usageError{text: "which command? One of: " + commandNames()}
+		fmt.Fprint(p.stderr, help)
+		return silent(exitUsage)
 	}
 	for _, c := range commands() {
 		if c.name == flags.Arg(0) {

@@ -60,7 +60,7 @@ func (p *program) printStatus(l *login, s plexauth.Status, v plexauth.Settings) 
 		fmt.Fprintf(p.stdout, "Not signed in. Sign in with: %s\n", p.command("login"))
 	}
 	if s.Pending != nil {
-		fmt.Fprintf(p.stdout, "A login waits until %s for its approval: open %s\n", clock(s.Pending.ExpiresAt), s.Pending.URL())
+		fmt.Fprintf(p.stdout, "A login waits for its approval until %s:\nopen %s\n", clock(s.Pending.ExpiresAt), s.Pending.URL())
 	}
 	table := tabwriter.NewWriter(p.stdout, 0, 0, 2, ' ', 0)
 	row := func(name, value string) {
@@ -90,11 +90,13 @@ func as(user string) string { return prefixed(" as ", user) }
 // of returns " of user", or nothing if the user is not known.
 func of(user string) string { return prefixed(" of ", user) }
 
-func prefixed(prefix, user string) string {
-	if user = plain.Line(user); user == "" {
+// prefixed returns a name of other people's choice after a prefix, or nothing if it is
+// empty.
+func prefixed(prefix, name string) string {
+	if name = plain.Line(name); name == "" {
 		return ""
 	}
-	return prefix + user
+	return prefix + name
 }
 
 // clock returns the time of day.

@@ -103,7 +103,7 @@ func TestProgramInWindows(t *testing.T) {
 	}
 	p.approve(code)
 	w.shows("Signed in as alice.")
-	w.shows("Media server: at http://127.0.0.1:")
+	w.shows("Media server at http://127.0.0.1:")
 }
 
 // A new window of any size shows the same.
