@@ -72,8 +72,9 @@ func (s *signIn) run(ctx context.Context) (err error) {
 // begun may have been approved already.
 func (s *signIn) waitForApproval(ctx context.Context, pending bool) (plexauth.Status, error) {
 	if pending {
-		if status, err := s.login.Finish(ctx); err == nil && status.Connected {
-			return status, nil
+		status, err := s.login.Finish(ctx)
+		if err == nil && status.Connected || errors.Is(err, plexauth.ErrAccountMismatch) {
+			return status, err
 		}
 	}
 	pin, err := s.login.Start(ctx, plexauth.PinOptions{})

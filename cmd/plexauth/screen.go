@@ -28,7 +28,7 @@ type screen struct {
 	window    windowSize // for which the login was drawn
 	above     int        // how many rows of the drawing are above the countdown; 0: something else is
 	width     int        // of the widest of these rows
-	countdown string     // the last line
+	countdown string     // the last line, "" if it is not there
 }
 
 // show shows the PIN until end is called.
@@ -130,13 +130,17 @@ func (s *screen) countDown() {
 	}
 	left := max(0, time.Until(s.pin.ExpiresAt)).Round(time.Second)
 	text := fmt.Sprintf("Waiting for your approval, %d:%02d left. Ctrl-C to stop.", int(left.Minutes()), int(left.Seconds())%60)
-	s.countdown = text[:min(len(text), s.window.cols-1)]
-	fmt.Fprintf(s.out, "\r%s\x1b[K", s.countdown)
+	text = text[:min(len(text), s.window.cols-1)]
+	if text != s.countdown {
+		fmt.Fprintf(s.out, "\r%s\x1b[K", text)
+		s.countdown = text
+	}
 }
 
 // clearCountdown removes the line with the countdown. s.mu must be held.
 func (s *screen) clearCountdown() {
 	if s.term != nil && s.pin != nil {
 		fmt.Fprint(s.out, "\r\x1b[J")
+		s.countdown = ""
 	}
 }
