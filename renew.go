@@ -152,7 +152,7 @@ func (s *session) renew(ctx context.Context, t secret.Value, u renewal.Urgency) 
 
 // renewInBackground renews a token that still works, unless a renewal is under way or
 // has just failed. The caller waits for renewWaitLimit at most. The renewal continues
-// until ctx ends, for ten seconds at most.
+// for ten seconds at most, and for at most a second after ctx has ended.
 func (s *session) renewInBackground(ctx context.Context, t secret.Value) (renewed bool) {
 	e := s.hold()
 	defer e.Release()

@@ -349,7 +349,7 @@ func (l *logins) install(ctx context.Context, app profile.Approval, b *profile.P
 	case err != nil || decision == profile.Outdated:
 		return decision == profile.Outdated, err
 	case decision == profile.Mismatch, decision == profile.Inherited:
-		return false, l.refuse(ctx, app, decision)
+		return false, l.endMismatch(ctx, app, decision)
 	case decision == profile.Installed:
 		a.setFinalStatus(left)
 		l.logf(ctx, LevelSuccess, "token stored")
@@ -362,9 +362,9 @@ func (l *logins) install(ctx context.Context, app profile.Approval, b *profile.P
 	return false, nil
 }
 
-// refuse ends an approval that was dropped as another account's, and returns the error
+// endMismatch ends an approval that was dropped as another account's, and returns the error
 // for it.
-func (l *logins) refuse(ctx context.Context, app profile.Approval, d profile.Decision) error {
+func (l *logins) endMismatch(ctx context.Context, app profile.Approval, d profile.Decision) error {
 	if d == profile.Inherited {
 		l.info(ctx, "the token went to the profile of that account")
 	} else if err := public(l.client.Revoke(ctx, app.Token, app.PIN.ClientID)); err != nil {

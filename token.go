@@ -174,7 +174,7 @@ func (s *session) askOnce(ctx context.Context, request func(t secret.Value, clie
 	return t, request(t, clientID)
 }
 
-// isRefused reports whether plex.tv has answered a request with t that t is no good.
+// isRefused reports whether plex.tv has refused t itself: t is rejected or has expired.
 func isRefused(t secret.Value, err error) bool {
 	return !t.IsZero() && (errors.Is(err, fault.ErrTokenRejected) || errors.Is(err, fault.ErrTokenExpired))
 }

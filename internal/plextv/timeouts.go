@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Every limit of time of a request to plex.tv is here. How often a PIN is polled is said
-// in package schedule, and how long a media server may take in package mediaserver.
+// The limits of a single request to plex.tv, unless the caller sets another one with
+// [WithAttemptLimit].
 const (
 	// AttemptLimit bounds one attempt, the body of its answer included.
 	AttemptLimit = 10 * time.Second

@@ -17,10 +17,10 @@ const (
 )
 
 // Approve saves the token t of an approval of the PIN v. A token that needs no check is the
-// profile's at once. The token of a device key, which may not be genuine, and one that
-// would replace a linked account are parked first. If v is not pending any more, and the
-// profile does not have its token, the error is [fault.ErrAccountMismatch],
-// [fault.ErrNoPendingPin] or [fault.ErrPinSuperseded].
+// profile's at once. The token of a device key is parked first, since it may not be genuine.
+// So is one that would replace a linked account, unless the PIN is for a switch of accounts
+// ([PinOptions]). If v is not pending any more, and the profile does not have its token, the
+// error is [fault.ErrAccountMismatch], [fault.ErrNoPendingPin] or [fault.ErrPinSuperseded].
 func (p *Profile) Approve(v *PendingPIN, t secret.Value) (Saved, error) {
 	now, err := p.stillPending(v.ID, t, v.Device, v.Created)
 	switch {

@@ -132,8 +132,9 @@ func (p *Profile) Others() []*Profile {
 }
 
 // othersThat yields the other profiles that exist and may be what the caller looks for. It
-// leaves out those of which mayBe returns false. It calls mayBe only for profiles that were
-// not decoded yet, so the caller must look at each profile itself.
+// leaves out a profile only if mayBe returns false for what is stored, and the profile was
+// not decoded: a decoded one may have been edited. So the caller must check each profile
+// itself.
 func (p *Profile) othersThat(mayBe func(*facts) bool) iter.Seq[*Profile] {
 	return func(yield func(*Profile) bool) {
 		if p.ID != DefaultInstance && !yield(p.base()) {

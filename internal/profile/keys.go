@@ -1,10 +1,11 @@
 package profile
 
-// The keys under which a profile's values are stored. Only codec.go, codec_server.go,
-// document.go and secrets.go use them. Inner keys are shown here, and written out there.
+// The keys under which a profile's values are stored. Inner keys are shown here, and
+// written out where they are used.
 //
 // CrossWatch encrypts the members named account_token, pms_token, home_pin and secret at
-// any depth, so every secret is stored under one of these names.
+// any depth, so every token, key and Home PIN is stored under one of these names. The id
+// and code of a pending PIN keep CrossWatch's names, which it does not encrypt.
 
 // The members that CrossWatch knows as well.
 const (
@@ -18,7 +19,7 @@ const (
 	keyMachineID    = "machine_id"       // which media server it is
 	keyUsername     = "username"         // name of the user that the profile works for
 	keyServerUserID = "account_id"       // the media server's number of that user
-	keyHomePIN      = "home_pin"         // Home PIN of that user; only emptied here
+	keyHomePIN      = "home_pin"         // Home PIN of that user; plexauth only empties and restores it
 
 	// keyAccount is the account that owns account_token, and its number at plex.tv:
 	//	{"account_id": …, "bound_to": …, "user": {"id": …, "name": …}}
@@ -36,7 +37,7 @@ const (
 	keyDeviceClientID = "device_client_id"    // identifier of a device key that was removed, for the next one
 	keyRejected       = "_rejected"           // fingerprint of a token that plex.tv has rejected
 	keyRefusedPIN     = "_refused_pin"        // fingerprint of the last PIN that another account has approved
-	keyPanelPIN       = "_cancelled_pin"      // when the panel last had a PIN made; once for cancelled ones only
+	keyPanelPIN       = "_cancelled_pin"      // when the panel last had a PIN made; formerly of cancelled PINs only, hence the name
 	keyFound          = "server_url_found"    // the server_url that plexauth found; empty if a person typed it
 	keyUnverifiedFor  = "verify_ssl_server"   // the only address that verify_ssl: false counts for
 	keyCertificate    = "_server_certificate" // "<hash> <machine> <address>" of a plex.direct certificate at another name
