@@ -7,7 +7,7 @@ import (
 	"fmt"
 
 	"github.com/plexauth/plexauth/internal/jsonfile"
-	"github.com/plexauth/plexauth/internal/memory"
+	"github.com/plexauth/plexauth/internal/memstore"
 	"github.com/plexauth/plexauth/internal/profile"
 )
 
@@ -47,13 +47,13 @@ type ConfigStore interface {
 // MemoryStore is a [ConfigStore] in memory. It is lost when the process ends. It is safe
 // for concurrent use. Its errors match [ErrStore], except those of an edit.
 type MemoryStore struct {
-	documents *memory.Store
+	documents *memstore.Store
 }
 
 var _ ConfigStore = (*MemoryStore)(nil)
 
 // NewMemoryStore returns an empty store.
-func NewMemoryStore() *MemoryStore { return &MemoryStore{memory.New()} }
+func NewMemoryStore() *MemoryStore { return &MemoryStore{memstore.New()} }
 
 // Load implements [ConfigStore].
 func (s *MemoryStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {

@@ -70,11 +70,11 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/plexauth/plexauth/internal/pervisitor"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/registry"
-	"github.com/plexauth/plexauth/internal/sibling"
 )
 
 // PlexAuth signs one profile of a store in to Plex. It is safe for concurrent use. New
@@ -103,7 +103,7 @@ func newPlexAuth(o Options, store ConfigStore, client *plextv.Client, instance s
 }
 
 func init() {
-	sibling.WithStore = func(p, store any) any { return p.(*PlexAuth).withStore(store.(ConfigStore)) }
+	pervisitor.WithStore = func(p, store any) any { return p.(*PlexAuth).withStore(store.(ConfigStore)) }
 }
 
 // withStore returns a PlexAuth for the default profile of another store. It shares

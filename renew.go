@@ -11,7 +11,7 @@ import (
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
-	"github.com/plexauth/plexauth/internal/renewal"
+	"github.com/plexauth/plexauth/internal/renewbackoff"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -49,7 +49,7 @@ func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
 	case l.Err != nil:
 		err = l.Err
 	case l.Renewable():
-		err = p.renew(ctx, l.Token, renewal.Forced)
+		err = p.renew(ctx, l.Token, renewbackoff.Forced)
 	default:
 		return p.Verify(ctx)
 	}
@@ -84,7 +84,7 @@ func (s *session) ensureFresh(ctx context.Context, l *profile.Lifetime) (renewed
 		if l.Err != nil || !l.Renewable() {
 			return false, expiredError(l.Err)
 		}
-		if err = s.renew(ctx, l.Token, renewal.Required); err == nil {
+		if err = s.renew(ctx, l.Token, renewbackoff.Required); err == nil {
 			return true, nil
 		}
 		err = notRenewed(ctx, err)
@@ -124,7 +124,7 @@ func (s *session) afterRefusal(ctx context.Context, t secret.Value, err error) (
 	case !l.Renewable(), expired && s.isFutile():
 		return false, err
 	}
-	renewErr := s.renew(ctx, t, renewal.Required)
+	renewErr := s.renew(ctx, t, renewbackoff.Required)
 	if renewErr != nil && expired {
 		renewErr = notRenewed(ctx, renewErr)
 	}
@@ -134,7 +134,7 @@ func (s *session) afterRefusal(ctx context.Context, t secret.Value, err error) (
 // renew replaces t, the token that the caller has found, unless it is replaced
 // already. One caller in this process makes the exchange. The others wait for its
 // result, each as long as its own context lasts.
-func (s *session) renew(ctx context.Context, t secret.Value, u renewal.Urgency) error {
+func (s *session) renew(ctx context.Context, t secret.Value, u renewbackoff.Urgency) error {
 	e := s.hold()
 	defer e.Release()
 	renewals := &e.Known.renewals
@@ -158,7 +158,7 @@ func (s *session) renewInBackground(ctx context.Context, t secret.Value) (renewe
 	defer e.Release()
 	renewals := &e.Known.renewals
 	arrived := renewals.Count()
-	if renewals.Paused(t, renewal.Background) != nil {
+	if renewals.Paused(t, renewbackoff.Background) != nil {
 		return false
 	}
 	leave, ok := renewals.Gate.TryEnter()
@@ -174,7 +174,7 @@ func (s *session) renewInBackground(ctx context.Context, t secret.Value) (renewe
 		defer cancel()
 		err, ok := renewals.ResultFor(t, arrived)
 		if !ok {
-			err = s.renewHoldingGate(limited, t, renewal.Background)
+			err = s.renewHoldingGate(limited, t, renewbackoff.Background)
 		}
 		done <- err
 	}()
@@ -190,7 +190,7 @@ func (s *session) renewInBackground(ctx context.Context, t secret.Value) (renewe
 }
 
 // renewHoldingGate replaces t, for the one caller that holds the profile's gate.
-func (s *session) renewHoldingGate(ctx context.Context, t secret.Value, u renewal.Urgency) error {
+func (s *session) renewHoldingGate(ctx context.Context, t secret.Value, u renewbackoff.Urgency) error {
 	replaced, err := s.isReplaced(ctx, t)
 	if err != nil {
 		return err
@@ -222,7 +222,7 @@ func (s *session) renewHoldingGate(ctx context.Context, t secret.Value, u renewa
 }
 
 // noteRenewal adds to the history of the profile's renewals, and keeps it while it matters.
-func (s *session) noteRenewal(add func(*renewal.History)) {
+func (s *session) noteRenewal(add func(*renewbackoff.History)) {
 	e := s.hold()
 	defer e.Release()
 	add(&e.Known.renewals)
@@ -230,7 +230,7 @@ func (s *session) noteRenewal(add func(*renewal.History)) {
 }
 
 // pausedRenewal returns the last failure if t may not be renewed yet.
-func (s *session) pausedRenewal(t secret.Value, u renewal.Urgency) error {
+func (s *session) pausedRenewal(t secret.Value, u renewbackoff.Urgency) error {
 	e := s.hold()
 	defer e.Release()
 	return e.Known.renewals.Paused(t, u)
@@ -273,24 +273,24 @@ func (s *session) exchangeAndSave(ctx context.Context, lease profile.Lease) (nex
 
 // noteOutcome keeps and logs the outcome of a renewal, and returns its error. asked
 // reports whether plex.tv may have been asked.
-func (s *session) noteOutcome(ctx context.Context, t, next secret.Value, err error, asked bool, u renewal.Urgency) error {
+func (s *session) noteOutcome(ctx context.Context, t, next secret.Value, err error, asked bool, u renewbackoff.Urgency) error {
 	first := false
 	switch {
 	case err == nil:
-		s.noteRenewal(func(h *renewal.History) { h.Succeeded(t, next) })
+		s.noteRenewal(func(h *renewbackoff.History) { h.Succeeded(t, next) })
 		s.info(ctx, "token renewed")
 	case ctx.Err() == nil:
 		f := plextv.FailureIn(err)
-		failure := renewal.Failure{Err: err, Answered: f != nil && f.Cause == nil}
+		failure := renewbackoff.Failure{Err: err, Answered: f != nil && f.Cause == nil}
 		if f != nil {
 			failure.RetryAfter = f.RetryAfter
 		}
-		s.noteRenewal(func(h *renewal.History) { first = h.Failed(t, failure) })
+		s.noteRenewal(func(h *renewbackoff.History) { first = h.Failed(t, failure) })
 	default:
 		err = fmt.Errorf("plexauth: renewing the token: %w", ctx.Err())
-		if asked || u == renewal.Background { // a request has waited
+		if asked || u == renewbackoff.Background { // a request has waited
 			cut := tooLate(plextv.OpRenew, "plex.tv", os.ErrDeadlineExceeded) // matches no context's error: another caller's has ended
-			s.noteRenewal(func(h *renewal.History) { first = h.CutShort(t, u, cut) })
+			s.noteRenewal(func(h *renewbackoff.History) { first = h.CutShort(t, u, cut) })
 		}
 	}
 	if first {
@@ -309,7 +309,7 @@ func (s *session) scopes(l *profile.Lifetime) []string {
 
 // lease takes the lease on renewing t. While another process has it, lease waits for its
 // result, or returns a lease that is taken in the background.
-func (s *session) lease(ctx context.Context, t secret.Value, u renewal.Urgency) (profile.Lease, error) {
+func (s *session) lease(ctx context.Context, t secret.Value, u renewbackoff.Urgency) (profile.Lease, error) {
 	for {
 		var lease profile.Lease
 		err := s.update(ctx, func(b *profile.Profile) (err error) {
@@ -319,7 +319,7 @@ func (s *session) lease(ctx context.Context, t secret.Value, u renewal.Urgency) 
 		switch {
 		case err != nil:
 			return profile.Lease{}, err
-		case lease.State != profile.LeaseTaken || u == renewal.Background:
+		case lease.State != profile.LeaseTaken || u == renewbackoff.Background:
 			return lease, nil
 		}
 		if err := gate.Sleep(ctx, leasePollPause); err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/registry"
-	"github.com/plexauth/plexauth/internal/renewal"
+	"github.com/plexauth/plexauth/internal/renewbackoff"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -53,7 +53,7 @@ type profileStore struct {
 type inUse struct {
 	starting   gate.Gate // lets one Start in at a time
 	attempts   registry.Slot[attempt]
-	renewals   renewal.History
+	renewals   renewbackoff.History
 	credential credential.Cache
 }
 

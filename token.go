@@ -10,7 +10,7 @@ import (
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
-	"github.com/plexauth/plexauth/internal/renewal"
+	"github.com/plexauth/plexauth/internal/renewbackoff"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -155,7 +155,7 @@ func (s *session) ask(ctx context.Context, request func(t secret.Value, clientID
 		return err
 	}
 	if errors.Is(err, fault.ErrTokenExpired) {
-		s.noteRenewal((*renewal.History).Futile)
+		s.noteRenewal((*renewbackoff.History).Futile)
 	}
 	if !errors.Is(err, fault.ErrTokenRejected) {
 		return err

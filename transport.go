@@ -7,7 +7,7 @@ import (
 	"time"
 
 	"github.com/plexauth/plexauth/internal/credential"
-	"github.com/plexauth/plexauth/internal/renewal"
+	"github.com/plexauth/plexauth/internal/renewbackoff"
 	"github.com/plexauth/plexauth/internal/transport"
 )
 
@@ -113,11 +113,11 @@ func (s requestLogin) MayRenew(c *credential.Credential) bool {
 
 // Renew renews an account token that plex.tv has refused.
 func (s requestLogin) Renew(ctx context.Context, c *credential.Credential) error {
-	return s.renew(ctx, c.Life.Token, renewal.Required)
+	return s.renew(ctx, c.Life.Token, renewbackoff.Required)
 }
 
 // Refused notes that the renewal was in vain.
-func (s requestLogin) Refused() { s.noteRenewal((*renewal.History).Futile) }
+func (s requestLogin) Refused() { s.noteRenewal((*renewbackoff.History).Futile) }
 
 // Reread drops what is kept of the document.
 func (s requestLogin) Reread() { s.inUse.Wrote(s.namespace) }

@@ -52,7 +52,7 @@ import (
 
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/internal/mount"
-	"github.com/plexauth/plexauth/internal/sibling"
+	"github.com/plexauth/plexauth/internal/pervisitor"
 )
 
 // Options configures a [Handler]. Product, OnSignIn and Key are required.
@@ -243,5 +243,5 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // visitor returns a PlexAuth for one sign-in, over store. All visitors share a
 // client, so that a dead connection or a 429 is found once and not by each of them.
 func (h *Handler) visitor(store plexauth.ConfigStore) *plexauth.PlexAuth {
-	return sibling.WithStore(h.base, store).(*plexauth.PlexAuth)
+	return pervisitor.WithStore(h.base, store).(*plexauth.PlexAuth)
 }

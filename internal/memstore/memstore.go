@@ -1,5 +1,5 @@
-// Package memory keeps documents in memory.
-package memory
+// Package memstore keeps documents in memory.
+package memstore
 
 import (
 	"context"

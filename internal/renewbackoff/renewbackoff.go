@@ -1,7 +1,7 @@
-// Package renewal remembers the recent renewals of one profile in this process. It
+// Package renewbackoff remembers the recent renewals of one profile in this process. It
 // answers one question: may a renewal be tried now? When a token is due is a rule of
 // package profile.
-package renewal
+package renewbackoff
 
 import (
 	"sync"

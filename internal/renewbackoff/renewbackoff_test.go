@@ -1,4 +1,4 @@
-package renewal_test
+package renewbackoff_test
 
 import (
 	"errors"
@@ -8,7 +8,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 
-	"github.com/plexauth/plexauth/internal/renewal"
+	"github.com/plexauth/plexauth/internal/renewbackoff"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -16,12 +16,12 @@ var (
 	errDown    = errors.New("down")
 	expired    = secret.New("expired")
 	next       = secret.New("next")
-	noAnswer   = renewal.Failure{Err: errDown}
-	serverDown = renewal.Failure{Err: errDown, Answered: true}
+	noAnswer   = renewbackoff.Failure{Err: errDown}
+	serverDown = renewbackoff.Failure{Err: errDown, Answered: true}
 )
 
 // restOf returns how long the profile may not renew, in whole seconds.
-func restOf(h *renewal.History, u renewal.Urgency) (rest time.Duration) {
+func restOf(h *renewbackoff.History, u renewbackoff.Urgency) (rest time.Duration) {
 	for h.Paused(expired, u) != nil {
 		time.Sleep(time.Second)
 		rest += time.Second
@@ -32,11 +32,11 @@ func restOf(h *renewal.History, u renewal.Urgency) (rest time.Duration) {
 // G24: a renewal that failed is tried again later and later, but a caller without a
 // good token has one soon after the network is back.
 func TestPauses(t *testing.T) {
-	slowDown := func(d time.Duration) renewal.Failure {
-		return renewal.Failure{Err: errDown, Answered: true, RetryAfter: d}
+	slowDown := func(d time.Duration) renewbackoff.Failure {
+		return renewbackoff.Failure{Err: errDown, Answered: true, RetryAfter: d}
 	}
 	for name, c := range map[string]struct {
-		failure              renewal.Failure
+		failure              renewbackoff.Failure
 		times                int
 		background, required time.Duration
 	}{
@@ -51,9 +51,9 @@ func TestPauses(t *testing.T) {
 		"Retry-After of a year":       {slowDown(365 * 24 * time.Hour), 9, 15 * time.Minute, 30 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for u, want := range map[renewal.Urgency]time.Duration{renewal.Background: c.background, renewal.Required: c.required, renewal.Forced: 0} {
+			for u, want := range map[renewbackoff.Urgency]time.Duration{renewbackoff.Background: c.background, renewbackoff.Required: c.required, renewbackoff.Forced: 0} {
 				synctest.Test(t, func(t *testing.T) {
-					var h renewal.History
+					var h renewbackoff.History
 					for i := range c.times {
 						assert.Equal(t, i == 0, h.Failed(expired, c.failure), "first")
 					}
@@ -68,12 +68,12 @@ func TestPauses(t *testing.T) {
 // A failure of the other kind begins with a short pause again.
 func TestPauseAfterAnotherKindOfFailure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var h renewal.History
+		var h renewbackoff.History
 		for range 20 {
 			h.Failed(expired, noAnswer)
 		}
 		h.Failed(expired, serverDown)
-		assert.InDelta(t, 60, restOf(&h, renewal.Required).Seconds(), 4)
+		assert.InDelta(t, 60, restOf(&h, renewbackoff.Required).Seconds(), 4)
 	})
 }
 
@@ -81,15 +81,15 @@ func TestPauseAfterAnotherKindOfFailure(t *testing.T) {
 // second one in a row makes callers without a good token wait.
 func TestCutShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var h renewal.History
-		assert.False(t, h.CutShort(expired, renewal.Required, errDown))
-		assert.NoError(t, h.Paused(expired, renewal.Required))
-		assert.True(t, h.CutShort(expired, renewal.Required, errDown))
-		assert.ErrorIs(t, h.Paused(expired, renewal.Required), errDown)
+		var h renewbackoff.History
+		assert.False(t, h.CutShort(expired, renewbackoff.Required, errDown))
+		assert.NoError(t, h.Paused(expired, renewbackoff.Required))
+		assert.True(t, h.CutShort(expired, renewbackoff.Required, errDown))
+		assert.ErrorIs(t, h.Paused(expired, renewbackoff.Required), errDown)
 
-		var other renewal.History
-		assert.True(t, other.CutShort(expired, renewal.Background, errDown))
-		assert.ErrorIs(t, other.Paused(expired, renewal.Background), errDown)
+		var other renewbackoff.History
+		assert.True(t, other.CutShort(expired, renewbackoff.Background, errDown))
+		assert.ErrorIs(t, other.Paused(expired, renewbackoff.Background), errDown)
 	})
 }
 
@@ -97,7 +97,7 @@ func TestCutShort(t *testing.T) {
 // come just afterwards.
 func TestResultFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var h renewal.History
+		var h renewbackoff.History
 		arrived := h.Count()
 		h.Failed(expired, noAnswer)
 		err, ok := h.ResultFor(expired, arrived)
@@ -114,7 +114,7 @@ func TestResultFor(t *testing.T) {
 			assert.True(t, ok)
 			assert.NoError(t, err)
 		}
-		assert.NoError(t, h.Paused(expired, renewal.Background))
+		assert.NoError(t, h.Paused(expired, renewbackoff.Background))
 		time.Sleep(time.Second)
 		_, ok = h.ResultFor(next, h.Count())
 		assert.False(t, ok, "a second later")
@@ -124,7 +124,7 @@ func TestResultFor(t *testing.T) {
 // G12: after a renewal that did not help, a refusal causes none for a minute.
 func TestFutile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var h renewal.History
+		var h renewbackoff.History
 		assert.False(t, h.IsFutile())
 		h.Futile()
 		time.Sleep(time.Minute - time.Second)
@@ -136,7 +136,7 @@ func TestFutile(t *testing.T) {
 
 // A failure matters until its longest pause is long over, anything else for a minute.
 func TestMatters(t *testing.T) {
-	var h renewal.History
+	var h renewbackoff.History
 	h.Failed(expired, serverDown)
 	assert.Equal(t, 30*time.Minute, h.Matters())
 	h.Succeeded(expired, next)
