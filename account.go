@@ -100,13 +100,13 @@ func (s *session) adoptToken(ctx context.Context, t secret.Value, clientID strin
 // updateFunc is how a profile is edited: update or updateIfNeeded.
 type updateFunc func(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error
 
-// adoptSeen does what adoptToken does, for a caller that has just read siblings and
+// adoptSeen does what adoptToken does, for a caller that has just read othersHash and
 // saves by update.
-func (s *session) adoptSeen(ctx context.Context, t secret.Value, clientID string, once bool, siblings uint64, update updateFunc) (*plextv.User, error) {
+func (s *session) adoptSeen(ctx context.Context, t secret.Value, clientID string, once bool, othersHash uint64, update updateFunc) (*plextv.User, error) {
 	owner, err := s.readAccount(ctx, t, clientID, once)
 	for err == nil {
-		before := siblings
-		if siblings, err = saveOwner(ctx, t, owner, before, update); err != nil || siblings == before {
+		before := othersHash
+		if othersHash, err = saveOwner(ctx, t, owner, before, update); err != nil || othersHash == before {
 			break
 		}
 		var now *plextv.User
@@ -123,13 +123,13 @@ func (s *session) adoptSeen(ctx context.Context, t secret.Value, clientID string
 }
 
 // saveOwner saves who t belongs to, if t is still the profile's token and no other
-// profile has got a token since siblings was read. It returns the present value of
-// siblings if one has, else the old one.
-func saveOwner(ctx context.Context, t secret.Value, owner *plextv.User, siblings uint64, update updateFunc) (now uint64, err error) {
+// profile has got a token since othersHash was read. It returns the present value of
+// othersHash if one has, else the old one.
+func saveOwner(ctx context.Context, t secret.Value, owner *plextv.User, othersHash uint64, update updateFunc) (now uint64, err error) {
 	err = update(ctx, func(b *profile.Profile) error {
-		now = siblings
+		now = othersHash
 		if b.AccountToken().Equal(t) {
-			if now = b.OthersHash(); now == siblings {
+			if now = b.OthersHash(); now == othersHash {
 				b.Adopt(ownerOf(owner))
 			}
 		}
@@ -162,7 +162,7 @@ func (s *session) learn(ctx context.Context, unknown []profile.UnidentifiedToken
 			_, err = other.reject(ctx, u.Token)
 		}
 		if err != nil {
-			other.warn(ctx, "could not find out whose login is stored", err)
+			other.warn(ctx, "could not find out which account the stored login belongs to", err)
 			if !isPermanent(err) {
 				return // the next request would fail as well
 			}
@@ -381,7 +381,7 @@ func (c homeUserChoice) endUnused(t secret.Value, clientID string) error {
 // serverOwner returns plex.tv's number of the saved server's owner, 0 if it is not
 // known.
 func (c homeUserChoice) serverOwner(ctx context.Context, b *profile.Profile) int64 {
-	saved := b.Server()
+	saved := b.SavedServer()
 	if saved.MachineID == "" || saved.Owner != 0 {
 		return saved.Owner
 	}

@@ -80,7 +80,7 @@ func (h *panelHost) State(ctx context.Context) (*panel.State, *panel.Problem) {
 		return nil, problemOf(err)
 	}
 	s := &panel.State{Status: panelStatus(h.auth.status(b)), Settings: panelSettings(settingsOf(b))}
-	if b.Unusable() == nil {
+	if b.CheckToken() == nil {
 		s.TokenID = secret.Fingerprint(b.AccountToken())
 	}
 	if v := b.Pending(); v != nil {

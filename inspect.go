@@ -166,9 +166,9 @@ func (i *inspection) saveChoice(ctx context.Context, c *choice.Choice) error {
 	}
 	changed := false
 	err := i.update(ctx, func(b *profile.Profile) error {
-		before := b.Server().MachineID
+		before := b.SavedServer().MachineID
 		err := c.Save(b)
-		changed = b.Server().MachineID != before
+		changed = b.SavedServer().MachineID != before
 		return err
 	}, tokens...)
 	switch {

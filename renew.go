@@ -43,7 +43,7 @@ func (p *PlexAuth) Refresh(ctx context.Context) (Status, error) {
 	if err != nil {
 		return p.blank(), err
 	}
-	err = b.Unusable()
+	err = b.CheckToken()
 	switch l := p.lifeOf(b); {
 	case err != nil:
 	case l.Err != nil:

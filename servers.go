@@ -207,7 +207,7 @@ func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, er
 	if err != nil {
 		return ProbeResult{}, err
 	}
-	t := &probe{session: &p.session, saved: b.Server(), run: mediaserver.NewProber(p.client)}
+	t := &probe{session: &p.session, saved: b.SavedServer(), run: mediaserver.NewProber(p.client)}
 	t.run.Patient = true
 	defer t.run.Close()
 	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
@@ -332,7 +332,7 @@ func (t *probe) tryJWT(ctx context.Context, server *mediaserver.Address) error {
 	}
 	if err == nil || refused {
 		err = errors.Join(err, t.update(ctx, func(b *profile.Profile) error {
-			if b.Server().MachineID == server.MachineID && devicekey.IsJWT(b.AccountToken().Secret()) {
+			if b.SavedServer().MachineID == server.MachineID && devicekey.IsJWT(b.AccountToken().Secret()) {
 				b.SetTakesJWT(server.MachineID, server.URL, !refused)
 			}
 			return nil

@@ -42,11 +42,11 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 func (a *attempt) readOwner(ctx context.Context, t secret.Value, b *profile.Profile) (over bool, err error) {
 	reading, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
 	defer finished()
-	siblings := b.OthersHash()
+	othersHash := b.OthersHash()
 	if unknown := b.UnidentifiedOthers(a.pin.clientID); len(unknown) > 0 {
 		a.logins.learn(reading, unknown)
 	}
-	_, err = a.logins.adoptSeen(reading, t, a.pin.clientID, false, siblings, a.updateLast)
+	_, err = a.logins.adoptSeen(reading, t, a.pin.clientID, false, othersHash, a.updateLast)
 	switch {
 	case errors.Is(err, fault.ErrTokenRejected): // signed out again already
 		_, rejectErr := a.logins.reject(ctx, t)

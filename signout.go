@@ -51,7 +51,7 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	if errors.Is(unseen, ErrStore) { // an approval of the pending login might be lost
 		return p.statusNow(ctx, unseen)
 	}
-	approved := p.forSiblings(ctx)
+	approved := p.approvedForOthers(ctx)
 	err := p.update(ctx, func(b *profile.Profile) error {
 		gone = b.SignOut(approved)
 		return nil
@@ -106,10 +106,10 @@ func (l *logins) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen
 	return errors.Join(unseen, err)
 }
 
-// forSiblings returns the profile's approved token with its account, if another profile
+// approvedForOthers returns the profile's approved token with its account, if another profile
 // may have lost its own token to that approval. It is zero if there is no such
-// approval, or if plex.tv does not say whose it is.
-func (s *session) forSiblings(ctx context.Context) (a profile.Approval) {
+// approval, or if plex.tv does not name its account.
+func (s *session) approvedForOthers(ctx context.Context) (a profile.Approval) {
 	b, err := s.load(ctx)
 	if err != nil {
 		return a
@@ -121,7 +121,7 @@ func (s *session) forSiblings(ctx context.Context) (a profile.Approval) {
 	s.learn(ctx, b.UnidentifiedOthers(v.ClientID))
 	u, err := s.readAccount(ctx, v.Token, v.ClientID, true)
 	if err != nil {
-		s.warn(ctx, "could not find out whose the approved token is", err)
+		s.warn(ctx, "could not find out which account the approved token belongs to", err)
 		return a
 	}
 	return profile.Approval{PIN: v, Token: v.Token, Account: ownerOf(u)}

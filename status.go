@@ -74,8 +74,8 @@ func (l *logins) status(b *profile.Profile) Status {
 	s.User = b.AccountName()
 	life, now := l.lifeOf(b), l.client.Clock.Now()
 	s.ExpiresAt, s.Scopes = life.Expires, life.Scopes
-	s.NeedsLogin = b.Rejected() || life.NeedsLogin(now)
-	s.Connected = !life.Token.IsZero() && !b.Rejected() && !(life.NeedsLogin(now) && profile.Past(life.UnusableAt(), now))
+	s.NeedsLogin = b.TokenIsDead() || life.NeedsLogin(now)
+	s.Connected = !life.Token.IsZero() && !b.TokenIsDead() && !(life.NeedsLogin(now) && profile.Past(life.UnusableAt(), now))
 	if v := b.Pending(); l.lives(v) && v.Code != "" {
 		s.Pending = l.shown(v)
 	}
@@ -121,7 +121,7 @@ func settingsOf(b *profile.Profile) Settings {
 	if b.Absent() {
 		return s
 	}
-	server := b.Server()
+	server := b.SavedServer()
 	s.ServerURL, s.MachineID, s.VerifySSL, s.ServerToken = server.URL, server.MachineID, server.Verify, Token{server.Token}
 	if !b.Disowned() {
 		s.Username, s.AccountID = b.Username(), b.ServerUserIDText()

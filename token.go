@@ -88,7 +88,7 @@ func (s *session) usableToken(ctx context.Context) (secret.Value, string, error)
 	if err != nil {
 		return secret.Value{}, "", err
 	}
-	if err := b.Unusable(); err != nil {
+	if err := b.CheckToken(); err != nil {
 		return secret.Value{}, "", err
 	}
 	renewed, err := s.ensureFresh(ctx, s.lifeOf(b))
@@ -105,7 +105,7 @@ func (s *session) usableToken(ctx context.Context) (secret.Value, string, error)
 			return secret.Value{}, "", err
 		}
 	}
-	if err := b.Unusable(); err != nil { // the token may be another one now
+	if err := b.CheckToken(); err != nil { // the token may be another one now
 		return secret.Value{}, "", err
 	}
 	return b.AccountToken(), b.ClientID(), nil

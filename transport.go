@@ -79,7 +79,7 @@ func (s requestLogin) Credential(ctx context.Context) (*credential.Credential, e
 	if err != nil {
 		return nil, err
 	}
-	if b.ClientID() == "" && b.Unusable() == nil { // another program has written the token
+	if b.ClientID() == "" && b.CheckToken() == nil { // another program has written the token
 		if b, err = s.ensureClientID(ctx); err != nil {
 			return nil, err
 		}

@@ -45,7 +45,7 @@ func TestMissingServer(t *testing.T) {
 			if search.Drops() {
 				require.NoError(t, search.Save(b))
 			}
-			assert.Equal(t, c.left, b.Server().MachineID)
+			assert.Equal(t, c.left, b.SavedServer().MachineID)
 			assert.Equal(t, c.left == "", b.ServerToken().IsZero())
 		})
 	}
@@ -66,7 +66,7 @@ func TestListed(t *testing.T) {
 		"another machine's alone": {7, []plextv.MediaServer{server("OTHER", "https://box.example:32400", true)}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := choice.Listed(signedIn(t, boxAt(7, c.owner)).Server(), c.offers, 7)
+			s := choice.Listed(signedIn(t, boxAt(7, c.owner)).SavedServer(), c.offers, 7)
 			if c.listed == "" {
 				assert.Nil(t, s)
 				return
@@ -108,7 +108,7 @@ func TestNoServerToken(t *testing.T) {
 			} else {
 				assert.NotErrorIs(t, missing[0].Err, choice.ErrNeedsLongLived)
 			}
-			assert.Equal(t, "https://box.example:32400", b.Server().URL)
+			assert.Equal(t, "https://box.example:32400", b.SavedServer().URL)
 			assert.True(t, b.ServerToken().IsZero())
 		})
 	}

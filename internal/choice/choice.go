@@ -53,7 +53,7 @@ type Choice struct {
 // "". none is the error of Target if no server can be chosen.
 func New(b *profile.Profile, offers []plextv.MediaServer, wanted string, none error) *Choice {
 	return &Choice{
-		saved: b.Server(), token: b.AccountToken(), account: b.AccountID(), user: cmp.Or(b.HomeUser(), b.AccountID()),
+		saved: b.SavedServer(), token: b.AccountToken(), account: b.AccountID(), user: cmp.Or(b.HomeUserID(), b.AccountID()),
 		stored: b.ServerUserIDText(), have: b.ServerUserID(), offers: offers, wanted: wanted, noneErr: none,
 	}
 }
@@ -242,7 +242,7 @@ func (c *Choice) findNumber() {
 // isOutdated reports whether the profile has another login or server than at the
 // beginning.
 func (c *Choice) isOutdated(b *profile.Profile) bool {
-	now := b.Server()
+	now := b.SavedServer()
 	sameAccount := b.AccountToken().Equal(c.token) || c.account != 0 && b.AccountID() == c.account
 	sameAddress := now.URL == c.saved.URL || c.address != nil && netaddr.SameAddress(c.address.URL, now.URL)
 	return !sameAccount || !sameAddress || now.MachineID != c.saved.MachineID && now.MachineID != c.machineID
@@ -261,7 +261,7 @@ func (c *Choice) Save(b *profile.Profile) error {
 	case c.address != nil:
 		b.SetServer(c.address.URL, profile.OwnedServer{MachineID: c.Server.MachineID, Owner: c.Server.OwnedBy(c.account), Owned: c.Server.Owned})
 		b.SetServerCertificate(c.address.DirectHash)
-	case b.Server().URL == "" && c.machineID != "":
+	case b.SavedServer().URL == "" && c.machineID != "":
 		b.SetMachine(c.machineID)
 	}
 	if c.Server != nil {
@@ -293,7 +293,7 @@ func (c *Choice) writeServer(b *profile.Profile) {
 // changed in the meantime.
 func (c *Choice) writeNumber(b *profile.Profile) {
 	switch now := b.ServerUserIDText(); {
-	case now != "" && now != c.stored || c.user != cmp.Or(b.HomeUser(), c.account):
+	case now != "" && now != c.stored || c.user != cmp.Or(b.HomeUserID(), c.account):
 	case c.number != 0:
 		if c.replaces {
 			b.WorkForAccount()

@@ -19,9 +19,9 @@ var errNone = errors.New("choose one")
 
 func profileOf(t *testing.T, document string) *profile.Profile {
 	t.Helper()
-	d, err := profile.ParseDocument([]byte(document))
+	stored, err := profile.Parse([]byte(document))
 	require.NoError(t, err)
-	return d.Profile(profile.DefaultInstance)
+	return stored.Document().Profile(profile.DefaultInstance)
 }
 
 // server is a media server with one address; the account 7 may own it.
@@ -116,7 +116,7 @@ func TestFoundAndSave(t *testing.T) {
 			if !nothing {
 				require.NoError(t, choice.Save(b))
 			}
-			assert.Equal(t, c.url, b.Server().URL)
+			assert.Equal(t, c.url, b.SavedServer().URL)
 			if c.missing == nil {
 				assert.True(t, b.ServerToken().Equal(choice.Server.Token))
 			}

@@ -49,7 +49,7 @@ func New(b *profile.Profile, identity plextv.Identity, read time.Time) *Credenti
 	if id := b.ClientID(); id != "" {
 		c.identity = identity.Under(id)
 	}
-	c.account = Token{Err: b.Unusable(), IsAccount: true}
+	c.account = Token{Err: b.CheckToken(), IsAccount: true}
 	if c.account.Err == nil {
 		c.account.Header = header(b.AccountToken())
 		c.Life = b.Lifetime()
@@ -57,7 +57,7 @@ func New(b *profile.Profile, identity plextv.Identity, read time.Time) *Credenti
 			c.RenewAt = c.Life.UnusableAt()
 		}
 	}
-	c.setServer(b.Server(), b.ServerToken())
+	c.setServer(b.SavedServer(), b.ServerToken())
 	return c
 }
 

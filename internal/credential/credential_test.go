@@ -24,9 +24,9 @@ var program = plextv.Identity{}.Under("program")
 // of returns what the default profile of doc has for requests.
 func of(t *testing.T, doc string) *credential.Credential {
 	t.Helper()
-	d, err := profile.ParseDocument([]byte(doc))
+	stored, err := profile.Parse([]byte(doc))
 	require.NoError(t, err)
-	return credential.New(d.Profile("default"), program, time.Time{})
+	return credential.New(stored.Document().Profile("default"), program, time.Time{})
 }
 
 // jwt makes a Plex JWT that nobody has signed. It lives for a week.
@@ -130,9 +130,9 @@ func TestRenewAt(t *testing.T) {
 
 	key, err := devicekey.New("dev")
 	require.NoError(t, err)
-	d, err := profile.ParseDocument([]byte(`{}`))
+	stored, err := profile.Parse([]byte(`{}`))
 	require.NoError(t, err)
-	p := d.Profile("default")
+	p := stored.Document().Profile("default")
 	p.SignIn(profile.Credential{Token: secret.New(jwt(issued)), Device: key})
 	c := credential.New(p, program, time.Time{})
 	assert.True(t, c.Life.Renewable())

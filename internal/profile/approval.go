@@ -97,7 +97,7 @@ func (a Approval) Apply(p *Profile, scopes []string, skew time.Duration) (d Deci
 	if v.Device != nil {
 		c = Credential{Token: a.Token, Device: v.Device, Scopes: scopes, Skew: skew}
 		same, old := p.AccountID() == a.Account.ID, p.Lifetime()
-		if same && !p.Rejected() && old.Renewable() && old.Device.ClientID != v.ClientID {
+		if same && !p.TokenIsDead() && old.Renewable() && old.Device.ClientID != v.ClientID {
 			replaced = &Revocation{old.Token, old.Device.ClientID, old.Device}
 		}
 	}

@@ -74,7 +74,7 @@ func factsOf(id string, value json.RawMessage) *facts {
 	}
 	s := decode(o)
 	t := s.AccountToken()
-	f := &facts{account: s.AccountID(), token: hashOfToken(t), login: hashOfLogin(id, t), isPending: s.Login != nil}
+	f := &facts{account: s.AccountID(), token: hashOfToken(t), login: hashOfLogin(id, t), isPending: s.StoredPIN != nil}
 	if d := s.boundDevice(); d != nil {
 		f.device = hashOf(d.ClientID)
 	}

@@ -8,7 +8,8 @@ import (
 )
 
 // ClientID returns the identifier that the profile's token was made under: the
-// device's for a device's token, else that of long-lived tokens. It is "" if unknown.
+// device's for a device's token, else that of long-lived tokens. It is "" if unknown. The
+// field of the same name is what the profile stores for long-lived tokens.
 func (p *Profile) ClientID() string {
 	if d := p.boundDevice(); d != nil && plain.IsHeaderValue(d.ClientID) {
 		return d.ClientID

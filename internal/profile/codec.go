@@ -35,7 +35,7 @@ func decode(block *ordered.Object) State {
 		Stash:          decodeStash(block.Get(keyStash)),
 		HomeUser:       decodeHomeUser(block.Get(keyHomeUser)),
 		Server:         decodeServer(block),
-		Login:          decodeLogin(block.Get(keyLogin)),
+		StoredPIN:      decodePIN(block.Get(keyPendingPIN)),
 		RefusedPIN:     text(block, keyRefusedPIN),
 		PanelPIN:       seconds(block, keyPanelPIN),
 		Device:         decodeDevice(block.Get(keyDevice)),
@@ -71,7 +71,7 @@ func encode(block *ordered.Object, s *State) (changed bool) {
 	encodeServer(e, &s.Server)
 	encodeDevice(e, s.Device)
 	e.text(keyDeviceClientID, s.DeviceClientID)
-	encodeLogin(e, s.Login)
+	encodePIN(e, s.StoredPIN)
 	e.text(keyRefusedPIN, s.RefusedPIN)
 	e.seconds(keyPanelPIN, s.PanelPIN)
 	encodeWrongPINs(e, s.WrongPINs)
@@ -165,12 +165,12 @@ func encodeHomeUser(e *editor, u *HomeUser) {
 	}
 }
 
-func decodeLogin(v json.RawMessage) *Login {
+func decodePIN(v json.RawMessage) *StoredPIN {
 	if v == nil {
 		return nil
 	}
 	o := object(v)
-	l := &Login{
+	l := &StoredPIN{
 		ID:       lax.Int(o.Get("id")),
 		Code:     lax.Text(o.Get("code")),
 		Created:  seconds(o, "created"),
@@ -188,16 +188,16 @@ func decodeLogin(v json.RawMessage) *Login {
 	return l
 }
 
-func encodeLogin(e *editor, l *Login) {
+func encodePIN(e *editor, l *StoredPIN) {
 	if l == nil {
-		e.remove(keyLogin)
+		e.remove(keyPendingPIN)
 		return
 	}
-	stored, err := ordered.Parse(e.object.Get(keyLogin))
+	stored, err := ordered.Parse(e.object.Get(keyPendingPIN))
 	if err != nil || lax.Int(stored.Get("id")) != l.ID {
 		stored = nil
 	}
-	e.editParsed(keyLogin, stored, func(e *editor) {
+	e.editParsed(keyPendingPIN, stored, func(e *editor) {
 		e.number("id", l.ID)
 		e.text("code", l.Code)
 		e.seconds("created", l.Created)

@@ -74,7 +74,7 @@ func (p *Profile) EnsureDevice() (*devicekey.Key, error) {
 			id = NewClientID()
 		}
 		return devicekey.New(id)
-	case isBound && !p.Rejected():
+	case isBound && !p.TokenIsDead():
 		return devicekey.New(NewClientID())
 	case found != nil && p.isFree(found, isBound):
 		return found, nil

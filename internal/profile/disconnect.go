@@ -32,32 +32,49 @@ type Revocation struct {
 // token. It returns what to revoke. The token of approved is not revoked if it replaces
 // the token of profiles that stay signed in.
 func (p *Profile) SignOut(approved Approval) (gone []Revocation) {
-	takeParked := func(of *Profile) {
-		if v := of.Pending(); v != nil && !v.Token.IsZero() {
-			gone = append(gone, Revocation{v.Token, v.ClientID, v.Device})
-		}
+	if isPassedOn := p.passOnApproved(approved); !isPassedOn {
+		gone = p.parked()
 	}
-	v := p.Pending()
-	isOtherAccount := v != nil && approved.Account.ID != 0 && approved.Token.Equal(v.Token) && !p.SharesToken(approved.Account.ID, v.ClientID)
-	if !isOtherAccount || v.Device != nil || !p.PassOn(approved.Token, approved.Account.ID, v.ClientID) {
-		takeParked(p)
-	}
-	if t := p.AccountToken(); !t.IsZero() && !p.Rejected() {
+	if t := p.AccountToken(); !t.IsZero() && !p.TokenIsDead() {
 		gone = append(gone, Revocation{t, p.ClientID(), p.Lifetime().Device})
 	}
 	for _, other := range p.OthersSharingToken() {
-		takeParked(other)
+		gone = append(gone, other.parked()...)
 		other.Disconnect()
 	}
 	p.Disconnect()
 	return gone
 }
 
+// passOnApproved gives the token of a, if it is parked with the pending PIN, to the profiles
+// whose own token it has retired and which stay signed in. It reports whether there are any.
+func (p *Profile) passOnApproved(a Approval) bool {
+	v := p.Pending()
+	switch {
+	case v == nil || a.Account.ID == 0 || !a.Token.Equal(v.Token):
+		return false // the token's account is unknown
+	case p.sharesToken(a.Account.ID, v.ClientID):
+		return false // the profiles with the retired token are signed out as well
+	case v.Device != nil:
+		return false // a device's token retires none
+	}
+	return p.PassOn(a.Token, a.Account.ID, v.ClientID)
+}
+
+// parked returns how to revoke the token that is parked with the pending PIN, if there is one.
+func (p *Profile) parked() []Revocation {
+	v := p.Pending()
+	if v == nil || v.Token.IsZero() {
+		return nil
+	}
+	return []Revocation{{v.Token, v.ClientID, v.Device}}
+}
+
 // OthersSharingToken returns the other profiles that use the same token.
 func (p *Profile) OthersSharingToken() (others []*Profile) {
 	account, token := p.AccountID(), hashOfToken(p.AccountToken())
 	for other := range p.othersThat(func(f *facts) bool { return f.account == account || f.token == token }) {
-		if other.SharesToken(p.AccountID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
+		if other.sharesToken(p.AccountID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
 			others = append(others, other)
 		}
 	}

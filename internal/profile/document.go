@@ -2,7 +2,7 @@
 // rules of who owns which token. It makes no request and touches no store.
 //
 // Each profile of a [Document] is decoded into a [State]. Methods of [Profile] read and
-// change it, and [Document.Encode] writes the changes back.
+// change it, and [Document.Stored] returns the changed document.
 package profile
 
 import (
@@ -37,16 +37,6 @@ type Profile struct {
 	ID      string
 	block   *ordered.Object // nil if nothing is stored for the profile
 	isDirty bool
-}
-
-// ParseDocument reads the object of the namespace; nil is an empty one. It keeps raw, which
-// must not change. The error is one of [ordered.Parse].
-func ParseDocument(raw json.RawMessage) (*Document, error) {
-	s, err := Parse(raw)
-	if err != nil {
-		return nil, err
-	}
-	return s.Document(), nil
 }
 
 // block returns the object of a profile, nil if there is none.
@@ -203,15 +193,6 @@ func withBlocks(blocks []block, edited []*Profile) []block {
 		}
 	}
 	return blocks
-}
-
-// Encode returns what Stored does, as JSON; an absent object is an empty one.
-func (d *Document) Encode() (raw json.RawMessage, changed bool) {
-	s, changed := d.Stored()
-	if s == nil {
-		return json.RawMessage(`{}`), changed
-	}
-	return s.Bytes(), changed
 }
 
 // encode writes the state into the block.

@@ -17,9 +17,9 @@ import (
 // parse parses a document in which {fp:x} stands for the fingerprint of the token x.
 func parse(t *testing.T, doc string) *profile.Document {
 	t.Helper()
-	d, err := profile.ParseDocument([]byte(withFingerprints(doc)))
+	s, err := profile.Parse([]byte(withFingerprints(doc)))
 	require.NoError(t, err)
-	return d
+	return s.Document()
 }
 
 var fingerprints = regexp.MustCompile(`\{fp:([^}]*)\}`)
@@ -50,18 +50,16 @@ func jwt(account int64, issued time.Time) string {
 
 // readAll calls every method that only reads.
 func readAll(p *profile.Profile) {
-	token := secret.New("TEST_a")
 	p.Username()
 	p.AccountName()
 	p.ServerUserID()
 	p.Pending()
-	p.Server()
+	p.SavedServer()
 	p.Lifetime()
 	p.OthersHash()
 	p.PanelPause(time.Now())
 	p.UnidentifiedTokens("app")
 	p.OthersSharingToken()
-	p.SuccessorOf(1, "app", token)
 	p.WouldRetire("app")
 	p.PinPause("uuid", time.Now())
 }
@@ -196,16 +194,17 @@ func TestIDs(t *testing.T) {
 
 func TestParseRefuses(t *testing.T) {
 	for _, doc := range []string{`[]`, `7`, `{`, `{"a":}`, ` `} {
-		_, err := profile.ParseDocument([]byte(doc))
+		_, err := profile.Parse([]byte(doc))
 		assert.Error(t, err, doc)
 	}
-	d, err := profile.ParseDocument(nil)
+	s, err := profile.Parse(nil)
 	require.NoError(t, err)
-	assert.JSONEq(t, `{}`, encoded(d))
+	assert.Nil(t, s)
+	assert.Equal(t, []string{"default"}, s.Document().IDs())
 }
 
 // encoded returns the text of a document.
 func encoded(d *profile.Document) string {
-	raw, _ := d.Encode()
-	return string(raw)
+	s, _ := d.Stored()
+	return string(s.Bytes())
 }

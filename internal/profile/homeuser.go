@@ -25,10 +25,10 @@ func (p *Profile) SameAccount(before *Profile) error {
 	return ErrChanged
 }
 
-// HomeUser returns plex.tv's number of the Home user that this profile works for, 0 for
+// HomeUserID returns plex.tv's number of the Home user that this profile works for, 0 for
 // the account itself. The choice ends when another program stores another user, or
 // another account signs in.
-func (p *Profile) HomeUser() int64 {
+func (p *Profile) HomeUserID() int64 {
 	u, account := p.State.HomeUser, p.AccountID()
 	if u == nil || account == 0 || u.Account != account || u.Name != p.Username() {
 		return 0
@@ -74,7 +74,7 @@ func (p *Profile) AccountName() string {
 		return p.Account.Name
 	}
 	number, account := p.ServerUserID(), p.ClaimedAccountID()
-	if p.HomeUser() != 0 || account != 0 && number > 1 && number != account {
+	if p.HomeUserID() != 0 || account != 0 && number > 1 && number != account {
 		return ""
 	}
 	return p.Username()

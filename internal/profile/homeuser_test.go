@@ -23,7 +23,7 @@ func TestHomeUser(t *testing.T) {
 		"another token, owner unknown": {`{"account_token":"TEST_b","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"kid",` + kid + `}`, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, c.want, parse(t, c.doc).Profile("default").HomeUser())
+			assert.Equal(t, c.want, parse(t, c.doc).Profile("default").HomeUserID())
 		})
 	}
 }

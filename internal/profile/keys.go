@@ -25,10 +25,10 @@ const (
 	//	{"account_id": …, "bound_to": …, "user": {"id": …, "name": …}}
 	// Only the number is CrossWatch's.
 	keyAccount = "_cloud"
-	// keyLogin is the pending PIN, with its device key and its approved token:
+	// keyPendingPIN is the pending PIN, with its device key and its approved token:
 	//	{"id": …, "code": …, "created": …, "client_id": …, "secret": …, "account_token": …, …}
 	// The first three are CrossWatch's.
-	keyLogin = "_pending_pin"
+	keyPendingPIN = "_pending_pin"
 )
 
 // The members that only plexauth knows.

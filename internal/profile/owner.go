@@ -41,7 +41,7 @@ func (s *State) storedOwner() (id int64, boundTo string) {
 
 // AccountID returns plex.tv's number of the account that owns the token, 0 if unknown.
 //
-// A number is believed of the token that it was read with, and of a JWT that names the
+// The number is trusted only for the token it was read with, or for a JWT that names the
 // same account. CrossWatch and older versions store it without the token; then it has
 // to be read again. It still counts if that is not possible, because the token is gone
 // or rejected.
@@ -57,7 +57,7 @@ func (s *State) AccountID() int64 {
 		}
 		return id
 	}
-	if boundTo == "" && s.Rejected() {
+	if boundTo == "" && s.TokenIsDead() {
 		return id
 	}
 	return 0
@@ -94,11 +94,11 @@ func (s *State) setAccountID(id int64) {
 // Linked reports whether the profile has a token that works, as far as known, or an
 // account that owned one.
 func (s *State) Linked() bool {
-	return s.AccountID() != 0 || !s.AccountToken().IsZero() && !s.Rejected()
+	return s.AccountID() != 0 || !s.AccountToken().IsZero() && !s.TokenIsDead()
 }
 
 // stashOwner moves the owner's fields into the stash before a token is stored whose owner
-// is unknown. An earlier stash stays, because the owner of its token is still sought.
+// is unknown. An earlier stash stays, because the owner of its token is still unknown.
 func (s *State) stashOwner() {
 	account, _ := s.storedOwner()
 	if s.AccountToken().IsZero() && account == 0 {

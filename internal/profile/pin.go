@@ -46,7 +46,7 @@ type PinOptions struct {
 // Pending returns the PIN that waits, also one that has expired. It is nil if there is
 // none, or if its device key cannot be read, because its approval could not be used.
 func (p *Profile) Pending() *PendingPIN {
-	l := p.Login
+	l := p.StoredPIN
 	if l == nil || l.ID <= 0 {
 		return nil
 	}
@@ -85,7 +85,7 @@ func (v *PendingPIN) lives() bool {
 
 // SetPending stores a new PIN.
 func (p *Profile) SetPending(v *PendingPIN) {
-	l := &Login{
+	l := &StoredPIN{
 		ID: v.ID, Code: v.Code, Created: v.Created, Expires: v.Expires, LifetimeKnown: v.LifetimeKnown,
 		ClientID: v.ClientID, Options: v.Options,
 	}
@@ -93,7 +93,7 @@ func (p *Profile) SetPending(v *PendingPIN) {
 		l.Kid, l.Seed = v.Device.Kid, v.Device.Secret
 		p.setAsked(v.Device)
 	}
-	p.Login, p.RefusedPIN = l, ""
+	p.StoredPIN, p.RefusedPIN = l, ""
 }
 
 // stillPending returns the PIN id if it is pending. If it is not, another process or
@@ -118,7 +118,7 @@ func (p *Profile) stillPending(id int64, t secret.Value, k *devicekey.Key, creat
 // SetPendingExpiry stores when the pending PIN expires, if it is id.
 func (p *Profile) SetPendingExpiry(id int64, t time.Time) {
 	if v := p.Pending(); v != nil && v.ID == id {
-		p.Login.Expires = t
+		p.StoredPIN.Expires = t
 	}
 }
 
@@ -137,15 +137,15 @@ func (p *Profile) Park(id int64, t secret.Value) *PendingPIN {
 
 // park stores an approved token beside the pending PIN until its owner is known.
 func (s *State) park(t secret.Value) {
-	if s.Login != nil {
-		s.Login.Token, s.Login.Replaces = t, s.Token.Value.fingerprint
+	if s.StoredPIN != nil {
+		s.StoredPIN.Token, s.StoredPIN.Replaces = t, s.Token.Value.fingerprint
 	}
 }
 
 // Unpark drops the parked token of v, which turned out not to be genuine. The PIN stays.
 func (p *Profile) Unpark(v *PendingPIN) {
 	if p.isParked(v) {
-		p.Login.Token, p.Login.Replaces = secret.Value{}, ""
+		p.StoredPIN.Token, p.StoredPIN.Replaces = secret.Value{}, ""
 	}
 }
 
@@ -167,7 +167,7 @@ func (p *Profile) DropRejected(v *PendingPIN, rejected error) error {
 	now, refused := p.Token.Value.fingerprint, p.Refused(v.ID)
 	p.DropPending(v.ID)
 	switch {
-	case v.Replaces != "" && now != "" && now != v.Replaces && !p.Rejected():
+	case v.Replaces != "" && now != "" && now != v.Replaces && !p.TokenIsDead():
 		return nil
 	case refused:
 		return fault.ErrAccountMismatch
@@ -210,7 +210,7 @@ func (s *State) endPending() {
 	if time.Since(s.PanelPIN) >= StartPause {
 		s.PanelPIN = time.Time{}
 	}
-	s.Login = nil
+	s.StoredPIN = nil
 }
 
 // NotePanelPIN stores when the panel had a PIN made. It stays for [StartPause] however the

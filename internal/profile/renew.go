@@ -41,8 +41,8 @@ func (p *Profile) LeaseRenewal(t secret.Value, now time.Time) (Lease, error) {
 	switch {
 	case !l.Token.Equal(t):
 		return Lease{}, nil
-	case p.Rejected():
-		return Lease{}, p.Unusable()
+	case p.TokenIsDead():
+		return Lease{}, p.CheckToken()
 	case l.Err != nil:
 		return Lease{}, l.Err
 	case !l.Renewable():

@@ -104,7 +104,7 @@ func TestEndLease(t *testing.T) {
 		p.EndLease(token, fmt.Errorf("renewing: %w", fault.ErrTokenRejected))
 	})
 	p := parse(t, rejected).Profile("default")
-	assert.True(t, p.Rejected())
+	assert.True(t, p.TokenIsDead())
 	assert.Equal(t, token.Secret(), p.AccountToken().Secret())
 	for _, other := range []string{jwt(1, now.Add(time.Second)), ""} {
 		assert.Equal(t, leased, edited(t, leased, "default", func(p *profile.Profile) { p.EndLease(secret.New(other), fault.ErrTokenRejected) }))
@@ -170,7 +170,7 @@ func TestRenewKeepsTheRest(t *testing.T) {
 	assert.EqualValues(t, 1, p.AccountID())
 	assert.Equal(t, "al", p.Username())
 	assert.Equal(t, "TEST_s", p.ServerToken().Secret())
-	assert.False(t, p.Rejected())
+	assert.False(t, p.TokenIsDead())
 	assert.Equal(t, []string{"a"}, p.Lifetime().Scopes)
 	assert.True(t, renewed(fmt.Sprintf(owned, "TEST_a"), "TEST_a").ServerToken().IsZero())
 

@@ -30,8 +30,8 @@ type SavedServer struct {
 	Certificate string // hash of the plex.direct certificate that it showed at URL, which is another name
 }
 
-// Server returns what the profile says about its media server.
-func (p *Profile) Server() SavedServer {
+// SavedServer returns what the profile says about its media server.
+func (p *Profile) SavedServer() SavedServer {
 	if p.Absent() {
 		return SavedServer{Verify: true}
 	}
@@ -74,10 +74,18 @@ func (p *Profile) readServerToken(s *SavedServer) {
 // after another was chosen.
 func (p *Profile) readVerify(s *SavedServer, isEdited bool) {
 	s.off, s.offFor = p.State.Server.Unverified, p.State.Server.UnverifiedFor
-	if (isEdited || s.offFor == "") && !s.Found && !netaddr.IsPlexDirect(s.URL) {
+	isTyped := !s.Found && !netaddr.IsPlexDirect(s.URL)
+	if isTyped && (isEdited || s.offFor == "") {
 		s.offFor = s.URL
 	}
-	s.Verify = !s.off || s.URL != "" && (s.Found || !s.Unverified(s.URL))
+	switch {
+	case !s.off:
+		s.Verify = true
+	case s.URL == "": // it may be meant for the address that is typed next
+		s.Verify = false
+	default:
+		s.Verify = s.Found || !s.Unverified(s.URL)
+	}
 }
 
 // Unverified reports whether the certificate at an address that a person typed is
@@ -121,7 +129,7 @@ type OwnedServer struct {
 // SetServer stores that the server v answers at an address. It forgets a token that is
 // for another server, or that may be.
 func (p *Profile) SetServer(address string, v OwnedServer) {
-	before, owner := p.Server(), v.Owner
+	before, owner := p.SavedServer(), v.Owner
 	isAnother := before.isAnother(v.MachineID, owner)
 	isCertain := !isAnother && (v.Owned || owner != 0 && owner == before.Owner)
 	if !isAnother {
@@ -216,7 +224,7 @@ func (s *State) SetServerAccount(id int64) {
 // address that was typed stays.
 func (p *Profile) ForgetServer() {
 	server := &p.State.Server
-	if p.Server().Found {
+	if p.SavedServer().Found {
 		server.URL.set("")
 		server.Found = Field[string]{}
 	}

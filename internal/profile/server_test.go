@@ -32,7 +32,7 @@ func TestServerToken(t *testing.T) {
 		"a long-lived token is not one":   {`{"server_url":"` + box + `","machine_id":"m1","account_token":"TEST_a","_jwt_server":"m1 ` + box + `"}`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, c.want, parse(t, c.doc).Profile("default").Server().Token.Secret())
+			assert.Equal(t, c.want, parse(t, c.doc).Profile("default").SavedServer().Token.Secret())
 		})
 	}
 }
@@ -61,7 +61,7 @@ func TestVerify(t *testing.T) {
 			if c.doc == "" {
 				c.doc, id = `{"verify_ssl":false}`, "P"
 			}
-			assert.Equal(t, c.want, parse(t, c.doc).Profile(id).Server().Verify)
+			assert.Equal(t, c.want, parse(t, c.doc).Profile(id).SavedServer().Verify)
 		})
 	}
 }
@@ -83,7 +83,7 @@ func TestBindVerify(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := parse(t, c.doc).Profile("default")
-			before := p.Server()
+			before := p.SavedServer()
 			p.SetServer(c.address, profile.OwnedServer{MachineID: "m1"})
 			p.SetFound(!c.isTyped)
 			p.BindVerify(before, c.isTyped)
@@ -137,10 +137,10 @@ func TestForgetServer(t *testing.T) {
 func TestServerCertificate(t *testing.T) {
 	doc := edited(t, `{"server_url":"`+box+`","machine_id":"m1"}`, "default", func(p *profile.Profile) { p.SetServerCertificate("hash") })
 	assert.Equal(t, `{"server_url":"`+box+`","machine_id":"m1","_server_certificate":"hash m1 `+box+`"}`, doc)
-	assert.Equal(t, "hash", parse(t, doc).Profile("default").Server().Certificate)
+	assert.Equal(t, "hash", parse(t, doc).Profile("default").SavedServer().Certificate)
 	p := parse(t, doc).Profile("default")
 	p.SetMachine("m2")
-	assert.Empty(t, p.Server().Certificate)
+	assert.Empty(t, p.SavedServer().Certificate)
 	assert.Equal(t, `{"server_url":"`+box+`","machine_id":"m1"}`, edited(t, doc, "default", func(p *profile.Profile) { p.SetServerCertificate("") }))
 }
 

@@ -26,7 +26,7 @@ type State struct {
 
 	Server Server
 
-	Login      *Login
+	StoredPIN  *StoredPIN
 	RefusedPIN string    // fingerprint of the last PIN that another account has approved
 	PanelPIN   time.Time // when the panel last had a PIN made; zero if unknown
 
@@ -125,9 +125,9 @@ type Certificate struct {
 	MachineAt
 }
 
-// Login is a PIN that waits for its approval. Unlike [PendingPIN], it may be damaged
-// or over.
-type Login struct {
+// StoredPIN is a PIN as it is stored. Unlike a [PendingPIN], it may be damaged or
+// no longer pending.
+type StoredPIN struct {
 	ID            int64
 	Code          string
 	Created       time.Time // zero if unknown

@@ -80,7 +80,7 @@ func (s *State) replaceServerToken(t secret.Value) {
 // has retired. It reports whether there are any.
 func (p *Profile) PassOn(t secret.Value, accountID int64, clientID string) (passed bool) {
 	for other := range p.othersOf(accountID) {
-		if other.SharesToken(accountID, clientID) {
+		if other.sharesToken(accountID, clientID) {
 			other.ReplaceToken(t)
 			passed = true
 		}
@@ -91,7 +91,7 @@ func (p *Profile) PassOn(t secret.Value, accountID int64, clientID string) (pass
 // PassOnToAll does what PassOn does for all profiles that do not have t yet, p among them.
 func (p *Profile) PassOnToAll(t secret.Value, accountID int64, clientID string) (passed bool) {
 	for _, other := range append(slices.Collect(p.othersOf(accountID)), p) {
-		if other.SharesToken(accountID, clientID) && !other.AccountToken().Equal(t) {
+		if other.sharesToken(accountID, clientID) && !other.AccountToken().Equal(t) {
 			other.ReplaceToken(t)
 			passed = true
 		}
@@ -106,9 +106,9 @@ func (p *Profile) Holders(t secret.Value) []*Profile {
 	return slices.DeleteFunc(append(others, p), func(other *Profile) bool { return !other.AccountToken().Equal(t) })
 }
 
-// Rejected reports whether the stored token cannot be used: plex.tv has rejected it, or
-// no request can carry it.
-func (s *State) Rejected() bool {
+// TokenIsDead reports whether only a new token can help: plex.tv has rejected the stored one,
+// or it is damaged, so that no request can carry it.
+func (s *State) TokenIsDead() bool {
 	t := s.Token.Value
 	return s.RejectedMark != "" && s.RejectedMark == t.fingerprint || t.isDamaged()
 }
@@ -116,14 +116,15 @@ func (s *State) Rejected() bool {
 // SetRejected stores that plex.tv has rejected the present token.
 func (s *State) SetRejected() { s.RejectedMark = s.Token.Value.fingerprint }
 
-// Unusable returns why the profile's token must not be sent, nil if it may be.
-func (s *State) Unusable() error {
+// CheckToken returns an error that says why the profile's token must not be sent. The error
+// is [fault.ErrNotConnected] or [fault.ErrTokenRejected].
+func (s *State) CheckToken() error {
 	switch {
 	case s.AccountToken().IsZero():
 		return fault.ErrNotConnected
 	case s.Token.Value.isDamaged():
 		return errDamagedToken
-	case s.Rejected():
+	case s.TokenIsDead():
 		return fault.ErrTokenRejected
 	}
 	return nil
@@ -131,20 +132,20 @@ func (s *State) Unusable() error {
 
 var errDamagedToken = fmt.Errorf("%w: the stored token is damaged and no request can carry it", fault.ErrNotConnected)
 
-// SharesToken reports whether the profile's token is the one that plex.tv keeps for
+// sharesToken reports whether the profile's token is the one that plex.tv keeps for
 // this account and client identifier. A device's token is not.
-func (p *Profile) SharesToken(accountID int64, clientID string) bool {
+func (p *Profile) sharesToken(accountID int64, clientID string) bool {
 	if p.Lifetime().Renewable() {
 		return false
 	}
 	return accountID != 0 && p.AccountID() == accountID && p.ClientID() == clientID && !p.AccountToken().IsZero()
 }
 
-// SuccessorOf returns the token that another profile has for the account and identifier,
+// successorOf returns the token that another profile has for the account and identifier,
 // zero if none has one. A token that is t, or that plex.tv has rejected, does not count.
-func (p *Profile) SuccessorOf(accountID int64, clientID string, t secret.Value) secret.Value {
+func (p *Profile) successorOf(accountID int64, clientID string, t secret.Value) secret.Value {
 	for other := range p.othersOf(accountID) {
-		if next := other.AccountToken(); other.SharesToken(accountID, clientID) && !next.Equal(t) && !other.Rejected() {
+		if next := other.AccountToken(); other.sharesToken(accountID, clientID) && !next.Equal(t) && !other.TokenIsDead() {
 			return next
 		}
 	}
@@ -157,7 +158,7 @@ func (p *Profile) ReplaceRetired(t secret.Value, a Owner, clientID string) (ok b
 	if !p.AccountToken().Equal(t) {
 		return true
 	}
-	next := p.SuccessorOf(a.ID, clientID, t)
+	next := p.successorOf(a.ID, clientID, t)
 	if next.IsZero() {
 		return false
 	}
@@ -169,10 +170,12 @@ func (p *Profile) ReplaceRetired(t secret.Value, a Owner, clientID string) (ok b
 // OthersHash returns a hash of the other profiles' tokens. It changes when one of them
 // gets another token. Its values in two processes differ.
 func (p *Profile) OthersHash() uint64 {
-	var sum uint64 // so that what is known of one profile needs no other
+	var sum uint64 // of one hash for each profile, so that an edit of one profile needs no other
+	// The default profile, and those that were decoded and may have been edited.
 	for other := range p.othersThat(func(*facts) bool { return false }) {
 		sum += hashOfLogin(other.ID, other.AccountToken())
 	}
+	// The rest, as they are stored.
 	for i, b := range p.blocks {
 		if b.id != p.ID && !slices.Contains(p.decoded, i) && p.isProfile(i) {
 			sum += b.facts().login
@@ -195,7 +198,7 @@ func (p *Profile) UnidentifiedTokens(clientID string) (unknown []UnidentifiedTok
 	others := slices.Collect(p.othersThat(func(f *facts) bool { return f.token != 0 && f.account == 0 }))
 	for _, other := range append([]*Profile{p}, others...) {
 		u := UnidentifiedToken{other.ID, other.AccountToken(), other.ClientID()}
-		if !u.Token.IsZero() && u.ClientID != "" && other.AccountID() == 0 && !other.Rejected() && (other == p || u.ClientID == clientID) {
+		if !u.Token.IsZero() && u.ClientID != "" && other.AccountID() == 0 && !other.TokenIsDead() && (other == p || u.ClientID == clientID) {
 			unknown = append(unknown, u)
 		}
 	}

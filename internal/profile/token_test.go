@@ -33,7 +33,7 @@ func TestRejected(t *testing.T) {
 		"a damaged token":         {`{"account_token":"TEST a"}`, fault.ErrNotConnected},
 	} {
 		t.Run(name, func(t *testing.T) {
-			err := parse(t, c.doc).Profile("default").Unusable()
+			err := parse(t, c.doc).Profile("default").CheckToken()
 			if c.want == nil {
 				assert.NoError(t, err)
 				return
@@ -139,21 +139,6 @@ func TestPassOn(t *testing.T) {
 	}
 }
 
-func TestSuccessorOf(t *testing.T) {
-	const doc = `{"client_id":"app","account_token":"TEST_a","instances":{"P":{"client_id":"app","account_token":"TEST_b","_cloud":{"account_id":1,"bound_to":"{fp:TEST_b}"}%s}}}`
-	for name, c := range map[string]struct{ more, old, want string }{
-		"another token":      {"", "TEST_a", "TEST_b"},
-		"the same token":     {"", "TEST_b", ""},
-		"it is rejected too": {`,"_rejected":"{fp:TEST_b}"`, "TEST_a", ""},
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := parse(t, strings.Replace(doc, "%s", c.more, 1)).Profile("default")
-			assert.Equal(t, c.want, p.SuccessorOf(1, "app", secret.New(c.old)).Secret())
-			assert.Empty(t, p.SuccessorOf(2, "app", secret.New(c.old)).Secret(), "another account")
-		})
-	}
-}
-
 // Disconnecting removes every credential. The server's address and the identifiers stay.
 func TestDisconnect(t *testing.T) {
 	const doc = `{"server_url":"http://box:32400","client_id":"app","account_id":1,"machine_id":"m1","username":"al","account_token":"TEST_a","pms_token":"TEST_s","home_pin":"1","verify_ssl":false,"_cloud":{"account_id":1},"_rejected":"x","_was":{"username":"al"},"_home_user":{"id":7},"_server_account":{"account":1},"pms_token_server":"http://box:32400","_jwt_server":"m1 http://box:32400","_pending_pin":{"id":7},"_refused_pin":"y","_device":{"client_id":"dev","kid":"k","secret":"s"},"x":1.0}`
@@ -255,6 +240,8 @@ func TestReplaceRetired(t *testing.T) {
 		"it follows":           {`{"account_token":"TEST_a"` + sibling, "TEST_b", true},
 		"of another account":   {`{"account_token":"TEST_a"` + others, "TEST_a", false},
 		"there is no other":    {`{"account_token":"TEST_a","client_id":"app"}`, "TEST_a", false},
+		"both have it":         {`{"account_token":"TEST_a"` + strings.ReplaceAll(sibling, "TEST_b", "TEST_a"), "TEST_a", false},
+		"it is rejected too":   {`{"account_token":"TEST_a"` + strings.Replace(sibling, `"P":{`, `"P":{"_rejected":"{fp:TEST_b}",`, 1), "TEST_a", false},
 		"it has a new one now": {`{"account_token":"TEST_c","client_id":"app"}`, "TEST_c", true},
 		"it is signed out":     {`{"client_id":"app"}`, "", true},
 	} {

@@ -54,11 +54,11 @@ func (l *login) Credential(context.Context) (*credential.Credential, error) {
 	if l.err != nil {
 		return nil, l.err
 	}
-	d, err := profile.ParseDocument([]byte(`{"server_url":"` + server + `","pms_token":"TEST_s","pms_token_server":"` + server + `"}`))
+	stored, err := profile.Parse([]byte(`{"server_url":"` + server + `","pms_token":"TEST_s","pms_token_server":"` + server + `"}`))
 	if err != nil {
 		return nil, err
 	}
-	p := d.Profile("default")
+	p := stored.Document().Profile("default")
 	c := profile.Credential{Token: secret.New(l.tokens[0]), ClientID: "app"}
 	if !l.noKey {
 		if c.Device, err = devicekey.New("app"); err != nil {
@@ -246,8 +246,8 @@ func TestInClear(t *testing.T) {
 type named struct{ *login }
 
 func (n named) Credential(ctx context.Context) (*credential.Credential, error) {
-	d, err := profile.ParseDocument([]byte(`{"server_url":"http://box:32400","pms_token":"TEST_s","pms_token_server":"http://box:32400"}`))
-	return credential.New(d.Profile("default"), nil, time.Now()), err
+	stored, err := profile.Parse([]byte(`{"server_url":"http://box:32400","pms_token":"TEST_s","pms_token_server":"http://box:32400"}`))
+	return credential.New(stored.Document().Profile("default"), nil, time.Now()), err
 }
 
 type closed struct {
