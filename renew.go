@@ -144,7 +144,7 @@ func (s *session) renew(ctx context.Context, t secret.Value, u renewbackoff.Urge
 		return fmt.Errorf("plexauth: waiting for a new token: %w", err)
 	}
 	defer leave()
-	if err, ok := renewals.ResultFor(t, arrived); ok {
+	if isKnown, err := renewals.ResultFor(t, arrived); isKnown {
 		return err
 	}
 	return s.renewHoldingGate(ctx, t, u)
@@ -172,8 +172,8 @@ func (s *session) renewInBackground(ctx context.Context, t secret.Value) (renewe
 		defer leave()
 		limited, cancel := context.WithTimeout(ctx, plextv.AttemptLimit)
 		defer cancel()
-		err, ok := renewals.ResultFor(t, arrived)
-		if !ok {
+		isKnown, err := renewals.ResultFor(t, arrived)
+		if !isKnown {
 			err = s.renewHoldingGate(limited, t, renewbackoff.Background)
 		}
 		done <- err

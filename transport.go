@@ -96,7 +96,7 @@ func (s requestLogin) Credential(ctx context.Context) (*credential.Credential, e
 
 // Fresh renews an account token that is due.
 func (s requestLogin) Fresh(ctx context.Context, c *credential.Credential) (*credential.Credential, error) {
-	if c.RenewAt.IsZero() || s.client.Clock.Now().Before(c.RenewAt) {
+	if c.CheckAt.IsZero() || s.client.Clock.Now().Before(c.CheckAt) {
 		return c, nil
 	}
 	renewed, err := s.ensureFresh(ctx, c.Life)

@@ -24,7 +24,7 @@ import (
 type Credential struct {
 	Read    time.Time         // from the store
 	Life    *profile.Lifetime // of the account token; nil if there is none that may be sent
-	RenewAt time.Time         // by plex.tv's clock, or when the account token ends if it cannot be renewed; zero: never
+	CheckAt time.Time         // when the account token is due to be renewed or, if it cannot be, ends; by plex.tv's clock; zero: never
 
 	// Of the saved server, for the token that goes there.
 	ServerOrigin string // "" if no token is stored for it
@@ -53,8 +53,8 @@ func New(b *profile.Profile, identity plextv.Identity, read time.Time) *Credenti
 	if c.account.Err == nil {
 		c.account.Header = header(b.AccountToken())
 		c.Life = b.Lifetime()
-		if c.RenewAt = c.Life.RenewAt(); c.RenewAt.IsZero() { // it cannot be renewed, and is good until its end
-			c.RenewAt = c.Life.UnusableAt()
+		if c.CheckAt = c.Life.RenewAt(); c.CheckAt.IsZero() { // it cannot be renewed, and is good until its end
+			c.CheckAt = c.Life.UnusableAt()
 		}
 	}
 	c.setServer(b.SavedServer(), b.ServerToken())

@@ -122,11 +122,11 @@ func TestCertificate(t *testing.T) {
 
 // A device's JWT is renewed before its end. One without a key is good until its end, and
 // a long-lived token for ever.
-func TestRenewAt(t *testing.T) {
+func TestCheckAt(t *testing.T) {
 	issued := time.Unix(1_800_000_000, 0)
 	end := issued.Add(7 * 24 * time.Hour)
-	assert.Zero(t, of(t, `{"account_token":"TEST_a"}`).RenewAt)
-	assert.Equal(t, end.Add(-time.Minute), of(t, `{"account_token":"`+jwt(issued)+`"}`).RenewAt)
+	assert.Zero(t, of(t, `{"account_token":"TEST_a"}`).CheckAt)
+	assert.Equal(t, end.Add(-time.Minute), of(t, `{"account_token":"`+jwt(issued)+`"}`).CheckAt)
 
 	key, err := devicekey.New("dev")
 	require.NoError(t, err)
@@ -136,12 +136,12 @@ func TestRenewAt(t *testing.T) {
 	p.SignIn(profile.Credential{Token: secret.New(jwt(issued)), Device: key})
 	c := credential.New(p, program, time.Time{})
 	assert.True(t, c.Life.Renewable())
-	assert.True(t, c.RenewAt.After(issued) && c.RenewAt.Before(end.Add(-24*time.Hour)), "%s", c.RenewAt)
+	assert.True(t, c.CheckAt.After(issued) && c.CheckAt.Before(end.Add(-24*time.Hour)), "%s", c.CheckAt)
 
 	p.SetRejected()
 	c = credential.New(p, program, time.Time{})
 	assert.Nil(t, c.Life)
-	assert.Zero(t, c.RenewAt, "what is rejected is not renewed on the way")
+	assert.Zero(t, c.CheckAt, "what is rejected is not renewed on the way")
 }
 
 // The program's own headers stay, and its request is left alone.

@@ -1,4 +1,6 @@
-// Package gate lets callers pass one after the other, and bounds how long they wait.
+// Package gate has what callers wait with: a Gate lets one in after the other, Sleep and
+// Outlive tie a wait to a context, Jitter spreads pauses, and Aside keeps the stack of a
+// waiting goroutine small.
 package gate
 
 import (

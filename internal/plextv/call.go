@@ -38,8 +38,10 @@ type Call struct {
 
 	body    []byte   // JSON, or nil
 	secrets []string // what no error may quote, besides the token
-	// attempt bounds the one attempt of a poll of a PIN, which has an interval of its own.
-	// The context of Do still tells whether the caller has gone. nil for other calls.
+	// mode says how the request is sent.
+	mode mode
+	// attempt bounds the request of a poll. The context of Do still tells whether the
+	// caller has gone. nil in the other modes.
 	attempt context.Context
 	// refine corrects the verdict on an answer that means something else to this call
 	// than to others. It returns nil if the answer is a success. nil: nothing is special.
@@ -57,15 +59,28 @@ type Call struct {
 	failure  *Failure      // of the last attempt
 }
 
+// mode is how a call is sent.
+type mode int
+
+const (
+	// modeCall waits for a pause that plex.tv has asked for, and then repeats an attempt
+	// that fails as often as that can help.
+	modeCall mode = iota
+	// modePoll makes one attempt without a wait. The polls of a PIN have an interval of
+	// their own, which serves as the pause.
+	modePoll
+)
+
 // Do sends q and judges the answer. The error is a [*Failure] if something was tried.
 // Otherwise it wraps that of ctx or of Route, or says that the URL cannot be used. A read
 // is repeated after a failure that will pass, a write only if it certainly had no effect.
 func (c *Client) Do(ctx context.Context, q *Call) error {
 	q.client = c
 	send := q.sendWithRetries
-	if q.attempt != nil {
+	switch {
+	case q.mode == modePoll:
 		send = q.sendOnce
-	} else if q.Route == nil {
+	case q.Route == nil:
 		q.Limit = cmp.Or(q.Limit, attemptLimitOf(ctx))
 		if err := c.Guard.wait(ctx, q); err != nil {
 			return err
@@ -80,7 +95,7 @@ func (c *Client) Do(ctx context.Context, q *Call) error {
 	case q.failure == nil:
 		return err
 	}
-	if q.attempt == nil && q.failure.Sentinel == fault.ErrRateLimited && q.failure.RetryAfter == 0 { // until then no other request is made either
+	if q.mode == modeCall && q.failure.Sentinel == fault.ErrRateLimited && q.failure.RetryAfter == 0 { // until then no other request is made either
 		q.failure.RetryAfter = max(0, time.Until(c.Guard.OpenAt()))
 	}
 	return q.failure
@@ -108,7 +123,7 @@ func (q *Call) sendWithRetries(ctx context.Context) error {
 	rc := retryablehttp.Client{
 		HTTPClient:   hc,
 		RetryMax:     q.client.retries,
-		CheckRetry:   q.settle,
+		CheckRetry:   q.checkRetry,
 		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return q.pause },
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
 		PrepareRetry: func(*http.Request) error {
@@ -147,7 +162,7 @@ func (q *Call) sendOnce(ctx context.Context) error {
 	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		resp, err = q.follow(req, resp)
 	}
-	_, _ = q.settle(ctx, resp, err)
+	_, _ = q.checkRetry(ctx, resp, err)
 	return nil
 }
 
@@ -168,9 +183,9 @@ func (q *Call) badAddress() error {
 	return fmt.Errorf("plexauth: %s: the address could not be used", q.Op)
 }
 
-// settle judges the outcome of one attempt and decides whether there is to be another.
+// checkRetry judges the outcome of one attempt and decides whether to make another.
 // It is retryablehttp's CheckRetry.
-func (q *Call) settle(ctx context.Context, resp *http.Response, err error) (again bool, _ error) {
+func (q *Call) checkRetry(ctx context.Context, resp *http.Response, err error) (again bool, _ error) {
 	q.failure = q.receive(resp, err)
 	if q.failure != nil && q.refine != nil {
 		q.failure = q.refine(q.failure)

@@ -33,15 +33,20 @@ type Failure struct {
 	State     ServerState // of the media server that answered
 }
 
-// FailureIn returns the failure in err, nil if there is none. It also finds one behind an
-// error of another package that has its own fields and passes Is on, as plexauth's does.
+// FailureIn returns the failure in err, nil if there is none.
+//
+// errors.As would not do: plexauth's public Error has fields of its own, and keeps the
+// failure private, so that errors.As of a program cannot reach it. But its Is passes each
+// target on to the failure. So a search is passed as the target, and Failure.Is stores f
+// in it.
 func FailureIn(err error) *Failure {
 	var s search
 	errors.Is(err, &s)
 	return s.found
 }
 
-// search is a target of errors.Is that takes the first failure that it is compared with.
+// search is a target for errors.Is. The first failure that is compared with it is stored
+// in found.
 type search struct{ found *Failure }
 
 func (*search) Error() string { return "any failure" }

@@ -69,7 +69,8 @@ var userAgent = []string{"plexauth"}[:1:1]
 // header returns the headers of one attempt. Requests share the values, but not the map.
 func (c *Client) header(q *Call) http.Header {
 	h := make(http.Header, len(c.Identity)+6)
-	if q.Route == nil || !q.Token.IsZero() { // an identity without its token would register a device
+	// A media server would register a device for an identity that comes without a token.
+	if q.Route == nil || !q.Token.IsZero() {
 		c.Identity.PutOn(h)
 	}
 	h["Accept"] = JSONType

@@ -38,9 +38,9 @@ type Advice struct {
 	Later   bool   // it may pass by itself, so trying again later helps
 }
 
-// advices is the one table of what to tell people about each kind. The texts of
+// adviceFor is the one table of what to tell people about each kind. The texts of
 // errors and of the panel are made from it.
-var advices = map[Kind]Advice{
+var adviceFor = map[Kind]Advice{
 	KindPINExpired:  {"The code was not confirmed in time", "start again to get a new one", false},
 	KindRateLimited: {"Plex asks to slow down", "", true},
 	KindRejected:    {"Plex does not accept this sign-in any more: it was ended elsewhere, or the password was changed", "sign in again", false},
@@ -57,7 +57,7 @@ var advices = map[Kind]Advice{
 }
 
 // Advice returns what to tell people about k; the zero Advice for an unknown kind.
-func (k Kind) Advice() Advice { return advices[k] }
+func (k Kind) Advice() Advice { return adviceFor[k] }
 
 // Word returns the word for k in the log and in the panel's HTTP API. Two kinds share
 // the word of a more general one.

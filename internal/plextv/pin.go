@@ -168,14 +168,15 @@ type PINRef struct {
 	Device   *devicekey.Key // of a login with a device key, or nil
 }
 
-// CheckPIN asks plex.tv once whether a PIN has been approved. attempt bounds the
-// request and can end it; ctx is the caller's. sent is when the request left. The error
+// CheckPIN asks plex.tv once whether a PIN has been approved. The request ends with the
+// context attempt, whose end counts as an answer that did not come. If ctx, the caller's,
+// has ended, the error is ctx's. sent is when the request left. The error
 // matches [fault.ErrPinExpired] if plex.tv does not know the PIN any more.
 func (c *Client) CheckPIN(ctx, attempt context.Context, pin PINRef, scopes []string) (r PINReply, sent time.Time, err error) {
 	id := strconv.FormatInt(pin.ID, 10)
 	q := &Call{
 		Op: OpCheckPIN, Method: http.MethodGet, URL: c.PlexTV + "/api/v2/pins/" + id, ClientID: pin.ClientID,
-		attempt: attempt, Once: true, secrets: []string{id, pin.Code}, refine: judgePIN,
+		mode: modePoll, attempt: attempt, Once: true, secrets: []string{id, pin.Code}, refine: judgePIN,
 		Decode: func(body []byte) (err error) {
 			if r, err = decodePIN(body); err != nil {
 				return err

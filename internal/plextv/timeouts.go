@@ -19,7 +19,8 @@ const (
 	askedWaitLimit = 2 * time.Second
 	// maxRetryAfter bounds the pause that an answer may ask for.
 	maxRetryAfter = time.Hour
-	// deadAfter is how long an attempt has waited in vain when its connection may be dead.
+	// deadAfter is how long an attempt waits for an answer before its connection is presumed
+	// dead.
 	deadAfter = 2 * time.Second
 	// idleLimit bounds how long a connection of ours stays open without a request, if the
 	// caller's transport sets no limit.

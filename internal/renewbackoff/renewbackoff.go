@@ -97,14 +97,16 @@ func (h *History) Count() int {
 	return r.exchanges
 }
 
-// ResultFor returns the last exchange's result if it concerns t, and either ended
-// after Count returned arrived or brought a token within reuseLimit.
-func (h *History) ResultFor(t secret.Value, arrived int) (err error, ok bool) {
+// ResultFor returns the error of the last exchange, nil if it brought a token. isKnown
+// reports whether that answers a caller who wants to renew t: the exchange concerned t, and
+// either ended after Count returned arrived or brought a token within reuseLimit.
+func (h *History) ResultFor(t secret.Value, arrived int) (isKnown bool, err error) {
 	f := secret.Fingerprint(t)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.record()
-	return r.err, (r.old == f || r.got == f) && (r.exchanges > arrived || r.err == nil && r.at.Add(reuseLimit).Left() > 0)
+	concernsT := r.old == f || r.got == f
+	return concernsT && (r.exchanges > arrived || r.err == nil && r.at.Add(reuseLimit).Left() > 0), r.err
 }
 
 // Paused returns the last failure if t may not be renewed yet.

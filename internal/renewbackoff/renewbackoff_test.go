@@ -100,23 +100,23 @@ func TestResultFor(t *testing.T) {
 		var h renewbackoff.History
 		arrived := h.Count()
 		h.Failed(expired, noAnswer)
-		err, ok := h.ResultFor(expired, arrived)
+		ok, err := h.ResultFor(expired, arrived)
 		assert.True(t, ok)
 		assert.ErrorIs(t, err, errDown)
-		_, ok = h.ResultFor(expired, h.Count())
+		ok, _ = h.ResultFor(expired, h.Count())
 		assert.False(t, ok, "a failure is no answer for later callers")
-		_, ok = h.ResultFor(next, arrived)
+		ok, _ = h.ResultFor(next, arrived)
 		assert.False(t, ok, "another token")
 
 		h.Succeeded(expired, next)
 		for _, token := range []secret.Value{expired, next} {
-			err, ok = h.ResultFor(token, h.Count())
+			ok, err = h.ResultFor(token, h.Count())
 			assert.True(t, ok)
 			assert.NoError(t, err)
 		}
 		assert.NoError(t, h.Paused(expired, renewbackoff.Background))
 		time.Sleep(time.Second)
-		_, ok = h.ResultFor(next, h.Count())
+		ok, _ = h.ResultFor(next, h.Count())
 		assert.False(t, ok, "a second later")
 	})
 }

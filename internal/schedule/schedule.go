@@ -18,7 +18,7 @@ const (
 	PollMaxAge = time.Second
 
 	expiryPrecision = 2 * time.Second         // of an expiresIn, which has whole seconds
-	longestRequest  = 3 * plextv.AttemptLimit // for one request, where shorter ones have timed out
+	longestRequest  = 3 * plextv.AttemptLimit // limit of a request after repeated timeouts
 )
 
 // Schedule is the schedule of one PIN. It is not safe for concurrent use.

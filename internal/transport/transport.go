@@ -176,7 +176,7 @@ func (t *Transport) wasServer(origin string) bool {
 // isRefused reports whether resp may refuse the JWT that was put on req.
 func (t *Transport) isRefused(req *http.Request, c *credential.Credential, resp *http.Response) bool {
 	_, own := req.Header["X-Plex-Token"]
-	return resp != nil && resp.Body != nil && !c.RenewAt.IsZero() && plextv.MayRefuseToken(resp.StatusCode) && !own && t.client.MayCarryToken(req.URL)
+	return resp != nil && resp.Body != nil && !c.CheckAt.IsZero() && plextv.MayRefuseToken(resp.StatusCode) && !own && t.client.MayCarryToken(req.URL)
 }
 
 // repeat returns the request to send instead of req, signed with the successor of c,
