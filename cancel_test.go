@@ -41,7 +41,7 @@ func TestCancel(t *testing.T) {
 		wg.Wait()
 		time.Sleep(time.Hour)
 		assert.Empty(t, asked())
-		require.NoError(t, w.Cancel(t.Context()), "nothing pending is no error")
+		require.NoError(t, w.Cancel(t.Context()), "without a pending login it does nothing")
 	})
 }
 

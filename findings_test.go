@@ -38,14 +38,14 @@ func TestFindings(t *testing.T) {
 		"refused":   {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9", Refused: true}, plextest.Fault{}, "nothing listens there", new(*net.OpError)},
 		"localhost": {"http://127.0.0.1:32400", plextest.Connection{Address: "127.0.0.1", Refused: true}, plextest.Fault{}, "this is the container itself", new(*net.OpError)},
 		"authority": {"https://plex.example.org", plextest.Connection{Address: "plex.example.org", Port: 443, BadCert: true}, plextest.Fault{}, "certificate cannot be verified", nil},
-		"public":    {"http://203.0.113.9:32400", plextest.Connection{Address: "203.0.113.9"}, plextest.Fault{}, "must not go there in clear", nil},
+		"public":    {"http://203.0.113.9:32400", plextest.Connection{Address: "203.0.113.9"}, plextest.Fault{}, "must not go there unencrypted", nil},
 		"moved":     {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Redirect: "https://plex.example.org/identity", Status: 301}, "redirects elsewhere (301)", nil},
-		"404":       {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Status: 404}, "no Plex media server (status 404)", nil},
-		"429":       {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Status: 429}, "no Plex media server (status 429)", nil},
+		"404":       {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Status: 404}, "not a Plex media server (status 404)", nil},
+		"429":       {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Status: 429}, "not a Plex media server (status 429)", nil},
 		"to plex":   {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Redirect: "https://plex.tv/identity", Status: 302}, "redirects elsewhere (302)", nil},
-		"page":      {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Body: "<html>router</html>"}, "no Plex media server", nil},
-		"json":      {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Body: `{"a":1}`}, "no Plex media server", nil},
-		"endless":   {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Endless: true}, "no Plex media server", nil},
+		"page":      {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Body: "<html>router</html>"}, "not a Plex media server", nil},
+		"json":      {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Body: `{"a":1}`}, "not a Plex media server", nil},
+		"endless":   {"http://192.168.1.9:32400", plextest.Connection{Address: "192.168.1.9"}, plextest.Fault{Endless: true}, "not a Plex media server", nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -82,16 +82,16 @@ func TestFindingWords(t *testing.T) {
 	}
 	system := func(call string, errno syscall.Errno) error { return os.NewSyscallError(call, errno) }
 	for want, cause := range map[string]error{
-		"nothing listens there: connection refused":                                                                              failed("dial", system("connect", syscall.ECONNREFUSED)),
-		"it cannot be reached from here: no route to host":                                                                       failed("dial", system("connect", syscall.EHOSTUNREACH)),
-		"it cannot be reached from here: network is unreachable":                                                                 failed("dial", system("connect", syscall.ENETUNREACH)),
-		"the connection is broken off (connection reset by peer): another program has this port, or the server takes https only": failed("read", system("read", syscall.ECONNRESET)),
-		"the connection is broken off (no answer): another program has this port, or the server takes https only":                io.EOF,
-		"the proxy does not let this through: connection refused":                                                                failed("proxyconnect", failed("dial", system("connect", syscall.ECONNREFUSED))),
-		"the certificate cannot be verified: certificate signed by unknown authority":                                            &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
-		"could not make a secure connection: handshake failure":                                                                  &net.OpError{Op: "remote error", Err: tls.AlertError(40)},
-		"plain http is spoken here, not https":                                                                                   tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
-		"no answer that can be read: malformed HTTP response":                                                                    errors.New("malformed HTTP response"),
+		"nothing listens there: connection refused":                                                                                failed("dial", system("connect", syscall.ECONNREFUSED)),
+		"it cannot be reached from here: no route to host":                                                                         failed("dial", system("connect", syscall.EHOSTUNREACH)),
+		"it cannot be reached from here: network is unreachable":                                                                   failed("dial", system("connect", syscall.ENETUNREACH)),
+		"the connection was interrupted (connection reset by peer): another program has this port, or the server takes https only": failed("read", system("read", syscall.ECONNRESET)),
+		"the connection was interrupted (no answer): another program has this port, or the server takes https only":                io.EOF,
+		"the proxy does not let this through: connection refused":                                                                  failed("proxyconnect", failed("dial", system("connect", syscall.ECONNREFUSED))),
+		"the certificate cannot be verified: certificate signed by unknown authority":                                              &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}},
+		"could not make a secure connection: handshake failure":                                                                    &net.OpError{Op: "remote error", Err: tls.AlertError(40)},
+		"this port speaks plain http, not https":                                                                                   tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"},
+		"no answer that can be read: malformed HTTP response":                                                                      errors.New("malformed HTTP response"),
 	} {
 		p, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: &http.Client{Transport: roundTripFunc(func(*http.Request) (*http.Response, error) { return nil, cause })}})
 		require.NoError(t, err)
@@ -174,8 +174,8 @@ func TestWhatAnswersForAServer(t *testing.T) {
 		"gateway timeout":         {plextest.Fault{Status: 504}, "behind it does not (status 504)", "A proxy answers"},
 		"origin is down":          {plextest.Fault{Status: 521}, "behind it does not (status 521)", "A proxy answers"},
 		"tunnel is down":          {plextest.Fault{Status: 530}, "behind it does not (status 530)", "A proxy answers"},
-		"another program":         {plextest.Fault{Status: 500, Body: "oops"}, "no Plex media server (status 500)", "does not answer"},
-		"a login of its own":      {plextest.Fault{Status: 401, Header: http.Header{"WWW-Authenticate": {"Basic"}}}, "no Plex media server (status 401)", "does not answer"},
+		"another program":         {plextest.Fault{Status: 500, Body: "oops"}, "not a Plex media server (status 500)", "does not answer"},
+		"a login of its own":      {plextest.Fault{Status: 401, Header: http.Header{"WWW-Authenticate": {"Basic"}}}, "not a Plex media server (status 401)", "does not answer"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

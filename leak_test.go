@@ -223,7 +223,7 @@ func newLeaky(t *testing.T, wit *witness, store plexauth.ConfigStore) *leaky {
 
 	l.device = open(deviceKey, scopes("username"), func(o *plexauth.Options) { o.Instance = "PLEX-P01" })
 	l.signIn(t, l.device, l.bob, plexauth.PinOptions{Strong: true})
-	_, _ = l.device.Inspect(t.Context()) // a JWT is no server token
+	_, _ = l.device.Inspect(t.Context()) // a JWT does not serve as a server's token
 
 	l.relink = l.Instance("PLEX-P02")
 	l.signIn(t, l.relink, l.bob, plexauth.PinOptions{})

@@ -100,7 +100,7 @@ func TestSignOut(t *testing.T) {
 	w.signInNow(t)
 	w.plex.Revoke(w.alice)
 	_, err = w.SignOut(t.Context())
-	require.NoError(t, err, "a token that is dead already is no error")
+	require.NoError(t, err, "a token that is dead already needs no revocation")
 	_, err = w.SignOut(t.Context())
 	require.NoError(t, err)
 }

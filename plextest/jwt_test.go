@@ -350,7 +350,7 @@ func TestJWTsAtMediaServers(t *testing.T) {
 	status, body = a.do(t, "GET", box.Connections[0].URI+"/library/sections", "")
 	assert.Equal(t, http.StatusUnauthorized, status)
 	assert.Contains(t, body, "<html>")
-	assert.Empty(t, d.srv.Violations(), "the first JWT is no violation")
+	assert.Empty(t, d.srv.Violations(), "the first JWT breaks no rule")
 	_, _ = a.do(t, "GET", box.Connections[0].URI+"/library/sections", "")
 	require.Len(t, d.srv.Violations(), 1)
 	assert.Contains(t, d.srv.Violations()[0], "a JWT is sent to a media server that has refused one")

@@ -36,7 +36,7 @@ func sameShape(t *testing.T, at string, want, got any) {
 	switch want := want.(type) {
 	case map[string]any:
 		got, ok := got.(map[string]any)
-		if !assert.True(t, ok, "%s is no object", at) {
+		if !assert.True(t, ok, "%s is not an object", at) {
 			return
 		}
 		for name, w := range want {
@@ -47,7 +47,7 @@ func sameShape(t *testing.T, at string, want, got any) {
 		}
 	case []any:
 		got, ok := got.([]any)
-		if assert.True(t, ok, "%s is no array", at) && len(want) > 0 && len(got) > 0 {
+		if assert.True(t, ok, "%s is not an array", at) && len(want) > 0 && len(got) > 0 {
 			sameShape(t, at+"[0]", want[0], got[0])
 		}
 	default:

@@ -12,7 +12,7 @@ import (
 )
 
 // ask lets a person choose one of servers. It returns nil if they choose none. An empty
-// line is no answer: the person may have pressed Enter while the login was waiting.
+// line does not count: the person may have pressed Enter while the login was waiting.
 func (p *program) ask(ctx context.Context, servers []plexauth.Server) (*plexauth.Server, error) {
 	fmt.Fprintln(p.stdout, "Which media server?")
 	for i, s := range servers {

@@ -20,7 +20,7 @@ there already, it says so and does nothing.`
 // login signs in.
 func (p *program) login(ctx context.Context, args []string) error {
 	flags := p.flags("login")
-	offline := flags.Bool("offline", false, "sign in at a fake plex.tv, where somebody approves after a few seconds; without -config, into a temporary file")
+	offline := flags.Bool("offline", false, "sign in at a fake plex.tv, where a fake person approves after a few seconds; without -config, into a temporary file")
 	again := flags.Bool("again", false, "begin a new login although one is there")
 	if _, err := p.parse(flags, args, 0, loginUsage); err != nil {
 		return err

@@ -109,7 +109,7 @@ func TestLogin(t *testing.T) {
 		assert.Regexp(t, `^Open https://plex\.tv/link/\?pin=(\w{4})\nor enter \w{4} at https://plex\.tv/pin\nWaiting for your approval until \d\d:\d\d \.\.\.\n`, r.out)
 		assert.Contains(t, r.out, "Signed in as alice.\nSaved in "+filepath.Join(w.dir, "plexauth.json")+"\n")
 		assert.Regexp(t, `Media server at https://192-168-1-5\.\S+\.plex\.direct:32400\n`, r.out)
-		assert.NotContains(t, r.out, "\x1b", "this is no terminal")
+		assert.NotContains(t, r.out, "\x1b", "this is not a terminal")
 		assert.Empty(t, r.err)
 
 		requests := len(w.plex.Requests())

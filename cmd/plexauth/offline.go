@@ -77,7 +77,7 @@ func (f *fakePlex) approve(ctx context.Context) {
 					seen[code] = now
 				}
 				if now.Sub(seen[code]) >= approveAfter {
-					_ = f.Approve(code, f.alice) // fails if somebody else has approved it in the browser
+					_ = f.Approve(code, f.alice) // fails if another person has approved it in the browser
 				}
 			}
 		}

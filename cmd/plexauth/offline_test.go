@@ -26,7 +26,7 @@ func offline(t *testing.T, ctx context.Context, in string, args ...string) (r re
 	return result{out.String(), err.String(), status}, dir
 }
 
-// A reader without an account sees a whole login: somebody approves it.
+// A reader without an account sees a whole login: a fake person approves it.
 func TestOffline(t *testing.T) {
 	r, dir := offline(t, t.Context(), "2\n")
 	require.Equal(t, 0, r.status, r)

@@ -12,7 +12,7 @@ import (
 
 const statusUsage = `status [flags]
 
-Prints what is stored about the login, without a request. The exit status is 3 if nobody
+Prints what is stored about the login, without a request. The exit status is 3 if no one
 is signed in.`
 
 // status prints what is stored about the login. It makes no request.

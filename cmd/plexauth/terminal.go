@@ -24,8 +24,8 @@ const (
 	fixedInk            // the 256 colours, which a theme does not change
 )
 
-// findTerminal returns the terminal behind out; nil if out is none, or one that obeys no
-// escape sequences.
+// findTerminal returns the terminal behind out, nil if out is not a terminal or does not
+// obey escape sequences.
 func findTerminal(out io.Writer, env func(string) string) *terminal {
 	f, ok := out.(*os.File)
 	if !ok || !term.IsTerminal(int(f.Fd())) || isDumb(env) || !obeysEscapes(f) {

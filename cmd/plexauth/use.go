@@ -47,8 +47,8 @@ func (p *program) use(ctx context.Context, args []string) error {
 	return err
 }
 
-// noSuchServer returns the error for a word that is no server's name, and no address where
-// one answers.
+// noSuchServer returns the error for a word that is neither the name of a server nor an
+// address where one answers.
 func noSuchServer(wanted string, servers []plexauth.Server) error {
 	err := fmt.Errorf("there is no server %q, neither in the account nor at an address with that name", plain.Line(wanted))
 	if len(servers) == 0 {

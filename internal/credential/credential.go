@@ -62,7 +62,7 @@ func New(b *profile.Profile, identity plextv.Identity, read time.Time) *Credenti
 }
 
 // setServer sets what requests to the saved server get: its token, or why there is none
-// that may be sent. stored is the token that the store has, whomever it is for.
+// that may be sent. stored is the token that the store has, for this server or another one.
 func (c *Credential) setServer(s profile.SavedServer, stored secret.Value) {
 	u, err := url.Parse(s.URL)
 	if err != nil || u.Host == "" {

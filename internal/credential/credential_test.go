@@ -29,7 +29,7 @@ func of(t *testing.T, doc string) *credential.Credential {
 	return credential.New(stored.Document().Profile("default"), program, time.Time{})
 }
 
-// jwt makes a Plex JWT that nobody has signed. It lives for a week.
+// jwt makes a Plex JWT with a signature that is not genuine. It lives for a week.
 func jwt(issued time.Time) string {
 	e := base64.RawURLEncoding.EncodeToString
 	payload := fmt.Sprintf(`{"iat":%d,"exp":%d,"user":{"id":1}}`, issued.Unix(), issued.Add(7*24*time.Hour).Unix())
@@ -115,7 +115,7 @@ func TestCertificate(t *testing.T) {
 	assert.False(t, c.Insecure)
 	assert.Empty(t, c.Direct)
 	assert.True(t, of(t, doc+`,"verify_ssl":false}`).Insecure)
-	assert.False(t, of(t, doc+`,"verify_ssl":false,"server_url_found":"https://box:32400"}`).Insecure, "nobody has typed the address")
+	assert.False(t, of(t, doc+`,"verify_ssl":false,"server_url_found":"https://box:32400"}`).Insecure, "no person has typed the address")
 	assert.Contains(t, of(t, doc+`,"_server_certificate":"abc m1 https://box:32400"}`).Direct, "abc")
 	assert.Empty(t, of(t, doc+`,"_server_certificate":"abc m2 https://box:32400"}`).Direct, "another machine's")
 }

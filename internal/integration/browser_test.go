@@ -92,7 +92,7 @@ func (b *browser) tab(options ...chromedp.ContextOption) *tab {
 			if err != nil {
 				return
 			}
-			if m.Source != "network" { // an answer of 4xx is no complaint
+			if m.Source != "network" { // an answer of 4xx does not count
 				p.mu.Lock()
 				p.log = append(p.log, m.String())
 				p.mu.Unlock()

@@ -120,7 +120,7 @@ func (s *readCounter) Load(ctx context.Context, namespace string) (json.RawMessa
 	return s.Store.Load(ctx, namespace)
 }
 
-// restart returns the counts, and begins anew.
+// restart returns the counts, and begins to count from zero.
 func (s *readCounter) restart() (total, most int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -340,7 +340,7 @@ func (p *people) report() peopleReport {
 }
 
 // TestPeople lets a thousand people wait at once, or -people of them, each in a document of their
-// own, over four processes and one PostgreSQL. Some logins are cancelled and some are begun anew by
+// own, over four processes and one PostgreSQL. Some logins are cancelled and some are started again by
 // another process. One process is killed while approvals arrive, and another one goes on with its
 // logins.
 //

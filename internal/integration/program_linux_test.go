@@ -148,7 +148,7 @@ func TestProgramInterrupted(t *testing.T) {
 }
 
 // Without colours the terminal gets none, a dumb one gets no escape sequence at all, and
-// what is no terminal gets plain lines.
+// anything but a terminal gets plain lines.
 func TestProgramWithoutColors(t *testing.T) {
 	p := newTerminalProgram(t)
 	for prefix, row := range map[string]struct{ has, hasNot string }{

@@ -24,12 +24,12 @@ const (
 	findingAnswers    = "answers"
 	findingHiddenName = "answers, though the resolver withholds its name (DNS rebinding protection): other programs need plex.direct to be allowed in the router or resolver"
 
-	skipMalformed = "not tried: this is no web address"
+	skipMalformed = "not tried: this is not a web address"
 	skipReserved  = "not tried: this address is reserved for one machine, one link or a cloud's own services"
 	skipTooMany   = "not tried: the server has too many addresses"
 	skipPath      = "not tried: the address of another person's server has a path"
 	skipHTTP      = "not tried: the server takes https only"
-	skipInClear   = "not tried: a token must not cross the internet in clear"
+	skipInClear   = "not tried: a token must not cross the internet unencrypted"
 
 	notAwaited = "not waited for"
 	notNeeded  = "not waited for, since another address answers"
@@ -64,11 +64,11 @@ func explainFailure(u *url.URL, err error, entered bool) string {
 	case errors.Is(err, errReserved):
 		return "this name leads to an address that is reserved for one machine, one link or a cloud's own services"
 	case errors.Is(err, errInClear):
-		return "plain http to an address that is not private: a token must not go there in clear, use https"
+		return "plain http to an address that is not private: a token must not go there unencrypted, use https"
 	case f == nil:
 		return plain.Short(err.Error())
 	case f.Cause != nil && (strings.Contains(f.Cause.Text, "server gave HTTP response") || errors.As(err, new(tls.RecordHeaderError))):
-		return "plain http is spoken here, not https"
+		return "this port speaks plain http, not https"
 	case errors.As(err, new(x509.HostnameError)):
 		return explainOtherName(u, err, entered)
 	}
@@ -86,7 +86,7 @@ func explainFailure(u *url.URL, err error, entered bool) string {
 	case plextv.KindStatus, plextv.KindRefused:
 		return explainState(f.State, f.StatusCode, f.Message)
 	}
-	return "what answers is no Plex media server"
+	return "what answers is not a Plex media server"
 }
 
 // explainOtherName explains a certificate for another name. It recommends a name only
@@ -133,7 +133,7 @@ func explainNoConnection(u *url.URL, f *plextv.Failure) string {
 	broken := errors.Is(f.Cause, io.EOF) || errors.Is(f.Cause, io.ErrUnexpectedEOF)
 	switch why := f.Cause.Words(); {
 	case broken, isOp && op.Op != "dial":
-		return "the connection is broken off (" + why + "): another program has this port, or the server takes https only"
+		return "the connection was interrupted (" + why + "): another program has this port, or the server takes https only"
 	case !isOp:
 		return "no answer that can be read: " + why
 	case netaddr.IsLoopback(u.Hostname()):
@@ -162,7 +162,7 @@ func explainState(s plextv.ServerState, status int, words string) string {
 	if status < 400 {
 		return fmt.Sprintf("it redirects elsewhere (%d): enter the address that it leads to", status)
 	}
-	return fmt.Sprintf("what answers is no Plex media server (status %d)", status)
+	return fmt.Sprintf("what answers is not a Plex media server (status %d)", status)
 }
 
 // directAddress returns the address of u by the plex.direct name that cert is for, "" if

@@ -38,8 +38,8 @@ func TestExplanations(t *testing.T) {
 		"no listener":               {address, refused, "nothing listens there: connection refused", ""},
 		"no listener here":          {"https://127.0.0.1:32400", refused, "nothing listens there; inside a container this is the container itself, use the host's address or name", ""},
 		"no route":                  {address, noRoute, "it cannot be reached from here: no route to host", ""},
-		"reset":                     {address, reset, "the connection is broken off (connection reset by peer): another program has this port, or the server takes https only", ""},
-		"closed":                    {address, io.EOF, "the connection is broken off (no answer): another program has this port, or the server takes https only", ""},
+		"reset":                     {address, reset, "the connection was interrupted (connection reset by peer): another program has this port, or the server takes https only", ""},
+		"closed":                    {address, io.EOF, "the connection was interrupted (no answer): another program has this port, or the server takes https only", ""},
 		"gibberish":                 {address, errors.New("malformed HTTP response"), "no answer that can be read: malformed HTTP response", ""},
 		"silence":                   {address, os.ErrDeadlineExceeded, "no answer within 4 seconds: another network, a firewall, or the server is off", ""},
 		"no name":                   {"https://nas.local:32400", noName, "the name does not resolve here; inside a container only the container network's and public names do", ""},
@@ -48,8 +48,8 @@ func TestExplanations(t *testing.T) {
 		"proxy":                     {address, &net.OpError{Op: "proxyconnect", Err: errors.New("Forbidden")}, "the proxy does not let this through: proxyconnect: Forbidden", ""},
 		"handshake":                 {address, &net.OpError{Op: "remote error", Err: tls.AlertError(40)}, "could not make a secure connection: handshake failure", ""},
 		"unknown authority":         {address, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "the certificate cannot be verified: certificate signed by unknown authority", ""},
-		"no TLS":                    {address, tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, "plain http is spoken here, not https", ""},
-		"no TLS, by net/http":       {address, errors.New("http: server gave HTTP response to HTTPS client"), "plain http is spoken here, not https", ""},
+		"no TLS":                    {address, tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, "this port speaks plain http, not https", ""},
+		"no TLS, by net/http":       {address, errors.New("http: server gave HTTP response to HTTPS client"), "this port speaks plain http, not https", ""},
 		"a certificate for another": {address, otherName, "the certificate is for another name: enter the address by the name that the certificate is for", "another machine answers here: its certificate is for another name"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -76,14 +76,14 @@ func TestExplainedAnswers(t *testing.T) {
 		"the server":            {200, nil, identity("m1"), "answers"},
 		"the server, in XML":    {200, nil, `<MediaContainer machineIdentifier="m1"/>`, "answers"},
 		"another server":        {200, nil, identity("m2"), "another media server answers here"},
-		"other JSON":            {200, nil, `{}`, "what answers is no Plex media server"},
-		"other XML":             {200, nil, `<html machineIdentifier="m1"/>`, "what answers is no Plex media server"},
+		"other JSON":            {200, nil, `{}`, "what answers is not a Plex media server"},
+		"other XML":             {200, nil, `<html machineIdentifier="m1"/>`, "what answers is not a Plex media server"},
 		"starting":              {503, own, "", "the media server is starting: try again in a minute"},
 		"starting, in words":    {503, own, `<Response code="503" title="x" status="Tidying up."/>`, "the media server is starting (Tidying up): try again in a minute"},
 		"failing":               {500, own, "", "the media server answers with an error (status 500): its own log says more"},
 		"a proxy":               {502, nil, "<html>", "a proxy answers, but the server behind it does not (status 502): check that the server runs and where the proxy leads"},
 		"a redirect":            {302, nil, "", "it redirects elsewhere (302): enter the address that it leads to"},
-		"a page that is absent": {404, nil, "<html>", "what answers is no Plex media server (status 404)"},
+		"a page that is absent": {404, nil, "<html>", "what answers is not a Plex media server (status 404)"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newProber(transport(func(req *http.Request) (*http.Response, error) {

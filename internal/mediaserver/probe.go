@@ -230,7 +230,7 @@ func decodeIdentity(body []byte) (machineID, version string, err error) {
 		machineID, version = string(j.MediaContainer.MachineID), string(j.MediaContainer.Version)
 	}
 	if machineID == "" {
-		return "", "", errors.New("what answers is no Plex media server")
+		return "", "", errors.New("what answers is not a Plex media server")
 	}
 	return machineID, version, nil
 }

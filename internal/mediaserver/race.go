@@ -68,7 +68,7 @@ func (r *race) dialByIP() {
 // take returns the connection to use, nil if it is not decided yet.
 func (r *race) take(got dialResult) net.Conn {
 	switch {
-	case got.err == nil && (got.leadsTo(r.ip) || got.byIP && r.elsewhere == nil): // the latter if it cannot be seen where this dialer leads
+	case got.err == nil && (got.leadsTo(r.ip) || got.byIP && r.elsewhere == nil): // the latter if it is unknown where this dialer leads
 		closeConn(r.elsewhere)
 		r.wonByIP = got.byIP
 		return got.conn

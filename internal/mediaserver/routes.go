@@ -48,7 +48,7 @@ func (r *Routes) To(u *url.URL, insecure bool, direct DirectOwners, token bool) 
 	base, ok := r.Base.(*http.Transport)
 	if !ok {
 		if token && u.Scheme != "https" && !netaddr.IsPrivateHost(u) {
-			return nil, fmt.Errorf("%w (behind a RoundTripper that is no *http.Transport it cannot be seen where %s leads)", errInClear, u.Host)
+			return nil, fmt.Errorf("%w (where %s leads is unknown, because the RoundTripper is not an *http.Transport)", errInClear, u.Host)
 		}
 		return r.Base, nil
 	}

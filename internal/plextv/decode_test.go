@@ -84,8 +84,8 @@ func TestSwitchUser(t *testing.T) {
 	}
 }
 
-// The account's own servers come first, then those of its Home. What is not a media server
-// is left out, and a JWT is no token for one.
+// The account's own servers come first, then those of its Home. Other devices are left out,
+// and a JWT does not serve as a server's token.
 func TestReadServers(t *testing.T) {
 	c, _ := answering(reply{status: 200, body: `[
 		{"name":"Friend","clientIdentifier":"m3","provides":"server","ownerId":"8","sourceTitle":"Bob","accessToken":"tok-3"},

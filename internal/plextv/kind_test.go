@@ -36,7 +36,7 @@ func TestKinds(t *testing.T) {
 	}{
 		"no such name":              {reply{err: &net.DNSError{Err: "no such host", Name: "plex.tv"}}, plextv.KindDNS, "dns", "(check this machine's DNS"},
 		"refused":                   {reply{err: &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}}, plextv.KindConnect, "connect", "(check the network"},
-		"broken off":                {reply{err: io.ErrUnexpectedEOF}, plextv.KindConnect, "connect", "(check the network"},
+		"interrupted":               {reply{err: io.ErrUnexpectedEOF}, plextv.KindConnect, "connect", "(check the network"},
 		"proxy":                     {reply{err: &net.OpError{Op: "proxyconnect", Err: errors.New("x")}}, plextv.KindProxy, "proxy", "(check the proxy settings)"},
 		"proxy, by its phrase":      {reply{err: errors.New("Proxy Authentication Required")}, plextv.KindProxy, "proxy", "(check the proxy settings)"},
 		"certificate":               {reply{err: &tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{plexName}, Err: x509.UnknownAuthorityError{}}}, plextv.KindTLS, "tls", "its CA certificates"},
@@ -122,7 +122,7 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 	}
 }
 
-// The failures that are made here match their sentinels, and a nil Failure is no verdict.
+// The failures that are made here match their sentinels, and a nil Failure says nothing.
 func TestMadeFailures(t *testing.T) {
 	assert.ErrorIs(t, plextv.OutOfTime("x", "plex.tv", os.ErrDeadlineExceeded), fault.ErrUnavailable)
 	assert.ErrorIs(t, plextv.HeldBack("x", 3), fault.ErrRateLimited)

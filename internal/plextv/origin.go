@@ -22,7 +22,7 @@ func CheckBaseURL(s string) error {
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "" || strings.Trim(u.Path, "/") != "":
 		return errors.New("must be scheme and host alone")
 	case u.Scheme == "http" && !netaddr.IsLoopback(u.Hostname()):
-		return errors.New("must be https: a token would cross the network in clear")
+		return errors.New("must be https: a token would cross the network unencrypted")
 	}
 	return nil
 }

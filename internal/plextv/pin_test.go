@@ -160,7 +160,7 @@ func TestMadeNoPIN(t *testing.T) {
 		"not available":              {reply{status: 503}, true},
 		"a proxy has lost plex.tv":   {reply{status: 502}, false},
 		"an error behind the proxy":  {reply{status: 500}, false},
-		"an answer that is no PIN":   {reply{status: 201, body: page}, false},
+		"an answer without a PIN":    {reply{status: 201, body: page}, false},
 		"a PIN that cannot be shown": {reply{status: 201, body: `{"id":42,"code":"A&B"}`}, false},
 	} {
 		t.Run(name, func(t *testing.T) {

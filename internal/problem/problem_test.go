@@ -159,7 +159,7 @@ func TestServerStates(t *testing.T) {
 	assert.True(t, v.ServerStarting)
 }
 
-// G14: nobody can find out with the panel what listens where in its network.
+// G14: no one can use the panel to find out what listens where in its network.
 func TestWithoutFindings(t *testing.T) {
 	slow := answered(fault.ErrRateLimited)
 	slow.RetryAfter = time.Minute

@@ -142,7 +142,7 @@ func TestRetiredByAnApproval(t *testing.T) {
 	assert.True(t, p.MayHaveRetired(&profile.PendingPIN{ClientID: "app", Token: approved}))
 	assert.False(t, p.MayHaveRetired(nil))
 	assert.False(t, p.MayHaveRetired(&profile.PendingPIN{ClientID: "app"}), "it is not approved")
-	assert.False(t, p.MayHaveRetired(&profile.PendingPIN{ClientID: "nobody's", Token: approved}))
+	assert.False(t, p.MayHaveRetired(&profile.PendingPIN{ClientID: "unused", Token: approved}))
 	assert.False(t, p.MayHaveRetired(&profile.PendingPIN{ClientID: "app", Token: approved, Device: newKey(t, "app")}), "a device's retires none")
 	alone := parse(t, `{"client_id":"app","account_token":"TEST_a","instances":{"P":{"client_id":"app","account_token":""}}}`).Profile("default")
 	assert.False(t, alone.MayHaveRetired(&profile.PendingPIN{ClientID: "app", Token: approved}))

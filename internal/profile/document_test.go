@@ -41,7 +41,7 @@ func edited(t *testing.T, doc, id string, edit func(*profile.Profile)) string {
 	return got
 }
 
-// jwt makes a Plex JWT of an account that nobody has signed. It lives for a week.
+// jwt makes a Plex JWT of an account, with a signature that is not genuine. It lives for a week.
 func jwt(account int64, issued time.Time) string {
 	e := base64.RawURLEncoding.EncodeToString
 	payload := fmt.Sprintf(`{"iat":%d,"exp":%d,"user":{"id":%d}}`, issued.Unix(), issued.Add(7*24*time.Hour).Unix(), account)

@@ -47,7 +47,7 @@ func TestSecretsOfADocument(t *testing.T) {
 			}
 			assert.NotContains(t, got, token[:10])
 			assert.Contains(t, got, "invalid character in ")
-			assert.Contains(t, got, "client_id", "what is no secret helps to find the mistake")
+			assert.Contains(t, got, "client_id", "what is not secret helps to find the mistake")
 		})
 	}
 }

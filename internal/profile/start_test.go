@@ -23,7 +23,7 @@ func pendingPIN(more string) string {
 	return fmt.Sprintf(`{"client_id":"app","_pending_pin":{"id":7,"code":"ABCD","created":%d%s}}`, time.Now().Unix(), more)
 }
 
-// G12: a Start shows the pending PIN again if a new one would be no better.
+// G12: a Start shows the pending PIN again unless a new one would be better.
 func TestPrepareStart(t *testing.T) {
 	key := newKey(t, "dev")
 	byKey := fmt.Sprintf(`,"client_id":"dev","kid":"%s","secret":"%s"`, key.Kid, key.Secret.Secret())

@@ -238,8 +238,8 @@ func TestRulesAmongMany(t *testing.T) {
 			}
 		}
 		id := []string{"default", "P1", "P2", "new"}[n%4]
-		remembered, anew := rulesOf(t, m.text(""), id), rulesOf(t, m.text(strings.Repeat(" ", n+1)), id)
-		for name, want := range anew {
+		remembered, fresh := rulesOf(t, m.text(""), id), rulesOf(t, m.text(strings.Repeat(" ", n+1)), id)
+		for name, want := range fresh {
 			require.Equal(t, want, remembered[name], name)
 		}
 	}

@@ -104,7 +104,7 @@ func TestResultFor(t *testing.T) {
 		assert.True(t, ok)
 		assert.ErrorIs(t, err, errDown)
 		ok, _ = h.ResultFor(expired, h.Count())
-		assert.False(t, ok, "a failure is no answer for later callers")
+		assert.False(t, ok, "a failure does not answer later callers")
 		ok, _ = h.ResultFor(next, arrived)
 		assert.False(t, ok, "another token")
 
