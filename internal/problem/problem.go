@@ -43,7 +43,7 @@ func Of(err error) *panel.Problem {
 
 // kindOf returns status, kind and message of an error's problem.
 func kindOf(err error) *panel.Problem {
-	for _, w := range wordings {
+	for _, w := range wordingFor {
 		if errors.Is(err, w.sentinel) {
 			return &panel.Problem{Status: w.status, Kind: w.kind, Message: w.message}
 		}

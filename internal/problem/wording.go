@@ -22,10 +22,10 @@ type wording struct {
 	message  string
 }
 
-// wordings is the table of texts, by the sentinel that an error matches. If it matches
-// several, the first one counts. What a failure of plex.tv means is in the table behind
-// [plextv.Kind.Advice] alone.
-var wordings = []wording{
+// wordingFor lists the texts by the sentinel that an error matches. If an error matches
+// several, the first one counts. The texts about plex.tv's failures are those of
+// [plextv.Kind.Advice].
+var wordingFor = []wording{
 	{fault.ErrCorruptConfig, http.StatusServiceUnavailable, panel.StoreCorrupt, "The program's settings cannot be read, so nothing is done that could overwrite them. Repair them, or restore them from a backup."},
 	{fault.ErrStore, http.StatusServiceUnavailable, panel.Store, "The program cannot read or write its settings, so a sign-in could not be kept. The details say why. Fix that, then try again."},
 	{fault.ErrHomePin, http.StatusForbidden, "home_pin", "Plex does not accept this PIN for this user. Check the PIN, and enter it again."},

@@ -13,7 +13,7 @@ import (
 
 // A document may have a thousand profiles, of which an edit concerns one. So their blocks are
 // found without decoding them, and what rules must know of the others is remembered from the
-// last time that the process read the document (memory.go).
+// last time that the process read the document (parsecache.go).
 
 // block is the member of "instances" for one profile.
 type block struct {
@@ -141,7 +141,7 @@ func readBlocks(raw []byte, at int) (blocks []block, end int) {
 	r := blockReader{raw: raw, i: at + 1}
 	var earlier *rememberedDocument
 	if len(raw) >= minRemembered {
-		if earlier = memory.find(raw, at); earlier != nil {
+		if earlier = parsed.find(raw, at); earlier != nil {
 			r.marks = earlier.marks
 			r.blocks = make([]block, 0, len(r.marks)+1)
 		}
@@ -153,7 +153,7 @@ func readBlocks(raw []byte, at int) (blocks []block, end int) {
 		return r.blocks, end
 	}
 	if len(raw) >= minRemembered {
-		memory.put(earlier, r.blocks)
+		parsed.put(earlier, r.blocks)
 	}
 	return r.blocks, end
 }

@@ -17,10 +17,10 @@ const (
 	rememberedFor = time.Minute
 )
 
-// memory has the marks of the documents that this process has read lately.
-var memory markMemory
+// parsed has the marks of the documents that this process has read lately.
+var parsed parseCache
 
-type markMemory struct {
+type parseCache struct {
 	mu        sync.Mutex
 	documents []*rememberedDocument // the last to be read is the last
 	isWatched bool                  // forget runs after the next garbage collection
@@ -33,7 +33,7 @@ type rememberedDocument struct {
 }
 
 // find returns an earlier reading of the document whose other profiles are at raw[at], or nil.
-func (m *markMemory) find(raw []byte, at int) *rememberedDocument {
+func (m *parseCache) find(raw []byte, at int) *rememberedDocument {
 	m.mu.Lock()
 	documents := slices.Clone(m.documents)
 	m.mu.Unlock()
@@ -58,7 +58,7 @@ func (d *rememberedDocument) resembles(raw []byte, at int) bool {
 }
 
 // put remembers a reading of a document, in place of the earlier one that find has returned.
-func (m *markMemory) put(earlier *rememberedDocument, blocks []block) {
+func (m *parseCache) put(earlier *rememberedDocument, blocks []block) {
 	now := &rememberedDocument{make([]*mark, len(blocks)), time.Now()}
 	for i, b := range blocks {
 		now.marks[i] = b.mark
@@ -76,13 +76,13 @@ func (m *markMemory) put(earlier *rememberedDocument, blocks []block) {
 
 // watch makes forget run after the next garbage collection. A timer would not do: it would keep
 // what it refers to, and a test with a clock of its own could not share it.
-func (m *markMemory) watch() {
-	garbage := &struct{ self *markMemory }{m}
-	runtime.AddCleanup(garbage, (*markMemory).forget, m)
+func (m *parseCache) watch() {
+	garbage := &struct{ self *parseCache }{m}
+	runtime.AddCleanup(garbage, (*parseCache).forget, m)
 }
 
 // forget drops the documents that were not read lately.
-func (m *markMemory) forget() {
+func (m *parseCache) forget() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.documents = slices.DeleteFunc(m.documents, func(d *rememberedDocument) bool { return time.Since(d.read) > rememberedFor })
