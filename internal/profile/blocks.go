@@ -72,9 +72,9 @@ func factsOf(id string, value json.RawMessage) *facts {
 	if err != nil || len(o.Members()) == 0 {
 		return &facts{isEmpty: true}
 	}
-	s := decode(o)
+	s := decodeOwner(o)
 	t := s.AccountToken()
-	f := &facts{account: s.AccountID(), token: hashOfToken(t), login: hashOfLogin(id, t), isPending: s.StoredPIN != nil}
+	f := &facts{account: s.AccountID(), token: hashOfToken(t), login: hashOfLogin(id, t), isPending: o.Get(keyPendingPIN) != nil}
 	if d := s.boundDevice(); d != nil {
 		f.device = hashOf(d.ClientID)
 	}

@@ -22,24 +22,30 @@ func object(v json.RawMessage) *ordered.Object {
 }
 
 func decode(block *ordered.Object) State {
+	s := decodeOwner(block)
+	s.ClientID = text(block, keyClientID)
+	s.NextClientID = text(block, keyNextClientID)
+	s.DeviceClientID = text(block, keyDeviceClientID)
+	s.User = textField(block, keyUsername)
+	s.ServerUserID = textField(block, keyServerUserID)
+	s.HomePIN = secretField(block, keyHomePIN)
+	s.Stash = decodeStash(block.Get(keyStash))
+	s.HomeUser = decodeHomeUser(block.Get(keyHomeUser))
+	s.Server = decodeServer(block)
+	s.StoredPIN = decodePIN(block.Get(keyPendingPIN))
+	s.RefusedPIN = text(block, keyRefusedPIN)
+	s.PanelPIN = seconds(block, keyPanelPIN)
+	s.WrongPINs = decodeWrongPINs(block.Get(keyWrongPINs))
+	return s
+}
+
+// decodeOwner decodes only what AccountID, Rejected and boundDevice need.
+func decodeOwner(block *ordered.Object) State {
 	return State{
-		ClientID:       text(block, keyClientID),
-		NextClientID:   text(block, keyNextClientID),
-		DeviceClientID: text(block, keyDeviceClientID),
-		Token:          Field[Token]{newToken(secret.New(text(block, keyAccountToken))), block.Get(keyAccountToken) != nil},
-		RejectedMark:   text(block, keyRejected),
-		User:           textField(block, keyUsername),
-		ServerUserID:   textField(block, keyServerUserID),
-		HomePIN:        secretField(block, keyHomePIN),
-		Account:        decodeAccount(block.Get(keyAccount)),
-		Stash:          decodeStash(block.Get(keyStash)),
-		HomeUser:       decodeHomeUser(block.Get(keyHomeUser)),
-		Server:         decodeServer(block),
-		StoredPIN:      decodePIN(block.Get(keyPendingPIN)),
-		RefusedPIN:     text(block, keyRefusedPIN),
-		PanelPIN:       seconds(block, keyPanelPIN),
-		Device:         decodeDevice(block.Get(keyDevice)),
-		WrongPINs:      decodeWrongPINs(block.Get(keyWrongPINs)),
+		Token:        Field[Token]{newToken(secret.New(text(block, keyAccountToken))), block.Get(keyAccountToken) != nil},
+		RejectedMark: text(block, keyRejected),
+		Account:      decodeAccount(block.Get(keyAccount)),
+		Device:       decodeDevice(block.Get(keyDevice)),
 	}
 }
 

@@ -59,8 +59,11 @@ func newToken(t secret.Value) Token {
 		return Token{}
 	}
 	text := t.Secret()
-	claims, _ := devicekey.ReadClaims(t)
-	return Token{t, secret.Fingerprint(t), claims, devicekey.IsJWT(text), secret.UsableToken(text)}
+	token := Token{Value: t, fingerprint: secret.Fingerprint(t), isJWT: devicekey.IsJWT(text), isUsable: secret.UsableToken(text)}
+	if token.isJWT {
+		token.claims, _ = devicekey.ReadClaims(t)
+	}
+	return token
 }
 
 // isDamaged reports whether something is stored in place of a token that no request
