@@ -17,7 +17,11 @@ type Map[E any] struct {
 
 type key struct{ namespace, instance string }
 
-type document struct{ profiles, writes int }
+// document is a namespace with profiles in use.
+type document struct {
+	profiles, writes int
+	written          chan struct{} // closed by the next Wrote; nil: no one waits for it
+}
 
 // Entry is what is known of one profile. It stays in its Map while a caller holds it, and
 // for as long as Keep has asked.
@@ -111,8 +115,14 @@ func (e *Entry[E]) dropIfIdle() {
 func (m *Map[E]) Wrote(namespace string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if d := m.documents[namespace]; d != nil {
-		d.writes++
+	d := m.documents[namespace]
+	if d == nil {
+		return
+	}
+	d.writes++
+	if d.written != nil {
+		close(d.written)
+		d.written = nil
 	}
 }
 
@@ -121,6 +131,17 @@ func (e *Entry[E]) Writes() int {
 	e.home.mu.Lock()
 	defer e.home.mu.Unlock()
 	return e.document.writes
+}
+
+// Written returns a channel that is closed at the next Wrote of the entry's document. The
+// caller must hold the entry.
+func (e *Entry[E]) Written() <-chan struct{} {
+	e.home.mu.Lock()
+	defer e.home.mu.Unlock()
+	if e.document.written == nil {
+		e.document.written = make(chan struct{})
+	}
+	return e.document.written
 }
 
 // Len returns the number of entries.

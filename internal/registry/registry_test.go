@@ -58,3 +58,26 @@ func TestWrites(t *testing.T) {
 	assert.Equal(t, a.Writes(), b.Writes(), "one document")
 	assert.Equal(t, elsewhere, other.Writes())
 }
+
+func TestWritten(t *testing.T) {
+	var m registry.Map[int]
+	a, b, other := m.Hold("plex", "a"), m.Hold("plex", "b"), m.Hold("other", "a")
+	first, same, elsewhere := a.Written(), b.Written(), other.Written()
+	m.Wrote("plex")
+	assert.True(t, isClosed(first))
+	assert.True(t, isClosed(same), "one document")
+	assert.False(t, isClosed(elsewhere))
+	second := a.Written()
+	assert.False(t, isClosed(second), "the next Wrote")
+	m.Wrote("plex")
+	assert.True(t, isClosed(second))
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
