@@ -2,6 +2,7 @@ package profile
 
 import (
 	"slices"
+	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/secret"
@@ -17,7 +18,7 @@ func (p *Profile) Disconnect() {
 	p.forgetOwner()
 	p.keepDeviceID()
 	p.endPending()
-	p.RefusedPIN, p.Device, p.State.Server.Known = "", nil, nil
+	p.RefusedPIN, p.Checked, p.Device, p.State.Server.Known = "", time.Time{}, nil, nil
 }
 
 // Revocation is a token to revoke at plex.tv, the identifier that it was made under, and its

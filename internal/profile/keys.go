@@ -36,6 +36,7 @@ const (
 	keyNextClientID   = "_next_client_id"     // identifier of the next PIN; in the default profile only
 	keyDeviceClientID = "device_client_id"    // identifier of a device key that was removed, for the next one
 	keyRejected       = "_rejected"           // fingerprint of a token that plex.tv has rejected
+	keyChecked        = "_checked"            // when a program that watches last asked plex.tv about account_token
 	keyRefusedPIN     = "_refused_pin"        // fingerprint of the last PIN that another account has approved
 	keyPanelPIN       = "_cancelled_pin"      // when the panel last had a PIN made; formerly of cancelled PINs only, hence the name
 	keyFound          = "server_url_found"    // the server_url that plexauth found; empty if a person typed it

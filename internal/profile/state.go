@@ -15,7 +15,8 @@ type State struct {
 	DeviceClientID string // identifier of the device key that was removed, for the next one
 
 	Token        Field[Token]
-	RejectedMark string // fingerprint of a token that plex.tv has rejected
+	RejectedMark string    // fingerprint of a token that plex.tv has rejected
+	Checked      time.Time // when a watching program last asked plex.tv about the token; zero if unknown
 
 	User         Field[string] // name of the user that the profile works for
 	ServerUserID Field[string] // the media server's number of that user, as it is spelled
