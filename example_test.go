@@ -272,6 +272,40 @@ func ExamplePlexAuth_Verify() {
 	// sign in again: true
 }
 
+// This example runs for as long as a person is signed in. Here the person signs out at
+// once.
+func ExamplePlexAuth_Watch() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) }); err != nil {
+		log.Fatal(err)
+	}
+
+	err = auth.Watch(ctx, func(status plexauth.Status) {
+		if !status.Connected || status.NeedsLogin {
+			fmt.Println("sign in again")
+			stop()
+			return
+		}
+		fmt.Println("signed in as", status.User)
+		if _, err := auth.Disconnect(ctx); err != nil {
+			log.Fatal(err)
+		}
+	})
+	fmt.Println(errors.Is(err, context.Canceled))
+	// Output:
+	// signed in as alice
+	// sign in again
+	// true
+}
+
 // This example signs out. Disconnect deletes the token here, and works offline; SignOut
 // also revokes it at plex.tv. Both keep the client identifier and the server choice.
 func ExamplePlexAuth_SignOut() {

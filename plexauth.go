@@ -21,7 +21,9 @@
 // The package signin is "Sign in with Plex" for a web app's visitors.
 //
 // Afterwards [PlexAuth.Transport] puts the token on requests, and [PlexAuth.Token]
-// returns it. [PlexAuth.Verify] asks plex.tv whether it is still valid.
+// returns it. [PlexAuth.Verify] asks plex.tv whether it is still valid. A program that
+// runs for long calls [PlexAuth.Watch] beside its work: that keeps the login alive, and
+// says when it has changed or ended.
 // [PlexAuth.Inspect] finds the media server, its address and its token;
 // [PlexAuth.UseServer] chooses one of several. [PlexAuth.HomeUsers] and
 // [PlexAuth.SwitchHomeUser] are for Plex Home. [PlexAuth.Disconnect] removes the login

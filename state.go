@@ -19,6 +19,7 @@ import (
 	"github.com/plexauth/plexauth/internal/registry"
 	"github.com/plexauth/plexauth/internal/renewbackoff"
 	"github.com/plexauth/plexauth/internal/secret"
+	"github.com/plexauth/plexauth/internal/watch"
 )
 
 // storeError is an error of a ConfigStore. Its text has no secret, even if the store has
@@ -55,6 +56,7 @@ type inUse struct {
 	attempts   registry.Slot[attempt]
 	renewals   renewbackoff.History
 	credential credential.Cache
+	watching   watch.Shared[Status]
 }
 
 // hold returns what this process knows of the profile. The caller must release it.
