@@ -39,12 +39,13 @@ var (
 var (
 	// ErrPinExpired means that the PIN was not approved in time. Start again.
 	ErrPinExpired = fault.ErrPinExpired
-	// ErrPinSuperseded means that another Start has replaced the PIN.
+	// ErrPinSuperseded means that another Start, or an Adopt, has replaced the PIN.
 	ErrPinSuperseded = fault.ErrPinSuperseded
 	// ErrNoPendingPin means that no login is pending, or that it was cancelled.
 	ErrNoPendingPin = fault.ErrNoPendingPin
 	// ErrAccountMismatch means that another account than the linked one has approved
-	// the login. The linked one stays. See [PinOptions].SwitchAccount.
+	// the login, or owns the token to adopt. The linked one stays. See
+	// [PinOptions].SwitchAccount.
 	ErrAccountMismatch = fault.ErrAccountMismatch
 )
 

@@ -53,6 +53,32 @@ func Example() {
 	// Signed in as alice
 }
 
+// This example takes over a token that the program got from elsewhere. It can be called at
+// each start: once the token is stored, it makes no request.
+func ExamplePlexAuth_Adopt() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	environment := map[string]string{"PLEX_TOKEN": plex.IssueToken(alice, "older-app")}
+
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	status, err := auth.Adopt(context.Background(), plexauth.NewToken(environment["PLEX_TOKEN"]), plexauth.AdoptOptions{
+		ClientID: "older-app", // leave this out if it is not known
+	})
+	switch {
+	case errors.Is(err, plexauth.ErrTokenRejected):
+		fmt.Println("The token is not valid any more: sign in")
+	case err != nil:
+		log.Fatal(err)
+	default:
+		fmt.Println("Signed in as", status.User)
+	}
+	// Output: Signed in as alice
+}
+
 // This example starts a login and looks at it later, as in another request, after a
 // restart or in another process.
 func ExamplePlexAuth_Finish() {

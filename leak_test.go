@@ -302,6 +302,11 @@ func (l *leaky) callAll(fault int) {
 		}
 		l.keep(nil, err)
 		l.panel(p)
+		adopted := l.plex.IssueToken(l.alice, "other-program")
+		l.Add("adopted token", adopted)
+		short, stop = context.WithTimeout(ctx, 5*time.Second)
+		l.keep(pair(p.Adopt(short, plexauth.NewToken(adopted), plexauth.AdoptOptions{ClientID: "other-program"})))
+		stop()
 		l.keep(nil, p.Cancel(ctx))
 		l.keep(p, nil)
 		cancel()
@@ -310,6 +315,7 @@ func (l *leaky) callAll(fault int) {
 	l.keep(l.Capabilities(), nil)
 	l.keep(l.Capabilities().Features.Watchlist, nil)
 	l.keep(plexauth.PinOptions{Strong: true}, nil)
+	l.keep(plexauth.AdoptOptions{ClientID: "other-program"}, nil)
 	l.keep(plexauth.Options{Store: l.store}, nil)
 }
 
@@ -479,7 +485,7 @@ func TestNothingLeaks(t *testing.T) {
 	assert.Empty(t, report.Found)
 	assert.Equal(t, len(wireFaults)+1, report.Faults)
 	kinds := slices.Compact(slices.Sorted(maps.Values(report.Secrets)))
-	assert.Subset(t, kinds, []string{"account token", "device JWT", "home PIN", "PIN id", "parked token", "private key", "server token"})
+	assert.Subset(t, kinds, []string{"account token", "adopted token", "device JWT", "home PIN", "PIN id", "parked token", "private key", "server token"})
 
 	// Every exported type was looked at.
 	api, err := os.ReadFile("testdata/api.txt")

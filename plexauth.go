@@ -20,6 +20,9 @@
 // [PlexAuth.Handler] is a complete panel, and [HTML] a fragment for a page of your own.
 // The package signin is "Sign in with Plex" for a web app's visitors.
 //
+// A program that has a token already, from an environment variable or an older config,
+// calls [PlexAuth.Adopt].
+//
 // Afterwards [PlexAuth.Transport] puts the token on requests, and [PlexAuth.Token]
 // returns it. [PlexAuth.Verify] asks plex.tv whether it is still valid. A program that
 // runs for long calls [PlexAuth.Watch] beside its work: that keeps the login alive, and

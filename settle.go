@@ -371,6 +371,11 @@ func (l *logins) endMismatch(ctx context.Context, app profile.Approval, d profil
 		l.warn(ctx, "the other account's token was dropped, but not revoked", err)
 	}
 	l.info(ctx, "login refused: approved by another account than the linked one")
+	return mismatchError(app)
+}
+
+// mismatchError returns the error for an approval by another account than the linked one.
+func mismatchError(app profile.Approval) error {
 	why := ""
 	if app.PreviousOwner == profile.OwnerRefused {
 		why = " (plex.tv does not tell the account of the linked login)"

@@ -193,10 +193,7 @@ func (s *session) reject(ctx context.Context, t secret.Value) (current bool, err
 	late, cancel := gate.Outlive(ctx, saveGrace)
 	defer cancel()
 	err = s.update(late, func(b *profile.Profile) error {
-		current = b.AccountToken().Equal(t)
-		for _, b := range b.Holders(t) {
-			b.SetRejected()
-		}
+		current = b.Reject(t)
 		return nil
 	}, t)
 	if err != nil && late.Err() != nil {

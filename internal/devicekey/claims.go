@@ -92,6 +92,20 @@ func parseClaims(payload []byte) (c Claims, err error) {
 	return c, nil
 }
 
+// issuer is who issues Plex's JWTs. It is in their audience, too.
+const issuer = "plex.tv"
+
+// ClientID returns the client identifier of the device that the JWT is for, "" if it
+// names none.
+func (c Claims) ClientID() string {
+	for _, a := range c.audience {
+		if a != issuer {
+			return a
+		}
+	}
+	return ""
+}
+
 // timeOf reads seconds since 1970; anything else is the zero time.
 func timeOf(v json.RawMessage) time.Time {
 	s, ok := lax.Number(v)
@@ -105,7 +119,7 @@ func timeOf(v json.RawMessage) time.Time {
 // does not look at the age.
 func (c Claims) check(k *Key) error {
 	switch {
-	case c.issuer != "plex.tv":
+	case c.issuer != issuer:
 		return errors.New("the token was not issued by plex.tv")
 	case !slices.Contains(c.audience, k.ClientID):
 		return errors.New("the token is for another device")

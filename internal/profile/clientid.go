@@ -8,9 +8,13 @@ import (
 )
 
 // ClientID returns the identifier that the profile's token was made under: the
-// device's for a device's token, else that of long-lived tokens. It is "" if unknown. The
-// field of the same name is what the profile stores for long-lived tokens.
+// device's for a device's token, that which an adopted JWT names, else that of long-lived
+// tokens. It is "" if unknown. The field of the same name is what the profile stores for
+// long-lived tokens.
 func (p *Profile) ClientID() string {
+	if id := p.Token.Value.claims.ClientID(); p.isForeign() && plain.IsHeaderValue(id) {
+		return id
+	}
 	if d := p.boundDevice(); d != nil && plain.IsHeaderValue(d.ClientID) {
 		return d.ClientID
 	}

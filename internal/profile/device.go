@@ -214,6 +214,8 @@ func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*deviceke
 		return nil, ErrOtherLogin
 	case p.Token.Value.isJWT:
 		return nil, errors.New("plexauth: the token is a JWT already, and its device key is not here")
+	case p.isForeign():
+		return nil, errors.New("plexauth: the token was adopted without its client identifier, which a device key needs: adopt it again with the identifier, or sign in")
 	}
 	if err := p.checkUnshared(t, clientID); err != nil {
 		return nil, err

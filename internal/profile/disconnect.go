@@ -75,7 +75,7 @@ func (p *Profile) parked() []Revocation {
 func (p *Profile) OthersSharingToken() (others []*Profile) {
 	account, token := p.AccountID(), hashOfToken(p.AccountToken())
 	for other := range p.othersThat(func(f *facts) bool { return f.account == account || f.token == token }) {
-		if other.sharesToken(p.AccountID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
+		if !p.isForeign() && other.sharesToken(p.AccountID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {
 			others = append(others, other)
 		}
 	}

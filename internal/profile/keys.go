@@ -37,6 +37,7 @@ const (
 	keyDeviceClientID = "device_client_id"    // identifier of a device key that was removed, for the next one
 	keyRejected       = "_rejected"           // fingerprint of a token that plex.tv has rejected
 	keyChecked        = "_checked"            // when a program that watches last asked plex.tv about account_token
+	keyForeign        = "_foreign"            // fingerprint of a token that was not made under client_id, as far as is known
 	keyRefusedPIN     = "_refused_pin"        // fingerprint of the last PIN that another account has approved
 	keyPanelPIN       = "_cancelled_pin"      // when the panel last had a PIN made; formerly of cancelled PINs only, hence the name
 	keyFound          = "server_url_found"    // the server_url that plexauth found; empty if a person typed it

@@ -174,7 +174,7 @@ func (p *Profile) Adopt(a Owner) {
 	p.setAccountID(a.ID)
 	p.setAccountName(a.Name)
 	p.RejectedMark = ""
-	if p.Lifetime().Renewable() { // a JWT retires no token, and belongs to one device
+	if p.Lifetime().Renewable() || p.isForeign() { // it retires no token under the profile's identifier
 		return
 	}
 	p.PassOn(p.AccountToken(), a.ID, p.ClientID())

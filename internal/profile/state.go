@@ -17,6 +17,7 @@ type State struct {
 	Token        Field[Token]
 	RejectedMark string    // fingerprint of a token that plex.tv has rejected
 	Checked      time.Time // when a watching program last asked plex.tv about the token; zero if unknown
+	ForeignMark  string    // fingerprint of a token that was not made under ClientID, as far as is known
 
 	User         Field[string] // name of the user that the profile works for
 	ServerUserID Field[string] // the media server's number of that user, as it is spelled

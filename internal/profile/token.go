@@ -20,6 +20,7 @@ type Credential struct {
 	Device   *devicekey.Key // of a device's token, else nil
 	Scopes   []string       // that the device's token was asked for with
 	Skew     time.Duration  // of plex.tv's clock when the device's token was made
+	Foreign  bool           // not made under ClientID, as far as is known; see [Adoption]
 }
 
 // install is the only way for an account token into a profile, and out of it. It forgets
@@ -34,7 +35,10 @@ func (p *Profile) install(c Credential, keepOwner bool) {
 		p.bindDevice(c)
 	}
 	p.Token.set(newToken(c.Token))
-	p.RejectedMark = ""
+	p.RejectedMark, p.ForeignMark = "", ""
+	if c.Foreign {
+		p.ForeignMark = p.Token.Value.fingerprint
+	}
 	if keepOwner && owner != 0 && p.AccountID() != owner {
 		p.setAccountID(owner)
 	}
@@ -53,7 +57,7 @@ func (p *Profile) SignInAs(a Owner, c Credential) {
 	switch owner := p.AccountID(); {
 	case owner == 0:
 		p.stashOwner()
-	case owner == a.ID && c.Device == nil:
+	case owner == a.ID && c.Device == nil && !devicekey.IsJWT(c.Token.Secret()):
 		p.replaceServerToken(c.Token)
 	}
 	p.install(c, false)
@@ -133,9 +137,10 @@ func (s *State) CheckToken() error {
 var errDamagedToken = fmt.Errorf("%w: the stored token is damaged and no request can carry it", fault.ErrNotConnected)
 
 // sharesToken reports whether the profile's token is the one that plex.tv keeps for
-// this account and client identifier. A device's token is not.
+// this account and client identifier. A device's token is not, nor one that was made
+// elsewhere under another identifier.
 func (p *Profile) sharesToken(accountID int64, clientID string) bool {
-	if p.Lifetime().Renewable() {
+	if p.Lifetime().Renewable() || p.isForeign() {
 		return false
 	}
 	return accountID != 0 && p.AccountID() == accountID && p.ClientID() == clientID && !p.AccountToken().IsZero()
