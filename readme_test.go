@@ -1,7 +1,7 @@
 package plexauth_test
 
 import (
-	"encoding/json"
+	"bufio"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // goBlock matches a block of Go in a document.
@@ -49,30 +51,70 @@ func wrapped(block string) string {
 func TestDocumentsCompile(t *testing.T) {
 	docs, err := filepath.Glob("docs/*.md")
 	require.NoError(t, err)
-	dir := t.TempDir()
-	root, err := os.Getwd()
-	require.NoError(t, err)
-	overlay := map[string]map[string]string{"Replace": {}}
-	args := []string{"build", "-overlay", filepath.Join(dir, "overlay.json")}
-	n := 0
+	var files, args []string
 	for _, name := range append([]string{"README.md"}, docs...) {
 		text, err := os.ReadFile(name)
 		require.NoError(t, err)
 		for _, m := range goBlock.FindAllStringSubmatch(string(text), -1) {
-			n++
-			pkg := fmt.Sprintf("internal/document%d", n)
-			file := filepath.Join(dir, fmt.Sprintf("%d.go", n))
-			require.NoError(t, os.WriteFile(file, []byte(wrapped(m[1])), 0o600))
-			overlay["Replace"][filepath.Join(root, pkg, "block.go")] = file
-			args = append(args, "./"+pkg)
+			files = append(files, wrapped(m[1]))
+			args = append(args, fmt.Sprintf("./internal/document%d", len(files)))
 		}
 	}
-	require.Greater(t, n, 3)
-	b, err := json.Marshal(overlay)
+	require.Greater(t, len(files), 3)
+	build(t, files, args...)
+}
+
+// build runs go build with packages that are not there: internal/document1 has the first
+// of files, and so on.
+func build(t *testing.T, files []string, args ...string) {
+	t.Helper()
+	root, err := os.Getwd()
 	require.NoError(t, err)
-	require.NoError(t, os.WriteFile(filepath.Join(dir, "overlay.json"), b, 0o600))
-	out, err := exec.Command("go", args...).CombinedOutput()
-	assert.NoError(t, err, string(out))
+	dir, replace := t.TempDir(), map[string]string{}
+	for i, text := range files {
+		file := filepath.Join(dir, fmt.Sprintf("%d.go", i+1))
+		require.NoError(t, os.WriteFile(file, []byte(text), 0o600))
+		replace[filepath.Join(root, fmt.Sprintf("internal/document%d", i+1), "block.go")] = file
+	}
+	overlay := filepath.Join(dir, "overlay.json")
+	require.NoError(t, os.WriteFile(overlay, []byte(jsonText(map[string]any{"Replace": replace})), 0o600))
+	out, err := exec.Command("go", append([]string{"build", "-overlay", overlay}, args...)...).CombinedOutput()
+	require.NoError(t, err, string(out))
+}
+
+// The README's first program asks a person once: when it is started again, it is signed
+// in, and makes no request.
+func TestReadmeLoginAsksOnce(t *testing.T) {
+	text, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	const product = `Product: "My App",`
+	block := goBlock.FindStringSubmatch(string(text))[1]
+	require.Contains(t, block, product)
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	program := filepath.Join(t.TempDir(), "program.exe")
+	build(t, []string{strings.Replace(block, product, product+fmt.Sprintf("BaseURL: %q,", plex.URL()), 1)}, "-o", program, "./internal/document1")
+
+	run := func() (printed []string) {
+		c := exec.CommandContext(t.Context(), program)
+		c.Dir = filepath.Dir(program)
+		out, err := c.StdoutPipe()
+		require.NoError(t, err)
+		require.NoError(t, c.Start())
+		for lines := bufio.NewScanner(out); lines.Scan(); {
+			printed = append(printed, lines.Text())
+			if _, code, ok := strings.Cut(lines.Text(), "confirm the code "); ok {
+				assert.NoError(t, plex.Approve(code, alice))
+			}
+		}
+		require.NoError(t, c.Wait())
+		return printed
+	}
+	assert.Len(t, run(), 2, "the code, and who has signed in")
+	requests := len(plex.Requests())
+	assert.Equal(t, []string{"Signed in as alice"}, run())
+	assert.Len(t, plex.Requests(), requests)
 }
 
 // The README shows the first commands, and a login that is short enough to read at a
