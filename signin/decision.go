@@ -19,6 +19,7 @@ type decision struct {
 	account *plexauth.Account
 	allowed bool
 	missing setup // what the app lacks, if the visitor was refused for that
+	notKept error // why the visitor's login could not be kept where Options.Link says
 }
 
 // setup is a part of the app's own setup that is missing. It completes the sentence
@@ -34,18 +35,32 @@ const (
 )
 
 // decide reads the account of the visitor's token, which p has, and asks the policy. It
-// then revokes the token, even if the visitor has left or the policy panics.
+// then keeps the login where Options.Link says, or revokes the token, even if the visitor
+// has left or the policy panics.
 func (h *Handler) decide(ctx context.Context, p *plexauth.PlexAuth) (d decision, err error) {
-	ctx = context.WithoutCancel(ctx)
-	defer h.revoke(ctx, p) // with a time limit of its own
+	ctx = context.WithoutCancel(ctx) // each step has a time limit of its own
+	kept := false
+	defer func() {
+		if !kept {
+			h.revoke(ctx, p)
+		}
+	}()
+	if err = h.ask(ctx, p, &d); err == nil && d.allowed {
+		kept, d.notKept = h.link(ctx, p, d.account)
+	}
+	return d, err
+}
+
+// ask reads the account of the visitor's token, which p has, and asks the policy.
+func (h *Handler) ask(ctx context.Context, p *plexauth.PlexAuth, d *decision) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, decisionLimit)
 	defer cancel()
 	if d.account, err = p.Account(ctx); err != nil {
-		return d, err
+		return err
 	}
 	v := Visitor{Account: *d.account, visitor: p, plex: h.o.Plex, missing: &d.missing}
 	d.allowed, err = h.o.Policy(ctx, v)
-	return d, err
+	return err
 }
 
 // revoke revokes the visitor's token at plex.tv.

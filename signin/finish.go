@@ -58,7 +58,7 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 	state = finished // whatever happens to the token that p has now
 	h.writeCookie(w, r, a.withoutPIN())
 	d, err := h.decide(r.Context(), p)
-	h.pause.record(err)
+	h.pause.record(errors.Join(err, d.notKept))
 	h.respond(w, r, a, d, err)
 }
 
@@ -69,6 +69,8 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, a *attempt, d 
 	case err != nil:
 		h.log.WarnContext(r.Context(), "visitor refused: the policy failed", "error", err)
 		h.showError(w, err, page{Return: a.Return})
+	case d.notKept != nil:
+		h.showNotKept(w, r, a, d)
 	case d.allowed:
 		h.log.InfoContext(r.Context(), "visitor signed in", "account", d.account.ID)
 		response := &trackedResponse{ResponseWriter: w}

@@ -34,7 +34,8 @@
 // encrypted cookie that is valid for ten minutes. Every sign-in has its own client
 // identifier. The visitor's token is used to read the account and, for [Shared], the
 // list of servers. Then it is revoked; it is never stored, and OnSignIn gets only the
-// account.
+// account. An app that works for its visitors at Plex keeps their logins with
+// Options.Link.
 //
 // # What the app needs
 //
@@ -51,6 +52,7 @@ import (
 	"net/url"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/mount"
 	"github.com/plexauth/plexauth/internal/pervisitor"
 )
@@ -70,6 +72,18 @@ type Options struct {
 	// own site. If OnSignIn writes no response, the visitor is sent to the page
 	// that they asked for.
 	OnSignIn func(http.ResponseWriter, *http.Request, plexauth.Account)
+	// Link says where to keep the login of a visitor, for an app that works for them at
+	// Plex: for example auth.Namespace("plex/" + the account's ID). It is called after the
+	// policy has let them in, and before OnSignIn. If Link or its result is nil, the
+	// visitor's token is revoked.
+	//
+	// A login of the same account that is there and works stays, and the token of this
+	// sign-in is revoked. Otherwise the PlexAuth adopts it, with its client identifier:
+	// see [plexauth.PlexAuth.Adopt]. If that fails, the visitor is not signed in, the token
+	// is revoked, and a page says what is wrong: the store or plex.tv does not answer, or
+	// another account is linked there. The visitor can then sign in again. Link must be
+	// safe for concurrent use.
+	Link func(plexauth.Account) *plexauth.PlexAuth
 	// Key encrypts the cookie. It must have at least 32 random bytes, and be the same
 	// in every process that serves the app. Printing an Options prints the key;
 	// printing a Handler does not.
@@ -124,6 +138,7 @@ type Handler struct {
 	name     cookieNamer
 	starts   startLimit
 	claims   claims
+	links    gate.Map // by account, to keep one login at a time
 	pause    pause
 	protect  http.CrossOriginProtection
 	log      *slog.Logger

@@ -1,0 +1,88 @@
+package signin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/plexauth/plexauth"
+)
+
+// linkLimit bounds how long a visitor waits until their login is kept.
+const linkLimit = 15 * time.Second
+
+// link keeps the login of a visitor, which p has, where Options.Link says. It reports
+// whether their token lives on there. If it does not, the caller revokes it: no place was
+// named, the account has a login there that works, or err says why it could not be kept.
+func (h *Handler) link(ctx context.Context, p *plexauth.PlexAuth, account *plexauth.Account) (kept bool, err error) {
+	if h.o.Link == nil {
+		return false, nil
+	}
+	target := h.o.Link(*account)
+	if target == nil {
+		return false, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, linkLimit)
+	defer cancel()
+	id := strconv.FormatInt(account.ID, 10)
+	leave, err := h.links.Enter(ctx, id) // of two browsers, the second finds the login of the first
+	if err != nil {
+		return false, err
+	}
+	defer leave()
+	works, err := hasLogin(ctx, target, id)
+	if works || err != nil {
+		return false, err
+	}
+	visitor, err := p.Settings(ctx)
+	if err != nil {
+		return false, err
+	}
+	_, err = target.Adopt(ctx, visitor.AccountToken, plexauth.AdoptOptions{ClientID: visitor.ClientID})
+	if err != nil && holds(ctx, target, visitor.AccountToken) {
+		err = nil // the store has saved it all the same
+	}
+	return err == nil, err
+}
+
+// hasLogin reports whether p is signed in with the account id, and the login works as far
+// as plex.tv can be asked. An error is the store's.
+func hasLogin(ctx context.Context, p *plexauth.PlexAuth, id string) (bool, error) {
+	status, err := p.Verify(ctx)
+	if errors.Is(err, plexauth.ErrStore) {
+		return false, err
+	}
+	settings, err := p.Settings(ctx)
+	return status.Connected && !status.NeedsLogin && settings.CloudAccountID == id, err
+}
+
+// holds reports whether p has this token, also if ctx has ended.
+func holds(ctx context.Context, p *plexauth.PlexAuth, token plexauth.Token) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer cancel()
+	settings, err := p.Settings(ctx)
+	return err == nil && settings.AccountToken.Equal(token)
+}
+
+// showNotKept tells a visitor whom the policy lets in why they are not signed in: their
+// login could not be kept.
+func (h *Handler) showNotKept(w http.ResponseWriter, r *http.Request, a *attempt, d decision) {
+	p := page{Start: true, Again: true, Return: a.Return}
+	switch err := d.notKept; {
+	case errors.Is(err, plexauth.ErrAccountMismatch):
+		h.log.InfoContext(r.Context(), "visitor refused: another account is linked", "account", d.account.ID)
+		p.Title, p.Account = "Another Plex account is linked", displayName(d.account)
+		p.Text = h.o.Product + " already has the login of another Plex account for you. Sign in with that account, or ask the person who runs this app."
+		h.show(w, http.StatusConflict, p)
+	case errors.Is(err, plexauth.ErrStore):
+		h.log.WarnContext(r.Context(), "visitor refused: the login could not be kept", "account", d.account.ID, "error", err)
+		p.Title = "Could not keep your login"
+		p.Text = h.o.Product + " could not save your login, so you are not signed in. Nothing is wrong with your Plex account. Try again in a few minutes. If it happens again, tell the person who runs this app."
+		h.show(w, http.StatusServiceUnavailable, p)
+	default:
+		h.log.WarnContext(r.Context(), "visitor refused: the login could not be kept", "account", d.account.ID, "error", err)
+		h.showError(w, err, p)
+	}
+}
