@@ -2,6 +2,7 @@ package panel
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -17,27 +18,70 @@ import (
 
 const maxBodyBytes = 64 << 10
 
+// site has what a panel and the list of profiles share: who may ask for what, and the
+// headers of the answer.
+type site struct {
+	ctx     context.Context // at its end, every request is answered with 503
+	config  Config
+	protect http.CrossOriginProtection
+	routes  map[string]route
+}
+
+type route struct {
+	method string
+	serve  http.HandlerFunc
+}
+
+// newSite returns a site that serves the assets.
+func newSite(ctx context.Context, config Config) *site {
+	s := &site{ctx: ctx, config: config, routes: map[string]route{}}
+	for _, o := range config.TrustedOrigins {
+		_ = s.protect.AddTrustedOrigin(o) // plexauth.New has checked them
+	}
+	for name, contentType := range assetTypes {
+		s.routes[name] = route{http.MethodGet, asset(name, contentType)}
+	}
+	return s
+}
+
 // ServeHTTP implements [http.Handler].
-func (p *Panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.admit(w, r) {
+		s.serve(w, r)
+	}
+}
+
+// admit sets the headers that every answer has. It refuses a request that comes too late or
+// from elsewhere, and reports whether it has not.
+func (s *site) admit(w http.ResponseWriter, r *http.Request) bool {
 	header := w.Header()
 	header.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'; object-src 'none'")
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
-	route, known := p.routes[mount.Name(r)]
 	switch {
-	case p.ctx.Err() != nil:
+	case s.ctx.Err() != nil:
 		replyProblem(w, stopping)
-	case !p.isKnownHost(r):
+	case !s.isKnownHost(r):
 		replyProblem(w, unknownHost)
-	case p.protect.Check(r) != nil || !p.isKnownOrigin(r):
+	case s.protect.Check(r) != nil || !s.isKnownOrigin(r):
 		replyProblem(w, crossOrigin)
+	default:
+		return true
+	}
+	return false
+}
+
+// serve answers a request that was admitted.
+func (s *site) serve(w http.ResponseWriter, r *http.Request) {
+	route, known := s.routes[mount.Name(r)]
+	switch {
 	case mount.LacksSlash(r, known):
 		mount.AddSlash(w, r)
 	case !known:
 		replyProblem(w, notFound)
 	case r.Method != route.method && (r.Method != http.MethodHead || route.method != http.MethodGet):
-		header.Set("Allow", route.method)
+		w.Header().Set("Allow", route.method)
 		replyProblem(w, wrongMethod(route.method))
 	default:
 		route.serve(w, r)
@@ -46,11 +90,11 @@ func (p *Panel) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 // sameOriginOnly refuses a GET from another site's page. Such a page could otherwise
 // embed it as an image, and make the program ask plex.tv.
-func (p *Panel) sameOriginOnly(serve http.HandlerFunc) http.HandlerFunc {
+func (s *site) sameOriginOnly(serve http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		post := r.WithContext(r.Context())
 		post.Method = http.MethodPost // CrossOriginProtection lets every GET pass
-		if p.protect.Check(post) != nil {
+		if s.protect.Check(post) != nil {
 			replyProblem(w, crossOrigin)
 			return
 		}
@@ -60,12 +104,12 @@ func (p *Panel) sameOriginOnly(serve http.HandlerFunc) http.HandlerFunc {
 
 // isKnownHost refuses names that an attacker may have pointed to this program (DNS
 // rebinding). This cannot be done with an address, or with a name without a dot.
-func (p *Panel) isKnownHost(r *http.Request) bool {
+func (s *site) isKnownHost(r *http.Request) bool {
 	host := hostName(r.Host)
-	if len(p.config.TrustedOrigins) == 0 || net.ParseIP(host) != nil || !strings.Contains(host, ".") {
+	if len(s.config.TrustedOrigins) == 0 || net.ParseIP(host) != nil || !strings.Contains(host, ".") {
 		return true
 	}
-	return slices.ContainsFunc(p.config.TrustedOrigins, func(origin string) bool {
+	return slices.ContainsFunc(s.config.TrustedOrigins, func(origin string) bool {
 		u, err := url.Parse(origin)
 		return err == nil && strings.EqualFold(u.Hostname(), host)
 	})
@@ -81,12 +125,12 @@ func hostName(hostport string) string {
 
 // isKnownOrigin is stricter than CrossOriginProtection, which accepts every origin that
 // agrees with Host.
-func (p *Panel) isKnownOrigin(r *http.Request) bool {
+func (s *site) isKnownOrigin(r *http.Request) bool {
 	origin := r.Header.Get("Origin")
-	if len(p.config.TrustedOrigins) == 0 || origin == "" || r.Method == http.MethodGet || r.Method == http.MethodHead {
+	if len(s.config.TrustedOrigins) == 0 || origin == "" || r.Method == http.MethodGet || r.Method == http.MethodHead {
 		return true
 	}
-	return slices.Contains(p.config.TrustedOrigins, origin)
+	return slices.Contains(s.config.TrustedOrigins, origin)
 }
 
 // decode reads the body of r into v. An empty body leaves v as it is.

@@ -26,6 +26,14 @@ func readAsset(name string) []byte {
 	return content
 }
 
+// assetTypes are the files that a browser may load, with the type of each.
+var assetTypes = map[string]string{
+	"panel.js":   "text/javascript; charset=utf-8",
+	"view.js":    "text/javascript; charset=utf-8",
+	"request.js": "text/javascript; charset=utf-8",
+	"panel.css":  "text/css; charset=utf-8",
+}
+
 // asset returns a handler for one of the embedded files. Browsers may keep the file, and
 // ask each time whether it has changed.
 func asset(name, contentType string) http.HandlerFunc {
@@ -47,31 +55,41 @@ func (p *Panel) servePage(w http.ResponseWriter, r *http.Request) {
 	if _, problem := p.currentView(r.Context()); problem != nil {
 		status = problem.Status
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.WriteHeader(status)
-	_, _ = io.WriteString(w, page(p.config.Product)) // the browser may have gone
+	writePage(w, status, panelPage(p.config))
 }
 
-// page returns the fragment as a page of its own.
-func page(product string) string {
+// writePage answers with a page.
+func writePage(w http.ResponseWriter, status int, page string) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, page) // the browser may have gone
+}
+
+// panelPage returns the fragment as a page of its own.
+func panelPage(c Config) string {
+	return page("Plex · "+c.Product, c.Product, "panel.js", HTML())
+}
+
+// page returns a page whose script is one of the assets.
+func page(title, product, script, content string) string {
 	return fmt.Sprintf(`<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>Plex · %[1]s</title>
+<title>%[1]s</title>
 <link rel="stylesheet" href="panel.css">
-<script type="module" src="panel.js"></script>
+<script type="module" src="%[3]s"></script>
 </head>
 <body class="plexauth-page">
 <main>
-<h1 class="plexauth-product">%[1]s</h1>
-%[2]s</main>
+<h1 class="plexauth-product">%[2]s</h1>
+%[4]s</main>
 <noscript><p class="plexauth-noscript">This page needs JavaScript. Without it, sign in from the program's command line.</p></noscript>
 </body>
 </html>
-`, html.EscapeString(product), HTML())
+`, html.EscapeString(title), html.EscapeString(product), script, content)
 }
 
 // serveQRCode answers GET qr.svg.

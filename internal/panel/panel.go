@@ -7,6 +7,7 @@ package panel
 
 import (
 	"context"
+	"maps"
 	"net/http"
 
 	"github.com/plexauth/plexauth/internal/gate"
@@ -20,37 +21,22 @@ type Config struct {
 
 // Panel serves the panel of one profile. It is safe for concurrent use.
 type Panel struct {
-	ctx    context.Context
+	*site
 	host   Host
-	config Config
 	worker *worker
-
-	protect http.CrossOriginProtection
-	routes  map[string]route
-	gates   gate.Map // one request at a time reads the store, starts a login, chooses a user, or reads a list
+	gates  gate.Map // one request at a time reads the store, starts a login, chooses a user, or reads a list
 
 	view    *view // what was read last, guarded by the gate of the view
 	servers list[Server]
 	users   list[User]
 }
 
-type route struct {
-	method string
-	serve  http.HandlerFunc
-}
-
 // New returns the panel of a host. It answers every request with 503 once ctx has
 // ended.
 func New(ctx context.Context, host Host, config Config) *Panel {
-	p := &Panel{ctx: ctx, host: host, config: config, worker: newWorker(ctx, host)}
-	for _, o := range config.TrustedOrigins {
-		_ = p.protect.AddTrustedOrigin(o) // plexauth.New has checked them
-	}
-	p.routes = map[string]route{
+	p := &Panel{site: newSite(ctx, config), host: host, worker: newWorker(ctx, host)}
+	maps.Copy(p.routes, map[string]route{
 		"":           {http.MethodGet, p.servePage},
-		"panel.js":   {http.MethodGet, asset("panel.js", "text/javascript; charset=utf-8")},
-		"view.js":    {http.MethodGet, asset("view.js", "text/javascript; charset=utf-8")},
-		"panel.css":  {http.MethodGet, asset("panel.css", "text/css; charset=utf-8")},
 		"qr.svg":     {http.MethodGet, p.serveQRCode},
 		"status":     {http.MethodGet, p.sameOriginOnly(p.serveStatus)},
 		"servers":    {http.MethodGet, p.sameOriginOnly(p.serveServers)},
@@ -62,7 +48,7 @@ func New(ctx context.Context, host Host, config Config) *Panel {
 		"server":     {http.MethodPost, p.chooseServer},
 		"user":       {http.MethodPost, p.chooseUser},
 		"probe":      {http.MethodPost, p.probe},
-	}
+	})
 	return p
 }
 
