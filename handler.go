@@ -45,11 +45,50 @@ import (
 //
 // docs/web.md describes the HTTP API that the panel uses, for a front end of your own.
 func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
-	h := panel.New(ctx, &panelHost{auth: p, ctx: ctx}, panel.Config{Product: plain.HeaderValue(p.options.Product), TrustedOrigins: p.options.TrustedOrigins})
+	h := panel.New(ctx, &panelHost{auth: p, ctx: ctx}, p.panelConfig())
 	if p.invalid == nil {
 		go h.Run()
 	}
 	return h
+}
+
+func (p *PlexAuth) panelConfig() panel.Config {
+	return panel.Config{Product: plain.HeaderValue(p.options.Product), TrustedOrigins: p.options.TrustedOrigins}
+}
+
+// ProfilesHandler returns a page that lists every profile of the document, with the panel
+// of each below profile/{id}/. "Add a profile" offers the first free one of PLEX-P01 to
+// PLEX-P09, as in CrossWatch. It is stored when its login starts. To remove a profile,
+// disconnect it in its panel: it stays in the list, to be connected again.
+//
+// All that [PlexAuth.Handler] says holds here too: MOUNT IT BEHIND THE PROGRAM'S OWN LOGIN.
+// A profile has a background worker from the first request for its panel, or once the
+// list shows its pending login.
+func (p *PlexAuth) ProfilesHandler(ctx context.Context) http.Handler {
+	return panel.NewProfiles(ctx, panelDocument{p}, p.panelConfig())
+}
+
+// panelDocument is a document as the list of its profiles sees it.
+type panelDocument struct{ auth *PlexAuth }
+
+// Profiles implements [panel.Document]. It leaves out ids that Instance does not accept.
+func (d panelDocument) Profiles(ctx context.Context) ([]*panel.State, *panel.Problem) {
+	b, err := d.auth.load(ctx)
+	if err != nil {
+		return nil, problemOf(err)
+	}
+	var all []*panel.State
+	for _, id := range b.IDs() {
+		if p := d.auth.Instance(id); p.invalid == nil {
+			all = append(all, p.panelState(b.Document.Profile(id)))
+		}
+	}
+	return all, nil
+}
+
+// Profile implements [panel.Document].
+func (d panelDocument) Profile(ctx context.Context, id string) panel.Host {
+	return &panelHost{auth: d.auth.Instance(id), ctx: ctx}
 }
 
 // panelHost is a profile as its panel sees it.
@@ -79,14 +118,19 @@ func (h *panelHost) State(ctx context.Context) (*panel.State, *panel.Problem) {
 	if err != nil {
 		return nil, problemOf(err)
 	}
-	s := &panel.State{Status: panelStatus(h.auth.status(b)), Settings: panelSettings(settingsOf(b))}
+	return h.auth.panelState(b), nil
+}
+
+// panelState returns what b has stored, as the panel sees it.
+func (p *PlexAuth) panelState(b *profile.Profile) *panel.State {
+	s := &panel.State{Status: panelStatus(p.status(b)), Settings: panelSettings(settingsOf(b))}
 	if b.CheckToken() == nil {
 		s.TokenID = secret.Fingerprint(b.AccountToken())
 	}
 	if v := b.Pending(); v != nil {
-		s.Pending = h.pending(v)
+		s.Pending = p.panelPending(v)
 	}
-	return s, nil
+	return s
 }
 
 // panelStatus returns s without its pending PIN, which State returns apart.
@@ -113,14 +157,14 @@ func panelSettings(s Settings) panel.Settings {
 	}
 }
 
-// pending returns a stored PIN, and what this process knows of it.
-func (h *panelHost) pending(v *profile.PendingPIN) *panel.Pending {
-	pin := h.auth.shown(v)
+// panelPending returns a stored PIN, and what this process knows of it.
+func (p *PlexAuth) panelPending(v *profile.PendingPIN) *panel.Pending {
+	pin := p.shown(v)
 	shown := &panel.Pending{
 		Code: pin.Code, URL: pin.URL(), ExpiresAt: pin.ExpiresAt, Ends: elapsed.Now().Add(pin.left()), QRCode: pin.QRCode,
 		Approved: !v.Token.IsZero(),
 	}
-	a := h.auth.attemptFor(v.ID)
+	a := p.attemptFor(v.ID)
 	if a == nil {
 		return shown
 	}

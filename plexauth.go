@@ -18,6 +18,7 @@
 // cannot wait (a web request, a CrossWatch-style provider) calls [PlexAuth.Start] and
 // later [PlexAuth.Finish], which checks the PIN once. For a settings page,
 // [PlexAuth.Handler] is a complete panel, and [HTML] a fragment for a page of your own.
+// [PlexAuth.ProfilesHandler] is one page for several profiles.
 // The package signin is "Sign in with Plex" for a web app's visitors.
 //
 // A program that has a token already, from an environment variable or an older config,

@@ -2,6 +2,7 @@ package integration_test
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -132,6 +133,37 @@ func TestPanelInRouters(t *testing.T) {
 			assert.Contains(t, resp.Header.Get("Content-Type"), kind)
 		}
 		assert.Equal(t, http.StatusOK, browse(http.MethodPost, "/cancel").StatusCode)
+	})
+}
+
+// G19: the list of profiles and their panels work under each router.
+func TestProfilesInRouters(t *testing.T) {
+	plex := plextest.NewServer()
+	t.Cleanup(plex.Close)
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	require.NoError(t, err)
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	for _, id := range []string{"a/b", ".."} {
+		_, err = auth.Instance(id).Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+	}
+	inRouters(t, auth.ProfilesHandler(ctx), func(t *testing.T, at string, browse func(method, path string) *http.Response) {
+		assert.Equal(t, at+"/", browse(http.MethodGet, "").Request.URL.Path)
+		var list struct {
+			Profiles []struct{ Instance, Path string }
+		}
+		require.NoError(t, json.NewDecoder(browse(http.MethodGet, "/profiles").Body).Decode(&list))
+		assert.Len(t, list.Profiles, 3)
+		for _, p := range list.Profiles {
+			assert.Contains(t, browse(http.MethodGet, "/"+p.Path).Header.Get("Content-Type"), "text/html")
+			var status struct{ Instance string }
+			require.NoError(t, json.NewDecoder(browse(http.MethodGet, "/"+p.Path+"status").Body).Decode(&status))
+			assert.Equal(t, p.Instance, status.Instance)
+			assert.Equal(t, http.StatusOK, browse(http.MethodPost, "/"+p.Path+"cancel").StatusCode)
+		}
+		assert.Equal(t, at+"/profile/default/", browse(http.MethodGet, "/profile/default").Request.URL.Path)
+		assert.Equal(t, http.StatusNotFound, browse(http.MethodGet, "/profile/gone/status").StatusCode)
 	})
 }
 

@@ -28,10 +28,11 @@ func readAsset(name string) []byte {
 
 // assetTypes are the files that a browser may load, with the type of each.
 var assetTypes = map[string]string{
-	"panel.js":   "text/javascript; charset=utf-8",
-	"view.js":    "text/javascript; charset=utf-8",
-	"request.js": "text/javascript; charset=utf-8",
-	"panel.css":  "text/css; charset=utf-8",
+	"panel.js":    "text/javascript; charset=utf-8",
+	"view.js":     "text/javascript; charset=utf-8",
+	"request.js":  "text/javascript; charset=utf-8",
+	"profiles.js": "text/javascript; charset=utf-8",
+	"panel.css":   "text/css; charset=utf-8",
 }
 
 // asset returns a handler for one of the embedded files. Browsers may keep the file, and
@@ -67,7 +68,12 @@ func writePage(w http.ResponseWriter, status int, page string) {
 
 // panelPage returns the fragment as a page of its own.
 func panelPage(c Config) string {
-	return page("Plex · "+c.Product, c.Product, "panel.js", HTML())
+	title, above := "Plex · "+c.Product, ""
+	if c.Profile != "" {
+		title = profileName(c.Profile) + " · " + title
+		above = "<nav class=\"plexauth-above\"><a href=\"../../\">All profiles</a></nav>\n"
+	}
+	return page(title, c.Product, "panel.js", above+HTML())
 }
 
 // page returns a page whose script is one of the assets.

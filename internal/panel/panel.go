@@ -2,7 +2,10 @@
 // the media server and the user, and the HTTP API of that page. A background worker
 // waits for each login and then finds the server, whether a browser is open or not.
 //
-// The package knows neither plex.tv nor the store. It works through a [Host].
+// [Profiles] lists the profiles of a document, with the panel of each.
+//
+// The package knows neither plex.tv nor the store. It works through a [Host], and through a
+// [Document].
 package panel
 
 import (
@@ -17,6 +20,10 @@ import (
 type Config struct {
 	Product        string   // its name, on one line
 	TrustedOrigins []string // from which a browser may use the panel; empty: its own origin
+
+	// Profile names the profile of a panel that is below a list of profiles, at profile/{id}/.
+	// It is empty otherwise.
+	Profile string
 }
 
 // Panel serves the panel of one profile. It is safe for concurrent use.

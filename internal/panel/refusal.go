@@ -7,6 +7,7 @@ var (
 	crossOrigin = &Problem{Status: http.StatusForbidden, Kind: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."}
 	unknownHost = &Problem{Status: http.StatusForbidden, Kind: "host", Message: "This program is not known under this name. Open it under one of its own names, or add this one to TrustedOrigins."}
 	notFound    = &Problem{Status: http.StatusNotFound, Kind: "not_found", Message: "There is no such page."}
+	noProfile   = &Problem{Status: http.StatusNotFound, Kind: "not_found", Message: "It was removed, or it never existed. The list shows all profiles."}
 	tooLarge    = &Problem{Status: http.StatusRequestEntityTooLarge, Kind: "too_large", Message: "The request is larger than 64 KiB."}
 	stopping    = &Problem{Status: http.StatusServiceUnavailable, Kind: Stopped, Message: "The program is stopping. Reload this page when it is running again."}
 	noQRCode    = &Problem{Status: http.StatusNotFound, Kind: NoLogin, Message: "No sign-in is pending. Start a new one.", Detail: "no login is pending"}

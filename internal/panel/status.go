@@ -75,11 +75,16 @@ func (p *Panel) readView(ctx context.Context, changed <-chan struct{}) (*view, *
 		if now.state == attending && state.Status.Connected && !serverKnown {
 			v.finding = true // the login has ended, and its search begins in a moment
 		}
-	case pending.Unsaved || pending.Approved || pending.Ends.Left() > -finalPollTime:
+	case pending.isShown():
 		v.pending, v.problem = pending, pending.Problem
 		p.worker.wakeUp()
 	}
 	return v, nil
+}
+
+// isShown reports whether the login has not ended, as far as known. There is none if p is nil.
+func (p *Pending) isShown() bool {
+	return p != nil && (p.Unsaved || p.Approved || p.Ends.Left() > -finalPollTime)
 }
 
 // revision names what the view shows, except for the seconds that pass.

@@ -18,6 +18,7 @@ export class Failure extends Error {
 const answerShapes = {
   servers: (answer) => Array.isArray(answer.servers),
   users: (answer) => Array.isArray(answer.users),
+  profiles: (answer) => Array.isArray(answer.profiles),
   probe: (answer) => !!answer.result || !!answer.account && !!answer.server,
 };
 const statusShape = (answer) => typeof answer.seen === "string" && !!answer.extra && !!answer.settings;
@@ -46,7 +47,7 @@ function failureWithoutAnswer(path, response) {
     return new Failure({ error: "sign_in", message: "Your sign-in to {product} has ended, so this page gets no answers. Reload the page and sign in.", detail });
   }
   if (!response || status >= 500 || status === 408 || status === 429) {
-    const message = path.startsWith("status")
+    const message = path.startsWith("status") || path === "profiles"
       ? "Either {product} has stopped, or the connection to it is broken. This page keeps trying."
       : "No answer came from {product}. It may have stopped, or the answer was lost on the way. Try again.";
     return new Failure({ error: "network", message, detail }, true);

@@ -8,7 +8,7 @@ const base = new URL("./", import.meta.url);
 //	title  what the page's title begins with
 //	shows  the parts that only some states show
 //	focus  what gets the focus if the focused element was hidden
-const states = {
+export const states = {
   loading: { shows: ["steps", "btn-connect-plex"] },
   broken: { pill: "Not available", tone: "warn", shows: [] },
   idle: { pill: "Not connected", shows: ["steps", "btn-connect-plex"], focus: "btn-connect-plex" },
@@ -44,12 +44,13 @@ const problemTitles = {
   server_choice: "Choose a server",
   home_pin: "Wrong PIN",
   too_soon: "Please wait a moment",
+  not_found: "There is no such profile",
   not_revoked: "Disconnected here, but not at Plex",
   missing: "Something is missing",
 };
 
 // mildProblems are shown in a milder colour, because nothing is broken.
-const mildProblems = new Set(["pin_expired", "rate_limited", "too_soon", "not_revoked", "server_choice", "network", "sign_in", "missing", "account_mismatch"]);
+export const mildProblems = new Set(["pin_expired", "rate_limited", "too_soon", "not_revoked", "server_choice", "network", "sign_in", "missing", "account_mismatch"]);
 
 const rejectedProblem = {
   error: "rejected",
@@ -66,6 +67,18 @@ const addressNotes = {
 
 const announcementLasts = 4000; // milliseconds
 const longestTypedCode = 10; // characters; a longer code is only for Plex's web page
+
+/** problemTitle returns the title of a kind of problem. product may be empty. */
+export function problemTitle(error, product) {
+  switch (error) {
+    case "sign_in":
+      return `Sign in to ${product || "this program"} again`;
+    case "network":
+      return `${product || "This program"} does not answer`;
+    default:
+      return problemTitles[error] ?? "That did not work";
+  }
+}
 
 /** View shows one fragment. What it shows depends on its fields alone. */
 export class View {
@@ -145,17 +158,6 @@ export class View {
       return "";
     }
     return problem.error === "sign_in" ? "Reload the page" : "Try again";
-  }
-
-  problemTitle(error) {
-    switch (error) {
-      case "sign_in":
-        return `Sign in to ${this.product()} again`;
-      case "network":
-        return `${this.doc?.product || "This program"} does not answer`;
-      default:
-        return problemTitles[error] ?? "That did not work";
-    }
   }
 
   // announce shows text beside the state for a few seconds. Screen readers read it out.
@@ -352,7 +354,7 @@ export class View {
     this.placeProblem(box, problem.at);
     setVisible(box, !!problem.message);
     box.classList.toggle("mild", mildProblems.has(problem.error) || this.root.dataset.state === "pending");
-    setText(this.find("problem-title"), problem.message && this.problemTitle(problem.error));
+    setText(this.find("problem-title"), problem.message && problemTitle(problem.error, this.doc?.product));
     setText(this.find("problem-text"), problem.message);
     setText(this.find("problem-detail"), problem.detail ?? "");
     setVisible(this.find("problem-more"), !!problem.detail && problem.error !== "pin_expired");
@@ -382,7 +384,7 @@ export class View {
 
 // setVisible shows or hides an element. Scripts of hosts know the elements with an id,
 // and show them by the class alone.
-function setVisible(element, visible) {
+export function setVisible(element, visible) {
   if (element?.id) {
     element.classList.toggle("hidden", !visible);
   } else if (element) {
@@ -391,7 +393,7 @@ function setVisible(element, visible) {
 }
 
 // setText leaves an element alone if it has that text: screen readers read changes out.
-function setText(element, text) {
+export function setText(element, text) {
   if (element && element.textContent !== text) {
     element.textContent = text;
   }
@@ -484,7 +486,7 @@ function testLine({ state = "", text, more = [] }) {
 
 // friendlyAddress returns an address as a person knows it. A plex.direct name stands for
 // an IP address and has a certificate.
-function friendlyAddress(address) {
+export function friendlyAddress(address) {
   const direct = /^https:\/\/([0-9a-f-]+)\.[0-9a-f]{32}\.plex\.direct(:\d+)?$/.exec(address);
   if (!direct) {
     return address;
