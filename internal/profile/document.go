@@ -116,8 +116,8 @@ func (p *Profile) Create() {
 // base returns the default profile.
 func (p *Profile) base() *Profile { return p.Document.Profile(DefaultInstance) }
 
-// Others returns the other profiles that [Document.IDs] names.
-func (p *Profile) Others() []*Profile {
+// others returns the other profiles that [Document.IDs] names.
+func (p *Profile) others() []*Profile {
 	return slices.Collect(p.othersThat(func(*facts) bool { return true }))
 }
 

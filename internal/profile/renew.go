@@ -85,7 +85,7 @@ func (p *Profile) Renew(old *Lifetime, next Credential) error {
 		return nil
 	}
 	if !devicekey.IsJWT(old.Token.Secret()) && p.ServerToken().Equal(old.Token) { // the exchange has ended it
-		p.ForgetServerToken()
+		p.forgetServerToken()
 	}
 	p.install(next, true)
 	return nil

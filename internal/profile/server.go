@@ -146,7 +146,7 @@ func (p *Profile) SetServer(address string, v OwnedServer) {
 		p.ForgetServerUserID() // each server has its own
 	}
 	if isAnother || before.Bound && hasMoved && !isCertain {
-		p.ForgetServerToken()
+		p.forgetServerToken()
 	} else if before.Bound {
 		p.bindServerToken()
 	}
@@ -173,8 +173,8 @@ func (s *State) SetMachine(id string) { s.Server.MachineID.set(id) }
 // ServerToken returns the token for the server, zero if there is none.
 func (s *State) ServerToken() secret.Value { return s.Server.Token.Value }
 
-// ForgetServerToken removes the token for the server.
-func (s *State) ForgetServerToken() {
+// forgetServerToken removes the token for the server.
+func (s *State) forgetServerToken() {
 	s.Server.Token.set(secret.Value{})
 	s.Server.TokenServer = ""
 }
@@ -229,7 +229,7 @@ func (p *Profile) ForgetServer() {
 		server.Found = Field[string]{}
 	}
 	p.SetMachine("")
-	p.ForgetServerToken()
+	p.forgetServerToken()
 	p.ForgetServerUserID()
 	server.TakesJWT, server.Known, server.Certificate = nil, nil, nil
 }

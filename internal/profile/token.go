@@ -222,7 +222,7 @@ func (p *Profile) UnidentifiedOthers(clientID string) []UnidentifiedToken {
 // MayHaveRetired reports whether the approval of the PIN v has brought a token by which
 // another profile may have lost its own. v may be nil.
 func (p *Profile) MayHaveRetired(v *PendingPIN) bool {
-	return v != nil && !v.Token.IsZero() && v.Device == nil && slices.ContainsFunc(p.Others(), func(other *Profile) bool {
+	return v != nil && !v.Token.IsZero() && v.Device == nil && slices.ContainsFunc(p.others(), func(other *Profile) bool {
 		return !other.AccountToken().IsZero() && other.ClientID() == v.ClientID
 	})
 }
