@@ -63,9 +63,8 @@
 //
 // It takes no password: people sign in at Plex. Its panel does not authenticate its
 // users; the program around it must. It reads no library, plays nothing and opens no
-// browser. A goroutine that it starts ends with the call, or at most a second after the context
-// that it was given.
-// It prints nothing, except with [NewLogHandler] without a function.
+// browser. Each goroutine that it starts ends with the call, or at most a second after the
+// context that it was given. It prints nothing, except with [NewLogHandler] without a function.
 package plexauth
 
 import (

@@ -70,11 +70,11 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	p.info(ctx, "signed out")
 	err = p.endWaiting(ctx)
 	if unseen != nil {
-		err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the login that was pending may have been approved, and its token live on at plex.tv: %w", fault.Inside(unseen)))
+		err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the login that was pending may have been approved, and its token may still be valid at plex.tv: %w", fault.Inside(unseen)))
 	}
 	for _, r := range gone {
 		if revokeErr := p.revoke(ctx, r); revokeErr != nil {
-			err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the token may live on at plex.tv: %w", fault.Inside(revokeErr)))
+			err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the token may still be valid at plex.tv: %w", fault.Inside(revokeErr)))
 		}
 	}
 	return p.statusNow(ctx, err)

@@ -52,7 +52,7 @@ func (t Token) MarshalJSON() ([]byte, error) { return nil, errTokenMarshal }
 // MarshalText always fails.
 func (t Token) MarshalText() ([]byte, error) { return nil, errTokenMarshal }
 
-// session is the login of one profile, whose token it keeps good.
+// session is the login of one profile, whose token it keeps valid.
 type session struct {
 	profileStore
 	*shared

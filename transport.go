@@ -106,7 +106,7 @@ func (s requestLogin) Fresh(ctx context.Context, c *credential.Credential) (*cre
 	return s.Credential(ctx)
 }
 
-// MayRenew reports whether a device key gets the next token, and did not do so in vain.
+// MayRenew reports whether a device key gets the next token, and the last one helped.
 func (s requestLogin) MayRenew(c *credential.Credential) bool {
 	return c.Life.Renewable() && !s.isFutile()
 }
@@ -116,7 +116,7 @@ func (s requestLogin) Renew(ctx context.Context, c *credential.Credential) error
 	return s.renew(ctx, c.Life.Token, renewbackoff.Required)
 }
 
-// Refused notes that the renewal was in vain.
+// Refused notes that the renewal did not help.
 func (s requestLogin) Refused() { s.noteRenewal((*renewbackoff.History).Futile) }
 
 // Reread drops what is kept of the document.

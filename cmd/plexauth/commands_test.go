@@ -158,7 +158,7 @@ func TestLogout(t *testing.T) {
 		w.plex.Inject(plextest.Fault{Status: 503, Times: -1})
 		r = w.run(t, t.Context(), "logout")
 		assert.Equal(t, 4, r.status)
-		assert.Contains(t, r.err, "plexauth: signed out here, but the token may live on at plex.tv: ")
+		assert.Contains(t, r.err, "plexauth: signed out here, but the token may still be valid at plex.tv: ")
 		assert.Equal(t, 3, w.run(t, t.Context(), "status").status)
 	})
 }

@@ -126,7 +126,7 @@ func (c Claims) check(k *Key) error {
 	case c.thumbprint != k.Kid:
 		return errors.New("the token is for another key")
 	case c.Expires.IsZero():
-		return errors.New("the token has no end")
+		return errors.New("the token does not expire")
 	}
 	return nil
 }

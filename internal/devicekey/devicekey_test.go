@@ -196,7 +196,7 @@ func TestParseJWT(t *testing.T) {
 		"another issuer":       {unsigned(claims("evil.example", `["client-1"]`, rfcThumbprint, end)), "was not issued by plex.tv"},
 		"another device":       {unsigned(claims("plex.tv", `["client-2"]`, rfcThumbprint, end)), "for another device"},
 		"another key":          {unsigned(claims("plex.tv", `["client-1"]`, "other", end)), "for another key"},
-		"no end":               {unsigned(claims("plex.tv", `["client-1"]`, rfcThumbprint, "")), "has no end"},
+		"no end":               {unsigned(claims("plex.tv", `["client-1"]`, rfcThumbprint, "")), "does not expire"},
 		"no claims":            {unsigned(`[]`), "without claims"},
 		"no JWT":               {secret.New("abc"), "not a JWT that is signed with EdDSA"},
 		"signed with nothing":  {secret.New(part(`{"alg":"none"}`) + "." + part(`{}`) + "."), "not a JWT that is signed with EdDSA"},

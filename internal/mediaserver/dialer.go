@@ -17,7 +17,7 @@ import (
 )
 
 // errInClear refuses to send a token over plain http to a public address.
-var errInClear = fmt.Errorf("%w that may go there: plain http to an address that is not private shows it to all on the way, use https", fault.ErrServerToken)
+var errInClear = fmt.Errorf("%w that may go there: plain http to an address that is not private would show it to others on the way, use https", fault.ErrServerToken)
 
 const (
 	// dialLimit and keepAlive are those of http.DefaultTransport.

@@ -182,7 +182,7 @@ func (c *Client) Verify(ctx context.Context, t secret.Value, d *devicekey.Key) (
 			return claims, nil
 		}
 	}
-	return devicekey.Claims{}, NotGenuine(errors.New("the token is not signed by a key of plex.tv's"))
+	return devicekey.Claims{}, NotGenuine(errors.New("the token is not signed with a key of plex.tv"))
 }
 
 // keyset caches plex.tv's public keys.

@@ -114,7 +114,7 @@ func TestExchange(t *testing.T) {
 		"a long-lived token": {set: func(a *authority) {
 			a.tokens = []reply{{status: 200, body: `{"auth_token":"tok"}`}, {status: 200, body: `{"authToken":"tok"}`}}
 		}, sentinel: fault.ErrUnavailable, says: "no JWT", exchange: 2},
-		"signed by another":            {set: func(a *authority) { _, a.signer, _ = ed25519.GenerateKey(nil) }, sentinel: fault.ErrUnavailable, says: "not signed by a key of plex.tv's", exchange: 1},
+		"signed by another":            {set: func(a *authority) { _, a.signer, _ = ed25519.GenerateKey(nil) }, sentinel: fault.ErrUnavailable, says: "not signed with a key of plex.tv", exchange: 1},
 		"expired already":              {set: func(a *authority) { a.life = -time.Hour }, sentinel: fault.ErrUnavailable, says: "has expired already", exchange: 1},
 		"expired, but the clocks vary": {set: func(a *authority) { a.life = -time.Second }, exchange: 1},
 	} {

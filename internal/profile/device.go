@@ -18,7 +18,7 @@ var (
 	// ErrKeyShared says that another process has made a PIN with the same device key.
 	ErrKeyShared = errors.New("plexauth: another login has been begun with the same device key")
 	// ErrOtherLogin says that the token to move over to a device key was replaced.
-	ErrOtherLogin = errors.New("plexauth: another login was made during the move to a device key, and stands")
+	ErrOtherLogin = errors.New("plexauth: another login was made during the move to a device key, and was kept")
 )
 
 // Key returns the key, nil if d is nil. The error is [devicekey.ErrUnreadable].
@@ -213,7 +213,7 @@ func (p *Profile) KeyFor(t secret.Value, clientID string, reuse bool) (*deviceke
 	case !p.AccountToken().Equal(t):
 		return nil, ErrOtherLogin
 	case p.Token.Value.isJWT:
-		return nil, errors.New("plexauth: the token is a JWT already, and its device key is not here")
+		return nil, errors.New("plexauth: the token is a JWT already, and its device key is missing")
 	case p.isForeign():
 		return nil, errors.New("plexauth: the token was adopted without its client identifier, which a device key needs: adopt it again with the identifier, or sign in")
 	}
@@ -236,7 +236,7 @@ func (p *Profile) checkUnshared(t secret.Value, clientID string) error {
 	hash := hashOfToken(t)
 	for other := range p.othersThat(func(f *facts) bool { return f.token == hash || f.isPending }) {
 		if other.AccountToken().Equal(t) {
-			return fmt.Errorf("plexauth: profile %q lives on the same token and would be signed out: disconnect it first", other.ID)
+			return fmt.Errorf("plexauth: profile %q uses the same token and would be signed out: disconnect it first", other.ID)
 		}
 		if v := other.Pending(); v.lives() && v.Device == nil && v.ClientID == clientID { // its token would be the device's
 			return fmt.Errorf("plexauth: profile %q has a login pending under the same client identifier: finish or cancel it first", other.ID)

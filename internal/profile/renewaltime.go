@@ -9,7 +9,7 @@ import (
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// Lifetime says how long an account token is good, by plex.tv's clock, and how to get the
+// Lifetime says how long an account token is valid, by plex.tv's clock, and how to get the
 // next one.
 type Lifetime struct {
 	Token   secret.Value
@@ -59,7 +59,7 @@ func (l *Lifetime) RenewAt() time.Time {
 // whole returns the time from the token's issue to its expiry.
 func (l *Lifetime) whole() time.Duration { return max(0, l.Expires.Sub(l.issued)) }
 
-// UnusableAt returns when the token is no longer good for a request, zero if that never
+// UnusableAt returns when a request can no longer use the token, zero if that never
 // happens.
 func (l *Lifetime) UnusableAt() time.Time {
 	if l.Expires.IsZero() {
@@ -88,6 +88,6 @@ const (
 	// renewAfter is the share of its life after which a token is renewed. Each process
 	// adds its own part of renewJitter, so that not all renew at once.
 	renewAfter, renewJitter = 0.70, 0.05
-	// requestTime is how long a token must still be good for a request.
+	// requestTime is how long a token must still be valid for a request.
 	requestTime = time.Minute
 )
