@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
@@ -64,6 +65,11 @@ type Options struct {
 	// of another host. An IP address, or a name without a dot, is accepted as Host,
 	// because a proxy may use it.
 	TrustedOrigins []string
+	// FrameAncestors are the origins ("https://dash.example") whose pages may show the
+	// panel in a frame, besides the panel's own. A page that shows it can cover it, and
+	// make a person click what they do not see (clickjacking): name only origins that
+	// you trust. Empty: none.
+	FrameAncestors []string
 	// DeviceKey makes [PlexAuth.Start] sign in with a device key. The token is then a
 	// JWT of seven days, which plexauth renews, instead of a long-lived one. Key and JWT
 	// have their own client identifier, not ClientID, so that a long-lived token of
@@ -101,9 +107,16 @@ func (o Options) check() error {
 	if err := plextv.CheckBaseURL(o.BaseURL); err != nil {
 		bad("BaseURL %w", err)
 	}
-	for _, s := range o.TrustedOrigins {
-		if u, err := url.Parse(s); err != nil || netaddr.Origin(u) != s || !netaddr.IsWeb(u) {
-			bad("TrustedOrigins: %q must be as a browser sends it: scheme, host in lower case, and a port only if it is unusual", s)
+	return errors.Join(append(errs, checkOrigins("TrustedOrigins", o.TrustedOrigins), checkOrigins("FrameAncestors", o.FrameAncestors))...)
+}
+
+// checkOrigins returns an error for each of origins that is not an origin. They become part
+// of a header.
+func checkOrigins(option string, origins []string) error {
+	var errs []error
+	for _, s := range origins {
+		if u, err := url.Parse(s); err != nil || netaddr.Origin(u) != s || !netaddr.IsWeb(u) || strings.ContainsAny(s, "*;,'") {
+			errs = append(errs, fmt.Errorf("plexauth: %s: %q must be as a browser sends it: scheme, host in lower case, and a port only if it is unusual", option, s))
 		}
 	}
 	return errors.Join(errs...)

@@ -202,6 +202,23 @@ func TestPanelTrustedOrigins(t *testing.T) {
 	}
 }
 
+// Only the panel's own pages, and those of FrameAncestors, may show the panel in a frame.
+func TestPanelFrameAncestors(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		policy := func(ancestors ...string) string {
+			panel := openPanel(t, w.open(t, func(o *plexauth.Options) { o.FrameAncestors = ancestors }))
+			return panel.do(http.MethodGet, "/", "").Header().Get("Content-Security-Policy")
+		}
+		assert.Contains(t, policy(), "frame-ancestors 'self';")
+		assert.Contains(t, policy("https://dash.example", "http://nas.lan:8080"), "frame-ancestors 'self' https://dash.example http://nas.lan:8080;")
+	})
+	for _, bad := range []string{"dash.example", "https://dash.example/", "*", "https://*.example", "https://a;script-src", "'none'", ""} {
+		_, err := plexauth.New(plexauth.Options{Product: "My App", FrameAncestors: []string{bad}})
+		assert.ErrorContains(t, err, "FrameAncestors", "%q", bad)
+	}
+}
+
 // G9: after the end of ctx every answer is 503, and nothing runs any more.
 func TestPanelStops(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

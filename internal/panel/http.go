@@ -23,6 +23,7 @@ const maxBodyBytes = 64 << 10
 type site struct {
 	ctx     context.Context // at its end, every request is answered with 503
 	config  Config
+	policy  string // Content-Security-Policy
 	protect http.CrossOriginProtection
 	routes  map[string]route
 }
@@ -35,6 +36,8 @@ type route struct {
 // newSite returns a site that serves the assets.
 func newSite(ctx context.Context, config Config) *site {
 	s := &site{ctx: ctx, config: config, routes: map[string]route{}}
+	ancestors := strings.Join(append([]string{"'self'"}, config.FrameAncestors...), " ")
+	s.policy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors " + ancestors + "; object-src 'none'"
 	for _, o := range config.TrustedOrigins {
 		_ = s.protect.AddTrustedOrigin(o) // plexauth.New has checked them
 	}
@@ -55,7 +58,7 @@ func (s *site) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // from elsewhere, and reports whether it has not.
 func (s *site) admit(w http.ResponseWriter, r *http.Request) bool {
 	header := w.Header()
-	header.Set("Content-Security-Policy", "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'self'; object-src 'none'")
+	header.Set("Content-Security-Policy", s.policy)
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Referrer-Policy", "no-referrer")
 	header.Set("Cache-Control", "no-store")
