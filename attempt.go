@@ -352,19 +352,6 @@ func (a *attempt) interruptible(ctx context.Context) (_ context.Context, finishe
 	return ctx, func() { a.setInFlight(nil); cancel() }
 }
 
-// sleep waits until t, until a has ended, or until ctx ends. The error is ctx's.
-func (a *attempt) sleep(ctx context.Context, t time.Time) (err error) {
-	pause := time.NewTimer(time.Until(t)) // without a defer: thousands of goroutines may wait here
-	select {
-	case <-pause.C:
-	case <-a.done:
-	case <-ctx.Done():
-		err = ctx.Err()
-	}
-	pause.Stop()
-	return err
-}
-
 // lifeLeft returns how long the PIN still lives, as far as this process knows.
 func (a *attempt) lifeLeft() time.Duration {
 	a.mu.Lock()

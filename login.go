@@ -286,23 +286,51 @@ func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 // awaitPending waits for the end of the login that is pending in the store. a is its
 // attempt, nil if there is none.
 func (l *logins) awaitPending(ctx context.Context) (a *attempt, err error) {
-	if gate.Aside(func() { a, err = l.resume(ctx) }); err != nil {
+	var w *waiter
+	gate.NewSide(func() {
+		if a, err = l.resume(ctx); err == nil {
+			w = a.newWaiter(ctx)
+		}
+	}).Call()
+	if err != nil {
 		return nil, err
 	}
-	return a, a.await(ctx)
+	return a, w.await()
+}
+
+// waiter is a caller that waits for the end of an attempt. Thousands may wait, so a waiter keeps
+// little on its stack, and has made before what it needs: an allocation takes more stack than all
+// the rest.
+type waiter struct {
+	*attempt
+	ctx   context.Context
+	pause *time.Timer
+	aside *gate.Side // makes a step, and sets over and err
+	over  bool
+	err   error
+}
+
+func (a *attempt) newWaiter(ctx context.Context) *waiter {
+	w := &waiter{attempt: a, ctx: ctx, pause: time.NewTimer(0)}
+	w.aside = gate.NewSide(func() { w.over, w.err = a.step(ctx) })
+	return w
 }
 
 // await polls until the attempt has ended, or this caller must give up, and returns why.
-// Thousands of goroutines may wait here, so it keeps little on the stack.
-func (a *attempt) await(ctx context.Context) error {
+func (a *attempt) await(ctx context.Context) error { return a.newWaiter(ctx).await() }
+
+func (w *waiter) await() error {
+	defer w.pause.Stop()
 	for {
-		if err := a.sleep(ctx, a.pollDue()); err != nil {
-			return fmt.Errorf("plexauth: waiting for the approval: %w", err)
+		w.pause.Reset(time.Until(w.pollDue()))
+		select {
+		case <-w.pause.C:
+		case <-w.done:
+		case <-w.ctx.Done():
+			return fmt.Errorf("plexauth: waiting for the approval: %w", w.ctx.Err())
 		}
-		var over bool
-		var err error
-		if gate.Aside(func() { over, err = a.step(ctx) }); over {
-			return err
+		if w.aside.Call(); w.over {
+			return w.err
 		}
 	}
 }

@@ -9,16 +9,16 @@ import (
 	"github.com/plexauth/plexauth/internal/gate"
 )
 
-func TestAside(t *testing.T) {
+func TestSide(t *testing.T) {
 	called := false
-	gate.Aside(func() { called = true })
+	gate.NewSide(func() { called = true }).Call()
 	assert.True(t, called)
-	assert.PanicsWithValue(t, "of the program", func() { gate.Aside(func() { panic("of the program") }) })
+	assert.PanicsWithValue(t, "of the program", func() { gate.NewSide(func() { panic("of the program") }).Call() })
 
 	ended := make(chan bool)
 	go func() {
 		defer close(ended)
-		gate.Aside(runtime.Goexit) // as a test's FailNow does
+		gate.NewSide(runtime.Goexit).Call() // as a test's FailNow does
 		ended <- true
 	}()
 	_, went := <-ended
