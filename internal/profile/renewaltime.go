@@ -1,6 +1,8 @@
 package profile
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"hash/maphash"
 	"strings"
 	"time"
@@ -79,14 +81,16 @@ func Past(t, now time.Time) bool { return !t.IsZero() && !now.Before(t) }
 // ProcessSeed seeds the hashes of this process.
 var ProcessSeed = maphash.MakeSeed()
 
-// ownShare returns a number from 0 to 1 for a token that differs between processes.
+// ownShare returns a number from 0 to 1 for a token, the same in all processes.
 func ownShare(t secret.Value) float64 {
-	return float64(maphash.String(ProcessSeed, t.Secret())>>11) / (1 << 53)
+	sum := sha256.Sum256([]byte(t.Secret()))
+	return float64(binary.BigEndian.Uint64(sum[:])>>11) / (1 << 53)
 }
 
 const (
-	// renewAfter is the share of its life after which a token is renewed. Each process
-	// adds its own part of renewJitter, so that not all renew at once.
+	// renewAfter is the share of its life after which a token is renewed. Each token adds
+	// its own part of renewJitter, so that the tokens of many profiles are not renewed at
+	// once.
 	renewAfter, renewJitter = 0.70, 0.05
 	// requestTime is how long a token must still be valid for a request.
 	requestTime = time.Minute
