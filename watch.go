@@ -78,7 +78,7 @@ func (w watchedLogin) Read(ctx context.Context, last *watch.State[Status]) (*wat
 	state := &watch.State[Status]{
 		Status: s, View: watch.View{Connected: s.Connected, NeedsLogin: s.NeedsLogin, User: s.User, Account: b.ClaimedAccountID()},
 		Passing: s.Pending != nil || !life.Renewable() && !life.Expires.IsZero(),
-		Token:   life.Token, RenewAt: life.RenewAt(), Checked: b.Checked, Hash: hash,
+		Token:   life.Token, RenewAt: life.RenewAt(), UnusableAt: life.UnusableAt(), Checked: b.Checked, Hash: hash,
 	}
 	if s.Pending != nil {
 		state.View.PIN = s.Pending.ID

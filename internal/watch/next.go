@@ -9,7 +9,7 @@ import (
 const (
 	// checkInterval is the time between two checks of a token.
 	checkInterval = 24 * time.Hour
-	// catchUp is the time over which programs that start spread the checks that fell due
+	// catchUp is the time over which programs that start spread the work that fell due
 	// while they were not running.
 	catchUp = 30 * time.Minute
 	// forgottenAfter is how old a stored check may be when a program starts. The store of
@@ -26,11 +26,25 @@ func Share(namespace, instance string) float64 {
 	return float64(binary.BigEndian.Uint64(sum[:])>>11) / (1 << 53)
 }
 
-// Token is what is known of a token whose checks are planned.
+// Token is what is known of a token that is watched.
 type Token struct {
 	Checked time.Time // when it was last checked; zero if unknown
 	Since   time.Time // when this process first saw it
 	Draw    float64   // from 0 to 1, at random
+}
+
+// NextRenewal returns when a token is renewed that is due for it: then, or soon after this
+// process first saw the token, so that a program that starts does not renew the tokens of
+// all its profiles at once. A token is renewed before it is unusable, if that is not zero.
+func NextRenewal(due, unusable time.Time, t Token) time.Time {
+	if !due.Before(t.Since) {
+		return due
+	}
+	next := t.Since.Add(part(catchUp, t.Draw))
+	if unusable.IsZero() {
+		return next
+	}
+	return earlier(next, unusable)
 }
 
 // NextCheck returns when the token is to be checked next: at the profile's own time of

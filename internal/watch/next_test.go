@@ -51,6 +51,34 @@ func TestNextCheck(t *testing.T) {
 	}
 }
 
+// A token that was due before the program began is renewed within half an hour, and while
+// it works.
+func TestNextRenewal(t *testing.T) {
+	now := time.Date(2026, 11, 30, 0, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		due, unusable time.Duration // from now
+		draw          float64
+		want          time.Duration
+	}{
+		"later":             {time.Hour, 2 * day, 0.5, time.Hour},
+		"now":               {0, 2 * day, 0.5, 0},
+		"before":            {-day, day, 0.5, 15 * time.Minute},
+		"it ends soon":      {-day, time.Minute, 0.5, time.Minute},
+		"it has ended":      {-3 * day, -day, 0.5, -day},
+		"it does not say":   {-day, 0, 0.5, 15 * time.Minute},
+		"the last to begin": {-day, day, 1, 30 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var unusable time.Time
+			if c.unusable != 0 {
+				unusable = now.Add(c.unusable)
+			}
+			got := watch.NextRenewal(now.Add(c.due), unusable, watch.Token{Since: now, Draw: c.draw})
+			assert.Equal(t, c.want, got.Sub(now))
+		})
+	}
+}
+
 // Whatever is known, a check is due within a day.
 func TestNextCheckWithinADay(t *testing.T) {
 	now := time.Date(2026, 11, 30, 12, 34, 56, 0, time.UTC)
@@ -82,7 +110,7 @@ func TestShare(t *testing.T) {
 }
 
 // A check that failed is tried again soon, then less and less often, but every hour.
-func TestChecksBackOff(t *testing.T) {
+func TestPlanBacksOff(t *testing.T) {
 	for name, c := range map[string]struct {
 		failures   int
 		retryAfter time.Duration
@@ -96,35 +124,35 @@ func TestChecksBackOff(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				var checks watch.Checks
-				checks.Due(0, "a", time.Time{}, time.Now())
+				var plan watch.Plan
+				plan.CheckIn(0, "a", time.Time{}, time.Now())
 				time.Sleep(day)
-				assert.LessOrEqual(t, checks.Due(0, "a", time.Time{}, time.Now()), time.Duration(0))
+				assert.LessOrEqual(t, plan.CheckIn(0, "a", time.Time{}, time.Now()), time.Duration(0))
 				for range c.failures {
-					checks.Failed("a", c.retryAfter, time.Now())
+					plan.Failed("a", c.retryAfter, time.Now())
 				}
-				due := checks.Due(0, "a", time.Time{}, time.Now())
+				due := plan.CheckIn(0, "a", time.Time{}, time.Now())
 				assert.GreaterOrEqual(t, due, c.want)
 				assert.LessOrEqual(t, due, c.want+c.want/20+1)
 
-				checks.Succeeded("a", time.Now())
-				assert.Greater(t, checks.Due(0.5, "a", time.Time{}, time.Now()), 2*time.Hour)
-				checks.Failed("a", 0, time.Now())
+				plan.Succeeded("a", time.Now())
+				assert.Greater(t, plan.CheckIn(0.5, "a", time.Time{}, time.Now()), 2*time.Hour)
+				plan.Failed("a", 0, time.Now())
 				time.Sleep(day)
-				assert.LessOrEqual(t, checks.Due(0, "a", time.Time{}, time.Now()), time.Duration(0), "a success ends the pauses")
+				assert.LessOrEqual(t, plan.CheckIn(0, "a", time.Time{}, time.Now()), time.Duration(0), "a success ends the pauses")
 			})
 		})
 	}
 }
 
 // What is known of a token is not believed of the next one.
-func TestChecksOfAnotherToken(t *testing.T) {
-	var checks watch.Checks
+func TestPlanOfAnotherToken(t *testing.T) {
+	var plan watch.Plan
 	now := time.Now()
-	checks.SetRejected("a", now)
-	assert.True(t, checks.Rejected("a"))
-	assert.False(t, checks.Rejected("b"))
-	checks.Due(0, "b", time.Time{}, now)
-	checks.Due(0, "a", time.Time{}, now)
-	assert.False(t, checks.Rejected("a"))
+	plan.SetRejected("a", now)
+	assert.True(t, plan.Rejected("a"))
+	assert.False(t, plan.Rejected("b"))
+	plan.CheckIn(0, "b", time.Time{}, now)
+	plan.CheckIn(0, "a", time.Time{}, now)
+	assert.False(t, plan.Rejected("a"))
 }

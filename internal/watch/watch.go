@@ -53,9 +53,10 @@ type State[S any] struct {
 	View    View
 	Passing bool         // Status changes with time
 	Token   secret.Value // for plex.tv
-	RenewAt time.Time    // when to get the next token; zero if there is none to get
 	Checked time.Time    // when Token was last checked
 	Hash    uint64       // of the document
+
+	RenewAt, UnusableAt time.Time // see [profile.Lifetime]
 
 	id string // of Token
 }
@@ -79,7 +80,7 @@ type Shared[S any] struct {
 
 	working  gate.Gate // entered by the one watcher that asks plex.tv; guards checking
 	checking trouble   // with a check, that was logged last
-	checks   Checks
+	plan     Plan
 }
 
 // trouble is a kind of trouble with the store or with plex.tv; "" is none.
@@ -189,7 +190,7 @@ func (w *Watcher[S]) noteStore(ctx context.Context, err error) {
 
 // tell calls Changed if there is news.
 func (w *Watcher[S]) tell(seen *State[S]) {
-	view, rejected := seen.View, w.Shared.checks.Rejected(seen.id)
+	view, rejected := seen.View, w.Shared.plan.Rejected(seen.id)
 	if rejected {
 		view.Connected, view.NeedsLogin = false, true
 	}
@@ -200,22 +201,20 @@ func (w *Watcher[S]) tell(seen *State[S]) {
 }
 
 // work begins what is due, in the background: a renewal or a check. It does one thing at a
-// time, for all watchers of the profile. It returns how long it is until a check is due.
+// time, for all watchers of the profile. It returns how long it is until something is due.
 func (w *Watcher[S]) work(ctx context.Context, seen *State[S]) (next time.Duration) {
 	if w.done != nil || !seen.View.Connected || w.Client.Guard.OpenAt().After(time.Now()) {
-		return readInterval
+		return readInterval // after a pause, too, so that not all go on at once
 	}
 	now := w.Client.Clock.Now()
-	do, rest := w.check, time.Until(w.restTill)
+	do, due := w.check, w.Shared.plan.CheckIn(w.Share, seen.id, seen.Checked, now)
 	if profile.Past(seen.RenewAt, now) {
 		if !w.Login.MayRenew(seen.Token) {
 			return readInterval
 		}
-		do = w.renew
-	} else {
-		rest = max(rest, w.Shared.checks.Due(w.Share, seen.id, seen.Checked, now))
+		do, due = w.renew, w.Shared.plan.RenewIn(seen.id, seen.RenewAt, seen.UnusableAt, now)
 	}
-	if rest > 0 {
+	if rest := max(due, time.Until(w.restTill)); rest > 0 {
 		return rest
 	}
 	leave, ok := w.Shared.working.TryEnter()
@@ -250,16 +249,16 @@ func (w *Watcher[S]) renew(ctx context.Context, seen *State[S]) {
 	limited, cancel := context.WithTimeout(ctx, plextv.AttemptLimit)
 	defer cancel()
 	if errors.Is(w.Login.Renew(limited, seen.Token), fault.ErrTokenRejected) {
-		w.Shared.checks.SetRejected(seen.id, w.Client.Clock.Now())
+		w.Shared.plan.SetRejected(seen.id, w.Client.Clock.Now())
 	}
 }
 
 // check asks plex.tv whether the token is valid, unless another process does.
 func (w *Watcher[S]) check(ctx context.Context, seen *State[S]) {
 	now := w.Client.Clock.Now()
-	if w.Shared.checks.Rejected(seen.id) { // which is not saved yet
+	if w.Shared.plan.Rejected(seen.id) { // which is not saved yet
 		if w.Login.Reject(ctx, seen.Token) != nil {
-			w.Shared.checks.Failed(seen.id, 0, now)
+			w.Shared.plan.Failed(seen.id, 0, now)
 		}
 		return
 	}
@@ -279,19 +278,19 @@ func (w *Watcher[S]) check(ctx context.Context, seen *State[S]) {
 
 // noteCheck notes and logs the outcome of a check that began at the time began.
 func (w *Watcher[S]) noteCheck(ctx context.Context, seen *State[S], began time.Time, err error) {
-	checks, was := &w.Shared.checks, w.Shared.checking
+	plan, was := &w.Shared.plan, w.Shared.checking
 	switch {
 	case err == nil:
-		checks.Succeeded(seen.id, began)
+		plan.Succeeded(seen.id, began)
 		if w.Shared.checking = ""; was != "" {
 			w.Login.Log(ctx, slog.LevelInfo, "plex.tv answers again")
 		}
 		return
 	case errors.Is(err, fault.ErrTokenRejected):
-		checks.SetRejected(seen.id, began)
+		plan.SetRejected(seen.id, began)
 		w.warn(ctx, "plex.tv has rejected the token: sign in again", err)
 		if errors.Is(err, fault.ErrStore) {
-			checks.Failed(seen.id, 0, began)
+			plan.Failed(seen.id, 0, began)
 		}
 		return
 	case errors.Is(err, fault.ErrNotConnected): // another caller has removed the token
@@ -305,7 +304,7 @@ func (w *Watcher[S]) noteCheck(ctx context.Context, seen *State[S], began time.T
 	if f := plextv.FailureIn(err); f != nil {
 		retryAfter = f.RetryAfter
 	}
-	checks.Failed(seen.id, retryAfter, began)
+	plan.Failed(seen.id, retryAfter, began)
 	if w.Shared.checking = troubleOf(err); w.Shared.checking != was {
 		w.warn(ctx, "cannot ask plex.tv whether the login is still valid; it stays as it is", err)
 	}
