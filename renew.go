@@ -150,15 +150,15 @@ func (s *session) renew(ctx context.Context, t secret.Value, u renewbackoff.Urge
 	return s.renewHoldingGate(ctx, t, u)
 }
 
-// renewInBackground renews a token that still works, unless a renewal is under way or
-// has just failed. The caller waits for renewWaitLimit at most. The renewal continues
-// for ten seconds at most, and for at most a second after ctx has ended.
+// renewInBackground renews a token that still works, unless that is under way, has just
+// failed, or plex.tv has asked to wait. The caller waits for renewWaitLimit at most. The
+// renewal ends after ten seconds, and at the latest a second after ctx.
 func (s *session) renewInBackground(ctx context.Context, t secret.Value) (renewed bool) {
 	e := s.hold()
 	defer e.Release()
 	renewals := &e.Known.renewals
 	arrived := renewals.Count()
-	if renewals.Paused(t, renewbackoff.Background) != nil {
+	if renewals.Paused(t, renewbackoff.Background) != nil || s.client.Guard.OpenAt().After(time.Now()) {
 		return false
 	}
 	leave, ok := renewals.Gate.TryEnter()
