@@ -188,22 +188,22 @@ func TestRefused(t *testing.T) {
 		refused bool // the renewal was in vain
 		kept    bool // the token was not renewed, because that would not help this request
 	}{
-		"good":                          {answer: ok, sent: []string{first}, status: 200},
-		"expired":                       {answer: refuse(498, "", first), sent: []string{first, second}, status: 200},
-		"rejected":                      {answer: refuse(401, rejection, first), sent: []string{first, second}, status: 200},
-		"with a body":                   {answer: refuse(498, "", first), body: strings.NewReader("body"), sent: []string{first + "body", second + "body"}, status: 200},
-		"with a body that is gone":      {answer: refuse(498, "", first), body: stream(), sent: []string{first + "body"}, status: 498},
-		"rejected, the body is gone":    {answer: refuse(401, rejection, first), body: stream(), sent: []string{first + "body"}, status: 401, kept: true},
-		"the next one is refused, too":  {answer: refuse(498, "", first, second), sent: []string{first, second}, status: 498, refused: true},
-		"not renewed":                   {login: login{tokens: []string{first}}, answer: refuse(498, "", first), sent: []string{first}, status: 498},
-		"renewed in vain just now":      {login: login{refused: true}, answer: refuse(498, "", first), sent: []string{first}, status: 498, refused: true},
-		"a 401 that is ambiguous":       {answer: refuse(401, notPlexTV, first), sent: []string{first}, status: 401},
-		"another process has renewed":   {login: login{stored: []string{second}}, answer: refuse(401, notPlexTV, first), sent: []string{first, second}, status: 200},
-		"no key":                        {login: login{noKey: true}, answer: refuse(498, "", first), sent: []string{first}, status: 498},
-		"forbidden":                     {answer: refuse(403, rejection, first), sent: []string{first}, status: 403},
-		"the program's own token":       {answer: refuse(498, "", "TEST_own"), header: http.Header{"X-Plex-Token": {"TEST_own"}}, sent: []string{"TEST_own"}, status: 498},
-		"the server refuses its token":  {answer: refuse(401, rejection, "TEST_s"), url: server, sent: []string{"TEST_s"}, status: 401},
-		"somebody else refuses nothing": {answer: refuse(401, rejection, ""), url: elsewhere, sent: []string{""}, status: 401},
+		"good":                           {answer: ok, sent: []string{first}, status: 200},
+		"expired":                        {answer: refuse(498, "", first), sent: []string{first, second}, status: 200},
+		"rejected":                       {answer: refuse(401, rejection, first), sent: []string{first, second}, status: 200},
+		"with a body":                    {answer: refuse(498, "", first), body: strings.NewReader("body"), sent: []string{first + "body", second + "body"}, status: 200},
+		"with a body that is gone":       {answer: refuse(498, "", first), body: stream(), sent: []string{first + "body"}, status: 498},
+		"rejected, the body is gone":     {answer: refuse(401, rejection, first), body: stream(), sent: []string{first + "body"}, status: 401, kept: true},
+		"the next one is refused, too":   {answer: refuse(498, "", first, second), sent: []string{first, second}, status: 498, refused: true},
+		"not renewed":                    {login: login{tokens: []string{first}}, answer: refuse(498, "", first), sent: []string{first}, status: 498},
+		"renewed in vain just now":       {login: login{refused: true}, answer: refuse(498, "", first), sent: []string{first}, status: 498, refused: true},
+		"a 401 that is ambiguous":        {answer: refuse(401, notPlexTV, first), sent: []string{first}, status: 401},
+		"another process has renewed":    {login: login{stored: []string{second}}, answer: refuse(401, notPlexTV, first), sent: []string{first, second}, status: 200},
+		"no key":                         {login: login{noKey: true}, answer: refuse(498, "", first), sent: []string{first}, status: 498},
+		"forbidden":                      {answer: refuse(403, rejection, first), sent: []string{first}, status: 403},
+		"the program's own token":        {answer: refuse(498, "", "TEST_own"), header: http.Header{"X-Plex-Token": {"TEST_own"}}, sent: []string{"TEST_own"}, status: 498},
+		"the server refuses its token":   {answer: refuse(401, rejection, "TEST_s"), url: server, sent: []string{"TEST_s"}, status: 401},
+		"another server refuses nothing": {answer: refuse(401, rejection, ""), url: elsewhere, sent: []string{""}, status: 401},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.login.tokens == nil {

@@ -86,7 +86,7 @@ class ProfileList {
   }
 
   // renderRow shows a profile in its row. It returns what has changed, or "". Rows are not
-  // made anew, because one of them may have the focus.
+  // replaced, because one of them may have the focus.
   renderRow(profile, i) {
     let row = this.rows.get(profile.instance);
     if (!row) {
