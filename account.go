@@ -5,12 +5,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
-	"github.com/plexauth/plexauth/internal/choice"
 	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
-	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
@@ -264,127 +261,44 @@ func (s *session) passOn(ctx context.Context, account int64, t secret.Value, cli
 	})
 }
 
-// homeUserChoice makes a member of the account's Plex Home the user that a profile
-// works for. A Home PIN is checked and kept nowhere.
-type homeUserChoice struct {
-	*session
-	ctx context.Context // for requests that must not be interrupted, and their tokens
+// profileLogin is the login of a profile as the packages see it that complete it: it
+// implements [homeuser.Login].
+type profileLogin struct{ *session }
+
+// Load reads the stored profile.
+func (l profileLogin) Load(ctx context.Context) (*profile.Profile, error) { return l.load(ctx) }
+
+// Update edits the stored profile.
+func (l profileLogin) Update(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
+	return l.update(ctx, edit, secrets...)
 }
 
-// choose saves the choice. complete is false if the media server's own number of the
-// user is not known yet.
-func (c homeUserChoice) choose(ctx context.Context, uuid, pin string) (complete bool, err error) {
-	before, err := c.load(ctx)
-	if err != nil {
-		return false, err
-	}
-	if wait := before.PinPause(uuid, time.Now()); wait > 0 {
-		return false, profile.WrongPINsError{Wait: wait}
-	}
-	if before, err = c.withAccount(ctx, before); err != nil {
-		return false, err
-	}
-	users, err := c.homeUsers(ctx)
-	if err != nil {
-		return false, err
-	}
-	user, err := plextv.FindHomeUser(users, uuid)
-	if err != nil {
-		return false, err
-	}
-	if user.Protected {
-		if err := c.checkPIN(user, pin); err != nil {
-			return false, err
-		}
-	}
-	return c.saveUser(ctx, before, user)
+// ReadAccount asks plex.tv who the token belongs to, and saves it.
+func (l profileLogin) ReadAccount(ctx context.Context) error {
+	_, err := l.askAccount(ctx)
+	return err
 }
 
-// withAccount returns the profile with the number and the name of its account: without
-// them, account and user could not be told apart.
-func (c homeUserChoice) withAccount(ctx context.Context, b *profile.Profile) (*profile.Profile, error) {
-	if b.AccountID() != 0 && b.AccountName() != "" {
-		return b, nil
-	}
-	if _, err := c.askAccount(ctx); err != nil {
-		return nil, err
-	}
-	return c.load(ctx)
+// HomeUsers asks plex.tv for the members of the account's Plex Home.
+func (l profileLogin) HomeUsers(ctx context.Context) ([]plextv.HomeUser, error) {
+	return l.homeUsers(ctx)
 }
 
-// saveUser saves the choice of user, who is in the Home of the account in before.
-func (c homeUserChoice) saveUser(ctx context.Context, before *profile.Profile, user plextv.HomeUser) (complete bool, err error) {
-	owner := c.serverOwner(ctx, before)
-	err = c.update(ctx, func(b *profile.Profile) error {
-		if err := b.SameAccount(before); err != nil {
-			return err
-		}
-		b.ForgetWrongPINs(user.UUID)
-		complete = b.SetHomeUser(user.ID, user.Title, owner)
-		return nil
-	})
-	return complete, err
+// Servers asks plex.tv for the media servers that the account may use.
+func (l profileLogin) Servers(ctx context.Context) ([]plextv.MediaServer, error) {
+	return l.servers(ctx)
 }
 
-// checkPIN asks plex.tv whether pin is the user's. It does so by a switch to the user,
-// and then ends the token that this makes. It uses c.ctx, because an interrupted request
-// would leave a token that is not known.
-func (c homeUserChoice) checkPIN(user plextv.HomeUser, pin string) error {
-	t, madeUnder, err := c.switchHomeUser(c.ctx, user, pin)
-	if !t.IsZero() {
-		go c.endToken(t, madeUnder)
-	}
-	if pin == "" || !errors.Is(err, fault.ErrHomePin) {
-		return err
-	}
-	noted := c.update(c.ctx, func(b *profile.Profile) error {
-		b.NoteWrongPIN(user.UUID, time.Now())
-		return nil
-	})
-	return cmp.Or(noted, err)
+// SwitchHomeUser gets an account token of u, and tells the client identifier that it was
+// made under.
+func (l profileLogin) SwitchHomeUser(ctx context.Context, u plextv.HomeUser, pin string) (secret.Value, string, error) {
+	return l.switchHomeUser(ctx, u, pin)
 }
 
-// The pauses of endToken grow from the first to the last.
-const (
-	firstRevokePause = time.Second
-	maxRevokePause   = time.Minute
-)
-
-// endToken ends a token at plex.tv. It tries again until that succeeds, plex.tv refuses
-// permanently, or c.ctx ends.
-func (c homeUserChoice) endToken(t secret.Value, clientID string) {
-	for pause := firstRevokePause; ; pause = min(2*pause, maxRevokePause) {
-		err := c.endUnused(t, clientID)
-		if err == nil || c.ctx.Err() != nil {
-			return
-		}
-		permanent := isPermanent(err)
-		if pause == firstRevokePause || permanent {
-			c.warn(c.ctx, "could not revoke the token of a Home PIN check at plex.tv yet", err)
-		}
-		if permanent || gate.Sleep(c.ctx, pause) != nil {
-			return
-		}
-	}
+// Revoke ends a token at plex.tv.
+func (l profileLogin) Revoke(ctx context.Context, t secret.Value, clientID string) error {
+	return public(l.client.Revoke(ctx, t, clientID))
 }
 
-// endUnused ends a token at plex.tv, unless a profile uses it: the switch may have
-// retired that profile's own.
-func (c homeUserChoice) endUnused(t secret.Value, clientID string) error {
-	b, err := c.load(c.ctx)
-	if err != nil || len(b.Holders(t)) > 0 {
-		return err
-	}
-	return public(c.client.Revoke(c.ctx, t, clientID))
-}
-
-// serverOwner returns plex.tv's number of the saved server's owner, 0 if it is not
-// known.
-func (c homeUserChoice) serverOwner(ctx context.Context, b *profile.Profile) int64 {
-	saved := b.SavedServer()
-	if saved.MachineID == "" || saved.Owner != 0 {
-		return saved.Owner
-	}
-	servers, _ := c.servers(ctx)
-	return choice.Listed(saved, servers, b.AccountID()).OwnedBy(b.AccountID())
-}
+// Warn logs a failure.
+func (l profileLogin) Warn(ctx context.Context, what string, err error) { l.warn(ctx, what, err) }

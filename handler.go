@@ -11,6 +11,7 @@ import (
 	"github.com/plexauth/plexauth/internal/elapsed"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
+	"github.com/plexauth/plexauth/internal/homeuser"
 	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/panel"
 	"github.com/plexauth/plexauth/internal/plain"
@@ -376,6 +377,6 @@ func (h *panelHost) Users(ctx context.Context) ([]panel.User, *panel.Problem) {
 
 // ChooseUser implements [panel.Host].
 func (h *panelHost) ChooseUser(ctx context.Context, uuid, pin string) (complete bool, _ *panel.Problem) {
-	complete, err := homeUserChoice{&h.auth.session, h.ctx}.choose(ctx, uuid, pin)
+	complete, err := homeuser.Choose(ctx, h.ctx, profileLogin{&h.auth.session}, uuid, pin)
 	return complete, problemOf(err)
 }
