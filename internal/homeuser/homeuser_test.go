@@ -3,6 +3,7 @@ package homeuser_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -36,6 +37,7 @@ var (
 // login is the login of the account 7, in whose Home are Ben, who has a PIN, and Cleo.
 type login struct {
 	t         *testing.T
+	mu        sync.Mutex // guards document
 	document  string
 	servers   []plextv.MediaServer
 	account   error   // of ReadAccount
@@ -58,6 +60,8 @@ func newLogin(t *testing.T, document string) *login {
 }
 
 func (l *login) Load(context.Context) (*profile.Profile, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	stored, err := profile.Parse([]byte(l.document))
 	require.NoError(l.t, err)
 	return stored.Document().Profile(profile.DefaultInstance), nil
@@ -70,6 +74,8 @@ func (l *login) Update(ctx context.Context, edit func(*profile.Profile) error, _
 	}
 	if err == nil {
 		stored, _ := p.Stored()
+		l.mu.Lock()
+		defer l.mu.Unlock()
 		l.document = string(stored.Bytes())
 	}
 	return err
@@ -152,6 +158,7 @@ func TestChoose(t *testing.T) {
 				assert.Equal(t, c.complete, complete)
 				p, _ := l.Load(t.Context())
 				assert.Equal(t, c.number, p.ServerUserID())
+				synctest.Wait()
 				assert.NotContains(t, l.document, rightPIN)
 			})
 		})
@@ -220,6 +227,7 @@ func TestTokenOfACheckEnds(t *testing.T) {
 				_, err := homeuser.Choose(t.Context(), t.Context(), l, "ben", rightPIN)
 				require.NoError(t, err)
 				time.Sleep(time.Minute)
+				synctest.Wait()
 				assert.Equal(t, c.revoked, l.revoked)
 				assert.Equal(t, c.warnings, l.warnings)
 			})
@@ -240,9 +248,11 @@ func TestBackgroundEnds(t *testing.T) {
 		require.NoError(t, err)
 		answered()
 		time.Sleep(2 * time.Second)
+		synctest.Wait()
 		assert.Len(t, l.revoked, 2)
 		end()
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		assert.Len(t, l.revoked, 2)
 	})
 }
