@@ -261,8 +261,8 @@ func (s *session) passOn(ctx context.Context, account int64, t secret.Value, cli
 	})
 }
 
-// profileLogin is the login of a profile as the packages see it that complete it: it
-// implements [homeuser.Login].
+// profileLogin is the login of a profile as the packages see it that complete it. It
+// implements [homeuser.Login] and [inspect.Login].
 type profileLogin struct{ *session }
 
 // Load reads the stored profile.
@@ -299,6 +299,22 @@ func (l profileLogin) SwitchHomeUser(ctx context.Context, u plextv.HomeUser, pin
 func (l profileLogin) Revoke(ctx context.Context, t secret.Value, clientID string) error {
 	return public(l.client.Revoke(ctx, t, clientID))
 }
+
+// UsableToken returns the account token, renewed if need be, and its client identifier.
+func (l profileLogin) UsableToken(ctx context.Context) (secret.Value, string, error) {
+	return l.usableToken(ctx)
+}
+
+// ToChoose returns the error that names the servers to choose from.
+func (l profileLogin) ToChoose(servers []plextv.MediaServer) error {
+	return &ServerChoiceError{publicServers(servers)}
+}
+
+// Public gives a failure the form that callers see.
+func (l profileLogin) Public(err error) error { return public(err) }
+
+// Info logs what has happened.
+func (l profileLogin) Info(ctx context.Context, what string) { l.info(ctx, what) }
 
 // Warn logs a failure.
 func (l profileLogin) Warn(ctx context.Context, what string, err error) { l.warn(ctx, what, err) }

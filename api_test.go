@@ -118,7 +118,7 @@ func TestImports(t *testing.T) {
 // The root package stays one that a person can hold in the head: few files of nouns, none
 // of them long. What grows beyond that belongs into a package below.
 func TestRootStaysSmall(t *testing.T) {
-	const mostFiles, mostLines, mostInFile = 25, 5700, 450
+	const mostFiles, mostLines, mostInFile = 25, 5500, 450
 	names, err := filepath.Glob("*.go")
 	require.NoError(t, err)
 	files, lines := 0, 0

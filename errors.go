@@ -1,7 +1,6 @@
 package plexauth
 
 import (
-	"context"
 	"fmt"
 	"time"
 
@@ -114,15 +113,3 @@ func (e *Error) Unwrap() error { return e.inner().Unwrap() }
 
 // tooLate returns the error for a request that has not ended within its limit.
 func tooLate(op, where string, err error) error { return public(plextv.OutOfTime(op, where, err)) }
-
-// within calls ask, which has to return within limit. op is for the error if it does
-// not.
-func within(ctx context.Context, limit time.Duration, op string, ask func(context.Context) error) error {
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	err := ask(limited)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		return tooLate(op, "plex.tv", limited.Err())
-	}
-	return err
-}

@@ -3,22 +3,10 @@ package plexauth
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
-	"time"
 
-	"github.com/plexauth/plexauth/internal/choice"
-	"github.com/plexauth/plexauth/internal/fault"
-	"github.com/plexauth/plexauth/internal/mediaserver"
-	"github.com/plexauth/plexauth/internal/plain"
-	"github.com/plexauth/plexauth/internal/plextv"
-	"github.com/plexauth/plexauth/internal/profile"
-	"github.com/plexauth/plexauth/internal/secret"
+	"github.com/plexauth/plexauth/internal/inspect"
 )
-
-// inspectLimit bounds all of an Inspect: two requests to plex.tv and a round of
-// probing.
-const inspectLimit = 30 * time.Second
 
 // Inspect finds out what a program needs besides the account token, and saves it: the
 // account's name and number, the media server with its address and token, and the
@@ -59,123 +47,7 @@ func (p *PlexAuth) UseServer(ctx context.Context, machineID string) (Settings, e
 }
 
 func (p *PlexAuth) inspect(ctx context.Context, wanted string) (Settings, error) {
-	limited, cancel := context.WithTimeout(ctx, inspectLimit)
-	defer cancel()
-	i := &inspection{session: &p.session, wanted: wanted}
-	err := i.run(limited)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
-		late := tooLate("inspect", "plex.tv and the server", limited.Err())
-		if errors.Is(err, errNotSaved) {
-			late = newStoreError(errors.New("not within " + inspectLimit.String()))
-		}
-		err = errors.Join(err, late)
-	}
+	err := inspect.Inspect(ctx, p.client, profileLogin{&p.session}, wanted)
 	s, loadErr := settingsAfter(ctx, p)
 	return s, errors.Join(err, loadErr)
-}
-
-// errNotSaved means that the store has not answered in time.
-var errNotSaved = errors.New("plexauth: the result could not be saved")
-
-// inspection is one Inspect.
-type inspection struct {
-	*session
-	wanted string // the server that a person has chosen, "" if Inspect chooses
-	errs   []error
-}
-
-// run finds out everything and saves it. Its errors are joined, one for each field
-// that is not known.
-func (i *inspection) run(ctx context.Context) error {
-	b, err := i.loadWithAccount(ctx)
-	if err != nil {
-		return err
-	}
-	servers, err := i.servers(ctx)
-	if err != nil {
-		return i.fail("server_url, machine_id, server token, account_id", err)
-	}
-	c := choice.New(b, servers, i.wanted, &ServerChoiceError{publicServers(servers)})
-	if err := c.Target(); err != nil {
-		if c.Drops() {
-			err = errors.Join(err, i.saveChoice(ctx, c))
-		}
-		return i.fail("server_url, machine_id", err)
-	}
-	found, err := i.probe(ctx, c, servers)
-	if err != nil {
-		return i.fail("server_url", err)
-	}
-	missing, nothing := c.Found(found)
-	for _, m := range missing {
-		_ = i.fail(m.Fields, m.Err)
-	}
-	if !nothing {
-		if err := i.saveChoice(ctx, c); err != nil {
-			i.errs = append(i.errs, err)
-		}
-	}
-	return errors.Join(i.errs...)
-}
-
-// fail notes why fields are not known, and returns all errors so far.
-func (i *inspection) fail(fields string, err error) error {
-	i.errs = append(i.errs, fmt.Errorf("plexauth: %s: %w", fields, fault.Inside(err)))
-	return errors.Join(i.errs...)
-}
-
-// loadWithAccount loads the profile, and first asks plex.tv for what is not known about
-// its account.
-func (i *inspection) loadWithAccount(ctx context.Context) (*profile.Profile, error) {
-	b, err := i.load(ctx)
-	if err != nil || b.AccountName() != "" && b.Username() != "" && b.AccountID() != 0 {
-		return b, err
-	}
-	err = within(ctx, plextv.AttemptLimit, "read account", func(ctx context.Context) error {
-		_, err := i.askAccount(ctx)
-		return err
-	})
-	switch {
-	case err == nil:
-	case errors.Is(err, fault.ErrUnavailable), errors.Is(err, fault.ErrRateLimited):
-		_ = i.fail("username, cloud_account_id", err)
-	default:
-		return nil, err
-	}
-	return i.load(ctx)
-}
-
-// probe asks which server answers at which address.
-func (i *inspection) probe(ctx context.Context, c *choice.Choice, servers []plextv.MediaServer) ([]mediaserver.Address, error) {
-	mediaserver.AcceptDirect(c.Candidates, mediaserver.OwnersOf(servers))
-	run := mediaserver.NewProber(i.client)
-	defer run.Close()
-	found := publicErrors(run.Probe(ctx, c.Candidates, c.Expected))
-	if mediaserver.Best(found) == nil && c.Fallback() {
-		found = append(found, publicErrors(run.Probe(ctx, c.Candidates, c.Expected))...)
-	}
-	return found, ctx.Err()
-}
-
-// saveChoice saves the server that was found, unless another login or choice was made in
-// the meantime.
-func (i *inspection) saveChoice(ctx context.Context, c *choice.Choice) error {
-	var tokens []secret.Value
-	if c.Server != nil {
-		tokens = append(tokens, c.Server.Token)
-	}
-	changed := false
-	err := i.update(ctx, func(b *profile.Profile) error {
-		before := b.SavedServer().MachineID
-		err := c.Save(b)
-		changed = b.SavedServer().MachineID != before
-		return err
-	}, tokens...)
-	switch {
-	case err == nil && changed && c.Server != nil:
-		i.info(ctx, "server chosen: "+plain.Short(c.Server.Name))
-	case err != nil && ctx.Err() != nil:
-		return fmt.Errorf("%w: %w", errNotSaved, fault.Inside(err))
-	}
-	return err
 }

@@ -2,20 +2,15 @@ package plexauth
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
-	"github.com/plexauth/plexauth/internal/choice"
-	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/inspect"
 	"github.com/plexauth/plexauth/internal/mediaserver"
-	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
-	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -126,14 +121,6 @@ func (s *session) servers(ctx context.Context) (servers []plextv.MediaServer, er
 	return servers, err
 }
 
-func (s *session) serversWithin(ctx context.Context, limit time.Duration) (servers []plextv.MediaServer, err error) {
-	err = within(ctx, limit, "list servers", func(ctx context.Context) (err error) {
-		servers, err = s.servers(ctx)
-		return err
-	})
-	return servers, err
-}
-
 // ProbeResult is what [PlexAuth.Probe] found at a media server's addresses.
 type ProbeResult struct {
 	URL       string `json:"url"`        // the best address at which the expected server answers; empty: none
@@ -156,14 +143,6 @@ type ProbedAddress struct {
 	Took      time.Duration `json:"took"`       // in nanoseconds
 	Finding   string        `json:"finding"`    // what happened and what helps, for a person
 	Err       error         `json:"-"`          // an [*Error] if the address was tried and failed
-}
-
-// publicErrors gives the errors of found the form that callers see.
-func publicErrors(found []mediaserver.Address) []mediaserver.Address {
-	for i := range found {
-		found[i].Err = public(found[i].Err)
-	}
-	return found
 }
 
 // publicAddresses returns addresses as callers see them.
@@ -203,140 +182,6 @@ func publicAddresses(addresses []mediaserver.Address) []ProbedAddress {
 // they are also those of [PlexAuth.Servers] if no address is saved, and
 // [ErrServerChoice] if no server is.
 func (p *PlexAuth) Probe(ctx context.Context, serverURL string) (ProbeResult, error) {
-	b, err := p.load(ctx)
-	if err != nil {
-		return ProbeResult{}, err
-	}
-	t := &probe{session: &p.session, saved: b.SavedServer(), run: mediaserver.NewProber(p.client)}
-	t.run.Patient = true
-	defer t.run.Close()
-	if serverURL = strings.TrimSpace(serverURL); serverURL == "" {
-		err = t.targetSaved(ctx, b.AccountID())
-	} else if t.candidates = choice.Typed(t.saved, serverURL); len(t.candidates) == 0 {
-		err = mediaserver.ErrNoAddress
-	}
-	if err != nil {
-		return ProbeResult{}, err
-	}
-	found := t.try(ctx)
-	if err := ctx.Err(); err != nil {
-		return ProbeResult{Addresses: publicAddresses(found)}, fmt.Errorf("plexauth: probe server: %w", err)
-	}
-	r, best := t.result(found)
-	if best == nil {
-		return r, choice.Unreachable(t.saved, found)
-	}
-	isSaved := netaddr.SameAddress(best.URL, t.saved.URL) && t.saved.MachineID == best.MachineID
-	switch {
-	case isSaved && t.onlyJWT:
-		err = t.tryJWT(ctx, best)
-	case isSaved && !t.saved.Token.IsZero():
-		err = public(t.run.TryToken(ctx, best, t.saved.Token, b.ClientID()))
-	default:
-		return r, nil
-	}
-	r.TokenAccepted = err == nil
-	return r, err
-}
-
-// probe is one call of Probe.
-type probe struct {
-	*session
-	run        *mediaserver.Prober
-	saved      profile.SavedServer
-	candidates []mediaserver.Candidate
-	offers     []plextv.MediaServer // as plex.tv lists them; nil: it was not asked
-	onlyJWT    bool                 // plex.tv gives no other token for the server
-}
-
-// targetSaved makes the saved server the one to probe, at its saved address and those
-// that plex.tv lists.
-func (t *probe) targetSaved(ctx context.Context, account int64) (err error) {
-	if t.saved.URL == "" && t.saved.MachineID == "" {
-		return fmt.Errorf("%w: none is saved", fault.ErrServerChoice)
-	}
-	t.candidates = choice.Saved(t.saved)
-	if t.saved.MachineID == "" {
-		return nil
-	}
-	limit := plextv.AttemptLimit
-	if t.saved.URL != "" { // it can be tried without plex.tv
-		limit = mediaserver.ProbeLimit
-	}
-	t.offers, err = t.serversWithin(ctx, limit)
-	if err != nil && t.saved.URL == "" {
-		return err
-	}
-	if s := choice.Listed(t.saved, t.offers, account); s != nil {
-		t.candidates = mediaserver.SavedAndListed(t.candidates, s)
-		t.onlyJWT = s.OnlyJWT && s.Owned && (t.saved.Token.IsZero() || devicekey.IsJWT(t.saved.Token.Secret()))
-	}
-	return nil
-}
-
-// try probes the candidates. If a media server shows its own certificate at a typed
-// name, plex.tv is asked whose it is, and they are probed again.
-func (t *probe) try(ctx context.Context) []mediaserver.Address {
-	found := t.tryOnce(ctx)
-	if t.offers != nil || mediaserver.Best(found) != nil || !slices.ContainsFunc(found, mediaserver.Address.ShowsDirectName) {
-		return found
-	}
-	var err error
-	if t.offers, err = t.serversWithin(ctx, mediaserver.ProbeLimit); err != nil {
-		return found
-	}
-	return t.tryOnce(ctx)
-}
-
-func (t *probe) tryOnce(ctx context.Context) []mediaserver.Address {
-	owners := mediaserver.OwnersOf(t.offers)
-	owners.Add(t.saved.Certificate, t.saved.MachineID)
-	mediaserver.AcceptDirect(t.candidates, owners)
-	return publicErrors(t.run.Probe(ctx, t.candidates, t.isExpected))
-}
-
-// isExpected reports whether a media server that answers is the one to probe.
-func (t *probe) isExpected(machineID string) bool {
-	return t.saved.MachineID == "" || machineID == t.saved.MachineID
-}
-
-// result sums up what was found. best is nil if the expected server does not answer.
-func (t *probe) result(found []mediaserver.Address) (r ProbeResult, best *mediaserver.Address) {
-	r.Addresses = publicAddresses(found)
-	if best = mediaserver.Best(found); best == nil {
-		for _, a := range found {
-			if a.MachineID != "" && !t.isExpected(a.MachineID) {
-				r.MachineID, r.Version = a.MachineID, a.Version
-				break
-			}
-		}
-		return r, nil
-	}
-	r.URL, r.MachineID, r.Version, r.Local, r.Relay = best.URL, best.MachineID, best.Version, best.Local, best.Relay
-	if slices.ContainsFunc(found, func(a mediaserver.Address) bool { return a.OK && !a.Relay }) {
-		r.Relay = false // the relay was typed
-	}
-	return r, best
-}
-
-// tryJWT finds out whether a server accepts the account's JWT, and saves the answer.
-func (t *probe) tryJWT(ctx context.Context, server *mediaserver.Address) error {
-	token, clientID, err := t.usableToken(ctx)
-	if err != nil || !devicekey.IsJWT(token.Secret()) { // another login may have been made in the meantime
-		return err
-	}
-	err = public(t.run.TryToken(ctx, server, token, clientID))
-	refused := errors.Is(err, fault.ErrServerToken)
-	if refused {
-		err = choice.NeedsLongLived(err)
-	}
-	if err == nil || refused {
-		err = errors.Join(err, t.update(ctx, func(b *profile.Profile) error {
-			if b.SavedServer().MachineID == server.MachineID && devicekey.IsJWT(b.AccountToken().Secret()) {
-				b.SetTakesJWT(server.MachineID, server.URL, !refused)
-			}
-			return nil
-		}))
-	}
-	return err
+	r, err := inspect.Probe(ctx, p.client, profileLogin{&p.session}, serverURL)
+	return ProbeResult{r.URL, r.MachineID, r.Version, r.Local, r.Relay, r.TokenAccepted, publicAddresses(r.Addresses)}, err
 }
