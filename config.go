@@ -1,14 +1,11 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 
 	"github.com/plexauth/plexauth/internal/jsonfile"
 	"github.com/plexauth/plexauth/internal/memstore"
-	"github.com/plexauth/plexauth/internal/profile"
 )
 
 // Namespace is the document that plexauth reads and writes, unless another one is asked for:
@@ -57,23 +54,12 @@ func NewMemoryStore() *MemoryStore { return &MemoryStore{memstore.New()} }
 
 // Load implements [ConfigStore].
 func (s *MemoryStore) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	document, err := s.documents.Load(ctx, namespace)
-	return document.Bytes(), err
+	return s.documents.LoadJSON(ctx, namespace)
 }
 
 // Update implements [ConfigStore].
 func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
-	return s.documents.Update(ctx, namespace, func(current *profile.Stored) (*profile.Stored, error) {
-		next, err := edit(current.Bytes())
-		if err != nil || next == nil {
-			return nil, err
-		}
-		document, err := profile.Parse(bytes.Clone(next))
-		if err != nil {
-			return nil, fmt.Errorf("%w: the edit returned no JSON object: %w", ErrStore, err)
-		}
-		return document, nil
-	})
+	return s.documents.UpdateJSON(ctx, namespace, edit)
 }
 
 // FileStore is a [ConfigStore] in one JSON file. It shares the file safely with other

@@ -2,7 +2,9 @@
 package memstore
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 
@@ -69,4 +71,26 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(*profile
 		s.documents[namespace] = secret.Hide(next)
 	}
 	return nil
+}
+
+// LoadJSON returns a copy of the document of a namespace, nil if it is absent.
+func (s *Store) LoadJSON(ctx context.Context, namespace string) (json.RawMessage, error) {
+	document, err := s.Load(ctx, namespace)
+	return document.Bytes(), err
+}
+
+// UpdateJSON does what Update does, with copies of the documents as JSON. A result of edit
+// that is no JSON object changes nothing and is an error.
+func (s *Store) UpdateJSON(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	return s.Update(ctx, namespace, func(current *profile.Stored) (*profile.Stored, error) {
+		next, err := edit(current.Bytes())
+		if err != nil || next == nil {
+			return nil, err
+		}
+		document, err := profile.Parse(bytes.Clone(next))
+		if err != nil {
+			return nil, fmt.Errorf("%w: the edit returned no JSON object: %w", fault.ErrStore, err)
+		}
+		return document, nil
+	})
 }
