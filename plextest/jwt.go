@@ -171,7 +171,7 @@ func (s *Server) issueJWT(d *device, claims *deviceClaims) *token {
 	value := signed + "." + b64.EncodeToString(ed25519.Sign(key.priv, []byte(signed)))
 
 	for _, t := range s.tokens {
-		if t.user == u && t.clientID == d.clientID && (t.kind == accountToken || t.kind == jwtToken && s.quirks.RefreshEndsJWT) {
+		if (t.kind == accountToken || t.kind == jwtToken && s.quirks.RefreshEndsJWT) && t.user == u && t.clientID == d.clientID { // the cheap question first
 			s.endToken(t)
 		}
 	}
