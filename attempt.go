@@ -13,6 +13,7 @@ import (
 	"github.com/plexauth/plexauth/internal/registry"
 	"github.com/plexauth/plexauth/internal/schedule"
 	"github.com/plexauth/plexauth/internal/secret"
+	"github.com/plexauth/plexauth/internal/storecall"
 )
 
 // logins signs a profile in. It has the session, and the attempts of this process.
@@ -126,7 +127,7 @@ func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
 	e := l.hold()
 	defer e.Release()
 	version := e.Known.attempts.Version()
-	r, err := l.read(ctx)
+	r, err := l.read(ctx, storecall.Limit)
 	if err != nil {
 		return nil, err
 	}
@@ -251,8 +252,8 @@ func (a *attempt) delay() (unsaved time.Duration, err error) {
 
 // noteStored remembers a document that holds the PIN unapproved, so that a poll that
 // reads the same again need not parse it. It keeps a hash, because a document can be large.
-func (a *attempt) noteStored(r reading, b *profile.Profile) {
-	hash, token := r.hash(), b.AccountToken()
+func (a *attempt) noteStored(d storecall.Document, b *profile.Profile) {
+	hash, token := d.Hash(), b.AccountToken()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.stored, a.before, a.read = hash, token, time.Now()
@@ -273,8 +274,8 @@ func (a *attempt) wasReadLately() bool {
 }
 
 // isStored reports whether r is the document that noteStored has remembered.
-func (a *attempt) isStored(r reading) bool {
-	hash := r.hash()
+func (a *attempt) isStored(d storecall.Document) bool {
+	hash := d.Hash()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.stored == hash

@@ -103,7 +103,7 @@ func New(o Options) (*PlexAuth, error) {
 }
 
 func newPlexAuth(o Options, store ConfigStore, client *plextv.Client, instance string) *PlexAuth {
-	profileStore := profileStore{store: store, namespace: o.Namespace, instance: profile.NormalizeInstance(instance), inUse: &registry.Map[inUse]{}, log: o.logger()}
+	profileStore := profileStore{store: callerOf(store), namespace: o.Namespace, instance: profile.NormalizeInstance(instance), inUse: &registry.Map[inUse]{}, log: o.logger()}
 	return &PlexAuth{logins{session{profileStore, &shared{options: o, client: client}}}}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/storecall"
 )
 
 // pollDue returns when the next poll is due.
@@ -141,10 +142,10 @@ func (a *attempt) readStore(ctx context.Context) (at storedPIN, b *profile.Profi
 	return pinPending, nil, nil
 }
 
-func (a *attempt) readDocument(ctx context.Context) (reading, error) {
+func (a *attempt) readDocument(ctx context.Context) (storecall.Document, error) {
 	limited, finished := a.interruptible(ctx)
 	defer finished()
-	return a.logins.readWithin(limited, plextv.AttemptLimit)
+	return a.logins.read(limited, plextv.AttemptLimit)
 }
 
 // logUnreadable logs the error of a store that cannot be read, once until it can be read

@@ -1,48 +1,25 @@
 package plexauth
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"hash/maphash"
 	"log/slog"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/credential"
 	"github.com/plexauth/plexauth/internal/gate"
-	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/registry"
 	"github.com/plexauth/plexauth/internal/renewbackoff"
 	"github.com/plexauth/plexauth/internal/secret"
+	"github.com/plexauth/plexauth/internal/storecall"
 	"github.com/plexauth/plexauth/internal/watch"
 )
 
-// storeError is an error of a ConfigStore. Its text has no secret, even if the store has
-// put one there.
-type storeError struct {
-	text string
-	err  func() error // hidden
-}
-
-func (e *storeError) Error() string              { return e.text }
-func (e *storeError) Is(target error) bool       { return target == ErrStore || errors.Is(e.err(), target) }
-func (e *storeError) As(target any) bool         { return errors.As(e.err(), target) }
-func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
-
-// newStoreError returns err without secrets and without the fields that hold one.
-func newStoreError(err error, secrets ...string) error {
-	text := profile.RedactQuoted(err.Error())
-	return &storeError{"plexauth: config store: " + strings.TrimPrefix(plain.Long(secret.Without(plain.Line(text), secrets...)), ErrStore.Error()+": "), secret.Hide(err)}
-}
-
 // profileStore reads and edits one profile of a document in the store.
 type profileStore struct {
-	store     ConfigStore
+	store     storecall.Caller
 	namespace string // of the document
 	instance  string // the profile
 	invalid   error  // what every call returns: a bad id given to Instance, or a bad name to Namespace
@@ -62,64 +39,39 @@ type inUse struct {
 // hold returns what this process knows of the profile. The caller must release it.
 func (s *profileStore) hold() *registry.Entry[inUse] { return s.inUse.Hold(s.namespace, s.instance) }
 
+// callerOf returns what calls store.
+func callerOf(store ConfigStore) storecall.Caller {
+	c := storecall.Caller{Store: store}
+	if m, ok := store.(*MemoryStore); ok {
+		c.Parsed = m.documents
+	}
+	return c
+}
+
 // load reads the profile.
 func (s *profileStore) load(ctx context.Context) (*profile.Profile, error) {
-	r, err := s.read(ctx)
+	d, err := s.read(ctx, storecall.Limit)
 	if err != nil {
 		return nil, err
 	}
-	return s.parse(r)
+	return s.parse(d)
 }
 
-// reading is a document as the store returns it: as JSON, or parsed.
-type reading struct {
-	raw    json.RawMessage
-	stored *profile.Stored // of a MemoryStore
-}
-
-// hash returns a number that differs between documents with different contents.
-func (r reading) hash() uint64 {
-	if r.stored != nil {
-		return r.stored.Version()
+// read reads the document. Its errors are those of [storecall.Caller.Read].
+func (s *profileStore) read(ctx context.Context, limit time.Duration) (storecall.Document, error) {
+	if s.invalid != nil {
+		return storecall.Document{}, s.invalid
 	}
-	return maphash.Bytes(profile.ProcessSeed, r.raw)
+	return s.store.Read(ctx, s.namespace, limit)
 }
 
 // parse finds the profile in a document.
-func (s *profileStore) parse(r reading) (*profile.Profile, error) {
-	if r.stored == nil {
-		var err error
-		if r.stored, err = profile.Parse(r.raw); err != nil {
-			return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, s.namespace, err)
-		}
+func (s *profileStore) parse(d storecall.Document) (*profile.Profile, error) {
+	stored, err := d.Parse()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w: %q: %w", ErrStore, ErrCorruptConfig, s.namespace, err)
 	}
-	return r.stored.Document().Profile(s.instance), nil
-}
-
-func (s *profileStore) read(ctx context.Context) (reading, error) {
-	return s.readWithin(ctx, storeLimit)
-}
-
-// readWithin reads the document, or returns a store error after limit: a store that
-// hangs must not keep a login waiting beyond its PIN.
-func (s *profileStore) readWithin(ctx context.Context, limit time.Duration) (r reading, err error) {
-	if s.invalid != nil {
-		return r, s.invalid
-	}
-	limited, cancel := context.WithTimeout(ctx, limit)
-	defer cancel()
-	if m, ok := s.store.(*MemoryStore); ok { // no copy
-		r.stored, err = m.documents.Load(limited, s.namespace)
-	} else {
-		r.raw, err = s.store.Load(limited, s.namespace)
-	}
-	if err == nil {
-		return r, nil
-	}
-	if ctx.Err() != nil {
-		return r, fmt.Errorf("plexauth: %w", ctx.Err())
-	}
-	return r, newStoreError(notInTime(limited, limit, err))
+	return stored.Document().Profile(s.instance), nil
 }
 
 // update edits the profile. edit may run more than once. An error of edit is returned
@@ -128,58 +80,18 @@ func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) e
 	if s.invalid != nil {
 		return s.invalid
 	}
-	var editErr error
-	var seen reading // what an error of the store may quote, together with written
-	var written *profile.Stored
-	apply := func(r reading) (next *profile.Stored, changed bool, err error) {
-		seen = r
-		var b *profile.Profile
-		if b, editErr = s.parse(r); editErr == nil {
-			editErr = edit(b)
+	defer s.inUse.Wrote(s.namespace)
+	return s.store.Update(ctx, s.namespace, func(d storecall.Document) (next *profile.Stored, changed bool, err error) {
+		b, err := s.parse(d)
+		if err != nil {
+			return nil, false, err
 		}
-		if editErr != nil {
-			return nil, false, editErr
+		if err := edit(b); err != nil {
+			return nil, false, err
 		}
-		written, changed = b.Stored()
-		return written, changed, nil
-	}
-	limited, cancel := context.WithTimeout(ctx, storeLimit)
-	defer cancel()
-	err := s.updateStored(limited, apply)
-	s.inUse.Wrote(s.namespace)
-	switch {
-	case editErr != nil:
-		return editErr
-	case err == nil:
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("plexauth: %w", ctx.Err())
-	}
-	var texts []string
-	for _, t := range secrets {
-		texts = append(texts, t.Secret())
-	}
-	return newStoreError(notInTime(limited, storeLimit, err), append(texts, profile.SecretsIn(slices.Concat(seen.raw, written.Bytes()))...)...)
-}
-
-// updateStored replaces the document by the result of edit, if it has changed.
-func (s *profileStore) updateStored(ctx context.Context, edit func(reading) (next *profile.Stored, changed bool, err error)) error {
-	if m, ok := s.store.(*MemoryStore); ok { // no copies
-		return m.documents.Update(ctx, s.namespace, func(current *profile.Stored) (*profile.Stored, error) {
-			next, _, err := edit(reading{stored: current})
-			return next, err
-		})
-	}
-	return s.store.Update(ctx, s.namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		next, changed, err := edit(reading{raw: bytes.Clone(current)}) // edit keeps it
-		switch {
-		case err != nil:
-			return nil, err
-		case !changed:
-			return current, nil
-		}
-		return next.Bytes(), nil
-	})
+		next, changed = b.Stored()
+		return next, changed, nil
+	}, secrets...)
 }
 
 // updateIfNeeded calls update only if edit would change something: the store may be
@@ -197,27 +109,17 @@ func (s *profileStore) updateIfNeeded(ctx context.Context, edit func(*profile.Pr
 
 // check asks the store whether an Update would succeed now, if the store can tell.
 func (s *profileStore) check(ctx context.Context) error {
-	checker, ok := s.store.(interface{ Check(context.Context) error })
-	if !ok {
-		return nil
+	if err := s.store.Check(ctx); err != nil {
+		return err
 	}
-	limited, cancel := context.WithTimeout(ctx, storeLimit)
-	defer cancel()
-	err := checker.Check(limited)
-	switch {
-	case err == nil:
-		s.warnIfExposed()
-		return nil
-	case ctx.Err() != nil:
-		return fmt.Errorf("plexauth: %w", ctx.Err())
-	}
-	return newStoreError(notInTime(limited, storeLimit, err))
+	s.warnIfExposed()
+	return nil
 }
 
 // warnIfExposed logs if the config cannot be kept from other users of this
 // machine, because its file system gives every file the same mode.
 func (s *profileStore) warnIfExposed() {
-	if f, ok := s.store.(*FileStore); ok {
+	if f, ok := s.store.Store.(*FileStore); ok {
 		if why := f.file.Exposed(); why != "" {
 			s.log.Warn("plexauth: other users of this machine can read the config", "reason", why)
 		}
@@ -225,19 +127,9 @@ func (s *profileStore) warnIfExposed() {
 }
 
 const (
-	saveGrace  = 800 * time.Millisecond // for a necessary Update after its context has ended
-	saveLimit  = 5 * time.Minute        // for saving a token that exists nowhere else
-	storeLimit = 30 * time.Second       // for one call of the store
+	saveGrace = 800 * time.Millisecond // for a necessary Update after its context has ended
+	saveLimit = 5 * time.Minute        // for saving a token that exists nowhere else
 )
-
-// notInTime returns err, or an error that says that the store has not answered within
-// limit. It matches no error of a context, because the caller's has not ended.
-func notInTime(limited context.Context, limit time.Duration, err error) error {
-	if limited.Err() == nil || !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return fmt.Errorf("no answer in %s: %v", limit, err)
-}
 
 // save carries out an update that must not be lost. It continues for saveGrace after
 // ctx has ended, and tries again while the store fails, until limit.
@@ -250,7 +142,7 @@ func (s *profileStore) save(ctx context.Context, limit time.Duration, t secret.V
 	for pause := 100 * time.Millisecond; ; pause = min(2*pause, 5*time.Second) {
 		err := s.update(late, edit, t)
 		if late.Err() != nil && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
-			return newStoreError(fmt.Errorf("no answer in %s: %w", limit, err))
+			return storecall.NewError(fmt.Errorf("no answer in %s: %w", limit, err))
 		}
 		if err != nil && late.Err() != nil && ctx.Err() != nil {
 			return fmt.Errorf("plexauth: saving the token: %w", ctx.Err())

@@ -10,6 +10,7 @@ import (
 
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/storecall"
 )
 
 // Status is the state of a profile's login. Its JSON has CrossWatch's fields.
@@ -96,7 +97,7 @@ func (l *logins) statusNow(ctx context.Context, err error) (Status, error) {
 		return s, err
 	}
 	began := time.Now()
-	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && time.Since(began) < storeLimit && gate.Sleep(ctx, pause) == nil; pause *= 2 {
+	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && time.Since(began) < storecall.Limit && gate.Sleep(ctx, pause) == nil; pause *= 2 {
 		s, loadErr = l.readStatus(ctx)
 	}
 	return s, loadErr

@@ -9,6 +9,7 @@ import (
 	"github.com/plexauth/plexauth/internal/registry"
 	"github.com/plexauth/plexauth/internal/renewbackoff"
 	"github.com/plexauth/plexauth/internal/secret"
+	"github.com/plexauth/plexauth/internal/storecall"
 	"github.com/plexauth/plexauth/internal/watch"
 )
 
@@ -62,11 +63,11 @@ type watchedLogin struct {
 
 // Read reads what is stored.
 func (w watchedLogin) Read(ctx context.Context, last *watch.State[Status]) (*watch.State[Status], error) {
-	r, err := w.l.read(ctx)
+	r, err := w.l.read(ctx, storecall.Limit)
 	if err != nil {
 		return nil, err
 	}
-	hash := r.hash()
+	hash := r.Hash()
 	if last != nil && last.Hash == hash && !last.Passing {
 		return last, nil
 	}

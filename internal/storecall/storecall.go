@@ -1,0 +1,145 @@
+// Package storecall calls the store that a program has handed in: within a limit of time,
+// and with errors that match fault.ErrStore and quote no secret.
+package storecall
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"slices"
+	"time"
+
+	"github.com/plexauth/plexauth/internal/memstore"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
+)
+
+// Limit bounds one call of a store, in time.
+const Limit = 30 * time.Second
+
+// Store is a plexauth.ConfigStore.
+type Store interface {
+	Load(ctx context.Context, namespace string) (json.RawMessage, error)
+	Update(ctx context.Context, namespace string, edit func(current json.RawMessage) (json.RawMessage, error)) error
+}
+
+// Caller calls one store. It is safe for concurrent use.
+type Caller struct {
+	Store  Store
+	Parsed *memstore.Store // what the Store keeps its documents in; nil if it keeps JSON
+}
+
+// Document is a document as a store returns it: as JSON, or parsed.
+type Document struct {
+	raw    json.RawMessage
+	stored *profile.Stored
+}
+
+// Hash returns a number that differs between documents with different contents.
+func (d Document) Hash() uint64 {
+	if d.stored != nil {
+		return d.stored.Version()
+	}
+	return maphash.Bytes(profile.ProcessSeed, d.raw)
+}
+
+// Parse parses the document. The error is one of [profile.Parse].
+func (d Document) Parse() (*profile.Stored, error) {
+	if d.stored != nil {
+		return d.stored, nil
+	}
+	return profile.Parse(d.raw)
+}
+
+// Read reads a document, or returns an error after limit. A store that hangs must not keep
+// a login waiting beyond its PIN.
+func (c Caller) Read(ctx context.Context, namespace string, limit time.Duration) (d Document, err error) {
+	limited, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	if c.Parsed != nil { // no copy
+		d.stored, err = c.Parsed.Load(limited, namespace)
+	} else {
+		d.raw, err = c.Store.Load(limited, namespace)
+	}
+	if err != nil {
+		return d, errorOf(ctx, limited, limit, err)
+	}
+	return d, nil
+}
+
+// Update replaces a document by the result of edit, if that has changed it. An error of edit
+// is returned as it is, and nothing changes. secrets are what the store's own errors must
+// not quote, besides those of the documents.
+func (c Caller) Update(ctx context.Context, namespace string, edit func(Document) (next *profile.Stored, changed bool, err error), secrets ...secret.Value) error {
+	var editErr error
+	var seen Document // what an error may quote, together with written
+	var written *profile.Stored
+	limited, cancel := context.WithTimeout(ctx, Limit)
+	defer cancel()
+	err := c.update(limited, namespace, func(d Document) (changed bool, err error) {
+		seen = d
+		written, changed, editErr = edit(d)
+		return changed, editErr
+	}, &written)
+	switch {
+	case editErr != nil:
+		return editErr
+	case err == nil:
+		return nil
+	}
+	var texts []string
+	for _, t := range secrets {
+		texts = append(texts, t.Secret())
+	}
+	return errorOf(ctx, limited, Limit, err, append(texts, profile.SecretsIn(slices.Concat(seen.raw, written.Bytes()))...)...)
+}
+
+// update calls the store. edit sets next.
+func (c Caller) update(ctx context.Context, namespace string, edit func(Document) (changed bool, err error), next **profile.Stored) error {
+	if c.Parsed != nil { // no copies
+		return c.Parsed.Update(ctx, namespace, func(current *profile.Stored) (*profile.Stored, error) {
+			_, err := edit(Document{stored: current})
+			return *next, err
+		})
+	}
+	return c.Store.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
+		changed, err := edit(Document{raw: bytes.Clone(current)}) // edit keeps it
+		switch {
+		case err != nil:
+			return nil, err
+		case !changed:
+			return current, nil
+		}
+		return (*next).Bytes(), nil
+	})
+}
+
+// Check asks the store whether an Update would succeed now, if the store can tell.
+func (c Caller) Check(ctx context.Context) error {
+	checker, ok := c.Store.(interface{ Check(context.Context) error })
+	if !ok {
+		return nil
+	}
+	limited, cancel := context.WithTimeout(ctx, Limit)
+	defer cancel()
+	if err := checker.Check(limited); err != nil {
+		return errorOf(ctx, limited, Limit, err)
+	}
+	return nil
+}
+
+// errorOf returns the error of a call with the context limited, on behalf of a caller with
+// ctx. If the store has not answered within limit, it matches no error of a context, because
+// ctx has not ended.
+func errorOf(ctx, limited context.Context, limit time.Duration, err error, secrets ...string) error {
+	switch {
+	case ctx.Err() != nil:
+		return fmt.Errorf("plexauth: %w", ctx.Err())
+	case limited.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)):
+		err = fmt.Errorf("no answer in %s: %v", limit, err)
+	}
+	return NewError(err, secrets...)
+}

@@ -1,0 +1,125 @@
+package storecall_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/secret"
+	"github.com/plexauth/plexauth/internal/storecall"
+)
+
+// store returns document, and fails with err. With hangs it waits for the end of ctx.
+type store struct {
+	document string
+	err      error
+	hangs    bool
+}
+
+func (s store) Load(ctx context.Context, _ string) (json.RawMessage, error) {
+	if s.hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return json.RawMessage(s.document), s.err
+}
+
+func (s store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	current, err := s.Load(ctx, namespace)
+	if err == nil {
+		_, err = edit(current)
+	}
+	return err
+}
+
+func (s store) Check(ctx context.Context) error {
+	_, err := s.Load(ctx, "")
+	return err
+}
+
+func keep(d storecall.Document) (*profile.Stored, bool, error) {
+	s, err := d.Parse()
+	return s, true, err
+}
+
+// A store that hangs is an error of the store after the limit, and not of a context; the end
+// of the caller's context is that context's error.
+func TestHangingStore(t *testing.T) {
+	c := storecall.Caller{Store: store{hangs: true}}
+	for name, call := range map[string]func(context.Context) error{
+		"Read":   func(ctx context.Context) error { _, err := c.Read(ctx, "plex", storecall.Limit); return err },
+		"Update": func(ctx context.Context) error { return c.Update(ctx, "plex", keep) },
+		"Check":  c.Check,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				began := time.Now()
+				err := call(t.Context())
+				assert.Equal(t, storecall.Limit, time.Since(began))
+				assert.ErrorIs(t, err, fault.ErrStore)
+				assert.NotErrorIs(t, err, context.DeadlineExceeded)
+
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				err = call(ctx)
+				assert.ErrorIs(t, err, context.DeadlineExceeded)
+				assert.NotErrorIs(t, err, fault.ErrStore)
+			})
+		})
+	}
+}
+
+// G13: no error of a store shows what it may quote: secrets of the document, of the edit, or
+// of the call.
+func TestErrorsQuoteNoSecret(t *testing.T) {
+	cause := errors.New(`row {"account_token":"TEST_stored"} with TEST_argument, TEST_stored`)
+	c := storecall.Caller{Store: quoting{store{document: `{"account_token":"TEST_stored"}`}, cause}}
+	err := c.Update(t.Context(), "plex", keep, secret.New("TEST_argument"))
+	require.ErrorIs(t, err, fault.ErrStore)
+	assert.ErrorIs(t, err, cause)
+	for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
+		assert.NotContains(t, text, "TEST_")
+	}
+}
+
+// quoting is a store whose Update calls edit, and then fails.
+type quoting struct {
+	store
+	cause error
+}
+
+func (q quoting) Update(_ context.Context, _ string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	if _, err := edit(json.RawMessage(q.document)); err != nil {
+		return err
+	}
+	return q.cause
+}
+
+// An error of an edit is returned as it is.
+func TestErrorOfAnEdit(t *testing.T) {
+	refused := errors.New("refused")
+	err := storecall.Caller{Store: store{document: `{}`}}.Update(t.Context(), "plex", func(storecall.Document) (*profile.Stored, bool, error) {
+		return nil, false, refused
+	})
+	assert.Same(t, refused, err)
+}
+
+// Documents with the same contents have the same hash.
+func TestHash(t *testing.T) {
+	read := func(document string) uint64 {
+		d, err := storecall.Caller{Store: store{document: document}}.Read(t.Context(), "plex", time.Second)
+		require.NoError(t, err)
+		return d.Hash()
+	}
+	assert.Equal(t, read(`{"a":1}`), read(`{"a":1}`))
+	assert.NotEqual(t, read(`{"a":1}`), read(`{"a":2}`))
+}
