@@ -144,7 +144,7 @@ func (l *logins) identifyAdopted(ctx context.Context, b *profile.Profile, t secr
 // adoptOver ends the pending login, finishes it if it was approved, and otherwise saves a.
 // again is as in adoptOnce.
 func (l *logins) adoptOver(ctx context.Context, a profile.Adoption) (again bool, s Status, err error) {
-	release, err := l.seizePending(ctx)
+	_, release, err := l.seizePending(ctx)
 	if err != nil {
 		return false, s, err
 	}

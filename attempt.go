@@ -54,9 +54,10 @@ type attempt struct {
 	unreadable bool        // the store could not be read, and that was logged
 	missed     int         // polls that failed since the PIN has left the store
 
-	stored uint64       // hash of the document that was last seen to hold this PIN unapproved; 0: none
-	before secret.Value // token of the profile in that document
-	read   time.Time    // when the store was last seen to hold this PIN unapproved
+	stored      uint64       // hash of the document that was last seen to hold this PIN unapproved; 0: none
+	read        time.Time    // when it was read
+	before      secret.Value // token of the profile before an approval
+	knowsBefore bool
 
 	final *Status // of the profile, as the attempt has left it; nil: not known
 }
@@ -127,11 +128,12 @@ func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
 	e := l.hold()
 	defer e.Release()
 	version := e.Known.attempts.Version()
-	r, err := l.read(ctx, storecall.Limit)
+	began := time.Now()
+	d, err := l.read(ctx, storecall.Limit)
 	if err != nil {
 		return nil, err
 	}
-	b, err := l.parse(r)
+	b, err := l.parse(d)
 	if err != nil {
 		return nil, err
 	}
@@ -141,7 +143,7 @@ func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
 	}
 	a, ok := l.startAttempt(l.newPin(*v), version)
 	if ok && v.Token.IsZero() {
-		a.noteStored(r, b)
+		a.noteStored(d, b, began)
 	}
 	return a, nil
 }
@@ -252,18 +254,28 @@ func (a *attempt) delay() (unsaved time.Duration, err error) {
 
 // noteStored remembers a document that holds the PIN unapproved, so that a poll that
 // reads the same again need not parse it. It keeps a hash, because a document can be large.
-func (a *attempt) noteStored(d storecall.Document, b *profile.Profile) {
+// The document was read at that time or later.
+func (a *attempt) noteStored(d storecall.Document, b *profile.Profile, read time.Time) {
 	hash, token := d.Hash(), b.AccountToken()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.stored, a.before, a.read = hash, token, time.Now()
+	a.stored, a.read, a.before, a.knowsBefore = hash, read, token, true
 }
 
-// noteRead notes that the store holds the PIN unapproved still.
-func (a *attempt) noteRead() {
+// noteRead notes that the store held the PIN unapproved still at a time.
+func (a *attempt) noteRead(read time.Time) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.read = time.Now()
+	a.read = read
+}
+
+// noteBefore notes the token of the profile when the PIN was saved.
+func (a *attempt) noteBefore(t secret.Value) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.knowsBefore {
+		a.before, a.knowsBefore = t, true
+	}
 }
 
 // wasReadLately reports whether a poll need not read the store.
@@ -283,39 +295,54 @@ func (a *attempt) isStored(d storecall.Document) bool {
 
 // seizePending resumes the attempt that is pending in the store, if there is one, and
 // then seizes it: so that all callers have one gate after a restart, too (G6).
-func (l *logins) seizePending(ctx context.Context) (release func(outcome error), err error) {
+func (l *logins) seizePending(ctx context.Context) (a *attempt, release func(outcome error), err error) {
 	if _, err := l.resume(ctx); err != nil && !errors.Is(err, fault.ErrNoPendingPin) {
-		return nil, err
+		return nil, nil, err
 	}
 	return l.seize(ctx)
 }
 
-// seize interrupts the poll that is under way and enters the gate of the current
-// attempt. release leaves the gate. It ends the attempt if outcome is not nil.
-func (l *logins) seize(ctx context.Context) (release func(outcome error), err error) {
+// seize interrupts the poll that is under way and enters the gate of a, the current
+// attempt, which has not ended; nil if there is none. release leaves the gate. It ends the
+// attempt if outcome is not nil.
+func (l *logins) seize(ctx context.Context) (a *attempt, release func(outcome error), err error) {
 	if l.invalid != nil {
-		return nil, l.invalid
+		return nil, nil, l.invalid
 	}
 	e := l.hold()
 	defer e.Release()
-	a := e.Known.attempts.CurrentOrInvalidate()
-	if a == nil {
-		return func(error) {}, nil
-	}
-	a.interrupt()
-	select {
-	case a.gate <- struct{}{}:
-	case <-ctx.Done():
-		a.allow()
-		return nil, fmt.Errorf("plexauth: %w", ctx.Err())
-	}
-	return func(outcome error) {
-		if outcome != nil {
-			a.finish(outcome)
+	for {
+		a := e.Known.attempts.CurrentOrInvalidate()
+		if a == nil {
+			return nil, func(error) {}, nil
 		}
-		a.allow()
-		<-a.gate
-	}, nil
+		a.interrupt()
+		select {
+		case a.gate <- struct{}{}:
+		case <-ctx.Done():
+			a.allow()
+			return nil, nil, fmt.Errorf("plexauth: %w", ctx.Err())
+		}
+		if !a.hasEnded() {
+			return a, a.release, nil
+		}
+		a.release(nil) // it ended while the gate was waited for
+	}
+}
+
+// release leaves the gate that seize has entered.
+func (a *attempt) release(outcome error) {
+	if outcome != nil {
+		a.finish(outcome)
+	}
+	a.allow()
+	<-a.gate
+}
+
+func (a *attempt) hasEnded() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.phase == phaseEnded
 }
 
 // interrupt ends what is under way for a, and prevents polls until allow is called as

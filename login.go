@@ -196,6 +196,7 @@ func (l *logins) savePending(ctx context.Context, pin *Pin, replaced *profile.Pe
 func (l *logins) join(ctx context.Context, pin *Pin, version int, before secret.Value) (*attempt, error) {
 	a, ok := l.startAttempt(pin, version)
 	if ok {
+		a.noteBefore(before)
 		return a, nil
 	}
 	a, err := l.resume(ctx)
@@ -378,31 +379,50 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 // Its errors match [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) if
 // an approved login cannot be finished now.
 func (p *PlexAuth) Cancel(ctx context.Context) error {
-	release, err := p.seizePending(ctx)
+	for { // a Start may be faster
+		again, err := p.cancelOnce(ctx)
+		if err != nil || !again {
+			return err
+		}
+	}
+}
+
+// cancelOnce cancels the login that is pending when its gate is entered. again reports that
+// another login has its place.
+func (l *logins) cancelOnce(ctx context.Context) (again bool, err error) {
+	a, release, err := l.seizePending(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	var outcome error
 	defer func() { release(outcome) }() // also if the store panics
-	cancelled, err := p.cancel(ctx)
-	if cancelled {
-		outcome = fault.ErrNoPendingPin
-	}
-	return err
-}
-
-// cancel does what Cancel does, and reports whether the login has ended without a token.
-// The caller holds the gate.
-func (l *logins) cancel(ctx context.Context) (cancelled bool, err error) {
 	b, err := l.load(ctx)
 	if err != nil {
 		return false, err
 	}
-	v := b.Pending()
-	if v != nil {
-		v, err = l.finalPoll(ctx, v)
+	switch v := b.Pending(); {
+	case v == nil && a == nil:
+		return false, nil
+	case v == nil:
+		_, _ = a.finishElsewhere(b, fault.ErrNoPendingPin)
+		return false, nil
+	case a == nil:
+		return true, nil
+	case a.pin.ID != v.ID:
+		outcome = fault.ErrPinSuperseded
+		return true, nil
 	}
-	if err != nil || v == nil {
+	cancelled, err := l.cancel(ctx, b.Pending())
+	if cancelled {
+		outcome = fault.ErrNoPendingPin
+	}
+	return false, err
+}
+
+// cancel cancels the login of the PIN v, and reports whether it has ended without a token.
+// The caller holds the gate.
+func (l *logins) cancel(ctx context.Context, v *profile.PendingPIN) (cancelled bool, err error) {
+	if v, err = l.finalPoll(ctx, v); err != nil || v == nil {
 		return err == nil, err
 	}
 	if !v.Token.IsZero() {

@@ -52,14 +52,20 @@ func (a *attempt) mayPoll(guard time.Time) (ok bool, last error) {
 }
 
 // storedPIN is what the store says of an attempt's PIN.
-type storedPIN int
+type storedPIN struct {
+	place   pinPlace
+	profile *profile.Profile // nil if the PIN is pending
+}
+
+// pinPlace says where an attempt's PIN is.
+type pinPlace int
 
 const (
-	pinPending    storedPIN = iota // it is there, as far as known
-	pinParked                      // its approved token is beside it
-	pinGone                        // cancelled, or finished by another process
-	pinSuperseded                  // another PIN has its place
-	pinDecided                     // nothing is left for a poll to do
+	pinPending    pinPlace = iota // it is there, as far as known
+	pinParked                     // its approved token is beside it
+	pinGone                       // cancelled, or finished by another process
+	pinSuperseded                 // another PIN has its place
+	pinDecided                    // nothing is left for a poll to do
 )
 
 // errInterrupted means that another caller wants the gate.
@@ -72,9 +78,10 @@ const storeReadInterval = 4900 * time.Millisecond
 // poll asks plex.tv once about the PIN and does what the answer asks for. The caller
 // holds the gate.
 func (a *attempt) poll(ctx context.Context) (over bool, err error) {
-	at, spared := pinPending, a.wasReadLately()
+	var at storedPIN
+	spared := a.wasReadLately()
 	if !spared {
-		if at, over, err = a.checkStore(ctx); at == pinDecided {
+		if at, over, err = a.checkStore(ctx); at.place == pinDecided {
 			return over, err
 		}
 	}
@@ -85,7 +92,7 @@ func (a *attempt) poll(ctx context.Context) (over bool, err error) {
 	case r.interrupted:
 		return false, r.err
 	case spared && r.mayEnd():
-		if at, over, err = a.checkStore(ctx); at == pinDecided {
+		if at, over, err = a.checkStore(ctx); at.place == pinDecided {
 			return over, err
 		}
 	}
@@ -95,51 +102,54 @@ func (a *attempt) poll(ctx context.Context) (over bool, err error) {
 // checkStore reads the store, and does what it asks for. If that leaves nothing for a poll
 // to do, it returns pinDecided with the result of the poll.
 func (a *attempt) checkStore(ctx context.Context) (at storedPIN, over bool, err error) {
-	at, b, err := a.readStore(ctx)
+	at, err = a.readStore(ctx)
+	decided := storedPIN{place: pinDecided}
 	switch {
 	case errors.Is(err, errInterrupted):
-		return pinDecided, false, nil
-	case at == pinSuperseded:
+		return decided, false, nil
+	case at.place == pinSuperseded:
 		over, err = a.finish(fault.ErrPinSuperseded)
-		return pinDecided, over, err
-	case at == pinParked:
-		over, err = a.settle(ctx, b)
-		return pinDecided, over, err
+		return decided, over, err
+	case at.place == pinParked:
+		over, err = a.settle(ctx, at.profile)
+		return decided, over, err
 	case ctx.Err() != nil:
-		return pinDecided, false, err
+		return decided, false, err
 	}
 	a.logUnreadable(ctx, err)
 	return at, false, nil
 }
 
 // readStore looks the PIN up in the store, as long as no one else wants the gate, and for no
-// longer than one attempt of a request. b is a profile in which its token is parked. With an error
-// the PIN counts as pending, because the login goes on without the store.
-func (a *attempt) readStore(ctx context.Context) (at storedPIN, b *profile.Profile, err error) {
-	r, err := a.readDocument(ctx)
+// longer than one attempt of a request. With an error the PIN counts as pending, because
+// the login goes on without the store.
+func (a *attempt) readStore(ctx context.Context) (at storedPIN, err error) {
+	began := time.Now()
+	d, err := a.readDocument(ctx)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
-		return pinPending, nil, errInterrupted
+		return at, errInterrupted
 	}
 	if err != nil {
-		return pinPending, nil, err
+		return at, err
 	}
-	if a.isStored(r) {
-		a.noteRead()
-		return pinPending, nil, nil
+	if a.isStored(d) {
+		a.noteRead(began)
+		return at, nil
 	}
-	if b, err = a.logins.parse(r); err != nil {
-		return pinPending, nil, err
+	b, err := a.logins.parse(d)
+	if err != nil {
+		return at, err
 	}
 	switch v := b.Pending(); {
 	case v == nil:
-		return pinGone, nil, nil
+		return storedPIN{pinGone, b}, nil
 	case v.ID != a.pin.ID:
-		return pinSuperseded, nil, nil
+		return storedPIN{pinSuperseded, b}, nil
 	case !v.Token.IsZero():
-		return pinParked, b, nil
+		return storedPIN{pinParked, b}, nil
 	}
-	a.noteStored(r, b)
-	return pinPending, nil, nil
+	a.noteStored(d, b, began)
+	return at, nil
 }
 
 func (a *attempt) readDocument(ctx context.Context) (storecall.Document, error) {
@@ -214,10 +224,10 @@ func (a *attempt) handlePoll(ctx context.Context, r pollResult, at storedPIN) (o
 	switch answer := r.answer(); {
 	case answer == plextv.AnswerApproved:
 		return a.saveApproval(ctx, r.reply.Token)
-	case answer == plextv.AnswerPending && at == pinGone: // another process has cancelled it
+	case at.place == pinGone && (answer == plextv.AnswerExpired || answer == plextv.AnswerPending && r.final):
+		return a.finishElsewhere(at.profile, fault.ErrPinExpired)
+	case at.place == pinGone && answer == plextv.AnswerPending: // another process has cancelled it
 		return a.finish(fault.ErrNoPendingPin)
-	case answer == plextv.AnswerExpired && at == pinGone:
-		return a.endedByOtherProcess(ctx)
 	case answer == plextv.AnswerPending:
 		return a.handlePending(ctx, r)
 	case answer == plextv.AnswerExpired, answer == plextv.AnswerRefused:
@@ -243,9 +253,9 @@ func (a *attempt) handleFailure(ctx context.Context, r pollResult, at storedPIN)
 	a.recordFailure(r.sent, r.err)
 	a.allowLonger(r.err)
 	switch {
-	case at == pinGone:
+	case at.place == pinGone:
 		if a.countMissed() > 2 || r.final {
-			return a.endedByOtherProcess(ctx)
+			return a.finishElsewhere(at.profile, fault.ErrNoPendingPin)
 		}
 	case r.final && !a.postponeDeadline():
 		return a.abandon(ctx, fmt.Errorf("%w; the last check failed: %w", fault.ErrPinExpired, fault.Inside(r.err)))
@@ -268,24 +278,23 @@ func (a *attempt) postponeDeadline() bool {
 	return a.schedule.Postpone()
 }
 
-// endedByOtherProcess ends an attempt whose PIN another process has taken out of the
-// store: with success if the profile has another token since, with [ErrAccountMismatch]
-// if that process has refused the approval as another account's.
-func (a *attempt) endedByOtherProcess(ctx context.Context) (over bool, err error) {
-	b, err := a.logins.load(ctx)
-	if err != nil {
-		return a.finish(fault.ErrNoPendingPin)
-	}
+// finishElsewhere ends an attempt whose PIN another process has taken out of the store. b
+// is the profile since: the end is a success if it has another token, and
+// [ErrAccountMismatch] if that process has refused the approval as another account's. If b
+// does not tell, the end is otherwise.
+func (a *attempt) finishElsewhere(b *profile.Profile, otherwise error) (over bool, err error) {
 	a.mu.Lock()
-	known, before := a.stored != 0, a.before
+	known, before := a.knowsBefore, a.before
 	a.mu.Unlock()
 	switch {
 	case known && b.HasTokenOf(a.pin.device, before):
 		return a.finish(nil)
 	case b.Refused(a.pin.ID):
 		return a.finish(fault.ErrAccountMismatch)
+	case b.Pending() != nil:
+		return a.finish(fault.ErrPinSuperseded)
 	}
-	return a.finish(fault.ErrNoPendingPin)
+	return a.finish(otherwise)
 }
 
 // recordPending records a poll that found the PIN still pending. It reports whether the
@@ -352,17 +361,26 @@ func (a *attempt) setTrouble(kind plextv.Kind) (was plextv.Kind) {
 	return was
 }
 
-// abandon removes the PIN of an attempt that cannot succeed any more, and ends it.
+// abandon removes the PIN of an attempt that cannot succeed any more, and ends it with err,
+// unless another process has ended it.
 func (a *attempt) abandon(ctx context.Context, err error) (over bool, _ error) {
 	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveGrace)
 	defer cancel()
+	var elsewhere *profile.Profile // once the PIN has gone
 	dropErr := a.logins.update(late, func(b *profile.Profile) error {
+		elsewhere = nil
+		if v := b.Pending(); v == nil || v.ID != a.pin.ID {
+			elsewhere = b
+		}
 		b.DropPending(a.pin.ID)
 		if a.pin.device != nil && isTaken(err) {
 			b.DropDevice(a.pin.clientID)
 		}
 		return nil
 	})
+	if dropErr == nil && elsewhere != nil {
+		return a.finishElsewhere(elsewhere, err)
+	}
 	if dropErr != nil {
 		a.logins.warn(ctx, "could not remove the PIN of the ended login", dropErr)
 	}

@@ -26,7 +26,12 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 		return err
 	})
 	switch {
-	case errors.Is(err, fault.ErrNoPendingPin), errors.Is(err, fault.ErrPinSuperseded), errors.Is(err, fault.ErrAccountMismatch), err == nil && saved == profile.SavedBefore:
+	case errors.Is(err, fault.ErrNoPendingPin), errors.Is(err, fault.ErrPinSuperseded): // in another process
+		if a.pin.device == nil {
+			a.logins.dropApproval(ctx, t, a.pin.clientID)
+		}
+		return a.finish(err)
+	case errors.Is(err, fault.ErrAccountMismatch), errors.Is(err, fault.ErrTokenRejected), err == nil && saved == profile.SavedBefore:
 		return a.finish(err)
 	case err != nil:
 		return true, err // the PIN is still pending, and another poll finds the token again
@@ -35,6 +40,28 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 	}
 	a.logins.logf(ctx, LevelSuccess, "token stored")
 	return a.readOwner(ctx, t, now)
+}
+
+// dropApproval gives the token of an approval that came too late to the profiles whose own
+// it has retired. If there are none, it ends the token at plex.tv.
+func (l *logins) dropApproval(ctx context.Context, t secret.Value, clientID string) {
+	err := func() error {
+		u, err := l.readAccount(ctx, t, clientID, true)
+		if err != nil {
+			return err
+		}
+		if err := l.passOn(ctx, u.ID, t, clientID); err != nil {
+			return err
+		}
+		b, err := l.load(ctx)
+		if err != nil || len(b.Holders(t)) > 0 {
+			return err
+		}
+		return public(l.client.Revoke(ctx, t, clientID))
+	}()
+	if err != nil {
+		l.warn(ctx, "a token that was approved too late was dropped, but not revoked", err)
+	}
 }
 
 // readOwner completes a login whose token was stored at once with the account of the token.

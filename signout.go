@@ -22,7 +22,9 @@ import (
 // a server and the members of other programs stay. Disconnect does not create a
 // profile. Its errors match [ErrStore].
 func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
+	var removed *profile.PendingPIN
 	err := p.update(ctx, func(b *profile.Profile) error {
+		removed = b.Pending()
 		b.Disconnect()
 		return nil
 	})
@@ -30,16 +32,22 @@ func (p *PlexAuth) Disconnect(ctx context.Context) (Status, error) {
 		return p.statusNow(ctx, err)
 	}
 	p.info(ctx, "disconnected")
-	return p.statusNow(ctx, p.endWaiting(ctx))
+	return p.statusNow(ctx, p.endWaiting(ctx, removed))
 }
 
-// endWaiting ends the pending login for all callers that wait for it.
-func (l *logins) endWaiting(ctx context.Context) error {
-	release, err := l.seize(ctx)
-	if err == nil {
+// endWaiting ends the login of a PIN that was removed from the store, for all callers that
+// wait for it. Another login may have begun since. removed is nil if there was none.
+func (l *logins) endWaiting(ctx context.Context, removed *profile.PendingPIN) error {
+	a, release, err := l.seize(ctx)
+	switch {
+	case err != nil:
+		return err
+	case a != nil && removed != nil && a.pin.ID == removed.ID:
 		release(fault.ErrNoPendingPin)
+	default:
+		release(nil)
 	}
-	return err
+	return nil
 }
 
 // SignOut does what [PlexAuth.Disconnect] does, for every profile with the same token,
@@ -57,7 +65,9 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 		return p.statusNow(ctx, unseen)
 	}
 	approved := p.approvedForOthers(ctx)
+	var removed *profile.PendingPIN
 	err := p.update(ctx, func(b *profile.Profile) error {
+		removed = b.Pending()
 		gone = b.SignOut(approved)
 		return nil
 	})
@@ -68,7 +78,7 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 		return p.statusNow(ctx, err)
 	}
 	p.info(ctx, "signed out")
-	err = p.endWaiting(ctx)
+	err = p.endWaiting(ctx, removed)
 	if unseen != nil {
 		err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the login that was pending may have been approved, and its token may still be valid at plex.tv: %w", fault.Inside(unseen)))
 	}
@@ -100,14 +110,23 @@ func (l *logins) fetchApprovals(ctx context.Context) (unseen error) {
 	return unseen
 }
 
-// fetchInTurn calls fetchApproval for v while no other call uses the PIN.
+// fetchInTurn calls fetchApproval for v while no other call uses the PIN, if it is still
+// pending then.
 func (l *logins) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen error) {
-	release, err := l.seizePending(ctx)
+	_, release, err := l.seizePending(ctx)
 	if err != nil {
 		return err
 	}
 	defer release(nil)
-	_, unseen, err = l.fetchApproval(ctx, v)
+	b, err := l.load(ctx)
+	if err != nil {
+		return err
+	}
+	now := b.Pending()
+	if now == nil || now.ID != v.ID || !now.Token.IsZero() {
+		return nil
+	}
+	_, unseen, err = l.fetchApproval(ctx, now)
 	return errors.Join(unseen, err)
 }
 
@@ -165,7 +184,7 @@ func (l *logins) finalPollInTurn(ctx context.Context, v *profile.PendingPIN) (*p
 	if l.attemptFor(v.ID) == nil { // after a restart
 		seize = l.seizePending
 	}
-	release, err := seize(ctx)
+	_, release, err := seize(ctx)
 	if err != nil {
 		return nil, err
 	}

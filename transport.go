@@ -83,7 +83,6 @@ func (s requestLogin) Credential(ctx context.Context) (*credential.Credential, e
 		if b, err = s.ensureClientID(ctx); err != nil {
 			return nil, err
 		}
-		writes = e.Writes()
 	}
 	c := credential.New(b, s.client.Identity, read)
 	if c.Life != nil {

@@ -26,6 +26,8 @@ func (p *Profile) Approve(v *PendingPIN, t secret.Value) (Saved, error) {
 	switch {
 	case err != nil:
 		return SavedBefore, err
+	case now == nil && p.AccountToken().Equal(t) && p.TokenIsDead(): // plex.tv has rejected it already
+		return SavedBefore, p.CheckToken()
 	case now == nil && p.AccountID() != 0:
 		return SavedBefore, nil
 	case now == nil:
