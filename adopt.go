@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
@@ -85,6 +86,9 @@ func (l *logins) adopt(ctx context.Context, t secret.Value, o AdoptOptions) (Sta
 		again, s, err := l.adoptOnce(ctx, t, o)
 		if err != nil || !again {
 			return s, err
+		}
+		if err := gate.Sleep(ctx, outdatedPause); err != nil {
+			return Status{}, fmt.Errorf("plexauth: %w", err)
 		}
 	}
 }

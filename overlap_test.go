@@ -3,6 +3,7 @@ package plexauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"sync"
@@ -280,5 +281,74 @@ func TestExpiryInTwoProcesses(t *testing.T) {
 			time.Sleep(300 * time.Millisecond)
 		}
 		wg.Wait()
+	})
+}
+
+// G7, G8: a store reports that a context of its own has ended, as a closed pool does. That
+// is trouble with the store, and the login goes on.
+func TestStoreSaysThatAContextHasEnded(t *testing.T) {
+	for _, kind := range []error{context.Canceled, context.DeadlineExceeded} {
+		t.Run(kind.Error(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				reads, on := 0, false
+				store.set(hooks{beforeLoad: func(ctx context.Context) error {
+					if !on {
+						return nil
+					}
+					if reads++; reads > 2000 {
+						on = false
+					}
+					return fmt.Errorf("the pool was closed: %w", kind)
+				}})
+				time.AfterFunc(10*time.Second, func() { on = true })
+				time.AfterFunc(40*time.Second, func() { on = false })
+				time.AfterFunc(20*time.Second, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
+				began := time.Now()
+				s, err := p.Wait(t.Context())
+				t.Log(err, s.Connected, time.Since(began), reads, "reads")
+				assert.Less(t, reads, 100, "reads of a store that fails")
+				assert.Less(t, time.Since(began), 30*time.Second)
+			})
+		})
+	}
+}
+
+// G9: SignOut also ends the pending logins of the other profiles that it signs out.
+func TestSignOutEndsTheWaitOfOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		second := w.Instance("second")
+		w.signIn(t, second, w.alice, plexauth.PinOptions{})
+		pin, err := second.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		var wg sync.WaitGroup
+		var ended time.Time
+		wg.Go(func() {
+			_, err := second.Wait(t.Context())
+			ended = time.Now()
+			t.Log("second's Wait:", err)
+		})
+		time.Sleep(1200 * time.Millisecond)
+		_, err = w.SignOut(t.Context())
+		require.NoError(t, err)
+		out := time.Now()
+		time.Sleep(300 * time.Millisecond)
+		assert.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		wg.Wait()
+		n := 0
+		for _, at := range w.looks(out) {
+			if at > 0 {
+				n++
+			}
+		}
+		assert.Zero(t, n, "looks after SignOut")
+		assert.Less(t, ended.Sub(out), time.Second)
+		t.Log(ended.Sub(out))
 	})
 }

@@ -120,6 +120,10 @@ func (l *logins) saveToken(ctx context.Context, a *attempt, t secret.Value, edit
 // answers the same, unless a person does something about it.
 const refusalInterval = time.Minute
 
+// outdatedPause is how long a decision rests that went by outdated tokens: a store may have
+// replicas that lag behind.
+const outdatedPause = 500 * time.Millisecond
+
 // settlingEnd says how an attempt to settle has ended.
 type settlingEnd int
 
@@ -209,6 +213,9 @@ func (l *logins) settlePIN(ctx context.Context, v *profile.PendingPIN, b *profil
 		again, err := l.settleOnce(ctx, v, b, limit)
 		if err != nil || !again {
 			return err
+		}
+		if err := gate.Sleep(ctx, outdatedPause); err != nil {
+			return fmt.Errorf("plexauth: %w", err)
 		}
 		if b, err = l.load(ctx); err != nil {
 			return unread{err}

@@ -65,9 +65,12 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 		return p.statusNow(ctx, unseen)
 	}
 	approved := p.approvedForOthers(ctx)
-	var removed *profile.PendingPIN
+	var removed map[string]*profile.PendingPIN // by profile
 	err := p.update(ctx, func(b *profile.Profile) error {
-		removed = b.Pending()
+		removed = map[string]*profile.PendingPIN{b.ID: b.Pending()}
+		for _, other := range b.OthersSharingToken() {
+			removed[other.ID] = other.Pending()
+		}
 		gone = b.SignOut(approved)
 		return nil
 	})
@@ -78,7 +81,10 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 		return p.statusNow(ctx, err)
 	}
 	p.info(ctx, "signed out")
-	err = p.endWaiting(ctx, removed)
+	err = nil
+	for id, pin := range removed {
+		err = errors.Join(err, p.on(id).endWaiting(ctx, pin))
+	}
 	if unseen != nil {
 		err = errors.Join(err, fmt.Errorf("plexauth: signed out here, but the login that was pending may have been approved, and its token may still be valid at plex.tv: %w", fault.Inside(unseen)))
 	}

@@ -132,14 +132,17 @@ func (c Caller) Check(ctx context.Context) error {
 }
 
 // errorOf returns the error of a call with the context limited, on behalf of a caller with
-// ctx. If the store has not answered within limit, it matches no error of a context, because
-// ctx has not ended.
+// ctx. It matches an error of a context only if ctx has ended, whatever the store says: a
+// database whose own context has ended must not look like a caller that has gone.
 func errorOf(ctx, limited context.Context, limit time.Duration, err error, secrets ...string) error {
 	switch {
 	case ctx.Err() != nil:
 		return fmt.Errorf("plexauth: %w", ctx.Err())
-	case limited.Err() != nil && (errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)):
+	case !errors.Is(err, context.DeadlineExceeded) && !errors.Is(err, context.Canceled):
+	case limited.Err() != nil:
 		err = fmt.Errorf("no answer in %s: %v", limit, err)
+	default:
+		err = errors.New(err.Error())
 	}
 	return NewError(err, secrets...)
 }

@@ -78,6 +78,16 @@ func TestHangingStore(t *testing.T) {
 	}
 }
 
+// An error of a context that is not the caller's is one of the store.
+func TestStoreWithAContextOfItsOwn(t *testing.T) {
+	for _, own := range []error{context.Canceled, context.DeadlineExceeded} {
+		_, err := storecall.Caller{Store: store{err: fmt.Errorf("the pool was closed: %w", own)}}.Read(t.Context(), "plex", time.Second)
+		assert.ErrorIs(t, err, fault.ErrStore)
+		assert.NotErrorIs(t, err, own)
+		assert.ErrorContains(t, err, "the pool was closed")
+	}
+}
+
 // G13: no error of a store shows what it may quote: secrets of the document, of the edit, or
 // of the call.
 func TestErrorsQuoteNoSecret(t *testing.T) {
