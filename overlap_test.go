@@ -352,3 +352,33 @@ func TestSignOutEndsTheWaitOfOthers(t *testing.T) {
 		t.Log(ended.Sub(out))
 	})
 }
+
+// G8: plex.tv may forget a PIN once its token was read. The process that has the token saves
+// it slowly, and another one hears that there is no such PIN.
+func TestPinConsumedByAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.replicas = true
+		w.plex.SetQuirks(plextest.Quirks{ConsumeOnRead: true})
+		p := w.open(t, withStore(w.hooked(hooks{})))
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		store := w.hooked(hooks{beforeUpdate: takes(1500 * time.Millisecond)})
+		other := w.open(t, withStore(store))
+		var wg sync.WaitGroup
+		for _, p := range []*plexauth.PlexAuth{p, other} {
+			wg.Go(func() {
+				s, err := p.Wait(t.Context())
+				assert.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+			time.Sleep(300 * time.Millisecond)
+		}
+		time.Sleep(1600 * time.Millisecond)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		wg.Wait()
+		s, err := w.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected, "the approval is lost")
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/storecall"
@@ -230,10 +231,49 @@ func (a *attempt) handlePoll(ctx context.Context, r pollResult, at storedPIN) (o
 		return a.finish(fault.ErrNoPendingPin)
 	case answer == plextv.AnswerPending:
 		return a.handlePending(ctx, r)
+	case answer == plextv.AnswerExpired && a.mayBeTaken():
+		return a.handleTaken(ctx, r.err)
 	case answer == plextv.AnswerExpired, answer == plextv.AnswerRefused:
 		return a.abandon(ctx, r.err)
 	}
 	return a.handleFailure(ctx, r, at)
+}
+
+// takenWait is how long a PIN stays in the store that plex.tv does not know any more long
+// before its end; the store is read at takenPause.
+const (
+	takenWait  = 3 * time.Second
+	takenPause = 500 * time.Millisecond
+)
+
+// mayBeTaken reports whether another process may have the token of a PIN that plex.tv does
+// not know any more: it should live for longer, and the store is not in memory.
+func (a *attempt) mayBeTaken() bool {
+	return a.pin.lifetimeKnown && a.lifeLeft() > takenWait && a.logins.store.Parsed == nil
+}
+
+// handleTaken ends an attempt whose PIN has expired too early, with err. plex.tv may forget a
+// PIN once it has given its token away: to another process, which may be about to save it.
+func (a *attempt) handleTaken(ctx context.Context, err error) (over bool, _ error) {
+	for end := time.Now().Add(takenWait); time.Now().Before(end); {
+		waiting, finished := a.interruptible(ctx)
+		ended := gate.Sleep(waiting, takenPause)
+		finished()
+		switch {
+		case ctx.Err() != nil:
+			return false, fmt.Errorf("plexauth: %w", ctx.Err())
+		case ended != nil: // another caller wants the gate
+			return false, nil
+		}
+		at, over, storeErr := a.checkStore(ctx)
+		switch at.place {
+		case pinDecided:
+			return over, storeErr
+		case pinGone:
+			return a.finishElsewhere(at.profile, err)
+		}
+	}
+	return a.abandon(ctx, err)
 }
 
 // handlePending records a poll that found the PIN still pending.

@@ -68,6 +68,21 @@ func checkSpread(t *testing.T, renewals []plextest.Request, n int, began time.Ti
 	}
 }
 
+// useInTurn uses the token of p, the document with that number, by Transport or by Token, if
+// it is its turn in this minute. Some documents are only watched.
+func (w *world) useInTurn(t *testing.T, p *plexauth.PlexAuth, number, minute int) {
+	switch kind, turn := number%4, number/4; {
+	case kind == 1 && turn%10 == minute%10:
+		resp, err := p.Transport(nil).RoundTrip(request(t, http.MethodGet, "https://plex.tv/api/v2/user", nil))
+		if assert.NoError(t, err) {
+			assert.Equal(t, 200, resp.StatusCode)
+			resp.Body.Close()
+		}
+	case kind > 1 && turn%2 == minute%2:
+		assert.NoError(t, errOf(p.Token(t.Context())))
+	}
+}
+
 // G24: JWTs that were made in the same hour are renewed over 5 % of their life, once each,
 // however many processes ask for them, and in whatever way.
 func TestRenewalsAreSpread(t *testing.T) {
@@ -91,16 +106,7 @@ func TestRenewalsAreSpread(t *testing.T) {
 			for _, p := range processes {
 				all.Go(func() {
 					for i := range documents {
-						switch {
-						case i%4 == 1 && i/4%10 == minute%10:
-							resp, err := w.document(p, i).Transport(nil).RoundTrip(request(t, http.MethodGet, "https://plex.tv/api/v2/user", nil))
-							if assert.NoError(t, err) {
-								assert.Equal(t, 200, resp.StatusCode)
-								resp.Body.Close()
-							}
-						case i%4 > 1 && i/4%2 == minute%2:
-							assert.NoError(t, errOf(w.document(p, i).Token(t.Context())))
-						}
+						w.useInTurn(t, w.document(p, i), i, minute)
 					}
 				})
 			}
