@@ -192,7 +192,8 @@ func TestWatchReadsSeldom(t *testing.T) {
 		}
 		reads.Store(0)
 		time.Sleep(10 * time.Minute)
-		assert.LessOrEqual(t, reads.Load(), int64(10*60/15+1))
+		const check = 3 // reads, if the daily one falls into the ten minutes
+		assert.LessOrEqual(t, reads.Load(), int64(10*60/15+1+check))
 
 		require.NoError(t, errOf(w.Disconnect(t.Context())))
 		time.Sleep(15 * time.Second)
