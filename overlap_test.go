@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -161,14 +162,11 @@ func TestNoticedDespiteASlowRead(t *testing.T) {
 		_, err := p.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
 		store.set(hooks{afterLoad: calls(1, 1, takes(8*time.Second))}) // the first read is slow
-		var cancelled time.Time
-		time.AfterFunc(2*time.Second, func() {
-			assert.NoError(t, w.Cancel(t.Context()))
-			cancelled = time.Now()
-		})
+		began := time.Now()
+		time.AfterFunc(2*time.Second, func() { assert.NoError(t, w.Cancel(t.Context())) })
 		_, err = p.Wait(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrNoPendingPin)
-		assert.LessOrEqual(t, time.Since(cancelled), 8*time.Second)
+		assert.LessOrEqual(t, time.Since(began), 10*time.Second)
 	})
 }
 
@@ -295,23 +293,24 @@ func TestStoreSaysThatAContextHasEnded(t *testing.T) {
 				p := w.open(t, withStore(store))
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
-				reads, on := 0, false
+				var reads atomic.Int32
+				var fails atomic.Bool
 				store.set(hooks{beforeLoad: func(ctx context.Context) error {
-					if !on {
+					if !fails.Load() {
 						return nil
 					}
-					if reads++; reads > 2000 {
-						on = false
+					if reads.Add(1) > 2000 { // too many: let the test end
+						fails.Store(false)
 					}
 					return fmt.Errorf("the pool was closed: %w", kind)
 				}})
-				time.AfterFunc(10*time.Second, func() { on = true })
-				time.AfterFunc(40*time.Second, func() { on = false })
+				time.AfterFunc(10*time.Second, func() { fails.Store(true) })
+				time.AfterFunc(40*time.Second, func() { fails.Store(false) })
 				time.AfterFunc(20*time.Second, func() { assert.NoError(t, w.plex.Approve(pin.Code, w.alice)) })
 				began := time.Now()
-				s, err := p.Wait(t.Context())
-				t.Log(err, s.Connected, time.Since(began), reads, "reads")
-				assert.Less(t, reads, 100, "reads of a store that fails")
+				_, err = p.Wait(t.Context())
+				require.NoError(t, err)
+				assert.Less(t, reads.Load(), int32(100), "reads of a store that fails")
 				assert.Less(t, time.Since(began), 30*time.Second)
 			})
 		})
