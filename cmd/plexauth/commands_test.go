@@ -137,7 +137,7 @@ func TestLogout(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		r := w.run(t, t.Context(), "logout")
 		assert.Equal(t, 0, r.status, "there is nothing to do")
-		assert.Equal(t, "Nobody was signed in.\n", r.out)
+		assert.Equal(t, "No one was signed in.\n", r.out)
 		assert.NoFileExists(t, filepath.Join(w.dir, "plexauth.json"))
 
 		require.Equal(t, 0, w.login(t).status)

@@ -33,7 +33,7 @@ func (p *program) logout(ctx context.Context, args []string) error {
 		return err
 	}
 	if before.AccountToken.IsZero() {
-		done = "Nobody was signed in."
+		done = "No one was signed in."
 	}
 	fmt.Fprintln(p.stdout, done)
 	return nil

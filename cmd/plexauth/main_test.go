@@ -177,7 +177,7 @@ func TestLoginWithoutServer(t *testing.T) {
 	})
 }
 
-// Whoever stops a login is told how to go on, and the next run takes up the same code.
+// A person who stops a login is told how to go on, and the next run takes up the same code.
 func TestLoginInterrupted(t *testing.T) {
 	inBubble(t, func(t *testing.T, w *world) {
 		ctx, stop := context.WithTimeout(t.Context(), 5*time.Second)

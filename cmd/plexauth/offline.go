@@ -104,7 +104,7 @@ func (s *signIn) runOffline(ctx context.Context) (err error) {
 		}()
 		s.p.place.config = filepath.Join(dir, "plexauth.json")
 	}
-	fmt.Fprintln(s.p.stdout, "Offline: a fake plex.tv runs until this program ends.\nSomebody there approves the login in a few seconds.")
+	fmt.Fprintln(s.p.stdout, "Offline: a fake plex.tv runs until this program ends.\nSomeone there approves the login in a few seconds.")
 	if err = s.run(ctx); err != nil {
 		return err
 	}
