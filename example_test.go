@@ -6,12 +6,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"html/template"
 	"log"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/jarcoal/httpmock"
 
@@ -182,6 +184,38 @@ func ExamplePlexAuth_Handler() {
 		}
 	}
 	// Output: Signed in as alice
+}
+
+// This example puts the panel into the program's own settings page. panel.js drives it, from
+// below the path where Handler is mounted.
+func ExampleHTML() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(context.Background())
+	defer stop()
+	page := template.Must(template.New("settings").Parse(`<h1>Settings</h1>
+{{.}}
+<script type="module" src="/plex/panel.js"></script>`))
+	mux := http.NewServeMux() // behind the program's own login
+	mux.Handle("/plex/", http.StripPrefix("/plex", auth.Handler(ctx)))
+	mux.HandleFunc("GET /settings", func(w http.ResponseWriter, r *http.Request) {
+		if err := page.Execute(w, template.HTML(plexauth.HTML())); err != nil {
+			log.Print(err)
+		}
+	})
+
+	settings, module := httptest.NewRecorder(), httptest.NewRecorder()
+	mux.ServeHTTP(settings, httptest.NewRequest("GET", "/settings", nil))
+	mux.ServeHTTP(module, httptest.NewRequest("GET", "/plex/panel.js", nil))
+	fmt.Println("has the button:", strings.Contains(settings.Body.String(), `id="btn-connect-plex"`))
+	fmt.Println("has the module:", module.Header().Get("Content-Type"))
+	// Output:
+	// has the button: true
+	// has the module: text/javascript; charset=utf-8
 }
 
 // This example makes a QR code to scan from a screen. It leads to Plex's page, with the
@@ -366,6 +400,84 @@ func ExamplePlexAuth_SignOut() {
 	// the same identifier: true
 }
 
+// This example lets a person choose one of several media servers. plexauth never picks one
+// of several by itself.
+func ExamplePlexAuth_UseServer() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	for _, name := range []string{"Living room", "Cabin"} {
+		plex.AddMediaServer(alice, plextest.MediaServer{Name: name, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+	}
+	ctx := context.Background()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) }); err != nil {
+		log.Fatal(err)
+	}
+
+	settings, err := auth.Inspect(ctx)
+	var several *plexauth.ServerChoiceError // an ErrServerChoice
+	if errors.As(err, &several) && len(several.Servers) > 0 {
+		for _, server := range several.Servers {
+			fmt.Println(server.Name)
+		}
+		settings, err = auth.UseServer(ctx, several.Servers[0].MachineID) // a person chooses
+	}
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println("found it:", settings.ServerURL != "")
+	// Output:
+	// Living room
+	// Cabin
+	// found it: true
+}
+
+// This example gets a token of another member of the Plex Home, who has a Home PIN. The
+// program's own login does not change.
+func ExamplePlexAuth_HomeUsers() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	alice := plex.AddUser(plextest.User{Username: "alice"})
+	plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: alice, HomePIN: "1234"})
+	ctx := context.Background()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client()})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if _, err := auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return plex.Approve(pin.Code, alice) }); err != nil {
+		log.Fatal(err)
+	}
+
+	users, err := auth.HomeUsers(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, user := range users {
+		fmt.Println(user.Title, "has a PIN:", user.Protected)
+	}
+	kid := users[1]
+	for _, pin := range []string{"4321", "1234"} { // what a person types
+		token, err := auth.SwitchHomeUser(ctx, kid, pin)
+		switch {
+		case errors.Is(err, plexauth.ErrHomePin):
+			fmt.Println("not the PIN of", kid.Title)
+		case err != nil:
+			log.Fatal(err)
+		default:
+			fmt.Println("a token of", kid.Title, !token.IsZero())
+		}
+	}
+	// Output:
+	// alice has a PIN: false
+	// Kid has a PIN: true
+	// not the PIN of Kid
+	// a token of Kid true
+}
+
 // This example finds out why a media server does not answer, address by address.
 func ExamplePlexAuth_Probe() {
 	plex := plextest.NewServer()
@@ -388,6 +500,29 @@ func ExamplePlexAuth_Probe() {
 	// http://192.168.1.5:32400 false
 	// nothing listens there: connection refused
 	// unavailable: true
+}
+
+// This example reads the details of a failure. errors.Is tells what to do about it, and
+// errors.As finds the numbers.
+func ExampleError() {
+	plex := plextest.NewServer()
+	defer plex.Close()
+	plex.Inject(plextest.Fault{Code: 1003, Header: http.Header{"Retry-After": {"30"}}})
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", HTTPClient: plex.Client(), MaxRetries: -1})
+	if err != nil {
+		log.Fatal(err)
+	}
+	_, err = auth.Start(context.Background(), plexauth.PinOptions{})
+	var failure *plexauth.Error
+	if errors.As(err, &failure) {
+		fmt.Println("tried to", failure.Op)
+		fmt.Println("status", failure.StatusCode, "code", failure.Code)
+		fmt.Println("too many requests:", errors.Is(err, plexauth.ErrRateLimited), "wait for", failure.RetryAfter)
+	}
+	// Output:
+	// tried to create PIN
+	// status 429 code 1003
+	// too many requests: true wait for 30s
 }
 
 // talkingStore is a ConfigStore that prints what it does. A real store must be atomic
