@@ -4,15 +4,17 @@
 //	go run ./examples/web -offline   # against a fake plex.tv, no account needed
 //	go run ./examples/web
 //
-// The app prints a password for the panel when it starts, so that the panel
-// works before Plex is connected and while Plex is down. The owner of the
-// connected server may sign in, and so may everyone with whom it is shared.
+// Its home page has two steps: connect the app's media server, then sign in as a
+// visitor. The owner of that server may sign in, and so may everyone with whom it is
+// shared. The app prints a password for the panel when it starts, so that the panel
+// works before Plex is connected and while Plex is down.
 package main
 
 import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
+	"embed"
 	"errors"
 	"flag"
 	"fmt"
@@ -116,27 +118,29 @@ func populate(fake *plextest.Server) {
 	})
 }
 
-// newApp returns the whole app: its page, the panel, and the sign-in for visitors.
+// newApp returns the whole app: its pages, the panel, and the sign-in for visitors.
 func newApp(ctx context.Context, o plexauth.Options, password string) (http.Handler, error) {
-	auth, err := plexauth.New(o)
+	plex, err := plexauth.New(o)
 	if err != nil {
 		return nil, err
 	}
-	sessions := &sessions{names: map[string]string{}}
+	a := &app{plex: plex, log: o.Logger, offline: o.BaseURL != "", visitors: map[string]string{}}
 	key := make([]byte, 32) // all replicas of an app need the same key: load it from its secrets
 	_, _ = rand.Read(key)   // never fails
-	visitors, err := signin.New(signin.Options{
-		Product: o.Product, Plex: auth, Policy: signin.Shared, Key: key,
-		OnSignIn: sessions.begin,
+	signIn, err := signin.New(signin.Options{
+		Product: o.Product, Plex: plex, Policy: signin.Shared, Key: key,
+		OnSignIn: a.begin,
 		BaseURL:  o.BaseURL, HTTPClient: o.HTTPClient, Logger: o.Logger,
 	})
 	if err != nil {
 		return nil, err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("/plex/", onlyAdmin(password, http.StripPrefix("/plex", auth.Handler(ctx))))
-	mux.Handle("/signin/", http.StripPrefix("/signin", visitors))
-	mux.HandleFunc("GET /{$}", sessions.home)
+	mux.HandleFunc("GET /{$}", a.home)
+	mux.HandleFunc("POST /signout", a.end)
+	mux.Handle("/signin/", http.StripPrefix("/signin", signIn))
+	mux.Handle("/plex/", onlyAdmin(password, http.StripPrefix("/plex", plex.Handler(ctx))))
+	mux.Handle("GET /plex/{$}", onlyAdmin(password, http.HandlerFunc(panel))) // instead of the panel's own page
 	return mux, nil
 }
 
@@ -154,45 +158,81 @@ func onlyAdmin(password string, h http.Handler) http.Handler {
 	})
 }
 
-// sessions holds the visitors who are signed in.
-type sessions struct {
-	mu    sync.Mutex
-	names map[string]string // value of the session cookie to name
+//go:embed page.html
+var files embed.FS
+
+var pages = template.Must(template.ParseFS(files, "page.html"))
+
+// show writes a page of page.html. It is never cached, because it shows who is signed in.
+func show(w http.ResponseWriter, name string, data any) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	_ = pages.ExecuteTemplate(w, name, data) // fails only if the browser has left
+}
+
+// panel serves the app's page around the panel.
+func panel(w http.ResponseWriter, r *http.Request) {
+	show(w, "panel", template.HTML(plexauth.HTML()))
+}
+
+// app is the web app with the visitors who are signed in.
+type app struct {
+	plex    *plexauth.PlexAuth // the app's own login, with its server
+	log     *slog.Logger
+	offline bool
+
+	mu       sync.Mutex
+	visitors map[string]string // value of the session cookie to name
+}
+
+// home serves the home page. It makes no request to plex.tv.
+func (a *app) home(w http.ResponseWriter, r *http.Request) {
+	status, err := a.plex.Status(r.Context())
+	settings, settingsErr := a.plex.Settings(r.Context())
+	if err = errors.Join(err, settingsErr); err != nil {
+		a.log.Error("cannot read the app's own login", "error", err)
+		http.Error(w, "The app cannot read its own login. Its log says why.", http.StatusInternalServerError)
+		return
+	}
+	show(w, "home", struct {
+		Status  plexauth.Status
+		Ready   bool // a visitor can sign in
+		Visitor string
+		Offline bool
+	}{status, status.Connected && !status.NeedsLogin && settings.MachineID != "", a.visitor(r), a.offline})
+}
+
+const sessionCookie = "session"
+
+// visitor returns the name of the visitor who is signed in, or "".
+func (a *app) visitor(r *http.Request) string {
+	c, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return ""
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.visitors[c.Value]
 }
 
 // begin starts a session. A real app stores the account's ID, because names can
 // change.
-func (s *sessions) begin(w http.ResponseWriter, r *http.Request, a plexauth.Account) {
+func (a *app) begin(w http.ResponseWriter, r *http.Request, account plexauth.Account) {
 	id := rand.Text()
-	s.mu.Lock()
-	s.names[id] = a.Title
-	s.mu.Unlock()
-	http.SetCookie(w, &http.Cookie{Name: "session", Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil})
+	a.mu.Lock()
+	a.visitors[id] = account.Title
+	a.mu.Unlock()
+	http.SetCookie(w, &http.Cookie{Name: sessionCookie, Value: id, Path: "/", HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: r.TLS != nil})
 	// begin writes no body, so the handler redirects the visitor back to the app.
 }
 
-var page = template.Must(template.New("").Parse(`<!doctype html>
-<html lang="en">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>An app</title>
-{{if .}}<h1>Hello, {{.}}</h1>
-<p>You are signed in.</p>
-{{else}}<h1>An app</h1>
-<form method="post" action="signin/start"><button>Sign in with Plex</button></form>
-{{end}}<p><a href="plex/">Connect the app to Plex</a></p>
-</html>
-`))
-
-// home serves the app's page, with the visitor's name if they are signed in.
-func (s *sessions) home(w http.ResponseWriter, r *http.Request) {
-	name := ""
-	if c, err := r.Cookie("session"); err == nil {
-		s.mu.Lock()
-		name = s.names[c.Value]
-		s.mu.Unlock()
+// end ends the session of a visitor. A form of another site cannot call it, because
+// browsers send it no cookie of SameSite Lax.
+func (a *app) end(w http.ResponseWriter, r *http.Request) {
+	if c, err := r.Cookie(sessionCookie); err == nil {
+		a.mu.Lock()
+		delete(a.visitors, c.Value)
+		a.mu.Unlock()
 	}
-	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	if err := page.Execute(w, name); err != nil {
-		return // the visitor has disconnected
-	}
+	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
