@@ -54,7 +54,7 @@ func (p *PlexAuth) Handler(ctx context.Context) http.Handler {
 }
 
 func (p *PlexAuth) panelConfig() panel.Config {
-	return panel.Config{Product: plain.HeaderValue(p.options.Product), TrustedOrigins: p.options.TrustedOrigins, FrameAncestors: p.options.FrameAncestors}
+	return panel.Config{Product: plain.HeaderValue(p.options.Product), TrustedOrigins: p.options.TrustedOrigins, FrameAncestors: p.options.FrameAncestors, Language: p.options.Language}
 }
 
 // ProfilesHandler returns a page that lists every profile of the document, with the panel

@@ -9,6 +9,9 @@ import "github.com/plexauth/plexauth/internal/panel"
 //
 //	<script type="module" src="/plex/panel.js"></script>
 //
+// Its texts are in English. The module puts them into the language of the page, or the
+// one of [Options].Language.
+//
 // The page may insert the fragment later: the module waits for it. A host that uses
 // a script of its own instead shows and hides the elements with an id by the class
 // "hidden".

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/words"
 )
 
 // Options configures [New]. Only Product is required.
@@ -70,6 +72,11 @@ type Options struct {
 	// make a person click what they do not see (clickjacking): name only origins that
 	// you trust. Empty: none.
 	FrameAncestors []string
+	// Language is the language of the panel of [PlexAuth.Handler]: "en" or another one of
+	// docs/web.md. Empty: the panel's page is in the language that the browser prefers
+	// (Accept-Language), and the fragment of [HTML] in that of the page around it. Errors
+	// and the log are always in English.
+	Language string
 	// DeviceKey makes [PlexAuth.Start] sign in with a device key. The token is then a
 	// JWT of seven days, which plexauth renews, instead of a long-lived one. Key and JWT
 	// have their own client identifier, not ClientID, so that a long-lived token of
@@ -97,6 +104,9 @@ func (o Options) check() error {
 		if err != nil {
 			errs = append(errs, err)
 		}
+	}
+	if o.Language != "" && !slices.Contains(words.Tags(), o.Language) {
+		bad("Language is %q: it must be one of %s, or empty", o.Language, strings.Join(words.Tags(), ", "))
 	}
 	if o.PollInterval < 0 {
 		bad("PollInterval is negative: use 0 for the documented second")

@@ -246,8 +246,8 @@ func TestProfilesMount(t *testing.T) {
 		const js, html, css = "text/javascript; charset=utf-8", "text/html; charset=utf-8", "text/css; charset=utf-8"
 		for _, base := range []string{"/a/b/", "/c/", "/profile/"} {
 			for path, kind := range map[string]string{
-				"": html, "profiles.js": js, "request.js": js, "view.js": js, "panel.css": css, "profiles": "application/json",
-				"profile/default/": html, "profile/PLEX-P01/": html, "profile/default/panel.js": js, "profile/default/panel.css": css, "profile/default/status": "application/json",
+				"": html, "profiles.js": js, "request.js": js, "view.js": js, "words.js": js, "words.json": "application/json", "panel.css": css, "profiles": "application/json",
+				"profile/default/": html, "profile/PLEX-P01/": html, "profile/default/panel.js": js, "profile/default/panel.css": css, "profile/default/words.json": "application/json", "profile/default/status": "application/json",
 			} {
 				rec := list.do(http.MethodGet, base+path, "")
 				assert.Equal(t, http.StatusOK, rec.Code, base+path)
@@ -255,7 +255,7 @@ func TestProfilesMount(t *testing.T) {
 				assert.Equal(t, kind, header.Get("Content-Type"), base+path)
 				assert.Equal(t, "nosniff", header.Get("X-Content-Type-Options"))
 				assert.Contains(t, header.Get("Content-Security-Policy"), "default-src 'self'")
-				if kind == js || kind == css {
+				if kind == js || kind == css || strings.HasSuffix(path, "words.json") {
 					assert.Equal(t, "no-cache", header.Get("Cache-Control"))
 					assert.Equal(t, http.StatusNotModified, list.do(http.MethodGet, base+path, "", func(r *http.Request) { r.Header.Set("If-None-Match", header.Get("ETag")) }).Code)
 				} else {

@@ -22,9 +22,9 @@ type decision struct {
 	notKept error // why the visitor's login could not be kept where Options.Link says
 }
 
-// setup is a part of the app's own setup that is missing. It completes the sentence
-// "My App cannot sign you in: …". A policy that must refuse every visitor because of it
-// reports it, so that they do not blame their account.
+// setup is a part of the app's own setup that is missing, in words for the log. A policy
+// that must refuse every visitor because of it reports it, so that they do not blame their
+// account.
 type setup string
 
 const (
@@ -33,6 +33,13 @@ const (
 	serverOwnership setup = "it is connected to a Plex account that does not own its media server"
 	serverChoice    setup = "no media server has been chosen in it yet"
 )
+
+// setupText has what to tell a visitor about each missing part.
+var setupText = map[setup]string{
+	connection:      "signin.setup_connection",
+	serverOwnership: "signin.setup_ownership",
+	serverChoice:    "signin.setup_choice",
+}
 
 // decide reads the account of the visitor's token, which p has, and asks the policy. It
 // then keeps the login where Options.Link says, or revokes the token, even if the visitor

@@ -21,17 +21,16 @@ func (h *Handler) canFinish(a *attempt) bool { return a.live() && !h.claims.isFi
 func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 	a := h.readCookie(r)
 	if !h.canFinish(a) {
-		h.showEnded(w, a)
+		h.showEnded(w, r, a)
 		return
 	}
-	h.show(w, http.StatusOK, page{Title: "Signing in", Text: "One moment. Checking your Plex account.", Finish: true, Auto: true})
+	h.show(w, r, http.StatusOK, page{Title: "signin.checking_title", Text: "signin.checking_text", Finish: true, Auto: true})
 }
 
 // showEnded tells a visitor that a can no longer be finished.
-func (h *Handler) showEnded(w http.ResponseWriter, a *attempt) {
-	h.show(w, http.StatusGone, page{
-		Title: "Start again", Start: true, Return: a.Return,
-		Text: "This sign-in is no longer valid. It was already used, it took longer than ten minutes, or it was started in another browser. Sign in again.",
+func (h *Handler) showEnded(w http.ResponseWriter, r *http.Request, a *attempt) {
+	h.show(w, r, http.StatusGone, page{
+		Title: "signin.ended_title", Text: "signin.ended_text", Start: true, Return: a.Return,
 	})
 }
 
@@ -40,13 +39,13 @@ func (h *Handler) showEnded(w http.ResponseWriter, a *attempt) {
 func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 	a := h.readCookie(r)
 	if !a.live() || !h.claims.acquire(r.Context(), a) {
-		h.showEnded(w, a)
+		h.showEnded(w, r, a)
 		return
 	}
 	state := unclaimed
 	defer func() { h.claims.release(a, state) }()
 	if wait := h.pause.left(); wait > 0 {
-		h.askToWait(w, wait, page{Finish: true, Return: a.Return})
+		h.askToWait(w, r, wait, page{Finish: true, Return: a.Return})
 		return
 	}
 	p := h.visitor(a.store())
@@ -68,7 +67,7 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, a *attempt, d 
 	switch {
 	case err != nil:
 		h.log.WarnContext(r.Context(), "visitor refused: the policy failed", "error", err)
-		h.showError(w, err, page{Return: a.Return})
+		h.showError(w, r, err, page{Return: a.Return})
 	case d.notKept != nil:
 		h.showNotKept(w, r, a, d)
 	case d.allowed:
@@ -80,15 +79,13 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, a *attempt, d 
 		}
 	case d.missing != nothing:
 		h.log.WarnContext(r.Context(), "visitor refused: the app is not set up", "account", d.account.ID, "because", string(d.missing))
-		h.show(w, http.StatusServiceUnavailable, page{
-			Title: "Not set up yet", Start: true, Again: true, Return: a.Return,
-			Text: h.o.Product + " cannot sign you in: " + string(d.missing) + ". Nothing is wrong with your Plex account. Ask the person who runs this app to set it up, then sign in again.",
+		h.show(w, r, http.StatusServiceUnavailable, page{
+			Title: "signin.setup_title", Text: setupText[d.missing], Start: true, Again: true, Return: a.Return,
 		})
 	default:
 		h.log.InfoContext(r.Context(), "visitor refused", "account", d.account.ID)
-		h.show(w, http.StatusForbidden, page{
-			Title: "No access", Start: true, Again: true, Return: a.Return, Account: displayName(d.account),
-			Text: "This Plex account may not sign in to " + h.o.Product + ". Ask the person who runs it, or sign in with another Plex account.",
+		h.show(w, r, http.StatusForbidden, page{
+			Title: "signin.refused_title", Text: "signin.refused_text", Start: true, Again: true, Return: a.Return, Account: displayName(d.account),
 		})
 	}
 }
@@ -127,15 +124,14 @@ func (h *Handler) showNotApproved(w http.ResponseWriter, r *http.Request, a *att
 	switch {
 	case r.Context().Err() != nil: // the visitor has left; the attempt can be finished later
 	case !a.live(), errors.Is(err, plexauth.ErrPinExpired), errors.Is(err, plexauth.ErrNoPendingPin):
-		h.showEnded(w, a)
+		h.showEnded(w, r, a)
 	case err == nil, errors.Is(err, context.DeadlineExceeded):
-		h.show(w, http.StatusAccepted, page{
-			Title: "Not approved yet", Finish: true, Start: true, Return: a.Return,
-			Text: "Plex has not reported your approval yet. If you have approved the sign-in at Plex, press Continue. If not, sign in with Plex again.",
+		h.show(w, r, http.StatusAccepted, page{
+			Title: "signin.waiting_title", Text: "signin.waiting_text", Finish: true, Start: true, Return: a.Return,
 		})
 	default:
 		h.log.WarnContext(r.Context(), "could not finish a sign-in", "error", err)
-		h.showError(w, err, page{Finish: isTemporary(err), Return: a.Return})
+		h.showError(w, r, err, page{Finish: isTemporary(err), Return: a.Return})
 	}
 }
 

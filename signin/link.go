@@ -73,16 +73,14 @@ func (h *Handler) showNotKept(w http.ResponseWriter, r *http.Request, a *attempt
 	switch err := d.notKept; {
 	case errors.Is(err, plexauth.ErrAccountMismatch):
 		h.log.InfoContext(r.Context(), "visitor refused: another account is linked", "account", d.account.ID)
-		p.Title, p.Account = "Another Plex account is linked", displayName(d.account)
-		p.Text = h.o.Product + " already has the login of another Plex account for you. Sign in with that account, or ask the person who runs this app."
-		h.show(w, http.StatusConflict, p)
+		p.Title, p.Text, p.Account = "signin.linked_title", "signin.linked_text", displayName(d.account)
+		h.show(w, r, http.StatusConflict, p)
 	case errors.Is(err, plexauth.ErrStore):
 		h.log.WarnContext(r.Context(), "visitor refused: the login could not be kept", "account", d.account.ID, "error", err)
-		p.Title = "Could not keep your login"
-		p.Text = h.o.Product + " could not save your login, so you are not signed in. Nothing is wrong with your Plex account. Try again in a few minutes. If it happens again, tell the person who runs this app."
-		h.show(w, http.StatusServiceUnavailable, p)
+		p.Title, p.Text = "signin.not_kept_title", "signin.not_kept_text"
+		h.show(w, r, http.StatusServiceUnavailable, p)
 	default:
 		h.log.WarnContext(r.Context(), "visitor refused: the login could not be kept", "account", d.account.ID, "error", err)
-		h.showError(w, err, p)
+		h.showError(w, r, err, p)
 	}
 }

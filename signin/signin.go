@@ -109,6 +109,8 @@ type Options struct {
 	// network of an IPv6 address. Behind a proxy all visitors have the proxy's
 	// address: return the client address that your proxy sets.
 	ClientKey func(*http.Request) string
+	// Language is the language of the pages, as in [plexauth.Options].
+	Language string
 	// HTTPClient and BaseURL are as in [plexauth.Options].
 	HTTPClient *http.Client
 	BaseURL    string
@@ -154,10 +156,10 @@ type route struct {
 // request.
 func New(o Options) (*Handler, error) {
 	h := &Handler{o: o, log: o.Logger}
-	var productErr, returnsErr error
-	h.base, productErr = plexauth.New(plexauth.Options{Product: o.Product, HTTPClient: o.HTTPClient, BaseURL: o.BaseURL})
+	var baseErr, returnsErr error
+	h.base, baseErr = plexauth.New(plexauth.Options{Product: o.Product, Language: o.Language, HTTPClient: o.HTTPClient, BaseURL: o.BaseURL})
 	h.returns, returnsErr = parseDestinations(o.ReturnTo)
-	if err := errors.Join(productErr, o.check(), returnsErr, h.setURL(o.URL)); err != nil {
+	if err := errors.Join(baseErr, o.check(), returnsErr, h.setURL(o.URL)); err != nil {
 		return nil, err
 	}
 	if h.log == nil {
@@ -230,7 +232,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Cache-Control", "no-store")
 
 	if !h.knowsHost(r) {
-		h.show(w, http.StatusForbidden, page{Title: "Wrong address", Text: "This is not the address of " + h.o.Product + ". Sign in at " + h.external.String() + "."})
+		h.show(w, r, http.StatusForbidden, page{Title: "signin.host_title", Text: "signin.host_text"})
 		return
 	}
 	route, ok := h.routes[mount.Name(r)]
@@ -239,16 +241,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !ok {
-		h.show(w, http.StatusNotFound, page{Title: "Page not found", Text: "There is no page at this address."})
+		h.show(w, r, http.StatusNotFound, page{Title: "signin.not_found_title", Text: "signin.not_found_text"})
 		return
 	}
 	if r.Method != route.method && !(r.Method == http.MethodHead && route.method == http.MethodGet) {
 		head.Set("Allow", route.method)
-		h.show(w, http.StatusMethodNotAllowed, page{Title: "Sign in", Text: "Press the button to sign in.", Start: true})
+		h.show(w, r, http.StatusMethodNotAllowed, page{Title: "signin.title", Text: "signin.press_text", Start: true})
 		return
 	}
 	if err := h.protect.Check(r); err != nil {
-		h.show(w, http.StatusForbidden, page{Title: "Request refused", Text: "The request came from another site, so nothing was done. Press the button to sign in.", Start: true})
+		h.show(w, r, http.StatusForbidden, page{Title: "signin.cross_origin_title", Text: "signin.cross_origin_text", Start: true})
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)

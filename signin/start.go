@@ -14,42 +14,42 @@ import (
 func (h *Handler) startPage(w http.ResponseWriter, r *http.Request) {
 	to, ok := h.destination(r.FormValue("return"))
 	if !ok {
-		h.refuseDestination(w)
+		h.refuseDestination(w, r)
 		return
 	}
 	p := page{
-		Title: "Sign in", Text: "Sign in with your Plex account. Your password stays with Plex.",
+		Title: "signin.title", Text: "signin.text",
 		Start: true, Return: to,
 	}
 	if a := h.readCookie(r); h.canFinish(a) {
 		p.Finish = true
-		p.Text = "You have started to sign in. If you have approved it at Plex, press Continue. If not, sign in with Plex again."
+		p.Text = "signin.started_text"
 		if r.FormValue("return") == "" {
 			p.Return = a.Return
 		}
 	}
-	h.show(w, http.StatusOK, p)
+	h.show(w, r, http.StatusOK, p)
 }
 
-func (h *Handler) refuseDestination(w http.ResponseWriter) {
-	h.show(w, http.StatusBadRequest, page{Title: "Link not allowed", Text: "This link would send you to an address that this app does not allow. You can still sign in here.", Start: true})
+func (h *Handler) refuseDestination(w http.ResponseWriter, r *http.Request) {
+	h.show(w, r, http.StatusBadRequest, page{Title: "signin.return_title", Text: "signin.return_text", Start: true})
 }
 
 // start sends the browser to Plex. A browser whose PIN can still be approved gets the
 // same PIN again.
 func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
-		h.show(w, http.StatusBadRequest, page{Title: "Bad request", Text: "The request was incomplete or too large.", Start: true})
+		h.show(w, r, http.StatusBadRequest, page{Title: "signin.bad_title", Text: "signin.bad_text", Start: true})
 		return
 	}
 	to, ok := h.destination(r.FormValue("return"))
 	if !ok {
-		h.refuseDestination(w)
+		h.refuseDestination(w, r)
 		return
 	}
 	callback := h.callbackURL(r)
 	if len(callback) > maxCallbackBytes {
-		h.show(w, http.StatusBadRequest, page{Title: "Bad request", Text: "The address of this page is too long."})
+		h.show(w, r, http.StatusBadRequest, page{Title: "signin.bad_title", Text: "signin.long_text"})
 		return
 	}
 	before, client := h.readCookie(r), h.o.ClientKey(r)
@@ -57,7 +57,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	resumed := before.reusable() && before.Callback == callback && !h.claims.isFinished(before)
 	if !resumed {
 		if wait := h.countStart(before, client); wait > 0 {
-			h.askToWait(w, wait, page{Return: to})
+			h.askToWait(w, r, wait, page{Return: to})
 			return
 		}
 		a = before.next(callback)
@@ -75,7 +75,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 			h.writeCookie(w, r, before)
 		}
 		h.log.WarnContext(r.Context(), "could not start a sign-in", "error", err)
-		h.showError(w, err, page{Return: to})
+		h.showError(w, r, err, page{Return: to})
 		return
 	}
 	h.claims.register(a)

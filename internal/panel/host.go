@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/plexauth/plexauth/internal/elapsed"
+	"github.com/plexauth/plexauth/internal/words"
 )
 
 // Host is the profile that a panel shows and changes. Its methods are safe for
@@ -65,14 +66,20 @@ type Login interface {
 // Problem is a failure as the HTTP API reports it. It holds no secret. What a Host reports
 // is made by package problem.
 type Problem struct {
-	Status     int      `json:"-"`                     // of the HTTP answer
-	Kind       Kind     `json:"error"`                 // for programs
-	Message    string   `json:"message"`               // for people: what happened, and what to do
-	Detail     string   `json:"detail,omitempty"`      // the text of the error, for the people who run the program
-	RetryAfter int      `json:"retry_after,omitempty"` // seconds
-	Servers    []Server `json:"servers,omitempty"`     // to choose from
+	Status     int             `json:"-"`                     // of the HTTP answer
+	Kind       Kind            `json:"error"`                 // for programs
+	Message    string          `json:"message"`               // for people, in English: what happened, and what to do
+	Words      words.Sentences `json:"words,omitempty"`       // the message as keys of package words; nil if only a program can cause the problem
+	Detail     string          `json:"detail,omitempty"`      // the text of the error, for the people who run the program
+	RetryAfter int             `json:"retry_after,omitempty"` // seconds
+	Servers    []Server        `json:"servers,omitempty"`     // to choose from
 
 	ServerStarting bool `json:"-"` // the media server is starting, and will answer soon
+}
+
+// Say makes sentences the message.
+func (p *Problem) Say(sentences words.Sentences) {
+	p.Words, p.Message = sentences, words.English.Say(sentences)
 }
 
 // Kind names the kind of a problem. docs/web.md lists all of them.

@@ -44,6 +44,7 @@ func newSite(ctx context.Context, config Config) *site {
 	for name, contentType := range assetTypes {
 		s.routes[name] = route{http.MethodGet, asset(name, contentType)}
 	}
+	s.routes[wordsFile] = route{http.MethodGet, s.serveWords}
 	return s
 }
 

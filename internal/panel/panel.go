@@ -21,6 +21,7 @@ type Config struct {
 	Product        string   // its name, on one line
 	TrustedOrigins []string // from which a browser may use the panel; empty: its own origin
 	FrameAncestors []string // origins that may show the panel in a frame, besides its own
+	Language       string   // of the page; empty: the browser's
 
 	// Profile names the profile of a panel that is below a list of profiles, at profile/{id}/.
 	// It is empty otherwise.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/mount"
+	"github.com/plexauth/plexauth/internal/words"
 )
 
 // Document has the profiles that a list of profiles shows. Its methods are safe for
@@ -67,7 +68,7 @@ func NewProfiles(ctx context.Context, document Document, config Config) *Profile
 // ServeHTTP implements [http.Handler].
 func (p *Profiles) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	id, ok := profileOf(r)
-	if _, isAsset := assetTypes[mount.Name(r)]; !ok || isAsset {
+	if !ok || isAsset(mount.Name(r)) {
 		p.site.ServeHTTP(w, r)
 	} else if p.admit(w, r) {
 		p.serveProfile(w, r, id)
@@ -85,7 +86,7 @@ func (p *Profiles) serveProfile(w http.ResponseWriter, r *http.Request, id strin
 			p.list.Store(nil)
 		}
 	case mount.Name(r) == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
-		writePage(w, problem.Status, panelPage(p.configOf(id)))
+		p.writePage(w, r, problem.Status, panelPage(p.configOf(id)))
 	default:
 		replyProblem(w, problem)
 	}
@@ -217,10 +218,13 @@ func parseElement(element string) string {
 	return element
 }
 
+// defaultProfile is the id of the profile that a document has without adding one.
+const defaultProfile = "default"
+
 // profileName returns what people call a profile.
-func profileName(id string) string {
-	if id == "default" {
-		return "Default profile"
+func profileName(l *words.Language, id string) string {
+	if id == defaultProfile {
+		return l.Text("profiles.default")
 	}
 	return id
 }
@@ -232,7 +236,7 @@ func (p *Profiles) servePage(w http.ResponseWriter, r *http.Request) {
 	if _, problem := p.read(r.Context()); problem != nil {
 		status = problem.Status
 	}
-	writePage(w, status, page("Plex · "+p.config.Product, p.config.Product, "profiles.js", string(readAsset("profiles.html"))))
+	p.writePage(w, r, status, page{script: "profiles.js", fragment: "profiles.html"})
 }
 
 // read returns the list for a request.
@@ -275,7 +279,7 @@ func (p *Profiles) serveList(w http.ResponseWriter, r *http.Request) {
 	}{Product: p.config.Product}
 	for _, s := range list.profiles {
 		id := s.Status.Instance
-		answer.Profiles = append(answer.Profiles, profileJSON{s.Status, profileName(id), profilePath(id), s.Pending.isShown(), s.Settings})
+		answer.Profiles = append(answer.Profiles, profileJSON{s.Status, profileName(words.English, id), profilePath(id), s.Pending.isShown(), s.Settings})
 	}
 	if list.next != "" {
 		answer.Next = &nextJSON{list.next, profilePath(list.next)}

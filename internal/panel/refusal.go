@@ -1,19 +1,32 @@
 package panel
 
-import "net/http"
+import (
+	"net/http"
+
+	"github.com/plexauth/plexauth/internal/words"
+)
 
 // The problems of requests that the panel refuses itself.
 var (
-	crossOrigin = &Problem{Status: http.StatusForbidden, Kind: "cross_origin", Message: "The request came from another site and was not carried out. Behind a proxy that rewrites Host, set TrustedOrigins."}
-	unknownHost = &Problem{Status: http.StatusForbidden, Kind: "host", Message: "This program is not known under this name. Open it under one of its own names, or add this one to TrustedOrigins."}
-	notFound    = &Problem{Status: http.StatusNotFound, Kind: "not_found", Message: "There is no such page."}
-	noProfile   = &Problem{Status: http.StatusNotFound, Kind: "not_found", Message: "It was removed, or it never existed. The list shows all profiles."}
-	tooLarge    = &Problem{Status: http.StatusRequestEntityTooLarge, Kind: "too_large", Message: "The request is larger than 64 KiB."}
-	stopping    = &Problem{Status: http.StatusServiceUnavailable, Kind: Stopped, Message: "The program is stopping. Reload this page when it is running again."}
-	noQRCode    = &Problem{Status: http.StatusNotFound, Kind: NoLogin, Message: "No sign-in is pending. Start a new one.", Detail: "no login is pending"}
-	badAddress  = badRequest("This is not a server address. Enter one like https://192.168.1.5:32400.")
+	crossOrigin = refusal(http.StatusForbidden, "cross_origin", "problem.cross_origin")
+	unknownHost = refusal(http.StatusForbidden, "host", "problem.host")
+	notFound    = refusal(http.StatusNotFound, "not_found", "problem.no_page")
+	noProfile   = refusal(http.StatusNotFound, "not_found", "problem.no_profile")
+	tooLarge    = refusal(http.StatusRequestEntityTooLarge, "too_large", "problem.too_large")
+	stopping    = refusal(http.StatusServiceUnavailable, Stopped, "problem.stopping")
+	noQRCode    = refusal(http.StatusNotFound, NoLogin, "problem.no_login")
+	badAddress  = refusal(http.StatusBadRequest, BadRequest, "problem.bad_address")
 )
 
+// refusal returns a problem whose message is the text of key.
+func refusal(status int, kind Kind, key string) *Problem {
+	p := &Problem{Status: status, Kind: kind}
+	p.Say(words.Sentences{{Key: key}})
+	return p
+}
+
+// badRequest returns the problem of a request that the page does not send. Its message is
+// for the people who write a program.
 func badRequest(message string) *Problem {
 	return &Problem{Status: http.StatusBadRequest, Kind: BadRequest, Message: message}
 }
@@ -24,10 +37,14 @@ func wrongMethod(method string) *Problem {
 
 // interrupted returns the problem of a request whose context has ended with err.
 func interrupted(err error) *Problem {
-	return &Problem{Status: http.StatusServiceUnavailable, Kind: Stopped, Message: "The request was interrupted. Try again.", Detail: err.Error()}
+	p := refusal(http.StatusServiceUnavailable, Stopped, "problem.interrupted")
+	p.Detail = err.Error()
+	return p
 }
 
 // internal returns the problem of an error that should not happen.
 func internal(err error) *Problem {
-	return &Problem{Status: http.StatusInternalServerError, Kind: "internal", Message: "Something went wrong in the program. The details and the log of the program say what.", Detail: err.Error()}
+	p := refusal(http.StatusInternalServerError, "internal", "problem.internal")
+	p.Detail = err.Error()
+	return p
 }

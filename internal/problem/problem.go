@@ -1,5 +1,5 @@
 // Package problem says what the panel tells people about an error: its kind, and in words
-// what happened and what to do. The words are in wording.go.
+// what happened and what to do. Which words those are is in wording.go.
 package problem
 
 import (
@@ -10,54 +10,72 @@ import (
 	"strings"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/panel"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/words"
 )
 
 // Of returns what the panel reports about an error, nil if err is nil. The text of err
 // must hold no secret. The servers of a choice are left to the caller.
 func Of(err error) *panel.Problem {
-	var wrong profile.WrongPINsError
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.As(err, &wrong):
-		return wait(wrong.Wait, wrongPINs+tryAgainIn(roundUp(wrong.Wait)))
-	case errors.Is(err, plextv.ErrNoSuchUser):
-		return &panel.Problem{Status: http.StatusBadRequest, Kind: panel.BadRequest, Message: noSuchUser}
 	}
-	v := kindOf(err)
-	v.Detail = plain.Long(strings.TrimPrefix(err.Error(), "plexauth: "))
-	v.ServerStarting = stateIn(err) == plextv.ServerStarting
-	if f := plextv.FailureIn(err); f != nil && f.RetryAfter > 0 {
-		v.RetryAfter = roundUp(f.RetryAfter)
-		if message, ok := strings.CutSuffix(v.Message, tryLater); ok {
-			v.Message = message + tryAgainIn(v.RetryAfter)
-		}
+	v, passes := judge(err)
+	if passes {
+		v.Say(append(v.Words, tryLater(v.RetryAfter)))
 	}
 	return v
 }
 
-// kindOf returns status, kind and message of an error's problem.
-func kindOf(err error) *panel.Problem {
+// judge returns the problem of an error, and whether it may pass by itself. Its message
+// does not say when to try again.
+func judge(err error) (v *panel.Problem, passes bool) {
+	var wrong profile.WrongPINsError
+	switch {
+	case errors.As(err, &wrong):
+		return wait(wrong.Wait, "problem.wrong_pins"), true
+	case errors.Is(err, plextv.ErrNoSuchUser):
+		return message(http.StatusBadRequest, panel.BadRequest, "problem.no_user"), false
+	}
+	v, passes = kindOf(err)
+	v.Detail = plain.Long(strings.TrimPrefix(err.Error(), "plexauth: "))
+	v.ServerStarting = stateIn(err) == plextv.ServerStarting
+	if f := plextv.FailureIn(err); f != nil && f.RetryAfter > 0 {
+		v.RetryAfter = roundUp(f.RetryAfter)
+	}
+	return v, passes
+}
+
+// message returns a problem with the text of key.
+func message(status int, kind panel.Kind, key string) *panel.Problem {
+	v := &panel.Problem{Status: status, Kind: kind}
+	v.Say(words.Sentences{{Key: key}})
+	return v
+}
+
+// kindOf returns status, kind and message of an error's problem, and whether it may pass by
+// itself.
+func kindOf(err error) (v *panel.Problem, passes bool) {
 	for _, w := range wordingFor {
 		if errors.Is(err, w.sentinel) {
-			return &panel.Problem{Status: w.status, Kind: w.kind, Message: w.message}
+			return message(w.status, w.kind, w.key), w.sentinel == fault.ErrRateLimited
 		}
 	}
 	f := plextv.FailureIn(err)
 	switch {
 	case errors.As(err, new(*mediaserver.UnreachableError)), f != nil && f.Where != "plex.tv":
-		return &panel.Problem{Status: http.StatusBadGateway, Kind: unreachable, Message: headline(stateIn(err))}
+		return message(http.StatusBadGateway, unreachable, headline(stateIn(err))), false
 	case f != nil:
-		return &panel.Problem{Status: http.StatusBadGateway, Kind: panel.Kind(f.Kind().Word()), Message: advice(f.Kind())}
+		return message(http.StatusBadGateway, panel.Kind(f.Kind().Word()), keyFor[f.Kind()]), f.Kind().Advice().Later
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return &panel.Problem{Status: http.StatusServiceUnavailable, Kind: panel.Stopped, Message: interrupted}
+		return message(http.StatusServiceUnavailable, panel.Stopped, "problem.interrupted"), false
 	}
-	return &panel.Problem{Status: http.StatusInternalServerError, Kind: "internal", Message: unexpected}
+	return message(http.StatusInternalServerError, "internal", "problem.internal"), false
 }
 
 // stateIn returns the most telling state of a media server in an error.
@@ -80,29 +98,30 @@ func stateIn(err error) plextv.ServerState {
 
 // Delay returns what the panel reports about a poll that failed. The login goes on.
 func Delay(err error) *panel.Problem {
-	v := Of(err)
-	v.Message, _, _ = strings.Cut(v.Message, " Try again in ")
-	v.Message += stillValid
+	v, _ := judge(err)
+	v.Say(append(v.Words, words.Sentence{Key: "problem.still_valid"}))
 	return v
 }
 
 // NotSaved returns the problem of a login that Plex has approved and the store does not
 // take. It has no detail, because a store's text may hold the token.
-func NotSaved() *panel.Problem {
-	return &panel.Problem{Kind: panel.Store, Message: approvalUnsaved}
-}
+func NotSaved() *panel.Problem { return message(0, panel.Store, "problem.not_saved") }
 
 // NotRevoked returns the problem of a sign-out that plex.tv could not be told.
 func NotRevoked(detail string) *panel.Problem {
-	return &panel.Problem{Kind: panel.NotRevoked, Message: tokenMayLive, Detail: detail}
+	v := message(0, panel.NotRevoked, "problem.not_revoked")
+	v.Detail = detail
+	return v
 }
 
 // StartTooSoon returns the problem of a request for a code that has to wait for d.
-func StartTooSoon(d time.Duration) *panel.Problem { return wait(d, startTooSoon) }
+func StartTooSoon(d time.Duration) *panel.Problem { return wait(d, "problem.too_soon") }
 
-// wait returns the problem of a request that has to wait for d.
-func wait(d time.Duration, message string) *panel.Problem {
-	return &panel.Problem{Status: http.StatusTooManyRequests, Kind: panel.TooSoon, Message: message, RetryAfter: roundUp(d)}
+// wait returns the problem of a request that has to wait for d, with the text of key.
+func wait(d time.Duration, key string) *panel.Problem {
+	v := message(http.StatusTooManyRequests, panel.TooSoon, key)
+	v.RetryAfter = roundUp(d)
+	return v
 }
 
 // WithoutFindings returns the problem of an address that a person entered. It does not
@@ -119,7 +138,7 @@ func WithoutFindings(err error) *panel.Problem {
 	}
 	v.Detail, v.RetryAfter = plain.Long("tried: "+strings.Join(tried, ", ")), 0
 	if v.Kind == unreachable {
-		v.Message = nothingThere
+		v.Say(words.Sentences{{Key: "problem.nothing_there"}})
 	}
 	return v
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/problem"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/words"
 )
 
 // sentinels are all those of package fault.
@@ -98,6 +99,17 @@ func TestTheFirstWordingCounts(t *testing.T) {
 	} {
 		assert.Equal(t, want, problem.Of(err).Kind)
 	}
+}
+
+// The panel says the same about a kind of failure as the errors of plextv.
+func TestKindsAgree(t *testing.T) {
+	for _, kind := range []plextv.Kind{
+		plextv.KindPINExpired, plextv.KindRateLimited, plextv.KindRejected, plextv.KindExpired, plextv.KindDNS, plextv.KindMisdirected, plextv.KindConnect,
+		plextv.KindProxy, plextv.KindTLS, plextv.KindTimeout, plextv.KindContent, plextv.KindStatus, plextv.KindRefused,
+	} {
+		assert.Equal(t, kind.Advice().Message(), words.English.Text("plextv."+string(kind)))
+	}
+	assert.True(t, strings.HasPrefix(problem.Of(answered(fault.ErrTokenRejected)).Message, plextv.KindRejected.Advice().Problem+"."))
 }
 
 // A time that plex.tv names is in the text and in retry_after, rounded up.

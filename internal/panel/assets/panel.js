@@ -14,6 +14,7 @@
 
 import { Failure, post, request } from "./request.js";
 import { View } from "./view.js";
+import { fill, text } from "./words.js";
 
 const base = new URL("./", import.meta.url);
 
@@ -46,6 +47,7 @@ const ineffectiveEnds = new Set(["pin_expired", "account_mismatch", "no_login", 
 class Panel extends View {
   constructor(root) {
     super(root);
+    fill(root);
     this.removed = new AbortController(); // aborted when the host takes the fragment away
     this.statusAborter = null; // ends the status request that is under way
     this.longPollAborter = null; // the same, but null unless that request is a long poll
@@ -294,7 +296,7 @@ class Panel extends View {
     if (!(error instanceof Failure)) {
       throw error;
     }
-    const problem = { ...error.problem, message: this.nameProduct(error.problem.message) };
+    const { problem } = error;
     if (problem.servers && !fromPoll) {
       this.lists.servers = problem.servers;
     }
@@ -321,8 +323,6 @@ class Panel extends View {
       problem?.retry?.();
     }
   }
-
-  nameProduct(message) { return message.replaceAll("{product}", this.product()); }
 
   // What the buttons do.
 
@@ -394,7 +394,7 @@ class Panel extends View {
           throw error;
         }
         const seconds = error.problem.retry_after ?? defaultStartPause;
-        this.announce(`New code in ${seconds === 1 ? "a second" : `${seconds} seconds`}`);
+        this.announce(text("panel.new_code_in", { n: seconds }));
         await new Promise((done) => setTimeout(done, seconds * 1000));
       }
     }
@@ -420,9 +420,9 @@ class Panel extends View {
     }
     const button = this.find("plex_qc_copy");
     const copied = await copy(code, button);
-    button.textContent = copied ? "Copied" : "Not copied";
-    this.announce(copied ? "Code copied" : "The code could not be copied: copy it by hand");
-    setTimeout(() => { button.textContent = "Copy"; }, copiedLasts);
+    button.textContent = text(copied ? "panel.copied" : "panel.not_copied");
+    this.announce(text(copied ? "panel.copied_said" : "panel.not_copied_said"));
+    setTimeout(() => { button.textContent = text("panel.copy"); }, copiedLasts);
   }
 
   // testConnection tests the account and the server, and shows the result.
@@ -488,7 +488,7 @@ class Panel extends View {
   async useServer(button) {
     const selected = this.find("server-list").querySelector("input:checked");
     if (!selected) {
-      this.askFor(button, "Choose one of the servers first.");
+      this.askFor(button, text("panel.choose_server_first"));
       return;
     }
     await this.saveServer(button, { machine_id: selected.value });
@@ -497,7 +497,7 @@ class Panel extends View {
   async useAddress(button) {
     const url = this.find("plex_server_url").value.trim();
     if (!url) {
-      this.askFor(button, "Enter the address of the server first.");
+      this.askFor(button, text("panel.enter_address_first"));
       return;
     }
     await this.saveServer(button, { url });
@@ -523,7 +523,7 @@ class Panel extends View {
     try {
       ({ result } = await post("probe", { url }));
     } catch (error) {
-      result = this.nameProduct(error.message);
+      result = error.message;
     }
     if (url === typed()) {
       this.noteAddress(result);
@@ -551,7 +551,7 @@ class Panel extends View {
     const selected = this.find("user-list").querySelector("input:checked");
     const pin = this.find("plex_home_pin");
     if (!selected) {
-      this.askFor(button, "Choose one of the users first.");
+      this.askFor(button, text("panel.choose_user_first"));
     } else if (await this.perform(button, () => post("user", { uuid: selected.value, pin: pin.value }), "user")) {
       pin.value = "";
       this.expandUsers(false);
@@ -571,7 +571,7 @@ function openTab() {
     if (tab) {
       tab.opener = null;
       tab.document.title = "Plex";
-      tab.document.body.textContent = "Opening Plex…";
+      tab.document.body.textContent = text("panel.opening");
     }
   } catch {
     // The panel has a link to the page.
@@ -579,15 +579,15 @@ function openTab() {
   return tab;
 }
 
-// copy copies text, and reports whether it could. Pages over plain http have no
+// copy copies the code, and reports whether it could. Pages over plain http have no
 // clipboard, so it is copied from a text field beside button then.
-async function copy(text, button) {
+async function copy(code, button) {
   try {
-    await navigator.clipboard.writeText(text);
+    await navigator.clipboard.writeText(code);
     return true;
   } catch {
     const area = document.createElement("textarea");
-    area.value = text;
+    area.value = code;
     area.setAttribute("readonly", "");
     area.className = "plexauth-copy";
     button.before(area);

@@ -3,6 +3,7 @@
 
 import { Failure, request } from "./request.js";
 import { friendlyAddress, mildProblems, problemTitle, setText, setVisible, states } from "./view.js";
+import { text } from "./words.js";
 
 const requestTimeout = 15000; // milliseconds
 const pollInterval = 2000; // milliseconds, while the page is visible
@@ -102,11 +103,10 @@ class ProfileList {
 
   renderProblem() {
     const { problem } = this;
-    const product = this.doc?.product ?? "";
     setVisible(this.find("problem"), !!problem);
     this.find("problem").classList.toggle("mild", mildProblems.has(problem?.error));
-    setText(this.find("problem-title"), problem ? problemTitle(problem.error, product) : "");
-    setText(this.find("problem-text"), problem ? problem.message.replaceAll("{product}", product || "this program") : "");
+    setText(this.find("problem-title"), problem ? problemTitle(problem.error) : "");
+    setText(this.find("problem-text"), problem?.message ?? "");
     setText(this.find("problem-detail"), problem?.detail ?? "");
     setVisible(this.find("problem-more"), !!problem?.detail);
     setVisible(this.find("reload"), problem?.error === "sign_in");
@@ -122,25 +122,27 @@ class Row {
     this.name = make("strong");
     this.use = make("small");
     this.pill = make("span", "plexauth-pill");
-    const text = document.createElement("div");
-    text.append(this.name, this.use);
-    this.link.append(this.initial, text, this.pill);
+    const description = document.createElement("div");
+    description.append(this.name, this.use);
+    this.link.append(this.initial, description, this.pill);
     this.element = document.createElement("li");
     this.element.append(this.link);
   }
 
   // render returns the name and the state if the state has changed, or "".
   render(profile) {
-    const { pill, tone = "" } = states[stateOf(profile)];
+    const { pill: key, tone = "" } = states[stateOf(profile)];
+    const pill = text(key);
+    const name = profile.instance === "default" ? text("profiles.default") : profile.name;
     const changed = this.pill.textContent !== pill;
     this.link.href = profile.path;
-    setText(this.initial, [...(profile.user || profile.name)][0].toUpperCase());
-    setText(this.name, profile.name);
+    setText(this.initial, [...(profile.user || name)][0].toUpperCase());
+    setText(this.name, name);
     setText(this.use, useOf(profile));
     setText(this.pill, pill);
     this.pill.className = `plexauth-pill ${tone}`;
     this.element.dataset.state = stateOf(profile);
-    return changed ? `${profile.name}: ${pill}` : "";
+    return changed ? text("profiles.changed", { name, state: pill }) : "";
   }
 }
 
@@ -164,11 +166,11 @@ function stateOf(profile) {
 // useOf says as whom a profile is connected, and to which server.
 function useOf({ connected, user, extra, settings }) {
   if (!connected && !extra.needs_login) {
-    return "no account";
+    return text("profiles.no_account");
   }
-  const account = user || "a Plex account";
-  const worksFor = settings.username && settings.username !== user ? `works for ${settings.username}` : "";
-  const server = settings.server_url ? friendlyAddress(settings.server_url) : settings.machine_id ? "address not known" : "no server chosen";
+  const account = user || text("profiles.an_account");
+  const worksFor = settings.username && settings.username !== user ? text("profiles.works_for", { user: settings.username }) : "";
+  const server = settings.server_url ? friendlyAddress(settings.server_url) : text(settings.machine_id ? "panel.address_unknown" : "profiles.no_server");
   return [account, worksFor, server].filter(Boolean).join(" · ");
 }
 

@@ -1,5 +1,7 @@
 // Requests to the program. Its routes are beside this file, wherever that is.
 
+import { say, text } from "./words.js";
+
 const base = new URL("./", import.meta.url);
 
 const requestTimeout = 40000; // milliseconds
@@ -42,17 +44,15 @@ function isFromProgram(response, answer, path) {
 // for none.
 function failureWithoutAnswer(path, response) {
   const status = response?.status ?? 0;
-  const detail = status ? `HTTP status ${status}` : "";
+  const detail = status ? text("problem.http_status", { status }) : "";
   if (response && (response.type === "opaqueredirect" || response.ok || [401, 403, 511].includes(status))) {
-    return new Failure({ error: "sign_in", message: "Your sign-in to {product} has ended, so this page gets no answers. Reload the page and sign in.", detail });
+    return new Failure({ error: "sign_in", message: text("problem.sign_in"), detail });
   }
   if (!response || status >= 500 || status === 408 || status === 429) {
-    const message = path.startsWith("status") || path === "profiles"
-      ? "Either {product} has stopped, or the connection to it is broken. This page keeps trying."
-      : "No answer came from {product}. It may have stopped, or the answer was lost on the way. Try again.";
-    return new Failure({ error: "network", message, detail }, true);
+    const keepsTrying = path.startsWith("status") || path === "profiles";
+    return new Failure({ error: "network", message: text(keepsTrying ? "problem.network_trying" : "problem.network"), detail }, true);
   }
-  return new Failure({ error: "network", message: "Something other than {product} answered. Reload the page. If that does not help, check the proxy in front of {product}.", detail });
+  return new Failure({ error: "network", message: text("problem.not_the_program"), detail });
 }
 
 // request returns the program's answer, or throws a Failure. An answer can be lost
@@ -84,10 +84,20 @@ export async function request(path, { body, timeout = requestTimeout, aborter = 
   if (!response || !isFromProgram(response, answer, path)) {
     throw failureWithoutAnswer(path, response);
   }
+  translate(answer);
   if (!response.ok) {
     throw new Failure(answer);
   }
   return answer;
+}
+
+// translate puts the messages of an answer into the language of the page.
+function translate(answer) {
+  for (const problem of [answer, answer.problem, answer.account?.problem, answer.server?.problem]) {
+    if (problem?.message) {
+      problem.message = say(problem);
+    }
+  }
 }
 
 export const post = (path, body = {}) => request(path, { body });

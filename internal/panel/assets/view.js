@@ -1,84 +1,74 @@
 // The view: what the panel shows, and in which words.
 
+import { bold, text } from "./words.js";
+
 const base = new URL("./", import.meta.url);
 
 // states says how each state looks. Its name is the value of data-state.
 //
-//	pill   the state in a word or two; tone is its colour
-//	title  what the page's title begins with
+//	pill   the key of the state in a word or two; tone is its colour
+//	title  the key of what the page's title begins with
 //	shows  the parts that only some states show
 //	focus  what gets the focus if the focused element was hidden
 export const states = {
   loading: { shows: ["steps", "btn-connect-plex"] },
-  broken: { pill: "Not available", tone: "warn", shows: [] },
-  idle: { pill: "Not connected", shows: ["steps", "btn-connect-plex"], focus: "btn-connect-plex" },
-  starting: { pill: "Asking Plex for a code", shows: ["steps", "btn-connect-plex"] },
-  pending: { pill: "Waiting for you", tone: "warn", title: "Waiting", shows: ["plex_qc_state", "btn-plex-cancel"], focus: "open" },
-  saving: { pill: "Approved, not saved yet", tone: "warn", title: "Not saved yet", shows: [], focus: "problem" },
-  connected: { pill: "Connected", tone: "ok", title: "Connected", shows: ["account", "test", "btn-delete-plex"], focus: "test" },
-  rejected: { pill: "Sign in again", tone: "warn", title: "Sign in again", shows: ["account", "btn-connect-plex", "btn-delete-plex"], focus: "btn-connect-plex" },
-  expired: { pill: "Code expired", tone: "warn", shows: ["btn-plex-restart"], focus: "btn-plex-restart" },
+  broken: { pill: "state.broken", tone: "warn", shows: [] },
+  idle: { pill: "state.idle", shows: ["steps", "btn-connect-plex"], focus: "btn-connect-plex" },
+  starting: { pill: "state.starting", shows: ["steps", "btn-connect-plex"] },
+  pending: { pill: "state.pending", tone: "warn", title: "state.pending_title", shows: ["plex_qc_state", "btn-plex-cancel"], focus: "open" },
+  saving: { pill: "state.saving", tone: "warn", title: "state.saving_title", shows: [], focus: "problem" },
+  connected: { pill: "state.connected", tone: "ok", title: "state.connected", shows: ["account", "test", "btn-delete-plex"], focus: "test" },
+  rejected: { pill: "state.rejected", tone: "warn", title: "state.rejected", shows: ["account", "btn-connect-plex", "btn-delete-plex"], focus: "btn-connect-plex" },
+  expired: { pill: "state.expired", tone: "warn", shows: ["btn-plex-restart"], focus: "btn-plex-restart" },
 };
 
 // sometimesShown are the parts that depend on the state alone.
 const sometimesShown = new Set(Object.values(states).flatMap((state) => state.shows));
 
-// problemTitles has a title for each kind of problem.
+// problemTitles has the key of a title for each kind of problem.
 const problemTitles = {
-  dns: "Plex cannot be reached",
-  connect: "Plex cannot be reached",
-  proxy: "Plex cannot be reached",
-  tls: "Plex cannot be reached",
-  timeout: "Plex cannot be reached",
-  content: "Plex cannot be reached",
-  status: "Plex answered with an error",
-  rate_limited: "Plex asks to slow down",
-  rejected: "Plex has ended this sign-in",
-  pin_expired: "The code has expired",
-  account_mismatch: "That was another Plex account",
-  store: "The settings cannot be read or saved",
-  store_corrupt: "The settings cannot be read",
-  server_unreachable: "The server does not answer",
-  other_server: "A different server answers",
-  server_token: "The server refuses access",
-  server_choice: "Choose a server",
-  home_pin: "Wrong PIN",
-  too_soon: "Please wait a moment",
-  not_found: "There is no such profile",
-  not_revoked: "Disconnected here, but not at Plex",
-  missing: "Something is missing",
+  dns: "title.unreachable",
+  connect: "title.unreachable",
+  proxy: "title.unreachable",
+  tls: "title.unreachable",
+  timeout: "title.unreachable",
+  content: "title.unreachable",
+  status: "title.status",
+  rate_limited: "title.rate_limited",
+  rejected: "title.rejected",
+  pin_expired: "title.pin_expired",
+  account_mismatch: "title.account_mismatch",
+  store: "title.store",
+  store_corrupt: "title.store_corrupt",
+  server_unreachable: "title.server_unreachable",
+  other_server: "title.other_server",
+  server_token: "title.server_token",
+  server_choice: "title.server_choice",
+  home_pin: "title.home_pin",
+  too_soon: "title.too_soon",
+  not_found: "title.not_found",
+  not_revoked: "title.not_revoked",
+  missing: "title.missing",
+  sign_in: "title.sign_in",
+  network: "title.network",
 };
 
 // mildProblems are shown in a milder colour, because nothing is broken.
 export const mildProblems = new Set(["pin_expired", "rate_limited", "too_soon", "not_revoked", "server_choice", "network", "sign_in", "missing", "account_mismatch"]);
 
-const rejectedProblem = {
-  error: "rejected",
-  message: "Plex no longer accepts this sign-in: it was ended elsewhere, or the password was changed. Connect again. Your server stays chosen.",
-};
-
-// addressNotes are the results of checking a typed address.
+// addressNotes has the key of a text for each result of checking a typed address.
 const addressNotes = {
-  checking: "Checking this address…",
-  ok: "A Plex server answers at this address.",
-  wrong_server: "A Plex server answers at this address, but not the one you chose.",
-  unreachable: "No Plex server answers at this address.",
+  checking: "address.checking",
+  ok: "address.ok",
+  wrong_server: "address.wrong_server",
+  unreachable: "address.unreachable",
 };
 
 const announcementLasts = 4000; // milliseconds
 const longestTypedCode = 10; // characters; a longer code is only for Plex's web page
 
-/** problemTitle returns the title of a kind of problem. product may be empty. */
-export function problemTitle(error, product) {
-  switch (error) {
-    case "sign_in":
-      return `Sign in to ${product || "this program"} again`;
-    case "network":
-      return `${product || "This program"} does not answer`;
-    default:
-      return problemTitles[error] ?? "That did not work";
-  }
-}
+/** problemTitle returns the title of a kind of problem. */
+export function problemTitle(error) { return text(problemTitles[error] ?? "title.unknown"); }
 
 /** View shows one fragment. What it shows depends on its fields alone. */
 export class View {
@@ -123,9 +113,6 @@ export class View {
     return doc.problem?.error === "pin_expired" ? "expired" : "idle";
   }
 
-  // product returns the name of the program that the panel belongs to.
-  product() { return this.doc?.product || "this program"; }
-
   // needsServer reports whether only the choice of a server is left to do.
   needsServer() {
     const { doc } = this;
@@ -146,23 +133,23 @@ export class View {
     if (state === "loading" || state === "starting") {
       return null;
     }
-    return this.doc.problem ?? (state === "rejected" ? rejectedProblem : null);
+    return this.doc.problem ?? (state === "rejected" ? { error: "rejected", message: text("problem.rejected") } : null);
   }
 
   // problemAction returns the text of the button beside a problem, or "" for no button.
   problemAction(problem) {
     if (problem.error === "account_mismatch") {
-      return "Switch to that account";
+      return text("panel.switch_account");
     }
     if (!problem.retry || problem.error === "home_pin") {
       return "";
     }
-    return problem.error === "sign_in" ? "Reload the page" : "Try again";
+    return text(problem.error === "sign_in" ? "panel.reload" : "panel.try_again");
   }
 
-  // announce shows text beside the state for a few seconds. Screen readers read it out.
-  announce(text) {
-    this.announcement = text;
+  // announce shows words beside the state for a few seconds. Screen readers read them out.
+  announce(words) {
+    this.announcement = words;
     clearTimeout(this.announcementTimer);
     this.announcementTimer = setTimeout(() => {
       this.announcement = "";
@@ -173,7 +160,7 @@ export class View {
 
   // noteAddress shows the result of checking a typed address: a key of addressNotes, or
   // a text.
-  noteAddress(result) { setText(this.find("address-note"), addressNotes[result] ?? result); }
+  noteAddress(result) { setText(this.find("address-note"), addressNotes[result] ? text(addressNotes[result]) : result); }
 
   render() {
     const state = this.state();
@@ -201,21 +188,21 @@ export class View {
 
   renderState(state) {
     const { doc } = this;
-    const { pill = "", tone = "", title = "" } = states[state];
+    const { pill, tone = "", title } = states[state];
     const oneMoreStep = state === "connected" && this.needsServer();
     const element = this.find("plex_msg");
-    setText(element, pill);
+    setText(element, pill ? text(pill) : "");
     element.classList.toggle("ok", tone === "ok");
     element.classList.toggle("warn", tone === "warn");
-    setVisible(element, pill !== "");
-    const detail = this.announcement || (doc && doc.instance !== "default" ? `Profile ${doc.instance}` : "");
+    setVisible(element, !!pill);
+    const detail = this.announcement || (doc && doc.instance !== "default" ? text("panel.profile", { name: doc.instance }) : "");
     setText(this.find("plex_msg_detail"), detail);
     setVisible(this.find("plex_msg_detail"), detail !== "");
     setVisible(this.find("next"), oneMoreStep);
     if (document.body.classList.contains("plexauth-page")) {
       this.pageTitle ??= document.title;
-      const prefix = oneMoreStep ? "One more step" : title;
-      document.title = (prefix && `${prefix} · `) + this.pageTitle;
+      const prefix = oneMoreStep ? "state.one_more_step" : title;
+      document.title = (prefix ? `${text(prefix)} · ` : "") + this.pageTitle;
     }
   }
 
@@ -233,16 +220,17 @@ export class View {
       link.href = pending.url;
       this.find("qr").src = new URL(`qr.svg?${encodeURIComponent(pending.code)}`, base);
     }
-    setText(this.find("plex_qc_help"), this.whereToApprove(pending) + (code ? "sign in and confirm the code. Or enter it at plex.tv/link on any device." : "sign in and approve."));
-    setText(this.find("plex_qc_status"), this.doc.problem ? "Still trying" : "Waiting for your approval");
+    setText(this.find("plex_qc_help"), text(this.howToApprove(pending)[code ? 1 : 0]));
+    setText(this.find("plex_qc_status"), text(this.doc.problem ? "panel.still_trying" : "panel.waiting"));
   }
 
-  // whereToApprove returns the beginning of a sentence that says where Plex's page is.
-  whereToApprove(pending) {
+  // howToApprove returns the keys of two texts that say where Plex's page is and what to do
+  // there: the second one is for a code that a person can type.
+  howToApprove(pending) {
     if (this.plexTab?.code !== pending.code) {
-      return "Press Open Plex, ";
+      return ["panel.help_press", "panel.help_press_code"];
     }
-    return this.plexTab.opened ? "In the other tab, " : "Your browser blocked the new tab: press Open Plex, ";
+    return this.plexTab.opened ? ["panel.help_tab", "panel.help_tab_code"] : ["panel.help_blocked", "panel.help_blocked_code"];
   }
 
   // renderTimer shows how long the code is still valid.
@@ -252,23 +240,23 @@ export class View {
       return;
     }
     const left = Math.max(0, Math.ceil((this.expiresAt - performance.now()) / 1000));
-    setText(this.find("plex_qc_timer"), left ? `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")} left` : "time is up");
+    setText(this.find("plex_qc_timer"), left ? text("panel.time_left", { time: `${Math.floor(left / 60)}:${String(left % 60).padStart(2, "0")}` }) : text("panel.time_up"));
     if (left > 0 && left <= 60 && !this.warned) {
       this.warned = true;
-      this.announce("One minute left");
+      this.announce(text("panel.minute_left"));
     }
   }
 
   renderAccount(state) {
-    const user = this.doc?.user || "your Plex account";
+    const user = this.doc?.user || text("panel.your_account");
     setText(this.find("initial"), [...user][0].toUpperCase());
     setText(this.find("user"), user);
     const server = this.chosenServer()?.name;
-    let use = server ? `using the server ${server}` : "signed in to Plex";
+    let use = server ? text("panel.uses_server", { server }) : text("panel.signed_in");
     if (this.doc?.finding) {
-      use = "Looking for your server…";
+      use = text("panel.looking_for_server");
     } else if (state === "rejected") {
-      use = "no longer signed in";
+      use = text("panel.signed_out");
     }
     setText(this.find("where"), use);
   }
@@ -285,7 +273,7 @@ export class View {
     setVisible(this.find("servers"), expanded);
     const change = this.find("change-server");
     change.setAttribute("aria-expanded", String(expanded));
-    setText(change, expanded ? "Close" : settings.machine_id ? "Change" : "Choose");
+    setText(change, text(expanded ? "panel.close" : settings.machine_id ? "panel.change" : "panel.choose"));
   }
 
   serverAddress(settings) {
@@ -293,9 +281,9 @@ export class View {
       return friendlyAddress(settings.server_url);
     }
     if (settings.machine_id) {
-      return "address not known";
+      return text("panel.address_unknown");
     }
-    return this.doc?.finding ? "looking for it…" : "none chosen";
+    return text(this.doc?.finding ? "panel.looking" : "panel.no_server");
   }
 
   renderServerList(settings) {
@@ -320,11 +308,11 @@ export class View {
   renderUser(settings) {
     this.find("plex_username").value = settings.username ?? "";
     this.find("plex_account_id").value = settings.account_id ?? "";
-    this.find("works-for").replaceChildren(settings.username ? bold(settings.username) : "the account itself");
+    this.find("works-for").replaceChildren(settings.username ? bold(settings.username) : text("panel.account_itself"));
     setVisible(this.find("users"), this.expanded.users);
     const change = this.find("plex_user_pick_btn");
     change.setAttribute("aria-expanded", String(this.expanded.users));
-    setText(change, this.expanded.users ? "Close" : "Change");
+    setText(change, text(this.expanded.users ? "panel.close" : "panel.change"));
   }
 
   renderUserList(settings) {
@@ -338,7 +326,7 @@ export class View {
 
   renderButtons(state) {
     const connect = this.find("btn-connect-plex");
-    setText(connect, state === "rejected" ? "Connect again" : "Connect Plex");
+    setText(connect, text(state === "rejected" ? "panel.connect_again" : "panel.connect"));
     for (const button of this.root.querySelectorAll("button")) {
       if (button === this.busy || state === "loading" && button === connect) {
         button.setAttribute("aria-disabled", "true"); // disabled would take the focus away
@@ -354,7 +342,7 @@ export class View {
     this.placeProblem(box, problem.at);
     setVisible(box, !!problem.message);
     box.classList.toggle("mild", mildProblems.has(problem.error) || this.root.dataset.state === "pending");
-    setText(this.find("problem-title"), problem.message && problemTitle(problem.error, this.doc?.product));
+    setText(this.find("problem-title"), problem.message && problemTitle(problem.error));
     setText(this.find("problem-text"), problem.message);
     setText(this.find("problem-detail"), problem.detail ?? "");
     setVisible(this.find("problem-more"), !!problem.detail && problem.error !== "pin_expired");
@@ -377,7 +365,7 @@ export class View {
   }
 
   renderTest(state) {
-    const lines = state === "connected" && this.test ? testLines(this.test, this.doc.user || "this account") : [];
+    const lines = state === "connected" && this.test ? testLines(this.test, this.doc.user) : [];
     setList(this.find("results"), lines.length ? [lines] : [], (all) => list(all.map(testLine)));
   }
 }
@@ -393,9 +381,9 @@ export function setVisible(element, visible) {
 }
 
 // setText leaves an element alone if it has that text: screen readers read changes out.
-export function setText(element, text) {
-  if (element && element.textContent !== text) {
-    element.textContent = text;
+export function setText(element, words) {
+  if (element && element.textContent !== words) {
+    element.textContent = words;
   }
 }
 
@@ -407,12 +395,6 @@ function setList(element, items, make) {
     element.dataset.shown = shown;
     element.replaceChildren(...items.map(make));
   }
-}
-
-function bold(text) {
-  const b = document.createElement("b");
-  b.textContent = text;
-  return b;
 }
 
 function list(items) {
@@ -439,47 +421,47 @@ function choice(group, value, name, note, checked) {
 }
 
 function serverNote(server) {
-  const owner = server.owned ? "yours" : server.owner ? `${server.owner}'s` : "shared with you";
-  return [owner, server.presence ? "online" : "offline", server.connections.length ? "" : "no address"].filter(Boolean).join(" · ");
+  const shared = server.owner ? text("server.of_owner", { owner: server.owner }) : text("server.shared");
+  return [server.owned ? text("server.yours") : shared, text(server.presence ? "server.online" : "server.offline"), server.connections.length ? "" : text("server.no_address")].filter(Boolean).join(" · ");
 }
 
 // suggestions returns a server's addresses as options for the address field.
 function suggestions(server) {
-  return server.connections.map((c) => ({ value: c.uri, label: [server.name, c.local ? "local" : "remote", c.relay ? "relay" : "direct"].join(", ") }));
+  return server.connections.map((c) => ({ value: c.uri, label: [server.name, text(c.local ? "server.local" : "server.remote"), text(c.relay ? "server.relay" : "server.direct")].join(", ") }));
 }
 
 function userNote(user) {
-  const kind = user.admin ? "owner of the Home" : user.restricted ? "managed user" : user.guest ? "guest" : "member";
-  return user.protected ? `${kind} · has a PIN` : kind;
+  const kind = text(user.admin ? "user.owner" : user.restricted ? "user.managed" : user.guest ? "user.guest" : "user.member");
+  return user.protected ? `${kind} · ${text("user.has_pin")}` : kind;
 }
 
 // testLines puts the result of a test into words. state is that of the mark before a
 // line: "" for good, "bad" or "wait".
 function testLines(test, user) {
   if (test === "running") {
-    return [{ state: "wait", text: "Testing the account and the server" }];
+    return [{ state: "wait", text: text("test.running") }];
   }
   const { account, server } = test;
-  const lines = [account.ok ? { text: `Plex accepts the sign-in of ${user}.` } : { state: "bad", text: account.problem.message }];
+  const lines = [account.ok ? { text: user ? text("test.account", { user }) : text("test.account_unnamed") } : { state: "bad", text: account.problem.message }];
   if (!server.ok) {
-    lines.push({ state: "bad", text: server.problem.message, more: server.addresses.map((a) => `${friendlyAddress(a.url)}: ${a.finding}`) });
+    lines.push({ state: "bad", text: server.problem.message, more: server.addresses.map((a) => text("test.address", { address: friendlyAddress(a.url), finding: a.finding })) });
   } else if (server.relay) {
-    lines.push({ text: `The server answers, but only through Plex's relay: ${server.url}` });
+    lines.push({ text: text("test.relay", { address: server.url }) });
   } else {
-    lines.push({ text: `The server answers at ${friendlyAddress(server.url)}.` });
+    lines.push({ text: text("test.server", { address: friendlyAddress(server.url) }) });
   }
   if (server.ok && !server.token_accepted) {
-    lines.push({ state: "wait", text: "Access to it was not tested: the sign-in is sent to the saved address only." });
+    lines.push({ state: "wait", text: text("test.access_untested") });
   }
   return lines;
 }
 
-function testLine({ state = "", text, more = [] }) {
+function testLine({ state = "", text: line, more = [] }) {
   const item = document.createElement("li");
   item.className = state;
-  item.append(text);
+  item.append(line);
   if (more.length) {
-    item.append(list(more.map((line) => Object.assign(document.createElement("li"), { textContent: line }))));
+    item.append(list(more.map((textContent) => Object.assign(document.createElement("li"), { textContent }))));
   }
   return item;
 }
@@ -493,5 +475,5 @@ export function friendlyAddress(address) {
   }
   const [, host, port = ""] = direct;
   const ip = /^\d+-\d+-\d+-\d+$/.test(host) ? host.replaceAll("-", ".") : `[${host.replaceAll("-", ":")}]`;
-  return `${ip}${port}, encrypted`;
+  return text("server.encrypted", { address: `${ip}${port}` });
 }

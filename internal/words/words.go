@@ -1,0 +1,128 @@
+// Package words has the texts of the panel and of signin's pages, in one file for each
+// language. It chooses the language of a page.
+//
+// A text may name parameters: "using the server {server}". Two texts under "key.one" and
+// "key.other" are the singular and the plural of key; their parameter is {n}. In a text
+// of a page, <b> and </b> stand around what is shown in bold.
+package words
+
+import (
+	"embed"
+	"encoding/json"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+//go:embed *.json
+var files embed.FS
+
+// Language is one language with its texts.
+type Language struct {
+	Tag   string            // "en"
+	Texts map[string]string // by key
+}
+
+// languages has each language by its tag.
+var languages = read()
+
+// English is the language if no other one is asked for.
+var English = languages["en"]
+
+func read() map[string]*Language {
+	all := map[string]*Language{}
+	entries, err := files.ReadDir(".")
+	for _, e := range entries {
+		l := &Language{Tag: strings.TrimSuffix(e.Name(), ".json")}
+		var b []byte
+		if b, err = files.ReadFile(e.Name()); err == nil {
+			err = json.Unmarshal(b, &l.Texts)
+		}
+		if err != nil {
+			break
+		}
+		all[l.Tag] = l
+	}
+	if err != nil {
+		panic(err) // the files are embedded, and a test reads them
+	}
+	return all
+}
+
+// Tags returns the tags of all languages, sorted.
+func Tags() []string { return slices.Sorted(maps.Keys(languages)) }
+
+// Find returns the language of a tag like "de" or "de-CH", nil if it is not here.
+func Find(tag string) *Language {
+	primary, _, _ := strings.Cut(tag, "-")
+	return languages[strings.ToLower(strings.TrimSpace(primary))]
+}
+
+// Match returns the language that the Accept-Language of a request prefers, English if it
+// prefers none that is here.
+func Match(header http.Header) *Language {
+	best, most := English, 0.0
+	for entry := range strings.SplitSeq(strings.Join(header.Values("Accept-Language"), ","), ",") {
+		tag, weight, ok := parseEntry(entry)
+		l := Find(tag)
+		if tag == "*" {
+			l = English
+		}
+		if ok && l != nil && weight > most {
+			best, most = l, weight
+		}
+	}
+	return best
+}
+
+// parseEntry returns the two parts of an entry like "de-CH;q=0.8". ok is false if the
+// weight is not one.
+func parseEntry(entry string) (tag string, weight float64, ok bool) {
+	tag, parameter, found := strings.Cut(entry, ";")
+	tag = strings.TrimSpace(tag)
+	if !found {
+		return tag, 1, true
+	}
+	name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
+	weight, err := strconv.ParseFloat(value, 64)
+	return tag, weight, strings.EqualFold(name, "q") && err == nil && weight >= 0 && weight <= 1
+}
+
+// Text returns the text of key. args are the names and values of its parameters, by turns.
+func (l *Language) Text(key string, args ...string) string {
+	values := slices.Clone(args)
+	for i := 0; i < len(values); i += 2 {
+		values[i] = "{" + values[i] + "}"
+	}
+	return strings.NewReplacer(values...).Replace(l.Texts[key])
+}
+
+// Sentence is a sentence in no language yet.
+type Sentence struct {
+	Key string `json:"key"`
+	N   int    `json:"n,omitempty"` // the number that the sentence names; 0: none
+}
+
+// Sentences is a message in no language yet.
+type Sentences []Sentence
+
+// Say returns the sentences, with a space in between.
+func (l *Language) Say(sentences Sentences) string {
+	var all []string
+	for _, s := range sentences {
+		all = append(all, l.sentence(s))
+	}
+	return strings.Join(all, " ")
+}
+
+func (l *Language) sentence(s Sentence) string {
+	switch s.N {
+	case 0:
+		return l.Text(s.Key)
+	case 1:
+		return l.Text(s.Key+".one", "n", "1")
+	}
+	return l.Text(s.Key+".other", "n", strconv.Itoa(s.N))
+}

@@ -1,0 +1,195 @@
+package words_test
+
+import (
+	"encoding/xml"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io"
+	"maps"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth/internal/words"
+)
+
+// sources are the files that show texts to people.
+var sources = []string{"../panel/assets/*.html", "../panel/assets/*.js", "../panel/*.go", "../problem/*.go", "../../signin/*.go", "../../signin/pages/page.html", "../../signin/pages/*.js"}
+
+// read returns the content of each file that matches one of patterns, except tests.
+func read(t *testing.T, patterns ...string) map[string]string {
+	t.Helper()
+	files := map[string]string{}
+	for _, pattern := range patterns {
+		names, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.NotEmpty(t, names, pattern)
+		for _, name := range names {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			b, err := os.ReadFile(name)
+			require.NoError(t, err)
+			files[name] = string(b)
+		}
+	}
+	return files
+}
+
+var placeholder = regexp.MustCompile(`\{\w+\}|</?b>`)
+
+// placeholders returns what is in a text besides words, sorted.
+func placeholders(text string) []string {
+	return slices.Sorted(slices.Values(placeholder.FindAllString(text, -1)))
+}
+
+// No language lacks a text, has one too many, or other placeholders than English.
+func TestLanguagesAreComplete(t *testing.T) {
+	want := slices.Sorted(maps.Keys(words.English.Texts))
+	for _, tag := range words.Tags() {
+		l := words.Find(tag)
+		require.NotNil(t, l, tag)
+		assert.Equal(t, tag, l.Tag)
+		assert.Equal(t, want, slices.Sorted(maps.Keys(l.Texts)), "the keys of %s", tag)
+		for key, text := range l.Texts {
+			english := words.English.Texts[key]
+			assert.NotEmpty(t, text, "%s: %s", tag, key)
+			assert.Equal(t, strings.TrimSpace(text), text, "%s: %s", tag, key)
+			got := placeholders(text)
+			if singular, ok := strings.CutSuffix(key, ".one"); ok { // it may say the number in words
+				english = strings.ReplaceAll(words.English.Texts[singular+".other"], "{n}", "")
+				got = placeholders(strings.ReplaceAll(text, "{n}", ""))
+			}
+			assert.Equal(t, placeholders(english), got, "the placeholders of %s: %s", tag, key)
+		}
+	}
+}
+
+// Each text is used, and each text that is used is there.
+func TestKeysAreUsed(t *testing.T) {
+	prefixes := map[string]bool{}
+	unused := map[string]bool{}
+	for key := range words.English.Texts {
+		prefix, _, _ := strings.Cut(key, ".")
+		prefixes[prefix] = true
+		unused[strings.TrimSuffix(strings.TrimSuffix(key, ".one"), ".other")] = true
+	}
+	quoted := regexp.MustCompile("[\"'`](" + strings.Join(slices.Sorted(maps.Keys(prefixes)), "|") + ")\\.([a-z0-9_]+)[\"'`]")
+	for name, content := range read(t, sources...) {
+		for _, m := range quoted.FindAllStringSubmatch(content, -1) {
+			if m[2] == "js" || m[2] == "css" || m[2] == "html" {
+				continue
+			}
+			key := m[1] + "." + m[2]
+			_, single := words.English.Texts[key]
+			_, plural := words.English.Texts[key+".other"]
+			assert.True(t, single || plural, "%s uses %s, which en.json does not have", name, key)
+			delete(unused, key)
+		}
+	}
+	assert.Empty(t, unused, "no source has these keys in quotes")
+}
+
+// notText are the names in the fragments that are the same in every language.
+var notText = []string{"Plex", "http://192.168.1.5:32400"}
+
+// The fragments have no text of their own: data-text and data-alt name it.
+func TestNoTextInHTML(t *testing.T) {
+	actions := regexp.MustCompile(`\{\{.*?\}\}`)
+	for name, content := range read(t, "../panel/assets/*.html", "../../signin/pages/page.html") {
+		d := xml.NewDecoder(strings.NewReader("<x>" + actions.ReplaceAllString(strings.TrimPrefix(content, "<!doctype html>"), "") + "</x>"))
+		d.Strict, d.AutoClose, d.Entity = false, xml.HTMLAutoClose, xml.HTMLEntity
+		for {
+			next, err := d.Token()
+			if err == io.EOF {
+				break
+			}
+			require.NoError(t, err, name)
+			switch next := next.(type) {
+			case xml.CharData:
+				assertNoText(t, name, string(next))
+			case xml.StartElement:
+				for _, a := range next.Attr {
+					if slices.Contains([]string{"alt", "title", "placeholder", "aria-label"}, a.Name.Local) {
+						assertNoText(t, name, a.Value)
+					}
+				}
+			}
+		}
+	}
+}
+
+func assertNoText(t *testing.T, name, text string) {
+	t.Helper()
+	text = strings.TrimSpace(text)
+	assert.False(t, regexp.MustCompile(`\p{L}`).MatchString(text) && !slices.Contains(notText, text), "%s has the text %q: put it into the files of package words", name, text)
+}
+
+// The scripts have no text of their own either.
+func TestNoTextInScripts(t *testing.T) {
+	comment := regexp.MustCompile(`(?m)(^|\s)//.*$|/\*.*?\*/`)
+	literal := regexp.MustCompile("\"[^\"\n]*\"|`[^`]*`")
+	expression := regexp.MustCompile(`\$\{[^}]*\}`)
+	sentence := regexp.MustCompile(`\pL{2,} \pL{2,}|^.\p{Lu}\p{Ll}+`)
+	shown := regexp.MustCompile("(setText\\([^;\n]*, |textContent = |append\\(|announce\\(|askFor\\(\\w+, |message: )[\"`][^\"`]*\\pL")
+	technical := []string{`"Plex"`, `"AbortError"`, `"Enter"`, `"Content-Type"`} // names of the browser, and the product
+	for name, content := range read(t, "../panel/assets/*.js", "../../signin/pages/*.js") {
+		content = comment.ReplaceAllString(content, "")
+		for _, s := range literal.FindAllString(content, -1) {
+			s = expression.ReplaceAllString(s, "")
+			assert.False(t, sentence.MatchString(s) && !slices.Contains(technical, s), "%s has the text %s: put it into the files of package words", name, s)
+		}
+		for _, s := range shown.FindAllString(content, -1) {
+			assert.Fail(t, "a text in a script", "%s shows %s: put it into the files of package words", name, s)
+		}
+	}
+}
+
+// forPrograms are the texts that only a program's mistakes bring about.
+var forPrograms = regexp.MustCompile(`^(Only $|The request must be a JSON|The request was interrupted\.$|Choose a server by machine_id|Plex · $)`)
+
+// What a person reads is in no Go file. Errors and log lines begin with a small letter.
+func TestNoTextInGo(t *testing.T) {
+	sentence := regexp.MustCompile(`^\p{Lu}\p{Ll}+ `)
+	for name, content := range read(t, "../panel/*.go", "../problem/*.go", "../../signin/*.go") {
+		f, err := parser.ParseFile(token.NewFileSet(), name, content, 0)
+		require.NoError(t, err)
+		ast.Inspect(f, func(n ast.Node) bool {
+			lit, ok := n.(*ast.BasicLit)
+			if !ok || lit.Kind != token.STRING {
+				return true
+			}
+			s, err := strconv.Unquote(lit.Value)
+			require.NoError(t, err)
+			assert.False(t, sentence.MatchString(s) && !forPrograms.MatchString(s), "%s has the text %q: put it into the files of package words", name, s)
+			return true
+		})
+	}
+}
+
+// Odd headers lead to English, and not to a panic.
+func TestMatch(t *testing.T) {
+	for _, header := range [][]string{
+		nil, {""}, {"en"}, {"en-US,en;q=0.9"}, {"EN"}, {"*"}, {"pl"}, {"pl, *;q=0.1"}, {",,;q=1,"}, {"-"}, {"e"}, {"english"},
+		{";"}, {"en;q="}, {"en;q=x"}, {"en;q=2"}, {"en;q=-1"}, {"en;q=NaN"}, {"en;level=1"}, {"en;q=0"}, {"\x00\xff"}, {"../en"},
+		{strings.Repeat("a,", 1<<15)}, {strings.Repeat("a-", 1<<15)},
+	} {
+		assert.Same(t, words.English, words.Match(http.Header{"Accept-Language": header}), "%.40q", header)
+	}
+}
+
+// A text takes its parameters as they are, even if they look like other parameters.
+func TestText(t *testing.T) {
+	assert.Equal(t, "{finding}: {n}", words.English.Text("test.address", "address", "{finding}", "finding", "{n}", "n", "7"))
+	assert.Equal(t, "Too many wrong PINs. Try again in one second.", words.English.Say(words.Sentences{{Key: "problem.wrong_pins"}, {Key: "problem.try_in_seconds", N: 1}}))
+	assert.Equal(t, "Try again in 2 minutes.", words.English.Say(words.Sentences{{Key: "problem.try_in_minutes", N: 2}}))
+}
