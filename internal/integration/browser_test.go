@@ -2,127 +2,140 @@ package integration_test
 
 import (
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"net/url"
-	"os/exec"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/cdproto/target"
-	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// browser is a running Chromium.
+// browser is a browser of one test: without cookies, cache or history, in a process that
+// all tests share.
 type browser struct {
-	t   *testing.T
-	ctx context.Context
+	t       *testing.T
+	engine  *engine
+	process *process
+	user    string // whose cookies these are
 }
 
-// browserLife bounds the life of one browser.
-const browserLife = 10 * time.Minute
-
-// newBrowser starts a browser without cookies, cache or history.
-func newBrowser(t *testing.T, flags ...chromedp.ExecAllocatorOption) *browser {
-	t.Helper()
-	path, err := exec.LookPath("chromium")
-	if err != nil {
-		missing(t, "chromium (Debian's package chromium)")
-	}
-	if testing.Short() {
-		t.Skip("a browser takes too long for -short")
-	}
-	options := append([]chromedp.ExecAllocatorOption{
-		chromedp.ExecPath(path), chromedp.UserDataDir(t.TempDir()), chromedp.NoSandbox, chromedp.NoFirstRun, chromedp.NoDefaultBrowserCheck, chromedp.Headless, chromedp.DisableGPU,
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-background-networking", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-sync", true),
-		chromedp.Flag("disable-dev-shm-usage", true), chromedp.Flag("hide-scrollbars", true), chromedp.Flag("font-render-hinting", "none"),
-		chromedp.WSURLReadTimeout(patience),
-	}, flags...)
-	ctx, cancel := context.WithTimeout(context.Background(), browserLife)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewExecAllocator(ctx, options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(func() { // Chromium must have ended before its directory is removed
-		_ = chromedp.Cancel(ctx)
-		cancel()
+// newUser returns a new user context. Its tabs are closed when the test has ended.
+func (b *browser) newUser() string {
+	b.t.Helper()
+	var r struct{ UserContext string }
+	require.NoError(b.t, b.process.call(b.t.Context(), "browser.createUserContext", bidiParams{}, &r))
+	b.t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		_ = b.process.call(ctx, "browser.removeUserContext", bidiParams{"userContext": r.UserContext}, nil)
 	})
-	require.NoError(t, chromedp.Do(ctx))
-	return &browser{t, ctx}
+	return r.UserContext
 }
 
 // in returns the browser for a subtest.
-func (b *browser) in(t *testing.T) *browser { return &browser{t, b.ctx} }
+func (b *browser) in(t *testing.T) *browser { return &browser{t, b.engine, b.process, b.user} }
+
+// another returns a browser that shares nothing with b.
+func (b *browser) another() *browser {
+	c := b.in(b.t)
+	c.user = c.newUser()
+	return c
+}
 
 // tab is a page of the browser.
 type tab struct {
-	t    *testing.T
-	b    *browser
-	ctx  context.Context
-	mu   sync.Mutex
-	log  []string // its console
-	sent []string // the URLs that it requested
+	t  *testing.T
+	b  *browser
+	id string
+	*record
 }
 
 // open opens a URL in a new tab.
 func (b *browser) open(rawURL string) *tab {
 	b.t.Helper()
-	p := b.tab()
-	p.do(chromedp.EmulateViewport(1000, 900), chromedp.Navigate(rawURL))
-	return p
-}
-
-// tab opens a tab and records its console and its requests from the beginning.
-func (b *browser) tab(options ...chromedp.ContextOption) *tab {
-	b.t.Helper()
-	p := &tab{t: b.t, b: b}
-	ctx, cancel := chromedp.NewContext(b.ctx, append(options, chromedp.WithListener(p.hear))...)
-	b.t.Cleanup(cancel)
-	p.ctx = ctx
-	messages := chromedp.Console(ctx)
-	go func() {
-		for m, err := range messages {
-			if err != nil {
-				return
-			}
-			if m.Source != "network" { // an answer of 4xx does not count
-				p.mu.Lock()
-				p.log = append(p.log, m.String())
-				p.mu.Unlock()
-			}
-		}
-	}()
-	require.NoError(b.t, chromedp.Do(ctx, chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, network.Enable, network.EnableParams{})
-		return err
-	})))
-	return p
+	return b.openWith("", rawURL)
 }
 
 // openWith opens a URL in a new tab. source runs before the page's own scripts.
 func (b *browser) openWith(source, rawURL string) *tab {
 	b.t.Helper()
 	p := b.tab()
-	p.do(chromedp.EmulateViewport(1000, 900), chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: source})
-		return err
-	}), chromedp.Navigate(rawURL))
+	p.size(1000, 900)
+	if source != "" {
+		p.command("script.addPreloadScript", bidiParams{"functionDeclaration": "() => {" + source + "}", "contexts": []string{p.id}}, nil)
+	}
+	p.navigate(rawURL)
 	return p
 }
 
-func (p *tab) hear(event any) {
-	if e, ok := event.(*network.EventRequestWillBeSent); ok {
-		p.mu.Lock()
-		p.sent = append(p.sent, e.Request.URL)
-		p.mu.Unlock()
+// tab opens an empty tab.
+func (b *browser) tab() *tab {
+	b.t.Helper()
+	var r struct{ Context string }
+	require.NoError(b.t, b.process.call(b.t.Context(), "browsingContext.create", bidiParams{"type": "tab", "userContext": b.user}, &r))
+	return b.tabOf(r.Context)
+}
+
+// tabOf returns the tab with that ID.
+func (b *browser) tabOf(id string) *tab {
+	b.t.Helper()
+	require.NoError(b.t, b.engine.listen(b.t.Context(), b.process, id))
+	return &tab{b.t, b, id, b.process.record(id)}
+}
+
+// try sends a command about the tab, and decodes the answer into result.
+func (p *tab) try(method string, params bidiParams, result any) error {
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	if _, ok := params["contexts"]; !ok {
+		params["context"] = p.id
 	}
+	return p.b.process.call(ctx, method, params, result)
+}
+
+// command is try for a command that must succeed.
+func (p *tab) command(method string, params bidiParams, result any) {
+	p.t.Helper()
+	if err := p.try(method, params, result); err != nil {
+		require.NoError(p.t, err, "the page says: %s", p.failed())
+	}
+}
+
+// navigate goes to a URL, and waits until its page is loaded.
+func (p *tab) navigate(rawURL string) {
+	p.t.Helper()
+	p.command("browsingContext.navigate", bidiParams{"url": rawURL, "wait": "complete"}, nil)
+}
+
+// pass goes to a URL whose page goes on to another one by itself, and waits for nothing.
+func (p *tab) pass(rawURL string) {
+	p.t.Helper()
+	p.command("browsingContext.navigate", bidiParams{"url": rawURL, "wait": "none"}, nil)
+}
+
+// back goes back in the history, and waits for the page there.
+func (p *tab) back() {
+	p.t.Helper()
+	before := eval[string](p, "location.href")
+	p.command("browsingContext.traverseHistory", bidiParams{"delta": -1}, nil)
+	p.until(fmt.Sprintf(`location.href !== %q && document.readyState === "complete"`, before))
+}
+
+// size sets the size of the page.
+func (p *tab) size(width, height int) {
+	p.t.Helper()
+	p.command("browsingContext.setViewport", bidiParams{"viewport": bidiParams{"width": width, "height": height}, "devicePixelRatio": 2}, nil)
+}
+
+// theme sets the colour scheme, "light" or "dark".
+func (p *tab) theme(scheme string) {
+	p.t.Helper()
+	require.NoError(p.t, p.b.engine.theme(p.t.Context(), p.b.process, p.id, scheme))
 }
 
 // calm asserts that the page complains about nothing, such as an exception or a
@@ -134,7 +147,7 @@ func (p *tab) calm() {
 	// Chromium's advice to use a form. The panel has none, because a host may put it
 	// into a form of its own.
 	complaints := slices.DeleteFunc(slices.Clone(p.log), func(s string) bool {
-		return strings.HasPrefix(s, "debug:") && strings.Contains(s, "Password field is not contained in a form")
+		return strings.Contains(s, "Password field is not contained in a form")
 	})
 	assert.Empty(p.t, complaints, "the page complains in its console")
 }
@@ -149,6 +162,9 @@ func (p *tab) quiet() {
 	for _, s := range p.sent {
 		u, err := url.Parse(s)
 		require.NoError(p.t, err)
+		if u.Scheme == "data" {
+			continue // Firefox counts a picture in a style sheet
+		}
 		if own == "" {
 			own = u.Host
 		}
@@ -156,128 +172,202 @@ func (p *tab) quiet() {
 	}
 }
 
-// do carries out steps, one after the other.
-func (p *tab) do(steps ...chromedp.Action[chromedp.Void]) {
-	p.t.Helper()
-	_ = value(p, chromedp.Steps(steps...))
-}
-
-// value returns what an action finds.
-func value[T any](p *tab, action chromedp.Action[T]) T {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	v, err := chromedp.Run(ctx, action)
-	if err != nil {
-		require.NoError(p.t, err, "the page says: %s", p.failed())
-	}
-	return v
-}
-
 // failed keeps a picture of a page that failed its test, and returns its text.
 func (p *tab) failed() string {
 	p.t.Helper()
 	p.shot("failed-" + strings.ReplaceAll(p.t.Name(), "/", "-"))
-	ctx, cancel := context.WithTimeout(p.ctx, slack)
+	ctx, cancel := context.WithTimeout(context.Background(), slack)
 	defer cancel()
-	text, _ := chromedp.Run(ctx, chromedp.Evaluate[string]("document.body.innerText"))
-	return text
+	v, _ := p.b.process.evaluate(ctx, p.id, "document.body.innerText")
+	return string(v.Value)
 }
 
 // eval returns the value of an expression. It waits for a promise.
 func eval[T any](p *tab, js string) T {
 	p.t.Helper()
-	return value(p, chromedp.Evaluate[T](js, chromedp.EvalAwaitPromise))
-}
-
-// state waits until the panel is in a state.
-func (p *tab) state(want string) {
-	p.t.Helper()
-	p.do(chromedp.WaitReady(chromedp.CSS(`[data-plexauth][data-state="` + want + `"]`)))
-}
-
-func (p *tab) click(selector string) {
-	p.t.Helper()
-	p.do(chromedp.Click(chromedp.CSS(selector), chromedp.NodeVisible))
-}
-
-// text returns the text of an element, once it is visible. If the page leaves for another
-// one in the same moment, it is the text there.
-func (p *tab) text(selector string) string {
-	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	for {
-		text, err := chromedp.Run(ctx, chromedp.Text(chromedp.CSS(selector)))
-		if err != nil && ctx.Err() == nil && strings.Contains(err.Error(), "No node with given id") {
-			continue
-		}
-		if err != nil {
-			require.NoError(p.t, err, "the page says: %s", p.failed())
-		}
-		return strings.TrimSpace(text)
+	v, err := tryEval[T](p, js)
+	if err != nil {
+		require.NoError(p.t, err, "%s; the page says: %s", js, p.failed())
 	}
+	return v
 }
 
-// sees waits until an element is visible.
-func (p *tab) sees(selector string) {
-	p.t.Helper()
-	p.do(chromedp.WaitVisible(chromedp.CSS(selector)))
+func tryEval[T any](p *tab, js string) (v T, err error) {
+	ctx, cancel := context.WithTimeout(p.t.Context(), patience)
+	defer cancel()
+	r, err := p.b.process.evaluate(ctx, p.id, js)
+	if err != nil {
+		return v, err
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		return v, err
+	}
+	return v, json.Unmarshal(b, &v)
+}
+
+// leaves reports whether err comes from a page that was about to leave for another one. The
+// question can be asked again there.
+func leaves(err error) bool {
+	var refused *bidiError
+	return errors.As(err, &refused)
 }
 
 // until waits until an expression is true.
 func (p *tab) until(js string) {
 	p.t.Helper()
-	for end := time.Now().Add(patience); !eval[bool](p, "Boolean("+js+")"); time.Sleep(50 * time.Millisecond) {
+	p.repeat(js, func() (bool, error) { return tryEval[bool](p, "Boolean("+js+")") })
+}
+
+// repeat calls done until it returns true.
+func (p *tab) repeat(what string, done func() (bool, error)) {
+	p.t.Helper()
+	for end := time.Now().Add(patience); ; time.Sleep(30 * time.Millisecond) {
+		ok, err := done()
+		if ok {
+			return
+		}
+		if err != nil && !leaves(err) {
+			require.NoError(p.t, err, "%s; the page says: %s", what, p.failed())
+		}
 		if time.Now().After(end) {
-			require.Fail(p.t, "never true", "%s; the page says: %s", js, p.failed())
+			require.Fail(p.t, "never true", "%s (%v); the page says: %s", what, err, p.failed())
 		}
 	}
+}
+
+// one returns an expression for the element that a selector selects.
+func one(selector string) string { return fmt.Sprintf("document.querySelector(%q)", selector) }
+
+// state waits until the panel is in a state.
+func (p *tab) state(want string) {
+	p.t.Helper()
+	p.until(one(`[data-plexauth][data-state="` + want + `"]`))
+}
+
+// sees waits until an element is visible.
+func (p *tab) sees(selector string) {
+	p.t.Helper()
+	p.until(one(selector) + "?.checkVisibility()")
+}
+
+// text returns the text of an element, once it is visible.
+func (p *tab) text(selector string) (text string) {
+	p.t.Helper()
+	p.repeat(selector, func() (bool, error) {
+		found, err := tryEval[*string](p, fmt.Sprintf("(() => { const e = %s; return e?.checkVisibility() ? e.innerText : null; })()", one(selector)))
+		if found != nil {
+			text = strings.TrimSpace(*found)
+		}
+		return found != nil, err
+	})
+	return text
+}
+
+// click presses an element with the mouse, once it is visible.
+func (p *tab) click(selector string) {
+	p.t.Helper()
+	p.clickOn(one(selector))
+}
+
+// clickOn is click for the element that an expression finds.
+func (p *tab) clickOn(js string) {
+	p.t.Helper()
+	p.front()
+	p.repeat(js, func() (bool, error) {
+		node, err := p.b.process.evaluate(p.t.Context(), p.id, fmt.Sprintf(`(() => {
+			const e = %s;
+			if (!e?.checkVisibility()) return null;
+			const r = e.getBoundingClientRect();
+			if (r.top < 0 || r.bottom > innerHeight) e.scrollIntoView({ block: "center", behavior: "instant" });
+			return e;
+		})()`, js))
+		if err != nil || node.SharedID == "" {
+			return false, err
+		}
+		middle := bidiParams{"type": "element", "element": bidiParams{"sharedId": node.SharedID}}
+		err = p.try("input.performActions", bidiParams{"actions": []bidiParams{{"type": "pointer", "id": "mouse", "actions": []bidiParams{
+			{"type": "pointerMove", "x": 0, "y": 0, "origin": middle}, {"type": "pointerDown", "button": 0}, {"type": "pointerUp", "button": 0},
+		}}}}, nil)
+		return err == nil, err
+	})
+}
+
+// The keys that have no letter, as WebDriver names them.
+const (
+	keyTab       = "\ue004"
+	keyEnter     = "\ue007"
+	keyEscape    = "\ue00c"
+	keyArrowDown = "\ue015"
+	keyShift     = "\ue008"
+)
+
+// press presses keys, one after the other. It holds keyShift until the others are up.
+func (p *tab) press(keys string) {
+	p.t.Helper()
+	p.front()
+	var actions []bidiParams
+	rest, shift := strings.CutPrefix(keys, keyShift)
+	if shift {
+		actions = append(actions, bidiParams{"type": "keyDown", "value": keyShift})
+	}
+	for _, k := range rest {
+		actions = append(actions, bidiParams{"type": "keyDown", "value": string(k)}, bidiParams{"type": "keyUp", "value": string(k)})
+	}
+	if shift {
+		actions = append(actions, bidiParams{"type": "keyUp", "value": keyShift})
+	}
+	p.command("input.performActions", bidiParams{"actions": []bidiParams{{"type": "key", "id": "keyboard", "actions": actions}}}, nil)
+}
+
+// enter types text into a field.
+func (p *tab) enter(selector, text string) {
+	p.t.Helper()
+	p.sees(selector)
+	eval[any](p, one(selector)+".focus()")
+	p.press(text)
 }
 
 // front brings the tab to the front.
 func (p *tab) front() {
 	p.t.Helper()
-	p.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-		_, err := cdp.Call(ctx, t, page.BringToFront, cdp.Empty{})
-		return err
-	}))
+	p.command("browsingContext.activate", bidiParams{}, nil)
 }
 
 // close closes it.
 func (p *tab) close() {
 	p.t.Helper()
-	require.NoError(p.t, chromedp.Cancel(p.ctx))
+	p.command("browsingContext.close", bidiParams{}, nil)
 }
 
-// opened returns the tab that act opens in p, once it shows a page. Before that
-// Chromium may still move it to another process.
+// opened returns the tab that act opens, once it shows a page.
 func (p *tab) opened(act func()) *tab {
 	p.t.Helper()
-	pages := func() map[target.ID]string {
-		ctx, cancel := context.WithTimeout(p.ctx, patience)
-		defer cancel()
-		all, err := chromedp.Targets(ctx)
-		require.NoError(p.t, err)
-		urls := map[target.ID]string{}
-		for _, info := range all {
-			if info.Type == "page" {
-				urls[info.TargetID] = info.URL
+	pages := func() map[string]string {
+		var tree struct {
+			Contexts []struct{ Context, URL, UserContext string }
+		}
+		require.NoError(p.t, p.b.process.call(p.t.Context(), "browsingContext.getTree", bidiParams{"maxDepth": 0}, &tree))
+		urls := map[string]string{}
+		for _, c := range tree.Contexts {
+			if c.UserContext == p.b.user {
+				urls[c.Context] = c.URL
 			}
 		}
 		return urls
 	}
 	before := pages()
 	act()
-	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
-		for id, url := range pages() {
-			if _, old := before[id]; !old && strings.HasPrefix(url, "http") {
-				return p.b.tab(chromedp.WithTargetID(id))
+	var id string
+	p.repeat("a tab is opened", func() (bool, error) {
+		for context, url := range pages() {
+			if _, old := before[context]; !old && strings.HasPrefix(url, "http") {
+				id = context
 			}
 		}
-	}
-	require.Fail(p.t, "no tab was opened", "the page says: %s", p.failed())
-	return nil
+		return id != "", nil
+	})
+	return p.b.tabOf(id)
 }
 
 // connect presses "Connect Plex" and returns the tab that shows Plex's page.
@@ -293,7 +383,7 @@ func (p *tab) connect() *tab {
 func (p *tab) approve(name string) {
 	p.t.Helper()
 	p.sees("fieldset")
-	p.do(chromedp.Click(chromedp.Search(fmt.Sprintf(`//label[starts-with(normalize-space(), %q)]`, name))))
+	p.clickOn(fmt.Sprintf(`[...document.querySelectorAll("label")].find((l) => l.innerText.trim().startsWith(%q))`, name))
 	p.click("button[type=submit]")
 }
 

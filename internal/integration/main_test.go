@@ -18,7 +18,11 @@ const childEnv = "PLEXAUTH_TEST_CHILD"
 func TestMain(m *testing.M) {
 	name, ok := os.LookupEnv(childEnv)
 	if !ok {
-		os.Exit(m.Run())
+		code := m.Run()
+		for _, stop := range stopBrowsers {
+			stop()
+		}
+		os.Exit(code)
 	}
 	run, ok := children[name]
 	if !ok {

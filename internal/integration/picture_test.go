@@ -1,17 +1,13 @@
 package integration_test
 
 import (
-	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/emulation"
-	"github.com/chromedp/cdproto/page"
-	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -19,46 +15,17 @@ import (
 // artefacts is the directory of the screenshots, outside git.
 const artefacts = "../../artefacts/web"
 
-// look sets the size and the theme in which the page is shown.
-func (p *tab) look(width, height int64, theme string) {
-	p.t.Helper()
-	p.do(
-		chromedp.EmulateViewport(width, height, chromedp.EmulateScale(2)),
-		chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
-			_, err := cdp.Call(ctx, t, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{
-				{Name: "prefers-color-scheme", Value: theme}, {Name: "prefers-reduced-motion", Value: "reduce"},
-			}})
-			return err
-		}),
-	)
-}
-
 // shot saves a picture of the whole page, and returns it.
 func (p *tab) shot(name string) []byte {
 	p.t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
-	defer cancel()
-	yes := true
-	png, err := chromedp.Run(ctx, chromedp.Action[[]byte](func(ctx context.Context, t *chromedp.Target) ([]byte, error) {
-		if _, err := cdp.Call(ctx, t, page.BringToFront, cdp.Empty{}); err != nil {
-			return nil, err
-		}
-		m, err := cdp.Call(ctx, t, page.GetLayoutMetrics, cdp.Empty{})
-		if err != nil {
-			return nil, err
-		}
-		r, err := cdp.Call(ctx, t, page.CaptureScreenshot, page.CaptureScreenshotParams{
-			CaptureBeyondViewport: &yes,
-			Clip:                  &page.Viewport{Width: m.CSSContentSize.Width, Height: m.CSSContentSize.Height, Scale: 1},
-		})
-		return r.Data, err
-	}))
+	var r struct{ Data []byte }
+	err := errors.Join(p.try("browsingContext.activate", bidiParams{}, nil), p.try("browsingContext.captureScreenshot", bidiParams{"origin": "document"}, &r))
 	if !assert.NoError(p.t, err) {
 		return nil
 	}
 	require.NoError(p.t, os.MkdirAll(artefacts, 0o755))
-	require.NoError(p.t, os.WriteFile(filepath.Join(artefacts, name+".png"), png, 0o644))
-	return png
+	require.NoError(p.t, os.WriteFile(filepath.Join(artefacts, name+".png"), r.Data, 0o644))
+	return r.Data
 }
 
 // shots saves pictures of a state in both themes, on a phone and on a desktop. It checks
@@ -66,9 +33,10 @@ func (p *tab) shot(name string) []byte {
 func (p *tab) shots(name string) {
 	p.t.Helper()
 	for _, theme := range []string{"light", "dark"} {
-		for _, width := range []int64{320, 1280} {
-			p.look(width, 700, theme)
-			p.shot(fmt.Sprintf("%s-%s-%d", name, theme, width))
+		p.theme(theme)
+		for _, width := range []int{320, 1280} {
+			p.size(width, 700)
+			p.shot(fmt.Sprintf("%s-%s-%d-%s", name, theme, width, p.b.engine.name))
 			p.fits(name)
 			p.accessible(fmt.Sprintf("%s, %s, %d px", name, theme, width))
 		}

@@ -58,8 +58,10 @@ func (s *site) serve(h http.Handler) string {
 	return server.URL
 }
 
-// end closes a server without waiting for its long polls.
+// end closes a server without waiting for its long polls. Its listener is closed first, or
+// a browser would repeat a long poll that was cut.
 func end(server *httptest.Server) {
+	_ = server.Listener.Close()
 	server.CloseClientConnections()
 	server.Close()
 }

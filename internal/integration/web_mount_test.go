@@ -11,7 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -21,14 +20,16 @@ import (
 // G19: the panel works below a path, behind a proxy that ends TLS, and isolated from the
 // tabs that it opens.
 func TestWebProxy(t *testing.T) {
-	s := newSite(t)
-	proxy := httptest.NewTLSServer(isolated(s.proxied("/deep/er/", nil)))
-	t.Cleanup(func() { end(proxy) })
-	p := newBrowser(t, chromedp.IgnoreCertErrors).open(proxy.URL + "/deep/er/")
-	link := p.connect()
-	link.approve("alice")
-	p.state("connected")
-	p.quiet()
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		proxy := httptest.NewTLSServer(isolated(s.proxied("/deep/er/", nil)))
+		t.Cleanup(func() { end(proxy) })
+		p := b.open(proxy.URL + "/deep/er/")
+		link := p.connect()
+		link.approve("alice")
+		p.state("connected")
+		p.quiet()
+	})
 }
 
 // isolated adds the headers that put a page into a browsing context group of its own.
@@ -42,124 +43,131 @@ func isolated(h http.Handler) http.Handler {
 
 // G19: with TrustedOrigins the panel works behind a proxy that rewrites Host.
 func TestWebProxyRewritesHost(t *testing.T) {
-	var s *site
-	proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.proxied("/", func(r *httputil.ProxyRequest) { r.Out.Host = "10.9.8.7:4711" }).ServeHTTP(w, r)
-	}))
-	proxy.Start()
-	t.Cleanup(func() { end(proxy) })
-	u, err := url.Parse(proxy.URL)
-	require.NoError(t, err)
-	origin := "http://panel.lan:" + u.Port()
-	s = newSite(t, func(o *plexauth.Options) { o.TrustedOrigins = []string{origin} })
-	p := newBrowser(t, chromedp.Flag("host-resolver-rules", "MAP panel.lan 127.0.0.1")).open(origin + "/")
-	p.state("idle")
-	p.click("#btn-connect-plex")
-	p.state("pending")
-	p.quiet()
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		var s *site
+		proxy := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			s.proxied("/", func(r *httputil.ProxyRequest) { r.Out.Host = "10.9.8.7:4711" }).ServeHTTP(w, r)
+		}))
+		proxy.Start()
+		t.Cleanup(func() { end(proxy) })
+		u, err := url.Parse(proxy.URL)
+		require.NoError(t, err)
+		origin := "http://panel.lan:" + u.Port()
+		s = newSite(t, func(o *plexauth.Options) { o.TrustedOrigins = []string{origin} })
+		p := b.open(origin + "/")
+		p.state("idle")
+		p.click("#btn-connect-plex")
+		p.state("pending")
+		p.quiet()
+	})
 }
 
 // G19: the panel works over plain http in a LAN, where a browser says less about the
 // origin of a request and offers no clipboard.
 func TestWebPlainHTTP(t *testing.T) {
-	s := newSite(t)
-	b := newBrowser(t, chromedp.Flag("host-resolver-rules", "MAP panel.lan 127.0.0.1"))
-	p := b.open(strings.Replace(s.url, "127.0.0.1", "panel.lan", 1))
-	p.state("idle")
-	require.False(t, eval[bool](p, "isSecureContext"))
-	link := p.connect()
-	p.front()
-	eval[any](p, `document.addEventListener("copy", () => { window.copied = getSelection().toString() || document.activeElement.value }); 0`)
-	p.click("#plex_qc_copy")
-	p.until(`document.querySelector("#plex_qc_copy").textContent === "Copied"`)
-	assert.Equal(t, p.text("#plex_qc_code"), eval[string](p, "copied"))
-	link.approve("alice")
-	p.state("connected")
-	p.quiet()
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		p := b.open(strings.Replace(s.url, "127.0.0.1", "panel.lan", 1))
+		p.state("idle")
+		require.False(t, eval[bool](p, "isSecureContext"))
+		link := p.connect()
+		p.front()
+		eval[any](p, `document.addEventListener("copy", () => { window.copied = getSelection().toString() || document.activeElement.value }); 0`)
+		p.click("#plex_qc_copy")
+		p.until(`document.querySelector("#plex_qc_copy").textContent === "Copied"`)
+		assert.Equal(t, p.text("#plex_qc_code"), eval[string](p, "copied"))
+		link.approve("alice")
+		p.state("connected")
+		p.quiet()
+	})
 }
 
 // G19: the fragment works in a host's page that adds it late, under a strict policy, and
 // in the host's theme.
 func TestWebHostPage(t *testing.T) {
-	s := newSite(t)
-	mux := http.NewServeMux()
-	mux.Handle("/plex/", http.StripPrefix("/plex", s.panel))
-	mux.HandleFunc("/settings.js", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/javascript")
-		fragment, _ := json.Marshal(plexauth.HTML())
-		fmt.Fprintf(w, `setTimeout(() => { document.querySelector("#here").innerHTML = %s; }, 300);`, fragment)
-	})
-	mux.HandleFunc("/settings.css", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Type", "text/css")
-		_, _ = io.WriteString(w, `:root { --plexauth-accent: #3f51b5; --plexauth-on-accent: #ffffff; --plexauth-radius: 0; } body { margin: 0 auto; max-width: 60rem; font-family: serif; }`)
-	})
-	mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'")
-		w.Header().Set("Cross-Origin-Opener-Policy", "same-origin-allow-popups")
-		_, _ = io.WriteString(w, `<!doctype html><html lang="en" data-theme="dark"><title>Settings</title><link rel="stylesheet" href="/settings.css"><script type="module" src="/plex/panel.js"></script><script src="/settings.js" defer></script><h1>Settings</h1><main id="here"></main>`)
-	})
-	p := newBrowser(t).open(s.serve(mux))
-	p.state("idle")
-	assert.Equal(t, "rgb(63, 81, 181)", eval[string](p, `getComputedStyle(document.querySelector("#btn-connect-plex")).backgroundColor`))
-	assert.Equal(t, "dark", eval[string](p, `getComputedStyle(document.querySelector(".plexauth")).colorScheme`))
-	link := p.connect()
-	p.shot("host-page")
-	link.approve("alice")
-	p.state("connected")
-	assert.Equal(t, "alice", eval[string](p, `document.querySelector("#plex_username").value`))
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		mux := http.NewServeMux()
+		mux.Handle("/plex/", http.StripPrefix("/plex", s.panel))
+		mux.HandleFunc("/settings.js", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/javascript")
+			fragment, _ := json.Marshal(plexauth.HTML())
+			fmt.Fprintf(w, `setTimeout(() => { document.querySelector("#here").innerHTML = %s; }, 300);`, fragment)
+		})
+		mux.HandleFunc("/settings.css", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/css")
+			_, _ = io.WriteString(w, `:root { --plexauth-accent: #3f51b5; --plexauth-on-accent: #ffffff; --plexauth-radius: 0; } body { margin: 0 auto; max-width: 60rem; font-family: serif; }`)
+		})
+		mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Security-Policy", "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'")
+			w.Header().Set("Cross-Origin-Opener-Policy", "same-origin-allow-popups")
+			_, _ = io.WriteString(w, `<!doctype html><html lang="en" data-theme="dark"><title>Settings</title><link rel="stylesheet" href="/settings.css"><script type="module" src="/plex/panel.js"></script><script src="/settings.js" defer></script><h1>Settings</h1><main id="here"></main>`)
+		})
+		p := b.open(s.serve(mux))
+		p.state("idle")
+		assert.Equal(t, "rgb(63, 81, 181)", eval[string](p, `getComputedStyle(document.querySelector("#btn-connect-plex")).backgroundColor`))
+		assert.Equal(t, "dark", eval[string](p, `getComputedStyle(document.querySelector(".plexauth")).colorScheme`))
+		link := p.connect()
+		p.shot("host-page")
+		link.approve("alice")
+		p.state("connected")
+		assert.Equal(t, "alice", eval[string](p, `document.querySelector("#plex_username").value`))
 
-	// The host removes the fragment, and adds another.
-	eval[any](p, `document.querySelector("#here").replaceChildren(); 0`)
-	eval[any](p, `const s = document.createElement("script"); s.src = "/settings.js"; document.head.append(s); 0`)
-	p.state("connected")
-	p.quiet()
+		// The host removes the fragment, and adds another.
+		eval[any](p, `document.querySelector("#here").replaceChildren(); 0`)
+		eval[any](p, `const s = document.createElement("script"); s.src = "/settings.js"; document.head.append(s); 0`)
+		p.state("connected")
+		p.quiet()
+	})
 }
 
 // A script like CrossWatch's own can drive the fragment without panel.js. It shows and
 // hides elements by their class, and expects some to be visible from the start.
 func TestWebUnderTheScriptOfCrossWatch(t *testing.T) {
-	for name, head := range map[string]string{"the host's style": `<link rel="stylesheet" href="/host.css">`, "both styles": `<link rel="stylesheet" href="/host.css"><link rel="stylesheet" href="/plex/panel.css">`} {
-		t.Run(name, func(t *testing.T) {
-			s := newSite(t)
-			mux := http.NewServeMux()
-			mux.Handle("/plex/", http.StripPrefix("/plex", s.panel))
-			mux.HandleFunc("/host.css", func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Content-Type", "text/css")
-				_, _ = io.WriteString(w, `.hidden { display: none !important; }`)
-			})
-			mux.HandleFunc("/auth.js", func(w http.ResponseWriter, r *http.Request) {
-				w.Header().Set("Content-Type", "text/javascript")
-				fragment, _ := json.Marshal(plexauth.HTML())
-				fmt.Fprintf(w, `document.querySelector("main").innerHTML = %s;
-const el = (id) => document.getElementById(id);
-const show = (id, on) => el(id).classList.toggle("hidden", !on);
-const flow = (waiting, over) => { show("btn-connect-plex", !waiting && !over); show("btn-plex-cancel", waiting); show("btn-plex-restart", over); show("plex_qc_state", waiting || over); };
-el("btn-connect-plex").addEventListener("click", () => { el("plex_qc_code").textContent = "TEST"; flow(true, false); });
-el("btn-plex-cancel").addEventListener("click", () => flow(false, false));
-window.expire = () => flow(false, true);
-window.connected = () => { flow(false, false); el("plex_msg").textContent = "Connected"; el("plex_msg").className = "ok"; el("btn-connect-plex").disabled = true; };`, fragment)
-			})
-			mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
-				_, _ = io.WriteString(w, `<!doctype html><html lang="en"><title>Settings</title>`+head+`<main></main><script src="/auth.js"></script>`)
-			})
-			p := newBrowser(t).open(s.serve(mux))
-			seen := func(want map[string]bool) {
-				t.Helper()
-				for id, on := range want {
-					assert.Equal(t, on, eval[bool](p, fmt.Sprintf(`document.getElementById(%q).checkVisibility({ visibilityProperty: true })`, id)), id)
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		for name, head := range map[string]string{"the host's style": `<link rel="stylesheet" href="/host.css">`, "both styles": `<link rel="stylesheet" href="/host.css"><link rel="stylesheet" href="/plex/panel.css">`} {
+			t.Run(name, func(t *testing.T) {
+				s := newSite(t)
+				mux := http.NewServeMux()
+				mux.Handle("/plex/", http.StripPrefix("/plex", s.panel))
+				mux.HandleFunc("/host.css", func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", "text/css")
+					_, _ = io.WriteString(w, `.hidden { display: none !important; }`)
+				})
+				mux.HandleFunc("/auth.js", func(w http.ResponseWriter, r *http.Request) {
+					w.Header().Set("Content-Type", "text/javascript")
+					fragment, _ := json.Marshal(plexauth.HTML())
+					fmt.Fprintf(w, `document.querySelector("main").innerHTML = %s;
+	const el = (id) => document.getElementById(id);
+	const show = (id, on) => el(id).classList.toggle("hidden", !on);
+	const flow = (waiting, over) => { show("btn-connect-plex", !waiting && !over); show("btn-plex-cancel", waiting); show("btn-plex-restart", over); show("plex_qc_state", waiting || over); };
+	el("btn-connect-plex").addEventListener("click", () => { el("plex_qc_code").textContent = "TEST"; flow(true, false); });
+	el("btn-plex-cancel").addEventListener("click", () => flow(false, false));
+	window.expire = () => flow(false, true);
+	window.connected = () => { flow(false, false); el("plex_msg").textContent = "Connected"; el("plex_msg").className = "ok"; el("btn-connect-plex").disabled = true; };`, fragment)
+				})
+				mux.HandleFunc("/{$}", func(w http.ResponseWriter, r *http.Request) {
+					_, _ = io.WriteString(w, `<!doctype html><html lang="en"><title>Settings</title>`+head+`<main></main><script src="/auth.js"></script>`)
+				})
+				p := b.in(t).open(s.serve(mux))
+				seen := func(want map[string]bool) {
+					t.Helper()
+					for id, on := range want {
+						assert.Equal(t, on, eval[bool](p, fmt.Sprintf(`document.getElementById(%q).checkVisibility({ visibilityProperty: true })`, id)), id)
+					}
 				}
-			}
-			p.sees("#btn-connect-plex")
-			seen(map[string]bool{"plex_qc_state": false, "btn-plex-cancel": false, "btn-plex-restart": false, "plex_msg": false, "btn-delete-plex": true})
-			p.click("#btn-connect-plex")
-			seen(map[string]bool{"plex_qc_state": true, "plex_qc_code": true, "btn-plex-cancel": true, "btn-connect-plex": false})
-			p.click("#btn-plex-cancel")
-			seen(map[string]bool{"plex_qc_state": false, "btn-connect-plex": true})
-			eval[any](p, "expire(); 0")
-			seen(map[string]bool{"plex_qc_state": true, "btn-plex-restart": true, "btn-plex-cancel": false})
-			eval[any](p, "connected(); 0")
-			seen(map[string]bool{"plex_msg": true, "btn-delete-plex": true, "plex_server_url": true, "btn-plex-auto": true})
-			p.quiet()
-		})
-	}
+				p.sees("#btn-connect-plex")
+				seen(map[string]bool{"plex_qc_state": false, "btn-plex-cancel": false, "btn-plex-restart": false, "plex_msg": false, "btn-delete-plex": true})
+				p.click("#btn-connect-plex")
+				seen(map[string]bool{"plex_qc_state": true, "plex_qc_code": true, "btn-plex-cancel": true, "btn-connect-plex": false})
+				p.click("#btn-plex-cancel")
+				seen(map[string]bool{"plex_qc_state": false, "btn-connect-plex": true})
+				eval[any](p, "expire(); 0")
+				seen(map[string]bool{"plex_qc_state": true, "btn-plex-restart": true, "btn-plex-cancel": false})
+				eval[any](p, "connected(); 0")
+				seen(map[string]bool{"plex_msg": true, "btn-delete-plex": true, "plex_server_url": true, "btn-plex-auto": true})
+				p.quiet()
+			})
+		}
+	})
 }

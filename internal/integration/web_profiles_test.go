@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -38,55 +36,58 @@ func row(path, state string) string {
 // A person adds a profile, connects it in its panel and returns to the list. Nothing is
 // stored before the login starts.
 func TestWebProfiles(t *testing.T) {
-	s := newSite(t)
-	s.box(s.alice, "Attic", "192.168.1.5")
-	p := newBrowser(t).open(s.profiles())
-	p.sees(row("profile/default/", "idle"))
-	p.shots("profiles-none")
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		s.box(s.alice, "Attic", "192.168.1.5")
+		p := b.open(s.profiles())
+		p.sees(row("profile/default/", "idle"))
+		p.shots("profiles-none")
 
-	before := storedText(t, s.store)
-	p.click(`[data-part="add"]`)
-	p.state("idle")
-	assert.Equal(t, "Profile PLEX-P01", p.text("#plex_msg_detail"))
-	assert.Equal(t, "PLEX-P01 · Plex · My App", eval[string](p, "document.title"))
-	assert.Equal(t, before, storedText(t, s.store))
-	p.shots("profiles-panel")
+		before := storedText(t, s.store)
+		p.click(`[data-part="add"]`)
+		p.state("idle")
+		assert.Equal(t, "Profile PLEX-P01", p.text("#plex_msg_detail"))
+		assert.Equal(t, "PLEX-P01 · Plex · My App", eval[string](p, "document.title"))
+		assert.Equal(t, before, storedText(t, s.store))
+		p.shots("profiles-panel")
 
-	link := p.connect()
-	p.front()
-	p.click(`nav a`)
-	p.sees(row("profile/PLEX-P01/", "pending"))
-	assert.NotContains(t, eval[string](p, `fetch("profiles").then(r => r.text())`), `"code"`)
-	eval[any](p, `window.said = []; new MutationObserver(() => said.push(document.querySelector("[role=status]").textContent)).observe(document.querySelector("[role=status]"), {childList: true, characterData: true, subtree: true}); document.querySelector('a[href="profile/PLEX-P01/"]').focus(); 0`)
-	link.approve("alice")
-	p.front()
-	p.sees(row("profile/PLEX-P01/", "connected"))
-	p.until(`document.querySelector('a[href="profile/PLEX-P01/"]').textContent.includes("alice · 192.168.1.5:32400")`)
-	assert.Equal(t, "profile/PLEX-P01/", eval[string](p, `document.activeElement.getAttribute("href")`), "the focus stays")
-	assert.Equal(t, []string{"PLEX-P01: Connected"}, eval[[]string](p, "said"))
+		link := p.connect()
+		p.front()
+		p.click(`nav a`)
+		p.sees(row("profile/PLEX-P01/", "pending"))
+		assert.NotContains(t, eval[string](p, `fetch("profiles").then(r => r.text())`), `"code"`)
+		eval[any](p, `window.said = []; new MutationObserver(() => said.push(document.querySelector("[role=status]").textContent)).observe(document.querySelector("[role=status]"), {childList: true, characterData: true, subtree: true}); document.querySelector('a[href="profile/PLEX-P01/"]').focus(); 0`)
+		link.approve("alice")
+		p.front()
+		p.sees(row("profile/PLEX-P01/", "connected"))
+		p.until(`document.querySelector('a[href="profile/PLEX-P01/"]').textContent.includes("alice · 192.168.1.5:32400")`)
+		assert.Equal(t, "profile/PLEX-P01/", eval[string](p, `document.activeElement.getAttribute("href")`), "the focus stays")
+		assert.Equal(t, []string{"PLEX-P01: Connected"}, eval[[]string](p, "said"))
 
-	// Other processes add profiles. Their names are text.
-	name := `<img src=x onerror="alert(1)"> / ` + strings.Repeat("long", 30)
-	for _, id := range []string{"PLEX-P02", "kids", name} {
-		other := s.auth.Instance(id)
-		_, err := other.Start(t.Context(), plexauth.PinOptions{})
+		// Other processes add profiles. Their names are text.
+		name := `<img src=x onerror="alert(1)"> / ` + strings.Repeat("long", 30)
+		for _, id := range []string{"PLEX-P02", "kids", name} {
+			other := s.auth.Instance(id)
+			_, err := other.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			require.NoError(t, other.Cancel(t.Context()))
+		}
+		_, err := s.auth.Start(t.Context(), plexauth.PinOptions{})
 		require.NoError(t, err)
-		require.NoError(t, other.Cancel(t.Context()))
-	}
-	_, err := s.auth.Start(t.Context(), plexauth.PinOptions{})
-	require.NoError(t, err)
-	p.until(`document.querySelectorAll("li").length === 5 && document.querySelector('li[data-state="pending"] a').getAttribute("href") === "profile/default/"`)
-	p.until(`document.querySelectorAll('li[data-state="idle"]').length === 3`)
-	assert.Equal(t, name, eval[string](p, `document.querySelector("li:last-child strong").textContent`))
-	p.until(`document.querySelector('[data-part="add"]').getAttribute("href") === "profile/PLEX-P03/"`)
-	p.shots("profiles-many")
+		p.until(`document.querySelectorAll("li").length === 5 && document.querySelector('li[data-state="pending"] a').getAttribute("href") === "profile/default/"`)
+		p.until(`document.querySelectorAll('li[data-state="idle"]').length === 3`)
+		assert.Equal(t, name, eval[string](p, `document.querySelector("li:last-child strong").textContent`))
+		p.until(`document.querySelector('[data-part="add"]').getAttribute("href") === "profile/PLEX-P03/"`)
+		p.shots("profiles-many")
 
-	// With the keyboard alone.
-	p.do(chromedp.Focus(chromedp.CSS("li:last-child a")), chromedp.KeyEvent(kb.Enter))
-	p.state("idle")
-	assert.Equal(t, "Profile "+name, p.text("#plex_msg_detail"))
-	p.shots("profiles-long-name")
-	p.quiet()
+		// With the keyboard alone.
+		eval[any](p, one("li:last-child a")+".focus()")
+		p.press(keyEnter)
+		p.state("idle")
+		assert.Equal(t, "Profile "+name, p.text("#plex_msg_detail"))
+		p.shots("profiles-long-name")
+		p.quiet()
+	})
 }
 
 // storedText returns what the store holds.
@@ -99,42 +100,44 @@ func storedText(t *testing.T, store plexauth.ConfigStore) string {
 // G19: the list and its panels work behind a proxy that ends TLS and changes the path, and
 // say what is wrong if the store cannot be read.
 func TestWebProfilesBehindAProxy(t *testing.T) {
-	store := &unreadableStore{ConfigStore: plexauth.NewMemoryStore()}
-	s := newSite(t, func(o *plexauth.Options) { o.Store = store })
-	to, err := url.Parse(s.profiles())
-	require.NoError(t, err)
-	proxy := httptest.NewTLSServer(isolated(http.StripPrefix("/deep/er", &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
-		r.SetURL(to)
-		r.Out.Host = r.In.Host
-	}})))
-	t.Cleanup(func() { end(proxy) })
-	p := newBrowser(t, chromedp.IgnoreCertErrors).open(proxy.URL + "/deep/er/")
-	p.click(`[data-part="add"]`)
-	link := p.connect()
-	link.approve("bob")
-	p.front()
-	p.state("connected")
-	p.click(`nav a`)
-	p.sees(row("profile/PLEX-P01/", "connected"))
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		store := &unreadableStore{ConfigStore: plexauth.NewMemoryStore()}
+		s := newSite(t, func(o *plexauth.Options) { o.Store = store })
+		to, err := url.Parse(s.profiles())
+		require.NoError(t, err)
+		proxy := httptest.NewTLSServer(isolated(http.StripPrefix("/deep/er", &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(to)
+			r.Out.Host = r.In.Host
+		}})))
+		t.Cleanup(func() { end(proxy) })
+		p := b.open(proxy.URL + "/deep/er/")
+		p.click(`[data-part="add"]`)
+		link := p.connect()
+		link.approve("bob")
+		p.front()
+		p.state("connected")
+		p.click(`nav a`)
+		p.sees(row("profile/PLEX-P01/", "connected"))
 
-	store.broken.Store(true)
-	p.sees(`[data-part="problem"]`)
-	assert.Contains(t, p.text(`[data-part="problem-title"]`), "settings cannot be read")
-	p.sees(row("profile/PLEX-P01/", "connected"))
-	p.shots("profiles-trouble")
-	p.do(chromedp.Navigate(proxy.URL + "/deep/er/"))
-	p.sees(`[data-part="problem"]`)
-	assert.False(t, eval[bool](p, `document.querySelector('[data-part="add"]').checkVisibility()`), "it does not look like a first run")
-	store.broken.Store(false)
-	p.sees(row("profile/PLEX-P01/", "connected"))
+		store.broken.Store(true)
+		p.sees(`[data-part="problem"]`)
+		assert.Contains(t, p.text(`[data-part="problem-title"]`), "settings cannot be read")
+		p.sees(row("profile/PLEX-P01/", "connected"))
+		p.shots("profiles-trouble")
+		p.navigate(proxy.URL + "/deep/er/")
+		p.sees(`[data-part="problem"]`)
+		assert.False(t, eval[bool](p, `document.querySelector('[data-part="add"]').checkVisibility()`), "it does not look like a first run")
+		store.broken.Store(false)
+		p.sees(row("profile/PLEX-P01/", "connected"))
 
-	p.do(chromedp.Navigate(proxy.URL + "/deep/er/profile/gone/"))
-	p.state("broken")
-	assert.Equal(t, "There is no such profile", p.text(`[data-part="problem-title"]`))
-	p.shots("profiles-gone")
-	p.click(`nav a`)
-	p.sees(row("profile/PLEX-P01/", "connected"))
-	p.quiet()
+		p.navigate(proxy.URL + "/deep/er/profile/gone/")
+		p.state("broken")
+		assert.Equal(t, "There is no such profile", p.text(`[data-part="problem-title"]`))
+		p.shots("profiles-gone")
+		p.click(`nav a`)
+		p.sees(row("profile/PLEX-P01/", "connected"))
+		p.quiet()
+	})
 }
 
 // unreadableStore is a store that can break.

@@ -9,7 +9,6 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -48,102 +47,107 @@ func (s *site) app(change ...func(*signin.Options)) http.Handler {
 // A visitor presses the button, approves on Plex's page, comes back and is signed in, over
 // plain http in a LAN and over https.
 func TestWebSignin(t *testing.T) {
-	for _, scheme := range []string{"http", "https"} {
-		t.Run(scheme, func(t *testing.T) {
-			s := newSite(t)
-			s.box(s.alice, "Box", "192.168.1.5")
-			s.link(s.alice)
-			begin := httptest.NewServer
-			if scheme == "https" {
-				begin = httptest.NewTLSServer
-			}
-			server := begin(s.app())
-			t.Cleanup(func() { end(server) })
-			u, err := url.Parse(server.URL)
-			require.NoError(t, err)
-			at := scheme + "://app.lan:" + u.Port()
-			p := newBrowser(t, chromedp.IgnoreCertErrors, chromedp.Flag("host-resolver-rules", "MAP app.lan 127.0.0.1")).open(at + "/signin/")
-			p.click("button")
-			p.approve("alice")
-			p.sees("h1")
-			p.until(`location.pathname === "/home"`)
-			assert.Equal(t, "Hello, alice", p.text("h1"))
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		for _, scheme := range []string{"http", "https"} {
+			t.Run(scheme, func(t *testing.T) {
+				s := newSite(t)
+				s.box(s.alice, "Box", "192.168.1.5")
+				s.link(s.alice)
+				begin := httptest.NewServer
+				if scheme == "https" {
+					begin = httptest.NewTLSServer
+				}
+				server := begin(s.app())
+				t.Cleanup(func() { end(server) })
+				u, err := url.Parse(server.URL)
+				require.NoError(t, err)
+				at := scheme + "://app.lan:" + u.Port()
+				p := b.in(t).open(at + "/signin/")
+				p.click("button")
+				p.approve("alice")
+				p.sees("h1")
+				p.until(`location.pathname === "/home"`)
+				assert.Equal(t, "Hello, alice", p.text("h1"))
 
-			p.do(chromedp.Navigate(at + "/signin/")) // and another person
-			p.click("button")
-			p.approve("bob")
-			p.until(`document.querySelector("h1")?.textContent === "No access"`)
-			assert.Equal(t, "bob", p.text(".who"))
-			p.calm()
-			assert.Empty(t, s.plex.Violations())
-		})
-	}
+				p.navigate(at + "/signin/") // and another person
+				p.click("button")
+				p.approve("bob")
+				p.until(`document.querySelector("h1")?.textContent === "No access"`)
+				assert.Equal(t, "bob", p.text(".who"))
+				p.calm()
+				assert.Empty(t, s.plex.Violations())
+			})
+		}
+	})
 }
 
 // G20: another browser cannot finish a sign-in. Going back and forth in the same browser
 // does no harm.
 func TestWebSigninOtherBrowser(t *testing.T) {
-	var signedIn atomic.Int32
-	s := newSite(t)
-	s.box(s.alice, "Box", "192.168.1.5")
-	s.link(s.alice)
-	at := s.serve(s.app(func(o *signin.Options) {
-		o.OnSignIn = func(http.ResponseWriter, *http.Request, plexauth.Account) { signedIn.Add(1) }
-	}))
-	b := newBrowser(t)
-	p := b.open(at + "/signin/")
-	p.click("button")
-	p.sees("fieldset")
-	page := eval[string](p, "location.href")
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		var signedIn atomic.Int32
+		s := newSite(t)
+		s.box(s.alice, "Box", "192.168.1.5")
+		s.link(s.alice)
+		at := s.serve(s.app(func(o *signin.Options) {
+			o.OnSignIn = func(http.ResponseWriter, *http.Request, plexauth.Account) { signedIn.Add(1) }
+		}))
+		p := b.open(at + "/signin/")
+		p.click("button")
+		p.sees("fieldset")
+		page := eval[string](p, "location.href")
 
-	other := b.tab(chromedp.WithNewBrowserContext())
-	other.do(chromedp.Navigate(page)) // another person gets the link, and approves
-	other.approve("alice")
-	other.until(`document.querySelector("h1")?.textContent === "Start again"`)
-	assert.Zero(t, signedIn.Load())
+		other := b.another().tab()
+		other.navigate(page) // another person gets the link, and approves
+		other.approve("alice")
+		other.until(`document.querySelector("h1")?.textContent === "Start again"`)
+		assert.Zero(t, signedIn.Load())
 
-	p.front()
-	p.do(chromedp.Navigate(at + "/signin/callback")) // the sign-in still belongs to the first browser
-	p.until(`location.pathname === "/home"`)
-	assert.EqualValues(t, 1, signedIn.Load())
-	p.do(chromedp.NavigateBack())
-	p.do(chromedp.Navigate(at + "/signin/callback"))
-	p.until(`document.querySelector("h1")?.textContent === "Start again"`)
-	assert.EqualValues(t, 1, signedIn.Load())
+		p.front()
+		p.pass(at + "/signin/callback") // the sign-in still belongs to the first browser
+		p.until(`location.pathname === "/home"`)
+		assert.EqualValues(t, 1, signedIn.Load())
+		p.back()
+		p.navigate(at + "/signin/callback")
+		p.until(`document.querySelector("h1")?.textContent === "Start again"`)
+		assert.EqualValues(t, 1, signedIn.Load())
+	})
 }
 
 // The pages that visitors see fit a phone and a desktop, and are accessible.
 func TestWebSigninStates(t *testing.T) {
-	s := newSite(t)
-	s.box(s.alice, "Box", "192.168.1.5")
-	at := s.serve(s.app())
-	p := newBrowser(t).open(at + "/signin/")
-	p.shots("signin")
-	p.click("button") // before the app itself is connected
-	p.approve("bob")
-	p.until(`document.querySelector("h1")?.textContent === "Not set up yet"`)
-	p.shots("signin-not-set-up")
-	s.link(s.alice)
-	p.do(chromedp.Navigate(at + "/signin/"))
-	s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502})
-	p.click("button")
-	p.until(`document.querySelector("h1")?.textContent === "Could not connect to Plex"`)
-	p.shots("signin-unreachable")
-	p.click("button")
-	p.approve("bob")
-	p.until(`document.querySelector("h1")?.textContent === "No access"`)
-	p.shots("signin-denied")
-	p.do(chromedp.Navigate(at + "/signin/?return=https://evil.example/"))
-	assert.Equal(t, "Link not allowed", p.text("h1"))
-	p.do(chromedp.Navigate(at + "/signin/callback"))
-	p.shots("signin-again")
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		s.box(s.alice, "Box", "192.168.1.5")
+		at := s.serve(s.app())
+		p := b.open(at + "/signin/")
+		p.shots("signin")
+		p.click("button") // before the app itself is connected
+		p.approve("bob")
+		p.until(`document.querySelector("h1")?.textContent === "Not set up yet"`)
+		p.shots("signin-not-set-up")
+		s.link(s.alice)
+		p.navigate(at + "/signin/")
+		s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502})
+		p.click("button")
+		p.until(`document.querySelector("h1")?.textContent === "Could not connect to Plex"`)
+		p.shots("signin-unreachable")
+		p.click("button")
+		p.approve("bob")
+		p.until(`document.querySelector("h1")?.textContent === "No access"`)
+		p.shots("signin-denied")
+		p.navigate(at + "/signin/?return=https://evil.example/")
+		assert.Equal(t, "Link not allowed", p.text("h1"))
+		p.navigate(at + "/signin/callback")
+		p.shots("signin-again")
 
-	// The visitor comes back without an approval.
-	p.do(chromedp.Navigate(at + "/signin/"))
-	p.click("button")
-	p.sees("fieldset")
-	p.do(chromedp.Navigate(at + "/signin/callback"))
-	p.until(`document.querySelector("h1")?.textContent === "Not approved yet"`)
-	assert.Equal(t, 2, strings.Count(eval[string](p, "document.body.innerHTML"), "<form"))
-	p.shots("signin-pending")
+		// The visitor comes back without an approval.
+		p.navigate(at + "/signin/")
+		p.click("button")
+		p.sees("fieldset")
+		p.pass(at + "/signin/callback")
+		p.until(`document.querySelector("h1")?.textContent === "Not approved yet"`)
+		assert.Equal(t, 2, strings.Count(eval[string](p, "document.body.innerHTML"), "<form"))
+		p.shots("signin-pending")
+	})
 }

@@ -4,8 +4,6 @@ import (
 	"fmt"
 	"testing"
 
-	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -15,199 +13,207 @@ import (
 // In each of its states the panel fits a phone and a desktop, is accessible, and is saved
 // as a picture for a person to look at.
 func TestWebStates(t *testing.T) {
-	s := newSite(t)
-	s.box(s.alice, "Attic", "192.168.1.5")
-	s.box(s.alice, "Cellar", "192.168.1.6")
-	s.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: s.alice, HomePIN: "4711"})
-	s.plex.AddUser(plextest.User{Title: "Grandma", HomeAdmin: s.alice})
-	p := newBrowser(t).open(s.url)
-	p.state("idle")
-	p.shots("idle")
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		s.box(s.alice, "Attic", "192.168.1.5")
+		s.box(s.alice, "Cellar", "192.168.1.6")
+		s.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: s.alice, HomePIN: "4711"})
+		s.plex.AddUser(plextest.User{Title: "Grandma", HomeAdmin: s.alice})
+		p := b.open(s.url)
+		p.state("idle")
+		p.shots("idle")
 
-	s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502, Body: "<html>", ContentType: "text/html"})
-	p.click("#btn-connect-plex")
-	p.sees(`[data-part="problem"]`)
-	p.shots("unreachable")
+		s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502, Body: "<html>", ContentType: "text/html"})
+		p.click("#btn-connect-plex")
+		p.sees(`[data-part="problem"]`)
+		p.shots("unreachable")
 
-	link := p.connect()
-	p.shots("pending")
-	p.look(760, 560, "light")
-	font := `document.documentElement.style.setProperty("--plexauth-font", %q); 0`
-	eval[any](p, fmt.Sprintf(font, "Inter, system-ui, sans-serif")) // most systems have one like it
-	picture(t, p.shot("readme"))
-	eval[any](p, fmt.Sprintf(font, ""))
+		link := p.connect()
+		p.shots("pending")
 
-	s.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Status: 503, Times: -1})
-	p.sees(`[data-part="problem"]`)
-	p.shots("pending-trouble")
-	s.plex.ResetFaults()
+		s.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Status: 503, Times: -1})
+		p.sees(`[data-part="problem"]`)
+		p.shots("pending-trouble")
+		s.plex.ResetFaults()
 
-	link.approve("alice")
-	p.state("connected")
-	p.sees(`[data-part="server-list"] label`)
-	p.shots("server-choice")
+		link.approve("alice")
+		p.state("connected")
+		p.sees(`[data-part="server-list"] label`)
+		p.shots("server-choice")
 
-	p.click(`[data-part="server-list"] label:nth-child(2)`)
-	p.click(`[data-part="server-form"] button`)
-	p.until(`document.querySelector('[data-part="server"]').title.includes("192-168-1-6")`)
-	p.shots("connected")
+		p.click(`[data-part="server-list"] label:nth-child(2)`)
+		p.click(`[data-part="server-form"] button`)
+		p.until(`document.querySelector('[data-part="server"]').title.includes("192-168-1-6")`)
+		p.shots("connected")
 
-	p.click(`[data-part="test"]`)
-	p.until(`document.querySelectorAll('[data-part="results"] li').length > 1`)
-	p.shots("tested")
-	s.plex.Inject(plextest.Fault{Path: "/identity", Reset: true, Times: -1})
-	p.click(`[data-part="test"]`)
-	p.sees(`[data-part="results"] .bad`)
-	p.shots("tested-unreachable")
-	s.plex.ResetFaults()
+		p.click(`[data-part="test"]`)
+		p.until(`document.querySelectorAll('[data-part="results"] li').length > 1`)
+		p.shots("tested")
+		s.plex.Inject(plextest.Fault{Path: "/identity", Reset: true, Times: -1})
+		p.click(`[data-part="test"]`)
+		p.sees(`[data-part="results"] .bad`)
+		p.shots("tested-unreachable")
+		s.plex.ResetFaults()
 
-	p.click("#plex_user_pick_btn")
-	p.sees(`[data-part="user-list"] label`)
-	p.click(`[data-part="user-list"] label:nth-child(2)`)
-	p.sees("#plex_home_pin")
-	p.do(chromedp.SendKeys(chromedp.CSS("#plex_home_pin"), "0000"))
-	p.click(`[data-part="user-form"] button`)
-	p.sees(`[data-part="problem"]`)
-	p.shots("user-wrong-pin")
-	p.do(chromedp.SendKeys(chromedp.CSS("#plex_home_pin"), "4711"))
-	p.click(`[data-part="user-form"] button`)
-	p.until(`document.querySelector('[data-part="works-for"]').textContent === "Kid"`)
-	assert.Empty(t, eval[string](p, `document.querySelector("#plex_home_pin").value`))
+		p.click("#plex_user_pick_btn")
+		p.sees(`[data-part="user-list"] label`)
+		p.click(`[data-part="user-list"] label:nth-child(2)`)
+		p.sees("#plex_home_pin")
+		p.enter("#plex_home_pin", "0000")
+		p.click(`[data-part="user-form"] button`)
+		p.sees(`[data-part="problem"]`)
+		p.shots("user-wrong-pin")
+		p.enter("#plex_home_pin", "4711")
+		p.click(`[data-part="user-form"] button`)
+		p.until(`document.querySelector('[data-part="works-for"]').textContent === "Kid"`)
+		assert.Empty(t, eval[string](p, `document.querySelector("#plex_home_pin").value`))
 
-	p.click("#btn-delete-plex")
-	p.sees(`[data-part="confirm"]`)
-	p.shots("disconnect")
-	p.click(`[data-part="confirm"] button[value="no"]`)
+		p.click("#btn-delete-plex")
+		p.sees(`[data-part="confirm"]`)
+		p.shots("disconnect")
+		p.click(`[data-part="confirm"] button[value="no"]`)
 
-	s.plex.Revoke(s.alice)
-	_, err := s.auth.Verify(t.Context())
-	require.Error(t, err)
-	p.state("rejected")
-	p.shots("rejected")
+		s.plex.Revoke(s.alice)
+		_, err := s.auth.Verify(t.Context())
+		require.Error(t, err)
+		p.state("rejected")
+		p.shots("rejected")
 
-	// Another account approves than before.
-	p.click("#btn-connect-plex")
-	p.state("pending")
-	require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.bob))
-	p.until(`document.querySelector('[data-part="problem-title"]').textContent.includes("another Plex account")`)
-	p.shots("another-account")
-	p.click(`[data-part="problem-action"]`)
-	p.state("pending")
-	require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.bob))
-	p.state("connected")
-	assert.Equal(t, "bob", p.text(`[data-part="user"]`))
-	p.quiet()
+		// Another account approves than before.
+		p.click("#btn-connect-plex")
+		p.state("pending")
+		require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.bob))
+		p.until(`document.querySelector('[data-part="problem-title"]').textContent.includes("another Plex account")`)
+		p.shots("another-account")
+		p.click(`[data-part="problem-action"]`)
+		p.state("pending")
+		require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.bob))
+		p.state("connected")
+		assert.Equal(t, "bob", p.text(`[data-part="user"]`))
+		p.quiet()
+	})
 }
 
 // A person can use the panel by keyboard alone, and always sees the focus.
 func TestWebKeyboard(t *testing.T) {
-	s := newSite(t)
-	s.box(s.alice, "Attic", "192.168.1.5")
-	s.box(s.alice, "Cellar", "192.168.1.6")
-	p := newBrowser(t).open(s.url)
-	p.state("idle")
-	press := func(keys ...string) {
-		t.Helper()
-		for _, k := range keys {
-			p.do(chromedp.KeyEvent(k))
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		s.box(s.alice, "Attic", "192.168.1.5")
+		s.box(s.alice, "Cellar", "192.168.1.6")
+		p := b.open(s.url)
+		p.state("idle")
+		focus := func(selector string) {
+			t.Helper()
+			p.until(fmt.Sprintf("document.activeElement.matches(%q)", selector))
 		}
-	}
-	focus := func(selector string) {
-		t.Helper()
-		p.until(fmt.Sprintf("document.activeElement.matches(%q)", selector))
-	}
-	reach := func(selector string) { // with the Tab key
-		t.Helper()
-		for range 40 {
-			if eval[bool](p, fmt.Sprintf("document.activeElement.matches(%q)", selector)) {
-				assert.NotEqual(t, "none", eval[string](p, `getComputedStyle(document.activeElement.type === "radio" ? document.activeElement.parentElement : document.activeElement).outlineStyle`), "the focus is not visible")
-				return
+		reach := func(keys, selector string) {
+			t.Helper()
+			for range 40 {
+				if eval[bool](p, fmt.Sprintf("document.activeElement.matches(%q)", selector)) {
+					assert.NotEqual(t, "none", eval[string](p, `getComputedStyle(document.activeElement.type === "radio" ? document.activeElement.parentElement : document.activeElement).outlineStyle`), "the focus is not visible")
+					return
+				}
+				p.press(keys)
 			}
-			press(kb.Tab)
+			require.Fail(t, "the keys do not reach it", selector)
 		}
-		require.Fail(t, "Tab does not reach it", selector)
-	}
-	reach("#btn-connect-plex")
-	press(kb.Enter)
-	p.state("pending")
-	p.front()
-	focus(`[data-part="open"]`)
-	reach("#btn-plex-cancel")
-	press(" ")
-	p.state("idle")
-	focus("#btn-connect-plex")
-	press(kb.Enter)
-	p.state("pending")
-	require.NoError(t, s.plex.Approve(s.plex.PendingCodes()[1], s.alice))
-	p.front()
-	p.state("connected")
-	p.sees(`[data-part="server-list"] label`)
-	focus(`[data-part="test"]`)
-	reach(`[data-part="server-list"] input`)
-	press(kb.ArrowDown)
-	reach(`[data-part="server-form"] button`)
-	press(kb.Enter)
-	p.until(`document.querySelector('[data-part="server"]').textContent.startsWith("Cellar")`)
-	focus(`[data-part="change-server"]`)
-	reach("#btn-delete-plex")
-	press(kb.Enter)
-	p.sees(`[data-part="confirm"]`)
-	press(kb.Escape)
-	focus("#btn-delete-plex")
-	p.state("connected")
-	p.quiet()
+		reach(keyTab, "#btn-connect-plex")
+		p.press(keyEnter)
+		p.state("pending")
+		p.front()
+		focus(`[data-part="open"]`)
+		reach(keyTab, "#btn-plex-cancel")
+		p.press(" ")
+		p.state("idle")
+		focus("#btn-connect-plex")
+		p.press(keyEnter)
+		p.state("pending")
+		require.NoError(t, s.plex.Approve(s.plex.PendingCodes()[1], s.alice))
+		p.front()
+		p.state("connected")
+		p.sees(`[data-part="server-list"] label`)
+		focus(`[data-part="test"]`)
+		reach(keyTab, `[data-part="server-list"] input`)
+		p.press(keyArrowDown)
+		reach(keyTab, `[data-part="server-form"] button`)
+		p.press(keyEnter)
+		p.until(`document.querySelector('[data-part="server"]').textContent.startsWith("Cellar")`)
+		focus(`[data-part="change-server"]`)
+		reach(keyShift+keyTab, "#btn-delete-plex")
+		p.press(keyEnter)
+		p.sees(`[data-part="confirm"]`)
+		p.press(keyEscape)
+		focus("#btn-delete-plex")
+		p.state("connected")
+		p.quiet()
+	})
 }
 
 // On a phone a failure can be read without scrolling, wherever the button is.
 func TestWebFailureBesideItsButton(t *testing.T) {
-	s := newSite(t)
-	for i := range 9 {
-		s.box(s.alice, fmt.Sprint("Server ", i), fmt.Sprintf("192.168.1.%d", i+10))
-	}
-	off := s.box(s.alice, "Zzz", "192.168.1.99")
-	s.link(s.alice)
-	p := newBrowser(t).open(s.url)
-	p.do(chromedp.EmulateViewport(320, 640))
-	p.state("connected")
-	use := `[data-part="server-form"] [data-do]`
-	p.sees(use)
-	seen := func(text string) {
-		t.Helper()
-		p.until(fmt.Sprintf(`document.querySelector('[data-part="problem"]').textContent.includes(%q)`, text))
-		p.inView(`[data-part="problem-text"]`)
-	}
-	p.click(use)
-	seen("Choose one of the servers first")
-	s.plex.ChangeMediaServer(off, func(m *plextest.MediaServer) { m.Offline, m.Connections[0].BlackHole = true, true })
-	p.click(`[data-part="server-list"] label:last-child`)
-	p.click(use)
-	seen("does not answer")
-	assert.True(t, eval[bool](p, `document.querySelector('[data-part="server-form"] [data-do]').nextElementSibling.matches('[data-part="problem"]')`))
-	p.fits("a failure beside its button")
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		for i := range 9 {
+			s.box(s.alice, fmt.Sprint("Server ", i), fmt.Sprintf("192.168.1.%d", i+10))
+		}
+		off := s.box(s.alice, "Zzz", "192.168.1.99")
+		s.link(s.alice)
+		p := b.open(s.url)
+		p.size(320, 640)
+		p.state("connected")
+		use := `[data-part="server-form"] [data-do]`
+		p.sees(use)
+		seen := func(text string) {
+			t.Helper()
+			p.until(fmt.Sprintf(`document.querySelector('[data-part="problem"]').textContent.includes(%q)`, text))
+			p.inView(`[data-part="problem-text"]`)
+		}
+		p.click(use)
+		seen("Choose one of the servers first")
+		s.plex.ChangeMediaServer(off, func(m *plextest.MediaServer) { m.Offline, m.Connections[0].BlackHole = true, true })
+		p.click(`[data-part="server-list"] label:last-child`)
+		p.click(use)
+		seen("does not answer")
+		assert.True(t, eval[bool](p, `document.querySelector('[data-part="server-form"] [data-do]').nextElementSibling.matches('[data-part="problem"]')`))
+		p.fits("a failure beside its button")
 
-	p.do(chromedp.SendKeys(chromedp.CSS("#plex_server_url"), "http://192.168.1.77:32400"))
-	p.click(`[data-part="address-form"] [data-do]`)
-	seen("does not answer")
-	p.fits("a failure beside a field")
-	p.quiet()
+		p.enter("#plex_server_url", "http://192.168.1.77:32400")
+		p.click(`[data-part="address-form"] [data-do]`)
+		seen("does not answer")
+		p.fits("a failure beside a field")
+		p.quiet()
+	})
 }
 
 // If the account has several servers, a sentence on the first screen asks for a choice. It
 // disappears with the choice, wherever that is made. So does the list that opened by
 // itself.
 func TestWebServerToBeChosen(t *testing.T) {
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		s.box(s.alice, "Attic", "192.168.1.5")
+		cellar := s.box(s.alice, "Cellar", "192.168.1.6")
+		s.link(s.alice)
+		p := b.open(s.url)
+		p.size(320, 640)
+		p.state("connected")
+		p.sees(`[data-part="server-list"] label`)
+		assert.Contains(t, p.text(`[data-part="next"]`), "One more step: choose your server")
+		p.inView(`[data-part="next"]`)
+		_, err := s.auth.UseServer(t.Context(), cellar.MachineID)
+		require.NoError(t, err)
+		p.until(`!document.querySelector('[data-part="next"]').checkVisibility() && !document.querySelector('[data-part="servers"]').checkVisibility()`)
+		p.quiet()
+	})
+}
+
+// TestReadmePicture takes the picture in the README, in Chromium alone.
+func TestReadmePicture(t *testing.T) {
 	s := newSite(t)
-	s.box(s.alice, "Attic", "192.168.1.5")
-	cellar := s.box(s.alice, "Cellar", "192.168.1.6")
-	s.link(s.alice)
-	p := newBrowser(t).open(s.url)
-	p.do(chromedp.EmulateViewport(320, 640))
-	p.state("connected")
-	p.sees(`[data-part="server-list"] label`)
-	assert.Contains(t, p.text(`[data-part="next"]`), "One more step: choose your server")
-	p.inView(`[data-part="next"]`)
-	_, err := s.auth.UseServer(t.Context(), cellar.MachineID)
-	require.NoError(t, err)
-	p.until(`!document.querySelector('[data-part="next"]').checkVisibility() && !document.querySelector('[data-part="servers"]').checkVisibility()`)
-	p.quiet()
+	p := newBrowser(t, chromium).open(s.url)
+	p.connect()
+	p.theme("light")
+	p.size(760, 560)
+	eval[any](p, `document.documentElement.style.setProperty("--plexauth-font", "Inter, system-ui, sans-serif"); 0`) // most systems have one like it
+	picture(t, p.shot("readme"))
 }
