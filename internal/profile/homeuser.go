@@ -112,6 +112,24 @@ func (w WrongPINs) count(now time.Time) int64 {
 	return w.Wrong
 }
 
+// Another returns w with one more wrong PIN.
+func (w WrongPINs) Another(now time.Time) WrongPINs {
+	return WrongPINs{w.UUID, w.count(now) + 1, now}
+}
+
+// Pause returns how long to wait before the PIN may be tried again.
+func (w WrongPINs) Pause(now time.Time) time.Duration {
+	more := w.count(now) - freePINs
+	if more < 0 {
+		return 0
+	}
+	pause := maxPINPause
+	if more < maxPINPauseSteps {
+		pause = min(firstPINPause<<more, maxPINPause)
+	}
+	return max(0, w.At.Add(pause).Sub(now))
+}
+
 // wrongPINs returns what is stored about the wrong Home PINs of a user.
 func (p *Profile) wrongPINs(uuid string) WrongPINs {
 	for _, w := range p.base().WrongPINs {
@@ -125,16 +143,7 @@ func (p *Profile) wrongPINs(uuid string) WrongPINs {
 // PinPause returns how long to wait before a Home PIN of a user may be tried. The count
 // is one for all profiles and replicas.
 func (p *Profile) PinPause(uuid string, now time.Time) time.Duration {
-	w := p.wrongPINs(uuid)
-	more := w.count(now) - freePINs
-	if more < 0 {
-		return 0
-	}
-	pause := maxPINPause
-	if more < maxPINPauseSteps {
-		pause = min(firstPINPause<<more, maxPINPause)
-	}
-	return max(0, w.At.Add(pause).Sub(now))
+	return p.wrongPINs(uuid).Pause(now)
 }
 
 // WrongPINsError means that wrong Home PINs were entered, and that the next one has to
@@ -148,10 +157,11 @@ func (e WrongPINsError) Error() string {
 
 // NoteWrongPIN counts a wrong Home PIN of a user.
 func (p *Profile) NoteWrongPIN(uuid string, now time.Time) {
-	count := p.wrongPINs(uuid).count(now)
+	w := p.wrongPINs(uuid).Another(now)
+	w.At = time.Unix(w.At.Unix(), 0) // as it is stored
 	p.forgetWrongPINs(uuid, now)
 	base := p.base()
-	base.WrongPINs = append(base.WrongPINs, WrongPINs{uuid, count + 1, time.Unix(now.Unix(), 0)})
+	base.WrongPINs = append(base.WrongPINs, w)
 }
 
 // ForgetWrongPINs ends the count of a user whose PIN was right.
