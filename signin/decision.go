@@ -1,6 +1,7 @@
 package signin
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -18,28 +19,37 @@ const (
 type decision struct {
 	account *plexauth.Account
 	allowed bool
-	missing setup // what the app lacks, if the visitor was refused for that
-	notKept error // why the visitor's login could not be kept where Options.Link says
+	reason  reason // why the visitor was refused
+	notKept error  // why the visitor's login could not be kept where Options.Link says
 }
 
-// setup is a part of the app's own setup that is missing, in words for the log. A policy
-// that must refuse every visitor because of it reports it, so that they do not blame their
-// account.
-type setup string
+// reason is why a policy refuses a visitor, in words for the log.
+type reason string
 
 const (
-	nothing         setup = ""
-	connection      setup = "it is not connected to Plex yet"
-	serverOwnership setup = "it is connected to a Plex account that does not own its media server"
-	serverChoice    setup = "no media server has been chosen in it yet"
+	noReason  reason = ""
+	notOwner  reason = "the account does not own the app's media server"
+	notInHome reason = "the account is not in the Plex Home of the server's owner"
+	notShared reason = "the media server is not shared with the account"
+	notListed reason = "the account is not in the app's list of accounts"
+	ownRules  reason = "the app's own policy refuses the account"
+
+	// A part of the app's setup is missing, so that no visitor gets in.
+	noConnection reason = "the app is not connected to Plex yet"
+	notOwned     reason = "the app is connected to a Plex account that does not own its media server"
+	noServer     reason = "no media server has been chosen in the app yet"
 )
 
-// setupText has what to tell a visitor about each missing part.
-var setupText = map[setup]string{
-	connection:      "signin.setup_connection",
-	serverOwnership: "signin.setup_ownership",
-	serverChoice:    "signin.setup_choice",
+// setupText has what to tell every visitor about a part of the setup that is missing, so
+// that they do not blame their account.
+var setupText = map[reason]string{
+	noConnection: "signin.setup_connection",
+	notOwned:     "signin.setup_ownership",
+	noServer:     "signin.setup_choice",
 }
+
+// isSetup reports whether a part of the app's setup is missing.
+func (r reason) isSetup() bool { return setupText[r] != "" }
 
 // decide reads the account of the visitor's token, which p has, and asks the policy. It
 // then keeps the login where Options.Link says, or revokes the token, even if the visitor
@@ -65,8 +75,9 @@ func (h *Handler) ask(ctx context.Context, p *plexauth.PlexAuth, d *decision) (e
 	if d.account, err = p.Account(ctx); err != nil {
 		return err
 	}
-	v := Visitor{Account: *d.account, visitor: p, plex: h.o.Plex, missing: &d.missing}
+	v := Visitor{Account: *d.account, visitor: p, plex: h.o.Plex, reason: &d.reason}
 	d.allowed, err = h.o.Policy(ctx, v)
+	d.reason = cmp.Or(d.reason, ownRules)
 	return err
 }
 

@@ -77,13 +77,13 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, a *attempt, d 
 		if !response.written {
 			http.Redirect(w, r, a.Return, http.StatusSeeOther)
 		}
-	case d.missing != nothing:
-		h.log.WarnContext(r.Context(), "visitor refused: the app is not set up", "account", d.account.ID, "because", string(d.missing))
+	case d.reason.isSetup():
+		h.log.WarnContext(r.Context(), "visitor refused: the app is not set up", "account", d.account.ID, "because", string(d.reason))
 		h.show(w, r, http.StatusServiceUnavailable, page{
-			Title: "signin.setup_title", Text: setupText[d.missing], Start: true, Again: true, Return: a.Return,
+			Title: "signin.setup_title", Text: setupText[d.reason], Start: true, Again: true, Return: a.Return,
 		})
 	default:
-		h.log.InfoContext(r.Context(), "visitor refused", "account", d.account.ID)
+		h.log.InfoContext(r.Context(), "visitor refused", "account", d.account.ID, "because", string(d.reason))
 		h.show(w, r, http.StatusForbidden, page{
 			Title: "signin.refused_title", Text: "signin.refused_text", Start: true, Again: true, Return: a.Return, Account: displayName(d.account),
 		})

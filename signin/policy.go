@@ -20,7 +20,7 @@ type Visitor struct {
 
 	visitor *plexauth.PlexAuth
 	plex    *plexauth.PlexAuth // the app's own login; may be nil
-	missing *setup             // for reportMissing; nil if the app made this Visitor
+	reason  *reason            // for note; nil if the app made this Visitor
 }
 
 // Servers asks plex.tv for the media servers that the visitor may use. Its errors are
@@ -35,6 +35,7 @@ func (v Visitor) Servers(ctx context.Context) ([]plexauth.Server, error) {
 func Owner(ctx context.Context, v Visitor) (bool, error) {
 	return v.withStableLogin(ctx, func() (bool, error) {
 		owner, _, err := v.owner(ctx)
+		v.note(notOwner)
 		return owner != 0 && v.Account.ID == owner, err
 	})
 }
@@ -47,6 +48,7 @@ func Home(ctx context.Context, v Visitor) (bool, error) {
 		if owner == 0 || err != nil || v.Account.ID == owner {
 			return owner != 0 && err == nil, err
 		}
+		v.note(notInHome)
 		users, err := v.plex.HomeUsers(ctx)
 		return err == nil && slices.ContainsFunc(users, func(u plexauth.HomeUser) bool { return u.ID == v.Account.ID }), err
 	})
@@ -61,9 +63,10 @@ func Shared(ctx context.Context, v Visitor) (bool, error) {
 			return owner != 0 && err == nil, err
 		}
 		if machineID == "" {
-			v.reportMissing(serverChoice)
+			v.note(noServer)
 			return false, nil
 		}
+		v.note(notShared)
 		servers, err := v.Servers(ctx)
 		// The owner must match too, because anyone can give a server of their own any
 		// machine identifier. plex.tv sends no owner for the visitor's own servers.
@@ -76,7 +79,10 @@ func Shared(ctx context.Context, v Visitor) (bool, error) {
 // Accounts lets in the accounts with these IDs.
 func Accounts(ids ...int64) Policy {
 	ids = slices.Clone(ids)
-	return func(_ context.Context, v Visitor) (bool, error) { return slices.Contains(ids, v.Account.ID), nil }
+	return func(_ context.Context, v Visitor) (bool, error) {
+		v.note(notListed)
+		return slices.Contains(ids, v.Account.ID), nil
+	}
 }
 
 // owner returns the account of Options.Plex and the server that has been chosen there.
@@ -99,7 +105,7 @@ func (v Visitor) owner(ctx context.Context) (owner int64, machineID string, err 
 		return o.Owned && (s.MachineID == "" || o.MachineID == s.MachineID)
 	})
 	if !owns {
-		v.reportMissing(serverOwnership)
+		v.note(notOwned)
 		return 0, "", nil
 	}
 	return account.ID, s.MachineID, nil
@@ -113,14 +119,14 @@ var errLoginChanged = errors.New("signin: the app's own login or its media serve
 // the same before and after. If a token was renewed in between, it asks once more.
 func (v Visitor) withStableLogin(ctx context.Context, ask func() (bool, error)) (bool, error) {
 	if v.plex == nil {
-		v.reportMissing(connection)
+		v.note(noConnection)
 		return false, nil
 	}
 	for range 2 {
-		v.reportMissing(nothing)
+		v.forget()
 		before, err := v.plex.Token(ctx)
 		if errors.Is(err, plexauth.ErrNotConnected) {
-			v.reportMissing(connection)
+			v.note(noConnection)
 			return false, nil
 		}
 		if err != nil {
@@ -145,9 +151,17 @@ func (v Visitor) withStableLogin(ctx context.Context, ask func() (bool, error)) 
 	return false, errLoginChanged
 }
 
-// reportMissing tells the Handler which part of the app's setup is missing.
-func (v Visitor) reportMissing(s setup) {
-	if v.missing != nil {
-		*v.missing = s
+// note tells the Handler why the visitor is refused, if they are. A part of the app's setup
+// that is missing remains the reason, whatever else a policy of the app's own finds.
+func (v Visitor) note(r reason) {
+	if v.reason != nil && !v.reason.isSetup() {
+		*v.reason = r
+	}
+}
+
+// forget takes back what was noted.
+func (v Visitor) forget() {
+	if v.reason != nil {
+		*v.reason = noReason
 	}
 }
