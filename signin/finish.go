@@ -24,12 +24,12 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 		h.showEnded(w, r, a)
 		return
 	}
-	h.show(w, r, http.StatusOK, page{Title: "signin.checking_title", Text: "signin.checking_text", Finish: true, Auto: true})
+	h.show(w, r, http.StatusOK, view{Title: "signin.checking_title", Text: "signin.checking_text", Finish: true, Auto: true})
 }
 
 // showEnded tells a visitor that a can no longer be finished.
 func (h *Handler) showEnded(w http.ResponseWriter, r *http.Request, a *attempt) {
-	h.show(w, r, http.StatusGone, page{
+	h.show(w, r, http.StatusGone, view{
 		Title: "signin.ended_title", Text: "signin.ended_text", Start: true, Return: a.Return,
 	})
 }
@@ -45,7 +45,7 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 	state := unclaimed
 	defer func() { h.claims.release(a, state) }()
 	if wait := h.pause.left(); wait > 0 {
-		h.askToWait(w, r, wait, page{Finish: true, Return: a.Return})
+		h.askToWait(w, r, wait, view{Finish: true, Return: a.Return})
 		return
 	}
 	p := h.visitor(a.store())
@@ -67,7 +67,7 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, a *attempt, d 
 	switch {
 	case err != nil:
 		h.log.WarnContext(r.Context(), "visitor refused: the policy failed", "error", err)
-		h.showError(w, r, err, page{Return: a.Return})
+		h.showError(w, r, err, view{Return: a.Return})
 	case d.notKept != nil:
 		h.showNotKept(w, r, a, d)
 	case d.allowed:
@@ -79,12 +79,12 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, a *attempt, d 
 		}
 	case d.reason.isSetup():
 		h.log.WarnContext(r.Context(), "visitor refused: the app is not set up", "account", d.account.ID, "because", string(d.reason))
-		h.show(w, r, http.StatusServiceUnavailable, page{
+		h.show(w, r, http.StatusServiceUnavailable, view{
 			Title: "signin.setup_title", Text: setupText[d.reason], Start: true, Again: true, Return: a.Return,
 		})
 	default:
 		h.log.InfoContext(r.Context(), "visitor refused", "account", d.account.ID, "because", string(d.reason))
-		h.show(w, r, http.StatusForbidden, page{
+		h.show(w, r, http.StatusForbidden, view{
 			Title: "signin.refused_title", Text: "signin.refused_text", Start: true, Again: true, Return: a.Return, Account: displayName(d.account),
 		})
 	}
@@ -126,12 +126,12 @@ func (h *Handler) showNotApproved(w http.ResponseWriter, r *http.Request, a *att
 	case !a.live(), errors.Is(err, plexauth.ErrPinExpired), errors.Is(err, plexauth.ErrNoPendingPin):
 		h.showEnded(w, r, a)
 	case err == nil, errors.Is(err, context.DeadlineExceeded):
-		h.show(w, r, http.StatusAccepted, page{
+		h.show(w, r, http.StatusAccepted, view{
 			Title: "signin.waiting_title", Text: "signin.waiting_text", Finish: true, Start: true, Return: a.Return,
 		})
 	default:
 		h.log.WarnContext(r.Context(), "could not finish a sign-in", "error", err)
-		h.showError(w, r, err, page{Finish: isTemporary(err), Return: a.Return})
+		h.showError(w, r, err, view{Finish: isTemporary(err), Return: a.Return})
 	}
 }
 

@@ -69,7 +69,7 @@ func holds(ctx context.Context, p *plexauth.PlexAuth, token plexauth.Token) bool
 // showNotKept tells a visitor whom the policy lets in why they are not signed in: their
 // login could not be kept.
 func (h *Handler) showNotKept(w http.ResponseWriter, r *http.Request, a *attempt, d decision) {
-	p := page{Start: true, Again: true, Return: a.Return}
+	p := view{Start: true, Again: true, Return: a.Return}
 	switch err := d.notKept; {
 	case errors.Is(err, plexauth.ErrAccountMismatch):
 		h.log.InfoContext(r.Context(), "visitor refused: another account is linked", "account", d.account.ID)

@@ -8,6 +8,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth"
@@ -19,77 +20,160 @@ var files embed.FS
 
 var pageTemplate = template.Must(template.ParseFS(files, "pages/page.html"))
 
-// page is the data of pages/page.html.
-type page struct {
-	Title, Text string // keys of package words
-	N           int    // the number in Text
-	Account     string // the name of the account that was refused
-	Start       bool   // has the button that goes to Plex
-	Again       bool   // this button says that it is not the first time
-	Return      string // where the visitor goes after the sign-in
-	Finish      bool   // has the button that asks plex.tv for the approval
-	Auto        bool   // signin.js presses this button at once
+// Page is one page of a [Handler], in the language of the visitor: see [Options].Page. It
+// has no token, no PIN and nothing that is secret.
+type Page struct {
+	Name     string // which page it is, such as "start" or "refused": see docs/web.md
+	Language string // of all texts, as in <html lang>: "en"
+	Product  string // Options.Product
+	Title    string // the heading
+	Text     string // what has happened, and what the visitor can do
+	Account  string // the name of the account that the page is about; often empty
+	Detail   string // what the owner of the app's media server can do about it; empty for everyone else
+	Forms    []Form // what the visitor can do
+	Help     string // a question about Plex's page; empty if no form leads there
+	HelpText string // its answer, which warns of phishing: show it beside the forms
+	// Content is all of the above as HTML, in the element <div class="plexauth-signin">.
+	// signin.css styles it.
+	Content template.HTML
+}
 
-	Product string
-	URL     string // of the handler, if it is known
+// Form is a form of a [Page]. It is sent by POST to Action.
+type Form struct {
+	Action  string // "start", "finish" or "member": an address beside that of the page
+	Label   string // of its button
+	Primary bool   // it is the one that most visitors need
+	Auto    bool   // signin.js sends it at once
+	Return  string // value of the field "return"; empty: leave the field out
+	Member  string // value of the field "member"; empty: leave the field out
+	PIN     string // label of a field "pin" for a Home PIN; empty: leave the field out
+}
 
+// view is what the Handler wants to show. It becomes a Page.
+type view struct {
+	Title, Text string   // keys of package words
+	N           int      // the number in Text
+	Account     string   // the name of the account that the page is about
+	Owner       []string // keys of what only the owner of the app's media server reads
+	Error       string   // in a text of Owner
+	Start       bool     // has the button that goes to Plex
+	Again       bool     // this button says that it is not the first time
+	Return      string   // where the visitor goes after the sign-in
+	Finish      bool     // has the button that asks plex.tv for the approval
+	Auto        bool     // signin.js presses this button at once
+	Members     []Form   // buttons of the members of a Plex Home
+}
+
+// speaker says texts in the language of a visitor.
+type speaker struct {
 	language *words.Language
+	params   []string
 }
 
-// Language returns the tag of the page's language.
-func (p page) Language() string { return p.language.Tag }
+func (s speaker) say(key string) string { return s.language.Text(key, s.params...) }
 
-// Say returns the text of key, with what the page says about itself as parameters.
-func (p page) Say(key string) string {
-	return p.language.Text(key, "product", p.Product, "url", p.URL, "n", strconv.Itoa(p.N))
-}
-
-func (h *Handler) show(w http.ResponseWriter, r *http.Request, status int, p page) {
-	p.Product, p.language = h.o.Product, words.Find(h.o.Language)
-	if h.external != nil {
-		p.URL = h.external.String()
-	}
-	if p.language == nil {
-		p.language = words.Match(r.Header)
+// speaker returns the speaker for v, and sets Vary if the language depends on the request.
+func (h *Handler) speaker(w http.ResponseWriter, r *http.Request, v view) speaker {
+	language := words.Find(h.o.Language)
+	if language == nil {
+		language = words.Match(r.Header)
 		w.Header().Add("Vary", "Accept-Language")
 	}
-	var b bytes.Buffer
-	if err := pageTemplate.Execute(&b, p); err != nil {
+	at := ""
+	if h.external != nil {
+		at = h.external.String()
+	}
+	return speaker{language, []string{"product", h.o.Product, "url", at, "n", strconv.Itoa(v.N), "error", v.Error}}
+}
+
+// page returns v as a visitor reads it.
+func (v view) page(s speaker, product string) Page {
+	p := Page{
+		Name: pageName(v.Title), Language: s.language.Tag, Product: product,
+		Title: s.say(v.Title), Text: s.say(v.Text), Account: v.Account, Forms: v.Members,
+	}
+	var detail []string
+	for _, key := range v.Owner {
+		detail = append(detail, s.say(key))
+	}
+	p.Detail = strings.Join(detail, " ")
+	if v.Finish {
+		p.Forms = append(p.Forms, Form{Action: "finish", Label: s.say("signin.continue"), Primary: true, Auto: v.Auto})
+	}
+	if v.Start {
+		label := "signin.sign_in"
+		if v.Finish || v.Again {
+			label = "signin.sign_in_again"
+		}
+		p.Forms = append(p.Forms, Form{Action: "start", Label: s.say(label), Primary: len(p.Forms) == 0, Return: v.Return})
+		p.Help, p.HelpText = s.say("signin.alert"), s.say("signin.alert_text")
+	}
+	return p
+}
+
+// pageName returns the name of the page with a title: "refused" for "signin.refused_title".
+func pageName(title string) string {
+	return strings.TrimSuffix(strings.TrimPrefix(title, "signin."), "_title")
+}
+
+// show writes v as the app's own page or, if there is none or it fails, as the built-in one.
+func (h *Handler) show(w http.ResponseWriter, r *http.Request, status int, v view) {
+	p := v.page(h.speaker(w, r, v), h.o.Product)
+	var content, whole bytes.Buffer
+	err := pageTemplate.ExecuteTemplate(&content, "content", p)
+	p.Content = template.HTML(content.String())
+	if err == nil {
+		err = h.write(&whole, r, p)
+	}
+	if err != nil {
 		http.Error(w, "signin: could not render the page", http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // fails only if the visitor has left
+	_, _ = w.Write(whole.Bytes()) // fails only if the visitor has left
+}
+
+// write writes p as the app's own page or, if there is none or it fails, as the built-in one.
+func (h *Handler) write(b *bytes.Buffer, r *http.Request, p Page) error {
+	if h.o.Page != nil {
+		err := h.o.Page(b, r, p)
+		if err == nil {
+			return nil
+		}
+		h.log.ErrorContext(r.Context(), "the app's own page failed: showing the built-in one", "page", p.Name, "error", err)
+		b.Reset()
+	}
+	return pageTemplate.Execute(b, p)
 }
 
 // showError tells a visitor what to do about err. It does not show err, which is for the
-// log only. The fields of p other than Title and Text say how the visitor can go on.
-func (h *Handler) showError(w http.ResponseWriter, r *http.Request, err error, p page) {
-	p.Start, p.Again = true, true
+// log only. The fields of v other than Title and Text say how the visitor can go on.
+func (h *Handler) showError(w http.ResponseWriter, r *http.Request, err error, v view) {
+	v.Start, v.Again = true, true
 	switch {
 	case errors.Is(err, plexauth.ErrRateLimited):
-		h.askToWait(w, r, h.pause.left(), p)
+		h.askToWait(w, r, h.pause.left(), v)
 	case errors.Is(err, plexauth.ErrUnavailable):
-		p.Title, p.Text = "signin.unavailable_title", "signin.unavailable_text"
-		h.show(w, r, http.StatusBadGateway, p)
+		v.Title, v.Text = "signin.unavailable_title", "signin.unavailable_text"
+		h.show(w, r, http.StatusBadGateway, v)
 	default:
-		p.Title, p.Text = "signin.failed_title", "signin.failed_text"
-		h.show(w, r, http.StatusServiceUnavailable, p)
+		v.Title, v.Text = "signin.failed_title", "signin.failed_text"
+		h.show(w, r, http.StatusServiceUnavailable, v)
 	}
 }
 
-// askToWait asks a visitor to try again after wait. The fields of p other than Title, Text
+// askToWait asks a visitor to try again after wait. The fields of v other than Title, Text
 // and N say how the visitor can go on.
-func (h *Handler) askToWait(w http.ResponseWriter, r *http.Request, wait time.Duration, p page) {
+func (h *Handler) askToWait(w http.ResponseWriter, r *http.Request, wait time.Duration, v view) {
 	seconds := max(1, int(math.Ceil(wait.Seconds())))
 	w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	p.Title, p.Text, p.N = "signin.wait_title", "signin.wait_seconds", seconds
+	v.Title, v.Text, v.N = "signin.too_many_title", "signin.wait_seconds", seconds
 	if seconds > 90 {
-		p.Text, p.N = "signin.wait_minutes", (seconds+59)/60
+		v.Text, v.N = "signin.wait_minutes", (seconds+59)/60
 	}
-	p.Start, p.Again = true, true
-	h.show(w, r, http.StatusTooManyRequests, p)
+	v.Start, v.Again = true, true
+	h.show(w, r, http.StatusTooManyRequests, v)
 }
 
 // asset serves the file pages/name.

@@ -47,6 +47,7 @@ package signin
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http"
 	"net/url"
@@ -111,6 +112,16 @@ type Options struct {
 	ClientKey func(*http.Request) string
 	// Language is the language of the pages, as in [plexauth.Options].
 	Language string
+	// Page writes each page in the app's own design, for example by a template. It is
+	// called for every page, with what the page shows; r is the request. If it is nil or
+	// returns an error, the built-in page is shown, and the error is logged.
+	//
+	// The handler sends status and headers. Its Content-Security-Policy allows scripts,
+	// styles and pictures from the app's own origin alone, and nothing inline. The rest is
+	// the app's: to escape the texts (html/template does), to load signin.css and signin.js
+	// if it uses Page.Content, and to keep other people's scripts off these pages. Page must
+	// be safe for concurrent use.
+	Page func(w io.Writer, r *http.Request, p Page) error
 	// HTTPClient and BaseURL are as in [plexauth.Options].
 	HTTPClient *http.Client
 	BaseURL    string
@@ -232,7 +243,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Cache-Control", "no-store")
 
 	if !h.knowsHost(r) {
-		h.show(w, r, http.StatusForbidden, page{Title: "signin.host_title", Text: "signin.host_text"})
+		h.show(w, r, http.StatusForbidden, view{Title: "signin.host_title", Text: "signin.host_text"})
 		return
 	}
 	route, ok := h.routes[mount.Name(r)]
@@ -241,16 +252,16 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if !ok {
-		h.show(w, r, http.StatusNotFound, page{Title: "signin.not_found_title", Text: "signin.not_found_text"})
+		h.show(w, r, http.StatusNotFound, view{Title: "signin.not_found_title", Text: "signin.not_found_text"})
 		return
 	}
 	if r.Method != route.method && !(r.Method == http.MethodHead && route.method == http.MethodGet) {
 		head.Set("Allow", route.method)
-		h.show(w, r, http.StatusMethodNotAllowed, page{Title: "signin.title", Text: "signin.press_text", Start: true})
+		h.show(w, r, http.StatusMethodNotAllowed, view{Title: "signin.start_title", Text: "signin.press_text", Start: true})
 		return
 	}
 	if err := h.protect.Check(r); err != nil {
-		h.show(w, r, http.StatusForbidden, page{Title: "signin.cross_origin_title", Text: "signin.cross_origin_text", Start: true})
+		h.show(w, r, http.StatusForbidden, view{Title: "signin.cross_origin_title", Text: "signin.cross_origin_text", Start: true})
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 64<<10)

@@ -17,8 +17,8 @@ func (h *Handler) startPage(w http.ResponseWriter, r *http.Request) {
 		h.refuseDestination(w, r)
 		return
 	}
-	p := page{
-		Title: "signin.title", Text: "signin.text",
+	p := view{
+		Title: "signin.start_title", Text: "signin.text",
 		Start: true, Return: to,
 	}
 	if a := h.readCookie(r); h.canFinish(a) {
@@ -32,14 +32,14 @@ func (h *Handler) startPage(w http.ResponseWriter, r *http.Request) {
 }
 
 func (h *Handler) refuseDestination(w http.ResponseWriter, r *http.Request) {
-	h.show(w, r, http.StatusBadRequest, page{Title: "signin.return_title", Text: "signin.return_text", Start: true})
+	h.show(w, r, http.StatusBadRequest, view{Title: "signin.return_title", Text: "signin.return_text", Start: true})
 }
 
 // start sends the browser to Plex. A browser whose PIN can still be approved gets the
 // same PIN again.
 func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	if err := r.ParseForm(); err != nil {
-		h.show(w, r, http.StatusBadRequest, page{Title: "signin.bad_title", Text: "signin.bad_text", Start: true})
+		h.show(w, r, http.StatusBadRequest, view{Title: "signin.bad_request_title", Text: "signin.bad_text", Start: true})
 		return
 	}
 	to, ok := h.destination(r.FormValue("return"))
@@ -49,7 +49,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	}
 	callback := h.callbackURL(r)
 	if len(callback) > maxCallbackBytes {
-		h.show(w, r, http.StatusBadRequest, page{Title: "signin.bad_title", Text: "signin.long_text"})
+		h.show(w, r, http.StatusBadRequest, view{Title: "signin.bad_request_title", Text: "signin.long_text"})
 		return
 	}
 	before, client := h.readCookie(r), h.o.ClientKey(r)
@@ -57,7 +57,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 	resumed := before.reusable() && before.Callback == callback && !h.claims.isFinished(before)
 	if !resumed {
 		if wait := h.countStart(before, client); wait > 0 {
-			h.askToWait(w, r, wait, page{Return: to})
+			h.askToWait(w, r, wait, view{Return: to})
 			return
 		}
 		a = before.next(callback)
@@ -75,7 +75,7 @@ func (h *Handler) start(w http.ResponseWriter, r *http.Request) {
 			h.writeCookie(w, r, before)
 		}
 		h.log.WarnContext(r.Context(), "could not start a sign-in", "error", err)
-		h.showError(w, r, err, page{Return: to})
+		h.showError(w, r, err, view{Return: to})
 		return
 	}
 	h.claims.register(a)

@@ -73,7 +73,7 @@ func TestWebSignin(t *testing.T) {
 				p.click("button")
 				p.approve("bob")
 				p.until(`document.querySelector("h1")?.textContent === "No access"`)
-				assert.Equal(t, "bob", p.text(".who"))
+				assert.Equal(t, "bob", p.text(".plexauth-who"))
 				p.calm()
 				assert.Empty(t, s.plex.Violations())
 			})

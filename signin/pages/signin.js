@@ -1,8 +1,9 @@
-// Send each form only once, even if its button is pressed again. Send the form with
-// data-auto, on the page to which Plex sends the browser back, without a press.
-const buttons = document.querySelectorAll("button");
+// Send each form of signin only once, even if its button is pressed again. Send the form
+// with data-auto, on the page to which Plex sends the browser back, without a press.
+const forms = document.querySelectorAll("form:is([action=start], [action=finish], [action=member])");
+const buttons = [...forms].flatMap((form) => [...form.querySelectorAll("button")]);
 
-for (const form of document.forms) {
+for (const form of forms) {
   form.addEventListener("submit", (event) => {
     if (form.dataset.sent) {
       event.preventDefault();
@@ -21,7 +22,7 @@ addEventListener("pageshow", (event) => {
   if (!event.persisted) {
     return;
   }
-  for (const form of document.forms) {
+  for (const form of forms) {
     delete form.dataset.sent;
     form.removeAttribute("aria-busy");
   }
