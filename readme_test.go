@@ -38,7 +38,7 @@ func wrapped(block string) string {
 		"context": "context", "fmt": "fmt", "http": "net/http", "testing": "testing", "slog": "log/slog", "sql": "database/sql", "log": "log", "errors": "errors", "json": "encoding/json", "strings": "strings",
 		"plexauth": "github.com/plexauth/plexauth", "plextest": "github.com/plexauth/plexauth/plextest", "storetest": "github.com/plexauth/plexauth/storetest",
 		"signin": "github.com/plexauth/plexauth/signin", "crosswatch": "github.com/plexauth/plexauth/crosswatch", "sqlstore": "github.com/plexauth/plexauth/sqlstore",
-		"strconv": "strconv", "httpmock": "github.com/jarcoal/httpmock",
+		"strconv": "strconv", "io": "io", "template": "html/template", "httpmock": "github.com/jarcoal/httpmock",
 	} {
 		if regexp.MustCompile(`\b` + name + `\.`).MatchString(block) {
 			imports += fmt.Sprintf("import %q\n", path)

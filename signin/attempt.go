@@ -23,8 +23,9 @@ type attempt struct {
 	Doc      json.RawMessage `json:"doc,omitempty"` // client identifier and PIN, as a PlexAuth stores them
 	Callback string          `json:"callback,omitempty"`
 	Return   string          `json:"return,omitempty"`
-	Expires  int64           `json:"expires,omitempty"` // Unix seconds
-	Starts   []int64         `json:"starts,omitempty"`  // when this browser started its latest attempts; Unix seconds
+	Expires  int64           `json:"expires,omitempty"`  // Unix seconds
+	Approved bool            `json:"approved,omitempty"` // Plex has approved it, and the visitor is asked who they are
+	Starts   []int64         `json:"starts,omitempty"`   // when this browser started its latest attempts; Unix seconds
 
 	end time.Time // the same as Expires, but by a clock that cannot be set
 }
@@ -43,8 +44,10 @@ func (a *attempt) endByDate() time.Time {
 // live reports whether the attempt has a PIN and has not ended.
 func (a *attempt) live() bool { return a.Doc != nil && a.timeLeft() > 0 }
 
-// reusable reports whether a person still has the time to approve the PIN.
-func (a *attempt) reusable() bool { return a.Doc != nil && a.timeLeft() >= minApprovalTime }
+// reusable reports whether a person can still approve the PIN, and has the time to.
+func (a *attempt) reusable() bool {
+	return a.Doc != nil && !a.Approved && a.timeLeft() >= minApprovalTime
+}
 
 // next returns the browser's next attempt, which starts now and has no PIN yet.
 func (a *attempt) next(callback string) *attempt {

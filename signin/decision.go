@@ -23,6 +23,14 @@ type decision struct {
 	notKept error  // why the visitor's login could not be kept where Options.Link says
 }
 
+// id returns the ID of the account, 0 if it is unknown.
+func (d decision) id() int64 {
+	if d.account == nil {
+		return 0
+	}
+	return d.account.ID
+}
+
 // reason is why a policy refuses a visitor, in words for the log.
 type reason string
 
@@ -51,32 +59,42 @@ var setupText = map[reason]string{
 // isSetup reports whether a part of the app's setup is missing.
 func (r reason) isSetup() bool { return setupText[r] != "" }
 
-// decide reads the account of the visitor's token, which p has, and asks the policy. It
+// decide reads the account of the visitor's token, which v has, and asks the policy. It
 // then keeps the login where Options.Link says, or revokes the token, even if the visitor
-// has left or the policy panics.
-func (h *Handler) decide(ctx context.Context, p *plexauth.PlexAuth) (d decision, err error) {
+// has left or the policy panics. The token of the Home's admin who has approved for a member
+// is always revoked. If unidentified is not nil, there is no decision.
+func (h *Handler) decide(ctx context.Context, v visitorLogin, unidentified error) (d decision, err error) {
 	ctx = context.WithoutCancel(ctx) // each step has a time limit of its own
 	kept := false
 	defer func() {
 		if !kept {
-			h.revoke(ctx, p)
+			h.revoke(ctx, v.PlexAuth)
+		}
+		if v.approved != v.PlexAuth {
+			h.revoke(ctx, v.approved)
 		}
 	}()
-	if err = h.ask(ctx, p, &d); err == nil && d.allowed {
-		kept, d.notKept = h.link(ctx, p, d.account)
+	if err = unidentified; err == nil {
+		err = h.ask(ctx, v, &d)
+	}
+	if err == nil && d.allowed {
+		kept, d.notKept = h.link(ctx, v.PlexAuth, d.account)
 	}
 	return d, err
 }
 
-// ask reads the account of the visitor's token, which p has, and asks the policy.
-func (h *Handler) ask(ctx context.Context, p *plexauth.PlexAuth, d *decision) (err error) {
+// ask reads the account of the visitor's token, which v has, and asks the policy.
+func (h *Handler) ask(ctx context.Context, v visitorLogin, d *decision) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, decisionLimit)
 	defer cancel()
-	if d.account, err = p.Account(ctx); err != nil {
+	if d.account, err = v.Account(ctx); err != nil {
 		return err
 	}
-	v := Visitor{Account: *d.account, visitor: p, plex: h.o.Plex, reason: &d.reason}
-	d.allowed, err = h.o.Policy(ctx, v)
+	if v.member != 0 && v.member != d.account.ID {
+		return errOtherMember
+	}
+	visitor := Visitor{Account: *d.account, visitor: v.PlexAuth, plex: h.o.Plex, reason: &d.reason}
+	d.allowed, err = h.o.Policy(ctx, visitor)
 	d.reason = cmp.Or(d.reason, ownRules)
 	return err
 }

@@ -36,7 +36,10 @@ func (h *Handler) showEnded(w http.ResponseWriter, r *http.Request, a *attempt) 
 
 // finish signs the visitor in if Plex has approved the attempt and the policy lets them
 // in.
-func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) finish(w http.ResponseWriter, r *http.Request) { h.conclude(w, r, choice{}) }
+
+// conclude signs the visitor in, as the member of their Plex Home that they have chosen.
+func (h *Handler) conclude(w http.ResponseWriter, r *http.Request, c choice) {
 	a := h.readCookie(r)
 	if !a.live() || !h.claims.acquire(r.Context(), a) {
 		h.showEnded(w, r, a)
@@ -54,11 +57,34 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 		h.showNotApproved(w, r, a, err)
 		return
 	}
-	state = finished // whatever happens to the token that p has now
+	login, q, err := h.identify(r.Context(), p, c)
+	if q != nil || isTemporary(err) {
+		h.showUnidentified(w, r, a, q, err)
+		return
+	}
+	state = finished // whatever happens to the tokens that p and login have now
 	h.writeCookie(w, r, a.withoutPIN())
-	d, err := h.decide(r.Context(), p)
+	d, err := h.decide(r.Context(), login, err)
 	h.pause.record(errors.Join(err, d.notKept))
 	h.respond(w, r, a, d, err)
+}
+
+// showUnidentified asks a visitor who they are, or tells them why they cannot be asked. They
+// can go on afterwards.
+func (h *Handler) showUnidentified(w http.ResponseWriter, r *http.Request, a *attempt, q *question, err error) {
+	a.Approved = true
+	h.writeCookie(w, r, a)
+	if q == nil {
+		h.pause.record(err)
+		h.log.WarnContext(r.Context(), "could not find out who signs in", "error", err)
+		h.showError(w, r, err, view{Finish: true, Return: a.Return})
+		return
+	}
+	if q.wait > 0 {
+		setRetryAfter(w, q.wait)
+	}
+	q.view.Return = a.Return
+	h.show(w, r, q.status, q.view)
 }
 
 // respond lets the visitor in or tells them why not, according to the decision d. If err is
@@ -66,8 +92,8 @@ func (h *Handler) finish(w http.ResponseWriter, r *http.Request) {
 func (h *Handler) respond(w http.ResponseWriter, r *http.Request, a *attempt, d decision, err error) {
 	switch {
 	case err != nil:
-		h.log.WarnContext(r.Context(), "visitor refused: the policy failed", "error", err)
-		h.showError(w, r, err, view{Return: a.Return})
+		h.log.WarnContext(r.Context(), "visitor refused: the policy failed", "account", d.id(), "error", err)
+		h.showError(w, r, err, h.forOwner(r.Context(), d, err, view{Return: a.Return}))
 	case d.notKept != nil:
 		h.showNotKept(w, r, a, d)
 	case d.allowed:
@@ -79,14 +105,14 @@ func (h *Handler) respond(w http.ResponseWriter, r *http.Request, a *attempt, d 
 		}
 	case d.reason.isSetup():
 		h.log.WarnContext(r.Context(), "visitor refused: the app is not set up", "account", d.account.ID, "because", string(d.reason))
-		h.show(w, r, http.StatusServiceUnavailable, view{
+		h.show(w, r, http.StatusServiceUnavailable, h.forOwner(r.Context(), d, nil, view{
 			Title: "signin.setup_title", Text: setupText[d.reason], Start: true, Again: true, Return: a.Return,
-		})
+		}))
 	default:
 		h.log.InfoContext(r.Context(), "visitor refused", "account", d.account.ID, "because", string(d.reason))
-		h.show(w, r, http.StatusForbidden, view{
+		h.show(w, r, http.StatusForbidden, h.forOwner(r.Context(), d, nil, view{
 			Title: "signin.refused_title", Text: "signin.refused_text", Start: true, Again: true, Return: a.Return, Account: displayName(d.account),
-		})
+		}))
 	}
 }
 

@@ -69,18 +69,18 @@ func holds(ctx context.Context, p *plexauth.PlexAuth, token plexauth.Token) bool
 // showNotKept tells a visitor whom the policy lets in why they are not signed in: their
 // login could not be kept.
 func (h *Handler) showNotKept(w http.ResponseWriter, r *http.Request, a *attempt, d decision) {
-	p := view{Start: true, Again: true, Return: a.Return}
+	v := view{Start: true, Again: true, Return: a.Return}
 	switch err := d.notKept; {
 	case errors.Is(err, plexauth.ErrAccountMismatch):
 		h.log.InfoContext(r.Context(), "visitor refused: another account is linked", "account", d.account.ID)
-		p.Title, p.Text, p.Account = "signin.linked_title", "signin.linked_text", displayName(d.account)
-		h.show(w, r, http.StatusConflict, p)
+		v.Title, v.Text, v.Account = "signin.linked_title", "signin.linked_text", displayName(d.account)
+		h.show(w, r, http.StatusConflict, v)
 	case errors.Is(err, plexauth.ErrStore):
 		h.log.WarnContext(r.Context(), "visitor refused: the login could not be kept", "account", d.account.ID, "error", err)
-		p.Title, p.Text = "signin.not_kept_title", "signin.not_kept_text"
-		h.show(w, r, http.StatusServiceUnavailable, p)
+		v.Title, v.Text = "signin.not_kept_title", "signin.not_kept_text"
+		h.show(w, r, http.StatusServiceUnavailable, h.forOwner(r.Context(), d, err, v))
 	default:
 		h.log.WarnContext(r.Context(), "visitor refused: the login could not be kept", "account", d.account.ID, "error", err)
-		h.showError(w, r, err, p)
+		h.showError(w, r, err, h.forOwner(r.Context(), d, err, v))
 	}
 }

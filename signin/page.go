@@ -51,17 +51,19 @@ type Form struct {
 
 // view is what the Handler wants to show. It becomes a Page.
 type view struct {
-	Title, Text string   // keys of package words
-	N           int      // the number in Text
-	Account     string   // the name of the account that the page is about
-	Owner       []string // keys of what only the owner of the app's media server reads
-	Error       string   // in a text of Owner
-	Start       bool     // has the button that goes to Plex
-	Again       bool     // this button says that it is not the first time
-	Return      string   // where the visitor goes after the sign-in
-	Finish      bool     // has the button that asks plex.tv for the approval
-	Auto        bool     // signin.js presses this button at once
-	Members     []Form   // buttons of the members of a Plex Home
+	Title, Text string              // keys of package words
+	N           int                 // the number in Text
+	Account     string              // the name of the account that the page is about
+	Owner       []string            // keys of what only the owner of the app's media server reads
+	Error       string              // in a text of Owner
+	Number      int64               // of the account, in a text of Owner
+	Start       bool                // has the button that goes to Plex
+	Again       bool                // this button says that it is not the first time
+	Return      string              // where the visitor goes after the sign-in
+	Finish      bool                // has the button that asks plex.tv for the approval
+	Auto        bool                // signin.js presses this button at once
+	Member      string              // the name of a member of a Plex Home in Text
+	Members     []plexauth.HomeUser // has buttons for them
 }
 
 // speaker says texts in the language of a visitor.
@@ -70,7 +72,10 @@ type speaker struct {
 	params   []string
 }
 
-func (s speaker) say(key string) string { return s.language.Text(key, s.params...) }
+// say returns the text of key. more are parameters beside those of the page.
+func (s speaker) say(key string, more ...string) string {
+	return s.language.Text(key, append(more, s.params...)...)
+}
 
 // speaker returns the speaker for v, and sets Vary if the language depends on the request.
 func (h *Handler) speaker(w http.ResponseWriter, r *http.Request, v view) speaker {
@@ -83,14 +88,21 @@ func (h *Handler) speaker(w http.ResponseWriter, r *http.Request, v view) speake
 	if h.external != nil {
 		at = h.external.String()
 	}
-	return speaker{language, []string{"product", h.o.Product, "url", at, "n", strconv.Itoa(v.N), "error", v.Error}}
+	return speaker{language, []string{"product", h.o.Product, "url", at, "n", strconv.Itoa(v.N), "error", v.Error, "name", v.Member, "account", strconv.FormatInt(v.Number, 10)}}
 }
 
 // page returns v as a visitor reads it.
 func (v view) page(s speaker, product string) Page {
 	p := Page{
 		Name: pageName(v.Title), Language: s.language.Tag, Product: product,
-		Title: s.say(v.Title), Text: s.say(v.Text), Account: v.Account, Forms: v.Members,
+		Title: s.say(v.Title), Text: s.say(v.Text), Account: v.Account,
+	}
+	for _, u := range v.Members {
+		f := Form{Action: "member", Label: nameOf(u), Member: u.UUID}
+		if u.Protected {
+			f.PIN = s.say("signin.members_pin", "name", f.Label)
+		}
+		p.Forms = append(p.Forms, f)
 	}
 	var detail []string
 	for _, key := range v.Owner {
@@ -102,7 +114,10 @@ func (v view) page(s speaker, product string) Page {
 	}
 	if v.Start {
 		label := "signin.sign_in"
-		if v.Finish || v.Again {
+		switch {
+		case v.Members != nil:
+			label = "signin.members_other"
+		case v.Finish || v.Again:
 			label = "signin.sign_in_again"
 		}
 		p.Forms = append(p.Forms, Form{Action: "start", Label: s.say(label), Primary: len(p.Forms) == 0, Return: v.Return})
@@ -166,14 +181,24 @@ func (h *Handler) showError(w http.ResponseWriter, r *http.Request, err error, v
 // askToWait asks a visitor to try again after wait. The fields of v other than Title, Text
 // and N say how the visitor can go on.
 func (h *Handler) askToWait(w http.ResponseWriter, r *http.Request, wait time.Duration, v view) {
-	seconds := max(1, int(math.Ceil(wait.Seconds())))
-	w.Header().Set("Retry-After", strconv.Itoa(seconds))
-	v.Title, v.Text, v.N = "signin.too_many_title", "signin.wait_seconds", seconds
-	if seconds > 90 {
-		v.Text, v.N = "signin.wait_minutes", (seconds+59)/60
+	setRetryAfter(w, wait)
+	v.Title, v.Text, v.N = "signin.too_many_title", "signin.wait_seconds", inSeconds(wait)
+	if v.N > maxSeconds {
+		v.Text, v.N = "signin.wait_minutes", inMinutes(v.N)
 	}
 	v.Start, v.Again = true, true
 	h.show(w, r, http.StatusTooManyRequests, v)
+}
+
+// maxSeconds is the longest wait that a page names in seconds.
+const maxSeconds = 90
+
+func inSeconds(wait time.Duration) int { return max(1, int(math.Ceil(wait.Seconds()))) }
+
+func inMinutes(seconds int) int { return (seconds + 59) / 60 }
+
+func setRetryAfter(w http.ResponseWriter, wait time.Duration) {
+	w.Header().Set("Retry-After", strconv.Itoa(inSeconds(wait)))
 }
 
 // asset serves the file pages/name.

@@ -80,8 +80,11 @@ func Shared(ctx context.Context, v Visitor) (bool, error) {
 func Accounts(ids ...int64) Policy {
 	ids = slices.Clone(ids)
 	return func(_ context.Context, v Visitor) (bool, error) {
+		if slices.Contains(ids, v.Account.ID) {
+			return true, nil
+		}
 		v.note(notListed)
-		return slices.Contains(ids, v.Account.ID), nil
+		return false, nil
 	}
 }
 
@@ -145,6 +148,9 @@ func (v Visitor) withStableLogin(ctx context.Context, ask func() (bool, error)) 
 			return false, err
 		}
 		if after.AccountToken.Equal(before) && s.MachineID == after.MachineID {
+			if allowed {
+				v.forget()
+			}
 			return allowed, nil
 		}
 	}

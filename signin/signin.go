@@ -26,7 +26,10 @@
 //
 // Anyone can have a Plex account, so having one proves nothing. The [Policy]
 // decides who gets in. The default is [Owner], which lets in only the owner of the
-// app's media server. [Home], [Shared] and [Accounts] let in more people.
+// app's media server. [Home], [Shared] and [Accounts] let in more people. The log says why
+// a visitor was refused; if they are the owner of the app's server, the page says it too.
+// With Options.HomeMembers the admin of a Plex Home can sign in as a member who has no
+// login of their own.
 //
 // # What is stored
 //
@@ -38,6 +41,8 @@
 // Options.Link.
 //
 // # What the app needs
+//
+// The pages are built in. Options.Page puts them into the app's own design.
 //
 // If a page that has the button sets form-action in its Content-Security-Policy, that
 // must include https://app.plex.tv. Offer a second way to sign in to the app, because
@@ -85,6 +90,17 @@ type Options struct {
 	// another account is linked there. The visitor can then sign in again. Link must be
 	// safe for concurrent use.
 	Link func(plexauth.Account) *plexauth.PlexAuth
+	// HomeMembers lets the admin of a Plex Home sign in as a member who has no login of
+	// their own, a managed user. After the approval a page asks who it is, and for the Home
+	// PIN of a member who has one, the admin included. The approval by the admin is the
+	// proof that the member belongs to the Home. Policy, Link and OnSignIn then get the
+	// member's account, and never the admin's. Members who have a login of their own sign
+	// in themselves.
+	//
+	// plex.tv checks the PIN, which is kept nowhere. After three wrong ones of a user each
+	// try has to wait, in this process at most a quarter of an hour. The admin's token is
+	// revoked in any case; it is not kept while they choose.
+	HomeMembers bool
 	// Key encrypts the cookie. It must have at least 32 random bytes, and be the same
 	// in every process that serves the app. Printing an Options prints the key;
 	// printing a Handler does not.
@@ -139,6 +155,8 @@ const defaultMaxStarts = 100
 //	POST start     sends the browser to Plex; form field "return"
 //	GET  callback  where Plex sends the browser back
 //	POST finish    reads the account, asks the policy, calls OnSignIn
+//	POST member    does the same for a member of the Plex Home, with Options.HomeMembers;
+//	               form fields "member" (a UUID) and "pin"
 //
 // The POST requests must come from the app's own site. A Handler is safe for
 // concurrent use.
@@ -152,6 +170,7 @@ type Handler struct {
 	starts   startLimit
 	claims   claims
 	links    gate.Map // by account, to keep one login at a time
+	pins     pinTries
 	pause    pause
 	protect  http.CrossOriginProtection
 	log      *slog.Logger
@@ -195,6 +214,9 @@ func New(o Options) (*Handler, error) {
 		"finish":     {http.MethodPost, h.finish},
 		"signin.css": {http.MethodGet, asset("signin.css", "text/css; charset=utf-8")},
 		"signin.js":  {http.MethodGet, asset("signin.js", "text/javascript; charset=utf-8")},
+	}
+	if o.HomeMembers {
+		h.routes["member"] = route{http.MethodPost, h.member}
 	}
 	return h, nil
 }

@@ -1,7 +1,10 @@
 package integration_test
 
 import (
+	"context"
 	"fmt"
+	"html/template"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -111,6 +114,95 @@ func TestWebSigninOtherBrowser(t *testing.T) {
 		p.navigate(at + "/signin/callback")
 		p.until(`document.querySelector("h1")?.textContent === "Start again"`)
 		assert.EqualValues(t, 1, signedIn.Load())
+	})
+}
+
+// The admin of a Home signs in as a member who has a PIN, and reads what is wrong with the
+// app. The pages fit a phone and a desktop, and are accessible.
+func TestWebSigninMembers(t *testing.T) {
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		s.box(s.alice, "Box", "192.168.1.5")
+		s.link(s.alice)
+		s.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: s.alice})
+		s.plex.AddUser(plextest.User{Title: "Teen with a name that is longer than most", Restricted: true, HomeAdmin: s.alice, HomePIN: "4711"})
+		var in []string
+		at := s.serve(s.app(func(o *signin.Options) {
+			o.HomeMembers = true
+			o.Policy = func(_ context.Context, v signin.Visitor) (bool, error) { return v.Account.Restricted, nil }
+			o.OnSignIn = func(_ http.ResponseWriter, _ *http.Request, a plexauth.Account) {
+				in = append(in, a.FriendlyName+a.Title)
+			}
+		}))
+		p := b.open(at + "/signin/")
+		p.click("button")
+		p.approve("alice")
+		p.until(`document.querySelector("h1")?.textContent === "Who is signing in?"`)
+		p.shots("signin-members")
+		p.enter("input[name=pin]", "0000")
+		p.click("form:has(input[name=pin]) button")
+		p.until(`document.querySelector(".plexauth-text")?.textContent.startsWith("That is not the PIN of Teen")`)
+		p.shots("signin-members-pin")
+		assert.Empty(t, in)
+		p.enter("input[name=pin]", "4711")
+		p.press(keyEnter)
+		p.until(`location.pathname === "/home"`)
+		require.Len(t, in, 1)
+		assert.Contains(t, in[0], "Teen")
+
+		p.navigate(at + "/signin/")
+		p.click("button")
+		p.approve("alice")
+		p.until(`document.querySelector("h1")?.textContent === "Who is signing in?"`)
+		p.click("form button") // alice herself
+		p.until(`document.querySelector("h1")?.textContent === "No access"`)
+		p.sees(".plexauth-detail")
+		p.shots("signin-owner")
+		p.calm()
+		assert.Empty(t, s.plex.Violations())
+	})
+}
+
+// An app's own page works under the policy of the handler, in the app's colors and theme.
+// The script leaves the app's other forms alone.
+func TestWebSigninOwnPage(t *testing.T) {
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		pages := template.Must(template.New("").Parse(`<!doctype html>
+<html lang="{{.Language}}" data-theme="dark">
+<title>{{.Title}}</title>
+<link rel="stylesheet" href="signin.css">
+<link rel="stylesheet" href="/app.css">
+<script type="module" src="signin.js"></script>
+<header><form action="/search"><button id="search">Search</button></form></header>
+<main>{{.Content}}</main>`))
+		s := newSite(t)
+		s.box(s.alice, "Box", "192.168.1.5")
+		s.link(s.alice)
+		mux := http.NewServeMux()
+		mux.Handle("/", s.app(func(o *signin.Options) {
+			o.Page = func(w io.Writer, _ *http.Request, p signin.Page) error { return pages.Execute(w, p) }
+		}))
+		mux.HandleFunc("/app.css", func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Type", "text/css")
+			_, _ = io.WriteString(w, `:root { --plexauth-accent: #3f51b5; --plexauth-on-accent: #ffffff; --plexauth-radius: 0px; --plexauth-font: serif; } body { margin: 0; color: #102030; } main { max-width: 30rem; margin: 0 auto; }`)
+		})
+		p := b.open(s.serve(mux) + "/signin/")
+		style := func(of, property string) string {
+			return eval[string](p, fmt.Sprintf(`getComputedStyle(document.querySelector(%q)).%s`, of, property))
+		}
+		p.sees(".plexauth-primary")
+		assert.Equal(t, "rgb(63, 81, 181)", style(".plexauth-primary", "backgroundColor"))
+		assert.Equal(t, "rgb(255, 255, 255)", style(".plexauth-primary", "color"))
+		assert.Equal(t, "0px", style(".plexauth-signin", "borderTopLeftRadius"))
+		assert.Equal(t, "serif", style(".plexauth-signin", "fontFamily"))
+		assert.Equal(t, "dark", style(".plexauth-signin", "colorScheme"))
+		assert.Equal(t, "rgb(16, 32, 48)", style("body", "color"), "signin.css does not touch the app's own elements")
+		p.shot("signin-own-page")
+		p.click(".plexauth-primary")
+		assert.Equal(t, "", eval[string](p, `document.querySelector("#search")?.getAttribute("aria-disabled") ?? ""`))
+		p.approve("alice")
+		p.until(`location.pathname === "/home"`) // the page in between has sent its form by itself
+		p.calm()
 	})
 }
 

@@ -103,9 +103,9 @@ const (
 	maxPINPauseSteps = 10             // after which maxPINPause has been reached
 )
 
-// count returns the wrong PINs that still count. A date in the future does not, because
+// Count returns the wrong PINs that still count. A date in the future does not, because
 // a clock was set.
-func (w WrongPINs) count(now time.Time) int64 {
+func (w WrongPINs) Count(now time.Time) int64 {
 	if w.At.After(now) || now.Sub(w.At) > wrongPINsExpiry {
 		return 0
 	}
@@ -114,12 +114,12 @@ func (w WrongPINs) count(now time.Time) int64 {
 
 // Another returns w with one more wrong PIN.
 func (w WrongPINs) Another(now time.Time) WrongPINs {
-	return WrongPINs{w.UUID, w.count(now) + 1, now}
+	return WrongPINs{w.UUID, w.Count(now) + 1, now}
 }
 
 // Pause returns how long to wait before the PIN may be tried again.
 func (w WrongPINs) Pause(now time.Time) time.Duration {
-	more := w.count(now) - freePINs
+	more := w.Count(now) - freePINs
 	if more < 0 {
 		return 0
 	}
@@ -171,7 +171,7 @@ func (p *Profile) ForgetWrongPINs(uuid string) { p.forgetWrongPINs(uuid, time.No
 func (p *Profile) forgetWrongPINs(uuid string, now time.Time) {
 	var left []WrongPINs
 	for _, w := range p.base().WrongPINs {
-		if w.UUID != uuid && w.count(now) > 0 {
+		if w.UUID != uuid && w.Count(now) > 0 {
 			left = append(left, w)
 		}
 	}
