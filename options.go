@@ -72,8 +72,8 @@ type Options struct {
 	// make a person click what they do not see (clickjacking): name only origins that
 	// you trust. Empty: none.
 	FrameAncestors []string
-	// Language is the language of the panel of [PlexAuth.Handler]: "en" or another one of
-	// docs/web.md. Empty: the panel's page is in the language that the browser prefers
+	// Language is the language of the panel of [PlexAuth.Handler]: "de", "en", "es",
+	// "fr", "it" or "nl". Empty: the panel's page is in the language that the browser prefers
 	// (Accept-Language), and the fragment of [HTML] in that of the page around it. Errors
 	// and the log are always in English.
 	Language string

@@ -36,14 +36,17 @@ func TestPanelLanguage(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		panel := openPanel(t, w.PlexAuth)
-		for header, want := range map[string]string{"": "en", "pl": "en", "en-US,en;q=0.9": "en"} {
+		for header, want := range map[string]string{
+			"": "en", "pl": "en", "en-US,en;q=0.9": "en", "de-AT,de;q=0.9": "de", "fr": "fr", "es-MX": "es", "nl": "nl", "pt,it;q=0.5": "it",
+		} {
 			page := panel.do(http.MethodGet, "/", "", prefers(header))
 			assert.Contains(t, page.Body.String(), `<html lang="`+want+`">`)
 			assert.Contains(t, page.Header().Values("Vary"), "Accept-Language")
-			answer := panel.wordsIn(want, prefers(header))
+			answer := panel.wordsIn(want, prefers("de,en"))
 			assert.Equal(t, want, answer.Language)
 			assert.Equal(t, "My App", answer.Product)
 			assert.Contains(t, page.Body.String(), ">"+answer.Texts["panel.connect"]+"</button>")
+			assert.Equal(t, answer.Texts, panel.wordsIn("pl", prefers(header)).Texts, "for a host's page in another language")
 		}
 		rec := panel.do(http.MethodGet, "/words.json", "")
 		assert.Equal(t, "no-cache", rec.Header().Get("Cache-Control"))
@@ -51,9 +54,11 @@ func TestPanelLanguage(t *testing.T) {
 		rec = panel.do(http.MethodGet, "/words.json", "", func(r *http.Request) { r.Header.Set("If-None-Match", tag) })
 		assert.Equal(t, http.StatusNotModified, rec.Code)
 
-		fixed := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Language = "en" }))
-		assert.NotContains(t, fixed.do(http.MethodGet, "/", "", prefers("de")).Header().Values("Vary"), "Accept-Language")
-		assert.Equal(t, "en", fixed.wordsIn("de", prefers("de")).Language)
+		fixed := openPanel(t, w.open(t, func(o *plexauth.Options) { o.Language = "fr" }))
+		page := fixed.do(http.MethodGet, "/", "", prefers("de"))
+		assert.NotContains(t, page.Header().Values("Vary"), "Accept-Language")
+		assert.Contains(t, page.Body.String(), `<html lang="fr">`)
+		assert.Equal(t, "fr", fixed.wordsIn("de", prefers("de")).Language)
 	})
 	for _, bad := range []string{"xx", "EN", "en-US", "../en", " "} {
 		_, err := plexauth.New(plexauth.Options{Product: "My App", Language: bad})

@@ -74,6 +74,32 @@ func TestLanguagesAreComplete(t *testing.T) {
 	}
 }
 
+// What a text calls a button is what the button says.
+func TestTextsNameTheirButtons(t *testing.T) {
+	for _, tag := range words.Tags() {
+		l := words.Find(tag)
+		for key, button := range map[string]string{
+			"panel.step_connect": "panel.connect", "panel.help_press": "panel.open", "panel.help_press_code": "panel.open",
+			"panel.help_blocked": "panel.open", "panel.help_blocked_code": "panel.open",
+			"signin.started_text": "signin.continue", "signin.waiting_text": "signin.continue",
+		} {
+			assert.Contains(t, l.Text(key), l.Text(button), "%s: %s", tag, key)
+		}
+	}
+}
+
+// No sentence was left in English.
+func TestLanguagesAreTranslated(t *testing.T) {
+	assert.Equal(t, []string{"de", "en", "es", "fr", "it", "nl"}, words.Tags())
+	for _, tag := range words.Tags() {
+		for key, text := range words.Find(tag).Texts {
+			if tag != "en" && len(strings.Fields(placeholder.ReplaceAllString(text, ""))) > 2 {
+				assert.NotEqual(t, words.English.Texts[key], text, "%s: %s", tag, key)
+			}
+		}
+	}
+}
+
 // Each text is used, and each text that is used is there.
 func TestKeysAreUsed(t *testing.T) {
 	prefixes := map[string]bool{}
@@ -176,8 +202,20 @@ func TestNoTextInGo(t *testing.T) {
 	}
 }
 
-// Odd headers lead to English, and not to a panic.
+// The language that the browser likes best counts, of those that are here.
 func TestMatch(t *testing.T) {
+	for header, want := range map[string]string{
+		"de": "de", "de-CH": "de", "DE-ch": "de", "fr-CA,fr;q=0.9,en;q=0.8": "fr", "pt-BR, es;q=0.5": "es", "nl;q=0.5,it;q=0.7": "it",
+		"en;q=0.4 , de ; q=0.5": "de", "de,fr": "de", "de;q=0,fr;q=0.1": "fr", "*,de;q=0.9": "en", "*;q=0.1,de;q=0.9": "de", "de;q=1.000": "de",
+		"de;Q=0.5": "de", "de;q=0.001": "de", "x;q=1,de;q=0.2,;;,": "de", "de_DE,fr;q=0.3": "fr", "zh-Hant-TW,zh;q=0.9,it-IT;q=0.8": "it",
+	} {
+		assert.Equal(t, want, words.Match(http.Header{"Accept-Language": {header}}).Tag, "%q", header)
+	}
+	assert.Equal(t, "nl", words.Match(http.Header{"Accept-Language": {"pl", "nl;q=0.3"}}).Tag, "two headers are one list")
+}
+
+// Odd headers lead to English, and not to a panic.
+func TestMatchOddHeaders(t *testing.T) {
 	for _, header := range [][]string{
 		nil, {""}, {"en"}, {"en-US,en;q=0.9"}, {"EN"}, {"*"}, {"pl"}, {"pl, *;q=0.1"}, {",,;q=1,"}, {"-"}, {"e"}, {"english"},
 		{";"}, {"en;q="}, {"en;q=x"}, {"en;q=2"}, {"en;q=-1"}, {"en;q=NaN"}, {"en;level=1"}, {"en;q=0"}, {"\x00\xff"}, {"../en"},
