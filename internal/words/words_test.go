@@ -47,23 +47,37 @@ func read(t *testing.T, patterns ...string) map[string]string {
 
 var placeholder = regexp.MustCompile(`\{\w+\}|</?b>`)
 
-// placeholders returns what is in a text besides words, sorted.
+// placeholders returns what a text has besides words, each once, sorted.
 func placeholders(text string) []string {
-	return slices.Sorted(slices.Values(placeholder.FindAllString(text, -1)))
+	all := placeholder.FindAllString(text, -1)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// missing returns the keys of a that b does not have, sorted.
+func missing(a, b map[string]string) (keys []string) {
+	for key := range a {
+		if _, ok := b[key]; !ok {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }
 
 // No language lacks a text, has one too many, or other placeholders than English.
 func TestLanguagesAreComplete(t *testing.T) {
-	want := slices.Sorted(maps.Keys(words.English.Texts))
 	for _, tag := range words.Tags() {
 		l := words.Find(tag)
 		require.NotNil(t, l, tag)
 		assert.Equal(t, tag, l.Tag)
-		assert.Equal(t, want, slices.Sorted(maps.Keys(l.Texts)), "the keys of %s", tag)
+		assert.Empty(t, missing(words.English.Texts, l.Texts), "%s.json lacks these keys", tag)
+		assert.Empty(t, missing(l.Texts, words.English.Texts), "%s.json has these keys, and en.json has not", tag)
 		for key, text := range l.Texts {
 			english := words.English.Texts[key]
 			assert.NotEmpty(t, text, "%s: %s", tag, key)
 			assert.Equal(t, strings.TrimSpace(text), text, "%s: %s", tag, key)
+			assert.Equal(t, strings.Count(text, "<b>"), strings.Count(text, "</b>"), "%s: %s", tag, key)
 			got := placeholders(text)
 			if singular, ok := strings.CutSuffix(key, ".one"); ok { // it may say the number in words
 				english = strings.ReplaceAll(words.English.Texts[singular+".other"], "{n}", "")
