@@ -5,22 +5,25 @@ package registry
 import (
 	"sync"
 	"time"
+
+	"github.com/plexauth/plexauth/internal/gate"
 )
 
 // Map has an entry with an E for each profile in use. The zero value is ready to use. A
 // Map is safe for concurrent use.
 type Map[E any] struct {
 	mu        sync.Mutex // guards the rest; never held while waiting
-	entries   map[key]*Entry[E]
-	documents map[string]*document // with profiles in use
+	entries   table[key, *Entry[E]]
+	documents table[string, *document] // of which a caller wants to know the writes
 }
 
 type key struct{ namespace, instance string }
 
-// document is a namespace with profiles in use.
+// document counts the writes of a namespace.
 type document struct {
-	profiles, writes int
-	written          chan struct{} // closed by the next Wrote; nil: no one waits for it
+	entries int // that belong to it
+	writes  int
+	written gate.Signal // sent by Wrote
 }
 
 // Entry is what is known of one profile. It stays in its Map while a caller holds it, and
@@ -30,7 +33,7 @@ type Entry[E any] struct {
 
 	home      *Map[E]
 	key       key
-	document  *document
+	document  *document // nil: no caller has wanted to know its writes
 	holders   int
 	keepUntil time.Time
 	timer     *time.Timer // runs until keepUntil; nil: no one has asked
@@ -41,7 +44,7 @@ type Entry[E any] struct {
 func (m *Map[E]) Hold(namespace, instance string) *Entry[E] {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	e := m.entries[key{namespace, instance}]
+	e := m.entries.m[key{namespace, instance}]
 	if e == nil {
 		e = m.add(key{namespace, instance})
 	}
@@ -51,17 +54,8 @@ func (m *Map[E]) Hold(namespace, instance string) *Entry[E] {
 
 // add makes an entry. mu must be held.
 func (m *Map[E]) add(k key) *Entry[E] {
-	if m.entries == nil {
-		m.entries, m.documents = map[key]*Entry[E]{}, map[string]*document{}
-	}
-	d := m.documents[k.namespace]
-	if d == nil {
-		d = &document{}
-		m.documents[k.namespace] = d
-	}
-	d.profiles++
-	e := &Entry[E]{home: m, key: k, document: d}
-	m.entries[k] = e
+	e := &Entry[E]{home: m, key: k}
+	m.entries.put(k, e)
 	return e
 }
 
@@ -101,13 +95,12 @@ func (e *Entry[E]) dropIfIdle() {
 	if e.holders > 0 || e.timer != nil {
 		return
 	}
-	m := e.home
-	delete(m.entries, e.key)
-	if e.document.profiles--; e.document.profiles == 0 {
-		delete(m.documents, e.key.namespace)
+	e.home.entries.remove(e.key)
+	if e.document == nil {
+		return
 	}
-	if len(m.entries) == 0 {
-		m.entries, m.documents = nil, nil // a map never shrinks
+	if e.document.entries--; e.document.entries == 0 {
+		e.home.documents.remove(e.key.namespace)
 	}
 }
 
@@ -115,22 +108,36 @@ func (e *Entry[E]) dropIfIdle() {
 func (m *Map[E]) Wrote(namespace string) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	d := m.documents[namespace]
+	d := m.documents.m[namespace]
 	if d == nil {
 		return
 	}
 	d.writes++
-	if d.written != nil {
-		close(d.written)
-		d.written = nil
-	}
+	d.written.Send()
 }
 
-// Writes returns a number that grows with each Wrote of the entry's document.
+// itsDocument returns the document of e, and makes it if there is none. The Map's mu must be
+// held, and the entry by a caller.
+func (e *Entry[E]) itsDocument() *document {
+	if e.document != nil {
+		return e.document
+	}
+	documents := &e.home.documents
+	e.document = documents.m[e.key.namespace]
+	if e.document == nil {
+		e.document = &document{}
+		documents.put(e.key.namespace, e.document)
+	}
+	e.document.entries++
+	return e.document
+}
+
+// Writes returns a number that grows with each Wrote of the entry's document. The caller must
+// hold the entry.
 func (e *Entry[E]) Writes() int {
 	e.home.mu.Lock()
 	defer e.home.mu.Unlock()
-	return e.document.writes
+	return e.itsDocument().writes
 }
 
 // Written returns a channel that is closed at the next Wrote of the entry's document. The
@@ -138,15 +145,12 @@ func (e *Entry[E]) Writes() int {
 func (e *Entry[E]) Written() <-chan struct{} {
 	e.home.mu.Lock()
 	defer e.home.mu.Unlock()
-	if e.document.written == nil {
-		e.document.written = make(chan struct{})
-	}
-	return e.document.written
+	return e.itsDocument().written.Next()
 }
 
 // Len returns the number of entries.
 func (m *Map[E]) Len() int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return len(m.entries)
+	return len(m.entries.m)
 }

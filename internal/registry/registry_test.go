@@ -1,12 +1,15 @@
 package registry_test
 
 import (
+	"runtime"
+	"strconv"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 
+	"github.com/plexauth/plexauth/internal/measure"
 	"github.com/plexauth/plexauth/internal/registry"
 )
 
@@ -46,6 +49,28 @@ func TestKeep(t *testing.T) {
 		held.Release()
 		assert.Zero(t, m.Len())
 	})
+}
+
+// G9: entries that were dropped leave nothing, even if others are in use all the time.
+func TestDroppedEntriesLeaveNothing(t *testing.T) {
+	const many = 10_000
+	var m registry.Map[int]
+	stays := m.Hold("plex", "stays")
+	stays.Writes()
+	held := make([]*registry.Entry[int], many)
+	before := measure.Memory().HeapAlloc
+	for i := range held {
+		held[i] = m.Hold("plex/"+strconv.Itoa(i), "default")
+		held[i].Writes()
+	}
+	for _, e := range held {
+		e.Release()
+	}
+	clear(held)
+	assert.Less(t, float64(measure.Memory().HeapAlloc), float64(before)+10*many, "bytes in use; a map of so many takes five times that")
+	assert.Same(t, stays, m.Hold("plex", "stays"))
+	assert.Equal(t, 1, m.Len())
+	runtime.KeepAlive(held)
 }
 
 func TestWrites(t *testing.T) {

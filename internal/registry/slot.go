@@ -4,17 +4,18 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
 // Slot has a profile's current login attempt, an A, or none. The zero value has none. A
 // Slot is safe for concurrent use.
 type Slot[A any] struct {
-	mu        sync.Mutex    // never held while waiting
-	attempt   func() *A     // hidden from dumps; nil: none
-	version   int           // grows whenever an attempt begins or ends, or CurrentOrInvalidate finds none
-	begun     chan struct{} // closed when the next attempt begins; nil: no one waits for it
-	nextStart time.Time     // when the panel may ask for the next PIN
+	mu        sync.Mutex  // never held while waiting
+	attempt   func() *A   // hidden from dumps; nil: none
+	version   int         // grows whenever an attempt begins or ends, or CurrentOrInvalidate finds none
+	begun     gate.Signal // sent when the next attempt begins
+	nextStart time.Time   // when the panel may ask for the next PIN
 }
 
 // current returns the attempt, nil if there is none. mu must be held.
@@ -32,10 +33,7 @@ func (s *Slot[A]) put(a *A) {
 		return
 	}
 	s.attempt = secret.Hide(a)
-	if s.begun != nil {
-		close(s.begun)
-		s.begun = nil
-	}
+	s.begun.Send()
 }
 
 // Version returns a number for Begin. A caller asks for it before it reads the store.
@@ -97,10 +95,7 @@ func (s *Slot[A]) End(a *A, end func()) {
 func (s *Slot[A]) NextBegin() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.begun == nil {
-		s.begun = make(chan struct{})
-	}
-	return s.begun
+	return s.begun.Next()
 }
 
 // NextStart returns when the panel may ask for the next PIN.
