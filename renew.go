@@ -137,7 +137,7 @@ func (s *session) afterRefusal(ctx context.Context, t secret.Value, err error) (
 func (s *session) renew(ctx context.Context, t secret.Value, u renewbackoff.Urgency) error {
 	e := s.hold()
 	defer e.Release()
-	renewals := &e.Known.renewals
+	renewals := &e.Known.token().renewals
 	arrived := renewals.Count()
 	leave, err := renewals.Gate.Enter(ctx)
 	if err != nil {
@@ -156,7 +156,7 @@ func (s *session) renew(ctx context.Context, t secret.Value, u renewbackoff.Urge
 func (s *session) renewInBackground(ctx context.Context, t secret.Value) (renewed bool) {
 	e := s.hold()
 	defer e.Release()
-	renewals := &e.Known.renewals
+	renewals := &e.Known.token().renewals
 	arrived := renewals.Count()
 	if renewals.Paused(t, renewbackoff.Background) != nil || s.client.Guard.OpenAt().After(time.Now()) {
 		return false
@@ -225,22 +225,22 @@ func (s *session) renewHoldingGate(ctx context.Context, t secret.Value, u renewb
 func (s *session) noteRenewal(add func(*renewbackoff.History)) {
 	e := s.hold()
 	defer e.Release()
-	add(&e.Known.renewals)
-	e.Keep(e.Known.renewals.Matters())
+	add(&e.Known.token().renewals)
+	e.Keep(e.Known.token().renewals.Matters())
 }
 
 // pausedRenewal returns the last failure if t may not be renewed yet.
 func (s *session) pausedRenewal(t secret.Value, u renewbackoff.Urgency) error {
 	e := s.hold()
 	defer e.Release()
-	return e.Known.renewals.Paused(t, u)
+	return e.Known.token().renewals.Paused(t, u)
 }
 
 // isFutile reports whether another renewal of the profile's token would not help now.
 func (s *session) isFutile() bool {
 	e := s.hold()
 	defer e.Release()
-	return e.Known.renewals.IsFutile()
+	return e.Known.token().renewals.IsFutile()
 }
 
 // isReplaced reports whether the profile has another token than t, or none.

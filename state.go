@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/credential"
@@ -29,11 +30,25 @@ type profileStore struct {
 
 // inUse is what this process knows of a profile in use.
 type inUse struct {
-	starting   gate.Gate // lets one Start in at a time
-	attempts   registry.Slot[attempt]
+	starting gate.Gate // lets one Start in at a time
+	attempts registry.Slot[attempt]
+	signedIn atomic.Pointer[tokenInUse] // nil: no call has used the token
+}
+
+// tokenInUse is what this process knows of a token in use.
+type tokenInUse struct {
 	renewals   renewbackoff.History
 	credential credential.Cache
 	watching   watch.Shared[Status]
+}
+
+// token returns what this process knows of the profile's token.
+func (u *inUse) token() *tokenInUse {
+	if t := u.signedIn.Load(); t != nil {
+		return t
+	}
+	u.signedIn.CompareAndSwap(nil, &tokenInUse{})
+	return u.signedIn.Load()
 }
 
 // hold returns what this process knows of the profile. The caller must release it.

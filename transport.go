@@ -61,7 +61,7 @@ type requestLogin struct{ *session }
 func (s requestLogin) Credential(ctx context.Context) (*credential.Credential, error) {
 	e := s.hold()
 	defer e.Release()
-	cache := &e.Known.credential
+	cache := &e.Known.token().credential
 	if c := cache.Get(e.Writes()); c != nil {
 		return c, nil
 	}

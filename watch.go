@@ -41,7 +41,7 @@ func (p *PlexAuth) Watch(ctx context.Context, changed func(Status)) error {
 	}
 	e := p.hold()
 	defer e.Release()
-	w := watch.Watcher[Status]{Login: watchedLogin{e, &p.logins}, Client: p.client, Shared: &e.Known.watching, Share: watch.Share(p.namespace, p.instance)}
+	w := watch.Watcher[Status]{Login: watchedLogin{e, &p.logins}, Client: p.client, Shared: &e.Known.token().watching, Share: watch.Share(p.namespace, p.instance)}
 	w.Changed = func(s Status, rejected bool) {
 		if rejected {
 			s.Connected, s.NeedsLogin = false, true
@@ -106,7 +106,7 @@ func (w watchedLogin) Reject(ctx context.Context, t secret.Value) error {
 
 // MayRenew reports whether no renewal of t has just failed.
 func (w watchedLogin) MayRenew(t secret.Value) bool {
-	return w.Known.renewals.Paused(t, renewbackoff.Background) == nil
+	return w.Known.token().renewals.Paused(t, renewbackoff.Background) == nil
 }
 
 // Renew renews a token that still works, in turn with all other callers.
