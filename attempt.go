@@ -7,7 +7,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/elapsed"
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/registry"
@@ -23,7 +25,7 @@ type logins struct{ session }
 func (l *logins) on(instance string) *logins { return &logins{*l.session.on(instance)} }
 
 // phase says how far an attempt has come.
-type phase int
+type phase uint8
 
 const (
 	phaseWaiting phase = iota // for the person's approval
@@ -36,30 +38,29 @@ const (
 type attempt struct {
 	logins *logins
 	pin    *Pin
-	gate   chan struct{}          // held while polling, settling or cancelling
-	done   chan struct{}          // closed when the attempt has ended
 	entry  *registry.Entry[inUse] // held from the attempt's begin to its end; nil: it never was the current one
+	turns  gate.Turns             // a turn is for polling, settling or cancelling
 
-	mu       sync.Mutex // guards the rest; never held while waiting
-	phase    phase
-	since    time.Time          // when the phase began
+	mu       sync.Mutex         // guards the rest; never held while waiting, or to use turns
+	saving   elapsed.Instant    // since when phaseSaving lasts
 	outcome  error              // of an attempt that has ended; nil: a token was saved
-	reaper   *time.Timer        // forgets the attempt once no call can be waiting for it
+	reaper   *time.Timer        // forgets the attempt once no call can be waiting for it; nil while one waits
 	inFlight context.CancelFunc // ends the request or store access that is under way
-	seizers  int                // callers that want the gate for something other than a poll
 
 	schedule   schedule.Schedule
-	lastResult error       // of the last poll; nil: the PIN is pending
-	trouble    plextv.Kind // kind of the failure that was logged last
-	unreadable bool        // the store could not be read, and that was logged
-	missed     int         // polls that failed since the PIN has left the store
+	lastResult error           // of the last poll; nil: the PIN is pending
+	trouble    plextv.Kind     // kind of the failure that was logged last
+	stored     uint64          // hash of the document that was last seen to hold this PIN unapproved; 0: none
+	read       elapsed.Instant // when it was read
+	before     secret.Value    // token of the profile before an approval
+	final      *Status         // of the profile, as the attempt has left it; nil: not known
 
-	stored      uint64       // hash of the document that was last seen to hold this PIN unapproved; 0: none
-	read        time.Time    // when it was read
-	before      secret.Value // token of the profile before an approval
+	waiters     int32 // callers that wait for the end
+	seizers     int32 // callers that want a turn for something other than a poll
+	missed      int32 // polls that failed since the PIN has left the store
+	phase       phase
+	unreadable  bool // the store could not be read, and that was logged
 	knowsBefore bool
-
-	final *Status // of the profile, as the attempt has left it; nil: not known
 }
 
 // reapAfter is how long after the end of its PIN an attempt is kept for those who wait:
@@ -69,7 +70,7 @@ const reapAfter = saveLimit + 2*time.Minute
 // newAttempt returns an attempt for pin that is not the current one of any profile.
 func (l *logins) newAttempt(pin *Pin) *attempt {
 	return &attempt{
-		logins: l, pin: pin, gate: make(chan struct{}, 1), done: make(chan struct{}), since: time.Now(),
+		logins: l, pin: pin,
 		schedule: schedule.New(max(l.options.PollInterval, time.Second), pin.ends, pin.ExpiresAt, pin.lifetimeKnown),
 	}
 }
@@ -90,24 +91,31 @@ func (l *logins) startAttempt(pin *Pin, version int) (a *attempt, ok bool) {
 		a.entry = l.hold()
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.reaper = time.AfterFunc(max(a.schedule.Left(), 0)+reapAfter, a.reap)
+		a.startReaper()
 		return a
 	})
+}
+
+// startReaper lets the attempt be forgotten if no call ends it. mu must be held.
+func (a *attempt) startReaper() {
+	a.reaper = time.AfterFunc(max(a.schedule.Left(), 0)+reapAfter, a.reap)
 }
 
 // reap forgets an attempt whose PIN has long expired and that no call has polled since.
 // Its PIN may be in the store: another call resumes it.
 func (a *attempt) reap() {
+	isPolled := a.turns.IsBusy()
 	a.mu.Lock()
 	left := a.schedule.Left() + reapAfter
-	if len(a.gate) > 0 || a.schedule.Age() < reapAfter { // a call takes care of it
+	if isPolled || a.schedule.Age() < reapAfter { // a call takes care of it
 		left = reapAfter
 	}
-	if left > 0 {
+	isWaited := a.reaper == nil
+	if left > 0 && !isWaited {
 		a.reaper.Reset(left)
 	}
 	a.mu.Unlock()
-	if left <= 0 {
+	if left <= 0 && !isWaited {
 		a.finish(fault.ErrPinExpired)
 	}
 }
@@ -128,7 +136,7 @@ func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
 	e := l.hold()
 	defer e.Release()
 	version := e.Known.attempts.Version()
-	began := time.Now()
+	began := elapsed.Now()
 	d, err := l.read(ctx, storecall.Limit)
 	if err != nil {
 		return nil, err
@@ -195,19 +203,27 @@ func (l *logins) attemptFor(id int64) *attempt {
 
 // end ends a for all who wait, unless it has ended.
 func (a *attempt) end(outcome error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.phase == phaseEnded {
+	if !a.setEnded(outcome) {
 		return
 	}
-	a.phase, a.outcome = phaseEnded, outcome
-	close(a.done)
-	if a.reaper != nil {
-		a.reaper.Stop()
-	}
+	a.turns.End()
 	if a.entry != nil {
 		a.entry.Release()
 	}
+}
+
+// setEnded notes the outcome. It reports whether there was none before.
+func (a *attempt) setEnded(outcome error) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase == phaseEnded {
+		return false
+	}
+	a.phase, a.outcome = phaseEnded, outcome
+	if a.reaper != nil {
+		a.reaper.Stop()
+	}
+	return true
 }
 
 // finish ends a, which is then not the current attempt any more. It returns how a has
@@ -216,11 +232,11 @@ func (a *attempt) finish(outcome error) (over bool, err error) {
 	e := a.logins.hold()
 	defer e.Release()
 	e.Known.attempts.End(a, func() { a.end(outcome) })
-	return true, a.result()
+	return true, a.Result()
 }
 
-// result returns the outcome of an attempt that has ended.
-func (a *attempt) result() error {
+// Result returns the outcome of an attempt that has ended. It implements [gate.Work].
+func (a *attempt) Result() error {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.outcome
@@ -235,9 +251,9 @@ func (a *attempt) setSaving(on bool) {
 	defer a.mu.Unlock()
 	switch {
 	case !on && a.phase == phaseSaving:
-		a.phase, a.since = phaseWaiting, time.Now()
+		a.phase = phaseWaiting
 	case on && a.phase == phaseWaiting:
-		a.phase, a.since = phaseSaving, time.Now()
+		a.phase, a.saving = phaseSaving, elapsed.Now()
 	}
 }
 
@@ -247,7 +263,7 @@ func (a *attempt) delay() (unsaved time.Duration, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.phase == phaseSaving {
-		unsaved = time.Since(a.since)
+		unsaved = -a.saving.Left()
 	}
 	return unsaved, a.lastResult
 }
@@ -255,7 +271,7 @@ func (a *attempt) delay() (unsaved time.Duration, err error) {
 // noteStored remembers a document that holds the PIN unapproved, so that a poll that
 // reads the same again need not parse it. It keeps a hash, because a document can be large.
 // The document was read at that time or later.
-func (a *attempt) noteStored(d storecall.Document, b *profile.Profile, read time.Time) {
+func (a *attempt) noteStored(d storecall.Document, b *profile.Profile, read elapsed.Instant) {
 	hash, token := d.Hash(), b.AccountToken()
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -263,7 +279,7 @@ func (a *attempt) noteStored(d storecall.Document, b *profile.Profile, read time
 }
 
 // noteRead notes that the store held the PIN unapproved still at a time.
-func (a *attempt) noteRead(read time.Time) {
+func (a *attempt) noteRead(read elapsed.Instant) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.read = read
@@ -282,7 +298,7 @@ func (a *attempt) noteBefore(t secret.Value) {
 func (a *attempt) wasReadLately() bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return time.Since(a.read) < storeReadInterval
+	return a.read != 0 && -a.read.Left() < storeReadInterval
 }
 
 // isStored reports whether r is the document that noteStored has remembered.
@@ -294,7 +310,7 @@ func (a *attempt) isStored(d storecall.Document) bool {
 }
 
 // seizePending resumes the attempt that is pending in the store, if there is one, and
-// then seizes it: so that all callers have one gate after a restart, too (G6).
+// then seizes it: so that all callers take turns after a restart, too (G6).
 func (l *logins) seizePending(ctx context.Context) (a *attempt, release func(outcome error), err error) {
 	if _, err := l.resume(ctx); err != nil && !errors.Is(err, fault.ErrNoPendingPin) {
 		return nil, nil, err
@@ -302,9 +318,9 @@ func (l *logins) seizePending(ctx context.Context) (a *attempt, release func(out
 	return l.seize(ctx)
 }
 
-// seize interrupts the poll that is under way and enters the gate of a, the current
-// attempt, which has not ended; nil if there is none. release leaves the gate. It ends the
-// attempt if outcome is not nil.
+// seize interrupts the poll that is under way and takes a turn of a, the current attempt,
+// which has not ended; nil if there is none. release ends the turn, and the attempt as well if
+// outcome is not nil.
 func (l *logins) seize(ctx context.Context) (a *attempt, release func(outcome error), err error) {
 	if l.invalid != nil {
 		return nil, nil, l.invalid
@@ -317,32 +333,24 @@ func (l *logins) seize(ctx context.Context) (a *attempt, release func(outcome er
 			return nil, func(error) {}, nil
 		}
 		a.interrupt()
-		select {
-		case a.gate <- struct{}{}:
-		case <-ctx.Done():
-			a.allow()
-			return nil, nil, fmt.Errorf("plexauth: %w", ctx.Err())
-		}
-		if !a.hasEnded() {
+		entered, err := a.turns.Enter(ctx, func() bool { return true })
+		if entered {
 			return a, a.release, nil
 		}
-		a.release(nil) // it ended while the gate was waited for
+		a.allow()
+		if err != nil {
+			return nil, nil, fmt.Errorf("plexauth: %w", err)
+		}
 	}
 }
 
-// release leaves the gate that seize has entered.
+// release ends the turn that seize has taken.
 func (a *attempt) release(outcome error) {
 	if outcome != nil {
 		a.finish(outcome)
 	}
 	a.allow()
-	<-a.gate
-}
-
-func (a *attempt) hasEnded() bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.phase == phaseEnded
+	a.turns.Leave()
 }
 
 // interrupt ends what is under way for a, and prevents polls until allow is called as

@@ -17,8 +17,10 @@ func Looker(ctx context.Context, p *PlexAuth) (look func() error, err error) {
 		return nil, err
 	}
 	return func() error {
-		a.gate <- struct{}{}
-		defer func() { <-a.gate }()
+		if _, err := a.turns.Enter(ctx, func() bool { return true }); err != nil {
+			return err
+		}
+		defer a.turns.Leave()
 		_, err := a.poll(ctx)
 		return err
 	}, nil

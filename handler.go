@@ -195,7 +195,7 @@ type panelLogin struct {
 
 // Wait implements [panel.Login].
 func (l panelLogin) Wait(ctx context.Context) *panel.Problem {
-	return problemOf(l.attempt.await(ctx))
+	return problemOf(l.attempt.await(l.attempt.newWaiter(ctx)))
 }
 
 // Remove implements [panel.Login].

@@ -252,7 +252,7 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 	if err != nil {
 		return p.blank(), err
 	}
-	over, err := a.step(ctx)
+	over, err := a.Step(ctx)
 	s, err := p.statusAfter(ctx, a, err)
 	if !over || err != nil {
 		s.Connected = false
@@ -279,60 +279,54 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 // it. The former means that the store could not be read at the beginning, or that the
 // token could not be saved for five minutes.
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
-	a, err := p.awaitPending(ctx)
+	a, w, err := p.resumeAside(ctx)
+	if err == nil {
+		err = a.await(w)
+	}
 	s, err := p.statusAfter(ctx, a, err)
 	return *s, err
 }
 
-// awaitPending waits for the end of the login that is pending in the store. a is its
-// attempt, nil if there is none.
-func (l *logins) awaitPending(ctx context.Context) (a *attempt, err error) {
-	var w *waiter
-	gate.NewSide(func() {
+// resumeAside does what resume does, and returns a waiter. The caller's stack, which stays as
+// long as the caller waits, does not grow.
+func (l *logins) resumeAside(ctx context.Context) (a *attempt, w *gate.Waiter, err error) {
+	gate.Aside(func() {
 		if a, err = l.resume(ctx); err == nil {
 			w = a.newWaiter(ctx)
 		}
-	}).Call()
-	if err != nil {
-		return nil, err
+	})
+	return a, w, err
+}
+
+// newWaiter returns what makes the polls for a caller that waits until a has ended. The
+// caller must call await.
+func (a *attempt) newWaiter(ctx context.Context) *gate.Waiter {
+	a.mu.Lock()
+	if a.waiters++; a.reaper != nil {
+		a.reaper.Stop()
+		a.reaper = nil
 	}
-	return a, w.await()
+	a.mu.Unlock()
+	return a.turns.NewWaiter(ctx, a)
 }
 
-// waiter is a caller that waits for the end of an attempt. Thousands may wait, so a waiter keeps
-// little on its stack, and has made before what it needs: an allocation takes more stack than all
-// the rest.
-type waiter struct {
-	*attempt
-	ctx   context.Context
-	pause *time.Timer
-	aside *gate.Side // makes a step, and sets over and err
-	over  bool
-	err   error
+// await waits until the attempt has ended, or this caller must give up, and returns why.
+func (a *attempt) await(w *gate.Waiter) error {
+	w.Wait()
+	a.part()
+	over, err := w.Result()
+	if !over {
+		return fmt.Errorf("plexauth: waiting for the approval: %w", err)
+	}
+	return err
 }
 
-func (a *attempt) newWaiter(ctx context.Context) *waiter {
-	w := &waiter{attempt: a, ctx: ctx, pause: time.NewTimer(0)}
-	w.aside = gate.NewSide(func() { w.over, w.err = a.step(ctx) })
-	return w
-}
-
-// await polls until the attempt has ended, or this caller must give up, and returns why.
-func (a *attempt) await(ctx context.Context) error { return a.newWaiter(ctx).await() }
-
-func (w *waiter) await() error {
-	defer w.pause.Stop()
-	for {
-		w.pause.Reset(time.Until(w.pollDue()))
-		select {
-		case <-w.pause.C:
-		case <-w.done:
-		case <-w.ctx.Done():
-			return fmt.Errorf("plexauth: waiting for the approval: %w", w.ctx.Err())
-		}
-		if w.aside.Call(); w.over {
-			return w.err
-		}
+// part ends what newWaiter has begun.
+func (a *attempt) part() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.waiters--; a.waiters == 0 && a.phase != phaseEnded && a.entry != nil {
+		a.startReaper()
 	}
 }
 
@@ -367,7 +361,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 		}
 		return p.statusNow(ctx, err)
 	}
-	s, err := p.statusAfter(ctx, a, a.await(ctx))
+	s, err := p.statusAfter(ctx, a, a.await(a.newWaiter(ctx)))
 	return *s, err
 }
 
@@ -387,7 +381,7 @@ func (p *PlexAuth) Cancel(ctx context.Context) error {
 	}
 }
 
-// cancelOnce cancels the login that is pending when its gate is entered. again reports that
+// cancelOnce cancels the login that is pending when it is the caller's turn. again reports that
 // another login has its place.
 func (l *logins) cancelOnce(ctx context.Context) (again bool, err error) {
 	a, release, err := l.seizePending(ctx)
@@ -420,7 +414,7 @@ func (l *logins) cancelOnce(ctx context.Context) (again bool, err error) {
 }
 
 // cancel cancels the login of the PIN v, and reports whether it has ended without a token.
-// The caller holds the gate.
+// It must be the caller's turn.
 func (l *logins) cancel(ctx context.Context, v *profile.PendingPIN) (cancelled bool, err error) {
 	if v, err = l.finalPoll(ctx, v); err != nil || v == nil {
 		return err == nil, err

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/elapsed"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/plextv"
@@ -13,43 +14,46 @@ import (
 	"github.com/plexauth/plexauth/internal/storecall"
 )
 
-// pollDue returns when the next poll is due.
-func (a *attempt) pollDue() time.Time {
+// Due returns when the next poll is due. It implements [gate.Work].
+func (a *attempt) Due() time.Time {
 	guard := a.logins.client.Guard.OpenAt()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.schedule.Due(guard)
 }
 
-// step polls the PIN, or takes the result of a poll that was just made. over reports that
-// the caller is done: the attempt has ended with err, or its token could not be saved.
-func (a *attempt) step(ctx context.Context) (over bool, err error) {
-	select {
-	case a.gate <- struct{}{}:
-		defer func() { <-a.gate }()
-	case <-a.done:
-		return true, a.result()
-	case <-ctx.Done():
-		return false, fmt.Errorf("plexauth: %w", ctx.Err())
+// Step polls the PIN, or takes the result of a poll that was just made. over reports that
+// the caller is done: the attempt has ended with err, or its token could not be saved. It
+// implements [gate.Work].
+func (a *attempt) Step(ctx context.Context) (over bool, err error) {
+	entered, err := a.turns.Enter(ctx, a.mayPoll)
+	if err != nil {
+		return false, fmt.Errorf("plexauth: %w", err)
 	}
-	select {
-	case <-a.done:
-		return true, a.result()
-	default:
+	if !entered {
+		return a.last()
 	}
-	if mayPoll, last := a.mayPoll(a.logins.client.Guard.OpenAt()); !mayPoll {
-		return false, last
-	}
+	defer a.turns.Leave()
 	return a.poll(ctx)
 }
 
 // mayPoll reports whether a poll may be made now. It may not if the last one is fresh, if
-// a caller wants the gate, or if plex.tv has asked to slow down; then last is the result
-// of the last one.
-func (a *attempt) mayPoll(guard time.Time) (ok bool, last error) {
+// a caller wants a turn, or if plex.tv has asked to slow down.
+func (a *attempt) mayPoll() bool {
+	guard := a.logins.client.Guard.OpenAt()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return a.seizers == 0 && a.schedule.MayPoll(guard), a.lastResult
+	return a.seizers == 0 && a.schedule.MayPoll(guard)
+}
+
+// last returns the outcome if the attempt has ended, else the result of the last poll.
+func (a *attempt) last() (over bool, err error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.phase == phaseEnded {
+		return true, a.outcome
+	}
+	return false, a.lastResult
 }
 
 // storedPIN is what the store says of an attempt's PIN.
@@ -69,15 +73,15 @@ const (
 	pinDecided                    // nothing is left for a poll to do
 )
 
-// errInterrupted means that another caller wants the gate.
+// errInterrupted means that another caller wants a turn.
 var errInterrupted = errors.New("plexauth: interrupted")
 
 // storeReadInterval is how often polls read the store: another process may have ended the
 // login. With polls a second apart it is every fifth one.
 const storeReadInterval = 4900 * time.Millisecond
 
-// poll asks plex.tv once about the PIN and does what the answer asks for. The caller
-// holds the gate.
+// poll asks plex.tv once about the PIN and does what the answer asks for. It must
+// be the caller's turn.
 func (a *attempt) poll(ctx context.Context) (over bool, err error) {
 	var at storedPIN
 	spared := a.wasReadLately()
@@ -121,11 +125,11 @@ func (a *attempt) checkStore(ctx context.Context) (at storedPIN, over bool, err 
 	return at, false, nil
 }
 
-// readStore looks the PIN up in the store, as long as no one else wants the gate, and for no
+// readStore looks the PIN up in the store, as long as no one else wants a turn, and for no
 // longer than one attempt of a request. With an error the PIN counts as pending, because
 // the login goes on without the store.
 func (a *attempt) readStore(ctx context.Context) (at storedPIN, err error) {
-	began := time.Now()
+	began := elapsed.Now()
 	d, err := a.readDocument(ctx)
 	if errors.Is(err, context.Canceled) && ctx.Err() == nil {
 		return at, errInterrupted
@@ -177,7 +181,7 @@ type pollResult struct {
 	sent        time.Time // when the request left
 	err         error
 	final       bool // the PIN had expired by what is known here, so another poll follows only if that changes
-	interrupted bool // by ctx, or by a caller that wants the gate
+	interrupted bool // by ctx, or by a caller that wants a turn
 }
 
 // answer returns what plex.tv says of the PIN.
@@ -262,7 +266,7 @@ func (a *attempt) handleTaken(ctx context.Context, err error) (over bool, _ erro
 		switch {
 		case ctx.Err() != nil:
 			return false, fmt.Errorf("plexauth: %w", ctx.Err())
-		case ended != nil: // another caller wants the gate
+		case ended != nil: // another caller wants a turn
 			return false, nil
 		}
 		at, over, storeErr := a.checkStore(ctx)
@@ -303,7 +307,7 @@ func (a *attempt) handleFailure(ctx context.Context, r pollResult, at storedPIN)
 	return false, r.err
 }
 
-func (a *attempt) countMissed() int {
+func (a *attempt) countMissed() int32 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.missed++

@@ -130,7 +130,7 @@ type settlingEnd int
 const (
 	settlingDecided     settlingEnd = iota // the login has ended
 	settlingPostponed                      // something is not known yet, and another poll tries again
-	settlingInterrupted                    // another caller wants the gate
+	settlingInterrupted                    // another caller wants a turn
 	settlingCutShort                       // with this caller's context; others go on
 )
 
@@ -315,7 +315,7 @@ func asUnread(err error) error {
 // dropRejected drops a parked token that plex.tv does not accept, because it was revoked
 // before it was used, and returns how its login has ended.
 func (l *logins) dropRejected(ctx context.Context, v *profile.PendingPIN, rejected error) error {
-	late, cancel := gate.Outlive(ctx, saveGrace) // a caller that wants the gate has it soon enough
+	late, cancel := gate.Outlive(ctx, saveGrace) // a caller that wants a turn has it soon enough
 	defer cancel()
 	outcome := rejected
 	err := l.update(late, func(b *profile.Profile) error {

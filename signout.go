@@ -201,7 +201,7 @@ func (l *logins) finalPollInTurn(ctx context.Context, v *profile.PendingPIN) (*p
 // finalPoll polls a PIN that is about to be given up, if its approval would have retired
 // a token that a profile lives on, so that the approval is not lost. It parks the token.
 // It returns the PIN as it is then, nil if it is not pending any more. If plex.tv does not
-// answer within four seconds, the PIN is given up all the same. The caller holds the gate.
+// answer within four seconds, the PIN is given up all the same. It must be the caller's turn.
 func (l *logins) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
 	b, err := l.load(ctx)
 	if err != nil {
@@ -209,7 +209,7 @@ func (l *logins) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profile
 	}
 	now := b.Pending()
 	switch {
-	case now == nil || now.ID != v.ID: // settled while the gate was waited for
+	case now == nil || now.ID != v.ID: // settled while the turn was waited for
 		return nil, nil
 	case !now.Token.IsZero() || now.Device != nil || !b.WouldRetire(now.ClientID):
 		return now, nil
@@ -220,8 +220,8 @@ func (l *logins) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profile
 
 // fetchApproval polls a PIN and parks the token of an approval that has not been seen
 // yet. It returns the PIN as it is then, nil if another process has taken it, and in unseen
-// why plex.tv could not be asked. A poll that fails is repeated while there is time. The
-// caller holds the gate.
+// why plex.tv could not be asked. A poll that fails is repeated while there is time. It
+// must be the caller's turn.
 func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now *profile.PendingPIN, unseen, err error) {
 	if l.left(v) <= 0 {
 		return v, nil, nil

@@ -9,16 +9,16 @@ import (
 	"github.com/plexauth/plexauth/internal/gate"
 )
 
-func TestSide(t *testing.T) {
+func TestAside(t *testing.T) {
 	called := false
-	gate.NewSide(func() { called = true }).Call()
+	gate.Aside(func() { called = true })
 	assert.True(t, called)
-	assert.PanicsWithValue(t, "of the program", func() { gate.NewSide(func() { panic("of the program") }).Call() })
+	assert.PanicsWithValue(t, "of the program", func() { gate.Aside(func() { panic("of the program") }) })
 
 	ended := make(chan bool)
 	go func() {
 		defer close(ended)
-		gate.NewSide(runtime.Goexit).Call() // as a test's FailNow does
+		gate.Aside(runtime.Goexit) // as a test's FailNow does
 		ended <- true
 	}()
 	_, went := <-ended

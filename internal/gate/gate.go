@@ -1,6 +1,6 @@
-// Package gate has what callers wait with: a Gate lets one in after the other, Sleep and
-// Outlive tie a wait to a context, Jitter spreads pauses, and Aside keeps the stack of a
-// waiting goroutine small.
+// Package gate has what callers wait with: a Gate lets one in after the other, and Turns let
+// them work in turn until the work has ended. A Waiter and Aside keep the stack of a waiting
+// goroutine small. Sleep and Outlive tie a wait to a context, and Jitter spreads pauses.
 package gate
 
 import (
