@@ -1,0 +1,5 @@
+//go:build !race
+
+package plexauth_test
+
+const moreWithRaceDetector = 0.0
