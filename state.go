@@ -56,7 +56,7 @@ func (s *profileStore) hold() *registry.Entry[inUse] { return s.inUse.Hold(s.nam
 
 // callerOf returns what calls store.
 func callerOf(store ConfigStore) storecall.Caller {
-	c := storecall.Caller{Store: store}
+	c := storecall.Caller{Store: store, Direct: storecall.DirectOf(store)}
 	if m, ok := store.(*MemoryStore); ok {
 		c.Parsed = m.documents
 	}

@@ -99,14 +99,17 @@ func findInstances(raw []byte) int {
 }
 
 // Bytes returns a copy of the object, nil if it is absent.
-func (s *Stored) Bytes() json.RawMessage {
+func (s *Stored) Bytes() json.RawMessage { return s.AppendTo(nil) }
+
+// AppendTo appends the object to out, and nothing if it is absent.
+func (s *Stored) AppendTo(out []byte) []byte {
 	switch {
 	case s == nil:
-		return nil
+		return out
 	case s.raw != nil:
-		return slices.Clone(s.raw)
+		return append(out, s.raw...)
 	case !s.hasOthers:
-		return slices.Clone(s.base)
+		return append(out, s.base...)
 	}
 	base, _ := ordered.Parse(s.base) // it is valid
 	before, after := base.Around(keyInstances)
@@ -114,7 +117,7 @@ func (s *Stored) Bytes() json.RawMessage {
 	for _, b := range s.blocks {
 		size += len(b.text) + len(",")
 	}
-	out := append(make([]byte, 0, size), before...)
+	out = append(slices.Grow(out, size), before...)
 	if s.others != nil {
 		out = append(out, s.others...)
 	} else {

@@ -30,6 +30,7 @@ type Store interface {
 type Caller struct {
 	Store  Store
 	Parsed *memstore.Store // what the Store keeps its documents in; nil if it keeps JSON
+	Direct Direct          // the same Store without copies; nil if it has no such methods
 }
 
 // Document is a document as a store returns it: as JSON, or parsed.
@@ -37,6 +38,12 @@ type Document struct {
 	raw    json.RawMessage
 	stored *profile.Stored
 }
+
+// JSON returns a document that a store has read. It keeps raw, which must not change.
+func JSON(raw json.RawMessage) Document { return Document{raw: raw} }
+
+// Parsed returns a document that a store has parsed.
+func Parsed(s *profile.Stored) Document { return Document{stored: s} }
 
 // Hash returns a number that differs between documents with different contents.
 func (d Document) Hash() uint64 {
@@ -59,9 +66,12 @@ func (d Document) Parse() (*profile.Stored, error) {
 func (c Caller) Read(ctx context.Context, namespace string, limit time.Duration) (d Document, err error) {
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	if c.Parsed != nil { // no copy
+	switch {
+	case c.Parsed != nil: // no copy
 		d.stored, err = c.Parsed.Load(limited, namespace)
-	} else {
+	case c.Direct != nil: // nor here
+		d, err = c.Direct.Load(limited, namespace)
+	default:
 		d.raw, err = c.Store.Load(limited, namespace)
 	}
 	if err != nil {
@@ -94,15 +104,21 @@ func (c Caller) Update(ctx context.Context, namespace string, edit func(Document
 	for _, t := range secrets {
 		texts = append(texts, t.Secret())
 	}
-	return errorOf(ctx, limited, Limit, err, append(texts, profile.SecretsIn(slices.Concat(seen.raw, written.Bytes()))...)...)
+	return errorOf(ctx, limited, Limit, err, append(texts, profile.SecretsIn(slices.Concat(seen.raw, seen.stored.Bytes(), written.Bytes()))...)...)
 }
 
 // update calls the store. edit sets next.
 func (c Caller) update(ctx context.Context, namespace string, edit func(Document) (changed bool, err error), next **profile.Stored) error {
-	if c.Parsed != nil { // no copies
+	switch {
+	case c.Parsed != nil: // no copies
 		return c.Parsed.Update(ctx, namespace, func(current *profile.Stored) (*profile.Stored, error) {
 			_, err := edit(Document{stored: current})
 			return *next, err
+		})
+	case c.Direct != nil: // nor here
+		return c.Direct.Update(ctx, namespace, func(current Document) (*profile.Stored, bool, error) {
+			changed, err := edit(current)
+			return *next, changed, err
 		})
 	}
 	return c.Store.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {

@@ -133,3 +133,51 @@ func TestHash(t *testing.T) {
 	assert.Equal(t, read(`{"a":1}`), read(`{"a":1}`))
 	assert.NotEqual(t, read(`{"a":1}`), read(`{"a":2}`))
 }
+
+// direct is a Direct whose Update fails once edit has returned.
+type direct struct {
+	d      storecall.Document
+	next   *profile.Stored
+	failed error
+}
+
+func (d *direct) Load(context.Context, string) (storecall.Document, error) { return d.d, d.failed }
+
+func (d *direct) Update(_ context.Context, _ string, edit func(storecall.Document) (*profile.Stored, bool, error)) error {
+	next, changed, err := edit(d.d)
+	if err != nil || !changed {
+		return err
+	}
+	d.next = next
+	return d.failed
+}
+
+// A store that needs no copies is called without any. Its errors quote no secret of a document.
+func TestDirect(t *testing.T) {
+	text := json.RawMessage(`{"account_token":"TEST_stored"}`)
+	parsed, err := profile.Parse(text)
+	require.NoError(t, err)
+	for name, d := range map[string]storecall.Document{"JSON": storecall.JSON(text), "parsed": storecall.Parsed(parsed)} {
+		t.Run(name, func(t *testing.T) {
+			s := &direct{d: d}
+			c := storecall.Caller{Store: store{hangs: true}, Direct: s}
+			got, err := c.Read(t.Context(), "plex", storecall.Limit)
+			require.NoError(t, err)
+			assert.Equal(t, d, got)
+			require.NoError(t, c.Update(t.Context(), "plex", keep))
+			assert.Equal(t, text, s.next.Bytes())
+			refused := errors.New("refused")
+			assert.Same(t, refused, c.Update(t.Context(), "plex", func(storecall.Document) (*profile.Stored, bool, error) { return nil, true, refused }))
+
+			s.failed = errors.New(`the row TEST_stored`)
+			for _, err := range []error{
+				c.Update(t.Context(), "plex", keep),
+				c.Update(t.Context(), "plex", func(storecall.Document) (*profile.Stored, bool, error) { return nil, true, nil }),
+			} {
+				require.ErrorIs(t, err, fault.ErrStore)
+				require.ErrorIs(t, err, s.failed)
+				assert.NotContains(t, err.Error(), "TEST_")
+			}
+		})
+	}
+}
