@@ -6,12 +6,14 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"io"
 	"maps"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"unicode/utf8"
 )
 
 // fakeDB is a database that knows only the table and the statements of sqlstore. It can lose
@@ -20,8 +22,10 @@ import (
 type fakeDB struct {
 	mu      sync.Mutex
 	table   bool
+	isOlder bool // the table has no column patch
 	rows    map[string]fakeRow
 	queries []string
+	traffic int // bytes of documents, and of patches, that went either way
 
 	// fault, if set, returns an error for a statement: instead of running it, or after it.
 	fault func(op string) (before, after error)
@@ -38,6 +42,23 @@ type fakeRow struct {
 	document any
 	version  int64
 	writes   string
+	patch    any
+}
+
+// stamp differs for rows that differ.
+func (r fakeRow) stamp() string { return fmt.Sprint(maphash.Comparable(seed, fmt.Sprint(r))) }
+
+var seed = maphash.MakeSeed()
+
+// size is how long a document or a patch is.
+func size(text any) int {
+	switch text := text.(type) {
+	case string:
+		return len(text)
+	case []byte:
+		return len(text)
+	}
+	return 0
 }
 
 func newFakeDB() *fakeDB { return &fakeDB{table: true, rows: map[string]fakeRow{}} }
@@ -99,6 +120,8 @@ func (f *fakeDB) run(ctx context.Context, query string, args []driver.NamedValue
 		op = "look"
 	case strings.Contains(query, "ORDER BY"):
 		op = "list"
+	case strings.Contains(query, "pg_attribute"):
+		op = "columns"
 	}
 	if f.function != "" {
 		f.queries = append(f.queries, query)
@@ -144,40 +167,94 @@ func (f *fakeDB) statement(op, query string, args []driver.NamedValue) (rows *fa
 	if !f.table {
 		return nil, 0, &stateError{"42P01"}
 	}
-	arg := func(n int) any { return args[n-1].Value }
+	for _, a := range args {
+		if text, ok := a.Value.(string); ok && !utf8.ValidString(text) {
+			return nil, 0, &stateError{"22021"}
+		}
+	}
 	switch op {
 	case "look":
 		return &fakeRows{}, 0, nil
+	case "columns":
+		n := int64(1)
+		if f.isOlder {
+			n = 0
+		}
+		return &fakeRows{rows: [][]driver.Value{{n}}}, 0, nil
 	case "select":
-		r, ok := f.rows[arg(1).(string)]
+		r, ok := f.rows[args[0].Value.(string)]
 		if !ok {
 			return &fakeRows{}, 0, nil
 		}
-		return &fakeRows{rows: [][]driver.Value{{r.document, r.version, r.writes}}}, 0, nil
+		return &fakeRows{rows: [][]driver.Value{f.selected(r, query, args[1:])}}, 0, nil
 	case "list":
-		rows = &fakeRows{}
-		for _, name := range slices.Sorted(maps.Keys(f.rows)) {
-			if name >= arg(1).(string) && len(rows.rows) < 1000 {
-				rows.rows = append(rows.rows, []driver.Value{name, f.rows[name].document != nil})
-			}
+		return f.list(args[0].Value.(string)), 0, nil
+	case "insert", "update":
+		name, r, ok := f.written(op, query, args)
+		if !ok {
+			return &fakeRows{}, 0, nil
 		}
-		return rows, 0, nil
-	case "insert":
-		name := arg(1).(string)
-		if _, ok := f.rows[name]; ok {
-			return nil, 0, nil
+		f.rows[name] = r
+		if !strings.Contains(query, "RETURNING xmin::text") {
+			return &fakeRows{}, 1, nil
 		}
-		f.rows[name] = fakeRow{arg(2), 1, arg(3).(string)}
-		return nil, 1, nil
-	case "update":
-		name, old := arg(3).(string), arg(4).(int64)
-		if f.rows[name].version != old {
-			return nil, 0, nil
-		}
-		f.rows[name] = fakeRow{arg(1), old + 1, arg(2).(string)}
-		return nil, 1, nil
+		return &fakeRows{rows: [][]driver.Value{{r.stamp()}}}, 1, nil
 	}
 	return nil, 0, fmt.Errorf("the fake database does not know: %s", query)
+}
+
+// written returns the row that a statement writes, if it writes one.
+func (f *fakeDB) written(op, query string, args []driver.NamedValue) (name string, r fakeRow, ok bool) {
+	arg := func(n int) any { return args[n-1].Value }
+	text := func(n int) any {
+		f.traffic += size(arg(n))
+		if b, ok := arg(n).([]byte); ok {
+			return string(b) // the statement casts it
+		}
+		return arg(n)
+	}
+	if op == "insert" {
+		name = arg(1).(string)
+		_, isThere := f.rows[name]
+		return name, fakeRow{document: text(2), version: 1, writes: arg(3).(string)}, !isThere
+	}
+	name = arg(3).(string)
+	old := f.rows[name]
+	r = fakeRow{document: old.document, version: old.version + 1, writes: arg(2).(string)}
+	ok = old.version == arg(4)
+	if strings.Contains(query, "SET patch = $1") {
+		r.patch = text(1)
+		return name, r, ok && old.stamp() == arg(5)
+	}
+	r.document = text(1)
+	return name, r, ok
+}
+
+// list returns the names from one on.
+func (f *fakeDB) list(from string) *fakeRows {
+	rows := &fakeRows{}
+	for _, name := range slices.Sorted(maps.Keys(f.rows)) {
+		if name >= from && len(rows.rows) < 1000 {
+			rows.rows = append(rows.rows, []driver.Value{name, f.rows[name].document != nil})
+		}
+	}
+	return rows
+}
+
+// selected returns the columns of a row. known is what the caller says of the document that it
+// has, if anything.
+func (f *fakeDB) selected(r fakeRow, query string, known []driver.NamedValue) []driver.Value {
+	columns := []driver.Value{r.document, r.version, r.writes, "", nil}
+	if strings.Contains(query, "xmin") {
+		columns[3], columns[4] = r.stamp(), r.patch
+	}
+	switch {
+	case len(known) == 1 && string(known[0].Value.([]byte)) == r.document,
+		len(known) == 2 && known[0].Value == r.version && known[1].Value == r.stamp():
+		columns[0] = "="
+	}
+	f.traffic += size(columns[0]) + size(columns[4])
+	return columns
 }
 
 type fakeConn struct {
@@ -223,10 +300,10 @@ type fakeRows struct{ rows [][]driver.Value }
 func (r *fakeRows) Close() error { return nil }
 
 func (r *fakeRows) Columns() []string {
-	if len(r.rows) > 0 && len(r.rows[0]) == 2 {
-		return []string{"namespace", "has_document"}
+	if len(r.rows) == 0 {
+		return nil
 	}
-	return []string{"document", "version", "writes"}
+	return []string{"a", "b", "c", "d", "e"}[:len(r.rows[0])]
 }
 
 func (r *fakeRows) Next(dest []driver.Value) error {

@@ -21,7 +21,7 @@ func people(f *fakeDB, n int) []string {
 	var names []string
 	for i := range n {
 		names = append(names, fmt.Sprintf("plex/%05d", i))
-		f.rows[names[i]] = fakeRow{`{}`, 1, ""}
+		f.rows[names[i]] = fakeRow{document: `{}`, version: 1}
 	}
 	return names
 }
@@ -70,12 +70,12 @@ func TestNamespacesPages(t *testing.T) {
 			f := newFakeDB()
 			s := open(t, f)
 			names := people(f, n)
-			f.rows["plex0"] = fakeRow{`{}`, 1, ""}
+			f.rows["plex0"] = fakeRow{document: `{}`, version: 1}
 			requireListed(t, names, s, "plex/")
 			var kept []string
 			for i, name := range names {
 				if i >= 100 && i < n-100 {
-					f.rows[name] = fakeRow{nil, 2, ""}
+					f.rows[name] = fakeRow{document: nil, version: 2}
 				} else {
 					kept = append(kept, name)
 				}

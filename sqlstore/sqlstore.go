@@ -19,7 +19,8 @@
 //		document   TEXT,
 //		version    BIGINT           NOT NULL,
 //		writes     TEXT             NOT NULL,
-//		updated_at TIMESTAMPTZ      NOT NULL DEFAULT CURRENT_TIMESTAMP
+//		updated_at TIMESTAMPTZ      NOT NULL DEFAULT CURRENT_TIMESTAMP,
+//		patch      TEXT CHECK (patch IS NULL OR patch LIKE version || ' %')
 //	)
 //
 // For SQLite, 3.24 or later:
@@ -43,6 +44,11 @@
 //
 //	ALTER TABLE plexauth_config ALTER COLUMN namespace TYPE TEXT COLLATE "C"
 //
+// A table without the column patch works as well, but each write of a large document then writes
+// all of it. To add the column, stop every program that uses the table, and run:
+//
+//	ALTER TABLE plexauth_config ADD COLUMN patch TEXT CHECK (patch IS NULL OR patch LIKE version || ' %')
+//
 // The document is TEXT and not JSONB, so that it keeps every byte, the order of its keys and
 // unknown fields included. It contains Plex credentials in plain text. So do the database's
 // backups and its statement log: protect them.
@@ -63,6 +69,18 @@
 // If Update cannot read the row again, because it gets no connection or another session holds
 // a lock for too long, it returns an error although the write may have happened.
 //
+// # Large documents
+//
+// A document of 16 KiB or more, which has some fifty profiles, is not read again while it is
+// unchanged: a Store keeps the last four for ten seconds after their last use, and asks the
+// database each time whether one has changed. An edit by hand is noticed, too.
+//
+// On PostgreSQL, a change of up to 8 KiB does not write the whole document, but the column patch:
+// the version, a checksum and a range of the column document in bytes, and the text that replaces
+// it. To edit such a document by hand, put the text in its place, and set patch to NULL. If patch
+// does not match the column document, reading it is an error. On SQLite, spaces after the document
+// keep its size, so that only the pages that differ are written.
+//
 // # Setting up the database
 //
 // Give [Open] the primary and not a read replica, whose document may be so old that a pending
@@ -80,11 +98,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/plexauth/plexauth"
-	"github.com/plexauth/plexauth/internal/ordered"
 )
 
 // Dialect is the SQL dialect of a database.
@@ -105,10 +121,11 @@ const (
 type Store struct {
 	// db is a function so that printing a Store does not print what a driver keeps of
 	// statements and of its own password.
-	db                                        func() *sql.DB
-	probe, create, read, insert, update, list string
-
-	dialect Dialect
+	db                  func() *sql.DB
+	dialect             Dialect
+	probe, create, list string
+	statements
+	recent recentRows // not those of small documents
 
 	replica string        // this Store's random name in the column writes
 	turn    chan struct{} // full while an Update runs; guards seq
@@ -132,22 +149,20 @@ func Open(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 		dialect: d,
 		replica: randomName(),
 		turn:    make(chan struct{}, 1),
-		read:    `SELECT document, version, writes FROM plexauth_config WHERE namespace = $1`,
-		insert:  `INSERT INTO plexauth_config (namespace, document, version, writes) VALUES ($1, $2, 1, $3) ON CONFLICT (namespace) DO NOTHING`,
-		update:  `UPDATE plexauth_config SET document = $1, version = version + 1, writes = $2, updated_at = CURRENT_TIMESTAMP WHERE namespace = $3 AND version = $4`,
 	}
 	switch d {
 	case PostgreSQL:
 		s.probe, s.create, s.list = probePostgreSQL, createPostgreSQL, listPostgreSQL
 	case SQLite:
 		s.probe, s.create, s.list = probeSQLite, createSQLite, listSQLite
-		for _, q := range []*string{&s.read, &s.insert, &s.update} {
-			*q = strings.ReplaceAll(*q, "$", "?")
-		}
 	default:
 		return nil, fmt.Errorf("%w: sqlstore: unknown dialect %d", plexauth.ErrStore, int(d))
 	}
-	if err := s.retry(ctx, time.Now().Add(patience), s.ensureTable); err != nil {
+	deadline := time.Now().Add(patience)
+	if err := s.retry(ctx, deadline, s.ensureTable); err != nil {
+		return nil, err
+	}
+	if err := s.retry(ctx, deadline, s.chooseStatements); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -155,18 +170,40 @@ func Open(ctx context.Context, db *sql.DB, d Dialect) (*Store, error) {
 
 // Load implements [plexauth.ConfigStore].
 func (s *Store) Load(ctx context.Context, namespace string) (json.RawMessage, error) {
-	var r row
-	err := s.retry(ctx, time.Now().Add(patience), func(ctx context.Context) (err error) {
+	r, err := s.load(ctx, namespace)
+	return bytes.Clone(r.text), err
+}
+
+func (s *Store) load(ctx context.Context, namespace string) (r row, err error) {
+	err = s.retry(ctx, time.Now().Add(patience), func(ctx context.Context) (err error) {
 		r, err = s.readRow(ctx, namespace)
 		return err
 	})
-	return r.document, err
+	return r, err
 }
 
 // Update implements [plexauth.ConfigStore]. If other replicas are faster again and again, or
 // another session holds a lock on the row, Update tries for 30 seconds. If the database
 // fails, it tries for about two. Only one Update of a Store runs at a time.
 func (s *Store) Update(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	return s.replace(ctx, namespace, func(old document) (document, error) {
+		next, err := edit(bytes.Clone(old.text))
+		switch {
+		case err != nil || next == nil:
+			return document{}, err
+		case old.text != nil && bytes.Equal(next, old.text):
+			return old, nil
+		}
+		d, err := newDocument(s.padded(bytes.Clone(next)))
+		if err != nil {
+			return document{}, fmt.Errorf("%w: sqlstore: the edit returned no JSON object: %w", plexauth.ErrStore, err)
+		}
+		return d, nil
+	})
+}
+
+// replace does what Update does. edit neither changes nor keeps the text of old.
+func (s *Store) replace(ctx context.Context, namespace string, edit func(old document) (document, error)) error {
 	deadline := time.Now().Add(patience)
 	if err := s.takeTurn(ctx, deadline); err != nil {
 		return err
@@ -185,11 +222,11 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 		if old.has(mark) { // an earlier attempt succeeded
 			return nil
 		}
-		next, err := callEdit(edit, old.document)
+		next, err := edit(old.document)
 		if err != nil {
 			return &final{err}
 		}
-		if (next == nil) == (old.document == nil) && bytes.Equal(next, old.document) {
+		if next.equal(old.document) {
 			return nil
 		}
 		if err := ctx.Err(); err != nil {
@@ -206,18 +243,6 @@ func (s *Store) Update(ctx context.Context, namespace string, edit func(json.Raw
 		return nil
 	}
 	return err
-}
-
-// callEdit calls edit with a copy of current, and checks that the result is an object.
-func callEdit(edit func(json.RawMessage) (json.RawMessage, error), current json.RawMessage) (json.RawMessage, error) {
-	next, err := edit(bytes.Clone(current))
-	if err != nil || next == nil {
-		return nil, err
-	}
-	if err := ordered.Check(next); err != nil {
-		return nil, fmt.Errorf("%w: sqlstore: the edit returned no JSON object: %w", plexauth.ErrStore, err)
-	}
-	return next, nil
 }
 
 // takeTurn waits until no other Update of the Store is running.

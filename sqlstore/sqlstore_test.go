@@ -309,17 +309,17 @@ func TestCorrupt(t *testing.T) {
 	for _, doc := range []string{"", " ", "[]", `"TEST_STORED_SECRET"`, `{"account_token":"TEST_STORED_SECRET`, "7", "{\"account_token\":\"TEST_STORED_SECRET\xff\"}"} {
 		f := newFakeDB()
 		s := open(t, f)
-		f.rows["plex"] = fakeRow{doc, 3, ""}
+		f.rows["plex"] = fakeRow{document: doc, version: 3}
 		_, err := s.Load(t.Context(), "plex")
 		require.ErrorIs(t, err, plexauth.ErrCorruptConfig, doc)
 		require.ErrorIs(t, err, plexauth.ErrStore, doc)
 		checkNoSecret(t, err)
 		err = s.Update(t.Context(), "plex", becomes(`{"n":1}`))
 		require.ErrorIs(t, err, plexauth.ErrCorruptConfig, doc)
-		assert.Equal(t, fakeRow{doc, 3, ""}, f.row("plex"))
+		assert.Equal(t, fakeRow{document: doc, version: 3}, f.row("plex"))
 	}
 	f := newFakeDB()
-	f.rows["plex"] = fakeRow{" null\n", 3, ""}
+	f.rows["plex"] = fakeRow{document: " null\n", version: 3}
 	v, err := open(t, f).Load(t.Context(), "plex")
 	require.NoError(t, err)
 	assert.Nil(t, v)

@@ -13,7 +13,8 @@ const createPostgreSQL = `CREATE TABLE IF NOT EXISTS plexauth_config (
 	document   TEXT,
 	version    BIGINT           NOT NULL,
 	writes     TEXT             NOT NULL,
-	updated_at TIMESTAMPTZ      NOT NULL DEFAULT CURRENT_TIMESTAMP
+	updated_at TIMESTAMPTZ      NOT NULL DEFAULT CURRENT_TIMESTAMP,
+	patch      TEXT CHECK (patch IS NULL OR patch LIKE version || ' %')
 )`
 
 const createSQLite = `CREATE TABLE IF NOT EXISTS plexauth_config (
@@ -30,6 +31,10 @@ const (
 	probePostgreSQL = `SELECT namespace, document, version, writes, updated_at FROM plexauth_config WHERE 1 = 0 AND namespace::text = ''`
 	probeSQLite     = `SELECT namespace, document, version, writes, updated_at FROM plexauth_config WHERE 1 = 0 AND sqlite_version() = ''`
 )
+
+// findPatch counts the columns patch of the table. A view has no column xmin.
+const findPatch = `SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+	WHERE c.oid = 'plexauth_config'::regclass AND c.relkind = 'r' AND a.attname = 'patch' AND NOT a.attisdropped`
 
 // mistakes lists for each dialect the databases that a caller may confuse with it. Each query
 // succeeds only on that database.
@@ -75,6 +80,22 @@ func (s *Store) ensureTable(ctx context.Context) error {
 		op += " (in PostgreSQL or SQLite; MySQL and MariaDB are not supported)"
 	}
 	return failed(op, createErr)
+}
+
+// chooseStatements finds out of which kind the table is.
+func (s *Store) chooseStatements(ctx context.Context) error {
+	s.statements = plainStatements[s.dialect]
+	if s.dialect != PostgreSQL {
+		return nil
+	}
+	var n int
+	if err := s.db().QueryRowContext(ctx, findPatch).Scan(&n); err != nil {
+		return failed("reading the columns of plexauth_config", err)
+	}
+	if n > 0 {
+		s.statements = patchStatements
+	}
+	return nil
 }
 
 // query runs a query that returns no rows.

@@ -112,9 +112,13 @@ func keys(t testing.TB, store plexauth.ConfigStore) map[string]bool {
 	t.Helper()
 	raw, err := store.Load(t.Context(), plexauth.Namespace)
 	require.NoError(t, err)
-	all := map[string]bool{}
+	members := map[string]json.RawMessage{}
 	if raw != nil {
-		require.NoError(t, json.Unmarshal(raw, &all))
+		require.NoError(t, json.Unmarshal(raw, &members))
+	}
+	all := map[string]bool{}
+	for key := range members {
+		all[key] = true
 	}
 	return all
 }

@@ -46,9 +46,13 @@ func TestPostgres(t *testing.T) {
 		{"keeps the rules", postgresKeepsTheRules},
 		{"many open at once", postgresManyOpenAtOnce},
 		{"processes", postgresProcesses},
+		{"processes with a large document", postgresProcessesWithALargeDocument},
+		{"table of an older version", postgresOlderTable},
 		{"replicas", postgresReplicas},
-		{"answers lost", postgresAnswersLost},
-		{"cancelled", postgresCancelled},
+		{"answers lost", func(t *testing.T, s *postgresServer) { postgresAnswersLost(t, s, "") }},
+		{"answers lost of a large document", func(t *testing.T, s *postgresServer) { postgresAnswersLost(t, s, largeDocument) }},
+		{"cancelled", func(t *testing.T, s *postgresServer) { postgresCancelled(t, s, `{}`) }},
+		{"cancelled with a large document", func(t *testing.T, s *postgresServer) { postgresCancelled(t, s, largeDocument) }},
 		{"grants", postgresGrants},
 		{"constraint", postgresConstraint},
 		{"odd namespaces", postgresOddNamespaces},
@@ -91,15 +95,77 @@ func postgresManyOpenAtOnce(t *testing.T, server *postgresServer) {
 
 // G16: eight processes start without a table and make 100 updates each. No update is lost.
 func postgresProcesses(t *testing.T, server *postgresServer) {
-	const processes, updates = 8, 100
 	schema := server.schema(t)
+	const updates = 100
+	postgresAdd(t, server, schema, 8, updates)
+	assert.Len(t, keys(t, server.store(t, schema)), 8*updates)
+}
+
+// postgresAdd lets processes add keys to the document.
+func postgresAdd(t *testing.T, server *postgresServer, schema string, processes, updates int) {
 	var wg sync.WaitGroup
 	for p := range processes {
 		c := child(t, "postgres add", server.DSN, schema, fmt.Sprint("p", p), strconv.Itoa(updates))
 		wg.Go(func() { assert.NoError(t, c.Run()) })
 	}
 	wg.Wait()
-	assert.Len(t, keys(t, server.store(t, schema)), processes*updates)
+}
+
+// G16: processes that write a large document lose no update. What has changed is in the column
+// patch.
+func postgresProcessesWithALargeDocument(t *testing.T, server *postgresServer) {
+	schema := server.schema(t)
+	store := server.store(t, schema)
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(largeDocument)))
+	const updates = 50
+	postgresAdd(t, server, schema, 4, updates)
+	assert.Len(t, keys(t, store), 1+4*updates)
+	assert.Len(t, keys(t, server.store(t, schema)), 1+4*updates)
+	assert.Less(t, len(column(t, server, schema, "document")), len(largeDocument)+4*updates*len(`"p0 10":true,`))
+	assert.NotEmpty(t, column(t, server, schema, "patch"))
+
+	server.exec(t, `UPDATE `+schema+`.plexauth_config SET document = replace('`+largeDocument+`', 'z', 'by hand'), patch = NULL`)
+	assert.Equal(t, map[string]bool{"by hand": true}, keys(t, store), "an edit by hand is noticed")
+}
+
+// largeDocument has a key that sorts behind those that adders add.
+var largeDocument = `{"z":"` + strings.Repeat("é😀", 10_000) + `"}`
+
+// column returns a column of the only row.
+func column(t *testing.T, server *postgresServer, schema, name string) string {
+	db, err := postgres.Open(server.DSN, schema)
+	require.NoError(t, err)
+	defer db.Close()
+	var value string
+	require.NoError(t, db.QueryRowContext(t.Context(), `SELECT COALESCE(`+name+`, '') FROM plexauth_config`).Scan(&value))
+	return value
+}
+
+// G16: a table without the column patch works. With the column of the documentation, a store that
+// does not know it, as one of an older version, cannot overwrite what is in it.
+func postgresOlderTable(t *testing.T, server *postgresServer) {
+	older := func() string {
+		schema := server.schema(t)
+		server.exec(t, `CREATE TABLE `+schema+`.plexauth_config (namespace TEXT COLLATE "C" NOT NULL PRIMARY KEY, document TEXT, version BIGINT NOT NULL, writes TEXT NOT NULL, updated_at TIMESTAMPTZ NOT NULL DEFAULT CURRENT_TIMESTAMP)`)
+		return schema
+	}
+	storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
+		schema := older()
+		return server.store(t, schema), server.store(t, schema)
+	})
+	schema := older()
+	before := server.store(t, schema)
+	require.NoError(t, before.Update(t.Context(), "plex", becomes(largeDocument)))
+	require.NoError(t, before.Update(t.Context(), "plex", adds("a")))
+	server.exec(t, `ALTER TABLE `+schema+`.plexauth_config ADD COLUMN patch TEXT CHECK (patch IS NULL OR patch LIKE version || ' %')`)
+
+	store := server.store(t, schema)
+	require.NoError(t, store.Update(t.Context(), "plex", adds("b")))
+	require.NotEmpty(t, column(t, server, schema, "patch"))
+	err := before.Update(t.Context(), "plex", adds("c"))
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "23514")
+	assert.Equal(t, map[string]bool{"a": true, "b": true, "z": true}, keys(t, server.store(t, schema)))
 }
 
 // G1, G8: a login is started on one replica, approved, and finished on both at once. They
@@ -169,8 +235,8 @@ func (c *lossyConn) Read(b []byte) (int, error) {
 }
 
 // G8, G16: the network loses some of the database's answers. Every Update that succeeds
-// happens exactly once.
-func postgresAnswersLost(t *testing.T, server *postgresServer) {
+// happens exactly once. The document has rest as a member.
+func postgresAnswersLost(t *testing.T, server *postgresServer, rest string) {
 	schema := server.schema(t)
 	server.store(t, schema) // makes the table
 	config, err := pgx.ParseConfig(server.DSN)
@@ -201,7 +267,7 @@ func postgresAnswersLost(t *testing.T, server *postgresServer) {
 							return nil, err
 						}
 					}
-					return fmt.Appendf(nil, `{"N":%d}`, doc.N+1), nil
+					return fmt.Appendf(nil, `{"N":%d,"rest":%q}`, doc.N+1, rest), nil
 				})
 				if assert.NoError(t, err) {
 					done.Add(1)
@@ -223,9 +289,10 @@ func postgresAnswersLost(t *testing.T, server *postgresServer) {
 // G8, G9: an Update whose context ends at a random moment has happened if it succeeds, and
 // has not happened if it fails. A database that is too busy to say so within half a second
 // leaves that open.
-func postgresCancelled(t *testing.T, server *postgresServer) {
+func postgresCancelled(t *testing.T, server *postgresServer, document string) {
 	const updates, undecidedAfter = 300, 500 * time.Millisecond
 	store := server.store(t, server.schema(t))
+	require.NoError(t, store.Update(t.Context(), "plex", becomes(document)))
 	happened := map[string]bool{} // as Update says
 	succeeded := 0
 	for i := range updates {
