@@ -198,6 +198,9 @@ func (l panelLogin) Wait(ctx context.Context) *panel.Problem {
 	return problemOf(l.attempt.await(l.attempt.newWaiter(ctx)))
 }
 
+// Left implements [panel.Login].
+func (l panelLogin) Left() time.Duration { return l.attempt.pin.left() }
+
 // Remove implements [panel.Login].
 func (l panelLogin) Remove(ctx context.Context) *panel.Problem {
 	return problemOf(l.auth.dropPending(ctx, l.attempt.pin.ID))

@@ -211,6 +211,62 @@ func TestPanelExpiry(t *testing.T) {
 
 // G6: plex.tv is not asked about an expired PIN any more, even if the store cannot
 // delete it.
+// G7: the end of a PIN is told to the person who let it expire, and not to whoever opens the
+// page half an hour later. It makes no difference whether the machine was suspended.
+func TestPanelOldExpiry(t *testing.T) {
+	for name, c := range map[string]struct {
+		awake, asleep time.Duration // after the PIN has expired
+		told          bool
+	}{
+		"a while later":              {9 * time.Minute, 0, true},
+		"half an hour later":         {30 * time.Minute, 0, false},
+		"the next day":               {24 * time.Hour, 0, false},
+		"suspended for a while":      {2 * time.Minute, 5 * time.Minute, true},
+		"suspended for half an hour": {2 * time.Minute, 30 * time.Minute, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.plex.SetPinLifetime(time.Minute, 0)
+				panel := openPanel(t, w.PlexAuth)
+				panel.post("/start", "")
+				if c.asleep > 0 {
+					plexauth.Suspend(t, c.asleep+time.Minute)
+				} else {
+					time.Sleep(time.Minute)
+				}
+				time.Sleep(c.awake)
+				s := panel.get("/status")
+				assert.Nil(t, s.Extra.Pending)
+				if c.told {
+					require.NotNil(t, s.Problem)
+					assert.Equal(t, "pin_expired", s.Problem.Error)
+				} else {
+					assert.Nil(t, s.Problem)
+				}
+			})
+		})
+	}
+}
+
+// A page that stays open is told when the end of its PIN is no news any more.
+func TestPanelExpiryIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.SetPinLifetime(time.Minute, 0)
+		panel := openPanel(t, w.PlexAuth)
+		panel.post("/start", "")
+		time.Sleep(2 * time.Minute)
+		s := panel.get("/status")
+		require.NotNil(t, s.Problem)
+		expired := time.Now()
+		for s.Problem != nil {
+			s = panel.get("/status?wait=25&seen=" + s.Seen)
+		}
+		assert.InDelta(t, 9*time.Minute, time.Since(expired), float64(time.Minute))
+	})
+}
+
 func TestPanelExpiryUnsaved(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

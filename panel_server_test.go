@@ -154,7 +154,7 @@ func TestPanelOtherServerAtTheAddress(t *testing.T) {
 	}
 }
 
-// A login with a device key has no token for an own server. The panel says so, and
+// G11: a login with a device key has no token for an own server. The panel says so, and
 // does not send the person to the server's owner.
 func TestPanelDeviceKeyAndOwnServer(t *testing.T) {
 	for _, probed := range []bool{false, true} {
@@ -173,13 +173,82 @@ func TestPanelDeviceKeyAndOwnServer(t *testing.T) {
 			assert.NotContains(t, trouble.Message, "owner")
 		})
 	}
-	// For a server that is not shared any more, the owner is the one to ask.
+}
+
+// G11: for a server of another person that is not shared, or not any more, the owner is the
+// one to ask. All that the panel can do about it says so.
+func TestPanelWithdrawnShare(t *testing.T) {
+	for name, ask := range map[string]func(t *testing.T, panel *browser) panelProblem{
+		"inspect": func(t *testing.T, panel *browser) panelProblem {
+			return panel.refused(panel.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "server_token")
+		},
+		"test": func(t *testing.T, panel *browser) panelProblem {
+			problem := panel.probe().Server.Problem
+			require.NotNil(t, problem)
+			return *problem
+		},
+		"its address": func(t *testing.T, panel *browser) panelProblem {
+			return panel.refused(panel.do(http.MethodPost, "/server", `{"url":"http://192.168.1.5:32400"}`), http.StatusConflict, "server_token")
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				bobs := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{lan}})
+				w.plex.AddMediaServer(w.alice, plextest.MediaServer{Name: "Alice's", Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
+				_, err := w.UseServer(t.Context(), bobs.MachineID)
+				require.NoError(t, err)
+				w.plex.ChangeMediaServer(bobs, func(m *plextest.MediaServer) { m.SharedWith = nil })
+				trouble := ask(t, openPanel(t, w.PlexAuth))
+				assert.Equal(t, "server_token", trouble.Error)
+				assert.Contains(t, trouble.Message, "not shared with your account")
+				assert.Contains(t, trouble.Message, "owner")
+				assert.NotContains(t, trouble.Message, "device key")
+			})
+		})
+	}
+}
+
+// A server of the account's own whose saved token has ended was not shared by anyone.
+func TestPanelOwnServerRefusesItsToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
-		w.plex.AddMediaServer(w.bob, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		w.plex.Inject(plextest.Fault{Path: "/", Status: http.StatusUnauthorized, Times: -1})
+		problem := openPanel(t, w.PlexAuth).probe().Server.Problem
+		require.NotNil(t, problem)
+		assert.Equal(t, "server_token", problem.Error)
+		assert.Contains(t, problem.Message, "Find the server again")
+		assert.NotContains(t, problem.Message, "shared")
+	})
+}
+
+// G11: the panel names the address at which the media server does not answer, as a person
+// knows it.
+func TestPanelNamesTheSilentAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		w.plex.ChangeMediaServer(box, func(m *plextest.MediaServer) { m.Offline = true })
 		panel := openPanel(t, w.PlexAuth)
-		trouble := panel.refused(panel.do(http.MethodPost, "/server", `{"url":"http://192.168.1.5:32400"}`), http.StatusConflict, "server_token")
-		assert.Contains(t, trouble.Message, "owner")
+		const named = "The media server does not answer at 192.168.1.5:32400."
+		trouble := panel.refused(panel.do(http.MethodPost, "/inspect", ""), http.StatusBadGateway, "server_unreachable")
+		assert.Contains(t, trouble.Message, named)
+		problem := panel.probe().Server.Problem
+		require.NotNil(t, problem)
+		assert.Contains(t, problem.Message, named)
+
+		w.plex.ChangeMediaServer(box, func(m *plextest.MediaServer) {
+			m.Connections = append(m.Connections, plextest.Connection{Address: "192.168.1.6", Local: true})
+		})
+		time.Sleep(time.Minute) // the list of servers is kept for a while
+		problem = panel.probe().Server.Problem
+		require.NotNil(t, problem)
+		assert.Contains(t, problem.Message, "does not answer at 192.168.1.5:32400, nor at its other addresses.")
 	})
 }
 

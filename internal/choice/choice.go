@@ -81,7 +81,11 @@ func (c *Choice) Target() error {
 		// account's is dropped.
 		another := saved.Account != 0 && c.account != 0 && saved.Account != c.account
 		if !another && (saved.Held || saved.Account != 0) {
-			return fmt.Errorf("plex.tv does not list the saved server any more: %w", fault.Inside(c.noneErr))
+			err := fmt.Errorf("plex.tv does not list the saved server any more: %w", fault.Inside(c.noneErr))
+			if isOwn(saved, c.account) {
+				return err
+			}
+			return notShared(err)
 		}
 		c.drop = true
 	}
@@ -176,7 +180,7 @@ func (c *Choice) Found(addresses []mediaserver.Address) (missing []Missing, noth
 		missing, nothing = c.unreachable(addresses)
 	case c.Server == nil:
 		err := fmt.Errorf("%w: plex.tv does not list the one at %s for the account", fault.ErrServerToken, c.address.URL)
-		return []Missing{{"machine_id, server token", err}}, true
+		return []Missing{{"machine_id, server token", notShared(err)}}, true
 	}
 	if nothing {
 		return missing, true
@@ -218,7 +222,11 @@ func (c *Choice) checkToken() error {
 	case c.Server.OnlyJWT:
 		return NeedsLongLived(fmt.Errorf("%w: plex.tv gives only a JWT for %q, which media servers do not take", fault.ErrServerToken, plain.Short(c.Server.Name)))
 	case c.Server.Token.IsZero():
-		return fmt.Errorf("%w: plex.tv gives none for %q", fault.ErrServerToken, plain.Short(c.Server.Name))
+		err := fmt.Errorf("%w: plex.tv gives none for %q", fault.ErrServerToken, plain.Short(c.Server.Name))
+		if !c.Server.Owned {
+			err = notShared(err)
+		}
+		return err
 	}
 	return nil
 }

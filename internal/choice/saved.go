@@ -25,6 +25,30 @@ type deviceKeyError struct{ error }
 func (e deviceKeyError) Is(target error) bool { return target == ErrNeedsLongLived }
 func (e deviceKeyError) Unwrap() error        { return e.error }
 
+// ErrNotShared is matched by the error for a media server of another person that the
+// account has no access to, or not any more.
+var ErrNotShared = errors.New("plexauth: the media server is not shared with the account")
+
+// notShared returns err, which then also matches ErrNotShared.
+func notShared(err error) error { return notSharedError{err} }
+
+type notSharedError struct{ error }
+
+func (e notSharedError) Is(target error) bool { return target == ErrNotShared }
+func (e notSharedError) Unwrap() error        { return e.error }
+
+// Refused returns the error for the saved server s, which answers and refuses its token
+// with err. servers are those of the account, nil if they are not known.
+func Refused(s profile.SavedServer, servers []plextv.MediaServer, account int64, err error) error {
+	if servers != nil && s.MachineID != "" && Listed(s, servers, account) == nil && !isOwn(s, account) {
+		return notShared(err)
+	}
+	return err
+}
+
+// isOwn reports whether the saved server is known to be the account's own.
+func isOwn(s profile.SavedServer, account int64) bool { return account != 0 && s.Owner == account }
+
 // ErrAnotherServer is matched by the error of a probe that found a different media
 // server at the saved address.
 var ErrAnotherServer = errors.New("plexauth: another media server answers at the saved address")

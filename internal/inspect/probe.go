@@ -68,6 +68,9 @@ func Probe(ctx context.Context, client *plextv.Client, l Login, serverURL string
 		err = t.tryJWT(ctx, best)
 	case isSaved && !t.saved.Token.IsZero():
 		err = l.Public(t.run.TryToken(ctx, best, t.saved.Token, b.ClientID()))
+		if errors.Is(err, fault.ErrServerToken) {
+			err = choice.Refused(t.saved, t.offers, b.AccountID(), err)
+		}
 	default:
 		return r, nil
 	}

@@ -1,13 +1,17 @@
 package mediaserver
 
 import (
+	"cmp"
 	"crypto/tls"
 	"errors"
+	"net"
 	"net/http"
 	"net/url"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/netaddr"
+	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
 )
 
@@ -55,6 +59,19 @@ func (a Address) ShowsDirectName() bool {
 	var name otherNameError
 	u, err := url.Parse(a.URL)
 	return err == nil && errors.As(a.Err, &name) && len(directHashes(name.Certificate)) > 0 && !writtenIP(u.Hostname()).IsValid()
+}
+
+// Host returns host and port of the address for people: a plex.direct name as the IP
+// address that it stands for.
+func (a *Address) Host() string {
+	u, err := url.Parse(a.URL)
+	if err != nil || u.Host == "" {
+		return plain.Short(a.URL)
+	}
+	if ip := netaddr.DirectIP(u.Hostname()); ip.IsValid() {
+		return net.JoinHostPort(ip.String(), cmp.Or(u.Port(), "443"))
+	}
+	return plain.Short(u.Host)
 }
 
 // refuse notes why the address is not used though a media server answers there.

@@ -138,7 +138,7 @@ func (p *Panel) chooseUser(w http.ResponseWriter, r *http.Request) {
 		replyProblem(w, problem)
 		return
 	case complete:
-		p.worker.notify(p.worker.snapshot().problem)
+		p.worker.announce()
 	default:
 		p.worker.startSearch()
 	}

@@ -59,6 +59,8 @@ type Login interface {
 	// Wait returns when the login has ended, or the end of ctx. It returns nil if the
 	// token is saved.
 	Wait(ctx context.Context) *Problem
+	// Left returns how long the login's PIN is still valid, negative once it has expired.
+	Left() time.Duration
 	// Remove removes the login from the store.
 	Remove(ctx context.Context) *Problem
 }

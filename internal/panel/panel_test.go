@@ -50,6 +50,7 @@ func (h *host) Cancel(context.Context) *panel.Problem           { return nil }
 type login struct{}
 
 func (login) Wait(context.Context) *panel.Problem   { return nil }
+func (login) Left() time.Duration                   { return 0 }
 func (login) Remove(context.Context) *panel.Problem { return nil }
 
 // oneLogin returns one login, and then none.

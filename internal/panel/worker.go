@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/plexauth/plexauth/internal/elapsed"
 	"github.com/plexauth/plexauth/internal/gate"
 )
 
@@ -15,6 +16,8 @@ const (
 
 	maxSearchTime      = 45 * time.Second
 	serverStartingTime = 50 * time.Second // until a server that was starting is looked for again
+
+	outcomeMaxAge = 10 * time.Minute // how old the end of a login may be to be of use to a person
 )
 
 // workerState is what the worker is doing.
@@ -33,11 +36,12 @@ type worker struct {
 	host Host
 	wake chan struct{} // a request has found a pending login, perhaps another replica's
 
-	mu       sync.Mutex // guards the rest; not held while waiting
-	state    workerState
-	searches int           // for a server, now running
-	problem  *Problem      // with which the last login or search ended; nil: none, or none yet
-	changed  chan struct{} // closed by the next notify
+	mu        sync.Mutex // guards the rest; not held while waiting
+	state     workerState
+	searches  int             // for a server, now running
+	problem   *Problem        // with which the last login or search ended; nil: none, or none yet
+	shownTill elapsed.Instant // when the problem is out of date; 0: never
+	changed   chan struct{}   // closed by the next notify
 }
 
 func newWorker(ctx context.Context, host Host) *worker {
@@ -67,20 +71,21 @@ func (w *worker) attendNext(pause time.Duration) time.Duration {
 	case problem == nil:
 		w.loginSucceeded()
 	case problem.Kind == Superseded:
-		w.loginEnded(nil)
+		w.loginEnded(nil, 0)
 		return pause
 	case problem.Kind == PinExpired:
-		w.loginEnded(problem)
+		w.loginEnded(problem, -login.Left()) // the machine may have been suspended since
 		w.removeExpired(login)
 	case problem.Kind == NoLogin:
-		w.loginEnded(w.snapshot().problem)
+		w.setState(idle)
+		w.announce()
 		select {
 		case <-w.wake:
 		case <-begun:
 		case <-w.ctx.Done():
 		}
 	default:
-		w.loginEnded(problem)
+		w.loginEnded(problem, 0)
 		_ = gate.Sleep(w.ctx, pause)
 		if problem.isStore() {
 			return min(2*pause, maxStoreRetryPause)
@@ -173,12 +178,14 @@ func (w *worker) loginSucceeded() {
 	w.startSearchLocked()
 }
 
-// loginEnded notifies of the end of the login, which is nil if it needs no explanation.
-func (w *worker) loginEnded(problem *Problem) {
+// loginEnded notifies of the end of the login a time ago. The problem is nil if it needs
+// no explanation.
+func (w *worker) loginEnded(problem *Problem, ago time.Duration) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.state = idle
 	w.notifyLocked(problem)
+	w.shownTill = elapsed.Now().Add(outcomeMaxAge - ago)
 }
 
 // notify makes every request that waits look again. problem is shown from now on; nil
@@ -191,7 +198,19 @@ func (w *worker) notify(problem *Problem) {
 
 // notifyLocked does what notify does. mu must be held.
 func (w *worker) notifyLocked(problem *Problem) {
-	w.problem = problem
+	w.problem, w.shownTill = problem, 0
+	w.announceLocked()
+}
+
+// announce makes every request that waits look again. The problem stays.
+func (w *worker) announce() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.announceLocked()
+}
+
+// announceLocked does what announce does. mu must be held.
+func (w *worker) announceLocked() {
 	close(w.changed)
 	w.changed = make(chan struct{})
 }
@@ -208,5 +227,9 @@ type progress struct {
 func (w *worker) snapshot() progress {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return progress{w.state, w.searches > 0, w.problem, w.changed}
+	problem := w.problem
+	if w.shownTill != 0 && !w.shownTill.Ahead() {
+		problem = nil
+	}
+	return progress{w.state, w.searches > 0, problem, w.changed}
 }

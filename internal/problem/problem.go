@@ -53,8 +53,13 @@ func judge(err error) (v *panel.Problem, passes bool) {
 
 // message returns a problem with the text of key.
 func message(status int, kind panel.Kind, key string) *panel.Problem {
+	return say(status, kind, words.Sentence{Key: key})
+}
+
+// say returns a problem whose message is s.
+func say(status int, kind panel.Kind, s words.Sentence) *panel.Problem {
 	v := &panel.Problem{Status: status, Kind: kind}
-	v.Say(words.Sentences{{Key: key}})
+	v.Say(words.Sentences{s})
 	return v
 }
 
@@ -67,9 +72,12 @@ func kindOf(err error) (v *panel.Problem, passes bool) {
 		}
 	}
 	f := plextv.FailureIn(err)
+	var none *mediaserver.UnreachableError
 	switch {
-	case errors.As(err, new(*mediaserver.UnreachableError)), f != nil && f.Where != "plex.tv":
-		return message(http.StatusBadGateway, unreachable, headline(stateIn(err))), false
+	case errors.As(err, &none):
+		return say(http.StatusBadGateway, unreachable, headline(stateIn(err), none.Addresses)), false
+	case f != nil && f.Where != "plex.tv":
+		return say(http.StatusBadGateway, unreachable, headline(f.State, nil)), false
 	case f != nil:
 		return message(http.StatusBadGateway, panel.Kind(f.Kind().Word()), keyFor[f.Kind()]), f.Kind().Advice().Later
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -62,6 +62,7 @@ func TestEachErrorHasAText(t *testing.T) {
 	require.NotEmpty(t, declared)
 	errs := map[string]error{
 		"another server": choice.ErrAnotherServer, "changed": profile.ErrChanged, "no such user": plextv.ErrNoSuchUser,
+		"not shared":    choice.Refused(profile.SavedServer{MachineID: "BOX"}, []plextv.MediaServer{}, 7, fault.ErrServerToken),
 		"a JWT refused": choice.NeedsLongLived(fault.ErrServerToken), "interrupted": context.Canceled,
 		"wrong PINs": profile.WrongPINsError{Wait: time.Minute}, "unreachable": unreachable(),
 	}
@@ -169,6 +170,33 @@ func TestServerStates(t *testing.T) {
 	v := problem.Of(inState(plextv.ServerStarting))
 	assert.Equal(t, panel.Kind("server_unreachable"), v.Kind, "at the saved address")
 	assert.True(t, v.ServerStarting)
+}
+
+// A media server that answers nowhere is told with the best address, by its IP address if
+// the name is Plex's.
+func TestSilentAddresses(t *testing.T) {
+	silent := func(urls ...string) string {
+		all := []mediaserver.Address{{URL: "http://10.0.0.9:32400", Finding: "not tried"}}
+		for _, u := range urls {
+			all = append(all, mediaserver.Address{URL: u, Err: errors.New("silence")})
+		}
+		v := problem.Of(fmt.Errorf("inspect: %w", mediaserver.Unreachable(all)))
+		assert.Equal(t, v.Message, words.English.Say(v.Words))
+		first, _, _ := strings.Cut(v.Message, ". ")
+		return first
+	}
+	const box = "https://192-168-1-5.0123456789abcdef0123456789abcdef.plex.direct:32400"
+	for want, urls := range map[string][]string{
+		"The media server does not answer":                                                  {},
+		"The media server does not answer at 192.168.1.5:32400":                             {box, "http://192.168.1.5:32400"},
+		"The media server does not answer at nas:32400":                                     {"http://nas:32400"},
+		"The media server does not answer at [fd00::1]:32400":                               {"http://[fd00::1]:32400"},
+		"The media server does not answer at plex.example":                                  {"https://plex.example/"},
+		"The media server does not answer at 192.168.1.5:32400, nor at its other addresses": {box, "http://192.168.1.6:32400", box},
+		"The media server does not answer at [2001:db8::5]:443, nor at its other addresses": {"https://2001-db8--5.0123456789abcdef0123456789abcdef.plex.direct", "http://nas"},
+	} {
+		assert.Equal(t, want, silent(urls...))
+	}
 }
 
 // G14: no one can use the panel to find out what listens where in its network.

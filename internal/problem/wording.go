@@ -2,9 +2,11 @@ package problem
 
 import (
 	"net/http"
+	"slices"
 
 	"github.com/plexauth/plexauth/internal/choice"
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/panel"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
@@ -32,6 +34,7 @@ var wordingFor = []wording{
 	{fault.ErrTokenRejected, http.StatusConflict, "rejected", "problem.rejected"},
 	{fault.ErrTokenExpired, http.StatusConflict, "expired", keyFor[plextv.KindExpired]},
 	{fault.ErrNotConnected, http.StatusConflict, "not_connected", "problem.not_connected"},
+	{choice.ErrNotShared, http.StatusConflict, "server_token", "problem.not_shared"},
 	{fault.ErrServerChoice, http.StatusConflict, "server_choice", "problem.server_choice"},
 	{choice.ErrAnotherServer, http.StatusConflict, "other_server", "problem.other_server"},
 	{choice.ErrNeedsLongLived, http.StatusConflict, "server_token", "problem.needs_long_lived"},
@@ -61,18 +64,30 @@ var keyFor = map[plextv.Kind]string{
 	plextv.KindRefused:     "plextv.refused",
 }
 
-// headline returns the key of what to tell people first about a media server that cannot
-// be used.
-func headline(s plextv.ServerState) string {
+// headline returns what to tell people first about a media server that cannot be used.
+// addresses are those that were tried, nil if they are not known.
+func headline(s plextv.ServerState, addresses []mediaserver.Address) words.Sentence {
 	switch s {
 	case plextv.ServerStarting:
-		return "problem.server_starting"
+		return words.Sentence{Key: "problem.server_starting"}
 	case plextv.ServerFailing:
-		return "problem.server_failing"
+		return words.Sentence{Key: "problem.server_failing"}
 	case plextv.ServerBehindProxy:
-		return "problem.server_behind_proxy"
+		return words.Sentence{Key: "problem.server_behind_proxy"}
 	}
-	return "problem.server_unreachable"
+	var tried []string
+	for _, a := range addresses {
+		if host := a.Host(); a.Err != nil && !slices.Contains(tried, host) {
+			tried = append(tried, host)
+		}
+	}
+	switch len(tried) {
+	case 0:
+		return words.Sentence{Key: "problem.server_unreachable"}
+	case 1:
+		return words.Sentence{Key: "problem.server_unreachable_at", Address: tried[0]}
+	}
+	return words.Sentence{Key: "problem.server_unreachable_everywhere", Address: tried[0]}
 }
 
 // tryLater is the end of a message about what may pass by itself. seconds is the time that

@@ -101,8 +101,9 @@ func (l *Language) Text(key string, args ...string) string {
 
 // Sentence is a sentence in no language yet.
 type Sentence struct {
-	Key string `json:"key"`
-	N   int    `json:"n,omitempty"` // the number that the sentence names; 0: none
+	Key     string `json:"key"`
+	N       int    `json:"n,omitempty"`       // the number that the sentence names; 0: none
+	Address string `json:"address,omitempty"` // that the sentence names; empty: none
 }
 
 // Sentences is a message in no language yet.
@@ -120,7 +121,7 @@ func (l *Language) Say(sentences Sentences) string {
 func (l *Language) sentence(s Sentence) string {
 	switch s.N {
 	case 0:
-		return l.Text(s.Key)
+		return l.Text(s.Key, "address", s.Address)
 	case 1:
 		return l.Text(s.Key+".one", "n", "1")
 	}

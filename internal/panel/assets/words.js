@@ -35,7 +35,7 @@ export function text(key, args = {}) {
 
 /** say returns the sentences of a problem, or the program's own message if it has none. */
 export function say({ words, message }) {
-  return words ? words.map(({ key, n }) => text(key, { n })).join(" ") : message;
+  return words ? words.map(({ key, ...args }) => text(key, args)).join(" ") : message;
 }
 
 /** fill puts the texts of a fragment into the language of the page. */
