@@ -1,0 +1,4 @@
+package elapsed
+
+// NewAsleep is newAsleep.
+var NewAsleep = newAsleep
