@@ -225,9 +225,6 @@ func (o operation) usual(f wireFault, says meaning, n int) outcome {
 	case f.follows > 0 && (o.kind == read || o.kind == look):
 		x.least += n * f.follows
 	}
-	if o.kind == look && f.follows > 1 {
-		x.least++ // its first redirect is not counted
-	}
 	x.most = x.least
 	switch {
 	case says == temporary:
@@ -410,7 +407,7 @@ func (o operation) pace(x *outcome, f wireFault, says meaning, jitter float64) (
 		final, bad := at == pinLife, says != harmless && (o.hits.For == 0 || at < o.hits.For)
 		x.most++
 		if bad {
-			x.most += f.redirected()
+			x.most += f.follows
 		}
 		if bad && f.slow {
 			at += limit
@@ -433,14 +430,6 @@ func (o operation) pace(x *outcome, f wireFault, says meaning, jitter float64) (
 			return last
 		}
 	}
-}
-
-// redirected returns how many more requests the redirects of a look cause.
-func (f wireFault) redirected() int {
-	if f.follows > 0 {
-		return f.follows + 1
-	}
-	return 0
 }
 
 // widens returns the pause between two looks after one that was bad or good.

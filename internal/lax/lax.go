@@ -3,10 +3,12 @@
 package lax
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/plexauth/plexauth/internal/ordered"
 )
@@ -38,7 +40,14 @@ func Number(v json.RawMessage) (f float64, ok bool) {
 }
 
 // Int returns a whole JSON number, or one in a string; 0 for anything else.
-func Int(v json.RawMessage) int64 { return Whole(Text(v)) }
+func Int(v json.RawMessage) int64 {
+	if len(v) > 0 && v[0] != '"' { // most often
+		if n, err := strconv.ParseInt(string(v), 10, 64); err == nil {
+			return n
+		}
+	}
+	return Whole(Text(v))
+}
 
 // Whole returns the whole number in text; 0 for anything else.
 func Whole(text string) int64 {
@@ -58,6 +67,9 @@ func Whole(text string) int64 {
 // Bool returns a JSON boolean, or one as a number or a word: 1, "true", "yes", "on" and
 // their opposites. known is false for anything else.
 func Bool(v json.RawMessage) (value, known bool) {
+	if len(v) == 0 { // most often
+		return false, false
+	}
 	switch strings.ToLower(strings.Trim(string(v), `"`)) {
 	case "true", "1", "yes", "on":
 		return true, true
@@ -91,6 +103,22 @@ func (v *Integer) UnmarshalJSON(b []byte) error {
 func (v *Boolean) UnmarshalJSON(b []byte) error {
 	is, _ := Bool(b)
 	*v = Boolean(is)
+	return nil
+}
+
+// ErrNotObject is the error of Object.
+var ErrNotObject = errors.New("not a JSON object")
+
+// Object calls member with each member of a JSON object, in order. It takes bytes that are not
+// UTF-8 for U+FFFD, as encoding/json does. If body is not an object, the error is
+// [ErrNotObject], and some members may have been seen.
+func Object(body []byte, member func(key []byte, value json.RawMessage)) error {
+	if !utf8.Valid(body) {
+		body = bytes.ToValidUTF8(body, []byte("\ufffd"))
+	}
+	if !ordered.Each(body, member) {
+		return ErrNotObject
+	}
 	return nil
 }
 

@@ -54,6 +54,19 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// Members are read in order, whatever bytes a name may have; anything but an object is an error.
+func TestObject(t *testing.T) {
+	var got []string
+	err := lax.Object([]byte("{\"a\":1,\"caf\\u00e9\":\"x\xff\",\"a\":[2]}"), func(key []byte, value json.RawMessage) {
+		got = append(got, string(key)+"="+string(value))
+	})
+	assert.NoError(t, err)
+	assert.Equal(t, []string{"a=1", "café=\"x\ufffd\"", "a=[2]"}, got)
+	for _, body := range []string{"", "null", "[]", `{"a":1`, `{"a":1} x`} {
+		assert.ErrorIs(t, lax.Object([]byte(body), func([]byte, json.RawMessage) {}), lax.ErrNotObject, body)
+	}
+}
+
 // A field of another shape counts as absent, and spoils no other field.
 func TestUnmarshal(t *testing.T) {
 	type fields struct {

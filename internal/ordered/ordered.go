@@ -33,8 +33,9 @@ type Member struct {
 	Key        string
 	Value      json.RawMessage
 	Start, End int
-	keyStart   int    // where the key begins in the document
-	spelling   []byte // the key as the document spells it, quotes included
+	keyStart   int     // where the key begins in the document
+	spelling   []byte  // the key as the document spells it, quotes included; nil for a member that was set later
+	parsed     *Object // Value as Parsed has returned it; nil if it has not
 }
 
 // Object is a JSON object whose members keep their order.
@@ -44,12 +45,14 @@ type Object struct {
 
 // Parse parses a JSON object. The result shares no memory with data. The error
 // is a [*SyntaxError] or [ErrNotObject].
-func Parse(data []byte) (*Object, error) {
+func Parse(data []byte) (*Object, error) { return View(bytes.Clone(data)) }
+
+// View does what [Parse] does, without a copy of data, which must not change.
+func View(data []byte) (*Object, error) {
 	start := SkipSpace(data, 0)
 	if !at(data, start, '{') {
 		return nil, refusal(data)
 	}
-	data = bytes.Clone(data)
 	text := "" // a short document as a string, so that its keys share one allocation
 	if len(data) < 1<<10 {
 		text = string(data)
@@ -71,6 +74,25 @@ func Parse(data []byte) (*Object, error) {
 	return o, nil
 }
 
+// Each calls member with the key and the value of each member of the JSON object data, in
+// order. Both may share memory with data. ok reports whether data is an object; if not, Each may
+// have stopped in its middle.
+func Each(data []byte, member func(key []byte, value json.RawMessage)) (ok bool) {
+	start := SkipSpace(data, 0)
+	if !at(data, start, '{') {
+		return false
+	}
+	end := scanObject(data, start, 1, func(key, keyEnd, start, end int) {
+		name := data[key+1 : keyEnd-1]
+		if !plain(name) {
+			text, _ := Unquote(data[key:keyEnd])
+			name = []byte(text)
+		}
+		member(name, data[start:end:end])
+	})
+	return end != Invalid && SkipSpace(data, end) == len(data)
+}
+
 // readKey returns the key in data[from:to], which is a valid string. It slices text, which is
 // data as a string or empty, if the key needs no unescaping.
 func readKey(text string, data []byte, from, to int) string {
@@ -84,11 +106,21 @@ func readKey(text string, data []byte, from, to int) string {
 // Unquote decodes a JSON string. It calls encoding/json only if the string has
 // escapes or is not valid.
 func Unquote(quoted []byte) (s string, err error) {
-	if n := len(quoted) - 1; n > 0 && quoted[0] == '"' && quoted[n] == '"' && plain(quoted[1:n]) {
-		return string(quoted[1:n]), nil
+	if inner, ok := Plain(quoted); ok {
+		return string(inner), nil
 	}
 	err = json.Unmarshal(quoted, &s)
 	return s, err
+}
+
+// Plain returns what is between the quotes of a JSON string that means itself. ok is false for
+// one that has escapes or is not valid, and for anything else.
+func Plain(quoted []byte) (inner []byte, ok bool) {
+	n := len(quoted) - 1
+	if n < 1 || quoted[0] != '"' || quoted[n] != '"' || !plain(quoted[1:n]) {
+		return nil, false
+	}
+	return quoted[1:n], true
 }
 
 // plain reports whether inner, the text between the quotes of a JSON string, is
@@ -194,6 +226,24 @@ func (o *Object) Get(key string) json.RawMessage {
 	return m.Value
 }
 
+// Parsed returns the value of key as an object, which it parses once. It is empty if there is
+// none. An edit of it counts once its bytes are the value: see [Object.Set].
+func (o *Object) Parsed(key string) (*Object, error) {
+	i := o.index(key)
+	if i < 0 {
+		return nil, errEmpty
+	}
+	m := &o.members[i]
+	if m.parsed == nil {
+		parsed, err := View(m.Value)
+		if err != nil {
+			return nil, err
+		}
+		m.parsed = parsed
+	}
+	return m.parsed, nil
+}
+
 // Set replaces the value of key in place, or appends a new member.
 func (o *Object) Set(key string, value json.RawMessage) {
 	o.insert(len(o.members), key, value)
@@ -220,10 +270,10 @@ func (o *Object) SetAfter(key string, value json.RawMessage, anchors ...string) 
 
 func (o *Object) insert(at int, key string, value json.RawMessage) {
 	if i := o.index(key); i >= 0 {
-		o.members[i].Value = value
+		o.members[i].Value, o.members[i].parsed = value, nil
 		return
 	}
-	o.members = slices.Insert(o.members, at, Member{Key: key, Value: value, spelling: String(key)})
+	o.members = slices.Insert(o.members, at, Member{Key: key, Value: value})
 }
 
 // Delete removes all members named key and reports whether there were any.
@@ -236,31 +286,35 @@ func (o *Object) Delete(key string) bool {
 // Bytes returns the object as JSON without white space between its members. The
 // values keep their bytes.
 func (o *Object) Bytes() json.RawMessage {
-	n := 2
+	n := len("{}")
 	for _, m := range o.members {
-		n += len(m.spelling) + len(m.Value) + 2
+		n += max(len(m.spelling), len(m.Key)+len(`""`)) + len(m.Value) + len(":,")
 	}
-	out := make([]byte, 0, n)
-	out = append(out, '{')
+	out := append(make([]byte, 0, n), '{')
 	for i, m := range o.members {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = append(out, m.spelling...)
-		out = append(out, ':')
+		out = append(m.appendKey(out), ':')
 		out = append(out, m.Value...)
 	}
 	return append(out, '}')
+}
+
+// appendKey appends the key as the document spells it.
+func (m *Member) appendKey(dst []byte) []byte {
+	if m.spelling != nil {
+		return append(dst, m.spelling...)
+	}
+	return appendString(dst, m.Key)
 }
 
 // Around returns what Bytes returns before and after the value of key, which the object must
 // have. Of duplicates it takes the last.
 func (o *Object) Around(key string) (before, after []byte) {
 	i := o.index(key)
-	at := 1 + len(o.members[i].spelling) + 1
-	for _, m := range o.members[:i] {
-		at += len(m.spelling) + 1 + len(m.Value) + 1
-	}
+	head := Object{members: o.members[:i+1]}
+	at := len(head.Bytes()) - len("}") - len(o.members[i].Value)
 	all := o.Bytes()
 	return all[:at:at], all[at+len(o.members[i].Value):]
 }
@@ -268,7 +322,10 @@ func (o *Object) Around(key string) (before, after []byte) {
 // String returns s as a JSON string. It escapes only what JSON requires, so that
 // <, >, & and every letter stay readable. Invalid UTF-8 becomes U+FFFD.
 func String(s string) json.RawMessage {
-	out := make([]byte, 0, len(s)+2)
+	return appendString(make([]byte, 0, len(s)+len(`""`)), s)
+}
+
+func appendString(out []byte, s string) []byte {
 	out = append(out, '"')
 	for i := 0; i < len(s); {
 		c := s[i]

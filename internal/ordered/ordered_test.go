@@ -35,6 +35,28 @@ func TestAround(t *testing.T) {
 	}
 }
 
+func TestParsed(t *testing.T) {
+	o, err := ordered.Parse([]byte(`{"a":{"b":1},"n":2}`))
+	require.NoError(t, err)
+	for key, want := range map[string]string{"n": "not a JSON object", "absent": "line 1, column 1: the document is empty"} {
+		_, err := o.Parsed(key)
+		assert.EqualError(t, err, want, key)
+	}
+	a, err := o.Parsed("a")
+	require.NoError(t, err)
+	a.Set("b", ordered.Int(3))
+	assert.Equal(t, `{"a":{"b":1},"n":2}`, string(o.Bytes()), "not set yet")
+	o.Set("a", a.Bytes())
+	again, err := o.Parsed("a")
+	require.NoError(t, err)
+	assert.Equal(t, "3", string(again.Get("b")))
+	o.Set("a", []byte(`{"b":4}`))
+	again, err = o.Parsed("a")
+	require.NoError(t, err)
+	assert.Equal(t, "4", string(again.Get("b")))
+	assert.Equal(t, `{"a":{"b":4},"n":2}`, string(o.Bytes()))
+}
+
 func TestMemberRange(t *testing.T) {
 	doc := []byte("{\n  \"a\": {\"k\": 1},\n  \"b\": [ ]\n}\n")
 	o, err := ordered.Parse(doc)

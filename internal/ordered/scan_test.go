@@ -51,6 +51,9 @@ func requireSameAsStandard(t *testing.T, doc []byte) {
 	}
 	o, parseErr := ordered.Parse(doc)
 	require.Equal(t, err, parseErr)
+	seen := map[string]json.RawMessage{}
+	ok := ordered.Each(doc, func(key []byte, value json.RawMessage) { seen[string(key)] = value })
+	require.Equal(t, err == nil, ok)
 	require.Equal(t, before, doc)
 	if err != nil {
 		return
@@ -60,6 +63,7 @@ func requireSameAsStandard(t *testing.T, doc []byte) {
 	require.Len(t, all, len(keysOf(o)))
 	for key, value := range all {
 		require.Equal(t, string(value), string(o.Get(key)), key)
+		require.Equal(t, string(value), string(seen[key]), key)
 	}
 }
 

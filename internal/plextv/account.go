@@ -54,35 +54,74 @@ const OpReadAccount = "read account"
 // decodeUser reads an account. Each field may have any shape; only the number must be
 // there.
 func decodeUser(body []byte) (*User, error) {
-	var j struct {
-		ID           lax.Integer `json:"id"`
-		UUID         lax.String  `json:"uuid"`
-		Username     lax.String  `json:"username"`
-		Title        lax.String  `json:"title"`
-		Email        lax.String  `json:"email"`
-		FriendlyName lax.String  `json:"friendlyName"`
-		Thumb        lax.String  `json:"thumb"`
-		Home         lax.Boolean `json:"home"`
-		HomeAdmin    lax.Boolean `json:"homeAdmin"`
-		Guest        lax.Boolean `json:"guest"`
-		Restricted   lax.Boolean `json:"restricted"`
-		Protected    lax.Boolean `json:"protected"`
-		Subscription struct {
-			Active lax.Boolean `json:"active"`
-		} `json:"subscription"`
-	}
-	if err := lax.Unmarshal(body, &j); err != nil {
+	u := &User{}
+	err := lax.Object(body, func(key []byte, v json.RawMessage) {
+		if text := u.text(string(key)); text != nil {
+			*text = lax.Text(v)
+		}
+		if flag := u.flag(string(key)); flag != nil {
+			*flag, _ = lax.Bool(v)
+		}
+		switch string(key) {
+		case "id":
+			u.ID = lax.Int(v)
+		case "subscription":
+			u.PlexPass = isActive(v)
+		}
+	})
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if j.ID <= 0 {
+	case u.ID <= 0:
 		return nil, errors.New("an account without a number")
 	}
-	return &User{
-		ID: int64(j.ID), UUID: string(j.UUID), Username: string(j.Username), Title: string(j.Title),
-		Email: string(j.Email), FriendlyName: string(j.FriendlyName), Thumb: string(j.Thumb),
-		Home: bool(j.Home), HomeAdmin: bool(j.HomeAdmin), Guest: bool(j.Guest),
-		Restricted: bool(j.Restricted), Protected: bool(j.Protected), PlexPass: bool(j.Subscription.Active),
-	}, nil
+	return u, nil
+}
+
+// text returns the field for a text of the answer, nil if key is not that of a text.
+func (u *User) text(key string) *string {
+	switch key {
+	case "uuid":
+		return &u.UUID
+	case "username":
+		return &u.Username
+	case "title":
+		return &u.Title
+	case "email":
+		return &u.Email
+	case "friendlyName":
+		return &u.FriendlyName
+	case "thumb":
+		return &u.Thumb
+	}
+	return nil
+}
+
+// flag returns the field for a boolean of the answer, nil if key is not that of one.
+func (u *User) flag(key string) *bool {
+	switch key {
+	case "home":
+		return &u.Home
+	case "homeAdmin":
+		return &u.HomeAdmin
+	case "guest":
+		return &u.Guest
+	case "restricted":
+		return &u.Restricted
+	case "protected":
+		return &u.Protected
+	}
+	return nil
+}
+
+// isActive reports whether the subscription v is active.
+func isActive(v json.RawMessage) (active bool) {
+	_ = lax.Object(v, func(key []byte, v json.RawMessage) { // what is not an object is not one
+		if string(key) == "active" {
+			active, _ = lax.Bool(v)
+		}
+	})
+	return active
 }
 
 // Revoke ends t at plex.tv (DELETE /api/v2/users/signout). A token that plex.tv rejects

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/lax"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -206,10 +207,15 @@ func describeBody(body []byte, err error) string {
 		return "an HTML page where JSON was asked for"
 	case b[0] == '<':
 		return "XML where JSON was asked for"
-	case err != nil && !errors.As(err, new(*json.SyntaxError)) && !errors.As(err, new(*json.UnmarshalTypeError)):
+	case err != nil && !isNotJSON(err):
 		return err.Error()
 	}
 	return "not the JSON that was asked for"
+}
+
+// isNotJSON reports whether a body was not decoded because of its form.
+func isNotJSON(err error) bool {
+	return errors.Is(err, lax.ErrNotObject) || errors.As(err, new(*json.SyntaxError)) || errors.As(err, new(*json.UnmarshalTypeError))
 }
 
 // isHTML reports whether a body is an HTML page.

@@ -1,11 +1,13 @@
 package plextv
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"net/http"
@@ -15,6 +17,7 @@ import (
 	"github.com/hashicorp/go-retryablehttp"
 
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -76,17 +79,13 @@ const (
 // is repeated after a failure that will pass, a write only if it certainly had no effect.
 func (c *Client) Do(ctx context.Context, q *Call) error {
 	q.client = c
-	send := q.sendWithRetries
-	switch {
-	case q.mode == modePoll:
-		send = q.sendOnce
-	case q.Route == nil:
+	if q.mode == modeCall && q.Route == nil {
 		q.Limit = cmp.Or(q.Limit, attemptLimitOf(ctx))
 		if err := c.Guard.wait(ctx, q); err != nil {
 			return err
 		}
 	}
-	err := send(ctx)
+	err := q.send(ctx)
 	switch {
 	case q.failure == nil && err == nil:
 		return nil
@@ -101,8 +100,23 @@ func (c *Client) Do(ctx context.Context, q *Call) error {
 	return q.failure
 }
 
-// sendWithRetries makes the attempts of a call. The error is one from before the first.
-func (q *Call) sendWithRetries(ctx context.Context) error {
+// send makes the attempts of a call. Few calls to plex.tv need a second one, so the first goes
+// straight through the transport: retryablehttp and http.Client would double what it
+// allocates. The error is one from before the first attempt.
+func (q *Call) send(ctx context.Context) error {
+	if q.Route != nil {
+		return q.sendWithRetries(ctx, q.client.retries)
+	}
+	again, err := q.sendOnce(ctx)
+	if !again || q.mode == modePoll || q.client.retries == 0 || gate.Sleep(ctx, q.pause) != nil {
+		return err
+	}
+	return q.sendWithRetries(ctx, q.client.retries-1)
+}
+
+// sendWithRetries makes one attempt, and others after it. The error is one from before the
+// first.
+func (q *Call) sendWithRetries(ctx context.Context, retries int) error {
 	var body any
 	if q.body != nil {
 		body = q.body
@@ -113,6 +127,7 @@ func (q *Call) sendWithRetries(ctx context.Context) error {
 	}
 	req.Header = q.client.header(q)
 	hc := q.client.clientFor(q)
+	hc.Timeout = q.client.LimitAttempt(q.Limit)
 	if q.Route != nil {
 		route, err := q.Route(req.URL)
 		if err != nil {
@@ -122,7 +137,7 @@ func (q *Call) sendWithRetries(ctx context.Context) error {
 	}
 	rc := retryablehttp.Client{
 		HTTPClient:   hc,
-		RetryMax:     q.client.retries,
+		RetryMax:     retries,
 		CheckRetry:   q.checkRetry,
 		Backoff:      func(_, _ time.Duration, _ int, _ *http.Response) time.Duration { return q.pause },
 		ErrorHandler: retryablehttp.PassthroughErrorHandler,
@@ -142,13 +157,22 @@ func (q *Call) sendWithRetries(ctx context.Context) error {
 	return nil
 }
 
-// sendOnce makes the one attempt of a poll of a PIN, straight through the transport. A
-// process makes many of these: retryablehttp and http.Client would add a third to what
-// each allocates.
-func (q *Call) sendOnce(ctx context.Context) error {
-	req, err := http.NewRequestWithContext(q.attempt, q.Method, q.URL, nil)
+// sendOnce makes the first attempt of a call to plex.tv. again says that another one can
+// help, after a pause. The error is one from before the attempt.
+func (q *Call) sendOnce(ctx context.Context) (again bool, err error) {
+	attempt := q.attempt
+	if attempt == nil {
+		limited, cancel := context.WithTimeout(ctx, q.client.LimitAttempt(q.Limit))
+		defer cancel()
+		attempt = q.dialled.trace(limited)
+	}
+	var body io.Reader
+	if q.body != nil {
+		body = bytes.NewReader(q.body)
+	}
+	req, err := http.NewRequestWithContext(attempt, q.Method, q.URL, body)
 	if err != nil {
-		return q.badAddress()
+		return false, q.badAddress()
 	}
 	req.Header = q.client.header(q)
 	q.sent = time.Now()
@@ -162,20 +186,14 @@ func (q *Call) sendOnce(ctx context.Context) error {
 	if err == nil && resp.StatusCode >= 300 && resp.StatusCode < 400 {
 		resp, err = q.follow(req, resp)
 	}
-	_, _ = q.checkRetry(ctx, resp, err)
-	return nil
+	return q.checkRetry(ctx, resp, err)
 }
 
-// follow follows a redirect within plex.tv's API. Any other one is returned as it is.
+// follow lets http.Client follow a redirect, which resp is, as far as it may be followed.
 func (q *Call) follow(req *http.Request, resp *http.Response) (*http.Response, error) {
-	to, err := resp.Location()
-	if err != nil || !q.client.isAPI(to) {
-		return resp, nil
-	}
-	resp.Body.Close()
-	req = req.Clone(q.attempt)
-	req.URL, req.Host = to, ""
-	return q.client.clientFor(q).Do(req)
+	hc := q.client.clientFor(q)
+	hc.Transport = &redirected{resp, hc.Transport}
+	return hc.Do(req)
 }
 
 // badAddress returns the error for a URL that no request can be made of.

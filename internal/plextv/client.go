@@ -82,7 +82,7 @@ func (c *Client) isAPI(u *url.URL) bool {
 	return o == c.PlexTV || o == c.clients
 }
 
-// clientFor returns a copy of the caller's client, as it is now, with our limits. It
+// clientFor returns a copy of the caller's client, as it is now, without its timeout. It
 // has no cookie jar: plex.tv needs no cookies, and one jar would show each account
 // those of the others (G23).
 func (c *Client) clientFor(q *Call) *http.Client {
@@ -90,10 +90,7 @@ func (c *Client) clientFor(q *Call) *http.Client {
 	if c.httpClient != nil {
 		*hc = *c.httpClient
 	}
-	hc.Transport, hc.Jar, hc.CheckRedirect = plexTVSender{q}, nil, c.checkRedirect
-	if hc.Timeout = 0; q.attempt == nil { // a context bounds the attempt otherwise
-		hc.Timeout = c.LimitAttempt(q.Limit)
-	}
+	hc.Transport, hc.Jar, hc.CheckRedirect, hc.Timeout = plexTVSender{q}, nil, c.checkRedirect, 0
 	return hc
 }
 

@@ -74,33 +74,53 @@ func (r PINReply) Answer(err error) PINAnswer {
 
 // decodePIN reads a PIN. A null authToken says that it is not approved yet.
 func decodePIN(body []byte) (r PINReply, err error) {
-	var j struct {
-		ID        json.RawMessage `json:"id"`
-		Code      json.RawMessage `json:"code"`
-		ExpiresIn json.RawMessage `json:"expiresIn"`
-		AuthToken json.RawMessage `json:"authToken"`
-		Errors    json.RawMessage `json:"errors"`
+	var token, problems json.RawMessage
+	err = lax.Object(body, func(key []byte, value json.RawMessage) {
+		switch string(key) {
+		case "id":
+			r.ID = lax.Int(value)
+		case "code":
+			r.Code = lax.Text(value)
+		case "expiresIn":
+			r.ExpiresIn, r.Expires = decodeLifetime(value)
+		case "authToken":
+			token = value
+		case "errors":
+			problems = value
+		}
+	})
+	if err != nil {
+		return PINReply{}, err
 	}
-	if err := json.Unmarshal(body, &j); err != nil {
+	if r.Token, err = decodeToken(token); err != nil {
 		return r, err
 	}
-	r.ID, r.Code = lax.Int(j.ID), lax.Text(j.Code)
-	if s, ok := lax.Number(j.ExpiresIn); ok {
-		r.Expires = true
-		r.ExpiresIn = time.Duration(min(max(s, -1), MaxPINLifetime.Seconds()) * float64(time.Second))
-	}
-	if v := string(j.AuthToken); v != "" && v != "null" {
-		raw := strings.TrimSpace(lax.Text(j.AuthToken))
-		if v[0] != '"' || raw != "" && !secret.UsableToken(raw) {
-			return r, errors.New("a token that no header can carry")
-		}
-		r.Token = secret.New(raw)
-	}
 	var list []json.RawMessage
-	if r.Token.IsZero() && len(j.Errors) > 0 && json.Unmarshal(j.Errors, &list) == nil && len(list) > 0 {
+	if r.Token.IsZero() && len(problems) > 0 && json.Unmarshal(problems, &list) == nil && len(list) > 0 {
 		return r, errors.New("an error where a PIN was asked for")
 	}
 	return r, nil
+}
+
+// decodeToken reads the token of an approved PIN, zero if there is none.
+func decodeToken(v json.RawMessage) (secret.Value, error) {
+	if len(v) == 0 || string(v) == "null" {
+		return secret.Value{}, nil
+	}
+	text := strings.TrimSpace(lax.Text(v))
+	if v[0] != '"' || text != "" && !secret.UsableToken(text) {
+		return secret.Value{}, errors.New("a token that no header can carry")
+	}
+	return secret.New(text), nil
+}
+
+// decodeLifetime reads how long a PIN lives from now on.
+func decodeLifetime(v json.RawMessage) (left time.Duration, known bool) {
+	s, known := lax.Number(v)
+	if !known {
+		return 0, false
+	}
+	return time.Duration(min(max(s, -1), MaxPINLifetime.Seconds()) * float64(time.Second)), true
 }
 
 // CreatePIN asks plex.tv for a PIN. d is the device key of a login that is to get a

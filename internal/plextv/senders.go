@@ -96,3 +96,19 @@ func (s sender) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	return resp, err
 }
+
+// redirected sends the requests that follow a redirect. It gives that redirect as the answer to
+// the first request, which has been sent already.
+type redirected struct {
+	by   *http.Response // nil once it was given
+	next http.RoundTripper
+}
+
+// RoundTrip implements [http.RoundTripper].
+func (r *redirected) RoundTrip(req *http.Request) (*http.Response, error) {
+	if resp := r.by; resp != nil {
+		r.by = nil
+		return resp, nil
+	}
+	return r.next.RoundTrip(req)
+}
