@@ -15,14 +15,14 @@ import (
 
 // object parses a member. It is empty if v is missing or not an object.
 func object(v json.RawMessage) *ordered.Object {
-	if o, err := ordered.Parse(v); err == nil {
+	if o, err := ordered.View(v); err == nil {
 		return o
 	}
 	return &ordered.Object{}
 }
 
-func decode(block *ordered.Object) State {
-	s := decodeOwner(block)
+func decode(block *ordered.Object, s *State) {
+	*s = decodeOwner(block)
 	s.ClientID = text(block, keyClientID)
 	s.NextClientID = text(block, keyNextClientID)
 	s.DeviceClientID = text(block, keyDeviceClientID)
@@ -33,12 +33,11 @@ func decode(block *ordered.Object) State {
 	s.Stash = decodeStash(block.Get(keyStash))
 	s.HomeUser = decodeHomeUser(block.Get(keyHomeUser))
 	s.Server = decodeServer(block)
-	s.StoredPIN = decodePIN(block.Get(keyPendingPIN))
+	s.StoredPIN = decodePIN(block)
 	s.Checked = seconds(block, keyChecked)
 	s.RefusedPIN = text(block, keyRefusedPIN)
 	s.PanelPIN = seconds(block, keyPanelPIN)
 	s.WrongPINs = decodeWrongPINs(block.Get(keyWrongPINs))
-	return s
 }
 
 // decodeOwner decodes only what AccountID, Rejected and boundDevice need.
@@ -47,7 +46,7 @@ func decodeOwner(block *ordered.Object) State {
 		Token:        Field[Token]{newToken(secret.New(text(block, keyAccountToken))), block.Get(keyAccountToken) != nil},
 		RejectedMark: text(block, keyRejected),
 		Account:      decodeAccount(block.Get(keyAccount)),
-		Device:       decodeDevice(block.Get(keyDevice)),
+		Device:       decodeDevice(block),
 	}
 }
 
@@ -124,7 +123,7 @@ func decodeStash(v json.RawMessage) *Stash {
 	if v == nil {
 		return nil
 	}
-	o, err := ordered.Parse(v)
+	o, err := ordered.View(v)
 	if err != nil {
 		return &Stash{isUnreadable: true}
 	}
@@ -175,11 +174,14 @@ func encodeHomeUser(e *editor, u *HomeUser) {
 	}
 }
 
-func decodePIN(v json.RawMessage) *StoredPIN {
-	if v == nil {
+func decodePIN(block *ordered.Object) *StoredPIN {
+	if block.Get(keyPendingPIN) == nil {
 		return nil
 	}
-	o := object(v)
+	o, err := block.Parsed(keyPendingPIN)
+	if err != nil {
+		return &StoredPIN{}
+	}
 	l := &StoredPIN{
 		ID:       lax.Int(o.Get("id")),
 		Code:     lax.Text(o.Get("code")),
@@ -203,7 +205,7 @@ func encodePIN(e *editor, l *StoredPIN) {
 		e.remove(keyPendingPIN)
 		return
 	}
-	stored, err := ordered.Parse(e.object.Get(keyPendingPIN))
+	stored, err := e.object.Parsed(keyPendingPIN)
 	if err != nil || lax.Int(stored.Get("id")) != l.ID {
 		stored = nil
 	}
@@ -224,11 +226,11 @@ func encodePIN(e *editor, l *StoredPIN) {
 	})
 }
 
-func decodeDevice(v json.RawMessage) *Device {
-	if v == nil {
+func decodeDevice(block *ordered.Object) *Device {
+	if block.Get(keyDevice) == nil {
 		return nil
 	}
-	o, err := ordered.Parse(v)
+	o, err := block.Parsed(keyDevice)
 	if err != nil {
 		return &Device{isUnreadable: true}
 	}
@@ -253,7 +255,7 @@ func encodeDevice(e *editor, d *Device) {
 	case d.isUnreadable:
 		return
 	}
-	stored, err := ordered.Parse(e.object.Get(keyDevice))
+	stored, err := e.object.Parsed(keyDevice)
 	if err != nil || lax.Text(stored.Get("client_id")) != d.ClientID || lax.Text(stored.Get("kid")) != d.Kid {
 		stored = nil
 	}

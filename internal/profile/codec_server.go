@@ -38,7 +38,7 @@ func decodeKnownServer(v json.RawMessage) *KnownServer {
 	if v == nil {
 		return nil
 	}
-	o, err := ordered.Parse(v)
+	o, err := ordered.View(v)
 	if err != nil {
 		return &KnownServer{Account: lax.Int(v)}
 	}

@@ -22,10 +22,11 @@ const DefaultInstance = "default"
 // concurrent use, nor are its profiles.
 type Document struct {
 	stored   *Stored
-	base     *ordered.Object // with {} in place of the other profiles
-	blocks   []block         // of the other profiles
-	profiles map[string]*Profile
-	decoded  []int // the indexes in blocks of profiles
+	base     *ordered.Object     // with {} in place of the other profiles
+	blocks   []block             // of the other profiles
+	main     *Profile            // the default one; nil until it is decoded
+	profiles map[string]*Profile // the others that were decoded
+	decoded  []int               // the indexes in blocks of profiles
 	changed  bool
 }
 
@@ -49,7 +50,7 @@ func (d *Document) block(id string) *ordered.Object {
 		return nil
 	}
 	d.decoded = append(d.decoded, i)
-	if block, err := ordered.Parse(d.blocks[i].value()); err == nil {
+	if block, err := ordered.View(d.blocks[i].value()); err == nil {
 		return block
 	}
 	return nil
@@ -58,15 +59,30 @@ func (d *Document) block(id string) *ordered.Object {
 // Profile returns the profile with that id. If there is none, the result is empty, and is
 // stored only once [Profile.Create] has made it.
 func (d *Document) Profile(id string) *Profile {
-	if p, ok := d.profiles[id]; ok {
+	if p := d.known(id); p != nil {
 		return p
 	}
 	p := &Profile{Document: d, ID: id, block: d.block(id)}
 	if p.block != nil {
-		p.State = decode(p.block)
+		decode(p.block, &p.State)
 	}
-	d.profiles[id] = p
+	switch {
+	case id == DefaultInstance:
+		d.main = p
+	case d.profiles == nil:
+		d.profiles = map[string]*Profile{id: p}
+	default:
+		d.profiles[id] = p
+	}
 	return p
+}
+
+// known returns the profile with that id if it was decoded, else nil.
+func (d *Document) known(id string) *Profile {
+	if id == DefaultInstance {
+		return d.main
+	}
+	return d.profiles[id]
 }
 
 // IDs returns the ids of the profiles. The default one is first, and always there. An
@@ -148,9 +164,11 @@ func (p *Profile) othersOf(accountID int64) iter.Seq[*Profile] {
 
 // Changed reports whether the document differs from what was parsed.
 func (d *Document) Changed() bool {
+	if d.main != nil {
+		d.main.encode()
+	}
 	for _, p := range d.profiles {
 		p.encode()
-		d.changed = d.changed || p.isDirty
 	}
 	return d.changed
 }
@@ -167,7 +185,7 @@ func (d *Document) Stored() (s *Stored, changed bool) {
 	}
 	var edited []*Profile
 	for _, p := range d.profiles {
-		if p.isDirty && p.ID != DefaultInstance {
+		if p.isDirty {
 			edited = append(edited, p)
 		}
 	}
@@ -198,7 +216,7 @@ func withBlocks(blocks []block, edited []*Profile) []block {
 // encode writes the state into the block.
 func (p *Profile) encode() {
 	if p.block != nil && encode(p.block, &p.State) {
-		p.isDirty = true
+		p.isDirty, p.Document.changed = true, true
 	}
 }
 

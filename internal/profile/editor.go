@@ -1,6 +1,7 @@
 package profile
 
 import (
+	"bytes"
 	"encoding/json"
 	"strconv"
 	"strings"
@@ -21,6 +22,15 @@ func textField(o *ordered.Object, key string) Field[string] {
 
 func secretField(o *ordered.Object, key string) Field[secret.Value] {
 	return Field[secret.Value]{secret.New(text(o, key)), o.Get(key) != nil}
+}
+
+// reads reports whether a member reads as value, as text does.
+func reads(o *ordered.Object, key, value string) bool {
+	value = strings.TrimSpace(value)
+	if inner, ok := ordered.Plain(o.Get(key)); ok { // without a copy of it
+		return string(bytes.TrimSpace(inner)) == value
+	}
+	return text(o, key) == value
 }
 
 // seconds reads a time in seconds since 1970, zero if there is none.
@@ -68,7 +78,7 @@ func (e *editor) remove(key string) {
 // text writes a value that is removed when it is empty.
 func (e *editor) text(key, value string) {
 	switch {
-	case text(e.object, key) == strings.TrimSpace(value):
+	case reads(e.object, key, value):
 	case value == "":
 		e.remove(key)
 	default:
@@ -99,7 +109,7 @@ func (e *editor) fieldAs(key string, f Field[string], spell func(string) json.Ra
 	switch {
 	case !f.Present:
 		e.remove(key)
-	case !isStored || text(e.object, key) != strings.TrimSpace(f.Value):
+	case !isStored || !reads(e.object, key, f.Value):
 		e.put(key, spell(f.Value))
 	}
 }

@@ -33,7 +33,7 @@ func Parse(raw json.RawMessage) (*Stored, error) {
 	if s := parseInParts(raw); s != nil {
 		return s, nil
 	}
-	base, err := ordered.Parse(raw)
+	base, err := ordered.View(raw)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func parseInParts(raw json.RawMessage) *Stored {
 		return nil
 	}
 	base := slices.Concat(raw[:from], []byte(`{}`), raw[to:])
-	o, err := ordered.Parse(base)
+	o, err := ordered.View(base)
 	if err != nil {
 		return nil
 	}
@@ -111,7 +111,7 @@ func (s *Stored) AppendTo(out []byte) []byte {
 	case !s.hasOthers:
 		return append(out, s.base...)
 	}
-	base, _ := ordered.Parse(s.base) // it is valid
+	base, _ := ordered.View(s.base) // it is valid
 	before, after := base.Around(keyInstances)
 	size := len(before) + len(s.others) + len(after) + len("{}")
 	for _, b := range s.blocks {
@@ -136,10 +136,9 @@ func (s *Stored) AppendTo(out []byte) []byte {
 
 // Document returns the object for reading and editing.
 func (s *Stored) Document() *Document {
-	d := &Document{stored: s, base: &ordered.Object{}, profiles: map[string]*Profile{}}
-	if s != nil {
-		d.base, _ = ordered.Parse(s.base) // it is valid
-		d.blocks = s.blocks
+	if s == nil {
+		return &Document{base: &ordered.Object{}}
 	}
-	return d
+	base, _ := ordered.View(s.base) // it is valid
+	return &Document{stored: s, base: base, blocks: s.blocks}
 }
