@@ -32,7 +32,7 @@ var wallOffset, sleepOffset atomic.Int64
 func init() {
 	elapsed.Wall = func() time.Time { return time.Now().Round(0).Add(time.Duration(wallOffset.Load())) }
 	real := elapsed.Asleep
-	elapsed.Asleep = func() time.Duration { return real() + time.Duration(sleepOffset.Load()) }
+	elapsed.Asleep = func(now time.Time) time.Duration { return real(now) + time.Duration(sleepOffset.Load()) }
 }
 
 // SetClock sets the wall clock of the process by d, until the test ends.

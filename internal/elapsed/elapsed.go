@@ -19,10 +19,16 @@ var Wall = func() time.Time { return time.Now().Round(0) }
 var processBegan = time.Now()
 
 // Now returns the present Instant.
-func Now() Instant { return Instant(time.Since(processBegan) + suspended()) }
+func Now() Instant { return instantAt(time.Now()) }
+
+// instantAt returns the Instant of now, the present time.
+func instantAt(now time.Time) Instant { return Instant(now.Sub(processBegan) + suspended(now)) }
 
 // At returns the Instant of t, which must be from time.Now.
-func At(t time.Time) Instant { return Now().Add(-time.Since(t)) }
+func At(t time.Time) Instant {
+	now := time.Now()
+	return instantAt(now).Add(-now.Sub(t))
+}
 
 // Add returns i + d.
 func (i Instant) Add(d time.Duration) Instant { return i + Instant(d) }
@@ -45,11 +51,11 @@ func Countdown(left time.Duration) int64 {
 // knownSleep is for how long the machine has been suspended, as last noticed.
 var knownSleep atomic.Int64
 
-// suspended returns for how long the machine has been suspended since it was started. A
+// suspended returns for how long the machine has been suspended since it was started, until now. A
 // difference of less than a second is the time between two readings of the clocks.
-func suspended() time.Duration {
+func suspended(now time.Time) time.Duration {
 	kept := knownSleep.Load()
-	if d := Asleep(); d-time.Duration(kept) >= time.Second && knownSleep.CompareAndSwap(kept, int64(d)) {
+	if d := Asleep(now); d-time.Duration(kept) >= time.Second && knownSleep.CompareAndSwap(kept, int64(d)) {
 		return d
 	}
 	return time.Duration(knownSleep.Load())

@@ -14,7 +14,8 @@ import (
 func TestAsleep(t *testing.T) {
 	var slept, lead time.Duration
 	asked := 0
-	asleep := elapsed.NewAsleep(func() time.Duration { asked++; return slept }, func() time.Duration { return lead })
+	system := elapsed.NewAsleep(func() time.Duration { asked++; return slept }, func(time.Time) time.Duration { return lead })
+	asleep := func() time.Duration { return system(time.Now()) }
 	assert.Zero(t, asleep())
 	lead += time.Millisecond // the network's time slows the clock down or speeds it up
 	assert.Zero(t, asleep())

@@ -18,7 +18,7 @@ var clockAhead, slept atomic.Int64
 
 func TestMain(m *testing.M) {
 	elapsed.Wall = func() time.Time { return time.Now().Round(0).Add(time.Duration(clockAhead.Load())) }
-	elapsed.Asleep = func() time.Duration { return time.Duration(slept.Load()) }
+	elapsed.Asleep = func(time.Time) time.Duration { return time.Duration(slept.Load()) }
 	os.Exit(m.Run())
 }
 

@@ -66,15 +66,16 @@ func (p *Profile) Pending() *PendingPIN {
 			return nil
 		}
 	}
+	now := elapsed.Wall()
 	switch {
 	case !v.Expires.IsZero():
 	case !v.Created.IsZero():
 		v.Expires = v.Created.Add(DefaultLifetime)
 	default: // CrossWatch wrote it, without a date
-		v.Expires = elapsed.Wall().Add(DefaultLifetime)
+		v.Expires = now.Add(DefaultLifetime)
 	}
-	left := min(v.Expires.Sub(elapsed.Wall()), maxStoredLifetime)
-	v.Ends, v.Expires = elapsed.Now().Add(left), elapsed.Wall().Add(left)
+	left := min(v.Expires.Sub(now), maxStoredLifetime)
+	v.Ends, v.Expires = elapsed.Now().Add(left), now.Add(left)
 	return v
 }
 
