@@ -67,8 +67,13 @@ func Whole(text string) int64 {
 // Bool returns a JSON boolean, or one as a number or a word: 1, "true", "yes", "on" and
 // their opposites. known is false for anything else.
 func Bool(v json.RawMessage) (value, known bool) {
-	if len(v) == 0 { // most often
+	switch string(v) { // most often
+	case "":
 		return false, false
+	case "true":
+		return true, true
+	case "false":
+		return false, true
 	}
 	switch strings.ToLower(strings.Trim(string(v), `"`)) {
 	case "true", "1", "yes", "on":

@@ -33,15 +33,19 @@ type Member struct {
 	Key        string
 	Value      json.RawMessage
 	Start, End int
-	keyStart   int     // where the key begins in the document
-	spelling   []byte  // the key as the document spells it, quotes included; nil for a member that was set later
-	parsed     *Object // Value as Parsed has returned it; nil if it has not
+
+	keyStart, keyEnd int     // the place of the key in the document, quotes included; 0 for a member that was set later
+	parsed           *Object // Value as Parsed has returned it; nil if it has not
 }
 
 // Object is a JSON object whose members keep their order.
 type Object struct {
-	members []Member
+	document []byte // what was parsed; nil for an object that was not
+	members  []Member
 }
+
+// New returns an object without members, with room for so many.
+func New(members int) *Object { return &Object{members: make([]Member, 0, members)} }
 
 // Parse parses a JSON object. The result shares no memory with data. The error
 // is a [*SyntaxError] or [ErrNotObject].
@@ -57,7 +61,7 @@ func View(data []byte) (*Object, error) {
 	if len(data) < 1<<10 {
 		text = string(data)
 	}
-	o := &Object{members: make([]Member, 0, min(1+len(data)/24, 16))} // an estimate that suits short objects
+	o := &Object{document: data, members: make([]Member, 0, min(1+len(data)/24, 8))} // an estimate that suits short objects
 	end := scanObject(data, start, 1, func(key, keyEnd, start, end int) {
 		o.members = append(o.members, Member{
 			Key:      readKey(text, data, key, keyEnd),
@@ -65,7 +69,7 @@ func View(data []byte) (*Object, error) {
 			Start:    start,
 			End:      end,
 			keyStart: key,
-			spelling: data[key:keyEnd:keyEnd],
+			keyEnd:   keyEnd,
 		})
 	})
 	if end == Invalid || SkipSpace(data, end) != len(data) {
@@ -288,23 +292,23 @@ func (o *Object) Delete(key string) bool {
 func (o *Object) Bytes() json.RawMessage {
 	n := len("{}")
 	for _, m := range o.members {
-		n += max(len(m.spelling), len(m.Key)+len(`""`)) + len(m.Value) + len(":,")
+		n += max(m.keyEnd-m.keyStart, len(m.Key)+len(`""`)) + len(m.Value) + len(":,")
 	}
 	out := append(make([]byte, 0, n), '{')
 	for i, m := range o.members {
 		if i > 0 {
 			out = append(out, ',')
 		}
-		out = append(m.appendKey(out), ':')
+		out = append(o.appendKey(out, &m), ':')
 		out = append(out, m.Value...)
 	}
 	return append(out, '}')
 }
 
-// appendKey appends the key as the document spells it.
-func (m *Member) appendKey(dst []byte) []byte {
-	if m.spelling != nil {
-		return append(dst, m.spelling...)
+// appendKey appends the key of m as the document spells it.
+func (o *Object) appendKey(dst []byte, m *Member) []byte {
+	if m.keyEnd > 0 {
+		return append(dst, o.document[m.keyStart:m.keyEnd]...)
 	}
 	return appendString(dst, m.Key)
 }
@@ -313,7 +317,7 @@ func (m *Member) appendKey(dst []byte) []byte {
 // have. Of duplicates it takes the last.
 func (o *Object) Around(key string) (before, after []byte) {
 	i := o.index(key)
-	head := Object{members: o.members[:i+1]}
+	head := Object{o.document, o.members[:i+1]}
 	at := len(head.Bytes()) - len("}") - len(o.members[i].Value)
 	all := o.Bytes()
 	return all[:at:at], all[at+len(o.members[i].Value):]

@@ -24,13 +24,17 @@ func secretField(o *ordered.Object, key string) Field[secret.Value] {
 	return Field[secret.Value]{secret.New(text(o, key)), o.Get(key) != nil}
 }
 
-// reads reports whether a member reads as value, as text does.
-func reads(o *ordered.Object, key, value string) bool {
+// reads reports whether the member v reads as value, as text does. Most members and values are
+// missing.
+func reads(v json.RawMessage, value string) bool {
+	if v == nil {
+		return value == "" || strings.TrimSpace(value) == ""
+	}
 	value = strings.TrimSpace(value)
-	if inner, ok := ordered.Plain(o.Get(key)); ok { // without a copy of it
+	if inner, ok := ordered.Plain(v); ok { // without a copy of it
 		return string(bytes.TrimSpace(inner)) == value
 	}
-	return text(o, key) == value
+	return strings.TrimSpace(lax.Text(v)) == value
 }
 
 // seconds reads a time in seconds since 1970, zero if there is none.
@@ -78,7 +82,7 @@ func (e *editor) remove(key string) {
 // text writes a value that is removed when it is empty.
 func (e *editor) text(key, value string) {
 	switch {
-	case reads(e.object, key, value):
+	case reads(e.object.Get(key), value):
 	case value == "":
 		e.remove(key)
 	default:
@@ -105,11 +109,13 @@ func (e *editor) numeric(key string, f Field[string]) {
 }
 
 func (e *editor) fieldAs(key string, f Field[string], spell func(string) json.RawMessage) {
-	_, isStored := e.object.Member(key)
+	stored := e.object.Get(key)
 	switch {
 	case !f.Present:
-		e.remove(key)
-	case !isStored || !reads(e.object, key, f.Value):
+		if stored != nil {
+			e.remove(key)
+		}
+	case stored == nil || !reads(stored, f.Value):
 		e.put(key, spell(f.Value))
 	}
 }
@@ -172,7 +178,7 @@ func (e *editor) edit(key string, isNew bool, write func(*editor)) {
 func (e *editor) editParsed(key string, stored *ordered.Object, write func(*editor)) {
 	inner := &editor{object: stored}
 	if stored == nil {
-		inner.object = &ordered.Object{}
+		inner.object = ordered.New(8)
 	}
 	write(inner)
 	if inner.changed {
