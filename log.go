@@ -38,6 +38,9 @@ func (s *profileStore) warn(ctx context.Context, what string, err error) {
 
 // logf logs what, in the form of CrossWatch's provider, which has one document.
 func (s *profileStore) logf(ctx context.Context, level slog.Level, what string, attrs ...slog.Attr) {
+	if !s.log.Enabled(ctx, level) {
+		return
+	}
 	if s.namespace != Namespace {
 		attrs = append(attrs, slog.String("namespace", s.namespace))
 	}

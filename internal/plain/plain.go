@@ -60,6 +60,9 @@ func Long(text string) string { return Cut(text, maxLong) }
 // HeaderValue returns text as the value of a header: one line of at most 255 bytes. It
 // is valid UTF-8, which Plex documents for its identity headers.
 func HeaderValue(text string) string {
+	if len(text) <= maxHeader && isPlain(text) {
+		return strings.TrimSpace(text)
+	}
 	text = strings.Map(func(r rune) rune {
 		switch {
 		case r == utf8.RuneError:

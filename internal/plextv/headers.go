@@ -66,9 +66,21 @@ var JSONType = []string{"application/json"}[:1:1]
 
 var userAgent = []string{"plexauth"}[:1:1]
 
+// ownHeaders returns how many headers a call has besides the identity. A map for eight or fewer
+// takes a fraction of the memory of a larger one.
+func (q *Call) ownHeaders() int {
+	n := 2
+	for _, isThere := range [...]bool{q.ClientID != "", !q.Token.IsZero(), q.body != nil} {
+		if isThere {
+			n++
+		}
+	}
+	return n
+}
+
 // header returns the headers of one attempt. Requests share the values, but not the map.
 func (c *Client) header(q *Call) http.Header {
-	h := make(http.Header, len(c.Identity)+6)
+	h := make(http.Header, len(c.Identity)+q.ownHeaders())
 	// A media server would register a device for an identity that comes without a token.
 	if q.Route == nil || !q.Token.IsZero() {
 		c.Identity.PutOn(h)

@@ -7,7 +7,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -153,7 +152,7 @@ func checkNewPIN(r PINReply, strong bool) error {
 	switch {
 	case r.ID <= 0:
 		return errors.New("a PIN without a number")
-	case !pinCode.MatchString(r.Code):
+	case r.Code == "" || strings.ContainsFunc(r.Code, isNoCodeRune):
 		return errors.New("a PIN without a code")
 	case strong && len(r.Code) <= maxShortCode:
 		return errors.New("a short code where a strong one was asked for")
@@ -177,8 +176,11 @@ func (f *Failure) MadeNoPIN() bool {
 	return refused || f.Sentinel == fault.ErrRateLimited || f.StatusCode == http.StatusServiceUnavailable
 }
 
-// pinCode matches the code of a PIN.
-var pinCode = regexp.MustCompile(`^[A-Za-z0-9_-]+$`)
+// isNoCodeRune reports whether the code of a PIN cannot have c.
+func isNoCodeRune(c rune) bool {
+	isCode := 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z' || '0' <= c && c <= '9' || c == '_' || c == '-'
+	return !isCode
+}
 
 // PINRef names a PIN that plex.tv is asked about.
 type PINRef struct {

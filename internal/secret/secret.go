@@ -35,16 +35,16 @@ var maskStart = func() (start [512]byte) {
 	return start
 }()
 
-// mask returns b masked, or unmasked if it is masked.
-func mask(b []byte) []byte {
-	out := make([]byte, len(b))
-	if len(b) <= len(maskStart) {
-		subtle.XORBytes(out, b, maskStart[:])
-		return out
+// mask writes src into dst, masked, or unmasked if it is masked. Both are of one length, and may
+// be the same.
+func mask(dst, src []byte) {
+	if len(src) <= len(maskStart) {
+		subtle.XORBytes(dst, src, maskStart[:])
+		return
 	}
-	rand.NewChaCha8(maskKey).Read(out)
-	subtle.XORBytes(out, out, b)
-	return out
+	key := make([]byte, len(src))
+	rand.NewChaCha8(maskKey).Read(key)
+	subtle.XORBytes(dst, src, key)
 }
 
 // Hide returns a function that returns v. A dump by reflection, as a failing test prints
@@ -56,7 +56,8 @@ func New(text string) Value {
 	if text == "" {
 		return Value{}
 	}
-	b := mask([]byte(text))
+	b := []byte(text)
+	mask(b, b)
 	return Value{p: &b}
 }
 
@@ -65,7 +66,14 @@ func (v Value) Secret() string {
 	if v.p == nil {
 		return ""
 	}
-	return string(mask(*v.p))
+	var short [len(maskStart)]byte // so that most tokens need no other copy
+	b := short[:]
+	if len(*v.p) > len(b) {
+		b = make([]byte, len(*v.p))
+	}
+	b = b[:len(*v.p)]
+	mask(b, *v.p)
+	return string(b)
 }
 
 // IsZero reports whether v holds nothing.
