@@ -122,9 +122,12 @@ func (a *attempt) reap() {
 
 // resume returns the attempt for the PIN that is pending in the store. The error is
 // [ErrNoPendingPin] or the store's.
-func (l *logins) resume(ctx context.Context) (*attempt, error) {
+func (l *logins) resume(ctx context.Context) (*attempt, error) { return l.resumeSeen(ctx, &reading{}) }
+
+// resumeSeen does what resume does. seen becomes what was read.
+func (l *logins) resumeSeen(ctx context.Context, seen *reading) (*attempt, error) {
 	for {
-		a, err := l.resumeOnce(ctx)
+		a, err := l.resumeOnce(ctx, seen)
 		if a != nil || err != nil {
 			return a, err
 		}
@@ -132,16 +135,12 @@ func (l *logins) resume(ctx context.Context) (*attempt, error) {
 }
 
 // resumeOnce returns nil if an attempt has begun or ended while the store was read.
-func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
+func (l *logins) resumeOnce(ctx context.Context, seen *reading) (*attempt, error) {
 	e := l.hold()
 	defer e.Release()
 	version := e.Known.attempts.Version()
 	began := elapsed.Now()
-	d, err := l.read(ctx, storecall.Limit)
-	if err != nil {
-		return nil, err
-	}
-	b, err := l.parse(d)
+	b, err := l.reload(ctx, seen)
 	if err != nil {
 		return nil, err
 	}
@@ -151,7 +150,7 @@ func (l *logins) resumeOnce(ctx context.Context) (*attempt, error) {
 	}
 	a, ok := l.startAttempt(l.newPin(*v), version)
 	if ok && v.Token.IsZero() {
-		a.noteStored(d, b, began)
+		a.noteStored(seen.document, b, began)
 	}
 	return a, nil
 }
@@ -167,16 +166,16 @@ func (a *attempt) setFinalStatus(s Status) {
 }
 
 // statusAfter returns the status at the end of a call that waited for a, and ends with err.
-// a may be nil. The status is behind a pointer, because it would take a good part of the
+// a may be nil. seen is what the call has read. The status is behind a pointer, because it would take a good part of the
 // stack of a goroutine that waits.
 //
 //go:noinline
-func (l *logins) statusAfter(ctx context.Context, a *attempt, err error) (*Status, error) {
+func (l *logins) statusAfter(ctx context.Context, seen *reading, a *attempt, err error) (*Status, error) {
 	if final := a.finalStatus(); err == nil && final != nil {
 		s := *final
 		return &s, nil
 	}
-	s, err := l.statusNow(ctx, err)
+	s, err := l.statusSeen(ctx, seen, err)
 	return &s, err
 }
 
@@ -402,11 +401,6 @@ func (l *logins) left(v *profile.PendingPIN) time.Duration {
 		return a.lifeLeft()
 	}
 	return v.Ends.Left()
-}
-
-// lives reports whether v is a PIN that can still bring a token, or has brought one.
-func (l *logins) lives(v *profile.PendingPIN) bool {
-	return v != nil && (!v.Token.IsZero() || l.left(v) > 0)
 }
 
 // shown returns the PIN with its expiry as it is known now, by the present wall clock.

@@ -52,14 +52,15 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 		return nil, err
 	}
 	version := e.Known.attempts.Version()
-	in, err := l.gatherInputs(ctx, o)
+	var seen reading
+	in, err := l.gatherInputs(ctx, &seen, o)
 	if err != nil {
 		return nil, err
 	}
 	if in.Reusable {
 		return l.join(ctx, l.newPin(*in.Pending), version, in.Token)
 	}
-	replaced, err := l.settleBeforeStart(ctx, in.Pending)
+	replaced, err := l.settleBeforeStart(ctx, &seen, in.Pending)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +71,7 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 		return nil, err
 	}
 	version = e.Known.attempts.Version()
-	pin, before, err := l.savePendingOrReplace(ctx, pin, replaced)
+	pin, before, err := l.savePendingOrReplace(ctx, &seen, pin, replaced)
 	if err != nil {
 		return nil, err
 	}
@@ -79,8 +80,8 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 
 // gatherInputs reads the inputs of a Start from the store, and saves client identifier
 // and key before the first request.
-func (l *logins) gatherInputs(ctx context.Context, o PinOptions) (in profile.StartInputs, err error) {
-	err = l.update(ctx, func(b *profile.Profile) (err error) {
+func (l *logins) gatherInputs(ctx context.Context, seen *reading, o PinOptions) (in profile.StartInputs, err error) {
+	err = l.updateSeen(ctx, seen, func(b *profile.Profile) (err error) {
 		in, err = b.PrepareStart(profile.StartOptions{
 			ClientID: l.fixedClientID(), DeviceKey: l.options.DeviceKey, PIN: profile.PinOptions(o), Lasts: l.lasts,
 		})
@@ -95,11 +96,11 @@ func (l *logins) lasts(v *profile.PendingPIN) bool { return l.left(v) >= minReus
 // settleBeforeStart polls the pending PIN a last time before a new one replaces it, and
 // settles an approval, so that it is not lost. It returns the PIN that is to be replaced,
 // nil if there is none.
-func (l *logins) settleBeforeStart(ctx context.Context, v *profile.PendingPIN) (replaced *profile.PendingPIN, err error) {
+func (l *logins) settleBeforeStart(ctx context.Context, seen *reading, v *profile.PendingPIN) (replaced *profile.PendingPIN, err error) {
 	if v == nil {
 		return nil, nil
 	}
-	v, err = l.finalPollInTurn(ctx, v)
+	v, err = l.finalPollInTurn(ctx, seen, v)
 	if err != nil || v == nil || v.Token.IsZero() {
 		return v, err
 	}
@@ -144,14 +145,14 @@ func (l *logins) createDevicePIN(ctx context.Context, clientID string, o PinOpti
 
 // savePendingOrReplace does what savePending does. If the key or the identifier of pin has
 // become another login's in the meantime, it first asks plex.tv for another PIN.
-func (l *logins) savePendingOrReplace(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
-	kept, before, err = l.savePending(ctx, pin, replaced)
+func (l *logins) savePendingOrReplace(ctx context.Context, seen *reading, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
+	kept, before, err = l.savePending(ctx, seen, pin, replaced)
 	switch {
 	case errors.Is(err, profile.ErrKeyShared):
 		pin, err = l.createDevicePIN(ctx, profile.NewClientID(), pin.options)
 	case errors.Is(err, profile.ErrMovedOver):
 		var in profile.StartInputs
-		if in, err = l.gatherInputs(ctx, pin.options); err == nil {
+		if in, err = l.gatherInputs(ctx, seen, pin.options); err == nil {
 			pin, err = l.requestPIN(ctx, in, pin.options)
 		}
 	default:
@@ -160,17 +161,17 @@ func (l *logins) savePendingOrReplace(ctx context.Context, pin *Pin, replaced *p
 	if err != nil {
 		return nil, secret.Value{}, err
 	}
-	return l.savePending(ctx, pin, replaced)
+	return l.savePending(ctx, seen, pin, replaced)
 }
 
 // savePending saves pin as the pending one, in the place of replaced, and returns it. If
 // another replica was faster, it returns that one's, so that there is one PIN for both.
 // before is the token of the profile then.
-func (l *logins) savePending(ctx context.Context, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
+func (l *logins) savePending(ctx context.Context, seen *reading, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
 	for {
 		var now *profile.PendingPIN
 		made := pin.stored()
-		err := l.update(ctx, func(b *profile.Profile) (err error) {
+		err := l.updateSeen(ctx, seen, func(b *profile.Profile) (err error) {
 			before = b.AccountToken()
 			now, err = b.Propose(made, replaced, l.lasts)
 			return err
@@ -245,7 +246,8 @@ func (l *logins) joinUnread(pin *Pin, readErr error) (*attempt, error) {
 // after an [*Error] that matches [ErrUnavailable], [ErrRateLimited] or [ErrTokenExpired]:
 // plex.tv could not be asked.
 func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
-	a, err := p.resume(ctx)
+	var seen reading
+	a, err := p.resumeSeen(ctx, &seen)
 	if errors.Is(err, fault.ErrNoPendingPin) {
 		return p.Status(ctx)
 	}
@@ -253,7 +255,7 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 		return p.blank(), err
 	}
 	over, err := a.Step(ctx)
-	s, err := p.statusAfter(ctx, a, err)
+	s, err := p.statusAfter(ctx, &seen, a, err)
 	if !over || err != nil {
 		s.Connected = false
 	}
@@ -283,7 +285,7 @@ func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 	if err == nil {
 		err = a.await(w)
 	}
-	s, err := p.statusAfter(ctx, a, err)
+	s, err := p.statusAfter(ctx, &reading{}, a, err)
 	return *s, err
 }
 
@@ -361,7 +363,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 		}
 		return p.statusNow(ctx, err)
 	}
-	s, err := p.statusAfter(ctx, a, a.await(a.newWaiter(ctx)))
+	s, err := p.statusAfter(ctx, &reading{}, a, a.await(a.newWaiter(ctx)))
 	return *s, err
 }
 
@@ -416,7 +418,7 @@ func (l *logins) cancelOnce(ctx context.Context) (again bool, err error) {
 // cancel cancels the login of the PIN v, and reports whether it has ended without a token.
 // It must be the caller's turn.
 func (l *logins) cancel(ctx context.Context, v *profile.PendingPIN) (cancelled bool, err error) {
-	if v, err = l.finalPoll(ctx, v); err != nil || v == nil {
+	if v, err = l.finalPoll(ctx, &reading{}, v); err != nil || v == nil {
 		return err == nil, err
 	}
 	if !v.Token.IsZero() {
@@ -433,12 +435,4 @@ func (l *logins) cancel(ctx context.Context, v *profile.PendingPIN) (cancelled b
 	}
 	l.info(ctx, "login cancelled")
 	return true, nil
-}
-
-// dropPending removes the PIN with that ID from the store, if it is still pending.
-func (l *logins) dropPending(ctx context.Context, id int64) error {
-	return l.update(ctx, func(b *profile.Profile) error {
-		b.DropPending(id)
-		return nil
-	})
 }

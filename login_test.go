@@ -3,6 +3,7 @@ package plexauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"regexp"
@@ -218,6 +219,34 @@ func TestFinishReadsTheStoreThreeTimes(t *testing.T) {
 				require.NoError(t, err)
 				assert.Equal(t, fresh, s, login)
 			}
+		})
+	}
+}
+
+// G16: a call that reads the store more than once sees what another program has written in
+// between, and keeps it.
+func TestChangesBetweenTwoReads(t *testing.T) {
+	for name, wrap := range map[string]func(plexauth.ConfigStore) plexauth.ConfigStore{
+		"in memory": func(s plexauth.ConfigStore) plexauth.ConfigStore { return s },
+		"as JSON":   func(s plexauth.ConfigStore) plexauth.ConfigStore { return &hookedStore{ConfigStore: s} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			w.signInNow(t)
+			writes := func(key, value string) func() { return func() { w.edit(t, map[string]any{key: value}) } }
+			starting := w.openInterrupted(t, "/api/v2/pins", writes("another_program", "during Start"), withStore(wrap(w.store)))
+			pin, err := starting.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			assert.Equal(t, "during Start", w.stored(t)["another_program"])
+
+			finishing := w.openInterrupted(t, fmt.Sprintf("/api/v2/pins/%d", pin.ID), writes("account_token", "TEST_another"), withStore(wrap(w.store)))
+			before, err := finishing.Status(t.Context())
+			require.NoError(t, err)
+			assert.Equal(t, "alice", before.User)
+			s, err := finishing.Finish(t.Context())
+			require.NoError(t, err)
+			require.NotNil(t, s.Pending)
+			assert.Empty(t, s.User, "alice's token is gone")
 		})
 	}
 }

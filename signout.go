@@ -50,6 +50,14 @@ func (l *logins) endWaiting(ctx context.Context, removed *profile.PendingPIN) er
 	return nil
 }
 
+// dropPending removes the PIN with that ID from the store, if it is still pending.
+func (l *logins) dropPending(ctx context.Context, id int64) error {
+	return l.update(ctx, func(b *profile.Profile) error {
+		b.DropPending(id)
+		return nil
+	})
+}
+
 // SignOut does what [PlexAuth.Disconnect] does, for every profile with the same token,
 // and then revokes the token at plex.tv. If plex.tv cannot be asked, the login is
 // removed from the store all the same, and the error says so ([ErrUnavailable],
@@ -185,7 +193,7 @@ func (s *session) revoke(ctx context.Context, c profile.Revocation) error {
 const finalPollLimit = 3 * time.Second
 
 // finalPollInTurn seizes the PIN v that Start found, and polls it a last time.
-func (l *logins) finalPollInTurn(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
+func (l *logins) finalPollInTurn(ctx context.Context, seen *reading, v *profile.PendingPIN) (*profile.PendingPIN, error) {
 	seize := l.seize
 	if l.attemptFor(v.ID) == nil { // after a restart
 		seize = l.seizePending
@@ -195,15 +203,15 @@ func (l *logins) finalPollInTurn(ctx context.Context, v *profile.PendingPIN) (*p
 		return nil, err
 	}
 	defer release(nil)
-	return l.finalPoll(ctx, v)
+	return l.finalPoll(ctx, seen, v)
 }
 
 // finalPoll polls a PIN that is about to be given up, if its approval would have retired
 // a token that a profile lives on, so that the approval is not lost. It parks the token.
 // It returns the PIN as it is then, nil if it is not pending any more. If plex.tv does not
 // answer within four seconds, the PIN is given up all the same. It must be the caller's turn.
-func (l *logins) finalPoll(ctx context.Context, v *profile.PendingPIN) (*profile.PendingPIN, error) {
-	b, err := l.load(ctx)
+func (l *logins) finalPoll(ctx context.Context, seen *reading, v *profile.PendingPIN) (*profile.PendingPIN, error) {
+	b, err := l.reload(ctx, seen)
 	if err != nil {
 		return nil, err
 	}

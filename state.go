@@ -65,11 +65,28 @@ func callerOf(store ConfigStore) storecall.Caller {
 
 // load reads the profile.
 func (s *profileStore) load(ctx context.Context) (*profile.Profile, error) {
+	return s.reload(ctx, &reading{})
+}
+
+// reading is what a call knows of the profile from its last access to the store. As long as the
+// document is the same, the call need not parse it again. The zero value is ready to use.
+type reading struct {
+	document storecall.Document
+	profile  *profile.Profile // nil: nothing is known
+}
+
+// reload reads the profile. seen becomes what was read.
+func (s *profileStore) reload(ctx context.Context, seen *reading) (*profile.Profile, error) {
 	d, err := s.read(ctx, storecall.Limit)
 	if err != nil {
 		return nil, err
 	}
-	return s.parse(d)
+	b, err := s.parseUnseen(d, *seen)
+	if err != nil {
+		return nil, err
+	}
+	*seen = reading{d, b}
+	return b, nil
 }
 
 // read reads the document. Its errors are those of [storecall.Caller.Read].
@@ -89,22 +106,39 @@ func (s *profileStore) parse(d storecall.Document) (*profile.Profile, error) {
 	return stored.Document().Profile(s.instance), nil
 }
 
+// parseUnseen does what parse does, unless the document was seen.
+func (s *profileStore) parseUnseen(d storecall.Document, seen reading) (*profile.Profile, error) {
+	if seen.profile != nil && seen.document.Is(d) {
+		return seen.profile, nil
+	}
+	return s.parse(d)
+}
+
 // update edits the profile. edit may run more than once. An error of edit is returned
 // as it is, and nothing changes. secrets are what the store's own errors must not quote.
 func (s *profileStore) update(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error {
+	return s.updateSeen(ctx, &reading{}, edit, secrets...)
+}
+
+// updateSeen does what update does. seen is what the caller has read, and becomes what is
+// stored, or empty.
+func (s *profileStore) updateSeen(ctx context.Context, seen *reading, edit func(*profile.Profile) error, secrets ...secret.Value) error {
 	if s.invalid != nil {
 		return s.invalid
 	}
 	defer s.inUse.Wrote(s.namespace)
 	return s.store.Update(ctx, s.namespace, func(d storecall.Document) (next *profile.Stored, changed bool, err error) {
-		b, err := s.parse(d)
+		b, err := s.parseUnseen(d, *seen)
+		*seen = reading{} // edit changes b, so it counts once
 		if err != nil {
 			return nil, false, err
 		}
 		if err := edit(b); err != nil {
 			return nil, false, err
 		}
-		next, changed = b.Stored()
+		if next, changed = b.Stored(); !changed {
+			*seen = reading{d, b}
+		}
 		return next, changed, nil
 	}, secrets...)
 }

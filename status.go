@@ -49,11 +49,13 @@ func (s Status) LogValue() slog.Value {
 
 // Status returns the state of the profile's login. It reads the store and makes no
 // request. Its errors match [ErrStore].
-func (p *PlexAuth) Status(ctx context.Context) (Status, error) { return p.readStatus(ctx) }
+func (p *PlexAuth) Status(ctx context.Context) (Status, error) {
+	return p.readStatus(ctx, &reading{})
+}
 
-// readStatus does the work of Status.
-func (l *logins) readStatus(ctx context.Context) (Status, error) {
-	b, err := l.load(ctx)
+// readStatus does the work of Status. seen becomes what was read.
+func (l *logins) readStatus(ctx context.Context, seen *reading) (Status, error) {
+	b, err := l.reload(ctx, seen)
 	if err != nil {
 		return l.blank(), err
 	}
@@ -77,8 +79,10 @@ func (l *logins) status(b *profile.Profile) Status {
 	s.ExpiresAt, s.Scopes = life.Expires, life.Scopes
 	s.NeedsLogin = b.TokenIsDead() || life.NeedsLogin(now)
 	s.Connected = !life.Token.IsZero() && !b.TokenIsDead() && !(life.NeedsLogin(now) && profile.Past(life.UnusableAt(), now))
-	if v := b.Pending(); l.lives(v) && v.Code != "" {
-		s.Pending = l.shown(v)
+	if v := b.Pending(); v != nil && v.Code != "" {
+		if pin := l.shown(v); !v.Token.IsZero() || pin.left() > 0 { // it can still bring a token, or has brought one
+			s.Pending = pin
+		}
 	}
 	return s
 }
@@ -90,15 +94,26 @@ const statusGrace = 150 * time.Millisecond
 // ended. It does not wait for a store that hangs. If err is nil, it tries again for a
 // moment while the store fails, so that the call does not fail because of that.
 func (l *logins) statusNow(ctx context.Context, err error) (Status, error) {
-	ctx, cancel := gate.Outlive(ctx, statusGrace)
+	return l.statusSeen(ctx, &reading{}, err)
+}
+
+// statusSeen does what statusNow does. seen is what the call has read.
+func (l *logins) statusSeen(ctx context.Context, seen *reading, err error) (Status, error) {
+	s, loadErr := l.readStatus(ctx, seen)
+	if loadErr == nil {
+		return s, err
+	}
+	late, cancel := gate.Outlive(ctx, statusGrace)
 	defer cancel()
-	s, loadErr := l.readStatus(ctx)
+	if ctx.Err() != nil {
+		s, loadErr = l.readStatus(late, seen)
+	}
 	if err != nil {
 		return s, err
 	}
 	began := time.Now()
-	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && time.Since(began) < storecall.Limit && gate.Sleep(ctx, pause) == nil; pause *= 2 {
-		s, loadErr = l.readStatus(ctx)
+	for pause := 50 * time.Millisecond; errors.Is(loadErr, ErrStore) && pause < time.Second && time.Since(began) < storecall.Limit && gate.Sleep(late, pause) == nil; pause *= 2 {
+		s, loadErr = l.readStatus(late, seen)
 	}
 	return s, loadErr
 }

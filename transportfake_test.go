@@ -78,16 +78,16 @@ func (w *world) tamper(path string) (*tampered, func(*plexauth.Options)) {
 
 // openInterrupted opens a replica that does something else before its first request to
 // path.
-func (w *world) openInterrupted(t *testing.T, path string, do func()) *plexauth.PlexAuth {
+func (w *world) openInterrupted(t *testing.T, path string, do func(), change ...func(*plexauth.Options)) *plexauth.PlexAuth {
 	var once sync.Once
-	return w.open(t, func(o *plexauth.Options) {
+	return w.open(t, append(change, func(o *plexauth.Options) {
 		o.HTTPClient = &http.Client{Transport: roundTripFunc(func(r *http.Request) (*http.Response, error) {
 			if r.URL.Path == path {
 				once.Do(do)
 			}
 			return w.plex.Client().Transport.RoundTrip(r)
 		})}
-	})
+	})...)
 }
 
 // verdict gives its own answer to requests with one token, at all paths or at one.

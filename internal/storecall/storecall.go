@@ -53,6 +53,11 @@ func (d Document) Hash() uint64 {
 	return maphash.Bytes(profile.ProcessSeed, d.raw)
 }
 
+// Is reports whether d and e are the same, so that what was parsed of one is true of the other.
+func (d Document) Is(e Document) bool {
+	return d.stored == e.stored && bytes.Equal(d.raw, e.raw) && (d.raw == nil) == (e.raw == nil)
+}
+
 // Parse parses the document. The error is one of [profile.Parse].
 func (d Document) Parse() (*profile.Stored, error) {
 	if d.stored != nil {
@@ -64,14 +69,17 @@ func (d Document) Parse() (*profile.Stored, error) {
 // Read reads a document, or returns an error after limit. A store that hangs must not keep
 // a login waiting beyond its PIN.
 func (c Caller) Read(ctx context.Context, namespace string, limit time.Duration) (d Document, err error) {
+	if c.Parsed != nil { // it answers at once, and makes no copy
+		if d.stored, err = c.Parsed.Load(ctx, namespace); err != nil {
+			return d, errorOf(ctx, ctx, limit, err)
+		}
+		return d, nil
+	}
 	limited, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	switch {
-	case c.Parsed != nil: // no copy
-		d.stored, err = c.Parsed.Load(limited, namespace)
-	case c.Direct != nil: // nor here
+	if c.Direct != nil { // it makes no copy either
 		d, err = c.Direct.Load(limited, namespace)
-	default:
+	} else {
 		d.raw, err = c.Store.Load(limited, namespace)
 	}
 	if err != nil {
@@ -83,20 +91,66 @@ func (c Caller) Read(ctx context.Context, namespace string, limit time.Duration)
 // Update replaces a document by the result of edit, if that has changed it. An error of edit
 // is returned as it is, and nothing changes. secrets are what the store's own errors must
 // not quote, besides those of the documents.
-func (c Caller) Update(ctx context.Context, namespace string, edit func(Document) (next *profile.Stored, changed bool, err error), secrets ...secret.Value) error {
-	var editErr error
-	var seen Document // what an error may quote, together with written
-	var written *profile.Stored
+func (c Caller) Update(ctx context.Context, namespace string, edit Edit, secrets ...secret.Value) error {
+	u := &update{edit: edit}
+	if c.Parsed != nil { // it answers at once, and makes no copies
+		return u.result(ctx, ctx, c.Parsed.Update(ctx, namespace, u.inMemory), secrets)
+	}
 	limited, cancel := context.WithTimeout(ctx, Limit)
 	defer cancel()
-	err := c.update(limited, namespace, func(d Document) (changed bool, err error) {
-		seen = d
-		written, changed, editErr = edit(d)
-		return changed, editErr
-	}, &written)
+	if c.Direct != nil { // it makes no copies either
+		return u.result(ctx, limited, c.Direct.Update(limited, namespace, u.direct), secrets)
+	}
+	return u.result(ctx, limited, c.Store.Update(limited, namespace, u.asJSON), secrets)
+}
+
+// Edit edits a document. It may run more than once.
+type Edit func(Document) (next *profile.Stored, changed bool, err error)
+
+// update is one Update.
+type update struct {
+	edit    Edit
+	seen    Document // what an error may quote, together with written
+	written *profile.Stored
+	err     error // of edit
+}
+
+// run edits a document.
+func (u *update) run(d Document) (changed bool, err error) {
+	u.seen = d
+	u.written, changed, u.err = u.edit(d)
+	return changed, u.err
+}
+
+// inMemory edits a document that is kept parsed.
+func (u *update) inMemory(current *profile.Stored) (*profile.Stored, error) {
+	_, err := u.run(Document{stored: current})
+	return u.written, err
+}
+
+// direct edits a document of a [Direct].
+func (u *update) direct(current Document) (next *profile.Stored, changed bool, err error) {
+	changed, err = u.run(current)
+	return u.written, changed, err
+}
+
+// asJSON edits a document that is kept as JSON.
+func (u *update) asJSON(current json.RawMessage) (json.RawMessage, error) {
+	changed, err := u.run(Document{raw: bytes.Clone(current)}) // edit keeps it
 	switch {
-	case editErr != nil:
-		return editErr
+	case err != nil:
+		return nil, err
+	case !changed:
+		return current, nil
+	}
+	return u.written.Bytes(), nil
+}
+
+// result returns the error of an Update to which the store has returned err.
+func (u *update) result(ctx, limited context.Context, err error, secrets []secret.Value) error {
+	switch {
+	case u.err != nil:
+		return u.err
 	case err == nil:
 		return nil
 	}
@@ -104,33 +158,7 @@ func (c Caller) Update(ctx context.Context, namespace string, edit func(Document
 	for _, t := range secrets {
 		texts = append(texts, t.Secret())
 	}
-	return errorOf(ctx, limited, Limit, err, append(texts, profile.SecretsIn(slices.Concat(seen.raw, seen.stored.Bytes(), written.Bytes()))...)...)
-}
-
-// update calls the store. edit sets next.
-func (c Caller) update(ctx context.Context, namespace string, edit func(Document) (changed bool, err error), next **profile.Stored) error {
-	switch {
-	case c.Parsed != nil: // no copies
-		return c.Parsed.Update(ctx, namespace, func(current *profile.Stored) (*profile.Stored, error) {
-			_, err := edit(Document{stored: current})
-			return *next, err
-		})
-	case c.Direct != nil: // nor here
-		return c.Direct.Update(ctx, namespace, func(current Document) (*profile.Stored, bool, error) {
-			changed, err := edit(current)
-			return *next, changed, err
-		})
-	}
-	return c.Store.Update(ctx, namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		changed, err := edit(Document{raw: bytes.Clone(current)}) // edit keeps it
-		switch {
-		case err != nil:
-			return nil, err
-		case !changed:
-			return current, nil
-		}
-		return (*next).Bytes(), nil
-	})
+	return errorOf(ctx, limited, Limit, err, append(texts, profile.SecretsIn(slices.Concat(u.seen.raw, u.seen.stored.Bytes(), u.written.Bytes()))...)...)
 }
 
 // Check asks the store whether an Update would succeed now, if the store can tell.

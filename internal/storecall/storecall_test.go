@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth/internal/fault"
+	"github.com/plexauth/plexauth/internal/memstore"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 	"github.com/plexauth/plexauth/internal/storecall"
@@ -180,4 +181,31 @@ func TestDirect(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A document is the same as long as nothing has changed it.
+func TestSameDocument(t *testing.T) {
+	memory := memstore.New()
+	read := func(c storecall.Caller) storecall.Document {
+		d, err := c.Read(t.Context(), "plex", time.Second)
+		require.NoError(t, err)
+		return d
+	}
+	put := func(document string) {
+		require.NoError(t, memory.UpdateJSON(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage(document), nil }))
+	}
+	asJSON := func(document string) storecall.Document {
+		return read(storecall.Caller{Store: store{document: document}})
+	}
+	assert.True(t, asJSON(`{"a":1}`).Is(asJSON(`{"a":1}`)))
+	assert.False(t, asJSON(`{"a":1}`).Is(asJSON(`{"a":2}`)))
+
+	parsed := storecall.Caller{Parsed: memory}
+	absent := read(parsed)
+	put(`{"a":1}`)
+	first := read(parsed)
+	assert.True(t, first.Is(read(parsed)))
+	assert.False(t, first.Is(absent))
+	put(`{"a":2}`)
+	assert.False(t, first.Is(read(parsed)))
 }
