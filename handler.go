@@ -12,6 +12,7 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/homeuser"
+	"github.com/plexauth/plexauth/internal/inspect"
 	"github.com/plexauth/plexauth/internal/mediaserver"
 	"github.com/plexauth/plexauth/internal/panel"
 	"github.com/plexauth/plexauth/internal/plain"
@@ -329,10 +330,10 @@ func (h *panelHost) UseAddress(ctx context.Context, address string) *panel.Probl
 
 // Probe implements [panel.Host].
 func (h *panelHost) Probe(ctx context.Context, address string) (panel.ProbeResult, *panel.Problem) {
-	r, err := h.auth.Probe(ctx, address)
+	r, err := inspect.Probe(ctx, h.auth.client, profileLogin{&h.auth.session}, address)
 	v := panel.ProbeResult{URL: r.URL, MachineID: r.MachineID, Version: r.Version, Local: r.Local, Relay: r.Relay, TokenAccepted: r.TokenAccepted}
 	for _, a := range r.Addresses {
-		v.Addresses = append(v.Addresses, panel.ProbedAddress{URL: a.URL, Local: a.Local, Relay: a.Relay, OK: a.OK, MachineID: a.MachineID, Took: a.Took, Finding: a.Finding})
+		v.Addresses = append(v.Addresses, panel.ProbedAddress{URL: a.URL, Local: a.Local, Relay: a.Relay, OK: a.OK, MachineID: a.MachineID, Took: a.Took, Finding: a.Finding, Words: a.Words})
 	}
 	return v, problemOf(err)
 }

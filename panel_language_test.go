@@ -11,6 +11,8 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/words"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // wordsIn returns the texts that the panel's script gets for a page in the language lang.
@@ -86,4 +88,37 @@ func TestPanelProblemWords(t *testing.T) {
 			assert.Equal(t, strings.Join(said, " "), v.Message)
 		}
 	})
+}
+
+// What was found at an address is in English for programs too, with the keys beside it.
+func TestPanelFindingWords(t *testing.T) {
+	for says, f := range map[string]plextest.Fault{
+		"the media server is starting (Tidying): try again in a minute": {Status: 503, Body: `{"errors":[{"code":503,"message":"Tidying"}]}`},
+		"what answers is not a Plex media server (status 404)":          {Status: 404},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			w := linked(t, false)
+			w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "plex.example.org", Port: 443}}})
+			_, err := w.Inspect(t.Context())
+			require.NoError(t, err)
+			f.Path, f.Times = "/identity", -1
+			w.plex.Inject(f)
+			panel := openPanel(t, w.PlexAuth)
+			var answer struct {
+				Server struct {
+					Addresses []struct {
+						Finding string
+						Words   words.Sentences
+					}
+				}
+			}
+			require.NoError(t, json.Unmarshal(panel.do(http.MethodPost, "/probe", "{}").Body.Bytes(), &answer))
+			require.NotEmpty(t, answer.Server.Addresses)
+			for _, a := range answer.Server.Addresses {
+				assert.Equal(t, says, a.Finding)
+				assert.Equal(t, says, words.English.Say(a.Words))
+				assert.NotEqual(t, says, words.Find("de").Say(a.Words))
+			}
+		})
+	}
 }

@@ -38,7 +38,7 @@ func TestTroubleshootingTexts(t *testing.T) {
 			}
 		}
 	}
-	changes := regexp.MustCompile(`%[a-z]|\d+`) // from case to case
+	changes := regexp.MustCompile(`%[a-z]|\d+|\{\w+\}`) // from case to case
 	all := changes.ReplaceAllString(strings.Join(seen, "\n"), "#")
 
 	page, err := os.ReadFile("docs/troubleshooting.md")

@@ -41,7 +41,7 @@ func (p speaker) shows(name string) {
 	cut := eval[[]string](p.tab, `[...document.querySelectorAll("button, a, h1, h2, h3, label, span, strong, p, li, summary")].filter(e => e.checkVisibility() && getComputedStyle(e).display !== "inline" && e.scrollWidth > e.clientWidth + 1).map(e => e.id + e.className + ": " + e.textContent)`)
 	assert.Empty(p.t, cut, "%s %s: texts that are cut", p.language, name)
 	text := eval[string](p.tab, "document.body.innerText")
-	for _, english := range []string{"Sign in", "sign-in", "server is", "the code", "Plex has", "Your ", "your ", "Try again", "undefined", "{"} {
+	for _, english := range []string{"Sign in", "sign-in", "server is", "the code", "Plex has", "Your ", "your ", "Try again", "connection was", "undefined", "{"} {
 		assert.NotContains(p.t, text, english, "%s %s", p.language, name)
 	}
 }
@@ -98,6 +98,11 @@ func (p speaker) panelStates(s *site) {
 	p.click(`[data-part="test"]`)
 	p.until(`document.querySelectorAll('[data-part="results"] li').length > 1`)
 	p.shows("tested")
+	s.plex.Inject(plextest.Fault{Path: "/identity", Reset: true, Times: -1})
+	p.click(`[data-part="test"]`)
+	p.sees(`[data-part="results"] .bad`)
+	p.shows("tested-unreachable")
+	s.plex.ResetFaults()
 
 	p.click("#plex_user_pick_btn")
 	p.sees(`[data-part="user-list"] label`)

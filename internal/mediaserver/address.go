@@ -13,20 +13,22 @@ import (
 	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/words"
 )
 
 // Address is a candidate that was probed, and what happened there.
 type Address struct {
 	URL        string
-	Local      bool          // in the server's own network
-	Relay      bool          // through Plex's relay
-	OK         bool          // the expected server answers there
-	MachineID  string        // of the media server that answers there; "": none does
-	Version    string        // of that server
-	Took       time.Duration // until the answer or the failure
-	Finding    string        // for people: what happened, and what helps
-	Err        error         // why it is not used, if it was tried; a *plextv.Failure if a request was sent
-	DirectHash string        // of the plex.direct certificate that was accepted there for another name; "": none
+	Local      bool            // in the server's own network
+	Relay      bool            // through Plex's relay
+	OK         bool            // the expected server answers there
+	MachineID  string          // of the media server that answers there; "": none does
+	Version    string          // of that server
+	Took       time.Duration   // until the answer or the failure
+	Finding    string          // for people, in English: what happened, and what helps
+	Words      words.Sentences // the finding in no language yet
+	Err        error           // why it is not used, if it was tried; a *plextv.Failure if a request was sent
+	DirectHash string          // of the plex.direct certificate that was accepted there for another name; "": none
 
 	rank     rank
 	insecure bool         // its certificate was not checked
@@ -35,7 +37,11 @@ type Address struct {
 
 // newAddress returns c before it is probed.
 func newAddress(c Candidate) Address {
-	return Address{URL: c.URL, Local: c.local, Relay: c.relay, Finding: c.skip, rank: c.rank, insecure: c.Insecure, direct: c.direct}
+	a := Address{URL: c.URL, Local: c.local, Relay: c.relay, rank: c.rank, insecure: c.Insecure, direct: c.direct}
+	if c.skip != "" {
+		a.note(words.Sentence{Key: c.skip})
+	}
+	return a
 }
 
 // Best returns the address to use, nil if none will do.
@@ -74,10 +80,17 @@ func (a *Address) Host() string {
 	return plain.Short(u.Host)
 }
 
+// note sets the finding.
+func (a *Address) note(finding words.Sentence) {
+	a.Words = words.Sentences{finding}
+	a.Finding = words.English.Say(a.Words)
+}
+
 // refuse notes why the address is not used though a media server answers there.
-func (a *Address) refuse(why string) {
-	a.OK, a.Finding = false, why
-	a.Err = &plextv.Failure{Op: opProbe, Where: "the server", StatusCode: http.StatusOK, Sentinel: fault.ErrUnavailable, Message: why}
+func (a *Address) refuse(key string) {
+	a.OK = false
+	a.note(words.Sentence{Key: key})
+	a.Err = &plextv.Failure{Op: opProbe, Where: "the server", StatusCode: http.StatusOK, Sentinel: fault.ErrUnavailable, Message: a.Finding}
 }
 
 // noteCertificate notes whose plex.direct certificate was accepted at host, which has

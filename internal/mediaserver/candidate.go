@@ -24,7 +24,7 @@ type Candidate struct {
 
 	local, relay bool
 	rank         rank
-	skip         string       // why it is not tried; "": it is
+	skip         string       // the key of the finding that says why it is not tried; "": it is
 	direct       DirectOwners // whose plex.direct certificates are accepted at an entered address; nil: none
 	https        string       // the listed address with https that this one over http is made from; "": none
 }

@@ -10,33 +10,35 @@ import (
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/plain"
 	"github.com/plexauth/plexauth/internal/plextv"
+	"github.com/plexauth/plexauth/internal/words"
 )
 
-// The findings at addresses that are used, were not tried, or were refused. Those of a
-// probe that failed come from explainFailure.
+// The keys of the findings at addresses that are used, were not tried, or were refused.
+// Those of a probe that failed come from explainFailure.
 const (
-	findingAnswers    = "answers"
-	findingHiddenName = "answers, though the resolver withholds its name (DNS rebinding protection): other programs need plex.direct to be allowed in the router or resolver"
+	findingAnswers    = "finding.answers"
+	findingHiddenName = "finding.answers_hidden"
 
-	skipMalformed = "not tried: this is not a web address"
-	skipReserved  = "not tried: this address is reserved for one machine, one link or a cloud's own services"
-	skipTooMany   = "not tried: the server has too many addresses"
-	skipPath      = "not tried: the address of another person's server has a path"
-	skipHTTP      = "not tried: the server takes https only"
-	skipInClear   = "not tried: a token must not cross the internet unencrypted"
+	skipMalformed = "finding.malformed"
+	skipReserved  = "finding.reserved"
+	skipTooMany   = "finding.too_many"
+	skipPath      = "finding.has_path"
+	skipHTTP      = "finding.https_only"
+	skipInClear   = "finding.unencrypted"
 
-	notAwaited = "not waited for"
-	notNeeded  = "not waited for, since another address answers"
+	notAwaited = "finding.not_awaited"
+	notNeeded  = "finding.not_needed"
 
-	refusedOther       = "another media server answers here"
-	refusedCertificate = "another media server answers here: the certificate is not its own"
-	refusedBadHTTPS    = "answers, but its https has a bad certificate, which plain http would only hide"
+	refusedOther       = "finding.other_server"
+	refusedCertificate = "finding.other_certificate"
+	refusedBadHTTPS    = "finding.bad_https"
 )
 
 // whySkip says why a listed address of s is not tried, "" if it is.
@@ -58,17 +60,17 @@ func whySkip(s *plextv.MediaServer, u *url.URL, ip netip.Addr) string {
 // failure means at the address of a media server differs from what it means at plex.tv,
 // so these texts are not plextv's. entered says whether a person has given the address;
 // else plex.tv has.
-func explainFailure(u *url.URL, err error, entered bool) string {
+func explainFailure(u *url.URL, err error, entered bool) words.Sentence {
 	f := plextv.FailureIn(err)
 	switch {
 	case errors.Is(err, errReserved):
-		return "this name leads to an address that is reserved for one machine, one link or a cloud's own services"
+		return words.Sentence{Key: "finding.name_reserved"}
 	case errors.Is(err, errInClear):
-		return "plain http to an address that is not private: a token must not go there unencrypted, use https"
+		return words.Sentence{Key: "finding.public_http"}
 	case f == nil:
-		return plain.Short(err.Error())
+		return because("finding.as_said", plain.Short(err.Error()))
 	case f.Cause != nil && (strings.Contains(f.Cause.Text, "server gave HTTP response") || errors.As(err, new(tls.RecordHeaderError))):
-		return "this port speaks plain http, not https"
+		return words.Sentence{Key: "finding.speaks_http"}
 	case errors.As(err, new(x509.HostnameError)):
 		return explainOtherName(u, err, entered)
 	}
@@ -76,93 +78,100 @@ func explainFailure(u *url.URL, err error, entered bool) string {
 	case plextv.KindDNS:
 		return explainNoName(u)
 	case plextv.KindTimeout:
-		return fmt.Sprintf("no answer within %d seconds: another network, a firewall, or the server is off", int(ProbeLimit.Seconds()))
+		return words.Sentence{Key: "finding.timeout", N: int(ProbeLimit.Seconds())}
 	case plextv.KindTLS:
 		return explainNoTLS(f)
 	case plextv.KindProxy:
-		return "the proxy does not let this through: " + f.Cause.Words()
+		return because("finding.proxy", f.Cause.Words())
 	case plextv.KindConnect:
 		return explainNoConnection(u, f)
 	case plextv.KindStatus, plextv.KindRefused:
 		return explainState(f.State, f.StatusCode, f.Message)
 	}
-	return "what answers is not a Plex media server"
+	return words.Sentence{Key: "finding.not_plex"}
+}
+
+// because returns the finding of key with a reason that was found in other words.
+func because(key, why string) words.Sentence {
+	return words.Sentence{Key: key, Args: map[string]string{"why": why}}
 }
 
 // explainOtherName explains a certificate for another name. It recommends a name only
 // from a certificate of a known authority.
-func explainOtherName(u *url.URL, err error, entered bool) string {
+func explainOtherName(u *url.URL, err error, entered bool) words.Sentence {
 	if !entered {
-		return "another machine answers here: its certificate is for another name"
+		return words.Sentence{Key: "finding.other_machine"}
 	}
-	help := "enter the address by the name that the certificate is for"
 	var known otherNameError
 	if errors.As(err, &known) {
 		if direct := directAddress(u, known.Certificate); direct != "" {
-			help = "use " + direct
-		} else if len(directHashes(known.Certificate)) > 0 {
-			help = "it is of a media server that plex.tv does not list for this account"
+			return words.Sentence{Key: "finding.other_name_use", Args: map[string]string{"address": direct}}
+		}
+		if len(directHashes(known.Certificate)) > 0 {
+			return words.Sentence{Key: "finding.other_name_unlisted"}
 		}
 	}
-	return "the certificate is for another name: " + help
+	return words.Sentence{Key: "finding.other_name"}
 }
 
 // explainNoTLS explains a handshake that failed.
-func explainNoTLS(f *plextv.Failure) string {
+func explainNoTLS(f *plextv.Failure) words.Sentence {
 	if !errors.As(f.Cause, new(*tls.CertificateVerificationError)) && !strings.Contains(f.Cause.Text, "x509: ") {
-		return "could not make a secure connection: " + f.Cause.Words()
+		return because("finding.no_tls", f.Cause.Words())
 	}
-	return "the certificate cannot be verified: " + f.Cause.Words()
+	return because("finding.certificate", f.Cause.Words())
 }
 
 // explainNoName explains a name that does not resolve.
-func explainNoName(u *url.URL) string {
+func explainNoName(u *url.URL) words.Sentence {
 	switch ip := netaddr.DirectIP(u.Hostname()); {
 	case netaddr.IsPrivate(ip):
-		return "the resolver withholds this name of a private address (DNS rebinding protection): allow plex.direct in the router or resolver"
+		return words.Sentence{Key: "finding.name_withheld"}
 	case ip.IsValid():
-		return "the name does not resolve here: check this machine's DNS, or allow plex.direct in the router or resolver"
+		return words.Sentence{Key: "finding.direct_name"}
 	}
-	return "the name does not resolve here; inside a container only the container network's and public names do"
+	return words.Sentence{Key: "finding.no_name"}
 }
 
 // explainNoConnection explains a connection that could not be made, or that broke.
-func explainNoConnection(u *url.URL, f *plextv.Failure) string {
+func explainNoConnection(u *url.URL, f *plextv.Failure) words.Sentence {
 	var op *net.OpError
 	isOp := errors.As(f.Cause, &op)
 	broken := errors.Is(f.Cause, io.EOF) || errors.Is(f.Cause, io.ErrUnexpectedEOF)
 	switch why := f.Cause.Words(); {
 	case broken, isOp && op.Op != "dial":
-		return "the connection was interrupted (" + why + "): another program has this port, or the server takes https only"
+		return because("finding.interrupted", why)
 	case !isOp:
-		return "no answer that can be read: " + why
+		return because("finding.unreadable", why)
 	case netaddr.IsLoopback(u.Hostname()):
-		return "nothing listens there; inside a container this is the container itself, use the host's address or name"
+		return words.Sentence{Key: "finding.loopback"}
 	case strings.Contains(why, "refused"):
-		return "nothing listens there: " + why
+		return because("finding.nothing_listens", why)
 	default:
-		return "it cannot be reached from here: " + why
+		return because("finding.unreachable", why)
 	}
 }
 
-// explainState says what an error answer means and what helps. words are the server's
-// own, "" if it gave none.
-func explainState(s plextv.ServerState, status int, words string) string {
-	if words = strings.TrimRight(words, ". "); words != "" {
-		words = " (" + words + ")"
+// explainState says what an error answer means and what helps. said are the server's
+// own words, "" if it gave none.
+func explainState(s plextv.ServerState, status int, said string) words.Sentence {
+	args := map[string]string{"status": strconv.Itoa(status), "said": strings.TrimRight(said, ". ")}
+	says := args["said"] != ""
+	switch {
+	case s == plextv.ServerStarting && says:
+		return words.Sentence{Key: "finding.starting_says", Args: args}
+	case s == plextv.ServerStarting:
+		return words.Sentence{Key: "finding.starting"}
+	case s == plextv.ServerFailing && says:
+		return words.Sentence{Key: "finding.failing_says", Args: args}
+	case s == plextv.ServerFailing:
+		return words.Sentence{Key: "finding.failing", Args: args}
+	case s == plextv.ServerBehindProxy:
+		return words.Sentence{Key: "finding.behind_proxy", Args: args}
+	case status < 400:
+		return words.Sentence{Key: "finding.redirects", Args: args}
 	}
-	switch s {
-	case plextv.ServerStarting:
-		return "the media server is starting" + words + ": try again in a minute"
-	case plextv.ServerFailing:
-		return fmt.Sprintf("the media server answers with an error (status %d)%s: its own log says more", status, words)
-	case plextv.ServerBehindProxy:
-		return fmt.Sprintf("a proxy answers, but the server behind it does not (status %d): check that the server runs and where the proxy leads", status)
-	}
-	if status < 400 {
-		return fmt.Sprintf("it redirects elsewhere (%d): enter the address that it leads to", status)
-	}
-	return fmt.Sprintf("what answers is not a Plex media server (status %d)", status)
+	return words.Sentence{Key: "finding.not_plex_status", Args: args}
 }
 
 // directAddress returns the address of u by the plex.direct name that cert is for, "" if

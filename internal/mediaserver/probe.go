@@ -16,6 +16,7 @@ import (
 	"github.com/plexauth/plexauth/internal/lax"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/secret"
+	"github.com/plexauth/plexauth/internal/words"
 )
 
 const (
@@ -180,12 +181,12 @@ func (p *Prober) probeAddress(ctx context.Context, a *Address, expected func(mac
 		}
 		p.judge(a, u, expected(a.MachineID))
 	case context.Cause(ctx) == errEnough:
-		a.Finding = notNeeded
+		a.note(words.Sentence{Key: notNeeded})
 	case ctx.Err() != nil:
-		a.Finding = notAwaited
+		a.note(words.Sentence{Key: notAwaited})
 	default:
 		a.Err = err
-		a.Finding = explainFailure(u, err, entered)
+		a.note(explainFailure(u, err, entered))
 	}
 }
 
@@ -198,10 +199,11 @@ func (p *Prober) judge(a *Address, u *url.URL, expected bool) {
 		a.refuse(refusedOther)
 	default:
 		a.OK = true
-		a.Finding = findingAnswers
+		key := findingAnswers
 		if p.routes.isNameHidden(u.Hostname()) {
-			a.Finding = findingHiddenName
+			key = findingHiddenName
 		}
+		a.note(words.Sentence{Key: key})
 	}
 }
 

@@ -218,11 +218,12 @@ type ProbeResult struct {
 
 // ProbedAddress is the JSON of plexauth.ProbedAddress.
 type ProbedAddress struct {
-	URL       string        `json:"url"`
-	Local     bool          `json:"local"`
-	Relay     bool          `json:"relay"`
-	OK        bool          `json:"ok"`
-	MachineID string        `json:"machine_id"`
-	Took      time.Duration `json:"took"`
-	Finding   string        `json:"finding"`
+	URL       string          `json:"url"`
+	Local     bool            `json:"local"`
+	Relay     bool            `json:"relay"`
+	OK        bool            `json:"ok"`
+	MachineID string          `json:"machine_id"`
+	Took      time.Duration   `json:"took"`
+	Finding   string          `json:"finding"`         // in English
+	Words     words.Sentences `json:"words,omitempty"` // the finding as keys of package words
 }

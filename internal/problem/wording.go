@@ -85,9 +85,9 @@ func headline(s plextv.ServerState, addresses []mediaserver.Address) words.Sente
 	case 0:
 		return words.Sentence{Key: "problem.server_unreachable"}
 	case 1:
-		return words.Sentence{Key: "problem.server_unreachable_at", Address: tried[0]}
+		return words.Sentence{Key: "problem.server_unreachable_at", Args: map[string]string{"address": tried[0]}}
 	}
-	return words.Sentence{Key: "problem.server_unreachable_everywhere", Address: tried[0]}
+	return words.Sentence{Key: "problem.server_unreachable_everywhere", Args: map[string]string{"address": tried[0]}}
 }
 
 // tryLater is the end of a message about what may pass by itself. seconds is the time that

@@ -101,9 +101,10 @@ func (l *Language) Text(key string, args ...string) string {
 
 // Sentence is a sentence in no language yet.
 type Sentence struct {
-	Key     string `json:"key"`
-	N       int    `json:"n,omitempty"`       // the number that the sentence names; 0: none
-	Address string `json:"address,omitempty"` // that the sentence names; empty: none
+	Key string `json:"key"`
+	N   int    `json:"n,omitempty"` // the number that the sentence names; 0: none
+
+	Args map[string]string `json:"args,omitempty"` // the other parameters
 }
 
 // Sentences is a message in no language yet.
@@ -119,11 +120,15 @@ func (l *Language) Say(sentences Sentences) string {
 }
 
 func (l *Language) sentence(s Sentence) string {
+	args := []string{"n", strconv.Itoa(s.N)}
+	for name, value := range s.Args {
+		args = append(args, name, value)
+	}
 	switch s.N {
 	case 0:
-		return l.Text(s.Key, "address", s.Address)
+		return l.Text(s.Key, args...)
 	case 1:
-		return l.Text(s.Key+".one", "n", "1")
+		return l.Text(s.Key+".one", args...)
 	}
-	return l.Text(s.Key+".other", "n", strconv.Itoa(s.N))
+	return l.Text(s.Key+".other", args...)
 }

@@ -23,7 +23,7 @@ import (
 )
 
 // sources are the files that show texts to people.
-var sources = []string{"../panel/assets/*.html", "../panel/assets/*.js", "../panel/*.go", "../problem/*.go", "../../signin/*.go", "../../signin/pages/page.html", "../../signin/pages/*.js"}
+var sources = []string{"../panel/assets/*.html", "../panel/assets/*.js", "../panel/*.go", "../problem/*.go", "../mediaserver/*.go", "../../signin/*.go", "../../signin/pages/page.html", "../../signin/pages/*.js"}
 
 // read returns the content of each file that matches one of patterns, except tests.
 func read(t *testing.T, patterns ...string) map[string]string {

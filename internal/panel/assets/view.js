@@ -1,6 +1,6 @@
 // The view: what the panel shows, and in which words.
 
-import { bold, text } from "./words.js";
+import { bold, say, text } from "./words.js";
 
 const base = new URL("./", import.meta.url);
 
@@ -444,7 +444,7 @@ function testLines(test, user) {
   const { account, server } = test;
   const lines = [account.ok ? { text: user ? text("test.account", { user }) : text("test.account_unnamed") } : { state: "bad", text: account.problem.message }];
   if (!server.ok) {
-    lines.push({ state: "bad", text: server.problem.message, more: server.addresses.map((a) => text("test.address", { address: friendlyAddress(a.url), finding: a.finding })) });
+    lines.push({ state: "bad", text: server.problem.message, more: server.addresses.map((a) => text("test.address", { address: friendlyAddress(a.url), finding: say({ words: a.words, message: a.finding }) })) });
   } else if (server.relay) {
     lines.push({ text: text("test.relay", { address: server.url }) });
   } else {

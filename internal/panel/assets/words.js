@@ -33,9 +33,9 @@ export function text(key, args = {}) {
   return found.replace(/\{(\w+)\}/g, (_, name) => values[name]);
 }
 
-/** say returns the sentences of a problem, or the program's own message if it has none. */
+/** say returns the sentences of a problem or a finding, or the program's own message if it has none. */
 export function say({ words, message }) {
-  return words ? words.map(({ key, ...args }) => text(key, args)).join(" ") : message;
+  return words ? words.map(({ key, n, args }) => text(key, { n, ...args })).join(" ") : message;
 }
 
 /** fill puts the texts of a fragment into the language of the page. */
