@@ -129,13 +129,22 @@ func (p *tab) back() {
 // size sets the size of the page.
 func (p *tab) size(width, height int) {
 	p.t.Helper()
-	p.command("browsingContext.setViewport", bidiParams{"viewport": bidiParams{"width": width, "height": height}, "devicePixelRatio": 2}, nil)
+	p.command("browsingContext.setViewport", bidiParams{"viewport": bidiParams{"width": width, "height": height}}, nil)
 }
 
 // theme sets the colour scheme, "light" or "dark".
 func (p *tab) theme(scheme string) {
 	p.t.Helper()
 	require.NoError(p.t, p.b.engine.theme(p.t.Context(), p.b.process, p.id, scheme))
+}
+
+// navigateWithoutScripts goes to a URL whose page cannot run scripts. Then those of the
+// test can.
+func (p *tab) navigateWithoutScripts(rawURL string) {
+	p.t.Helper()
+	require.NoError(p.t, p.b.engine.scripts(p.t.Context(), p.b.process, p.id, false))
+	p.navigate(rawURL)
+	require.NoError(p.t, p.b.engine.scripts(p.t.Context(), p.b.process, p.id, true))
 }
 
 // calm asserts that the page complains about nothing, such as an exception or a
@@ -175,7 +184,7 @@ func (p *tab) quiet() {
 // failed keeps a picture of a page that failed its test, and returns its text.
 func (p *tab) failed() string {
 	p.t.Helper()
-	p.shot("failed-" + strings.ReplaceAll(p.t.Name(), "/", "-"))
+	p.save(artefacts, strings.ReplaceAll(p.t.Name(), "/", "-"))
 	ctx, cancel := context.WithTimeout(context.Background(), slack)
 	defer cancel()
 	v, _ := p.b.process.evaluate(ctx, p.id, "document.body.innerText")

@@ -34,7 +34,7 @@ type engine struct {
 	begun func(ctx context.Context, p *process) error
 	// theme sets the colour scheme that a page is told, "light" or "dark".
 	theme func(ctx context.Context, p *process, tab, scheme string) error
-	// scripts allows scripts in the next page of a tab, or forbids them.
+	// scripts allows scripts in a tab, or forbids them.
 	scripts func(ctx context.Context, p *process, tab string, allowed bool) error
 	// listen records also what log.entryAdded does not tell, such as violations of a policy.
 	listen func(ctx context.Context, p *process, tab string) error
@@ -185,16 +185,12 @@ var chromium = &engine{
 		return p.call(ctx, "emulation.setMediaFeaturesOverride", bidiParams{"contexts": []string{tab}, "features": bidiParams{"prefers-color-scheme": scheme}}, nil)
 	},
 	scripts: func(ctx context.Context, p *process, tab string, allowed bool) error {
-		return p.call(ctx, "emulation.setScriptingEnabled", bidiParams{"contexts": []string{tab}, "enabled": onlyFalse(allowed)}, nil)
+		var enabled any = false
+		if allowed {
+			enabled = nil // BiDi has no true
+		}
+		return p.call(ctx, "emulation.setScriptingEnabled", bidiParams{"contexts": []string{tab}, "enabled": enabled}, nil)
 	},
-}
-
-// onlyFalse returns what emulation.setScriptingEnabled takes: false, or null for the default.
-func onlyFalse(allowed bool) any {
-	if allowed {
-		return nil
-	}
-	return false
 }
 
 // firefox is Firefox. Version 153 has no command for the colour scheme (159 has) and for
@@ -247,6 +243,7 @@ user_pref("network.proxy.no_proxies_on", "127.0.0.1, localhost, .lan");
 user_pref("network.captive-portal-service.enabled", false);
 user_pref("network.connectivity-service.enabled", false);
 user_pref("ui.prefersReducedMotion", 1);
+user_pref("ui.useOverlayScrollbars", 1);
 `
 
 // inEachBrowser runs a test in Chromium and in Firefox at the same time.

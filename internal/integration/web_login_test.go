@@ -136,7 +136,6 @@ func TestWebExpiry(t *testing.T) {
 		assert.Less(t, time.Since(began), lifetime+slack, "the end of the code was noticed too late")
 		assert.Contains(t, p.text(`[data-part="problem"]`), "expired")
 		p.front()
-		p.shots("expired")
 		p.click("#btn-plex-restart")
 		p.state("pending")
 		assert.NotEqual(t, old, p.text("#plex_qc_code"))

@@ -108,7 +108,6 @@ func TestWebHostPage(t *testing.T) {
 		assert.Equal(t, "rgb(63, 81, 181)", eval[string](p, `getComputedStyle(document.querySelector("#btn-connect-plex")).backgroundColor`))
 		assert.Equal(t, "dark", eval[string](p, `getComputedStyle(document.querySelector(".plexauth")).colorScheme`))
 		link := p.connect()
-		p.shot("host-page")
 		link.approve("alice")
 		p.state("connected")
 		assert.Equal(t, "alice", eval[string](p, `document.querySelector("#plex_username").value`))

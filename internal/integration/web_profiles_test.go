@@ -41,7 +41,6 @@ func TestWebProfiles(t *testing.T) {
 		s.box(s.alice, "Attic", "192.168.1.5")
 		p := b.open(s.profiles())
 		p.sees(row("profile/default/", "idle"))
-		p.shots("profiles-none")
 
 		before := storedText(t, s.store)
 		p.click(`[data-part="add"]`)
@@ -49,7 +48,6 @@ func TestWebProfiles(t *testing.T) {
 		assert.Equal(t, "Profile PLEX-P01", p.text("#plex_msg_detail"))
 		assert.Equal(t, "PLEX-P01 · Plex · My App", eval[string](p, "document.title"))
 		assert.Equal(t, before, storedText(t, s.store))
-		p.shots("profiles-panel")
 
 		link := p.connect()
 		p.front()
@@ -78,14 +76,12 @@ func TestWebProfiles(t *testing.T) {
 		p.until(`document.querySelectorAll('li[data-state="idle"]').length === 3`)
 		assert.Equal(t, name, eval[string](p, `document.querySelector("li:last-child strong").textContent`))
 		p.until(`document.querySelector('[data-part="add"]').getAttribute("href") === "profile/PLEX-P03/"`)
-		p.shots("profiles-many")
 
 		// With the keyboard alone.
 		eval[any](p, one("li:last-child a")+".focus()")
 		p.press(keyEnter)
 		p.state("idle")
 		assert.Equal(t, "Profile "+name, p.text("#plex_msg_detail"))
-		p.shots("profiles-long-name")
 		p.quiet()
 	})
 }
@@ -123,7 +119,6 @@ func TestWebProfilesBehindAProxy(t *testing.T) {
 		p.sees(`[data-part="problem"]`)
 		assert.Contains(t, p.text(`[data-part="problem-title"]`), "settings cannot be read")
 		p.sees(row("profile/PLEX-P01/", "connected"))
-		p.shots("profiles-trouble")
 		p.navigate(proxy.URL + "/deep/er/")
 		p.sees(`[data-part="problem"]`)
 		assert.False(t, eval[bool](p, `document.querySelector('[data-part="add"]').checkVisibility()`), "it does not look like a first run")
@@ -133,7 +128,6 @@ func TestWebProfilesBehindAProxy(t *testing.T) {
 		p.navigate(proxy.URL + "/deep/er/profile/gone/")
 		p.state("broken")
 		assert.Equal(t, "There is no such profile", p.text(`[data-part="problem-title"]`))
-		p.shots("profiles-gone")
 		p.click(`nav a`)
 		p.sees(row("profile/PLEX-P01/", "connected"))
 		p.quiet()

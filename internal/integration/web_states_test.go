@@ -10,8 +10,8 @@ import (
 	"github.com/plexauth/plexauth/plextest"
 )
 
-// In each of its states the panel fits a phone and a desktop, is accessible, and is saved
-// as a picture for a person to look at.
+// One page goes through a failed start, a login with trouble, a choice of server and user, a
+// rejected token and a switch of accounts. TestScenes looks at each state.
 func TestWebStates(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, b *browser) {
 		s := newSite(t)
@@ -21,38 +21,29 @@ func TestWebStates(t *testing.T) {
 		s.plex.AddUser(plextest.User{Title: "Grandma", HomeAdmin: s.alice})
 		p := b.open(s.url)
 		p.state("idle")
-		p.shots("idle")
 
 		s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502, Body: "<html>", ContentType: "text/html"})
 		p.click("#btn-connect-plex")
 		p.sees(`[data-part="problem"]`)
-		p.shots("unreachable")
 
 		link := p.connect()
-		p.shots("pending")
-
 		s.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Status: 503, Times: -1})
 		p.sees(`[data-part="problem"]`)
-		p.shots("pending-trouble")
 		s.plex.ResetFaults()
 
 		link.approve("alice")
 		p.state("connected")
 		p.sees(`[data-part="server-list"] label`)
-		p.shots("server-choice")
 
 		p.click(`[data-part="server-list"] label:nth-child(2)`)
 		p.click(`[data-part="server-form"] button`)
 		p.until(`document.querySelector('[data-part="server"]').title.includes("192-168-1-6")`)
-		p.shots("connected")
 
 		p.click(`[data-part="test"]`)
 		p.until(`document.querySelectorAll('[data-part="results"] li').length > 1`)
-		p.shots("tested")
 		s.plex.Inject(plextest.Fault{Path: "/identity", Reset: true, Times: -1})
 		p.click(`[data-part="test"]`)
 		p.sees(`[data-part="results"] .bad`)
-		p.shots("tested-unreachable")
 		s.plex.ResetFaults()
 
 		p.click("#plex_user_pick_btn")
@@ -62,7 +53,6 @@ func TestWebStates(t *testing.T) {
 		p.enter("#plex_home_pin", "0000")
 		p.click(`[data-part="user-form"] button`)
 		p.sees(`[data-part="problem"]`)
-		p.shots("user-wrong-pin")
 		p.enter("#plex_home_pin", "4711")
 		p.click(`[data-part="user-form"] button`)
 		p.until(`document.querySelector('[data-part="works-for"]').textContent === "Kid"`)
@@ -70,21 +60,18 @@ func TestWebStates(t *testing.T) {
 
 		p.click("#btn-delete-plex")
 		p.sees(`[data-part="confirm"]`)
-		p.shots("disconnect")
 		p.click(`[data-part="confirm"] button[value="no"]`)
 
 		s.plex.Revoke(s.alice)
 		_, err := s.auth.Verify(t.Context())
 		require.Error(t, err)
 		p.state("rejected")
-		p.shots("rejected")
 
 		// Another account approves than before.
 		p.click("#btn-connect-plex")
 		p.state("pending")
 		require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.bob))
 		p.until(`document.querySelector('[data-part="problem-title"]').textContent.includes("another Plex account")`)
-		p.shots("another-account")
 		p.click(`[data-part="problem-action"]`)
 		p.state("pending")
 		require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.bob))
@@ -205,15 +192,4 @@ func TestWebServerToBeChosen(t *testing.T) {
 		p.until(`!document.querySelector('[data-part="next"]').checkVisibility() && !document.querySelector('[data-part="servers"]').checkVisibility()`)
 		p.quiet()
 	})
-}
-
-// TestReadmePicture takes the picture in the README, in Chromium alone.
-func TestReadmePicture(t *testing.T) {
-	s := newSite(t)
-	p := newBrowser(t, chromium).open(s.url)
-	p.connect()
-	p.theme("light")
-	p.size(760, 560)
-	eval[any](p, `document.documentElement.style.setProperty("--plexauth-font", "Inter, system-ui, sans-serif"); 0`) // most systems have one like it
-	picture(t, p.shot("readme"))
 }

@@ -25,7 +25,6 @@ func TestWebStoreTrouble(t *testing.T) {
 			assert.Contains(t, p.text(`[data-part="problem-title"]`), "cannot be read or saved")
 			p.click(`[data-part="problem-more"] summary`)
 			assert.Contains(t, p.text(`[data-part="problem-detail"]`), "read-only")
-			p.shots("store-unwritable")
 			assert.Empty(t, s.plex.PendingCodes(), "PINs that could not be kept")
 			p.quiet()
 		})
@@ -44,7 +43,6 @@ func TestWebStoreTrouble(t *testing.T) {
 			assert.Contains(t, p.text(`[data-part="problem-text"]`), "Plex has approved")
 			assert.False(t, eval[bool](p, `document.querySelector("#plex_qc_code").checkVisibility()`), "nothing is left to confirm")
 			assert.True(t, eval[bool](p, `document.activeElement.matches('[data-part="problem"]')`), "the focus is lost")
-			p.shots("saving")
 			store.full.Store(false)
 			p.state("connected")
 			p.quiet()
@@ -58,7 +56,6 @@ func TestWebStoreTrouble(t *testing.T) {
 			p.state("broken")
 			assert.Contains(t, p.text(`[data-part="problem-title"]`), "cannot be read")
 			assert.False(t, eval[bool](p, `document.querySelector("#btn-connect-plex").checkVisibility()`), "no login can be started")
-			p.shots("store-corrupt")
 			require.NoError(t, os.WriteFile(path, []byte(`{}`), 0o600))
 			p.state("idle") // without a press
 		})
@@ -69,7 +66,6 @@ func TestWebStoreTrouble(t *testing.T) {
 			p.state("idle")
 			end(server)
 			p.until(`document.querySelector('[data-part="problem-title"]').textContent.includes("does not answer")`)
-			p.shots("program-stopped")
 		})
 	})
 }
