@@ -68,11 +68,10 @@ func (e *engine) run() (*process, error) {
 		}
 		ctx, stop := context.WithCancel(context.Background())
 		stopBrowsers = append(stopBrowsers, func() {
-			if e.process != nil {
-				_ = e.process.call(ctx, "browser.close", bidiParams{}, nil)
-			}
 			stop()
-			_ = os.RemoveAll(dir)
+			for end := time.Now().Add(slack); os.RemoveAll(dir) != nil && time.Now().Before(end); { // it writes until it has ended
+				time.Sleep(50 * time.Millisecond)
+			}
 		})
 		e.process, e.err = e.connect(ctx, dir)
 	})
@@ -95,6 +94,9 @@ func (e *engine) connect(ctx context.Context, dir string) (*process, error) {
 	return p, p.call(ctx, "session.subscribe", bidiParams{"events": []string{"log.entryAdded", "network.beforeRequestSent"}}, nil)
 }
 
+// endWithParent lets a command end with this process, however that ends.
+var endWithParent = func(*exec.Cmd) {}
+
 // output starts a command, and returns what follows prefix in its standard output or error.
 func output(c *exec.Cmd, prefix string) (string, error) {
 	r, w, err := os.Pipe()
@@ -102,6 +104,7 @@ func output(c *exec.Cmd, prefix string) (string, error) {
 		return "", err
 	}
 	c.Stdout, c.Stderr = w, w
+	endWithParent(c)
 	if err := c.Start(); err != nil {
 		return "", err
 	}
@@ -136,21 +139,20 @@ var chromium = &engine{
 	name:     "chromium",
 	programs: map[string]string{"chromium": "chromium", "chromedriver": "chromium-driver"},
 	start: func(ctx context.Context, dir string) (string, error) {
+		listens, err := output(exec.CommandContext(ctx, "chromium", "--headless", "--remote-debugging-port=0", "--user-data-dir="+dir, "--no-sandbox", "--no-first-run", "--no-default-browser-check",
+			"--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage",
+			"--hide-scrollbars", "--font-render-hinting=none", "--force-prefers-reduced-motion", "--ignore-certificate-errors",
+			"--host-resolver-rules=MAP *.lan 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", // nothing leaves the machine
+		), "DevTools listening on ws://")
+		if err != nil {
+			return "", err
+		}
+		address, _, _ := strings.Cut(listens, "/")
 		port, err := output(exec.CommandContext(ctx, "chromedriver", "--port=0"), "started successfully on port ")
 		if err != nil {
 			return "", err
 		}
-		path, err := exec.LookPath("chromium")
-		if err != nil {
-			return "", err
-		}
-		body, _ := json.Marshal(bidiParams{"capabilities": bidiParams{"alwaysMatch": bidiParams{
-			"webSocketUrl": true, "acceptInsecureCerts": true, "goog:chromeOptions": bidiParams{"binary": path, "args": []string{
-				"--headless", "--no-sandbox", "--no-first-run", "--no-default-browser-check", "--disable-gpu", "--disable-quic", "--disable-background-networking", "--disable-component-update",
-				"--disable-sync", "--disable-dev-shm-usage", "--hide-scrollbars", "--font-render-hinting=none", "--force-prefers-reduced-motion", "--user-data-dir=" + dir,
-				"--host-resolver-rules=MAP *.lan 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1", // nothing leaves the machine
-			}},
-		}}})
+		body, _ := json.Marshal(bidiParams{"capabilities": bidiParams{"alwaysMatch": bidiParams{"webSocketUrl": true, "goog:chromeOptions": bidiParams{"debuggerAddress": address}}}})
 		r, err := http.Post("http://127.0.0.1:"+strings.TrimSuffix(port, ".")+"/session", "application/json", strings.NewReader(string(body)))
 		if err != nil {
 			return "", err
