@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth/internal/integration/postgres"
+	"github.com/plexauth/plexauth/internal/measure"
 )
 
 func TestMain(m *testing.M) {
@@ -86,6 +87,20 @@ func checkRows(t *testing.T, tables string, cells int) (rows int) {
 		assert.Contains(t, string(docs), "\n"+got[0]+" | "+got[1]+" |", "docs/performance.md lacks this row")
 	}
 	return rows
+}
+
+// A document takes a few hundred bytes in a MemoryStore.
+func TestMemoryOfDocuments(t *testing.T) {
+	a, err := record()
+	require.NoError(t, err)
+	p := &people{options: measure.Options(a.client()), shared: true}
+	for range 1000 {
+		_, err := p.start()
+		require.NoError(t, err)
+	}
+	bytes, err := p.documents()
+	require.NoError(t, err)
+	assert.InDelta(t, 500, bytes, 300)
 }
 
 // Each client waits for its logins at about its pace, and leaves nothing behind.

@@ -198,6 +198,7 @@ func printWaits(w io.Writer, name string, pace int, results map[string]*waits) {
 			row(w, "", "… as documents of one client", map[string]float64{ours: m.of(results[shared]), byHand: values[byHand]}, m.format)
 		}
 	}
+	row(w, "", "… without the document itself", map[string]float64{ours: max(results[shared].Kept-results[shared].Documents, 0), byHand: results[byHand].Kept}, formats["memory"])
 }
 
 func fixed(v float64) string { return fmt.Sprintf("%.2f", v) }

@@ -50,6 +50,7 @@ type waits struct {
 	Finished   time.Duration // from the approval of all to the end of the last
 	Left       int           // goroutines more than before
 	Kept       float64       // bytes of heap and stacks per login more than before, once all have ended
+	Documents  float64       // bytes of Kept that documents hold which are stored without any login
 }
 
 // server is what the server's process says about itself.
@@ -167,7 +168,7 @@ func (t task) run() (*waits, error) {
 	if err != nil {
 		return nil, err
 	}
-	begin := t.contender(c)
+	begin, documents := t.contender(c)
 	if _, err := begin(); err != nil { // opens the connection
 		return nil, err
 	}
@@ -201,7 +202,8 @@ func (t task) run() (*waits, error) {
 	for end := time.Now().Add(leaveWithin); ; time.Sleep(100 * time.Millisecond) {
 		if w.Left = max(0, runtime.NumGoroutine()-idle.goroutines); w.Left == 0 || time.Now().After(end) {
 			w.Kept = (float64(inUse()) - float64(idle.inUse)) / float64(t.Logins)
-			return w, nil
+			w.Documents, err = documents()
+			return w, err
 		}
 	}
 }
@@ -225,8 +227,8 @@ func (t task) client() (c *http.Client, local *service, err error) {
 }
 
 // waitAll starts the logins, lets them wait, and returns how they end.
-func (t task) waitAll(begin func() (func(context.Context) error, error)) (<-chan error, error) {
-	all := make([]func(context.Context) error, t.Logins)
+func (t task) waitAll(begin func() (wait, error)) (<-chan error, error) {
+	all := make([]wait, t.Logins)
 	for i := range all {
 		var err error
 		if all[i], err = begin(); err != nil {
@@ -236,7 +238,7 @@ func (t task) waitAll(begin func() (func(context.Context) error, error)) (<-chan
 	ended := make(chan error, t.Logins)
 	for _, wait := range all {
 		go func() {
-			time.Sleep(rand.N(time.Duration(t.Pace) * time.Second)) // people do not come all at once
+			<-time.After(rand.N(time.Duration(t.Pace) * time.Second)) // people do not come all at once; Sleep would keep a timer
 			ended <- wait(context.Background())
 		}()
 	}
@@ -290,22 +292,28 @@ func (t task) profileHeap() error {
 	return pprof.WriteHeapProfile(f)
 }
 
-// contender returns a function that starts a login, and returns one that waits for its end.
-func (t task) contender(c *http.Client) func() (wait func(context.Context) error, err error) {
+// wait waits for the end of a login.
+type wait func(context.Context) error
+
+// contender returns a function that starts a login, and one that returns the bytes per login
+// that the documents of all logins hold, once these have ended.
+func (t task) contender(c *http.Client) (start func() (wait, error), documents func() (float64, error)) {
 	plex, device := measure.PlexTV, deviceTV
 	if t.URL != "" {
 		plex, device = t.URL, t.URL
 	}
+	pace := time.Duration(t.Pace) * time.Second
+	documents = func() (float64, error) { return 0, nil }
 	switch t.Client {
 	case byHand:
 		p := newPlain(c, plex)
-		return func() (func(context.Context) error, error) {
+		start = func() (wait, error) {
 			pin, err := p.Create(context.Background())
-			return func(ctx context.Context) error { return p.wait(ctx, pin, time.Duration(t.Pace)*time.Second) }, err
+			return func(ctx context.Context) error { return p.wait(ctx, pin, pace) }, err
 		}
 	case xoauth:
 		x := newXOAuth2(c, device)
-		return func() (func(context.Context) error, error) {
+		start = func() (wait, error) {
 			d, err := x.create()
 			if err == nil {
 				d.Interval = int64(t.Pace)
@@ -314,34 +322,67 @@ func (t task) contender(c *http.Client) func() (wait func(context.Context) error
 		}
 	case cli:
 		x := newCLIOAuth(c, device)
-		return func() (func(context.Context) error, error) {
+		start = func() (wait, error) {
 			d, err := x.create()
 			if err == nil {
 				d.Interval = t.Pace
 			}
 			return func(ctx context.Context) error { return x.wait(ctx, d) }, err
 		}
-	}
-	o := measure.Options(c)
-	o.BaseURL = t.URL
-	o.PollInterval = time.Duration(t.Pace) * time.Second
-	var client *plexauth.PlexAuth
-	begun := 0
-	return func() (func(context.Context) error, error) {
-		if client == nil || t.Client == ours {
-			var err error
-			if client, err = plexauth.New(o); err != nil {
-				return nil, err
-			}
+	default:
+		p := &people{options: measure.Options(c), shared: t.Client == shared}
+		p.options.BaseURL, p.options.PollInterval = t.URL, pace
+		start = p.start
+		if p.shared {
+			documents = p.documents
 		}
-		p := client
-		if t.Client == shared {
-			p = client.Namespace("plex/" + strconv.Itoa(begun))
-			begun++
-		}
-		_, err := p.Start(context.Background(), plexauth.PinOptions{})
-		return func(ctx context.Context) error { _, err := p.Wait(ctx); return err }, err
 	}
+	return start, documents
+}
+
+// people sign in with plexauth.
+type people struct {
+	options plexauth.Options
+	shared  bool // each has a document of one client and store, and not a client of their own
+	client  *plexauth.PlexAuth
+	begun   int // documents
+}
+
+func (p *people) start() (wait, error) {
+	if p.client == nil || !p.shared {
+		p.options.Store = plexauth.NewMemoryStore()
+		var err error
+		if p.client, err = plexauth.New(p.options); err != nil {
+			return nil, err
+		}
+	}
+	person := p.client
+	if p.shared {
+		person = p.client.Namespace(name(p.begun))
+		p.begun++
+	}
+	_, err := person.Start(context.Background(), plexauth.PinOptions{})
+	return func(ctx context.Context) error { _, err := person.Wait(ctx); return err }, err
+}
+
+func name(i int) string { return "plex/" + strconv.Itoa(i) }
+
+// documents puts all documents into another store, which has seen no login, and returns the
+// bytes per document that it then holds.
+func (p *people) documents() (float64, error) {
+	ctx := context.Background()
+	before, other := measure.Memory().HeapAlloc, plexauth.NewMemoryStore()
+	for i := range p.begun {
+		err := other.Update(ctx, name(i), func(json.RawMessage) (json.RawMessage, error) {
+			return p.options.Store.Load(ctx, name(i))
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	held := float64(measure.Memory().HeapAlloc) - float64(before)
+	runtime.KeepAlive(other)
+	return held / float64(p.begun), nil
 }
 
 func (t task) approve(c *http.Client, local *service) error {
