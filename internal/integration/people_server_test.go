@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 // peoplePlex is a plex.tv for many logins: it has PINs and accounts, and does little for a
@@ -19,8 +20,12 @@ type peoplePlex struct {
 type peoplePIN struct {
 	id       int64
 	client   string // identifier that it was made under
+	expires  time.Time
 	approved bool
 }
+
+// peoplePINLife is how long a PIN lives.
+const peoplePINLife = 15 * time.Minute
 
 func (p *peoplePIN) token() string    { return fmt.Sprintf("TEST_people-token-%08d", p.id) }
 func (p *peoplePIN) account() int64   { return 1_000_000 + p.id }
@@ -43,12 +48,12 @@ func (s *peoplePlex) answer(r *http.Request) (status int, body []byte) {
 	switch {
 	case r.Method == http.MethodPost && r.URL.Path == "/api/v2/pins":
 		s.next++
-		pin := &peoplePIN{id: s.next, client: client}
+		pin := &peoplePIN{id: s.next, client: client, expires: time.Now().Add(peoplePINLife)}
 		s.pins[pin.id] = pin
 		return http.StatusCreated, pin.json(r.URL.Query().Get("strong") == "true")
 	case r.Method == http.MethodGet && isPIN:
 		n, _ := strconv.ParseInt(id, 10, 64)
-		if pin := s.pins[n]; pin != nil && pin.client == client {
+		if pin := s.pins[n]; pin != nil && pin.client == client && time.Now().Before(pin.expires) {
 			return http.StatusOK, pin.json(false)
 		}
 	case r.Method == http.MethodGet && r.URL.Path == "/api/v2/user":
@@ -70,8 +75,8 @@ func (p *peoplePIN) json(strong bool) []byte {
 	if p.approved {
 		token = strconv.Quote(p.token())
 	}
-	return fmt.Appendf(nil, `{"id":%d,"code":%q,"product":"My App","trusted":false,"clientIdentifier":%q,"expiresIn":900,"authToken":%s,"newRegistration":null}`,
-		p.id, code, p.client, token)
+	return fmt.Appendf(nil, `{"id":%d,"code":%q,"product":"My App","trusted":false,"clientIdentifier":%q,"expiresIn":%d,"authToken":%s,"newRegistration":null}`,
+		p.id, code, p.client, time.Until(p.expires)/time.Second, token)
 }
 
 // owner returns the approved PIN that brought the token.

@@ -305,23 +305,33 @@ func (p *people) measure() {
 	p.say(peopleEvent{Name: orderMeasure, Report: r})
 }
 
-// interfere cancels or restarts logins that wait in another process.
+// interfere cancels or restarts logins that wait in another process, all at once.
 func (p *people) interfere(o peopleOrder) error {
+	done := make(chan error, len(o.People))
 	for _, person := range o.People {
-		auth := p.auth.Namespace(document(person))
-		var err error
-		if o.Do == orderCancel {
-			err = auth.Cancel(context.Background())
-		} else {
-			_, err = auth.Start(context.Background(), plexauth.PinOptions{Strong: true})
-		}
-		if err != nil {
+		go func() { done <- p.interfereWith(person, o.Do) }()
+	}
+	for range o.People {
+		if err := <-done; err != nil {
 			return err
 		}
-		p.say(peopleEvent{Name: o.Do, Person: person})
-		if o.Do == orderRestart {
-			p.wait(person)
-		}
+	}
+	return nil
+}
+
+func (p *people) interfereWith(person int, do string) (err error) {
+	auth := p.auth.Namespace(document(person))
+	if do == orderCancel {
+		err = auth.Cancel(context.Background())
+	} else {
+		_, err = auth.Start(context.Background(), plexauth.PinOptions{Strong: true})
+	}
+	if err != nil {
+		return err
+	}
+	p.say(peopleEvent{Name: do, Person: person})
+	if do == orderRestart {
+		p.wait(person)
 	}
 	return nil
 }
