@@ -100,7 +100,7 @@ func (p *Panel) chooseServer(w http.ResponseWriter, r *http.Request) {
 	var problem *Problem
 	switch {
 	case body.URL != "" && !isAddress(body.URL):
-		replyProblem(w, badAddress)
+		replyProblem(w, badAddress())
 		return
 	case body.URL != "":
 		problem = p.host.UseAddress(r.Context(), body.URL)
@@ -158,7 +158,7 @@ func (p *Panel) probe(w http.ResponseWriter, r *http.Request) {
 	case body.URL == "":
 		p.probeSaved(w, r)
 	case !isAddress(body.URL):
-		replyProblem(w, badAddress)
+		replyProblem(w, badAddress())
 	default:
 		p.probeAddress(w, r, body.URL)
 	}

@@ -65,11 +65,11 @@ func (s *site) admit(w http.ResponseWriter, r *http.Request) bool {
 	header.Set("Cache-Control", "no-store")
 	switch {
 	case s.ctx.Err() != nil:
-		replyProblem(w, stopping)
+		replyProblem(w, stopping())
 	case !s.isKnownHost(r):
-		replyProblem(w, unknownHost)
+		replyProblem(w, unknownHost())
 	case s.protect.Check(r) != nil || !s.isKnownOrigin(r):
-		replyProblem(w, crossOrigin)
+		replyProblem(w, crossOrigin())
 	default:
 		return true
 	}
@@ -83,7 +83,7 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 	case mount.LacksSlash(r, known):
 		mount.AddSlash(w, r)
 	case !known:
-		replyProblem(w, notFound)
+		replyProblem(w, notFound())
 	case r.Method != route.method && (r.Method != http.MethodHead || route.method != http.MethodGet):
 		w.Header().Set("Allow", route.method)
 		replyProblem(w, wrongMethod(route.method))
@@ -99,7 +99,7 @@ func (s *site) sameOriginOnly(serve http.HandlerFunc) http.HandlerFunc {
 		post := r.WithContext(r.Context())
 		post.Method = http.MethodPost // CrossOriginProtection lets every GET pass
 		if s.protect.Check(post) != nil {
-			replyProblem(w, crossOrigin)
+			replyProblem(w, crossOrigin())
 			return
 		}
 		serve(w, r)
@@ -142,7 +142,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) *Problem {
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBodyBytes))
 	switch {
 	case errors.As(err, new(*http.MaxBytesError)):
-		return tooLarge
+		return tooLarge()
 	case err != nil:
 		return badRequest("The request was interrupted.")
 	}

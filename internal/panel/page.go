@@ -88,7 +88,7 @@ func (s *site) serveWords(w http.ResponseWriter, r *http.Request) {
 		Language string            `json:"language"`
 		Product  string            `json:"product"`
 		Texts    map[string]string `json:"texts"`
-	}{l.Tag, s.config.Product, l.Texts})
+	}{l.Tag, s.config.Product, l.Texts()})
 	serveFile(w, r, "application/json", content)
 }
 
@@ -160,7 +160,7 @@ func (p *Panel) serveQRCode(w http.ResponseWriter, r *http.Request) {
 		replyProblem(w, problem)
 		return
 	case v.pending == nil:
-		replyProblem(w, noQRCode)
+		replyProblem(w, noQRCode())
 		return
 	}
 	svg, err := v.pending.QRCode()

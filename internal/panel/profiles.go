@@ -111,7 +111,7 @@ func (p *Profiles) panel(ctx context.Context, id string) (*Panel, *Problem) {
 		return nil, problem
 	}
 	if !list.allows(id) {
-		return nil, noProfile
+		return nil, noProfile()
 	}
 	return p.open(id), nil
 }

@@ -7,16 +7,19 @@ import (
 )
 
 // The problems of requests that the panel refuses itself.
-var (
-	crossOrigin = refusal(http.StatusForbidden, "cross_origin", "problem.cross_origin")
-	unknownHost = refusal(http.StatusForbidden, "host", "problem.host")
-	notFound    = refusal(http.StatusNotFound, "not_found", "problem.no_page")
-	noProfile   = refusal(http.StatusNotFound, "not_found", "problem.no_profile")
-	tooLarge    = refusal(http.StatusRequestEntityTooLarge, "too_large", "problem.too_large")
-	stopping    = refusal(http.StatusServiceUnavailable, Stopped, "problem.stopping")
-	noQRCode    = refusal(http.StatusNotFound, NoLogin, "problem.no_login")
-	badAddress  = refusal(http.StatusBadRequest, BadRequest, "problem.bad_address")
-)
+
+func crossOrigin() *Problem {
+	return refusal(http.StatusForbidden, "cross_origin", "problem.cross_origin")
+}
+func unknownHost() *Problem { return refusal(http.StatusForbidden, "host", "problem.host") }
+func notFound() *Problem    { return refusal(http.StatusNotFound, "not_found", "problem.no_page") }
+func noProfile() *Problem   { return refusal(http.StatusNotFound, "not_found", "problem.no_profile") }
+func tooLarge() *Problem {
+	return refusal(http.StatusRequestEntityTooLarge, "too_large", "problem.too_large")
+}
+func stopping() *Problem   { return refusal(http.StatusServiceUnavailable, Stopped, "problem.stopping") }
+func noQRCode() *Problem   { return refusal(http.StatusNotFound, NoLogin, "problem.no_login") }
+func badAddress() *Problem { return refusal(http.StatusBadRequest, BadRequest, "problem.bad_address") }
 
 // refusal returns a problem whose message is the text of key.
 func refusal(status int, kind Kind, key string) *Problem {

@@ -140,7 +140,7 @@ func (p *Panel) serveStatus(w http.ResponseWriter, r *http.Request) {
 			replyProblem(w, problem)
 			return
 		case p.ctx.Err() != nil:
-			replyProblem(w, stopping)
+			replyProblem(w, stopping())
 			return
 		case v.isNews(r.FormValue("seen")) || ctx.Err() != nil:
 			p.replyView(w, v)

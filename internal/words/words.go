@@ -14,42 +14,52 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 )
 
 //go:embed *.json
 var files embed.FS
 
-// Language is one language with its texts.
+// Language is one language with its texts. They are read when they are first asked for.
 type Language struct {
-	Tag   string            // "en"
-	Texts map[string]string // by key
+	Tag  string // "en"
+	read func() map[string]string
 }
 
 // languages has each language by its tag.
-var languages = read()
+var languages = list()
 
 // English is the language if no other one is asked for.
 var English = languages["en"]
 
-func read() map[string]*Language {
-	all := map[string]*Language{}
+func list() map[string]*Language {
 	entries, err := files.ReadDir(".")
+	must(err)
+	all := map[string]*Language{}
 	for _, e := range entries {
-		l := &Language{Tag: strings.TrimSuffix(e.Name(), ".json")}
-		var b []byte
-		if b, err = files.ReadFile(e.Name()); err == nil {
-			err = json.Unmarshal(b, &l.Texts)
+		all[strings.TrimSuffix(e.Name(), ".json")] = &Language{
+			Tag: strings.TrimSuffix(e.Name(), ".json"),
+			read: sync.OnceValue(func() (texts map[string]string) {
+				b, err := files.ReadFile(e.Name())
+				must(err)
+				must(json.Unmarshal(b, &texts))
+				return texts
+			}),
 		}
-		if err != nil {
-			break
-		}
-		all[l.Tag] = l
-	}
-	if err != nil {
-		panic(err) // the files are embedded, and a test reads them
 	}
 	return all
 }
+
+// must panics if err is not nil, which is impossible: the files are embedded, and a test
+// reads them.
+func must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// Texts returns the texts by their keys. The caller must not change them.
+func (l *Language) Texts() map[string]string { return l.read() }
 
 // Tags returns the tags of all languages, sorted.
 func Tags() []string { return slices.Sorted(maps.Keys(languages)) }
@@ -96,7 +106,7 @@ func (l *Language) Text(key string, args ...string) string {
 	for i := 0; i < len(values); i += 2 {
 		values[i] = "{" + values[i] + "}"
 	}
-	return strings.NewReplacer(values...).Replace(l.Texts[key])
+	return strings.NewReplacer(values...).Replace(l.Texts()[key])
 }
 
 // Sentence is a sentence in no language yet.

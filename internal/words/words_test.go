@@ -71,16 +71,16 @@ func TestLanguagesAreComplete(t *testing.T) {
 		l := words.Find(tag)
 		require.NotNil(t, l, tag)
 		assert.Equal(t, tag, l.Tag)
-		assert.Empty(t, missing(words.English.Texts, l.Texts), "%s.json lacks these keys", tag)
-		assert.Empty(t, missing(l.Texts, words.English.Texts), "%s.json has these keys, and en.json has not", tag)
-		for key, text := range l.Texts {
-			english := words.English.Texts[key]
+		assert.Empty(t, missing(words.English.Texts(), l.Texts()), "%s.json lacks these keys", tag)
+		assert.Empty(t, missing(l.Texts(), words.English.Texts()), "%s.json has these keys, and en.json has not", tag)
+		for key, text := range l.Texts() {
+			english := words.English.Texts()[key]
 			assert.NotEmpty(t, text, "%s: %s", tag, key)
 			assert.Equal(t, strings.TrimSpace(text), text, "%s: %s", tag, key)
 			assert.Equal(t, strings.Count(text, "<b>"), strings.Count(text, "</b>"), "%s: %s", tag, key)
 			got := placeholders(text)
 			if singular, ok := strings.CutSuffix(key, ".one"); ok { // it may say the number in words
-				english = strings.ReplaceAll(words.English.Texts[singular+".other"], "{n}", "")
+				english = strings.ReplaceAll(words.English.Texts()[singular+".other"], "{n}", "")
 				got = placeholders(strings.ReplaceAll(text, "{n}", ""))
 			}
 			assert.Equal(t, placeholders(english), got, "the placeholders of %s: %s", tag, key)
@@ -106,9 +106,9 @@ func TestTextsNameTheirButtons(t *testing.T) {
 func TestLanguagesAreTranslated(t *testing.T) {
 	assert.Equal(t, []string{"de", "en", "es", "fr", "it", "nl"}, words.Tags())
 	for _, tag := range words.Tags() {
-		for key, text := range words.Find(tag).Texts {
+		for key, text := range words.Find(tag).Texts() {
 			if tag != "en" && len(strings.Fields(placeholder.ReplaceAllString(text, ""))) > 2 {
-				assert.NotEqual(t, words.English.Texts[key], text, "%s: %s", tag, key)
+				assert.NotEqual(t, words.English.Texts()[key], text, "%s: %s", tag, key)
 			}
 		}
 	}
@@ -118,7 +118,7 @@ func TestLanguagesAreTranslated(t *testing.T) {
 func TestKeysAreUsed(t *testing.T) {
 	prefixes := map[string]bool{}
 	unused := map[string]bool{}
-	for key := range words.English.Texts {
+	for key := range words.English.Texts() {
 		prefix, _, _ := strings.Cut(key, ".")
 		prefixes[prefix] = true
 		unused[strings.TrimSuffix(strings.TrimSuffix(key, ".one"), ".other")] = true
@@ -130,8 +130,8 @@ func TestKeysAreUsed(t *testing.T) {
 				continue
 			}
 			key := m[1] + "." + m[2]
-			_, single := words.English.Texts[key]
-			_, plural := words.English.Texts[key+".other"]
+			_, single := words.English.Texts()[key]
+			_, plural := words.English.Texts()[key+".other"]
 			assert.True(t, single || plural, "%s uses %s, which en.json does not have", name, key)
 			delete(unused, key)
 		}
