@@ -162,7 +162,7 @@ func (l *logins) adoptOver(ctx context.Context, a profile.Adoption) (again bool,
 		return false, s, mismatchError(a.Approval)
 	}
 	if a.PIN = b.Pending(); a.PIN != nil {
-		if a.PIN, err = l.finalPoll(ctx, &reading{}, a.PIN); err != nil {
+		if a.PIN, err = l.finalPoll(ctx, &reading{}, a.PIN, false); err != nil {
 			return false, s, err
 		}
 	}

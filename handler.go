@@ -214,15 +214,20 @@ func (h *panelHost) NextLogin() (begun <-chan struct{}, stop func()) {
 }
 
 // Start implements [panel.Host].
-func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Problem {
+func (h *panelHost) Start(ctx context.Context, so panel.StartOptions) *panel.Problem {
 	e := h.auth.hold()
 	defer e.Release()
-	attempts, o := &e.Known.attempts, PinOptions{SwitchAccount: switchAccount}
 	b, err := h.auth.load(ctx)
 	if err != nil {
 		return problemOf(err)
 	}
-	pending := b.Pending()
+	attempts, pending := &e.Known.attempts, b.Pending()
+	o := PinOptions{Strong: so.Strong, ForwardURL: so.ForwardURL}
+	if so.SwitchAccount != nil {
+		o.SwitchAccount = *so.SwitchAccount
+	} else if pending != nil {
+		o.SwitchAccount = pending.Options.SwitchAccount
+	}
 	if pending == nil || !pending.Suits(pending.ClientID, h.auth.options.DeviceKey, profile.PinOptions(o)) || !h.auth.lasts(pending) {
 		if err := h.auth.check(ctx); err != nil { // before the start counts
 			return problemOf(err)
@@ -231,16 +236,16 @@ func (h *panelHost) Start(ctx context.Context, switchAccount bool) *panel.Proble
 			return problem.StartTooSoon(wait)
 		}
 	}
-	var pin *Pin
+	var a *attempt
 	isNew := false
 	attempts.PaceStart(profile.StartPause, func() (made bool) {
-		pin, err = h.auth.Start(ctx, o)
-		isNew = err == nil && (pending == nil || pin.ID != pending.ID)
+		a, err = h.auth.start(ctx, o, true)
+		isNew = err == nil && (pending == nil || a.pin.ID != pending.ID)
 		return isNew || err != nil && !plextv.FailureIn(err).MadeNoPIN()
 	})
 	e.Keep(profile.StartPause)
 	if isNew {
-		h.noteStart(ctx, pin)
+		h.noteStart(ctx, a.pin)
 	}
 	return problemOf(err)
 }

@@ -328,7 +328,7 @@ func (l *leaky) panel(p *plexauth.PlexAuth) {
 	h := p.Handler(ctx)
 	for _, r := range []struct{ method, path, body string }{
 		{"GET", "/", ""}, {"GET", "/qr.svg", ""}, {"GET", "/status", ""}, {"GET", "/status?wait=1", ""},
-		{"GET", "/servers", ""}, {"GET", "/users", ""}, {"POST", "/start", "{}"}, {"GET", "/status", ""}, {"POST", "/probe", "{}"},
+		{"GET", "/servers", ""}, {"GET", "/users", ""}, {"POST", "/start", "{}"}, {"GET", "/status", ""}, {"GET", "/return", ""}, {"POST", "/probe", "{}"},
 		{"POST", "/probe", `{"url":"https://192.168.1.5:32400"}`}, {"POST", "/inspect", "{}"}, {"POST", "/server", `{"machine_id":"none"}`},
 		{"POST", "/user", fmt.Sprintf(`{"uuid":%q,"pin":%q}`, l.carol.UUID, homePIN)}, {"POST", "/user", fmt.Sprintf(`{"uuid":%q,"pin":"WRONG"}`, l.carol.UUID)},
 		{"POST", "/cancel", "{}"}, {"GET", "/nothing", ""}, {"POST", "/start", "not JSON"},

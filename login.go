@@ -10,6 +10,7 @@ import (
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/profile"
+	"github.com/plexauth/plexauth/internal/registry"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
@@ -26,15 +27,17 @@ const minReuse = time.Minute
 // taken over the client identifier at the same moment. After an error no new login is
 // pending.
 func (p *PlexAuth) Start(ctx context.Context, o PinOptions) (*Pin, error) {
-	a, err := p.start(ctx, o)
+	a, err := p.start(ctx, o, false)
 	if err != nil {
 		return nil, err
 	}
 	return a.shown(), nil
 }
 
-// start does what Start does, and returns the attempt.
-func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
+// start does what Start does, and returns the attempt. With keep, an approval of the pending
+// PIN counts as the success of this login, unless only one of both may switch accounts. The
+// attempt that start returns has ended then.
+func (l *logins) start(ctx context.Context, o PinOptions, keep bool) (*attempt, error) {
 	if l.invalid != nil {
 		return nil, l.invalid
 	}
@@ -51,6 +54,11 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if err := l.check(ctx); err != nil {
 		return nil, err
 	}
+	return l.startInTurn(ctx, e, o, keep)
+}
+
+// startInTurn does what start does, while no other Start of the profile is under way.
+func (l *logins) startInTurn(ctx context.Context, e *registry.Entry[inUse], o PinOptions, keep bool) (*attempt, error) {
 	version := e.Known.attempts.Version()
 	var seen reading
 	in, err := l.gatherInputs(ctx, &seen, o)
@@ -60,15 +68,21 @@ func (l *logins) start(ctx context.Context, o PinOptions) (*attempt, error) {
 	if in.Reusable {
 		return l.join(ctx, l.newPin(*in.Pending), version, in.Token)
 	}
-	replaced, err := l.settleBeforeStart(ctx, &seen, in.Pending)
-	if err != nil {
-		return nil, err
+	keep = keep && in.Pending != nil && in.Pending.Options.SwitchAccount == o.SwitchAccount
+	replaced, kept, err := l.settleBeforeStart(ctx, &seen, in, keep, false)
+	if err != nil || kept != nil {
+		return kept, err
 	}
 	l.learn(ctx, in.Unknown)
 	l.info(ctx, "request PIN")
 	pin, err := l.requestPIN(ctx, in, o)
 	if err != nil {
 		return nil, err
+	}
+	if keep { // it may have been approved while the new one was made
+		if replaced, kept, err = l.settleBeforeStart(ctx, &seen, in, keep, true); err != nil || kept != nil {
+			return kept, err
+		}
 	}
 	version = e.Known.attempts.Version()
 	pin, before, err := l.savePendingOrReplace(ctx, &seen, pin, replaced)
@@ -92,30 +106,6 @@ func (l *logins) gatherInputs(ctx context.Context, seen *reading, o PinOptions) 
 
 // lasts reports whether a stored PIN lives long enough to be shown again.
 func (l *logins) lasts(v *profile.PendingPIN) bool { return l.left(v) >= minReuse }
-
-// settleBeforeStart polls the pending PIN a last time before a new one replaces it, and
-// settles an approval, so that it is not lost. It returns the PIN that is to be replaced,
-// nil if there is none.
-func (l *logins) settleBeforeStart(ctx context.Context, seen *reading, v *profile.PendingPIN) (replaced *profile.PendingPIN, err error) {
-	if v == nil {
-		return nil, nil
-	}
-	v, err = l.finalPollInTurn(ctx, seen, v)
-	if err != nil || v == nil || v.Token.IsZero() {
-		return v, err
-	}
-	return v, l.settleReplaced(ctx, v, whenReplaced)
-}
-
-// settleReplaced settles the approval of a PIN that is about to be replaced. Another
-// caller may do so at the same time.
-func (l *logins) settleReplaced(ctx context.Context, v *profile.PendingPIN, limit patience) error {
-	err := l.settle(ctx, v, limit)
-	if isSettled(err) || isNotGenuine(err) || errors.Is(err, fault.ErrNoPendingPin) || errors.Is(err, fault.ErrPinSuperseded) {
-		return nil
-	}
-	return err
-}
 
 // requestPIN asks plex.tv for a PIN. A key that another device has, as in a copied store,
 // is replaced once.
@@ -203,21 +193,27 @@ func (l *logins) join(ctx context.Context, pin *Pin, version int, before secret.
 	a, err := l.resume(ctx)
 	switch {
 	case errors.Is(err, fault.ErrNoPendingPin):
-		b, err := l.load(ctx)
-		if err != nil {
-			return nil, err
-		}
-		a = l.newAttempt(pin)
-		if b.HasTokenOf(pin.device, before) {
-			a.end(nil)
-		} else {
+		if a, err = l.succeeded(ctx, pin, before); a == nil && err == nil {
+			a = l.newAttempt(pin)
 			a.end(fault.ErrNoPendingPin)
 		}
-		return a, nil
+		return a, err
 	case errors.Is(err, ErrStore): // the PIN is in the store all the same
 		return l.joinUnread(pin, err)
 	}
 	return a, err
+}
+
+// succeeded returns an attempt for pin that has ended with success, if the profile has a
+// token of it since it had the one before; nil otherwise.
+func (l *logins) succeeded(ctx context.Context, pin *Pin, before secret.Value) (*attempt, error) {
+	b, err := l.load(ctx)
+	if err != nil || !b.HasTokenOf(pin.device, before) {
+		return nil, err
+	}
+	a := l.newAttempt(pin)
+	a.end(nil)
+	return a, nil
 }
 
 // joinUnread returns the attempt for a PIN that is in the store, which cannot be read at
@@ -351,7 +347,7 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 			return s, err
 		}
 	}
-	a, err := p.start(ctx, o)
+	a, err := p.start(ctx, o, false)
 	if err != nil {
 		return p.statusNow(ctx, err)
 	}
@@ -418,7 +414,7 @@ func (l *logins) cancelOnce(ctx context.Context) (again bool, err error) {
 // cancel cancels the login of the PIN v, and reports whether it has ended without a token.
 // It must be the caller's turn.
 func (l *logins) cancel(ctx context.Context, v *profile.PendingPIN) (cancelled bool, err error) {
-	if v, err = l.finalPoll(ctx, &reading{}, v); err != nil || v == nil {
+	if v, err = l.finalPoll(ctx, &reading{}, v, false); err != nil || v == nil {
 		return err == nil, err
 	}
 	if !v.Token.IsZero() {

@@ -32,7 +32,7 @@ func TestPanelMount(t *testing.T) {
 		mux.Handle("/c/", h)
 		panel := &browser{t, mux}
 		for _, base := range []string{"/a/b/", "/c/"} {
-			for path, kind := range map[string]string{"": "text/html; charset=utf-8", "panel.js": "text/javascript; charset=utf-8", "view.js": "text/javascript; charset=utf-8", "words.js": "text/javascript; charset=utf-8", "words.json": "application/json", "panel.css": "text/css; charset=utf-8", "status": "application/json"} {
+			for path, kind := range map[string]string{"": "text/html; charset=utf-8", "panel.js": "text/javascript; charset=utf-8", "view.js": "text/javascript; charset=utf-8", "words.js": "text/javascript; charset=utf-8", "words.json": "application/json", "return": "text/html; charset=utf-8", "return.js": "text/javascript; charset=utf-8", "panel.css": "text/css; charset=utf-8", "status": "application/json"} {
 				rec := panel.do(http.MethodGet, base+path, "")
 				assert.Equal(t, http.StatusOK, rec.Code, path)
 				assert.Equal(t, kind, rec.Header().Get("Content-Type"))
@@ -101,7 +101,7 @@ func TestPanelBadRequests(t *testing.T) {
 				r.Header.Set("Origin", "http://evil.example")
 			}), http.StatusForbidden, "cross_origin")
 		}
-		for _, path := range []string{"/", "/panel.js", "/view.js", "/panel.css", "/qr.svg", "/status", "/servers", "/users"} {
+		for _, path := range []string{"/", "/panel.js", "/view.js", "/return", "/return.js", "/panel.css", "/qr.svg", "/status", "/servers", "/users"} {
 			panel.refused(panel.do(http.MethodPost, path, ""), http.StatusMethodNotAllowed, "method_not_allowed")
 			panel.refused(panel.do(http.MethodDelete, path, ""), http.StatusMethodNotAllowed, "method_not_allowed")
 		}

@@ -313,7 +313,7 @@ func TestPanelTrouble(t *testing.T) {
 		s = panel.get("/status?wait=25&seen=" + s.Seen)
 		require.NotNil(t, s.Problem)
 		assert.Equal(t, "status", s.Problem.Error)
-		assert.Contains(t, s.Problem.Message, "code is still valid")
+		assert.Contains(t, s.Problem.Message, "sign-in is still pending")
 		assert.NotContains(t, s.Problem.Message, "Try again", "the panel tries again itself")
 		require.NotNil(t, s.Extra.Pending)
 		w.plex.ResetFaults()

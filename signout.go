@@ -192,8 +192,36 @@ func (s *session) revoke(ctx context.Context, c profile.Revocation) error {
 // finalPollLimit bounds the polls that a Start, Cancel or SignOut waits for.
 const finalPollLimit = 3 * time.Second
 
+// settleBeforeStart polls the pending PIN a last time before a new one replaces it, and
+// settles an approval, so that it is not lost. forced is as in finalPoll. It returns the PIN
+// that is to be replaced, nil if there is none. With keep, kept is the attempt of a PIN that
+// has just signed the profile in.
+func (l *logins) settleBeforeStart(ctx context.Context, seen *reading, in profile.StartInputs, keep, forced bool) (replaced *profile.PendingPIN, kept *attempt, err error) {
+	if in.Pending == nil {
+		return nil, nil, nil
+	}
+	v, err := l.finalPollInTurn(ctx, seen, in.Pending, forced)
+	if err == nil && v != nil && !v.Token.IsZero() {
+		err = l.settleReplaced(ctx, v, whenReplaced)
+	}
+	if err == nil && keep {
+		kept, err = l.succeeded(ctx, l.newPin(*in.Pending), in.Token)
+	}
+	return v, kept, err
+}
+
+// settleReplaced settles the approval of a PIN that is about to be replaced. Another
+// caller may do so at the same time.
+func (l *logins) settleReplaced(ctx context.Context, v *profile.PendingPIN, limit patience) error {
+	err := l.settle(ctx, v, limit)
+	if isSettled(err) || isNotGenuine(err) || errors.Is(err, fault.ErrNoPendingPin) || errors.Is(err, fault.ErrPinSuperseded) {
+		return nil
+	}
+	return err
+}
+
 // finalPollInTurn seizes the PIN v that Start found, and polls it a last time.
-func (l *logins) finalPollInTurn(ctx context.Context, seen *reading, v *profile.PendingPIN) (*profile.PendingPIN, error) {
+func (l *logins) finalPollInTurn(ctx context.Context, seen *reading, v *profile.PendingPIN, forced bool) (*profile.PendingPIN, error) {
 	seize := l.seize
 	if l.attemptFor(v.ID) == nil { // after a restart
 		seize = l.seizePending
@@ -203,14 +231,15 @@ func (l *logins) finalPollInTurn(ctx context.Context, seen *reading, v *profile.
 		return nil, err
 	}
 	defer release(nil)
-	return l.finalPoll(ctx, seen, v)
+	return l.finalPoll(ctx, seen, v, forced)
 }
 
-// finalPoll polls a PIN that is about to be given up, if its approval would have retired
-// a token that a profile lives on, so that the approval is not lost. It parks the token.
-// It returns the PIN as it is then, nil if it is not pending any more. If plex.tv does not
-// answer within four seconds, the PIN is given up all the same. It must be the caller's turn.
-func (l *logins) finalPoll(ctx context.Context, seen *reading, v *profile.PendingPIN) (*profile.PendingPIN, error) {
+// finalPoll polls a PIN that is about to be given up, so that an approval is not lost: if
+// that would have retired a token that a profile lives on, or in any case if forced is set. It
+// parks the token. It returns the PIN as it is then, nil if it is not pending any more. If
+// plex.tv does not answer within four seconds, the PIN is given up all the same. It must be the
+// caller's turn.
+func (l *logins) finalPoll(ctx context.Context, seen *reading, v *profile.PendingPIN, forced bool) (*profile.PendingPIN, error) {
 	b, err := l.reload(ctx, seen)
 	if err != nil {
 		return nil, err
@@ -219,7 +248,7 @@ func (l *logins) finalPoll(ctx context.Context, seen *reading, v *profile.Pendin
 	switch {
 	case now == nil || now.ID != v.ID: // settled while the turn was waited for
 		return nil, nil
-	case !now.Token.IsZero() || now.Device != nil || !b.WouldRetire(now.ClientID):
+	case !now.Token.IsZero() || !forced && (now.Device != nil || !b.WouldRetire(now.ClientID)):
 		return now, nil
 	}
 	now, _, err = l.fetchApproval(ctx, now)

@@ -132,6 +132,12 @@ func (p *tab) size(width, height int) {
 	p.command("browsingContext.setViewport", bidiParams{"viewport": bidiParams{"width": width, "height": height}}, nil)
 }
 
+// scripts allows scripts in the next page, or forbids them.
+func (p *tab) scripts(allowed bool) {
+	p.t.Helper()
+	require.NoError(p.t, p.b.engine.scripts(p.t.Context(), p.b.process, p.id, allowed))
+}
+
 // theme sets the colour scheme, "light" or "dark".
 func (p *tab) theme(scheme string) {
 	p.t.Helper()
@@ -352,24 +358,11 @@ func (p *tab) close() {
 // opened returns the tab that act opens, once it shows a page.
 func (p *tab) opened(act func()) *tab {
 	p.t.Helper()
-	pages := func() map[string]string {
-		var tree struct {
-			Contexts []struct{ Context, URL, UserContext string }
-		}
-		require.NoError(p.t, p.b.process.call(p.t.Context(), "browsingContext.getTree", bidiParams{"maxDepth": 0}, &tree))
-		urls := map[string]string{}
-		for _, c := range tree.Contexts {
-			if c.UserContext == p.b.user {
-				urls[c.Context] = c.URL
-			}
-		}
-		return urls
-	}
-	before := pages()
+	before := p.b.pages()
 	act()
 	var id string
 	p.repeat("a tab is opened", func() (bool, error) {
-		for context, url := range pages() {
+		for context, url := range p.b.pages() {
 			if _, old := before[context]; !old && strings.HasPrefix(url, "http") {
 				id = context
 			}
@@ -377,6 +370,31 @@ func (p *tab) opened(act func()) *tab {
 		return id != "", nil
 	})
 	return p.b.tabOf(id)
+}
+
+// pages returns the URLs of the tabs, by the ID of each.
+func (b *browser) pages() map[string]string {
+	b.t.Helper()
+	var tree struct {
+		Contexts []struct{ Context, URL, UserContext string }
+	}
+	require.NoError(b.t, b.process.call(b.t.Context(), "browsingContext.getTree", bidiParams{"maxDepth": 0}, &tree))
+	urls := map[string]string{}
+	for _, c := range tree.Contexts {
+		if c.UserContext == b.user {
+			urls[c.Context] = c.URL
+		}
+	}
+	return urls
+}
+
+// closes waits until the tab closes itself.
+func (p *tab) closes() {
+	p.t.Helper()
+	eventually(p.t, "the tab closes itself", func() bool {
+		_, open := p.b.pages()[p.id]
+		return !open
+	})
 }
 
 // connect presses "Connect Plex" and returns the tab that shows Plex's page.
@@ -387,6 +405,21 @@ func (p *tab) connect() *tab {
 	p.state("pending")
 	return link
 }
+
+// connectElsewhere presses "Use another device", and returns the code.
+func (p *tab) connectElsewhere() (code string) {
+	p.t.Helper()
+	p.state("idle")
+	p.click(otherWay)
+	p.state("pending")
+	return p.text("#plex_qc_code")
+}
+
+// Parts of the panel that change between the two ways to approve, and open Plex's page.
+const (
+	otherWay = `[data-part="other-way"]`
+	openLink = `[data-part="open"]`
+)
 
 // approve chooses a user on the fake's page and approves, as a person does.
 func (p *tab) approve(name string) {

@@ -100,6 +100,14 @@ func (s *site) link(u *plextest.User) {
 	require.NoError(s.t, err)
 }
 
+// code returns the code of the latest PIN.
+func (s *site) code() string {
+	s.t.Helper()
+	codes := s.plex.PendingCodes()
+	require.NotEmpty(s.t, codes)
+	return codes[len(codes)-1]
+}
+
 // connected waits until the store holds a login.
 func (s *site) connected() {
 	s.t.Helper()

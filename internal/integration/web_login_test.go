@@ -10,8 +10,8 @@ import (
 	"github.com/plexauth/plexauth"
 )
 
-// G19: a whole login on the fake's own page. The panel's page asks no other site and
-// complains about nothing.
+// G19: a whole login on the fake's own page, with one click in the panel. The tab comes back
+// and closes itself. The panel's page asks no other site and complains about nothing.
 func TestWebLogin(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, b *browser) {
 		s := newSite(t)
@@ -21,13 +21,15 @@ func TestWebLogin(t *testing.T) {
 		eval[any](p, `window.heard = []; for (const e of ["pending", "connected", "disconnected", "problem"]) document.addEventListener("plexauth:" + e, ev => heard.push(e)); 0`)
 		link := p.connect()
 		code := s.plex.PendingCodes()[0]
-		assert.Equal(t, code, p.text("#plex_qc_code"))
-		assert.Equal(t, s.plex.URL()+"/link/?pin="+code, eval[string](p, `document.querySelector('[data-part="open"]').href`))
-		p.until(`document.querySelector('[data-part="qr"]').naturalWidth > 0`)
+		assert.Len(t, code, 25)
+		assert.NotContains(t, eval[string](p, "document.body.innerText"), code)
+		assert.False(t, eval[bool](p, `document.querySelector('[data-part="scan"]').checkVisibility()`))
 		link.sees("fieldset")
-		assert.Equal(t, s.plex.URL()+"/link/?pin="+code, eval[string](link, "location.href"), "the tab that the click opened shows Plex")
+		assert.Equal(t, eval[string](p, one(openLink)+".href"), eval[string](link, "location.href"), "the tab that the click opened shows Plex")
+		assert.Equal(t, s.url+"return", eval[string](link, "document.forms[0].elements.forwardUrl.value"))
 		assert.True(t, eval[bool](link, "window.opener === null"))
 		link.approve("alice")
+		link.closes()
 		p.state("connected")
 		p.front()
 		assert.Equal(t, "alice", p.text(`[data-part="user"]`))
@@ -55,17 +57,22 @@ func TestWebLogin(t *testing.T) {
 	})
 }
 
-// G19, G8: a login needs no popup and no opener.
-func TestWebPopupsBlocked(t *testing.T) {
+// A login with a code for another device, and a QR code, is one click as well. It opens no tab.
+func TestWebLoginElsewhere(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, b *browser) {
 		s := newSite(t)
-		p := b.openWith("window.open = () => null;", s.url)
+		p := b.open(s.url)
 		p.state("idle")
-		p.click("#btn-connect-plex")
-		p.state("pending")
-		assert.Contains(t, p.text("#plex_qc_help"), "blocked the new tab")
-		link := p.opened(func() { p.click(`[data-part="open"]`) }) // a link, not a popup
-		link.approve("alice")
+		tabs := len(b.pages())
+		code := p.connectElsewhere()
+		assert.Equal(t, s.plex.PendingCodes(), []string{code})
+		assert.Equal(t, s.plex.URL()+"/link/?pin="+code, eval[string](p, one(openLink)+".href"))
+		p.until(`document.querySelector('[data-part="qr"]').naturalWidth > 0`)
+		p.shots("pending-elsewhere")
+		assert.Len(t, b.pages(), tabs)
+		phone := b.another().open(s.plex.URL() + "/link/?pin=" + code)
+		phone.approve("alice")
+		p.front()
 		p.state("connected")
 		p.quiet()
 	})
@@ -80,6 +87,7 @@ func TestWebTabClosed(t *testing.T) {
 		p.close()
 		link.approve("alice")
 		s.connected()
+		link.closes()
 		p = b.open(s.url)
 		p.state("connected")
 		p.quiet()
@@ -98,7 +106,7 @@ func TestWebTwoTabs(t *testing.T) {
 		link := p.connect()
 		q.front()
 		q.state("pending")
-		assert.Equal(t, p.text("#plex_qc_code"), q.text("#plex_qc_code"))
+		assert.Equal(t, eval[string](p, one(openLink)+".href"), eval[string](q, one(openLink)+".href"))
 		link.front()
 		link.approve("bob")
 		p.front()
@@ -117,10 +125,8 @@ func TestWebExpiry(t *testing.T) {
 		s := newSite(t)
 		s.plex.SetPinLifetime(lifetime, 0)
 		p := b.open(s.url)
-		p.state("idle")
 		began := time.Now()
-		p.click("#btn-connect-plex")
-		p.state("pending")
+		old := p.connectElsewhere()
 		// The program is asked between two looks at the countdown, however long that takes.
 		left := eval[[]int](p, `(async () => {
 			const seconds = () => { const [m, s] = document.querySelector("#plex_qc_timer").textContent.split(/[: ]/); return 60 * m + Number(s); };
@@ -130,7 +136,6 @@ func TestWebExpiry(t *testing.T) {
 		})()`)
 		assert.GreaterOrEqual(t, left[0]+3, left[1], "the countdown is behind the PIN's expiry: %v", left)
 		assert.LessOrEqual(t, left[2]-3, left[1], "the countdown is ahead of the PIN's expiry: %v", left)
-		old := p.text("#plex_qc_code")
 		p.state("expired")
 		assert.GreaterOrEqual(t, time.Since(began), lifetime-time.Second, "the code was given up too early")
 		assert.Less(t, time.Since(began), lifetime+slack, "the end of the code was noticed too late")

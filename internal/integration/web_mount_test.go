@@ -26,9 +26,23 @@ func TestWebProxy(t *testing.T) {
 		t.Cleanup(func() { end(proxy) })
 		p := b.open(proxy.URL + "/deep/er/")
 		link := p.connect()
+		link.sees("fieldset")
+		assert.Equal(t, proxy.URL+"/deep/er/return", eval[string](link, "document.forms[0].elements.forwardUrl.value"))
 		link.approve("alice")
+		p.front()
 		p.state("connected")
 		p.quiet()
+		link.leavesPlex(proxy.URL + "/deep/er/")
+	})
+}
+
+// leavesPlex waits until the tab has come back from Plex. A browser need not let it close
+// itself if a link has opened it, or if the panel is isolated from it: then it shows the panel.
+func (p *tab) leavesPlex(panel string) {
+	p.t.Helper()
+	eventually(p.t, "the tab closes itself, or shows the panel", func() bool {
+		url, open := p.b.pages()[p.id]
+		return !open || url == panel
 	})
 }
 
@@ -55,9 +69,12 @@ func TestWebProxyRewritesHost(t *testing.T) {
 		origin := "http://panel.lan:" + u.Port()
 		s = newSite(t, func(o *plexauth.Options) { o.TrustedOrigins = []string{origin} })
 		p := b.open(origin + "/")
-		p.state("idle")
-		p.click("#btn-connect-plex")
-		p.state("pending")
+		link := p.connect()
+		link.sees("fieldset")
+		assert.Equal(t, origin+"/return", eval[string](link, "document.forms[0].elements.forwardUrl.value"))
+		link.approve("alice")
+		link.closes()
+		p.state("connected")
 		p.quiet()
 	})
 }
@@ -70,13 +87,15 @@ func TestWebPlainHTTP(t *testing.T) {
 		p := b.open(strings.Replace(s.url, "127.0.0.1", "panel.lan", 1))
 		p.state("idle")
 		require.False(t, eval[bool](p, "isSecureContext"))
-		link := p.connect()
+		code := p.connectElsewhere()
 		p.front()
 		eval[any](p, `document.addEventListener("copy", () => { window.copied = getSelection().toString() || document.activeElement.value }); 0`)
 		p.click("#plex_qc_copy")
 		p.until(`document.querySelector("#plex_qc_copy").textContent === "Copied"`)
-		assert.Equal(t, p.text("#plex_qc_code"), eval[string](p, "copied"))
+		assert.Equal(t, code, eval[string](p, "copied"))
+		link := p.opened(func() { p.click(otherWay) }) // after some seconds
 		link.approve("alice")
+		link.closes()
 		p.state("connected")
 		p.quiet()
 	})

@@ -37,7 +37,7 @@ func TestWebLostPoll(t *testing.T) {
 		p.state("pending")
 		p.front()
 		eventually(t, "a long poll is lost", func() bool { return lost.Load() > 0 })
-		require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.alice))
+		require.NoError(t, s.plex.Approve(s.code(), s.alice))
 		p.state("connected")
 		p.quiet()
 	})
@@ -72,7 +72,7 @@ func TestWebLostAnswers(t *testing.T) {
 		p.state("pending")
 		p.front()
 		lost("cancel", "#btn-plex-cancel")
-		require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.alice))
+		require.NoError(t, s.plex.Approve(s.code(), s.alice))
 		p.state("connected")
 		p.sees(`[data-part="server-list"] label`)
 		p.click(`[data-part="server-list"] label`)
@@ -131,7 +131,7 @@ func TestWebPollsAreCut(t *testing.T) {
 				p.front()
 			}
 		}
-		require.NoError(t, s.plex.Approve(p.text("#plex_qc_code"), s.alice))
+		require.NoError(t, s.plex.Approve(s.code(), s.alice))
 		p.state("connected")
 		assert.Empty(t, alarms(), "problems that the panel has reported")
 		p.quiet()

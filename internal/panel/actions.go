@@ -24,10 +24,16 @@ func (p *Panel) answer(w http.ResponseWriter, r *http.Request, problem *Problem)
 // start answers POST start.
 func (p *Panel) start(w http.ResponseWriter, r *http.Request) {
 	var body struct {
-		SwitchAccount bool `json:"switch_account"`
+		Strong        bool   `json:"strong"`
+		ForwardURL    string `json:"forward_url"`
+		SwitchAccount *bool  `json:"switch_account"`
 	}
 	if problem := decode(w, r, &body); problem != nil {
 		replyProblem(w, problem)
+		return
+	}
+	if body.ForwardURL != "" && !(body.Strong && isReturnPage(r, body.ForwardURL)) {
+		replyProblem(w, badForward())
 		return
 	}
 	leave, err := p.gates.Enter(r.Context(), "start") // the second click finds the login of the first
@@ -35,7 +41,7 @@ func (p *Panel) start(w http.ResponseWriter, r *http.Request) {
 		return // the browser has gone
 	}
 	defer leave()
-	problem := p.host.Start(r.Context(), body.SwitchAccount)
+	problem := p.host.Start(r.Context(), StartOptions{body.Strong, body.ForwardURL, body.SwitchAccount})
 	if problem == nil {
 		p.worker.notify(nil)
 	}

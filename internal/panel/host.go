@@ -20,10 +20,10 @@ type Host interface {
 	// NextLogin returns a channel that is closed when this process begins a login,
 	// or takes one up. stop ends the subscription.
 	NextLogin() (begun <-chan struct{}, stop func())
-	// Start begins a login, or keeps the pending one. With switchAccount another
-	// account than the present one may approve it. The problem is TooSoon if the
-	// profile's last PIN was made a moment ago.
-	Start(ctx context.Context, switchAccount bool) *Problem
+	// Start begins a login, or keeps the pending one if it is of the same kind. If the
+	// pending one is approved at this moment, it is finished instead. The problem is
+	// TooSoon if the profile's last PIN was made a moment ago.
+	Start(ctx context.Context, o StartOptions) *Problem
 	// Cancel ends the pending login, if there is one.
 	Cancel(ctx context.Context) *Problem
 	// Disconnect removes the profile's login. With revoke it also ends the token at
@@ -52,6 +52,16 @@ type Host interface {
 	// after a check of the Home PIN. complete is false if the media server's own number
 	// of that user is not known yet: Inspect finds it.
 	ChooseUser(ctx context.Context, uuid, pin string) (complete bool, _ *Problem)
+}
+
+// StartOptions says what kind of login a Start begins.
+type StartOptions struct {
+	Strong     bool   // for Plex's web sign-in page, not for a code to type
+	ForwardURL string // to which that page sends the browser; empty: nowhere
+
+	// SwitchAccount lets another account than the present one approve. nil: as the
+	// pending login does.
+	SwitchAccount *bool
 }
 
 // Login is a pending login.

@@ -51,6 +51,7 @@ var assetTypes = map[string]string{
 	"words.js":    "text/javascript; charset=utf-8",
 	"view.js":     "text/javascript; charset=utf-8",
 	"request.js":  "text/javascript; charset=utf-8",
+	"return.js":   "text/javascript; charset=utf-8",
 	"profiles.js": "text/javascript; charset=utf-8",
 	"panel.css":   "text/css; charset=utf-8",
 }
@@ -101,14 +102,19 @@ func (s *site) language(w http.ResponseWriter, r *http.Request) *words.Language 
 	return words.Match(r.Header)
 }
 
-// servePage answers with the page. If the store cannot be read, the page says so, and
-// the status is that of the problem.
+// servePage answers with the page. If the store cannot be read, the page says so.
 func (p *Panel) servePage(w http.ResponseWriter, r *http.Request) {
+	p.writeCurrent(w, r, panelPage(p.config))
+}
+
+// writeCurrent answers with a page. If the store cannot be read, the status is that of the
+// problem.
+func (p *Panel) writeCurrent(w http.ResponseWriter, r *http.Request, page page) {
 	status := http.StatusOK
 	if _, problem := p.currentView(r.Context()); problem != nil {
 		status = problem.Status
 	}
-	p.writePage(w, r, status, panelPage(p.config))
+	p.writePage(w, r, status, page)
 }
 
 // page is a page that shows a fragment.
@@ -116,10 +122,13 @@ type page struct {
 	script   string // an asset
 	fragment string // an asset
 	profile  string // the profile below the list that it shows; empty: none
+	static   bool   // it says all that it has to say without its script
 }
 
 // panelPage returns the page of the panel.
-func panelPage(c Config) page { return page{"panel.js", "panel.html", c.Profile} }
+func panelPage(c Config) page {
+	return page{script: "panel.js", fragment: "panel.html", profile: c.Profile}
+}
 
 // writePage answers with a page.
 func (s *site) writePage(w http.ResponseWriter, r *http.Request, status int, p page) {
@@ -128,6 +137,10 @@ func (s *site) writePage(w http.ResponseWriter, r *http.Request, status int, p p
 	if p.profile != "" {
 		title = profileName(l, p.profile) + " · " + title
 		above = `<nav class="plexauth-above"><a href="../../">` + html.EscapeString(l.Text("profiles.all")) + "</a></nav>\n"
+	}
+	below := ""
+	if !p.static {
+		below = `<noscript><p class="plexauth-noscript">` + html.EscapeString(l.Text("panel.noscript")) + "</p></noscript>\n"
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
@@ -146,10 +159,9 @@ func (s *site) writePage(w http.ResponseWriter, r *http.Request, status int, p p
 <main>
 <h1 class="plexauth-product">%[3]s</h1>
 %[5]s</main>
-<noscript><p class="plexauth-noscript">%[6]s</p></noscript>
-</body>
+%[6]s</body>
 </html>
-`, l.Tag, html.EscapeString(title), html.EscapeString(s.config.Product), p.script, above+fill(readAsset(p.fragment), l), html.EscapeString(l.Text("panel.noscript")))
+`, l.Tag, html.EscapeString(title), html.EscapeString(s.config.Product), p.script, above+fill(readAsset(p.fragment), l), below)
 }
 
 // serveQRCode answers GET qr.svg.

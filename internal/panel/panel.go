@@ -46,6 +46,7 @@ func New(ctx context.Context, host Host, config Config) *Panel {
 	p := &Panel{site: newSite(ctx, config), host: host, worker: newWorker(ctx, host)}
 	maps.Copy(p.routes, map[string]route{
 		"":           {http.MethodGet, p.servePage},
+		returnName:   {http.MethodGet, p.serveReturn},
 		"qr.svg":     {http.MethodGet, p.serveQRCode},
 		"status":     {http.MethodGet, p.sameOriginOnly(p.serveStatus)},
 		"servers":    {http.MethodGet, p.sameOriginOnly(p.serveServers)},

@@ -85,7 +85,7 @@ func (p *Profiles) serveProfile(w http.ResponseWriter, r *http.Request, id strin
 		if r.Method == http.MethodPost {
 			p.list.Store(nil)
 		}
-	case mount.Name(r) == "" && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+	case (mount.Name(r) == "" || mount.Name(r) == returnName) && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		p.writePage(w, r, problem.Status, panelPage(p.configOf(id)))
 	default:
 		replyProblem(w, problem)

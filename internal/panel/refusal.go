@@ -17,8 +17,11 @@ func noProfile() *Problem   { return refusal(http.StatusNotFound, "not_found", "
 func tooLarge() *Problem {
 	return refusal(http.StatusRequestEntityTooLarge, "too_large", "problem.too_large")
 }
-func stopping() *Problem   { return refusal(http.StatusServiceUnavailable, Stopped, "problem.stopping") }
-func noQRCode() *Problem   { return refusal(http.StatusNotFound, NoLogin, "problem.no_login") }
+func stopping() *Problem { return refusal(http.StatusServiceUnavailable, Stopped, "problem.stopping") }
+func noQRCode() *Problem { return refusal(http.StatusNotFound, NoLogin, "problem.no_login") }
+func badForward() *Problem {
+	return badRequest("forward_url must be this panel's page named return, at the origin that asks, and needs strong.")
+}
 func badAddress() *Problem { return refusal(http.StatusBadRequest, BadRequest, "problem.bad_address") }
 
 // refusal returns a problem whose message is the text of key.

@@ -132,7 +132,7 @@ func TestRetryAfter(t *testing.T) {
 		assert.Equal(t, 1, strings.Count(v.Message, "Try again"), v.Message)
 		assert.GreaterOrEqual(t, time.Duration(v.RetryAfter)*time.Second, pause)
 		assert.NotContains(t, problem.Delay(f).Message, "Try again", "the program does")
-		assert.Contains(t, problem.Delay(f).Message, "code is still valid")
+		assert.Contains(t, problem.Delay(f).Message, "sign-in is still pending")
 
 		v = problem.Of(profile.WrongPINsError{Wait: pause + time.Second})
 		assert.GreaterOrEqual(t, time.Duration(v.RetryAfter)*time.Second, pause+time.Second)

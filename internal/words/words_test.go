@@ -94,7 +94,7 @@ func TestTextsNameTheirButtons(t *testing.T) {
 		l := words.Find(tag)
 		for key, button := range map[string]string{
 			"panel.step_connect": "panel.connect", "panel.help_press": "panel.open", "panel.help_press_code": "panel.open",
-			"panel.help_blocked": "panel.open", "panel.help_blocked_code": "panel.open",
+			"panel.help_blocked":  "panel.open",
 			"signin.started_text": "signin.continue", "signin.waiting_text": "signin.continue",
 		} {
 			assert.Contains(t, l.Text(key), l.Text(button), "%s: %s", tag, key)

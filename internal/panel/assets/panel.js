@@ -13,7 +13,7 @@
 //	plexauth:problem       as expired
 
 import { Failure, post, request } from "./request.js";
-import { View } from "./view.js";
+import { isStrong, View } from "./view.js";
 import { fill, text } from "./words.js";
 
 const base = new URL("./", import.meta.url);
@@ -80,8 +80,10 @@ class Panel extends View {
   // What a person and the browser do.
 
   listen() {
-    this.onClick("btn-connect-plex", () => this.start());
-    this.onClick("btn-plex-restart", () => this.start());
+    this.onClick("btn-connect-plex", (button) => this.start(button));
+    this.onClick("btn-plex-restart", (button) => this.start(button, { strong: this.strong }));
+    this.onClick("other-way", (button) => this.start(button, { strong: this.otherWay() }));
+    this.on(this.find("open"), "click", (event) => this.openAgain(event));
     this.onClick("btn-plex-cancel", (button) => this.cancel(button));
     this.onClick("plex_qc_copy", () => this.copyCode());
     this.onClick("problem-action", () => this.actOnProblem());
@@ -218,8 +220,14 @@ class Panel extends View {
   update(doc) {
     const before = this.doc;
     this.doc = doc;
-    if (doc.extra.pending) {
-      this.expiresAt = performance.now() + doc.extra.pending.expires_in * 1000;
+    const { pending } = doc.extra;
+    if (pending) {
+      this.expiresAt = performance.now() + pending.expires_in * 1000;
+      this.strong = isStrong(pending);
+    }
+    if (this.plexTab && this.plexTab.code !== pending?.code) {
+      closeOwn(this.plexTab.tab); // its login is over
+      this.plexTab = null;
     }
     if (this.problemIsOver(before)) {
       this.problem = null;
@@ -318,7 +326,7 @@ class Panel extends View {
   actOnProblem() {
     const problem = this.currentProblem();
     if (problem?.error === "account_mismatch") {
-      this.start({ switch_account: true });
+      this.start(this.find("btn-connect-plex"), { strong: this.strong, switch_account: true });
     } else {
       problem?.retry?.();
     }
@@ -351,25 +359,25 @@ class Panel extends View {
     }
   }
 
-  // start begins a login and opens Plex's page in a tab. A browser allows that only
-  // during a click, so the tab is opened before there is a code.
-  async start(options = {}) {
+  // start begins a login: with strong in a tab of Plex's page, else with a code for another
+  // device. A browser opens a tab only during a click, so it is opened before there is a PIN.
+  async start(button, { strong = true, ...more } = {}) {
     if (this.busy) {
       return;
     }
-    const button = this.find("btn-connect-plex");
-    const tab = openTab();
+    const tab = strong ? openTab() : null;
+    const options = { ...more, strong, ...(strong && { forward_url: new URL("return", base).href }) };
     this.busy = button;
     this.problem = null;
     this.render();
     try {
-      const doc = await this.requestCode(options);
-      const pending = doc.extra.pending;
-      this.plexTab = pending && { code: pending.code, opened: !!tab };
+      const doc = await this.requestPIN(options);
+      const { pending } = doc.extra;
       this.busy = null;
       this.update(doc);
-      if (tab && pending) {
-        tab.location.replace(pending.url);
+      if (pending && strong) {
+        this.plexTab = { code: pending.code, tab };
+        tab?.location.replace(pending.url);
       } else {
         tab?.close();
       }
@@ -377,26 +385,48 @@ class Panel extends View {
       tab?.close();
       this.busy = null;
       // Without options the button itself does the same again.
-      this.showFailure(error, { button, retry: options.switch_account ? () => this.start(options) : null });
+      this.showFailure(error, { button, retry: more.switch_account ? () => this.start(button, { strong, ...more }) : null });
     } finally {
       this.busy = null;
       this.render();
     }
   }
 
-  // requestCode begins a login, and waits if the program says that it is too soon.
-  async requestCode(options) {
+  // requestPIN begins a login, and waits if the program says that it is too soon. If the
+  // login that was pending has ended by then, or another one has begun, it begins none.
+  async requestPIN(options) {
+    const replaced = this.doc?.extra.pending?.code;
     for (let attempt = 1; ; attempt++) {
       try {
         return await post("start", options);
       } catch (error) {
-        if (error.problem?.error !== "too_soon" || attempt === startAttempts) {
+        const { error: kind, retry_after: seconds = defaultStartPause } = error.problem ?? {};
+        if (kind === "bad_request" && options.forward_url) {
+          delete options.forward_url; // a proxy hides the page's origin from the program
+          continue;
+        }
+        if (kind !== "too_soon" || attempt === startAttempts) {
           throw error;
         }
-        const seconds = error.problem.retry_after ?? defaultStartPause;
-        this.announce(text("panel.new_code_in", { n: seconds }));
+        this.announce(text("panel.starts_in", { n: seconds }));
         await new Promise((done) => setTimeout(done, seconds * 1000));
+        if (this.doc?.extra.pending?.code !== replaced) {
+          return this.doc;
+        }
       }
+    }
+  }
+
+  // openAgain opens Plex's page by script, so that its tab can close itself. If the browser
+  // forbids that, the link opens it.
+  openAgain(event) {
+    const { pending } = this.doc?.extra ?? {};
+    const tab = pending && !event.ctrlKey && !event.metaKey && !event.shiftKey ? openTab() : null;
+    if (tab) {
+      event.preventDefault();
+      this.plexTab = { code: pending.code, tab };
+      tab.location.replace(pending.url);
+      this.render();
     }
   }
 
@@ -577,6 +607,19 @@ function openTab() {
     // The panel has a link to the page.
   }
   return tab;
+}
+
+// closeOwn closes a tab that is back from Plex and cannot close itself: because it shows the
+// program's login, which does not know a browser that comes from elsewhere. A tab that is still
+// at Plex cannot be closed, since it cannot reach this page either.
+function closeOwn(tab) {
+  try {
+    if (tab?.document) {
+      tab.close();
+    }
+  } catch {
+    // It is at Plex.
+  }
 }
 
 // copy copies the code, and reports whether it could. Pages over plain http have no

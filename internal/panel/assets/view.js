@@ -13,13 +13,13 @@ const base = new URL("./", import.meta.url);
 export const states = {
   loading: { shows: ["steps", "btn-connect-plex"] },
   broken: { pill: "state.broken", tone: "warn", shows: [] },
-  idle: { pill: "state.idle", shows: ["steps", "btn-connect-plex"], focus: "btn-connect-plex" },
-  starting: { pill: "state.starting", shows: ["steps", "btn-connect-plex"] },
-  pending: { pill: "state.pending", tone: "warn", title: "state.pending_title", shows: ["plex_qc_state", "btn-plex-cancel"], focus: "open" },
+  idle: { pill: "state.idle", shows: ["steps", "btn-connect-plex", "other-way"], focus: "btn-connect-plex" },
+  starting: { pill: "state.starting", shows: ["steps", "btn-connect-plex", "other-way"] },
+  pending: { pill: "state.pending", tone: "warn", title: "state.pending_title", shows: ["plex_qc_state", "other-way", "btn-plex-cancel"], focus: "open" },
   saving: { pill: "state.saving", tone: "warn", title: "state.saving_title", shows: [], focus: "problem" },
   connected: { pill: "state.connected", tone: "ok", title: "state.connected", shows: ["account", "test", "btn-delete-plex"], focus: "test" },
-  rejected: { pill: "state.rejected", tone: "warn", title: "state.rejected", shows: ["account", "btn-connect-plex", "btn-delete-plex"], focus: "btn-connect-plex" },
-  expired: { pill: "state.expired", tone: "warn", shows: ["btn-plex-restart"], focus: "btn-plex-restart" },
+  rejected: { pill: "state.rejected", tone: "warn", title: "state.rejected", shows: ["account", "btn-connect-plex", "other-way", "btn-delete-plex"], focus: "btn-connect-plex" },
+  expired: { pill: "state.expired", tone: "warn", shows: ["btn-plex-restart", "other-way"], focus: "btn-plex-restart" },
 };
 
 // sometimesShown are the parts that depend on the state alone.
@@ -64,8 +64,14 @@ const addressNotes = {
   unreachable: "address.unreachable",
 };
 
+// startButtons are the buttons that begin a login.
+const startButtons = '#btn-connect-plex, #btn-plex-restart, [data-part="other-way"]';
+
 const announcementLasts = 4000; // milliseconds
 const longestTypedCode = 10; // characters; a longer code is only for Plex's web page
+
+/** isStrong reports whether a login is approved in a tab of Plex's page, without a code to type. */
+export const isStrong = (pending) => pending.code.length > longestTypedCode;
 
 /** problemTitle returns the title of a kind of problem. */
 export function problemTitle(error) { return text(problemTitles[error] ?? "title.unknown"); }
@@ -77,7 +83,8 @@ export class View {
     this.doc = null; // the program's last status
     this.problem = null; // what failed last in this page; {error, message, at, fromPoll, retry}
     this.busy = null; // the button whose request is under way
-    this.plexTab = null; // {code, opened}: whether a tab could be opened for that code
+    this.plexTab = null; // {code, tab}: the tab for the login of that code; tab is null if the browser blocked it
+    this.strong = true; // how the last login was to be approved: in a tab of Plex's page, or by a code
     this.expiresAt = 0; // when the code expires, by performance.now()
     this.warned = false; // whether the last minute of the code was announced
     this.announcement = ""; // shown beside the state for a few seconds
@@ -101,7 +108,7 @@ export class View {
     if (doc.extra.pending) {
       return doc.problem?.error === "store" ? "saving" : "pending";
     }
-    if (this.busy === this.find("btn-connect-plex")) {
+    if (this.busy?.matches(startButtons)) {
       return "starting";
     }
     if (doc.extra.needs_login) {
@@ -112,6 +119,10 @@ export class View {
     }
     return doc.problem?.error === "pin_expired" ? "expired" : "idle";
   }
+
+  // otherWay returns the value of strong with which the button for the other way starts: not
+  // as the login that is pending or has expired. Else the main button starts with true.
+  otherWay() { return ["pending", "expired"].includes(this.root.dataset.state) && !this.strong; }
 
   // needsServer reports whether only the choice of a server is left to do.
   needsServer() {
@@ -207,19 +218,22 @@ export class View {
   }
 
   renderCode(pending) {
-    // A program may have started a login for Plex's web page. Its code is too long to type.
-    const code = pending && pending.code.length <= longestTypedCode ? pending.code : "";
+    const code = pending && !isStrong(pending) ? pending.code : "";
     this.find("plex_pin").value = code;
     setText(this.find("plex_qc_code"), code || "----");
     setVisible(this.find("code"), code !== "");
+    setVisible(this.find("scan"), code !== "");
     if (!pending) {
       return;
     }
     const link = this.find("open");
     if (link.getAttribute("href") !== pending.url) {
       link.href = pending.url;
-      this.find("qr").src = new URL(`qr.svg?${encodeURIComponent(pending.code)}`, base);
+      if (code) {
+        this.find("qr").src = new URL(`qr.svg?${encodeURIComponent(code)}`, base);
+      }
     }
+    setText(link, text(this.plexTab?.tab ? "panel.open_again" : "panel.open"));
     setText(this.find("plex_qc_help"), text(this.howToApprove(pending)[code ? 1 : 0]));
     setText(this.find("plex_qc_status"), text(this.doc.problem ? "panel.still_trying" : "panel.waiting"));
   }
@@ -230,7 +244,7 @@ export class View {
     if (this.plexTab?.code !== pending.code) {
       return ["panel.help_press", "panel.help_press_code"];
     }
-    return this.plexTab.opened ? ["panel.help_tab", "panel.help_tab_code"] : ["panel.help_blocked", "panel.help_blocked_code"];
+    return this.plexTab.tab ? ["panel.help_tab", "panel.help_tab_code"] : ["panel.help_blocked", "panel.help_press_code"];
   }
 
   // renderTimer shows how long the code is still valid.
@@ -327,6 +341,8 @@ export class View {
   renderButtons(state) {
     const connect = this.find("btn-connect-plex");
     setText(connect, text(state === "rejected" ? "panel.connect_again" : "panel.connect"));
+    setText(this.find("other-way"), text(this.otherWay() ? "panel.this_browser" : "panel.other_device"));
+    setText(this.find("btn-plex-restart"), text(this.strong ? "panel.try_again" : "panel.new_code"));
     for (const button of this.root.querySelectorAll("button")) {
       if (button === this.busy || state === "loading" && button === connect) {
         button.setAttribute("aria-disabled", "true"); // disabled would take the focus away
