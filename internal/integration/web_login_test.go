@@ -68,7 +68,6 @@ func TestWebLoginElsewhere(t *testing.T) {
 		assert.Equal(t, s.plex.PendingCodes(), []string{code})
 		assert.Equal(t, s.plex.URL()+"/link/?pin="+code, eval[string](p, one(openLink)+".href"))
 		p.until(`document.querySelector('[data-part="qr"]').naturalWidth > 0`)
-		p.shots("pending-elsewhere")
 		assert.Len(t, b.pages(), tabs)
 		phone := b.another().open(s.plex.URL() + "/link/?pin=" + code)
 		phone.approve("alice")

@@ -22,7 +22,6 @@ func TestWebPopupsBlocked(t *testing.T) {
 		p.state("pending")
 		assert.Contains(t, p.text("#plex_qc_help"), "blocked the new tab")
 		assert.Equal(t, "Open Plex", p.text(openLink))
-		p.shots("pending-blocked")
 		link := p.opened(func() { p.click(openLink) }) // a link, not a popup
 		link.approve("alice")
 		p.state("connected")
@@ -45,7 +44,6 @@ func TestWebTabWithoutScript(t *testing.T) {
 		eventually(t, "the tab comes back", func() bool { return b.pages()[link.id] == s.url+"return" })
 		s.connected()
 		assert.Contains(t, link.text(".plexauth-return"), "You can close this tab")
-		link.shots("return")
 		link.scripts(true)
 		link.click(".plexauth-return a")
 		link.state("connected")
