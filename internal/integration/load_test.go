@@ -106,6 +106,13 @@ func (l *looks) count() int {
 	return l.total
 }
 
+// longestGap returns the longest time between two looks at one PIN.
+func (l *looks) longestGap() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.longest
+}
+
 // pinsWith counts the PINs that were looked at n times or more.
 func (l *looks) pinsWith(n int) (pins int) {
 	l.mu.Lock()
