@@ -114,6 +114,14 @@ func TestLanguagesAreTranslated(t *testing.T) {
 	}
 }
 
+// French has a space before double marks and inside quotation marks, at which no line breaks.
+func TestFrenchSpaces(t *testing.T) {
+	breaks := regexp.MustCompile(` [:;!?»]|« |[^\s\x{a0}\x{202f}](?:[;!?]|:(?:\s|$))`)
+	for key, text := range words.Find("fr").Texts() {
+		assert.NotRegexp(t, breaks, text, key)
+	}
+}
+
 // Each text is used, and each text that is used is there.
 func TestKeysAreUsed(t *testing.T) {
 	prefixes := map[string]bool{}
