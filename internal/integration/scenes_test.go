@@ -176,6 +176,18 @@ var loginScenes = []scene{
 		require.NoError(s.t, s.plex.Expire(s.plex.PendingCodes()[0]))
 		p.state("expired")
 	}},
+	{"expired-in-a-tab", func(s *stage) {
+		_, err := s.auth.Start(s.t.Context(), plexauth.PinOptions{Strong: true})
+		require.NoError(s.t, err)
+		p := s.open(s.url)
+		p.state("pending")
+		require.NoError(s.t, s.plex.Expire(s.plex.PendingCodes()[0]))
+		p.state("expired")
+	}},
+	{"back-from-plex", func(s *stage) {
+		s.open("about:blank").navigateWithoutScripts(s.url + "return")
+		s.page.sees(".plexauth-return")
+	}},
 	{"saving", func(s *stage) {
 		var store *filledStore
 		s.begin(func(o *plexauth.Options) {
