@@ -37,6 +37,14 @@ func (b *browser) newUser() string {
 	return r.UserContext
 }
 
+// command sends a command that must succeed.
+func (b *browser) command(method string, params bidiParams) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(b.t.Context(), patience)
+	defer cancel()
+	require.NoError(b.t, b.process.call(ctx, method, params, nil))
+}
+
 // in returns the browser for a subtest.
 func (b *browser) in(t *testing.T) *browser { return &browser{t, b.engine, b.process, b.user} }
 
@@ -106,6 +114,9 @@ func (p *tab) command(method string, params bidiParams, result any) {
 	}
 }
 
+// in returns the tab for a subtest.
+func (p *tab) in(t *testing.T) *tab { return &tab{t, p.b.in(t), p.id, p.record} }
+
 // navigate goes to a URL, and waits until its page is loaded.
 func (p *tab) navigate(rawURL string) {
 	p.t.Helper()
@@ -142,15 +153,6 @@ func (p *tab) scripts(allowed bool) {
 func (p *tab) theme(scheme string) {
 	p.t.Helper()
 	require.NoError(p.t, p.b.engine.theme(p.t.Context(), p.b.process, p.id, scheme))
-}
-
-// navigateWithoutScripts goes to a URL whose page cannot run scripts. Then those of the
-// test can.
-func (p *tab) navigateWithoutScripts(rawURL string) {
-	p.t.Helper()
-	require.NoError(p.t, p.b.engine.scripts(p.t.Context(), p.b.process, p.id, false))
-	p.navigate(rawURL)
-	require.NoError(p.t, p.b.engine.scripts(p.t.Context(), p.b.process, p.id, true))
 }
 
 // calm asserts that the page complains about nothing, such as an exception or a

@@ -23,9 +23,9 @@ var signinScenes = []scene{
 		p.navigate(s.signin)
 	}},
 	{"signin-checking", func(s *stage) { // without scripts the page does not go on by itself
-		p := s.visit()
+		s.visit()
 		s.goToPlex()
-		p.navigateWithoutScripts(s.signin + "callback")
+		s.openWithoutScripts(s.signin + "callback")
 	}},
 	{"signin-not-approved", func(s *stage) {
 		p := s.visit()

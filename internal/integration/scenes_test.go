@@ -9,7 +9,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"testing"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -43,11 +42,22 @@ type stage struct {
 	signin   string // the URL of signin's page, after visit
 }
 
-func newStage(t *testing.T, b *browser, language string) *stage {
-	s := &stage{b: b, language: language}
-	s.site = &site{t: t}
+// newStage returns a stage whose page is shown in a tab. The scenes share that, because
+// tabs take long to open.
+func newStage(p *tab, language string) *stage {
+	s := &stage{site: &site{t: p.t}, b: p.b, language: language, page: p}
 	s.begin()
 	return s
+}
+
+// leave removes what a scene has left in the browser: cookies, and tabs other than p.
+func (s *stage) leave(p *tab) {
+	for id := range s.b.pages() {
+		if id != p.id {
+			s.b.command("browsingContext.close", bidiParams{"context": id})
+		}
+	}
+	s.b.command("storage.deleteCookies", bidiParams{"partition": bidiParams{"type": "storageKey", "userContext": s.b.user}})
 }
 
 // begin makes another program, with other options.
@@ -59,7 +69,24 @@ func (s *stage) begin(change ...func(*plexauth.Options)) {
 // open opens the page at a URL.
 func (s *stage) open(rawURL string) *tab {
 	s.t.Helper()
-	s.page = s.b.open(rawURL)
+	s.page.size(1000, 900)
+	s.page.navigate(rawURL)
+	return s.page
+}
+
+// openWith opens the page at a URL in a new tab. source runs before its own scripts.
+func (s *stage) openWith(source, rawURL string) *tab {
+	s.t.Helper()
+	s.page = s.b.openWith(source, rawURL)
+	return s.page
+}
+
+// openWithoutScripts opens the page at a URL, whose own scripts do not run.
+func (s *stage) openWithoutScripts(rawURL string) *tab {
+	s.t.Helper()
+	s.page.scripts(false)
+	s.page.navigate(rawURL)
+	s.page.scripts(true) // for those of the test
 	return s.page
 }
 
@@ -102,9 +129,7 @@ func (s *stage) pend() *tab {
 // approve approves the pending login.
 func (s *stage) approve(u *plextest.User) {
 	s.t.Helper()
-	codes := s.plex.PendingCodes()
-	require.NotEmpty(s.t, codes)
-	require.NoError(s.t, s.plex.Approve(codes[len(codes)-1], u))
+	require.NoError(s.t, s.plex.Approve(s.code(), u))
 }
 
 // problem is the box that says what is wrong.
@@ -118,8 +143,7 @@ var loginScenes = []scene{
 		s.open(at).state("loading")
 	}},
 	{"no-scripts", func(s *stage) {
-		s.open("about:blank").navigateWithoutScripts(s.url)
-		s.page.sees(".plexauth-noscript")
+		s.openWithoutScripts(s.url).sees(".plexauth-noscript")
 	}},
 	{"idle", func(s *stage) { s.open(s.url).state("idle") }},
 	{"starting", func(s *stage) {
@@ -131,8 +155,7 @@ var loginScenes = []scene{
 		p.state("starting")
 	}},
 	{"starting-in-a-moment", func(s *stage) {
-		p := s.b.openWith(noPauses, s.url) // the wait does not end
-		s.page = p
+		p := s.openWith(noPauses, s.url) // the wait does not end
 		p.state("idle")
 		p.click("#btn-connect-plex")
 		p.state("pending")
@@ -142,29 +165,27 @@ var loginScenes = []scene{
 		p.sees("#plex_msg_detail")
 	}},
 	{"pending", func(s *stage) { s.pend() }},
-	{"pending-in-a-tab", func(s *stage) {
+	{"pending-in-a-tab", func(s *stage) { s.open(s.url).connect() }},
+	{"pending-tab-closed", func(s *stage) {
 		p := s.open(s.url)
+		p.connect().close()
+		p.sees(openLink)
+	}},
+	{"pending-elsewhere", func(s *stage) { s.open(s.url).connectElsewhere() }},
+	{"pending-tab-blocked", func(s *stage) {
+		p := s.openWith("window.open = () => null;", s.url)
 		p.state("idle")
 		p.click("#btn-connect-plex")
 		p.state("pending")
 	}},
-	{"pending-tab-blocked", func(s *stage) {
-		s.page = s.b.openWith("window.open = () => null;", s.url)
-		s.page.state("idle")
-		s.page.click("#btn-connect-plex")
-		s.page.state("pending")
-	}},
-	{"pending-strong", func(s *stage) {
-		_, err := s.auth.Start(s.t.Context(), plexauth.PinOptions{Strong: true})
-		require.NoError(s.t, err)
-		s.open(s.url).state("pending")
+	{"back-from-plex", func(s *stage) { // with scripts the tab closes itself, or shows the panel
+		s.openWithoutScripts(s.url + "return").sees(".plexauth-return")
 	}},
 	{"pending-last-minute", func(s *stage) {
 		s.plex.SetPinLifetime(time.Minute, 0)
 		_, err := s.auth.Start(s.t.Context(), plexauth.PinOptions{})
 		require.NoError(s.t, err)
-		s.page = s.b.openWith(noPauses, s.url) // the announcement stays
-		s.page.sees("#plex_msg_detail")
+		s.openWith(noPauses, s.url).sees("#plex_msg_detail") // which stays
 	}},
 	{"pending-trouble", func(s *stage) {
 		p := s.pend()
@@ -173,7 +194,7 @@ var loginScenes = []scene{
 	}},
 	{"expired", func(s *stage) {
 		p := s.pend()
-		require.NoError(s.t, s.plex.Expire(s.plex.PendingCodes()[0]))
+		require.NoError(s.t, s.plex.Expire(s.code()))
 		p.state("expired")
 	}},
 	{"expired-in-a-tab", func(s *stage) {
@@ -181,12 +202,8 @@ var loginScenes = []scene{
 		require.NoError(s.t, err)
 		p := s.open(s.url)
 		p.state("pending")
-		require.NoError(s.t, s.plex.Expire(s.plex.PendingCodes()[0]))
+		require.NoError(s.t, s.plex.Expire(s.code()))
 		p.state("expired")
-	}},
-	{"back-from-plex", func(s *stage) {
-		s.open("about:blank").navigateWithoutScripts(s.url + "return")
-		s.page.sees(".plexauth-return")
 	}},
 	{"saving", func(s *stage) {
 		var store *filledStore
