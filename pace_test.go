@@ -88,6 +88,24 @@ func TestLooksArriveASecondApart(t *testing.T) {
 	})
 }
 
+// G6: a program calls Finish, whose look takes two seconds on its way to plex.tv, and Finish
+// again at once. The second call answers from the first one's look.
+func TestSlowLookIsTheLatest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		start(t, w)
+		p := w.open(t, withTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			time.Sleep(2 * time.Second)
+			return w.plex.Client().Transport.RoundTrip(r)
+		})))
+		for range 2 {
+			_, err := p.Finish(t.Context())
+			require.NoError(t, err)
+		}
+		assert.Equal(t, 1, w.count("GET", "/api/v2/pins/{id}"))
+	})
+}
+
 // G6: after a 429 the pace stays wide, even once plex.tv answers again. After other
 // failures it returns to a second.
 func TestPaceAfterTrouble(t *testing.T) {

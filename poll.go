@@ -218,7 +218,7 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 	if stopped && r.answer() != plextv.AnswerApproved {
 		r.interrupted = true
 		a.mu.Lock()
-		a.schedule.NotePoll(r.sent)
+		a.schedule.NotePoll()
 		a.mu.Unlock()
 	}
 	return r
@@ -294,7 +294,7 @@ func (a *attempt) handlePending(ctx context.Context, r pollResult) (over bool, e
 // has no other poll.
 func (a *attempt) handleFailure(ctx context.Context, r pollResult, at storedPIN) (over bool, err error) {
 	a.logTrouble(ctx, r.err)
-	a.recordFailure(r.sent, r.err)
+	a.recordFailure(r.err)
 	a.allowLonger(r.err)
 	switch {
 	case at.place == pinGone:
@@ -351,14 +351,14 @@ func (a *attempt) recordPending(r pollResult) (expired bool) {
 }
 
 // recordFailure slows polling down after a poll that failed with err.
-func (a *attempt) recordFailure(sent time.Time, err error) {
+func (a *attempt) recordFailure(err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.lastResult = err
 	if f := plextv.FailureIn(err); f != nil && f.Is(fault.ErrRateLimited) {
-		a.schedule.RecordRateLimit(sent, f.RetryAfter)
+		a.schedule.RecordRateLimit(f.RetryAfter)
 	} else {
-		a.schedule.RecordFailure(sent)
+		a.schedule.RecordFailure()
 	}
 }
 

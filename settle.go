@@ -154,7 +154,6 @@ func (a *attempt) endOfSettling(ctx, settling context.Context, err error) settli
 // settle decides on the approved token that is parked in b, as it was just read. It asks
 // plex.tv for the token's account first.
 func (a *attempt) settle(ctx context.Context, b *profile.Profile) (over bool, err error) {
-	sent := time.Now()
 	settling, finished := a.interruptible(plextv.WithAttemptLimit(ctx, a.requestLimit()))
 	defer finished()
 	limit := untilExpiry
@@ -169,7 +168,7 @@ func (a *attempt) settle(ctx context.Context, b *profile.Profile) (over bool, er
 		return false, err
 	case settlingPostponed:
 		a.logTrouble(ctx, err)
-		a.recordFailure(sent, err)
+		a.recordFailure(err)
 		a.allowLonger(err)
 		if isPermanent(err) {
 			a.mu.Lock()

@@ -328,7 +328,7 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 	case ctx.Err() != nil:
 		a.mu.Lock()
 		defer a.mu.Unlock()
-		a.schedule.NotePoll(r.sent)
+		a.schedule.NotePoll()
 	case r.answer() == plextv.AnswerExpired:
 		_, _ = a.abandon(ctx, r.err)
 	case r.err == nil:
@@ -336,7 +336,7 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 			a.saveExpiry(ctx)
 		}
 	default:
-		a.recordFailure(r.sent, r.err)
+		a.recordFailure(r.err)
 	}
 }
 

@@ -24,7 +24,7 @@ const (
 // Schedule is the schedule of one PIN. It is not safe for concurrent use.
 type Schedule struct {
 	began         time.Time
-	lastPoll      time.Time     // when the last poll left
+	lastPoll      time.Time     // when the last poll ended: when it reached plex.tv is not known
 	next          time.Time     // earliest time of the next poll
 	interval      time.Duration // between polls
 	leastInterval time.Duration
@@ -61,7 +61,7 @@ func (s *Schedule) Age() time.Duration { return time.Since(s.began) }
 // RequestLimit returns how long one request may take.
 func (s *Schedule) RequestLimit() time.Duration { return s.request }
 
-// LastPoll returns when the last poll left, zero if there was none.
+// LastPoll returns when the last poll ended, zero if there was none.
 func (s *Schedule) LastPoll() time.Time { return s.lastPoll }
 
 // Due returns when the next poll is due: after the interval, and not before guard, until
@@ -107,15 +107,15 @@ func (s *Schedule) boundGuard(guard time.Time) time.Time {
 	return guard
 }
 
-// NotePoll records a poll that left then, and whose result is not known.
-func (s *Schedule) NotePoll(sent time.Time) { s.lastPoll = sent }
+// NotePoll records a poll that has ended now, and whose result is not known.
+func (s *Schedule) NotePoll() { s.lastPoll = time.Now() }
 
-// RecordPending updates the deadline, and when the next poll is due, after a poll that
-// found the PIN still pending. final says that there is no other poll unless the deadline
-// has moved. expired reports that the PIN has expired.
+// RecordPending updates the deadline, and when the next poll is due, after a poll that left
+// at sent and found the PIN still pending. final says that there is no other poll unless
+// the deadline has moved. expired reports that the PIN has expired.
 func (s *Schedule) RecordPending(sent time.Time, r plextv.PINReply, final bool) (expired bool) {
 	s.dateUnsure = false
-	s.lastPoll = sent
+	s.NotePoll()
 	s.next = time.Now().Add(gate.Jitter(s.interval)) // counted from the answer, so that a slow network cannot bring two polls within a second
 	switch {
 	case r.Expires && r.ExpiresIn < 0 && s.lifetimeKnown:
@@ -162,15 +162,15 @@ func (s *Schedule) Postpone() bool {
 func (s *Schedule) Extend(d time.Duration) { s.deadline = s.deadline.Add(d) }
 
 // RecordFailure doubles the interval, to MaxInterval at most, after a poll that failed.
-func (s *Schedule) RecordFailure(sent time.Time) {
-	s.lastPoll = sent
+func (s *Schedule) RecordFailure() {
+	s.NotePoll()
 	s.setInterval(max(s.interval, min(2*s.interval, MaxInterval)))
 }
 
 // RecordRateLimit lengthens the interval after a poll to which plex.tv has answered that
 // it wants fewer requests: to retryAfter at least, and to half a minute at most.
-func (s *Schedule) RecordRateLimit(sent time.Time, retryAfter time.Duration) {
-	s.lastPoll = sent
+func (s *Schedule) RecordRateLimit(retryAfter time.Duration) {
+	s.NotePoll()
 	s.setInterval(max(s.interval+plextv.GuessedPause, retryAfter))
 }
 

@@ -38,15 +38,15 @@ func TestIntervalAfterPolls(t *testing.T) {
 	}{
 		"none":               {func(*schedule.Schedule) {}, time.Second},
 		"pending":            {func(s *schedule.Schedule) { s.RecordPending(time.Now(), plextv.PINReply{}, false) }, time.Second},
-		"one failure":        {func(s *schedule.Schedule) { s.RecordFailure(time.Now()) }, 2 * time.Second},
+		"one failure":        {func(s *schedule.Schedule) { s.RecordFailure() }, 2 * time.Second},
 		"three failures":     {func(s *schedule.Schedule) { failures(s, 3) }, 8 * time.Second},
 		"many failures":      {func(s *schedule.Schedule) { failures(s, 9) }, schedule.MaxInterval},
-		"fewer":              {func(s *schedule.Schedule) { s.RecordRateLimit(time.Now(), 0) }, time.Second + plextv.GuessedPause},
-		"fewer, for long":    {func(s *schedule.Schedule) { s.RecordRateLimit(time.Now(), 20*time.Second) }, 20 * time.Second},
+		"fewer":              {func(s *schedule.Schedule) { s.RecordRateLimit(0) }, time.Second + plextv.GuessedPause},
+		"fewer, for long":    {func(s *schedule.Schedule) { s.RecordRateLimit(20 * time.Second) }, 20 * time.Second},
 		"failure, recovered": {func(s *schedule.Schedule) { failures(s, 3); s.Recover(false); pending(s) }, time.Second},
-		"fewer, recovered":   {func(s *schedule.Schedule) { s.RecordRateLimit(time.Now(), 0); s.Recover(true); pending(s) }, time.Second + plextv.GuessedPause},
+		"fewer, recovered":   {func(s *schedule.Schedule) { s.RecordRateLimit(0); s.Recover(true); pending(s) }, time.Second + plextv.GuessedPause},
 		"much fewer, recovered": {func(s *schedule.Schedule) {
-			s.RecordRateLimit(time.Now(), 20*time.Second)
+			s.RecordRateLimit(20 * time.Second)
 			s.Recover(true)
 			pending(s)
 		}, schedule.MaxInterval},
@@ -63,7 +63,7 @@ func TestIntervalAfterPolls(t *testing.T) {
 
 func failures(s *schedule.Schedule, n int) {
 	for range n {
-		s.RecordFailure(time.Now())
+		s.RecordFailure()
 	}
 }
 
@@ -81,7 +81,7 @@ func TestGuardIsBounded(t *testing.T) {
 
 func TestPollAtTheDeadline(t *testing.T) {
 	in(t, 3*time.Second, true, func(t *testing.T, s *schedule.Schedule) {
-		s.RecordRateLimit(time.Now(), 20*time.Second)
+		s.RecordRateLimit(20 * time.Second)
 		within(t, 3*time.Second, pause(s))
 		time.Sleep(3 * time.Second)
 		assert.True(t, s.MayPoll(time.Now().Add(time.Hour)), "the final poll is not put off")
@@ -91,7 +91,7 @@ func TestPollAtTheDeadline(t *testing.T) {
 func TestResultCountsForASecond(t *testing.T) {
 	in(t, time.Minute, true, func(t *testing.T, s *schedule.Schedule) {
 		assert.True(t, s.MayPoll(time.Time{}))
-		s.NotePoll(time.Now())
+		s.NotePoll()
 		assert.False(t, s.MayPoll(time.Time{}))
 		time.Sleep(schedule.PollMaxAge)
 		assert.True(t, s.MayPoll(time.Time{}))
