@@ -429,6 +429,30 @@ func TestGivenUpBesideASibling(t *testing.T) {
 	}
 }
 
+// G8, G22: one account approves the PINs of two profiles that have no login yet, and the second
+// approval ends the token of the first. It is not lost when no one has looked at it.
+func TestGivenUpBesideAPendingSibling(t *testing.T) {
+	for name, giveUp := range map[string]func(context.Context, *plexauth.PlexAuth) error{
+		"Start": loginCalls["Start"], "Cancel": loginCalls["Cancel"],
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p2 := w.Instance("P2")
+				for _, p := range []*plexauth.PlexAuth{w.PlexAuth, p2} {
+					pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				}
+				require.NoError(t, giveUp(t.Context(), p2))
+				s, err := p2.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}
+
 // G12: a Start or Cancel during a rate limit makes no last look.
 func TestNoLastLookDuringA429(t *testing.T) {
 	for name, end := range givingUp {

@@ -155,15 +155,15 @@ func (l *logins) savePendingOrReplace(ctx context.Context, seen *reading, pin *P
 }
 
 // savePending saves pin as the pending one, in the place of replaced, and returns it. If
-// another replica was faster, it returns that one's, so that there is one PIN for both.
-// before is the token of the profile then.
+// another replica was faster, it returns that one's, so that there is one PIN for both, or
+// replaces it if it is of another kind. before is the token of the profile then.
 func (l *logins) savePending(ctx context.Context, seen *reading, pin *Pin, replaced *profile.PendingPIN) (kept *Pin, before secret.Value, err error) {
 	for {
 		var now *profile.PendingPIN
 		made := pin.stored()
 		err := l.updateSeen(ctx, seen, func(b *profile.Profile) (err error) {
 			before = b.AccountToken()
-			now, err = b.Propose(made, replaced, l.lasts)
+			now, err = b.Propose(made, replaced)
 			return err
 		})
 		switch {
@@ -172,10 +172,11 @@ func (l *logins) savePending(ctx context.Context, seen *reading, pin *Pin, repla
 		case now == made:
 			l.logf(ctx, LevelSuccess, "PIN issued")
 			return pin, before, nil
-		case now.Token.IsZero():
+		case now.Suits(pin.clientID, pin.device != nil, made.Options) && l.lasts(now):
 			return l.newPin(*now), before, nil
 		}
-		if err := l.settleReplaced(ctx, now, oneAttempt); err != nil { // it was approved since the final poll
+		// It may be approved, also since its final poll.
+		if replaced, _, err = l.settleBeforeStart(ctx, seen, profile.StartInputs{Pending: now}, false, false); err != nil {
 			return nil, secret.Value{}, err
 		}
 	}
@@ -365,8 +366,8 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 
 // Cancel ends the pending login, if there is one. When it returns, this process makes no
 // more requests about the PIN, and all who wait for it get [ErrNoPendingPin]. A login that
-// has been approved already is finished instead. If the approval would have ended the
-// token of an older login, plex.tv is asked once more, for four seconds at most.
+// has been approved already is finished instead. If the approval would have ended an older
+// token, or one of a login pending beside it, plex.tv is asked once more, for four seconds.
 //
 // Its errors match [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) if
 // an approved login cannot be finished now.

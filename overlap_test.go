@@ -381,3 +381,21 @@ func TestPinConsumedByAnotherProcess(t *testing.T) {
 		assert.True(t, s.Connected, "the approval is lost")
 	})
 }
+
+// G8: while a Start asks for its PIN, another process begins a login of another kind, and the
+// person approves that at once. The approval has ended the older token, so it is not lost.
+func TestStartBesideAnotherKindOfStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		slow := w.openInterrupted(t, "/api/v2/pins", func() {
+			pin, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+			require.NoError(t, err)
+			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		})
+		_, err := slow.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		s, err := w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}

@@ -57,13 +57,10 @@ func (v *PendingPIN) Suits(clientID string, byKey bool, o PinOptions) bool {
 
 // Propose makes the new PIN v the pending one, in the place of replaced, which may be nil,
 // and returns v. If another caller or process was faster, it changes nothing and returns
-// the PIN that is pending: one that has been approved, or one like v that lasts. The
-// error is [ErrMovedOver] or [ErrKeyShared].
-func (p *Profile) Propose(v, replaced *PendingPIN, lasts func(*PendingPIN) bool) (*PendingPIN, error) {
-	switch now := p.Pending(); {
-	case now != nil && !now.Token.IsZero():
-		return now, nil
-	case now.Suits(v.ClientID, v.Device != nil, v.Options) && lasts(now) && (replaced == nil || now.ID != replaced.ID):
+// the PIN that is pending, or replaced if that has been approved. The error is
+// [ErrMovedOver] or [ErrKeyShared].
+func (p *Profile) Propose(v, replaced *PendingPIN) (*PendingPIN, error) {
+	if now := p.Pending(); now != nil && (!now.Token.IsZero() || replaced == nil || now.ID != replaced.ID) {
 		return now, nil
 	}
 	if err := p.checkNotTaken(v.ClientID, v.Device); err != nil {

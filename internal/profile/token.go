@@ -228,13 +228,17 @@ func (p *Profile) MayHaveRetired(v *PendingPIN) bool {
 }
 
 // WouldRetire reports whether an approval under clientID would end a token in use: the
-// profile's own, or a long-lived one that another profile has under clientID.
+// profile's own, or a long-lived one that another profile has under clientID. A PIN that is
+// pending there counts as well, because it may have been approved.
 func (p *Profile) WouldRetire(clientID string) bool {
 	if !p.AccountToken().IsZero() {
 		return true
 	}
-	for other := range p.othersThat(func(f *facts) bool { return f.token != 0 }) {
+	for other := range p.othersThat(func(f *facts) bool { return f.token != 0 || f.isPending }) {
 		if !other.AccountToken().IsZero() && !other.Lifetime().Renewable() && other.ClientID() == clientID {
+			return true
+		}
+		if v := other.Pending(); v != nil && v.Device == nil && v.ClientID == clientID {
 			return true
 		}
 	}
