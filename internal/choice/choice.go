@@ -77,19 +77,27 @@ func (c *Choice) Target() error {
 		if c.targetSaved() {
 			return nil
 		}
-		// A server that is missing from one list may be back in the next. Only another
-		// account's is dropped.
-		another := saved.Account != 0 && c.account != 0 && saved.Account != c.account
-		if !another && (saved.Held || saved.Account != 0) {
-			err := fmt.Errorf("plex.tv does not list the saved server any more: %w", fault.Inside(c.noneErr))
-			if isOwn(saved, c.account) {
-				return err
-			}
-			return notShared(err)
+		if err := c.savedIsGone(); err != nil {
+			return err
 		}
 		c.drop = true
 	}
 	return c.targetOwn()
+}
+
+// savedIsGone returns the error that keeps the saved server, which plex.tv does not list.
+// A server that is missing from one list may be back in the next. Only another account's
+// is dropped: the error is nil.
+func (c *Choice) savedIsGone() error {
+	another := c.saved.Account != 0 && c.account != 0 && c.saved.Account != c.account
+	if another || !c.saved.Held && c.saved.Account == 0 {
+		return nil
+	}
+	err := fmt.Errorf("plex.tv does not list the saved server any more: %w", fault.Inside(c.noneErr))
+	if isOwn(c.saved, c.account) {
+		return err
+	}
+	return notShared(err)
 }
 
 // targetOwn chooses the only server that the account owns.
