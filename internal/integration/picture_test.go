@@ -39,8 +39,8 @@ func (p *tab) save(dir, name string) {
 // screenshots is the folder for a picture of each state, language, width and colour scheme.
 var screenshots = flag.String("screenshots", "", "the folder for pictures of all states of all pages")
 
-// TestScenes plays each state of each page. It must fit a phone and a desktop, and axe must
-// find nothing, in light and in dark. To save time, other languages than English are checked
+// TestScenes plays each state of each page. It must fit a phone and a desktop, be
+// usable with a finger, say nothing twice, and axe must find nothing, in light and in dark. To save time, other languages than English are checked
 // on a phone, in one of the browsers.
 //
 // With -screenshots each language is checked in all ways, and each state saved as a picture.
@@ -81,6 +81,8 @@ func (p *tab) looks(name, language string) {
 		}
 		p.size(width, 700)
 		p.fits(name)
+		p.touchable(name)
+		p.once(name)
 		for _, scheme := range []string{"light", "dark"} {
 			p.theme(scheme)
 			if *screenshots != "" {
@@ -96,9 +98,37 @@ func (p *tab) fits(name string) {
 	p.t.Helper()
 	over := eval[[]string](p, `[...document.querySelectorAll("body *")].filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.tagName + "#" + e.id + "." + e.className)`)
 	assert.Empty(p.t, over, "%s: wider than the page", name)
-	cut := eval[[]string](p, `[...document.querySelectorAll("button, a, h1, h2, h3, label, span, strong, p, li, summary")].filter(e => e.checkVisibility() && getComputedStyle(e).display !== "inline" && e.scrollWidth > e.clientWidth + 1).map(e => e.tagName + "#" + e.id + "." + e.className + ": " + e.textContent)`)
+	cut := eval[[]string](p, `[...document.querySelectorAll("button, a, h1, h2, h3, label, span, strong, p, li, summary")].filter(e => e.checkVisibility() && !e.matches(".plexauth-said") && getComputedStyle(e).display !== "inline" && e.scrollWidth > e.clientWidth + 1).map(e => e.tagName + "#" + e.id + "." + e.className + ": " + e.textContent)`)
 	assert.Empty(p.t, cut, "%s: texts that are cut", name)
 	assert.False(p.t, eval[bool](p, "document.documentElement.scrollWidth > innerWidth"), "%s: scrolls sideways", name)
+}
+
+// once asserts that the page says nothing twice.
+func (p *tab) once(name string) {
+	p.t.Helper()
+	twice := eval[[]string](p, `(() => {
+		const said = new Map();
+		const words = document.createTreeWalker(document.querySelector("dialog[open]") ?? document.body, NodeFilter.SHOW_TEXT);
+		const normal = (s) => s.trim().replace(/[.…:]+$/, "").toLowerCase();
+		for (let n; (n = words.nextNode());) {
+			const e = n.parentElement;
+			if (!e.checkVisibility({ visibilityProperty: true }) || e.closest("noscript, script, option, button, summary, small, .plexauth-said, .plexauth-choices, .plexauth-profiles")) continue;
+			for (const s of n.data.split(/(?<=[.!?…])\s+/)) {
+				if (normal(s).length > 5) said.set(normal(s), (said.get(normal(s)) ?? 0) + 1);
+			}
+		}
+		return [...said].filter(([, n]) => n > 1).map(([s]) => s);
+	})()`)
+	assert.Empty(p.t, twice, "%s: said twice", name)
+}
+
+// touchable asserts that a finger hits whatever there is to press in the panel.
+func (p *tab) touchable(name string) {
+	p.t.Helper()
+	small := eval[[]string](p, `[...document.querySelectorAll(":is(.plexauth, .plexauth-above) :is(button, a, summary, input, label:has(input))")].filter((e) => e.checkVisibility() && !e.closest("label label") && !(e.matches("input") && e.closest("label")))
+		.map((e) => [e, e.getBoundingClientRect()]).filter(([, r]) => r.width < 44 || r.height < 44)
+		.map(([e, r]) => (e.id || e.textContent.trim()) + ": " + r.width + " x " + r.height)`)
+	assert.Empty(p.t, small, "%s: smaller than 44 pixels", name)
 }
 
 // speaks asserts that the page is in a language, and that nothing is left in English.

@@ -185,7 +185,7 @@ var loginScenes = []scene{
 		s.plex.SetPinLifetime(time.Minute, 0)
 		_, err := s.auth.Start(s.t.Context(), plexauth.PinOptions{})
 		require.NoError(s.t, err)
-		s.openWith(noPauses, s.url).sees("#plex_msg_detail") // which stays
+		s.openWith(noPauses, s.url).until(one(`[data-part="said"]`) + `.textContent !== ""`) // which stays
 	}},
 	{"pending-trouble", func(s *stage) {
 		p := s.pend()
@@ -438,7 +438,26 @@ var serverScenes = []scene{
 		proxy.answer(lose("probe"))
 		p := s.open(at)
 		p.click(`[data-part="test"]`)
-		p.sees(`[data-part="results"] .wait`)
+		p.sees(`[data-part="test"][aria-busy="true"]`)
+	}},
+	{"no-access-share", func(s *stage) {
+		p := s.withdrawShare()
+		p.click(`[data-part="test"]`)
+		p.sees(`[data-part="results"] .bad`)
+	}},
+	{"no-access-share-find", func(s *stage) {
+		p := s.withdrawShare()
+		p.click(`[data-part="change-server"]`)
+		p.click("#btn-plex-auto")
+		p.sees(problem)
+	}},
+	{"no-access-device-key", func(s *stage) {
+		s.begin(func(o *plexauth.Options) { o.DeviceKey = true })
+		s.box(s.alice, "Attic", "192.168.1.5")
+		p := s.pend()
+		s.approve(s.alice)
+		p.state("connected")
+		p.sees(problem)
 	}},
 	{"tested", func(s *stage) {
 		p := s.connect()
@@ -457,6 +476,20 @@ var serverScenes = []scene{
 		p.click(`[data-part="test"]`)
 		p.sees(`[data-part="results"] .bad`)
 	}},
+}
+
+// withdrawShare connects alice to a server of bob's, which he then shares no more.
+func (s *stage) withdrawShare() *tab {
+	s.t.Helper()
+	bobs := s.plex.AddMediaServer(s.bob, plextest.MediaServer{Name: "Bob's", SharedWith: []*plextest.User{s.alice}, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+	s.box(s.alice, "Cellar", "192.168.1.6")
+	s.adopt(s.alice)
+	_, err := s.auth.UseServer(s.t.Context(), bobs.MachineID)
+	require.NoError(s.t, err)
+	s.plex.ChangeMediaServer(bobs, func(m *plextest.MediaServer) { m.SharedWith = nil })
+	p := s.open(s.url)
+	p.state("connected")
+	return p
 }
 
 // servers gives alice servers of all kinds.
@@ -496,6 +529,19 @@ var userScenes = []scene{
 	{"user-chosen", func(s *stage) {
 		s.enterPIN("4711").until(`document.querySelector("#plex_home_pin").value === "" && document.querySelector('[data-part="works-for"] b')?.textContent === "Kid"`)
 	}},
+	{"user-details", func(s *stage) {
+		p := s.offerUsers()
+		p.click(`[data-part="users"] summary`)
+		p.sees("#plex_account_id")
+	}},
+	{"user-list-loading", func(s *stage) {
+		s.connect()
+		proxy, at := s.behindProxy()
+		proxy.answer(lose("users"))
+		p := s.open(at)
+		p.click("#plex_user_pick_btn")
+		p.until(one(`[data-part="users-note"]`) + `.textContent !== ""`)
+	}},
 	{"user-list-fails", func(s *stage) {
 		p := s.connect()
 		s.plex.Inject(plextest.Fault{Path: "/api/v2/home/users", Status: http.StatusBadGateway, Times: -1})
@@ -534,6 +580,18 @@ func (s *stage) enterPIN(pin string) *tab {
 // profileScenes are the list of the profiles, and the panel of one.
 var profileScenes = []scene{
 	{"profiles-none", func(s *stage) { s.open(s.profiles()).sees("li a") }},
+	{"profiles-loading", func(s *stage) {
+		proxy := &testProxy{panel: s.auth.ProfilesHandler(s.t.Context())}
+		proxy.answer(lose("profiles"))
+		s.open(s.serve(proxy) + "/").sees(".plexauth-loading")
+	}},
+	{"profiles-no-scripts", func(s *stage) {
+		s.openWithoutScripts(s.profiles()).sees(".plexauth-noscript")
+	}},
+	{"profiles-unfinished", func(s *stage) {
+		s.adopt(s.alice)
+		s.open(s.profiles()).sees(row("profile/default/", "unfinished"))
+	}},
 	{"profiles-many", func(s *stage) {
 		s.connect()
 		s.fill(3)

@@ -55,7 +55,7 @@ func TestWebStates(t *testing.T) {
 		p.sees(`[data-part="problem"]`)
 		p.enter("#plex_home_pin", "4711")
 		p.click(`[data-part="user-form"] button`)
-		p.until(`document.querySelector('[data-part="works-for"]').textContent === "Kid"`)
+		p.until(`document.querySelector('[data-part="works-for"]').innerText === "Kid\na member of the Plex Home"`)
 		assert.Empty(t, eval[string](p, `document.querySelector("#plex_home_pin").value`))
 
 		p.click("#btn-delete-plex")
@@ -71,7 +71,7 @@ func TestWebStates(t *testing.T) {
 		p.click("#btn-connect-plex")
 		p.state("pending")
 		require.NoError(t, s.plex.Approve(s.code(), s.bob))
-		p.until(`document.querySelector('[data-part="problem-title"]').textContent.includes("another Plex account")`)
+		p.until(`document.querySelector('[data-part="problem-title"]').textContent.includes("a different Plex account")`)
 		p.click(`[data-part="problem-action"]`)
 		p.state("pending")
 		require.NoError(t, s.plex.Approve(s.code(), s.bob))
@@ -153,7 +153,7 @@ func TestWebFailureBesideItsButton(t *testing.T) {
 		seen := func(text string) {
 			t.Helper()
 			p.until(fmt.Sprintf(`document.querySelector('[data-part="problem"]').textContent.includes(%q)`, text))
-			p.inView(`[data-part="problem-text"]`)
+			p.inView(problem)
 		}
 		p.click(use)
 		seen("Choose one of the servers first")
@@ -166,7 +166,7 @@ func TestWebFailureBesideItsButton(t *testing.T) {
 
 		p.enter("#plex_server_url", "http://192.168.1.77:32400")
 		p.click(`[data-part="address-form"] [data-do]`)
-		seen("does not answer")
+		seen("No media server could be reached")
 		p.fits("a failure beside a field")
 		p.quiet()
 	})

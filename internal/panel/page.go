@@ -122,7 +122,6 @@ type page struct {
 	script   string // an asset
 	fragment string // an asset
 	profile  string // the profile below the list that it shows; empty: none
-	static   bool   // it says all that it has to say without its script
 }
 
 // panelPage returns the page of the panel.
@@ -137,10 +136,6 @@ func (s *site) writePage(w http.ResponseWriter, r *http.Request, status int, p p
 	if p.profile != "" {
 		title = profileName(l, p.profile) + " · " + title
 		above = `<nav class="plexauth-above"><a href="../../">` + html.EscapeString(l.Text("profiles.all")) + "</a></nav>\n"
-	}
-	below := ""
-	if !p.static {
-		below = `<noscript><p class="plexauth-noscript">` + html.EscapeString(l.Text("panel.noscript")) + "</p></noscript>\n"
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
@@ -159,9 +154,9 @@ func (s *site) writePage(w http.ResponseWriter, r *http.Request, status int, p p
 <main>
 <h1 class="plexauth-product">%[3]s</h1>
 %[5]s</main>
-%[6]s</body>
+</body>
 </html>
-`, l.Tag, html.EscapeString(title), html.EscapeString(s.config.Product), p.script, above+fill(readAsset(p.fragment), l), below)
+`, l.Tag, html.EscapeString(title), html.EscapeString(s.config.Product), p.script, above+fill(readAsset(p.fragment), l))
 }
 
 // serveQRCode answers GET qr.svg.

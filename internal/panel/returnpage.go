@@ -30,5 +30,5 @@ func isReturnPage(r *http.Request, address string) bool {
 // serveReturn answers GET return. The page has nothing of the login, which finishes without
 // it: reading the state wakes up the worker. Its script closes the tab, or shows the panel.
 func (p *Panel) serveReturn(w http.ResponseWriter, r *http.Request) {
-	p.writeCurrent(w, r, page{script: "return.js", fragment: "return.html", static: true})
+	p.writeCurrent(w, r, page{script: "return.js", fragment: "return.html"})
 }

@@ -41,7 +41,7 @@ type Advice struct {
 // adviceFor is the one table of what to tell people about each kind. The texts of
 // errors and of the panel are made from it.
 var adviceFor = map[Kind]Advice{
-	KindPINExpired:  {"It was not approved at Plex in time", "start again", false},
+	KindPINExpired:  {"The sign-in was not approved at Plex in time", "start again", false},
 	KindRateLimited: {"Plex asks to slow down", "", true},
 	KindRejected:    {"Plex does not accept this sign-in any more: it was ended elsewhere, or the password was changed", "sign in again", false},
 	KindExpired:     {"The sign-in has run out and could not be renewed yet", "try again to renew it", false},

@@ -1,7 +1,7 @@
 // Package words has the texts of the panel and of signin's pages, in one file for each
 // language. It chooses the language of a page.
 //
-// A text may name parameters: "using the server {server}". Two texts under "key.one" and
+// A text may name parameters: "Profile {name}". Two texts under "key.one" and
 // "key.other" are the singular and the plural of key; their parameter is {n}. In a text
 // of a page, <b> and </b> stand around what is shown in bold.
 package words

@@ -56,7 +56,6 @@ class Panel extends View {
     this.retryPause = 0; // the last pause after a failure, in milliseconds
     this.answered = false; // whether the last status request was answered
     this.cancelling = false; // whether this page is ending the login
-    this.loadingServers = false;
     this.offeredServers = false; // whether the list of servers was loaded for this login
     this.listen();
     this.render();
@@ -95,6 +94,9 @@ class Panel extends View {
     this.onSubmit("address-form", (button) => this.useAddress(button));
     this.onSubmit("user-form", (button) => this.useUser(button));
     this.on(this.find("plex_server_url"), "change", () => this.checkAddress());
+    for (const name of ["plex_server_url", "plex_home_pin"]) {
+      this.on(this.find(name), "input", (event) => this.forgetProblemAt(event.target));
+    }
     this.on(this.find("user-list"), "change", () => this.render());
     this.on(this.find("servers"), "input", () => { this.expanded.servers = true; }); // a list that opened by itself stays open now
     this.listenToDialog();
@@ -298,8 +300,8 @@ class Panel extends View {
 
   // What went wrong.
 
-  // showFailure shows a failure beside the button that was pressed, if any. retry does
-  // the same again.
+  // showFailure shows a failure beside the button that was pressed, if any, or the field
+  // of its form. retry does the same again.
   showFailure(error, { button = null, retry = null, fromPoll = false } = {}) {
     if (!(error instanceof Failure)) {
       throw error;
@@ -308,18 +310,33 @@ class Panel extends View {
     if (problem.servers && !fromPoll) {
       this.lists.servers = problem.servers;
     }
-    this.showProblem({ ...problem, fromPoll, at: button, retry: problem.error === "sign_in" ? () => location.reload() : retry });
+    this.showProblem({ ...problem, fromPoll, at: button, field: fieldOf(button), retry: problem.error === "sign_in" ? () => location.reload() : retry });
     this.emit("problem", problem);
   }
 
-  // askFor tells a person what is missing, beside the button that needs it.
-  askFor(button, message) { this.showProblem({ error: "missing", message, at: button }); }
+  // askFor tells a person what is missing, beside the button that needs it or the field of
+  // its form.
+  askFor(button, message) { this.showProblem({ error: "missing", message, at: button, field: fieldOf(button) }); }
 
+  // showProblem shows a problem in the place where a person looks, and lets them correct it.
   showProblem(problem) {
     this.problem = problem;
+    this.noteAddress("");
     this.render();
+    if (problem.field?.ariaInvalid === "true") {
+      problem.field.focus({ preventScroll: true });
+      problem.field.select();
+    }
     if (problem.at) {
       this.find("problem").scrollIntoView({ block: "nearest" });
+    }
+  }
+
+  // forgetProblemAt removes the problem of a field that a person corrects.
+  forgetProblemAt(field) {
+    if (this.problem?.field === field) {
+      this.problem = null;
+      this.render();
     }
   }
 
@@ -327,6 +344,10 @@ class Panel extends View {
     const problem = this.currentProblem();
     if (problem?.error === "account_mismatch") {
       this.start(this.find("btn-connect-plex"), { strong: this.strong, switch_account: true });
+    } else if (problem?.error === "server_token" && !this.serversExpanded()) {
+      this.expandServers(true);
+      this.find("change-server").focus({ preventScroll: true });
+      this.find("servers").scrollIntoView({ block: "nearest" });
     } else {
       problem?.retry?.();
     }
@@ -408,8 +429,10 @@ class Panel extends View {
         if (kind !== "too_soon" || attempt === startAttempts) {
           throw error;
         }
-        this.announce(text("panel.starts_in", { n: seconds }));
+        this.delay = text("panel.starts_in", { n: seconds });
+        this.render();
         await new Promise((done) => setTimeout(done, seconds * 1000));
+        this.delay = "";
         if (this.doc?.extra.pending?.code !== replaced) {
           return this.doc;
         }
@@ -461,12 +484,11 @@ class Panel extends View {
       return;
     }
     this.busy = button;
-    this.test = "running";
+    this.test = null;
     this.render();
     try {
       this.test = await post("probe");
     } catch (error) {
-      this.test = null;
       this.showFailure(error, { button, retry: () => this.testConnection(button) });
     } finally {
       this.busy = null;
@@ -489,18 +511,25 @@ class Panel extends View {
   // loadServers loads the list of servers unless it is known. button is the one that was
   // pressed, or null.
   async loadServers(button = null) {
-    if (this.lists.servers?.length || this.loadingServers) {
+    if (this.lists.servers?.length || this.loading.servers) {
       return;
     }
-    this.loadingServers = this.offeredServers = true;
-    try {
-      this.lists.servers = (await request("servers")).servers;
-    } catch (error) {
-      this.showFailure(error, { button, retry: () => this.expandServers(true) });
-    } finally {
-      this.loadingServers = false;
-    }
+    this.offeredServers = true;
+    await this.loadList("servers", button, () => this.expandServers(true));
+  }
+
+  // loadList loads a list, and shows that it is under way. retry does so after a failure.
+  async loadList(name, button, retry) {
+    this.loading[name] = true;
     this.render();
+    try {
+      this.lists[name] = (await request(name))[name];
+    } catch (error) {
+      this.showFailure(error, { button, retry });
+    } finally {
+      this.loading[name] = false;
+      this.render();
+    }
   }
 
   // loadServerName loads the list of servers, for the name of the chosen one. If that
@@ -566,15 +595,9 @@ class Panel extends View {
     this.expanded.users = expand;
     this.problem = null;
     this.render();
-    if (!expand || this.lists.users) {
-      return;
+    if (expand && !this.lists.users && !this.loading.users) {
+      await this.loadList("users", this.find("plex_user_pick_btn"), () => this.expandUsers(true));
     }
-    try {
-      this.lists.users = (await request("users")).users;
-    } catch (error) {
-      this.showFailure(error, { button: this.find("plex_user_pick_btn"), retry: () => this.expandUsers(true) });
-    }
-    this.render();
   }
 
   async useUser(button) {
@@ -582,14 +605,20 @@ class Panel extends View {
     const pin = this.find("plex_home_pin");
     if (!selected) {
       this.askFor(button, text("panel.choose_user_first"));
+    } else if (pin.checkVisibility() && !pin.value) {
+      this.askFor(button, text("panel.enter_pin_first"));
     } else if (await this.perform(button, () => post("user", { uuid: selected.value, pin: pin.value }), "user")) {
       pin.value = "";
       this.expandUsers(false);
       this.find("plex_user_pick_btn").focus();
-    } else if (this.problem?.error === "home_pin") {
-      pin.select();
     }
   }
+}
+
+// fieldOf returns the text field of the form that a button sends, if a person can see one.
+function fieldOf(button) {
+  const field = button?.closest(".plexauth-form")?.querySelector("input:not([type=radio], [type=checkbox])");
+  return field?.checkVisibility() ? field : null;
 }
 
 // openTab opens an empty tab for Plex's page, and returns null if the browser forbids it.

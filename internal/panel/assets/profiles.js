@@ -2,7 +2,7 @@
 // in its panel, to which its row links. No other site is asked.
 
 import { Failure, request } from "./request.js";
-import { friendlyAddress, mildProblems, problemTitle, setText, setVisible, states } from "./view.js";
+import { friendlyAddress, hasServer, mildProblems, setText, setVisible, splitMessage, states } from "./view.js";
 import { text } from "./words.js";
 
 const requestTimeout = 15000; // milliseconds
@@ -105,8 +105,9 @@ class ProfileList {
     const { problem } = this;
     setVisible(this.find("problem"), !!problem);
     this.find("problem").classList.toggle("mild", mildProblems.has(problem?.error));
-    setText(this.find("problem-title"), problem ? problemTitle(problem.error) : "");
-    setText(this.find("problem-text"), problem?.message ?? "");
+    const [headline, advice] = splitMessage(problem?.message ?? "");
+    setText(this.find("problem-title"), headline);
+    setText(this.find("problem-text"), advice);
     setText(this.find("problem-detail"), problem?.detail ?? "");
     setVisible(this.find("problem-more"), !!problem?.detail);
     setVisible(this.find("reload"), problem?.error === "sign_in");
@@ -160,7 +161,10 @@ function stateOf(profile) {
   if (profile.extra.needs_login) {
     return "rejected";
   }
-  return profile.connected ? "connected" : "idle";
+  if (!profile.connected) {
+    return "idle";
+  }
+  return hasServer(profile.settings) ? "connected" : "unfinished";
 }
 
 // useOf says as whom a profile is connected, and to which server.

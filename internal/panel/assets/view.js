@@ -10,51 +10,34 @@ const base = new URL("./", import.meta.url);
 //	title  the key of what the page's title begins with
 //	shows  the parts that only some states show
 //	focus  what gets the focus if the focused element was hidden
+//
+// finding and unfinished only say how a login looks that has no server yet: data-state is
+// connected.
 export const states = {
   loading: { shows: ["steps", "btn-connect-plex"] },
+  finding: { pill: "state.finding", shows: [] },
+  unfinished: { pill: "state.unfinished", tone: "warn", title: "state.one_more_step", shows: [] },
   broken: { pill: "state.broken", tone: "warn", shows: [] },
   idle: { pill: "state.idle", shows: ["steps", "btn-connect-plex", "other-way"], focus: "btn-connect-plex" },
-  starting: { pill: "state.starting", shows: ["steps", "btn-connect-plex", "other-way"] },
+  starting: { pill: "state.starting", shows: ["steps", "btn-connect-plex", "other-way"], focus: "btn-connect-plex" },
   pending: { pill: "state.pending", tone: "warn", title: "state.pending_title", shows: ["plex_qc_state", "other-way", "btn-plex-cancel"], focus: "open" },
   saving: { pill: "state.saving", tone: "warn", title: "state.saving_title", shows: [], focus: "problem" },
   connected: { pill: "state.connected", tone: "ok", title: "state.connected", shows: ["account", "test", "btn-delete-plex"], focus: "test" },
   rejected: { pill: "state.rejected", tone: "warn", title: "state.rejected", shows: ["account", "btn-connect-plex", "other-way", "btn-delete-plex"], focus: "btn-connect-plex" },
-  expired: { pill: "state.expired", tone: "warn", shows: ["btn-plex-restart", "other-way"], focus: "btn-plex-restart" },
+  expired: { pill: "state.idle", shows: ["btn-plex-restart", "other-way"], focus: "btn-plex-restart" },
 };
 
 // sometimesShown are the parts that depend on the state alone.
 const sometimesShown = new Set(Object.values(states).flatMap((state) => state.shows));
 
-// problemTitles has the key of a title for each kind of problem.
-const problemTitles = {
-  dns: "title.unreachable",
-  connect: "title.unreachable",
-  proxy: "title.unreachable",
-  tls: "title.unreachable",
-  timeout: "title.unreachable",
-  content: "title.unreachable",
-  status: "title.status",
-  rate_limited: "title.rate_limited",
-  rejected: "title.rejected",
-  pin_expired: "title.pin_expired",
-  account_mismatch: "title.account_mismatch",
-  store: "title.store",
-  store_corrupt: "title.store_corrupt",
-  server_unreachable: "title.server_unreachable",
-  other_server: "title.other_server",
-  server_token: "title.server_token",
-  server_choice: "title.server_choice",
-  home_pin: "title.home_pin",
-  too_soon: "title.too_soon",
-  not_found: "title.not_found",
-  not_revoked: "title.not_revoked",
-  missing: "title.missing",
-  sign_in: "title.sign_in",
-  network: "title.network",
-};
-
 // mildProblems are shown in a milder colour, because nothing is broken.
 export const mildProblems = new Set(["pin_expired", "rate_limited", "too_soon", "not_revoked", "server_choice", "network", "sign_in", "missing", "account_mismatch"]);
+
+// plainProblems have no details that say more.
+const plainProblems = new Set(["pin_expired", "home_pin"]);
+
+// fieldProblems are due to what a person has typed, or not typed, into the field of a form.
+const fieldProblems = new Set(["missing", "bad_request", "home_pin", "too_soon", "server_unreachable", "server_token", "server_choice"]);
 
 // addressNotes has the key of a text for each result of checking a typed address.
 const addressNotes = {
@@ -63,6 +46,9 @@ const addressNotes = {
   wrong_server: "address.wrong_server",
   unreachable: "address.unreachable",
 };
+
+// freeButtons work while a request is under way.
+const freeButtons = '#plex_qc_copy, #plex_user_pick_btn, [data-part="change-server"], dialog button';
 
 // startButtons are the buttons that begin a login.
 const startButtons = '#btn-connect-plex, #btn-plex-restart, [data-part="other-way"]';
@@ -73,22 +59,29 @@ const longestTypedCode = 10; // characters; a longer code is only for Plex's web
 /** isStrong reports whether a login is approved in a tab of Plex's page, without a code to type. */
 export const isStrong = (pending) => pending.code.length > longestTypedCode;
 
-/** problemTitle returns the title of a kind of problem. */
-export function problemTitle(error) { return text(problemTitles[error] ?? "title.unknown"); }
+// firstSentence ends where the next sentence begins.
+const firstSentence = /^.+?[.!?…](?=\s+[\p{Lu}¿¡«„“])/su;
+
+/** splitMessage returns what has happened, which is the first sentence, and what to do. */
+export function splitMessage(message) {
+  const [headline] = message.match(firstSentence) ?? [message];
+  return [headline, message.slice(headline.length).trim()];
+}
 
 /** View shows one fragment. What it shows depends on its fields alone. */
 export class View {
   constructor(root) {
     this.root = root;
     this.doc = null; // the program's last status
-    this.problem = null; // what failed last in this page; {error, message, at, fromPoll, retry}
+    this.problem = null; // what failed last in this page; {error, message, at, field, fromPoll, retry}
     this.busy = null; // the button whose request is under way
     this.plexTab = null; // {code, tab}: the tab for the login of that code; tab is null if the browser blocked it
     this.strong = true; // how the last login was to be approved: in a tab of Plex's page, or by a code
     this.expiresAt = 0; // when the code expires, by performance.now()
     this.warned = false; // whether the last minute of the code was announced
-    this.announcement = ""; // shown beside the state for a few seconds
-    this.test = null; // the last test: null, "running" or its answer
+    this.delay = ""; // why a login begins only in a few seconds, or ""
+    this.test = null; // the answer of the last test, or null
+    this.loading = { servers: false, users: false }; // the lists that are under way
     this.lists = {}; // servers and users, as far as they are known
     this.expanded = { servers: null, users: false }; // servers: null until a person opens or closes the list
   }
@@ -127,7 +120,7 @@ export class View {
   // needsServer reports whether only the choice of a server is left to do.
   needsServer() {
     const { doc } = this;
-    return !!doc?.connected && !doc.extra.pending && !doc.extra.needs_login && !doc.finding && !doc.settings.machine_id && !doc.settings.server_url;
+    return !!doc?.connected && !doc.extra.pending && !doc.extra.needs_login && !doc.finding && !hasServer(doc.settings);
   }
 
   // serversExpanded reports whether the list of servers is open. Until a person opens
@@ -144,7 +137,11 @@ export class View {
     if (state === "loading" || state === "starting") {
       return null;
     }
-    return this.doc.problem ?? (state === "rejected" ? { error: "rejected", message: text("problem.rejected") } : null);
+    const { problem } = this.doc;
+    if (problem && problem.error === this.test?.server.problem?.error) {
+      return null; // the result of the test says it
+    }
+    return problem ?? (state === "rejected" ? { error: "rejected", message: text("problem.rejected") } : null);
   }
 
   // problemAction returns the text of the button beside a problem, or "" for no button.
@@ -152,26 +149,28 @@ export class View {
     if (problem.error === "account_mismatch") {
       return text("panel.switch_account");
     }
-    if (!problem.retry || problem.error === "home_pin") {
+    if (problem.error === "server_token" && !this.serversExpanded()) {
+      return text("panel.choose_another");
+    }
+    if (!problem.retry || problem.field?.ariaInvalid === "true") { // else the form's own button
       return "";
     }
     return text(problem.error === "sign_in" ? "panel.reload" : "panel.try_again");
   }
 
-  // announce shows words beside the state for a few seconds. Screen readers read them out.
+  // announce lets screen readers read words out that can be seen elsewhere.
   announce(words) {
-    this.announcement = words;
+    setText(this.find("said"), words);
     clearTimeout(this.announcementTimer);
-    this.announcementTimer = setTimeout(() => {
-      this.announcement = "";
-      this.render();
-    }, announcementLasts);
-    this.render();
+    this.announcementTimer = setTimeout(() => setText(this.find("said"), ""), announcementLasts);
   }
 
   // noteAddress shows the result of checking a typed address: a key of addressNotes, or
-  // a text.
-  noteAddress(result) { setText(this.find("address-note"), addressNotes[result] ? text(addressNotes[result]) : result); }
+  // a text. What became of the address itself says more.
+  noteAddress(result) {
+    const isUsed = this.busy || this.problem?.field === this.find("plex_server_url");
+    setText(this.find("address-note"), isUsed ? "" : addressNotes[result] ? text(addressNotes[result]) : result);
+  }
 
   render() {
     const state = this.state();
@@ -182,7 +181,7 @@ export class View {
     }
     this.renderState(state);
     this.renderCode(this.doc?.extra.pending);
-    this.renderAccount(state);
+    this.renderAccount();
     this.renderServer(this.doc?.settings ?? {});
     this.renderServerList(this.doc?.settings ?? {});
     this.renderUser(this.doc?.settings ?? {});
@@ -190,30 +189,30 @@ export class View {
     this.renderButtons(state);
     this.renderProblem();
     this.renderTest(state);
-    const { focus } = states[state];
-    if (focus && focused && (!focused.isConnected || focused.closest("[hidden], .hidden"))) {
-      this.find(focus).focus({ preventScroll: true });
+    if (focused && !focused.checkVisibility()) {
+      const next = this.busy?.checkVisibility() ? this.busy : this.find(states[state].focus ?? "");
+      next?.focus({ preventScroll: true });
     }
     this.renderTimer();
   }
 
   renderState(state) {
     const { doc } = this;
-    const { pill, tone = "", title } = states[state];
-    const oneMoreStep = state === "connected" && this.needsServer();
+    const isUnfinished = state === "connected" && this.needsServer();
+    const isFinding = state === "connected" && doc.finding && !hasServer(doc.settings);
+    const { pill, tone = "", title } = states[isUnfinished ? "unfinished" : isFinding ? "finding" : state];
     const element = this.find("plex_msg");
     setText(element, pill ? text(pill) : "");
     element.classList.toggle("ok", tone === "ok");
     element.classList.toggle("warn", tone === "warn");
     setVisible(element, !!pill);
-    const detail = this.announcement || (doc && doc.instance !== "default" ? text("panel.profile", { name: doc.instance }) : "");
+    const detail = this.delay || (doc && doc.instance !== "default" ? text("panel.profile", { name: doc.instance }) : "");
     setText(this.find("plex_msg_detail"), detail);
     setVisible(this.find("plex_msg_detail"), detail !== "");
-    setVisible(this.find("next"), oneMoreStep);
+    setVisible(this.find("next"), isUnfinished && this.currentProblem()?.error !== "server_choice");
     if (document.body.classList.contains("plexauth-page")) {
       this.pageTitle ??= document.title;
-      const prefix = oneMoreStep ? "state.one_more_step" : title;
-      document.title = (prefix ? `${text(prefix)} · ` : "") + this.pageTitle;
+      document.title = (title ? `${text(title)} · ` : "") + this.pageTitle;
     }
   }
 
@@ -235,7 +234,7 @@ export class View {
     }
     setText(link, text(this.plexTab?.tab ? "panel.open_again" : "panel.open"));
     setText(this.find("plex_qc_help"), text(this.howToApprove(pending)[code ? 1 : 0]));
-    setText(this.find("plex_qc_status"), text(this.doc.problem ? "panel.still_trying" : "panel.waiting"));
+    setVisible(this.find("plex_qc_status"), false); // the pill says so, or the problem
   }
 
   // howToApprove returns the keys of two texts that say where Plex's page is and what to do
@@ -261,18 +260,11 @@ export class View {
     }
   }
 
-  renderAccount(state) {
+  renderAccount() {
     const user = this.doc?.user || text("panel.your_account");
     setText(this.find("initial"), [...user][0].toUpperCase());
     setText(this.find("user"), user);
-    const server = this.chosenServer()?.name;
-    let use = server ? text("panel.uses_server", { server }) : text("panel.signed_in");
-    if (this.doc?.finding) {
-      use = text("panel.looking_for_server");
-    } else if (state === "rejected") {
-      use = text("panel.signed_out");
-    }
-    setText(this.find("where"), use);
+    setVisible(this.find("account-label"), !!this.doc?.user);
   }
 
   // chosenServer returns the chosen server if the list of servers is known.
@@ -281,7 +273,7 @@ export class View {
   renderServer(settings) {
     const name = this.chosenServer()?.name;
     const line = this.find("server");
-    line.replaceChildren(...(name ? [bold(name), document.createElement("br")] : []), this.serverAddress(settings));
+    line.replaceChildren(...named(name, this.serverAddress(settings)));
     line.title = settings.server_url ?? "";
     const expanded = this.serversExpanded();
     setVisible(this.find("servers"), expanded);
@@ -294,15 +286,13 @@ export class View {
     if (settings.server_url) {
       return friendlyAddress(settings.server_url);
     }
-    if (settings.machine_id) {
-      return text("panel.address_unknown");
-    }
-    return text(this.doc?.finding ? "panel.looking" : "panel.no_server");
+    return text(settings.machine_id ? "panel.address_unknown" : "panel.no_server");
   }
 
   renderServerList(settings) {
     const servers = this.lists.servers ?? [];
     setVisible(this.find("server-form"), servers.length > 0);
+    this.renderNote("servers", ["panel.loading_servers", "panel.no_servers"]);
     setList(this.find("server-list"), servers, (s) => choice("plexauth-server", s.machine_id, s.name, serverNote(s), s.machine_id === settings.machine_id));
     setList(this.find("plex_server_suggestions"), servers.flatMap(suggestions), ({ value, label }) => Object.assign(document.createElement("option"), { value, label }));
     const input = this.find("plex_server_url");
@@ -322,7 +312,8 @@ export class View {
   renderUser(settings) {
     this.find("plex_username").value = settings.username ?? "";
     this.find("plex_account_id").value = settings.account_id ?? "";
-    this.find("works-for").replaceChildren(settings.username ? bold(settings.username) : text("panel.account_itself"));
+    const isMember = settings.username && this.doc.user && settings.username !== this.doc.user;
+    this.find("works-for").replaceChildren(...named(isMember && settings.username, text(isMember ? "panel.home_member" : "panel.account_itself")));
     setVisible(this.find("users"), this.expanded.users);
     const change = this.find("plex_user_pick_btn");
     change.setAttribute("aria-expanded", String(this.expanded.users));
@@ -332,10 +323,19 @@ export class View {
   renderUserList(settings) {
     const users = this.lists.users ?? [];
     const list = this.find("user-list");
+    this.renderNote("users", ["panel.loading_users", "panel.no_users"]);
     setVisible(this.find("user-form"), users.length > 0);
     setList(list, users, (u) => choice("plexauth-user", u.uuid, u.title, userNote(u), u.title === settings.username));
     const selected = list.querySelector("input:checked")?.value;
     setVisible(this.find("pin-field"), users.some((u) => u.uuid === selected && u.protected));
+  }
+
+  // renderNote says of a list that it is under way, or that it is empty.
+  renderNote(name, [loading, empty]) {
+    const note = this.find(`${name}-note`);
+    const isLoading = this.loading[name] && !this.lists[name]?.length;
+    note.classList.toggle("plexauth-busy", isLoading);
+    setText(note, isLoading ? text(loading) : this.lists[name]?.length === 0 ? text(empty) : "");
   }
 
   renderButtons(state) {
@@ -343,8 +343,10 @@ export class View {
     setText(connect, text(state === "rejected" ? "panel.connect_again" : "panel.connect"));
     setText(this.find("other-way"), text(this.otherWay() ? "panel.this_browser" : "panel.other_device"));
     setText(this.find("btn-plex-restart"), text(this.strong ? "panel.try_again" : "panel.new_code"));
+    const busy = this.busy?.checkVisibility() ? this.busy : state === "starting" ? connect : null;
     for (const button of this.root.querySelectorAll("button")) {
-      if (button === this.busy || state === "loading" && button === connect) {
+      this.renderBusy(button, button === busy);
+      if (state === "loading" || this.busy && !button.matches(freeButtons)) {
         button.setAttribute("aria-disabled", "true"); // disabled would take the focus away
       } else {
         button.removeAttribute("aria-disabled");
@@ -352,31 +354,52 @@ export class View {
     }
   }
 
+  // renderBusy shows on a button whether its request is under way.
+  renderBusy(button, isBusy) {
+    const label = text("panel.busy");
+    button.ariaBusy = isBusy ? "true" : null;
+    if (isBusy) {
+      if (button.textContent !== label) {
+        button.dataset.label = button.textContent;
+        button.textContent = label;
+      }
+    } else if (button.textContent === label) {
+      button.textContent = button.dataset.label;
+    }
+  }
+
   renderProblem() {
     const problem = this.currentProblem() ?? { message: "" };
     const box = this.find("problem");
-    this.placeProblem(box, problem.at);
+    this.placeProblem(box, problem);
     setVisible(box, !!problem.message);
     box.classList.toggle("mild", mildProblems.has(problem.error) || this.root.dataset.state === "pending");
-    setText(this.find("problem-title"), problem.message && problemTitle(problem.error));
-    setText(this.find("problem-text"), problem.message);
+    const [headline, advice] = splitMessage(problem.message);
+    setText(this.find("problem-title"), headline);
+    setText(this.find("problem-text"), advice);
     setText(this.find("problem-detail"), problem.detail ?? "");
-    setVisible(this.find("problem-more"), !!problem.detail && problem.error !== "pin_expired");
+    setVisible(this.find("problem-more"), !!problem.detail && !plainProblems.has(problem.error));
     const action = this.problemAction(problem);
     setText(this.find("problem-action"), action);
     setVisible(this.find("problem-action"), action !== "");
   }
 
-  // placeProblem moves the box below the row of the button that was pressed. If there is
-  // no such row to see, the box goes to its own place at the top.
-  placeProblem(box, button) {
-    const row = button?.closest(".plexauth-field, .plexauth-row, .inline") ?? button;
+  // placeProblem moves the box below the field that caused the problem, or the row of the
+  // button that was pressed. If neither can be seen, the box goes to its own place at the top.
+  placeProblem(box, { at: button, field, error }) {
+    const row = field?.checkVisibility() ? field.closest(".plexauth-field") ?? field : button?.closest(".plexauth-row, .inline") ?? button;
     if (!row?.checkVisibility()) {
       if (box.nextElementSibling !== this.find("steps")) {
         this.find("steps").before(box);
       }
     } else if (row.nextElementSibling !== box) {
       row.after(box);
+    }
+    for (const input of this.root.querySelectorAll("[aria-describedby]")) {
+      const note = input.dataset.note ??= input.getAttribute("aria-describedby");
+      const isWrong = input === field && fieldProblems.has(error);
+      input.ariaInvalid = isWrong ? "true" : null;
+      input.setAttribute("aria-describedby", isWrong ? ["plexauth-problem-title", "plexauth-problem-text", note].join(" ") : note);
     }
   }
 
@@ -412,6 +435,12 @@ function setList(element, items, make) {
     element.replaceChildren(...items.map(make));
   }
 }
+
+// hasServer reports whether a server is chosen.
+export function hasServer(settings) { return !!(settings.machine_id || settings.server_url); }
+
+// named returns the nodes for a name in bold, if there is one, and a line below it.
+function named(name, line) { return name ? [bold(name), document.createElement("br"), line] : [line]; }
 
 function list(items) {
   const ul = document.createElement("ul");
@@ -454,13 +483,10 @@ function userNote(user) {
 // testLines puts the result of a test into words. state is that of the mark before a
 // line: "" for good, "bad" or "wait".
 function testLines(test, user) {
-  if (test === "running") {
-    return [{ state: "wait", text: text("test.running") }];
-  }
   const { account, server } = test;
   const lines = [account.ok ? { text: user ? text("test.account", { user }) : text("test.account_unnamed") } : { state: "bad", text: account.problem.message }];
   if (!server.ok) {
-    lines.push({ state: "bad", text: server.problem.message, more: server.addresses.map((a) => text("test.address", { address: friendlyAddress(a.url), finding: say({ words: a.words, message: a.finding }) })) });
+    lines.push({ state: "bad", text: server.problem.message, more: server.addresses.filter((a) => !a.ok).map((a) => text("test.address", { address: friendlyAddress(a.url), finding: say({ words: a.words, message: a.finding }) })) });
   } else if (server.relay) {
     lines.push({ text: text("test.relay", { address: server.url }) });
   } else {
