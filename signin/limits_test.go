@@ -311,6 +311,7 @@ func TestOtherNames(t *testing.T) {
 		b.host = "evil.example"
 		rec := b.get("/signin/")
 		assert.Equal(t, http.StatusForbidden, rec.Code)
+		assert.Equal(t, http.StatusOK, b.get("/signin/signin.css").Code, "its style")
 		assert.Contains(t, rec.Body.String(), "https://app.example/signin/")
 		assert.NotContains(t, rec.Body.String(), "<form")
 	})

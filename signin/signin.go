@@ -178,8 +178,9 @@ type Handler struct {
 }
 
 type route struct {
-	method string
-	serve  http.HandlerFunc
+	method  string
+	serve   http.HandlerFunc
+	anyHost bool // the page that refuses a host name needs it as well
 }
 
 // New returns a Handler for o. The error names every invalid option. New makes no
@@ -208,15 +209,15 @@ func New(o Options) (*Handler, error) {
 	h.seal, h.name = newSealer(o.Key), newCookieNamer(o.Key)
 	h.o.Key = nil // because printing h prints h.o
 	h.routes = map[string]route{
-		"":           {http.MethodGet, h.startPage},
-		"callback":   {http.MethodGet, h.callback},
-		"start":      {http.MethodPost, h.start},
-		"finish":     {http.MethodPost, h.finish},
-		"signin.css": {http.MethodGet, asset("signin.css", "text/css; charset=utf-8")},
-		"signin.js":  {http.MethodGet, asset("signin.js", "text/javascript; charset=utf-8")},
+		"":           {method: http.MethodGet, serve: h.startPage},
+		"callback":   {method: http.MethodGet, serve: h.callback},
+		"start":      {method: http.MethodPost, serve: h.start},
+		"finish":     {method: http.MethodPost, serve: h.finish},
+		"signin.css": {method: http.MethodGet, serve: asset("signin.css", "text/css; charset=utf-8"), anyHost: true},
+		"signin.js":  {method: http.MethodGet, serve: asset("signin.js", "text/javascript; charset=utf-8"), anyHost: true},
 	}
 	if o.HomeMembers {
-		h.routes["member"] = route{http.MethodPost, h.member}
+		h.routes["member"] = route{method: http.MethodPost, serve: h.member}
 	}
 	return h, nil
 }
@@ -264,11 +265,11 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	head.Set("Referrer-Policy", "same-origin")
 	head.Set("Cache-Control", "no-store")
 
-	if !h.knowsHost(r) {
+	route, ok := h.routes[mount.Name(r)]
+	if !route.anyHost && !h.knowsHost(r) {
 		h.show(w, r, http.StatusForbidden, view{Title: "signin.host_title", Text: "signin.host_text"})
 		return
 	}
-	route, ok := h.routes[mount.Name(r)]
 	if mount.LacksSlash(r, ok) {
 		mount.AddSlash(w, r)
 		return

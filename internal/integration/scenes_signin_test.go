@@ -49,7 +49,7 @@ var signinScenes = []scene{
 		p := s.offerMembers()
 		before := p.text(".plexauth-text")
 		p.enter("input[name=pin]", "0000"+keyEnter)
-		p.until(fmt.Sprintf(`document.querySelector(".plexauth-text").innerText !== %q && document.readyState === "complete"`, before))
+		p.until(fmt.Sprintf(`(document.querySelector(".plexauth-text")?.innerText ?? "") !== "" && document.querySelector(".plexauth-text").innerText !== %q && document.readyState === "complete"`, before))
 	}},
 	{"signin-page-of-the-app", func(s *stage) {
 		s.visit(func(o *signin.Options) {
