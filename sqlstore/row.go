@@ -146,11 +146,7 @@ func (s *Store) writing(namespace string, old row, r *row) (query string, args [
 		}
 	}
 	var text any
-	switch {
-	case r.text == nil:
-	case s.dialect == SQLite: // which casts it, and needs no copy
-		text = []byte(r.text)
-	default:
+	if r.text != nil {
 		text = string(r.text)
 	}
 	if r.parsed != nil {

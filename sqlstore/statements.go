@@ -25,8 +25,8 @@ var plainStatements = map[Dialect]statements{
 	SQLite: {
 		read:   `SELECT document, version, writes, '', NULL FROM plexauth_config WHERE namespace = ?1`,
 		reread: `SELECT CASE WHEN CAST(document AS BLOB) = ?2 THEN '=' ELSE document END, version, writes, '', NULL FROM plexauth_config WHERE namespace = ?1`,
-		insert: `INSERT INTO plexauth_config (namespace, document, version, writes) VALUES (?1, CAST(?2 AS TEXT), 1, ?3) ON CONFLICT (namespace) DO NOTHING`,
-		update: `UPDATE plexauth_config SET document = CAST(?1 AS TEXT), version = version + 1, writes = ?2, updated_at = CURRENT_TIMESTAMP WHERE namespace = ?3 AND version = ?4`,
+		insert: `INSERT INTO plexauth_config (namespace, document, version, writes) VALUES (?1, ?2, 1, ?3) ON CONFLICT (namespace) DO NOTHING`,
+		update: `UPDATE plexauth_config SET document = ?1, version = version + 1, writes = ?2, updated_at = CURRENT_TIMESTAMP WHERE namespace = ?3 AND version = ?4`,
 	},
 }
 

@@ -75,7 +75,7 @@ func TestSQLiteOpenedAsPostgreSQL(t *testing.T) {
 
 // G16: sqlstore keeps its promises over SQLite, with any settings.
 func TestSQLite(t *testing.T) {
-	for name, settings := range map[string]string{"recommended": recommended, "driver's own": ""} {
+	for name, settings := range map[string]string{"recommended": recommended, "driver's own": "", "UTF-16": recommended + "&_pragma=encoding('UTF-16')"} {
 		t.Run(name, func(t *testing.T) {
 			storetest.Run(t, func(t *testing.T) (first, second plexauth.ConfigStore) {
 				path := filepath.Join(t.TempDir(), "plexauth.db")
