@@ -376,3 +376,17 @@ func TestPinAsJSON(t *testing.T) {
 		})
 	}
 }
+
+// A Pin that was read from the store is valid JSON, whatever date is stored with it.
+func TestStoredPinAsJSON(t *testing.T) {
+	for _, created := range []int64{-1, 1, 253_402_300_799, 253_402_300_800, 1e15, math.MaxInt64} {
+		w := newWorld(t)
+		put(t, w.store, jsonText(map[string]any{"client_id": "TEST-client", "_pending_pin": map[string]any{"id": 7, "code": "ABCD", "created": created, "expires_at_ms": time.Now().Add(time.Minute).UnixMilli()}}))
+		status, err := w.Status(t.Context())
+		require.NoError(t, err)
+		require.NotNil(t, status.Pending)
+		text, err := json.Marshal(status.Pending)
+		require.NoError(t, err, "created at %d", created)
+		assert.Contains(t, string(text), `"ABCD"`)
+	}
+}

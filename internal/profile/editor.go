@@ -37,9 +37,13 @@ func reads(v json.RawMessage, value string) bool {
 	return strings.TrimSpace(lax.Text(v)) == value
 }
 
+// maxSeconds is the last day of the year 9999 in seconds since 1970. A later time could not be
+// written as JSON.
+const maxSeconds = 253_402_214_400
+
 // seconds reads a time in seconds since 1970, zero if there is none.
 func seconds(o *ordered.Object, key string) time.Time {
-	if s := lax.Int(o.Get(key)); s > 0 {
+	if s := lax.Int(o.Get(key)); s > 0 && s <= maxSeconds {
 		return time.Unix(s, 0)
 	}
 	return time.Time{}
@@ -47,7 +51,7 @@ func seconds(o *ordered.Object, key string) time.Time {
 
 // milliseconds reads a time in milliseconds since 1970, zero if there is none.
 func milliseconds(o *ordered.Object, key string) time.Time {
-	if ms := lax.Int(o.Get(key)); ms > 0 {
+	if ms := lax.Int(o.Get(key)); ms > 0 && ms <= maxSeconds*1000 {
 		return time.UnixMilli(ms)
 	}
 	return time.Time{}
