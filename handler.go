@@ -65,7 +65,7 @@ func (p *PlexAuth) panelConfig() panel.Config {
 //
 // All that [PlexAuth.Handler] says holds here too: MOUNT IT BEHIND THE PROGRAM'S OWN LOGIN.
 // A profile has a background worker from the first request for its panel, or once the
-// list shows its pending login.
+// list shows its pending login. Strip a prefix whose last element but one is "profile".
 func (p *PlexAuth) ProfilesHandler(ctx context.Context) http.Handler {
 	return panel.NewProfiles(ctx, panelDocument{p}, p.panelConfig())
 }

@@ -99,7 +99,7 @@ type Options struct {
 	//
 	// plex.tv checks the PIN, which is kept nowhere. After three wrong ones of a user each
 	// try has to wait, in this process at most a quarter of an hour. The admin's token is
-	// revoked in any case; it is not kept while they choose.
+	// not kept while they choose, and revoked once they have.
 	HomeMembers bool
 	// Key encrypts the cookie. It must have at least 32 random bytes, and be the same
 	// in every process that serves the app. Printing an Options prints the key;
