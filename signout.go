@@ -79,7 +79,7 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 		for _, other := range b.OthersSharingToken() {
 			removed[other.ID] = other.Pending()
 		}
-		gone = b.SignOut(approved)
+		gone = b.SignOut(approved, p.fixedClientID())
 		return nil
 	})
 	switch {

@@ -228,3 +228,19 @@ func TestSignOutLeavesTheApprovalToASibling(t *testing.T) {
 		})
 	}
 }
+
+// G1, G2: a token that another program has written without an identifier is revoked under the
+// document's, which is made for that.
+func TestSignOutOfATokenWithoutIdentifier(t *testing.T) {
+	for _, id := range []string{"default", "PLEX-P01"} {
+		w := newWorld(t)
+		w.forgive = foreignIdentifier
+		token := w.plex.IssueToken(w.alice, elsewhere)
+		put(t, w.store, jsonText(map[string]any{"instances": map[string]any{"PLEX-P01": map[string]any{"account_token": token}}, "account_token": token}))
+		_, err := w.Instance(id).SignOut(t.Context())
+		require.NoError(t, err, id)
+		assert.Empty(t, w.plex.Token(w.alice, elsewhere), "the token is revoked")
+		asked := w.plex.Requests()
+		assert.Equal(t, mustSettings(t, w.PlexAuth).ClientID, asked[len(asked)-1].Header.Get("X-Plex-Client-Identifier"), "it stays")
+	}
+}

@@ -31,12 +31,16 @@ type Revocation struct {
 
 // SignOut removes the credentials of the profile, and of every other one with the same
 // token. It returns what to revoke. The token of approved is not revoked if it replaces
-// the token of profiles that stay signed in.
-func (p *Profile) SignOut(approved Approval) (gone []Revocation) {
+// the token of profiles that stay signed in. A token that another program has written without
+// an identifier gets one: fixed, which is the program's own, or a new one if that is "".
+func (p *Profile) SignOut(approved Approval, fixed string) (gone []Revocation) {
 	if isPassedOn := p.passOnApproved(approved); !isPassedOn {
 		gone = p.parked()
 	}
 	if t := p.AccountToken(); !t.IsZero() && !p.TokenIsDead() {
+		if p.ClientID() == "" {
+			p.EnsureClientID(fixed)
+		}
 		gone = append(gone, Revocation{t, p.ClientID(), p.Lifetime().Device})
 	}
 	for _, other := range p.OthersSharingToken() {
