@@ -175,7 +175,6 @@ func (l *logins) savePending(ctx context.Context, seen *reading, pin *Pin, repla
 		case now.Suits(pin.clientID, pin.device != nil, made.Options) && l.lasts(now):
 			return l.newPin(*now), before, nil
 		}
-		// It may be approved, also since its final poll.
 		if replaced, _, err = l.settleBeforeStart(ctx, seen, profile.StartInputs{Pending: now}, false, false); err != nil {
 			return nil, secret.Value{}, err
 		}
@@ -409,7 +408,7 @@ func (l *logins) cancelOnce(ctx context.Context) (again bool, err error) {
 	if cancelled {
 		outcome = fault.ErrNoPendingPin
 	}
-	return false, err
+	return !cancelled, err // it may have been approved in the meantime
 }
 
 // cancel cancels the login of the PIN v, and reports whether it has ended without a token.
@@ -427,7 +426,8 @@ func (l *logins) cancel(ctx context.Context, v *profile.PendingPIN) (cancelled b
 			return false, err
 		}
 	}
-	if err := l.dropPending(ctx, v.ID); err != nil {
+	err = l.update(ctx, func(b *profile.Profile) error { cancelled = b.CancelPending(v); return nil })
+	if err != nil || !cancelled {
 		return false, err
 	}
 	l.info(ctx, "login cancelled")

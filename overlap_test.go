@@ -399,3 +399,33 @@ func TestStartBesideAnotherKindOfStart(t *testing.T) {
 		assert.True(t, s.Connected)
 	})
 }
+
+// G8: while Cancel writes, another process saves the approval beside its PIN. The approval has
+// ended the older token, so Cancel finishes the login.
+func TestCancelBesideASavedApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		pin := start(t, w)
+		w.replicas = true
+		store := w.hooked(hooks{beforeUpdate: once(func() {
+			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+			broken := w.open(t, w.noAccount())
+			_, err := broken.Finish(t.Context())
+			require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		})})
+		require.NoError(t, w.open(t, withStore(store)).Cancel(t.Context()))
+		s, err := w.Verify(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// noAccount is a network in which plex.tv does not tell whose a token is.
+func (w *world) noAccount() func(*plexauth.Options) {
+	return withTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+		if r.URL.Path == "/api/v2/user" {
+			return nil, errors.New("connection reset")
+		}
+		return w.plex.Client().Transport.RoundTrip(r)
+	}))
+}

@@ -181,6 +181,8 @@ func (w *world) gaveUp(c scene, a *approval) bool {
 			return true
 		case slices.Contains(givesUp, o.effect) && slices.Contains(a.polled, poll{c.actor(i), a.id}):
 			return true
+		case slices.Contains(givesUp, o.effect) && c.together && w.schedule.WasSlow(): // it may have had no answer in time
+			return true
 		case o.effect == ends && a.id != w.pin: // of a login that began during a SignOut
 			return true
 		}

@@ -189,6 +189,17 @@ func (p *Profile) DropPending(id int64) {
 	}
 }
 
+// CancelPending removes the pending PIN if it is v. It reports false, and changes nothing, if
+// a token is parked with it that v does not have yet.
+func (p *Profile) CancelPending(v *PendingPIN) bool {
+	now := p.Pending()
+	if now != nil && now.ID == v.ID && v.Token.IsZero() && !now.Token.IsZero() {
+		return false
+	}
+	p.DropPending(v.ID)
+	return true
+}
+
 // RefusePending removes the pending PIN, which another account has approved. It leaves a
 // note for other processes that have seen the PIN's token.
 func (p *Profile) RefusePending(id int64) {

@@ -135,3 +135,25 @@ func TestPanelPause(t *testing.T) {
 		})
 	}
 }
+
+// G8: a PIN is not cancelled once its approval has been saved by another process.
+func TestCancelPending(t *testing.T) {
+	approved := &profile.PendingPIN{ID: 7, Token: secret.New("TEST_a")}
+	for name, c := range map[string]struct {
+		doc       string
+		v         *profile.PendingPIN
+		cancelled bool
+		isLeft    bool
+	}{
+		"pending":               {pendingPIN(""), &profile.PendingPIN{ID: 7}, true, false},
+		"another one":           {pendingPIN(""), &profile.PendingPIN{ID: 6}, true, true},
+		"approved since":        {pendingPIN(`,"account_token":"TEST_a"`), &profile.PendingPIN{ID: 7}, false, true},
+		"approved, as is known": {pendingPIN(`,"account_token":"TEST_a"`), approved, true, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := parse(t, c.doc).Profile("default")
+			assert.Equal(t, c.cancelled, p.CancelPending(c.v))
+			assert.Equal(t, c.isLeft, p.Pending() != nil)
+		})
+	}
+}
