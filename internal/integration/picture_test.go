@@ -98,7 +98,7 @@ func (p *tab) fits(name string) {
 	p.t.Helper()
 	over := eval[[]string](p, `[...document.querySelectorAll("body *")].filter(e => e.checkVisibility() && e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.tagName + "#" + e.id + "." + e.className)`)
 	assert.Empty(p.t, over, "%s: wider than the page", name)
-	cut := eval[[]string](p, `[...document.querySelectorAll("button, a, h1, h2, h3, label, span, strong, p, li, summary")].filter(e => e.checkVisibility() && !e.matches(".plexauth-said") && getComputedStyle(e).display !== "inline" && e.scrollWidth > e.clientWidth + 1).map(e => e.tagName + "#" + e.id + "." + e.className + ": " + e.textContent)`)
+	cut := eval[[]string](p, `[...document.querySelectorAll("button, a, h1, h2, h3, label, span, strong, p, li, summary")].filter(e => e.checkVisibility() && !e.matches(".plexauth-said") && getComputedStyle(e).display !== "inline" && getComputedStyle(e).textOverflow !== "ellipsis" && e.scrollWidth > e.clientWidth + 1).map(e => e.tagName + "#" + e.id + "." + e.className + ": " + e.textContent)`)
 	assert.Empty(p.t, cut, "%s: texts that are cut", name)
 	assert.False(p.t, eval[bool](p, "document.documentElement.scrollWidth > innerWidth"), "%s: scrolls sideways", name)
 }

@@ -58,7 +58,13 @@ var signinScenes = []scene{
 	}},
 	{"signin-again", func(s *stage) { s.visit().navigate(s.signin + "callback") }},
 	{"signin-link-not-allowed", func(s *stage) { s.visit().navigate(s.signin + "?return=https://evil.example/") }},
-	{"signin-not-found", func(s *stage) { s.visit().navigate(s.signin + "nothing") }},
+	{"signin-from-another-site", func(s *stage) {
+		s.visit()
+		s.open(s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, `<!doctype html><form method="post" action="%sstart"><button>Win a prize</button></form>`, s.signin)
+		}))).click("button")
+		s.arrive("start")
+	}},
 	{"signin-wrong-address", func(s *stage) {
 		s.visit(func(o *signin.Options) { o.URL = "https://app.example/signin/" }).navigate(strings.Replace(s.signin, "127.0.0.1", "app.lan", 1))
 	}},

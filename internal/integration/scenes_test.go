@@ -632,7 +632,7 @@ var profileScenes = []scene{
 	{"profile-long-name", func(s *stage) {
 		s.fill(1)
 		p := s.open(s.profiles())
-		p.clickOn(`[...document.querySelectorAll("li a")].at(-1)`)
+		p.clickOn(`[...document.querySelectorAll("li a")].find((a) => a.innerText.includes("longlong"))`)
 		p.state("idle")
 	}},
 	{"profile-gone", func(s *stage) { s.open(s.profiles() + "profile/gone/").state("broken") }},
