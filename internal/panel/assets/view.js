@@ -395,7 +395,7 @@ export class View {
     } else if (row.nextElementSibling !== box) {
       row.after(box);
     }
-    for (const input of this.root.querySelectorAll("[aria-describedby]")) {
+    for (const input of this.root.querySelectorAll("input[aria-describedby]")) {
       const note = input.dataset.note ??= input.getAttribute("aria-describedby");
       const isWrong = input === field && fieldProblems.has(error);
       input.ariaInvalid = isWrong ? "true" : null;
