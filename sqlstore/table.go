@@ -2,6 +2,7 @@ package sqlstore
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 
@@ -32,8 +33,8 @@ const (
 	probeSQLite     = `SELECT namespace, document, version, writes, updated_at FROM plexauth_config WHERE 1 = 0 AND sqlite_version() = ''`
 )
 
-// findPatch counts the columns patch of the table. A view has no column xmin.
-const findPatch = `SELECT count(*) FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
+// findPatch returns a row if the table has the column patch. A view has no column xmin.
+const findPatch = `SELECT a.attname FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid
 	WHERE c.oid = 'plexauth_config'::regclass AND c.relkind = 'r' AND a.attname = 'patch' AND NOT a.attisdropped`
 
 // mistakes lists for each dialect the databases that a caller may confuse with it. Each query
@@ -88,11 +89,12 @@ func (s *Store) chooseStatements(ctx context.Context) error {
 	if s.dialect != PostgreSQL {
 		return nil
 	}
-	var n int
-	if err := s.db().QueryRowContext(ctx, findPatch).Scan(&n); err != nil {
+	var column string
+	switch err := s.db().QueryRowContext(ctx, findPatch).Scan(&column); {
+	case errors.Is(err, sql.ErrNoRows): // a table of an older version
+	case err != nil:
 		return failed("reading the columns of plexauth_config", err)
-	}
-	if n > 0 {
+	default:
 		s.statements = patchStatements
 	}
 	return nil
