@@ -106,11 +106,10 @@ func (a *attempt) startReaper() {
 func (a *attempt) reap() {
 	isPolled := a.turns.IsBusy()
 	a.mu.Lock()
-	left := a.schedule.Left() + reapAfter
+	left, isWaited := a.schedule.Left()+reapAfter, a.reaper == nil
 	if isPolled || a.schedule.Age() < reapAfter { // a call takes care of it
 		left = reapAfter
 	}
-	isWaited := a.reaper == nil
 	if left > 0 && !isWaited {
 		a.reaper.Reset(left)
 	}
@@ -166,14 +165,17 @@ func (a *attempt) setFinalStatus(s Status) {
 }
 
 // statusAfter returns the status at the end of a call that waited for a, and ends with err.
-// a may be nil. seen is what the call has read. The status is behind a pointer, because it would take a good part of the
-// stack of a goroutine that waits.
+// a may be nil. seen is what the call has read; nil: nothing. The status is behind a pointer,
+// because it would take a good part of the stack of a goroutine that waits.
 //
 //go:noinline
 func (l *logins) statusAfter(ctx context.Context, seen *reading, a *attempt, err error) (*Status, error) {
 	if final := a.finalStatus(); err == nil && final != nil {
 		s := *final
 		return &s, nil
+	}
+	if seen == nil {
+		seen = &reading{}
 	}
 	s, err := l.statusSeen(ctx, seen, err)
 	return &s, err

@@ -196,7 +196,9 @@ type panelLogin struct {
 
 // Wait implements [panel.Login].
 func (l panelLogin) Wait(ctx context.Context) *panel.Problem {
-	return problemOf(l.attempt.await(l.attempt.newWaiter(ctx)))
+	w := l.attempt.newWaiter(ctx)
+	w.Wait()
+	return problemOf(l.attempt.part(w))
 }
 
 // Left implements [panel.Login].

@@ -279,9 +279,10 @@ func (p *PlexAuth) Finish(ctx context.Context) (Status, error) {
 func (p *PlexAuth) Wait(ctx context.Context) (Status, error) {
 	a, w, err := p.resumeAside(ctx)
 	if err == nil {
-		err = a.await(w)
+		w.Wait() // called here, because each frame above it counts
+		err = a.part(w)
 	}
-	s, err := p.statusAfter(ctx, &reading{}, a, err)
+	s, err := p.statusAfter(ctx, nil, a, err)
 	return *s, err
 }
 
@@ -297,7 +298,7 @@ func (l *logins) resumeAside(ctx context.Context) (a *attempt, w *gate.Waiter, e
 }
 
 // newWaiter returns what makes the polls for a caller that waits until a has ended. The
-// caller must call await.
+// caller must call its Wait, and then part.
 func (a *attempt) newWaiter(ctx context.Context) *gate.Waiter {
 	a.mu.Lock()
 	if a.waiters++; a.reaper != nil {
@@ -308,24 +309,18 @@ func (a *attempt) newWaiter(ctx context.Context) *gate.Waiter {
 	return a.turns.NewWaiter(ctx, a)
 }
 
-// await waits until the attempt has ended, or this caller must give up, and returns why.
-func (a *attempt) await(w *gate.Waiter) error {
-	w.Wait()
-	a.part()
+// part ends what newWaiter has begun, and returns why it has ended.
+func (a *attempt) part(w *gate.Waiter) error {
+	a.mu.Lock()
+	if a.waiters--; a.waiters == 0 && a.phase != phaseEnded && a.entry != nil {
+		a.startReaper()
+	}
+	a.mu.Unlock()
 	over, err := w.Result()
 	if !over {
 		return fmt.Errorf("plexauth: waiting for the approval: %w", err)
 	}
 	return err
-}
-
-// part ends what newWaiter has begun.
-func (a *attempt) part() {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.waiters--; a.waiters == 0 && a.phase != phaseEnded && a.entry != nil {
-		a.startReaper()
-	}
 }
 
 // Login makes sure that the profile is signed in. If it is connected and needs no login,
@@ -359,7 +354,9 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 		}
 		return p.statusNow(ctx, err)
 	}
-	s, err := p.statusAfter(ctx, &reading{}, a, a.await(a.newWaiter(ctx)))
+	w := a.newWaiter(ctx)
+	w.Wait()
+	s, err := p.statusAfter(ctx, nil, a, a.part(w))
 	return *s, err
 }
 

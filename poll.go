@@ -80,8 +80,7 @@ var errInterrupted = errors.New("plexauth: interrupted")
 // login. With polls a second apart it is every fifth one.
 const storeReadInterval = 4900 * time.Millisecond
 
-// poll asks plex.tv once about the PIN and does what the answer asks for. It must
-// be the caller's turn.
+// poll asks plex.tv once about the PIN and does what follows. It must be the caller's turn.
 func (a *attempt) poll(ctx context.Context) (over bool, err error) {
 	var at storedPIN
 	spared := a.wasReadLately()
