@@ -46,13 +46,13 @@ func TestInterleavings(t *testing.T) {
 	}
 }
 
-// bounds returns how many orders of a scene are explored: with -long, all orders of two
-// operations that share nothing but the store.
+// bounds returns how many orders of a scene are explored: with -long, all orders of most pairs
+// that share nothing but the store.
 func (c scene) bounds() interleave.Bounds {
 	switch {
-	case !*long:
+	case !*long || len(c.operations) > 2:
 		return interleave.Bounds{Preemptions: 1}
-	case c.together || len(c.operations) > 2:
+	case c.together || c.device || c.two || c.hasOperation("LoginBob"):
 		return interleave.Bounds{Preemptions: 2}
 	}
 	return interleave.Bounds{Preemptions: -1}
