@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -180,13 +182,19 @@ func (c *bidi) hear(method string, params json.RawMessage) {
 	}
 }
 
-// evaluate evaluates an expression in a browsing context. It waits for a promise.
+// evaluate evaluates an expression in a browsing context. It waits for a promise. If the page
+// has just left for another one, it asks the other one: nothing was evaluated in the first.
 func (c *bidi) evaluate(ctx context.Context, id, js string) (bidiValue, error) {
 	var r struct {
 		Result           bidiValue
 		ExceptionDetails *struct{ Text string }
 	}
-	err := c.call(ctx, "script.evaluate", bidiParams{"expression": js, "target": bidiParams{"context": id}, "awaitPromise": true}, &r)
+	params := bidiParams{"expression": js, "target": bidiParams{"context": id}, "awaitPromise": true}
+	err := c.call(ctx, "script.evaluate", params, &r)
+	for refused := (*bidiError)(nil); errors.As(err, &refused) && strings.Contains(refused.message, "Cannot find context") && ctx.Err() == nil; {
+		time.Sleep(30 * time.Millisecond)
+		err = c.call(ctx, "script.evaluate", params, &r)
+	}
 	if err == nil && r.ExceptionDetails != nil {
 		err = errors.New(r.ExceptionDetails.Text)
 	}
