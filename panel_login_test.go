@@ -211,8 +211,8 @@ func TestPanelExpiry(t *testing.T) {
 
 // G6: plex.tv is not asked about an expired PIN any more, even if the store cannot
 // delete it.
-// G7: the end of a PIN is told to the person who let it expire, and not to whoever opens the
-// page half an hour later. It makes no difference whether the machine was suspended.
+// G7: the panel tells that a PIN has expired for ten minutes. It says nothing of it to a
+// person who opens the page half an hour later. It makes no difference whether the machine was suspended.
 func TestPanelOldExpiry(t *testing.T) {
 	for name, c := range map[string]struct {
 		awake, asleep time.Duration // after the PIN has expired

@@ -167,7 +167,7 @@ func TestPanelReturnPageFinishes(t *testing.T) {
 		pending := first.post("/profile/default/start", inTab).Extra.Pending
 		stop()
 		synctest.Wait()
-		list := openProfiles(t, w.open(t)) // nobody has opened a panel of it
+		list := openProfiles(t, w.open(t)) // no one has opened a panel of it
 		require.NoError(t, w.plex.Approve(pending.Code, w.alice))
 		time.Sleep(time.Minute)
 		s, err := w.Status(t.Context())
