@@ -33,10 +33,10 @@ func decode(block *ordered.Object, s *State) {
 	s.Stash = decodeStash(block.Get(keyStash))
 	s.HomeUser = decodeHomeUser(block.Get(keyHomeUser))
 	s.Server = decodeServer(block)
-	s.StoredPIN = decodePIN(block)
-	s.Checked = seconds(block, keyChecked)
+	s.StoredPIN = decodePIN(block.Get(keyPendingPIN))
+	s.Checked = seconds(block.Get(keyChecked))
 	s.RefusedPIN = text(block, keyRefusedPIN)
-	s.PanelPIN = seconds(block, keyPanelPIN)
+	s.PanelPIN = seconds(block.Get(keyPanelPIN))
 	s.WrongPINs = decodeWrongPINs(block.Get(keyWrongPINs))
 }
 
@@ -174,29 +174,41 @@ func encodeHomeUser(e *editor, u *HomeUser) {
 	}
 }
 
-func decodePIN(block *ordered.Object) *StoredPIN {
-	if block.Get(keyPendingPIN) == nil {
+func decodePIN(v json.RawMessage) *StoredPIN {
+	if v == nil {
 		return nil
 	}
-	o, err := block.Parsed(keyPendingPIN)
-	if err != nil {
-		return &StoredPIN{}
-	}
-	l := &StoredPIN{
-		ID:       lax.Int(o.Get("id")),
-		Code:     lax.Text(o.Get("code")),
-		Created:  seconds(o, "created"),
-		Expires:  milliseconds(o, "expires_at_ms"),
-		ClientID: lax.Text(o.Get("client_id")),
-		Kid:      lax.Text(o.Get("kid")),
-		Seed:     secret.New(lax.Text(o.Get("secret"))),
-		Token:    secret.New(lax.Text(o.Get("account_token"))),
-		Replaces: lax.Text(o.Get("replaces")),
-	}
-	l.LifetimeKnown, _ = lax.Bool(o.Get("lifetime_known"))
-	l.Options.Strong, _ = lax.Bool(o.Get("strong"))
-	l.Options.SwitchAccount, _ = lax.Bool(o.Get("switch_account"))
-	l.Options.ForwardURL = lax.Text(o.Get("forward_url"))
+	l := &StoredPIN{}
+	ordered.Each(v, func(key []byte, v json.RawMessage) {
+		switch string(key) {
+		case "id":
+			l.ID = lax.Int(v)
+		case "code":
+			l.Code = lax.Text(v)
+		case "created":
+			l.Created = seconds(v)
+		case "expires_at_ms":
+			l.Expires = milliseconds(v)
+		case "lifetime_known":
+			l.LifetimeKnown, _ = lax.Bool(v)
+		case "client_id":
+			l.ClientID = lax.Text(v)
+		case "kid":
+			l.Kid = lax.Text(v)
+		case "secret":
+			l.Seed = secret.New(lax.Text(v))
+		case "account_token":
+			l.Token = secret.New(lax.Text(v))
+		case "replaces":
+			l.Replaces = lax.Text(v)
+		case "strong":
+			l.Options.Strong, _ = lax.Bool(v)
+		case "switch_account":
+			l.Options.SwitchAccount, _ = lax.Bool(v)
+		case "forward_url":
+			l.Options.ForwardURL = lax.Text(v)
+		}
+	})
 	return l
 }
 
@@ -241,7 +253,7 @@ func decodeDevice(block *ordered.Object) *Device {
 		BoundTo:     lax.Text(o.Get("bound_to")),
 		Scope:       lax.Text(o.Get("scope")),
 		Skew:        time.Duration(lax.Int(o.Get("clock_skew"))) * time.Second,
-		LeasedUntil: milliseconds(o, "leased_until_ms"),
+		LeasedUntil: milliseconds(o.Get("leased_until_ms")),
 	}
 	d.Asked, _ = lax.Bool(o.Get("asked"))
 	return d

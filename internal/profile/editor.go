@@ -42,16 +42,16 @@ func reads(v json.RawMessage, value string) bool {
 const maxSeconds = 253_402_214_400
 
 // seconds reads a time in seconds since 1970, zero if there is none.
-func seconds(o *ordered.Object, key string) time.Time {
-	if s := lax.Int(o.Get(key)); s > 0 && s <= maxSeconds {
+func seconds(v json.RawMessage) time.Time {
+	if s := lax.Int(v); s > 0 && s <= maxSeconds {
 		return time.Unix(s, 0)
 	}
 	return time.Time{}
 }
 
 // milliseconds reads a time in milliseconds since 1970, zero if there is none.
-func milliseconds(o *ordered.Object, key string) time.Time {
-	if ms := lax.Int(o.Get(key)); ms > 0 && ms <= maxSeconds*1000 {
+func milliseconds(v json.RawMessage) time.Time {
+	if ms := lax.Int(v); ms > 0 && ms <= maxSeconds*1000 {
 		return time.UnixMilli(ms)
 	}
 	return time.Time{}
@@ -149,7 +149,7 @@ func (e *editor) flag(key string, on bool) {
 
 func (e *editor) seconds(key string, t time.Time) {
 	switch {
-	case seconds(e.object, key).Equal(t.Truncate(time.Second)):
+	case seconds(e.object.Get(key)).Equal(t.Truncate(time.Second)):
 	case t.IsZero():
 		e.remove(key)
 	default:
@@ -159,7 +159,7 @@ func (e *editor) seconds(key string, t time.Time) {
 
 func (e *editor) milliseconds(key string, t time.Time) {
 	switch {
-	case milliseconds(e.object, key).Equal(t.Truncate(time.Millisecond)):
+	case milliseconds(e.object.Get(key)).Equal(t.Truncate(time.Millisecond)):
 	case t.IsZero():
 		e.remove(key)
 	default:
