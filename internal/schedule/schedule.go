@@ -18,6 +18,7 @@ const (
 	PollMaxAge = time.Second
 
 	expiryPrecision = 2 * time.Second         // of an expiresIn, which has whole seconds
+	datePause       = 15 * time.Second        // between two dates for the store, for a plex.tv whose expiresIn does not count down
 	longestRequest  = 3 * plextv.AttemptLimit // limit of a request after repeated timeouts
 )
 
@@ -34,6 +35,7 @@ type Schedule struct {
 	latest        elapsed.Instant // bound of deadline
 	date          time.Time       // of deadline, as others are told
 	dateUnsaved   bool            // the store has another date
+	dateTaken     elapsed.Instant // when TakeUnsaved has returned a date; 0: never
 	dateUnsure    bool            // the stored date is past, by a clock that may have been set, and plex.tv has not answered since
 	lifetimeKnown bool            // plex.tv has said how long the PIN lives
 }
@@ -141,10 +143,13 @@ func (s *Schedule) Expiry() (elapsed.Instant, time.Time) {
 }
 
 // TakeUnsaved returns the date that the store is to be told, once; ok is false if it has
-// been told.
+// been told, or was told another one in the last datePause.
 func (s *Schedule) TakeUnsaved() (date time.Time, ok bool) {
-	ok, s.dateUnsaved = s.dateUnsaved, false
-	return s.date, ok
+	if !s.dateUnsaved || s.dateTaken != 0 && -s.dateTaken.Left() < datePause {
+		return s.date, false
+	}
+	s.dateUnsaved, s.dateTaken = false, elapsed.Now()
+	return s.date, true
 }
 
 // Postpone moves the deadline of a PIN whose stored date is past, because only plex.tv can

@@ -133,6 +133,23 @@ func TestExpiryByAnswers(t *testing.T) {
 	}
 }
 
+// A plex.tv whose expiresIn does not count down moves the date at each poll. The store is told
+// at once, and then every fifteen seconds.
+func TestDateThatMovesAtEachPoll(t *testing.T) {
+	in(t, time.Minute, true, func(t *testing.T, s *schedule.Schedule) {
+		var told []time.Duration
+		for second := range 60 {
+			s.RecordPending(time.Now(), plextv.PINReply{Expires: true, ExpiresIn: 10 * time.Minute}, false)
+			if date, ok := s.TakeUnsaved(); ok {
+				told = append(told, time.Duration(second)*time.Second)
+				assert.WithinDuration(t, time.Now().Add(10*time.Minute), date, 2*time.Second)
+			}
+			time.Sleep(time.Second)
+		}
+		assert.Equal(t, []time.Duration{0, 15 * time.Second, 30 * time.Second, 45 * time.Second}, told)
+	})
+}
+
 // A PIN whose stored date is past may live: a clock may have been set.
 func TestPostpone(t *testing.T) {
 	in(t, -time.Hour, true, func(t *testing.T, s *schedule.Schedule) {
