@@ -100,7 +100,7 @@ func (c *change) overwrittenIn(d document) bool {
 	case c.knowsOldValueIn(d):
 		return false
 	case c.isToken():
-		return !d.revision.tokenSince(c.at)
+		return !d.revision.tokenSince(c.path, c.at)
 	}
 	return isBlank(v) && c.isLaterThan(d)
 }

@@ -23,10 +23,11 @@ const revisionKey = "_plexauth_revision"
 // A revision lists the names of the latest Updates of a document, the newest first.
 //
 // A name is "seconds-digits" or "seconds-digits-origin", all in hex. seconds is the Unix
-// time of the Update. Three digits are the fraction of the second, and three are random. A
-// seventh digit says that the Update gave a profile another token. An Update that repairs a
-// token has the time of the change that it repairs. The name of the first Update of all also
-// has the origin of the document. Older builds wrote four random digits and no origin.
+// time of the Update. Three digits are the fraction of the second, and three are random. More
+// digits say which profile the Update gave another token, as tokenMark returns them. An
+// Update that repairs a token has the time of the change that it repairs. The name of the first
+// Update of all also has the origin of the document. Older builds wrote four random digits and
+// no origin.
 type revision []string
 
 const (
@@ -39,13 +40,20 @@ const (
 	fractionUnit = time.Second/(1<<12) + 1
 )
 
+// anyProfile is the mark of a token that may be any profile's.
+const anyProfile = "0"
+
+// tokenMark returns three digits for the profile whose token is at path.
+func tokenMark(path []string) string {
+	h := fnv.New32a()
+	h.Write([]byte(pathKey(path)))
+	return fmt.Sprintf("%03x", h.Sum32()>>20)
+}
+
 // next returns the revision after an Update at the time at. raw is the document before it,
-// and token says whether it gives a profile another token.
-func (r revision) next(raw json.RawMessage, at time.Time, token bool) revision {
-	name := fmt.Sprintf("%x-%03x%03x", at.Unix(), at.Nanosecond()/int(fractionUnit), rand.N(1<<12))
-	if token {
-		name += "0"
-	}
+// and token is the mark of the token that it sets, or "".
+func (r revision) next(raw json.RawMessage, at time.Time, token string) revision {
+	name := fmt.Sprintf("%x-%03x%03x", at.Unix(), at.Nanosecond()/int(fractionUnit), rand.N(1<<12)) + token
 	if len(r) == 0 {
 		name += "-" + originOf(raw)
 	}
@@ -53,28 +61,29 @@ func (r revision) next(raw json.RawMessage, at time.Time, token bool) revision {
 	return r[:min(len(r), maxNames)]
 }
 
-// parseName returns when an Update was made, and whether it may have given a profile another
-// token. For an Update of an older build, the time is the end of the second.
-func parseName(name string) (at time.Time, token bool) {
+// parseName returns when an Update was made, and the mark of a token that it may have set, or
+// "". For an Update of an older build, the time is the end of the second.
+func parseName(name string) (at time.Time, token string) {
 	seconds, rest, _ := strings.Cut(name, "-")
 	digits, _, _ := strings.Cut(rest, "-")
 	unix, err := strconv.ParseInt(seconds, 16, 64)
 	if err != nil {
-		return time.Time{}, true
+		return time.Time{}, anyProfile
 	}
 	at = time.Unix(unix, 0)
 	fraction, err := strconv.ParseInt(digits[:min(3, len(digits))], 16, 64)
 	if len(digits) < 6 || err != nil {
-		return at.Add(time.Second), true
+		return at.Add(time.Second), anyProfile
 	}
-	return at.Add(time.Duration(fraction) * fractionUnit), len(digits) > 6
+	return at.Add(time.Duration(fraction) * fractionUnit), digits[6:]
 }
 
-// tokenSince reports whether one of the Updates may have given a profile another token at
-// the time at or later. This includes Updates that a full revision no longer lists.
-func (r revision) tokenSince(at time.Time) bool {
+// tokenSince reports whether one of the Updates may have set the token at path at the time at
+// or later. This includes Updates that a full revision no longer lists.
+func (r revision) tokenSince(path []string, at time.Time) bool {
 	for _, name := range r {
-		if made, token := parseName(name); token && !made.Before(at) {
+		made, token := parseName(name)
+		if (token == anyProfile || token == tokenMark(path)) && !made.Before(at) {
 			return true
 		}
 	}

@@ -27,22 +27,26 @@ func (u update) nextRevision() revision {
 	r, repairsToken := u.foundRevision, false
 	for _, c := range u.repaired {
 		if c.isToken() {
-			r, repairsToken = r.next(u.found, c.at, true), true
+			r, repairsToken = r.next(u.found, c.at, tokenMark(c.path)), true
 		}
 	}
 	if repairsToken && bytes.Equal(u.before, u.after) {
 		return r
 	}
-	return r.next(u.found, time.Now(), u.setsToken())
+	return r.next(u.found, time.Now(), u.tokenMark())
 }
 
-// setsToken reports whether the edit gave a profile another token.
-func (u update) setsToken() bool {
+// tokenMark returns the mark of the token that the edit set, or "" if it set none.
+func (u update) tokenMark() (mark string) {
 	before, after := membersOf(u.before), membersOf(u.after)
 	for key, m := range union(before, after) {
-		if isToken(m.path) && !equal(before[key].value, after[key].value) {
-			return true
+		switch {
+		case !isToken(m.path) || equal(before[key].value, after[key].value):
+		case mark != "":
+			return anyProfile
+		default:
+			mark = tokenMark(m.path)
 		}
 	}
-	return false
+	return mark
 }

@@ -485,6 +485,38 @@ func TestManyUpdates(t *testing.T) {
 	})
 }
 
+// G16: an older login of a Store that is gone does not come back with an old copy, even if
+// another profile was signed in later.
+func TestOlderLoginBesideAnotherProfile(t *testing.T) {
+	dir := directory(t, `{"plex":{"account_token":"","client_id":"c","n":"","instances":{"P":{"account_token":"","client_id":"c"}}}}`, k1)
+	synctest.Test(t, func(t *testing.T) {
+		first, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		edits(t, first, "account_token", "TEST_older")
+		theirs := &running{dir: dir}
+		old := theirs.read(t)
+		edits(t, first, "account_token", "")
+		require.NoError(t, first.Close())
+		s, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer s.Close()
+		time.Sleep(time.Second)
+		edits(t, s, "account_token", "TEST_newer")
+		time.Sleep(time.Second)
+		other, err := crosswatch.Open(dir)
+		require.NoError(t, err)
+		defer other.Close()
+		replace(t, other, `"account_token": ""`, `"account_token": "TEST_other"`)
+		theirs.write(t, old)
+		edits(t, other, "n", "1") // which repairs the other profile
+		for _, when := range []string{"at once", "later"} {
+			assert.Contains(t, load(t, s), "TEST_newer", when)
+			assert.Contains(t, load(t, s), "TEST_other", when)
+			time.Sleep(2 * time.Minute)
+		}
+	})
+}
+
 // A field that changes all the time does not use more and more memory.
 func TestManyChanges(t *testing.T) {
 	s := open(t, directory(t, "{}", ""))
