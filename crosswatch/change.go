@@ -107,13 +107,13 @@ func (c *change) overwrittenIn(d document) bool {
 
 // missingIn reports whether d was written from a copy from before the change. A document
 // that has lost both its revision and its client identifier was reset: CrossWatch does that
-// when it disconnects. A document with a full revision may have had the change, so it does
-// not count.
+// when it disconnects. If a full revision lists only later Updates, d may have had the change,
+// so it does not count.
 func (c *change) missingIn(d document) bool {
 	if d.revision.shares(c.names) {
 		return false
 	}
-	if d.revision.shares(c.before) {
+	if d.revision.shares(c.before) || d.revision.reachesBefore(c.at) {
 		return true
 	}
 	return len(d.revision) < maxNames && slices.Contains(c.origins, d.origin) && (d.origin != noOrigin || d.at.Before(c.originUntil))

@@ -94,6 +94,15 @@ func (r revision) tokenSince(path []string, at time.Time) bool {
 	return !oldest.Before(at)
 }
 
+// reachesBefore reports whether r lists an Update from before the time at. Then it lists all
+// later ones as well. A name that may be a token's does not say when its Update was made.
+func (r revision) reachesBefore(at time.Time) bool {
+	return slices.ContainsFunc(r, func(name string) bool {
+		made, token := parseName(name)
+		return token == "" && made.Before(at)
+	})
+}
+
 // origin returns the origin of the document before the first Update of all. raw is the
 // document now.
 func (r revision) origin(raw json.RawMessage) string {

@@ -485,6 +485,43 @@ func TestManyUpdates(t *testing.T) {
 	})
 }
 
+// G16: a change is repaired even if CrossWatch's copy is from before so many Updates that the
+// revision in it has nothing in common with the present one.
+func TestOldCopyFromBeforeManyUpdates(t *testing.T) {
+	for name, before := range map[string]int{"after a few Updates": 3, "after many": 40} {
+		t.Run(name, func(t *testing.T) {
+			dir := directory(t, `{"plex":{"account_token":"","client_id":"c","username":"","n":"0"}}`, k1)
+			synctest.Test(t, func(t *testing.T) {
+				s, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				defer s.Close()
+				other, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				count := func(times int) {
+					for i := range times {
+						edits(t, other, "n", fmt.Sprint(i))
+						time.Sleep(250 * time.Millisecond)
+					}
+				}
+				count(before)
+				theirs := &running{dir: dir}
+				old := theirs.read(t)
+				count(40)
+				edits(t, s, "account_token", "TEST_a")
+				edits(t, s, "username", "alice")
+				require.NoError(t, other.Close())
+				theirs.write(t, old)
+				assert.Contains(t, load(t, s), "TEST_a", "at once")
+				time.Sleep(2 * time.Minute)
+				plain, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				assert.Contains(t, load(t, plain), "TEST_a")
+				assert.Contains(t, load(t, plain), "alice")
+			})
+		})
+	}
+}
+
 // G16: an older login of a Store that is gone does not come back with an old copy, even if
 // another profile was signed in later.
 func TestOlderLoginBesideAnotherProfile(t *testing.T) {
