@@ -101,6 +101,8 @@ func (c *change) overwrittenIn(d document) bool {
 		return false
 	case c.isToken():
 		return !d.revision.tokenSince(c.path, c.at)
+	case c.isPIN() && c.isLaterThanPIN(v):
+		return true
 	}
 	return isBlank(v) && c.isLaterThan(d)
 }
@@ -169,12 +171,24 @@ func (c *change) adopt(d document) bool {
 	return true
 }
 
+// isLaterThanPIN reports whether the change was made after a pending PIN, or in the second of
+// it. A PIN may not say when it was made.
+func (c *change) isLaterThanPIN(v json.RawMessage) bool {
+	var pin struct {
+		Created int64 `json:"created"`
+	}
+	return json.Unmarshal(v, &pin) == nil && pin.Created > 0 && !time.Unix(pin.Created, 0).After(c.at)
+}
+
 const (
 	accountToken = "account_token"
 	clientID     = "client_id"
+	pendingPIN   = "_pending_pin"
 )
 
 func (c *change) isToken() bool { return isToken(c.path) }
+
+func (c *change) isPIN() bool { return c.path[len(c.path)-1] == pendingPIN }
 
 func isToken(path []string) bool { return path[len(path)-1] == accountToken }
 

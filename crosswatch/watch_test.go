@@ -554,6 +554,43 @@ func TestOlderLoginBesideAnotherProfile(t *testing.T) {
 	})
 }
 
+// G8, G16: a PIN of a Store that is gone does not come back with an old copy. One that CrossWatch
+// has put into the copy stays if it is the later one.
+func TestPINsInAnOldCopy(t *testing.T) {
+	document := func(code string) string {
+		return fmt.Sprintf(`{"account_token":"","client_id":"c","_pending_pin":{"code":%q,"created":%d}}`, code, time.Now().Unix())
+	}
+	for name, later := range map[string]bool{"an earlier one": false, "a later one": true} {
+		t.Run(name, func(t *testing.T) {
+			dir := directory(t, `{"plex":{"account_token":"","client_id":"c"}}`, k1)
+			synctest.Test(t, func(t *testing.T) {
+				first, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				set(t, first, document("THEIRS"))
+				theirs := &running{dir: dir}
+				old := theirs.read(t)
+				set(t, first, `{"account_token":"","client_id":"c"}`)
+				require.NoError(t, first.Close())
+				time.Sleep(5 * time.Second)
+				s, err := crosswatch.Open(dir)
+				require.NoError(t, err)
+				defer s.Close()
+				set(t, s, document("OURS"))
+				want := "OURS"
+				if later {
+					old["plex"].(map[string]any)["_pending_pin"].(map[string]any)["created"] = time.Now().Unix() + 1
+					want = "THEIRS"
+				}
+				theirs.write(t, old)
+				for range 2 {
+					assert.Contains(t, load(t, s), want)
+					time.Sleep(2 * time.Minute)
+				}
+			})
+		})
+	}
+}
+
 // A field that changes all the time does not use more and more memory.
 func TestManyChanges(t *testing.T) {
 	s := open(t, directory(t, "{}", ""))
