@@ -35,7 +35,7 @@ type options struct {
 	sample    int
 	seed      uint64
 	parallel  int
-	slowest   time.Duration // tests that take longer are left out
+	budget    time.Duration // of the tests for one mutant
 	patience  time.Duration // how much longer than usual tests may take
 }
 
@@ -43,7 +43,7 @@ func main() {
 	only := flag.String("only", "", "try only mutants whose line matches this `regexp`")
 	sample := flag.Int("sample", 0, "try only `n` mutants, picked by -seed")
 	seed := flag.Uint64("seed", 1, "what -sample picks")
-	slowest := flag.Duration("slowest", time.Hour, "leave out tests that take longer, for a quick look")
+	budget := flag.Duration("budget", 24*time.Hour, "for a quick look, run only tests that take this long for each mutant")
 	parallel := flag.Int("p", runtime.NumCPU(), "how many test binaries run at once")
 	work := flag.String("work", "", "directory for binaries and for what each test reaches (default below "+os.TempDir()+")")
 	flag.Parse()
@@ -54,7 +54,7 @@ func main() {
 	}
 	o := options{
 		root: root, patterns: flag.Args(), work: *work, sample: *sample, seed: *seed, parallel: *parallel,
-		slowest: *slowest, patience: 5 * time.Second,
+		budget: *budget, patience: 5 * time.Second,
 		explained: filepath.Join(root, "internal", "mutate", "survivors.txt"),
 	}
 	if o.only, err = regexp.Compile(*only); err != nil {

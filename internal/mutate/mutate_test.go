@@ -81,7 +81,7 @@ func TestReport(t *testing.T) {
 			var out, progress bytes.Buffer
 			ok, err := run(options{
 				root: root, patterns: tt.patterns, explained: file, work: filepath.Join(dir, "work"),
-				only: regexp.MustCompile(tt.only), parallel: 2, slowest: time.Minute, patience: time.Second,
+				only: regexp.MustCompile(tt.only), parallel: 2, budget: time.Minute, patience: time.Second,
 			}, &out, &progress)
 			require.NoError(t, err, progress.String())
 			assert.Equal(t, tt.ok, ok)

@@ -190,12 +190,15 @@ func (m *module) tryOne(x *mutant, o options) outcome {
 		return 0
 	})
 	id := fmt.Sprintf("%s:%d", x.pkg, x.id)
-	result := notCovered
+	result, left := notCovered, o.budget
 	for _, t := range packages {
 		if t.reaches(id) {
 			result = survived
 		}
-		for _, b := range t.batches(id, o.slowest) {
+		for _, b := range t.batches(id) {
+			if left -= b.took; left < 0 {
+				return result
+			}
 			if got := t.run(b.names, o.patience+5*b.took, "MUTANT="+id); got != survived {
 				return got
 			}
@@ -218,12 +221,12 @@ type batch struct {
 
 // batches returns the tests in which the mutant makes a difference. The first batch has
 // little to do, and each further one about twice as much.
-func (t *testPackage) batches(id string, slowest time.Duration) []batch {
+func (t *testPackage) batches(id string) []batch {
 	var all []batch
 	var b batch
 	most := 200 * time.Millisecond
 	for _, c := range t.cases {
-		if !c.Passes || !c.traced[id] || c.Took > slowest {
+		if !c.Passes || !c.traced[id] {
 			continue
 		}
 		if len(b.names) > 0 && b.took+c.Took > most {
