@@ -22,5 +22,27 @@ func TestCache(t *testing.T) {
 		assert.Same(t, v, c.Get(1))
 		time.Sleep(time.Millisecond)
 		assert.Nil(t, c.Get(1), "too old")
+
+		read := time.Now()
+		time.Sleep(time.Second)
+		c.Put(&credential.Credential{Read: read}, 1)
+		time.Sleep(credential.MaxAge - time.Second)
+		assert.Nil(t, c.Get(1), "it is too old, although it was put later")
+	})
+}
+
+// G9: what no caller asks for is dropped, and not before its time.
+func TestCacheIsEmptied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var c credential.Cache
+		c.Put(&credential.Credential{Read: time.Now()}, 1)
+		time.Sleep(time.Second)
+		v := &credential.Credential{Read: time.Now()}
+		c.Put(v, 2)
+		time.Sleep(credential.MaxAge - time.Millisecond)
+		assert.Same(t, v, c.Get(2))
+		time.Sleep(time.Millisecond)
+		synctest.Wait()
+		assert.Equal(t, &credential.Cache{}, &c)
 	})
 }

@@ -103,6 +103,7 @@ func TestServerOrigin(t *testing.T) {
 		`{"server_url":"HTTPS://Box:443/web","pms_token":"TEST_s","pms_token_server":"https://box/web"}`: "https://box",
 		`{"server_url":"http://box:32400","pms_token":"TEST s"}`:                                         "http://box:32400",
 		`{"server_url":"http://box:32400"}`:                                                              "",
+		`{"server_url":"box","pms_token":"TEST s"}`:                                                      "",
 		`{"pms_token":"TEST_s"}`:                                                                         "",
 	} {
 		assert.Equal(t, want, of(t, doc).ServerOrigin, doc)

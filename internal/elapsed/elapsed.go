@@ -55,8 +55,8 @@ var knownSleep atomic.Int64
 // difference of less than a second is the time between two readings of the clocks.
 func suspended(now time.Time) time.Duration {
 	kept := knownSleep.Load()
-	if d := Asleep(now); d-time.Duration(kept) >= time.Second && knownSleep.CompareAndSwap(kept, int64(d)) {
-		return d
+	if d := Asleep(now); d-time.Duration(kept) >= time.Second {
+		knownSleep.CompareAndSwap(kept, int64(d))
 	}
 	return time.Duration(knownSleep.Load())
 }

@@ -25,9 +25,8 @@ func Sleep(ctx context.Context, d time.Duration) error {
 func Outlive(ctx context.Context, grace time.Duration) (late context.Context, cancel context.CancelFunc) {
 	late, end := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
-		if Sleep(late, grace) == nil {
-			end()
-		}
+		Sleep(late, grace) // an error says that late has ended
+		end()
 	})
 	return late, func() {
 		stop()

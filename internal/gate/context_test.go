@@ -31,6 +31,11 @@ func TestSleep(t *testing.T) {
 				began := time.Now()
 				assert.Equal(t, c.err, gate.Sleep(ctx, c.pause))
 				assert.Equal(t, c.took, time.Since(began))
+				if c.took == 0 {
+					for range 20 { // the same each time, although there are two reasons to return
+						assert.Equal(t, c.err, gate.Sleep(ctx, c.pause))
+					}
+				}
 			})
 		})
 	}
@@ -71,4 +76,31 @@ func TestOutliveIsCancelled(t *testing.T) {
 			})
 		})
 	}
+}
+
+// observed is a context that counts the functions that wait for its end.
+type observed struct {
+	context.Context
+	waiting int
+}
+
+// Value hides the context below, whose own AfterFunc would be used.
+func (o *observed) Value(any) any { return nil }
+
+func (o *observed) AfterFunc(f func()) func() bool {
+	o.waiting++
+	stop := context.AfterFunc(o.Context, f)
+	return func() bool {
+		o.waiting--
+		return stop()
+	}
+}
+
+// G9: cancel leaves nothing with a context that goes on.
+func TestCancelledOutliveLeavesNothing(t *testing.T) {
+	ctx := &observed{Context: t.Context()}
+	_, cancel := gate.Outlive(ctx, time.Minute)
+	assert.Equal(t, 1, ctx.waiting)
+	cancel()
+	assert.Zero(t, ctx.waiting)
 }

@@ -87,6 +87,56 @@ func TestTryEnter(t *testing.T) {
 	leave()
 }
 
+// Who tries the gate, or gives up, does not disturb those who wait.
+func TestWaitingBesideOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g gate.Gate
+		leave, ok := g.TryEnter()
+		require.True(t, ok)
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := g.Enter(ended)
+		require.Error(t, err)
+		_, ok = g.TryEnter()
+		require.False(t, ok)
+
+		entered := false
+		go func() {
+			leave, err := g.Enter(t.Context())
+			if assert.NoError(t, err) {
+				entered = true
+				leave()
+			}
+		}()
+		synctest.Wait()
+		assert.False(t, entered)
+		leave()
+		synctest.Wait()
+		assert.True(t, entered)
+	})
+}
+
+// G9: a Gate keeps nothing once no caller uses it.
+func TestFreeGateIsEmpty(t *testing.T) {
+	var g gate.Gate
+	leave, err := g.Enter(t.Context())
+	require.NoError(t, err)
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = g.Enter(ended)
+	require.Error(t, err)
+	_, ok := g.TryEnter()
+	require.False(t, ok)
+	assert.NotEqual(t, &gate.Gate{}, &g, "a caller is inside")
+	leave()
+	assert.Equal(t, &gate.Gate{}, &g)
+
+	leave, ok = g.TryEnter()
+	require.True(t, ok)
+	leave()
+	assert.Equal(t, &gate.Gate{}, &g)
+}
+
 // A caller of one name does not wait for one of another name.
 func TestNamesAreApart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -107,7 +107,6 @@ func (t *Turns) NewWaiter(ctx context.Context, w Work) *Waiter {
 	waiter := &Waiter{turns: t, work: w, ctx: ctx}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	waiter.changed = t.changed.Next()
 	waiter.timer = time.AfterFunc(time.Until(w.Due()), waiter.step)
 	return waiter
 }

@@ -61,8 +61,9 @@ func TestTurnsEnd(t *testing.T) {
 		began := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err = turns.Enter(ctx, always)
+		entered, err = turns.Enter(ctx, always)
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.False(t, entered)
 		assert.Equal(t, time.Second, time.Since(began))
 
 		time.AfterFunc(time.Second, turns.End)
@@ -117,6 +118,51 @@ func slow(ctx context.Context, _ int64) (over bool, err error) {
 func stubborn(context.Context, int64) (over bool, err error) {
 	time.Sleep(4 * time.Second)
 	return false, nil
+}
+
+// asked is a context that counts how often it is asked whether it has ended, which each
+// Waiter does that wakes.
+type asked struct {
+	context.Context
+	times atomic.Int64
+}
+
+func (a *asked) Err() error {
+	a.times.Add(1)
+	return a.Context.Err()
+}
+
+// A turn that no one waits for wakes no Waiter: thousands may wait.
+func TestTurnsWakeNoWaiter(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &steps{step: slow}
+		ctx := &asked{Context: t.Context()}
+		w := s.turns.NewWaiter(ctx, s)
+		go w.Wait()
+		enter := func() {
+			entered, err := s.turns.Enter(t.Context(), always)
+			assert.NoError(t, err)
+			assert.True(t, entered)
+		}
+		enter()
+		go func() {
+			enter() // after the first one
+			s.turns.Leave()
+		}()
+		synctest.Wait()
+		s.turns.Leave()
+		synctest.Wait()
+		before := ctx.times.Load()
+		assert.Positive(t, before)
+		for range 5 {
+			enter()
+			s.turns.Leave()
+			synctest.Wait()
+		}
+		assert.Equal(t, before, ctx.times.Load())
+		s.turns.End()
+		synctest.Wait()
+	})
 }
 
 // A Waiter makes a step at a time, and ends with a step that is over, with the work, or with

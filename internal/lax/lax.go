@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"math"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -20,9 +21,8 @@ func Text(v json.RawMessage) string {
 	}
 	switch v[0] {
 	case '"':
-		if s, err := ordered.Unquote(v); err == nil {
-			return s
-		}
+		s, _ := ordered.Unquote(v) // "" if it is not valid
+		return s
 	case '-', '0', '1', '2', '3', '4', '5', '6', '7', '8', '9':
 		return string(v)
 	}
@@ -58,7 +58,8 @@ func Whole(text string) int64 {
 	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
 		return n
 	}
-	if f, err := strconv.ParseFloat(s, 64); err == nil && f == float64(int64(f)) {
+	f, _ := strconv.ParseFloat(s, 64) // 0 if it is not a number, and infinite if it is too large
+	if f == math.Trunc(f) && math.Abs(f) < 1<<63 {
 		return int64(f)
 	}
 	return 0

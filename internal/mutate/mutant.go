@@ -210,7 +210,8 @@ func (in *instrumenter) results(r *ast.ReturnStmt) {
 	opposite := map[string]string{"true": "false", "false": "true"}
 	for _, e := range r.Results {
 		if name, ok := e.(*ast.Ident); ok && opposite[name.Name] != "" {
-			id := in.add(opResult, r, e, "return "+opposite[name.Name])
+			after := in.text(r.Pos(), e.Pos()) + " " + opposite[name.Name] + in.text(e.End(), r.End())
+			id := in.add(opResult, r, e, after)
 			in.wrap(e, fmt.Sprintf("mutant_result(%d, ", id), ")")
 		}
 	}

@@ -129,6 +129,8 @@ func TestMutants(t *testing.T) {
 		{"switch {\ncase a:\n}", []string{"condition: a -> true", "condition: a -> false"}},
 		{"switch a {\ncase b:\n}", nil},
 		{"return true", []string{"result: return true -> return false"}},
+		{"return 1, false, true", []string{
+			"result: return 1, false, true -> return 1, true, true", "result: return 1, false, true -> return 1, false, false"}},
 		{"x := 1\nx = 2\nx++\nf(x)\n_ = x\npanic(x)", []string{
 			"statement: x = 2 -> left out", "statement: x++ -> left out", "statement: f(x) -> left out"}},
 		{"const c = 1 < 2\nreturn c", nil},
