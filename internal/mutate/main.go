@@ -32,17 +32,15 @@ type options struct {
 	explained string   // the file of explained survivors
 	work      string   // where binaries and traces are kept
 	only      *regexp.Regexp
-	sample    int
-	seed      uint64
 	parallel  int
+	own       bool          // only the tests of the mutant's own package are run
 	budget    time.Duration // of the tests for one mutant
 	patience  time.Duration // how much longer than usual tests may take
 }
 
 func main() {
 	only := flag.String("only", "", "try only mutants whose line matches this `regexp`")
-	sample := flag.Int("sample", 0, "try only `n` mutants, picked by -seed")
-	seed := flag.Uint64("seed", 1, "what -sample picks")
+	own := flag.Bool("own", false, "for a quick look, run only the tests of the package itself")
 	budget := flag.Duration("budget", 24*time.Hour, "for a quick look, run only tests that take this long for each mutant")
 	parallel := flag.Int("p", runtime.NumCPU(), "how many test binaries run at once")
 	work := flag.String("work", "", "directory for binaries and for what each test reaches (default below "+os.TempDir()+")")
@@ -53,8 +51,8 @@ func main() {
 		fail(err)
 	}
 	o := options{
-		root: root, patterns: flag.Args(), work: *work, sample: *sample, seed: *seed, parallel: *parallel,
-		budget: *budget, patience: 5 * time.Second,
+		root: root, patterns: flag.Args(), work: *work, parallel: *parallel,
+		own: *own, budget: *budget, patience: 5 * time.Second,
 		explained: filepath.Join(root, "internal", "mutate", "survivors.txt"),
 	}
 	if o.only, err = regexp.Compile(*only); err != nil {
@@ -90,6 +88,9 @@ func run(o options, out, progress io.Writer) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	if o.own {
+		m.leaveOutOtherTests()
+	}
 	if err := m.build(o.work, progress); err != nil {
 		return false, err
 	}
@@ -110,20 +111,6 @@ func choose(all []*mutant, o options) []*mutant {
 		if m.selected && o.only.MatchString(m.String()) {
 			chosen = append(chosen, m)
 		}
-	}
-	if o.sample > 0 && o.sample < len(chosen) {
-		rank := func(m *mutant) uint64 {
-			h := fnv.New64a()
-			fmt.Fprint(h, o.seed, m.key())
-			return h.Sum64()
-		}
-		slices.SortFunc(chosen, func(a, b *mutant) int {
-			if rank(a) < rank(b) {
-				return -1
-			}
-			return 1
-		})
-		chosen = chosen[:o.sample]
 	}
 	slices.SortFunc(chosen, inSourceOrder)
 	return chosen

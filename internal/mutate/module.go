@@ -142,6 +142,13 @@ func testsOf(root string, program []string) ([]*testPackage, error) {
 	return tests, nil
 }
 
+// leaveOutOtherTests keeps the tests of the packages whose mutants are selected.
+func (m *module) leaveOutOtherTests() {
+	m.tests = slices.DeleteFunc(m.tests, func(t *testPackage) bool {
+		return !slices.ContainsFunc(m.mutants, func(x *mutant) bool { return x.selected && x.pkg == t.path })
+	})
+}
+
 // instrument adds the files of p, with switches for its mutants, to the overlay.
 func (m *module) instrument(p listed) ([]*mutant, error) {
 	in := &instrumenter{pkg: p.ImportPath, seen: map[string]int{}}

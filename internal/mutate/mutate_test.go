@@ -56,21 +56,26 @@ func TestReport(t *testing.T) {
 		name, explained string
 		patterns        []string
 		only            string
+		own             bool
 		ok              bool
 		want            string
 	}{
-		{"all", "", nil, "", false, enabledSurvives + positive + unused + lowCondition + lowBound + highBound +
+		{"all", "", nil, "", false, false, enabledSurvives + positive + unused + lowCondition + lowBound + highBound +
 			".: 13 mutants: 8 killed, 2 timed out, 1 not covered, 2 survived (0 explained)\n" +
 			"clamp: 6 mutants: 3 killed, 0 timed out, 0 not covered, 3 survived (0 explained)\n" +
 			"all: 19 mutants: 11 killed, 2 timed out, 1 not covered, 5 survived (0 explained)\n"},
-		{"explained", ofLowCondition + ofLowBound + "# at the top\n" + ofHighBound, []string{"./clamp"}, "", true,
+		{"explained", ofLowCondition + ofLowBound + "# at the top\n" + ofHighBound, []string{"./clamp"}, "", false, true,
 			"clamp: 6 mutants: 3 killed, 0 timed out, 0 not covered, 3 survived (3 explained)\n" +
 				"all: 6 mutants: 3 killed, 0 timed out, 0 not covered, 3 survived (3 explained)\n"},
-		{"explained but killed", ofKilled, []string{"./clamp"}, "high -> true", false,
+		{"explained but killed", ofKilled, []string{"./clamp"}, "high -> true", false, false,
 			"clamp/clamp.go:9:5 To condition: n > high -> true (explained as a survivor, but a test fails)\n" +
 				"clamp: 1 mutants: 1 killed, 0 timed out, 0 not covered, 0 survived (0 explained)\n" +
 				"all: 1 mutants: 1 killed, 0 timed out, 0 not covered, 0 survived (0 explained)\n"},
-		{"stale", ofNone, []string{"./clamp"}, "high -> true", false,
+		{"own tests", "", []string{"./clamp"}, "high -> true", true, true,
+			"clamp/clamp.go:9:5 To condition: n > high -> true (not covered)\n" +
+				"clamp: 1 mutants: 0 killed, 0 timed out, 1 not covered, 0 survived (0 explained)\n" +
+				"all: 1 mutants: 0 killed, 0 timed out, 1 not covered, 0 survived (0 explained)\n"},
+		{"stale", ofNone, []string{"./clamp"}, "high -> true", false, false,
 			"clamp/clamp.go Gone condition: n < low -> true (explained, but there is no such mutant)\n" +
 				"clamp: 1 mutants: 1 killed, 0 timed out, 0 not covered, 0 survived (0 explained)\n" +
 				"all: 1 mutants: 1 killed, 0 timed out, 0 not covered, 0 survived (0 explained)\n"},
@@ -81,7 +86,7 @@ func TestReport(t *testing.T) {
 			var out, progress bytes.Buffer
 			ok, err := run(options{
 				root: root, patterns: tt.patterns, explained: file, work: filepath.Join(dir, "work"),
-				only: regexp.MustCompile(tt.only), parallel: 2, budget: time.Minute, patience: time.Second,
+				only: regexp.MustCompile(tt.only), own: tt.own, parallel: 2, budget: time.Minute, patience: time.Second,
 			}, &out, &progress)
 			require.NoError(t, err, progress.String())
 			assert.Equal(t, tt.ok, ok)
