@@ -3,6 +3,8 @@ package secret_test
 import (
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -29,6 +31,31 @@ func TestValueDoesNotPrint(t *testing.T) {
 	assert.NotContains(t, string(b), text, "%v", err)
 	assert.NotContains(t, fmt.Sprintf("%+v", struct{ f any }{secret.Hide(text)}), text)
 	assert.Equal(t, text, secret.Hide(text)())
+}
+
+// held returns the bytes that a dump by reflection finds in v.
+func held(v secret.Value) string {
+	return string(reflect.ValueOf(v).FieldByName("p").Elem().Bytes())
+}
+
+// G13: text of each length is masked, and its mask cannot be guessed.
+func TestMask(t *testing.T) {
+	for _, n := range []int{1, 8, 511, 512, 513, 4096} {
+		long := strings.Repeat("x", n)
+		v := secret.New(long)
+		assert.Equal(t, long, v.Secret(), n)
+		guessed := make([]byte, n)
+		rand.NewChaCha8([32]byte{}).Read(guessed)
+		for i := range guessed {
+			guessed[i] ^= 'x'
+		}
+		if n > 1 { // a single byte may be any
+			assert.NotEqual(t, string(guessed), held(v), n)
+		}
+		for tail := held(v); len(tail) >= 8; tail = tail[8:] {
+			assert.NotEqual(t, "xxxxxxxx", tail[:8], n)
+		}
+	}
 }
 
 // A Value gives its text back, and compares by it.
