@@ -45,6 +45,7 @@ func TestHeaderValue(t *testing.T) {
 		"Küche 🎬":                       "Küche 🎬",
 		"bad \xff bytes":                "bad  bytes",
 		"\x00":                          "",
+		"a\x7fb\u0080c\u009fd\u00a0e":   "a b c d\u00a0e",
 		strings.Repeat("x", 300):        strings.Repeat("x", 255),
 		strings.Repeat("ä", 200) + "xx": strings.Repeat("ä", 127),
 	} {
