@@ -16,7 +16,7 @@ const serverPort = "32400"
 // scheme or port is missing, there is more than one.
 func TypedURLs(s string) []*url.URL {
 	s, _, _ = strings.Cut(strings.TrimSpace(s), "#") // where the browser was
-	if ip, err := netip.ParseAddr(s); err == nil && ip.Is6() {
+	if ip, _ := netip.ParseAddr(s); ip.Is6() {
 		s = "[" + s + "]"
 	}
 	schemes := []string{""}

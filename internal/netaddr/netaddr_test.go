@@ -27,6 +27,7 @@ func TestOrigin(t *testing.T) {
 		"https://plex.tv:443":         "https://plex.tv",
 		"http://plex.tv:80":           "http://plex.tv",
 		"http://plex.tv:443":          "http://plex.tv:443",
+		"https://plex.tv:80":          "https://plex.tv:80",
 		"https://plex.tv:8443":        "https://plex.tv:8443",
 		"https://[FD12::5]:32400":     "https://[fd12::5]:32400",
 		"https://müller.example":      "https://xn--mller-kva.example",
@@ -56,6 +57,7 @@ func TestSameAddress(t *testing.T) {
 	}
 	assert.Equal(t, "https://plex/a", netaddr.Comparable("HTTPS://Plex:443/a/"))
 	assert.Equal(t, "no address", netaddr.Comparable("no address"))
+	assert.Equal(t, "http://[plex", netaddr.Comparable("http://[plex"))
 }
 
 // A plex.direct name has the address in it.
@@ -70,6 +72,7 @@ func TestDirectNames(t *testing.T) {
 		"fd12-0-0-0-0-0-0-5.abc.plex.direct": {"fd12-0-0-0-0-0-0-5", "abc", true, "fd12::5"},
 		"*.abc.plex.direct":                  {"*", "abc", true, ""},
 		"nas.abc.plex.direct":                {"nas", "abc", true, ""},
+		"192-168-1-5..plex.direct":           {"192-168-1-5", "", false, ""},
 		"192-168-1-5.plex.direct":            {"192-168-1-5", "", false, ""},
 		"192-168-1-5.abc.plex.example":       {"192-168-1-5", "", false, ""},
 		"plex.direct":                        {"plex", "", false, ""},
@@ -112,6 +115,15 @@ func TestPrivate(t *testing.T) {
 	}
 }
 
+// Only an address of a web server can be opened, sent to or compared.
+func TestIsWeb(t *testing.T) {
+	for address, want := range map[string]bool{
+		"https://plex": true, "http://plex:32400/x": true, "https:plex": false, "https:///x": false, "ftp://plex": false, "/x": false,
+	} {
+		assert.Equal(t, want, netaddr.IsWeb(parse(t, address)), address)
+	}
+}
+
 // A plain address says where a server is, and no more.
 func TestIsPlainAddress(t *testing.T) {
 	for address, want := range map[string]bool{
@@ -144,6 +156,7 @@ func TestTypedURLs(t *testing.T) {
 		"https://plex.example/web/":              "https://plex.example",
 		"https://plex.example/sub/web":           "https://plex.example/sub",
 		"https://plex.example/webcam":            "https://plex.example/webcam",
+		"https://müller.example":                 "https://xn--mller-kva.example",
 		"https://müller.example:8080":            "https://xn--mller-kva.example:8080",
 		"plex:":                                  "https://plex:32400",
 		"::1":                                    "https://[::1]:32400",
@@ -152,6 +165,20 @@ func TestTypedURLs(t *testing.T) {
 		if assert.NotEmpty(t, all, typed) {
 			assert.Equal(t, first, all[0].String(), typed)
 		}
+	}
+	for typed, want := range map[string][]string{
+		"plex":           {"https://plex:32400", "https://plex", "http://plex:32400", "http://plex"},
+		"plex:80":        {"https://plex:80", "http://plex:80"},
+		"plex/sub":       {"https://plex/sub", "http://plex/sub"},
+		"https://plex":   {"https://plex", "https://plex:32400"},
+		"https://plex/a": {"https://plex/a"},
+		"http://plex:80": {"http://plex:80"},
+	} {
+		var all []string
+		for _, u := range netaddr.TypedURLs(typed) {
+			all = append(all, u.String())
+		}
+		assert.Equal(t, want, all, typed)
 	}
 	for _, typed := range []string{"", " ", "a b", "plex?x", "user@plex", "plex:port", "http://", "mailto:x@example.com"} {
 		assert.Empty(t, netaddr.TypedURLs(typed), typed)

@@ -42,15 +42,11 @@ func dialledHost(host string) string {
 		dialled <- addr
 		return nil, net.ErrClosed
 	}}
-	resp, err := t.RoundTrip(&http.Request{Method: http.MethodHead, URL: &url.URL{Scheme: "http", Host: host}, Header: http.Header{}})
-	if err == nil {
-		resp.Body.Close()
-	}
+	// There is no response, because there is no connection.
+	t.RoundTrip(&http.Request{Method: http.MethodHead, URL: &url.URL{Scheme: "http", Host: host}, Header: http.Header{}})
 	select {
 	case addr := <-dialled:
-		if h, _, err := net.SplitHostPort(addr); err == nil {
-			return h
-		}
+		host, _, _ = net.SplitHostPort(addr) // t puts both together
 	default:
 	}
 	return host

@@ -10,7 +10,6 @@ import (
 // IsPrivate reports whether ip is in one's own network: loopback, link-local or private
 // (RFC 1918, RFC 4193).
 func IsPrivate(ip netip.Addr) bool {
-	ip = ip.Unmap()
 	return ip.IsLoopback() || ip.IsPrivate() || ip.IsLinkLocalUnicast()
 }
 
@@ -18,8 +17,8 @@ func IsPrivate(ip netip.Addr) bool {
 // any other name leads cannot be seen from u.
 func IsPrivateHost(u *url.URL) bool {
 	host := strings.ToLower(u.Hostname())
-	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && IsPrivate(ip)
+	ip, _ := netip.ParseAddr(host)
+	return host == "localhost" || IsPrivate(ip)
 }
 
 // IsWeb reports whether u is an absolute http or https URL.
@@ -27,6 +26,5 @@ func IsWeb(u *url.URL) bool { return (u.Scheme == "https" || u.Scheme == "http")
 
 // IsLoopback reports whether host is localhost or a loopback IP address.
 func IsLoopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }

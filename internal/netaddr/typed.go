@@ -9,6 +9,6 @@ import (
 // IsPlainAddress reports whether u, which was written as raw, says where a server is and
 // no more: a web scheme, a host, perhaps a port and a path.
 func IsPlainAddress(raw string, u *url.URL) bool {
-	return IsWeb(u) && u.Hostname() != "" && utf8.ValidString(u.Host) && u.User == nil && u.Opaque == "" &&
+	return IsWeb(u) && u.Hostname() != "" && utf8.ValidString(u.Host) && u.User == nil &&
 		!strings.ContainsAny(raw, "?#\\")
 }
