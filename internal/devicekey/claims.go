@@ -86,9 +86,8 @@ func parseClaims(payload []byte) (c Claims, err error) {
 		Email        json.RawMessage `json:"email"`
 		FriendlyName json.RawMessage `json:"friendly_name"`
 	}
-	if json.Unmarshal(j.User, &user) == nil {
-		c.Account = ClaimedAccount{lax.Int(user.ID), lax.Text(user.UUID), lax.Text(user.Username), lax.Text(user.Email), lax.Text(user.FriendlyName)}
-	}
+	_ = json.Unmarshal(j.User, &user) // anything but an object names nobody
+	c.Account = ClaimedAccount{lax.Int(user.ID), lax.Text(user.UUID), lax.Text(user.Username), lax.Text(user.Email), lax.Text(user.FriendlyName)}
 	return c, nil
 }
 

@@ -82,6 +82,15 @@ func TestDamagedKeys(t *testing.T) {
 	}
 }
 
+// A key that was not read and has no seed signs nothing.
+func TestKeyWithoutASeed(t *testing.T) {
+	var k devicekey.Key
+	_, err := k.Sign("n-1", nil, time.Now())
+	assert.ErrorIs(t, err, devicekey.ErrUnreadable)
+	_, err = k.Registration(true)
+	assert.ErrorIs(t, err, devicekey.ErrUnreadable)
+}
+
 // G24: a device JWT is signed by the key, and says who asks, for what and until when.
 func TestSign(t *testing.T) {
 	now := time.Unix(1700000000, 0)
@@ -114,7 +123,7 @@ func TestSign(t *testing.T) {
 func TestCheckScopes(t *testing.T) {
 	assert.NoError(t, devicekey.CheckScopes(nil))
 	assert.NoError(t, devicekey.CheckScopes([]string{"username", "friendly_name"}))
-	for _, s := range []string{"", "a b", "a,b", `a"b`, "a\n", "ä"} {
+	for _, s := range []string{"", "a b", "a,b", `a"b`, "a\n", "a\x7f", "ä"} {
 		assert.Error(t, devicekey.CheckScopes([]string{"username", s}), "%q", s)
 	}
 }
@@ -139,6 +148,7 @@ func TestIsJWT(t *testing.T) {
 		"":                              false,
 		"..":                            false,
 		"not base64!.x.y":               false,
+		part(`{"a`) + "!.x.y":           false,
 		"aaaa.bbbb-cccc_dddd.eeee.ffff": false,
 	} {
 		assert.Equal(t, want, devicekey.IsJWT(token), token)
@@ -170,13 +180,28 @@ func TestReadClaims(t *testing.T) {
 			assert.Equal(t, tc.want.Expires, c.Expires)
 		})
 	}
-	for _, exp := range []string{`-5`, `"soon"`, `1e300`, `null`} {
+	const year36812 = 1 << 40
+	c, ok := devicekey.ReadClaims(unsigned(fmt.Sprintf(`{"exp":%d}`, year36812)))
+	assert.True(t, ok)
+	assert.Equal(t, at(year36812), c.Expires)
+	for _, exp := range []string{`0`, `-5`, `"soon"`, `"NaN"`, `1e300`, `null`} {
 		c, ok := devicekey.ReadClaims(unsigned(`{"exp":` + exp + `}`))
 		assert.True(t, ok && c.Expires.IsZero(), exp)
 	}
-	for _, token := range []string{"", "abc", part(`{}`) + ".!.x", part(`{}`) + "." + part(`[]`) + ".x"} {
+	for _, token := range []string{"", "abc", part(`{}`) + ".!.x", part(`{}`) + "." + part(`{"exp":1}`) + "!.x", part(`{}`) + "." + part(`[]`) + ".x"} {
 		_, ok := devicekey.ReadClaims(secret.New(token))
 		assert.False(t, ok, token)
+	}
+}
+
+// The audience names the device, and plex.tv beside it.
+func TestClientIDOfClaims(t *testing.T) {
+	for audience, want := range map[string]string{
+		`["plex.tv","client-1"]`: "client-1", `["client-1","plex.tv"]`: "client-1", `"client-1"`: "client-1", `["plex.tv"]`: "", `[]`: "",
+	} {
+		c, ok := devicekey.ReadClaims(unsigned(`{"aud":` + audience + `}`))
+		assert.True(t, ok)
+		assert.Equal(t, want, c.ClientID(), audience)
 	}
 }
 
@@ -203,9 +228,11 @@ func TestParseJWT(t *testing.T) {
 		"signed with a secret": {secret.New(part(`{"alg":"HS256"}`) + "." + part(`{}`) + "." + part("x")), "not a JWT that is signed with EdDSA"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, _, err := devicekey.ParseJWT(tc.token, k)
+			jws, c, err := devicekey.ParseJWT(tc.token, k)
 			if tc.says == "" {
-				assert.NoError(t, err)
+				require.NoError(t, err)
+				assert.NotNil(t, jws)
+				assert.Equal(t, time.Unix(2000, 0), c.Expires)
 				return
 			}
 			assert.ErrorContains(t, err, tc.says)
@@ -268,4 +295,6 @@ func TestDecodeKeys(t *testing.T) {
 		_, err := devicekey.DecodeKeys([]byte(body))
 		assert.Equal(t, ok, err == nil, body)
 	}
+	_, err := devicekey.DecodeKeys([]byte(`<html>`))
+	assert.ErrorContains(t, err, "invalid character '<'", "not that a key is missing")
 }

@@ -85,7 +85,8 @@ func DecodeKeys(body []byte) (keys []PublicKey, err error) {
 			ID    lax.String `json:"kid"`
 			Use   lax.String `json:"use"`
 		}
-		if json.Unmarshal(raw, &j) != nil || j.Type != "OKP" || j.Curve != "Ed25519" || j.Use == "enc" {
+		_ = json.Unmarshal(raw, &j) // anything but an object has no type
+		if j.Type != "OKP" || j.Curve != "Ed25519" || j.Use == "enc" {
 			continue
 		}
 		if x, err := base64.RawURLEncoding.DecodeString(string(j.X)); err == nil && len(x) == ed25519.PublicKeySize {
