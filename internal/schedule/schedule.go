@@ -88,7 +88,7 @@ func (s *Schedule) Due(guard time.Time) time.Time {
 func (s *Schedule) MayPoll(guard time.Time) bool {
 	now := time.Now()
 	switch {
-	case !s.lastPoll.IsZero() && now.Sub(s.lastPoll) < PollMaxAge:
+	case now.Sub(s.lastPoll) < PollMaxAge:
 		return false
 	case s.Left() <= 0:
 		return true
@@ -120,7 +120,7 @@ func (s *Schedule) RecordPending(sent time.Time, r plextv.PINReply, final bool) 
 	s.NotePoll()
 	s.next = time.Now().Add(gate.Jitter(s.interval)) // counted from the answer, so that a slow network cannot bring two polls within a second
 	switch {
-	case r.Expires && r.ExpiresIn < 0 && s.lifetimeKnown:
+	case r.ExpiresIn < 0 && s.lifetimeKnown:
 		return true // it is past its life, and plex.tv still answers
 	case r.Expires && (r.ExpiresIn > 0 || s.lifetimeKnown):
 		s.lifetimeKnown = true

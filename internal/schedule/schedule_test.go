@@ -76,6 +76,9 @@ func TestGuardIsBounded(t *testing.T) {
 		assert.False(t, s.MayPoll(time.Now().Add(time.Hour)))
 		time.Sleep(31 * time.Second)
 		assert.True(t, s.MayPoll(time.Now().Add(time.Hour)))
+		s.NotePoll()
+		time.Sleep(29 * time.Second)
+		assert.False(t, s.MayPoll(time.Now().Add(time.Hour)), "counted from the last poll")
 	})
 }
 
@@ -85,6 +88,84 @@ func TestPollAtTheDeadline(t *testing.T) {
 		within(t, 3*time.Second, pause(s))
 		time.Sleep(3 * time.Second)
 		assert.True(t, s.MayPoll(time.Now().Add(time.Hour)), "the final poll is not put off")
+	})
+}
+
+// A poll that is due less than a second before the deadline waits for it.
+func TestPollBeforeTheDeadline(t *testing.T) {
+	in(t, 20*time.Second, true, func(t *testing.T, s *schedule.Schedule) {
+		for guard, want := range map[time.Duration]time.Duration{
+			18 * time.Second: 18 * time.Second, 19 * time.Second: 19 * time.Second, 19*time.Second + 1: 20 * time.Second,
+		} {
+			assert.Equal(t, want, time.Until(s.Due(time.Now().Add(guard))))
+		}
+	})
+}
+
+func TestEachResultIsAPoll(t *testing.T) {
+	for name, record := range map[string]func(*schedule.Schedule){
+		"pending": pending,
+		"failure": func(s *schedule.Schedule) { s.RecordFailure() },
+		"fewer":   func(s *schedule.Schedule) { s.RecordRateLimit(0) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, time.Minute, true, func(t *testing.T, s *schedule.Schedule) {
+				time.Sleep(5 * time.Second)
+				record(s)
+				assert.Equal(t, time.Now(), s.LastPoll())
+			})
+		})
+	}
+}
+
+func TestExtend(t *testing.T) {
+	in(t, time.Minute, true, func(t *testing.T, s *schedule.Schedule) {
+		s.Extend(time.Second)
+		assert.Equal(t, 61*time.Second, s.Left())
+	})
+}
+
+// The first answer that says how long the PIN lives counts, and what follows is believed then.
+func TestLifetimeBecomesKnown(t *testing.T) {
+	in(t, time.Hour, false, func(t *testing.T, s *schedule.Schedule) {
+		s.RecordPending(time.Now(), plextv.PINReply{Expires: true, ExpiresIn: time.Minute}, false)
+		assert.Equal(t, time.Minute, s.Left())
+		s.RecordPending(time.Now(), plextv.PINReply{Expires: true}, false)
+		assert.Equal(t, schedule.PollMaxAge, s.Left())
+	})
+}
+
+// Only the last poll ends a PIN that has not moved.
+func TestPendingAfterTheDeadline(t *testing.T) {
+	for _, after := range []time.Duration{time.Second, 2 * time.Second} {
+		for _, final := range []bool{false, true} {
+			in(t, time.Second, true, func(t *testing.T, s *schedule.Schedule) {
+				time.Sleep(after)
+				assert.Equal(t, final, s.RecordPending(time.Now(), plextv.PINReply{}, final))
+			})
+		}
+	}
+}
+
+// G6: two polls are a second apart, however late the last one came.
+func TestPollsAreApart(t *testing.T) {
+	in(t, time.Minute, true, func(t *testing.T, s *schedule.Schedule) {
+		time.Sleep(5 * time.Second)
+		s.NotePoll()
+		assert.Equal(t, schedule.PollMaxAge, pause(s))
+	})
+}
+
+// Two seconds are within the precision of whole seconds.
+func TestSmallDifferences(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		expires := elapsed.Now().Add(time.Minute)
+		told := expires.Date().Add(2 * time.Second)
+		s := schedule.New(time.Second, expires, told, true)
+		s.RecordPending(time.Now(), plextv.PINReply{Expires: true, ExpiresIn: 58 * time.Second}, false)
+		at, date := s.Expiry()
+		assert.Equal(t, expires, at)
+		assert.Equal(t, told, date)
 	})
 }
 
@@ -158,6 +239,7 @@ func TestPostpone(t *testing.T) {
 		time.Sleep(15 * time.Minute)
 		assert.False(t, s.Postpone(), "no longer than a PIN lives")
 	})
+	in(t, 0, true, func(t *testing.T, s *schedule.Schedule) { assert.True(t, s.Postpone()) })
 	in(t, time.Hour, true, func(t *testing.T, s *schedule.Schedule) { assert.False(t, s.Postpone()) })
 	in(t, -time.Hour, true, func(t *testing.T, s *schedule.Schedule) {
 		pending(s)
