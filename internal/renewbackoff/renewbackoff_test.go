@@ -90,6 +90,11 @@ func TestCutShort(t *testing.T) {
 		var other renewbackoff.History
 		assert.True(t, other.CutShort(expired, renewbackoff.Background, errDown))
 		assert.ErrorIs(t, other.Paused(expired, renewbackoff.Background), errDown)
+		assert.False(t, other.CutShort(expired, renewbackoff.Background, errDown), "not the first failure")
+		other.Failed(expired, serverDown)
+		restOf(&other, renewbackoff.Required)
+		assert.False(t, other.CutShort(expired, renewbackoff.Required, errDown), "not the second one in a row")
+		assert.NoError(t, other.Paused(expired, renewbackoff.Required))
 	})
 }
 
