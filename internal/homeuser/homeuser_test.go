@@ -32,6 +32,7 @@ var (
 	errNever  = &plextv.Failure{Op: "revoke", Where: "plex.tv", StatusCode: 400, Sentinel: fault.ErrUnavailable}
 	errList   = errors.New("no list")
 	errReader = errors.New("no account")
+	errStore  = errors.New("no store")
 )
 
 // login is the login of the account 7, in whose Home are Ben, who has a PIN, and Cleo.
@@ -40,9 +41,15 @@ type login struct {
 	mu        sync.Mutex // guards document
 	document  string
 	servers   []plextv.MediaServer
-	account   error   // of ReadAccount
-	revoking  []error // of Revoke, in turn; then it succeeds
-	readUsers func()  // is called by HomeUsers
+	storeDown time.Time // until then Load fails
+	account   error     // of ReadAccount
+	users     error     // of HomeUsers
+	switching error     // of SwitchHomeUser, if the PIN is right
+	revoking  []error   // of Revoke, in turn; then it succeeds
+	readUsers func()    // is called by HomeUsers
+	switched  func()    // is called by SwitchHomeUser
+	onRevoke  func()    // is called by Revoke
+	listed    int       // how often Servers was called
 	revoked   []time.Duration
 	warnings  int
 	began     time.Time
@@ -60,18 +67,23 @@ func newLogin(t *testing.T, document string) *login {
 }
 
 func (l *login) Load(context.Context) (*profile.Profile, error) {
+	if time.Now().Before(l.storeDown) {
+		return nil, errStore
+	}
+	return l.load(), nil
+}
+
+func (l *login) load() *profile.Profile {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	stored, err := profile.Parse([]byte(l.document))
 	require.NoError(l.t, err)
-	return stored.Document().Profile(profile.DefaultInstance), nil
+	return stored.Document().Profile(profile.DefaultInstance)
 }
 
-func (l *login) Update(ctx context.Context, edit func(*profile.Profile) error, _ ...secret.Value) error {
-	p, err := l.Load(ctx)
-	if err == nil {
-		err = edit(p)
-	}
+func (l *login) Update(_ context.Context, edit func(*profile.Profile) error, _ ...secret.Value) error {
+	p := l.load()
+	err := edit(p)
 	if err == nil {
 		stored, _ := p.Stored()
 		l.mu.Lock()
@@ -95,10 +107,14 @@ func (l *login) HomeUsers(context.Context) ([]plextv.HomeUser, error) {
 	if l.readUsers != nil {
 		l.readUsers()
 	}
+	if l.users != nil {
+		return nil, l.users
+	}
 	return []plextv.HomeUser{{ID: 7, UUID: "anna", Title: "Anna"}, {ID: 8, UUID: "ben", Title: "Ben", Protected: true}, {ID: 9, UUID: "cleo", Title: "Cleo"}}, nil
 }
 
 func (l *login) Servers(context.Context) ([]plextv.MediaServer, error) {
+	l.listed++
 	if l.servers == nil {
 		return nil, errList
 	}
@@ -109,12 +125,21 @@ func (l *login) SwitchHomeUser(_ context.Context, _ plextv.HomeUser, pin string)
 	if pin != rightPIN {
 		return secret.Value{}, "", fault.ErrHomePin
 	}
+	if l.switched != nil {
+		l.switched()
+	}
+	if l.switching != nil {
+		return secret.Value{}, "", l.switching
+	}
 	return secret.New("TEST_ben"), "app", nil
 }
 
 func (l *login) Revoke(_ context.Context, t secret.Value, clientID string) error {
 	assert.Equal(l.t, "TEST_ben", t.Secret())
 	assert.Equal(l.t, "app", clientID)
+	if l.onRevoke != nil {
+		l.onRevoke()
+	}
 	l.revoked = append(l.revoked, time.Since(l.began))
 	if len(l.revoking) == 0 {
 		return nil
@@ -165,6 +190,52 @@ func TestChoose(t *testing.T) {
 	}
 }
 
+// A choice is not complete if a step fails.
+func TestChooseFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		spoil func(*login)
+		err   error
+	}{
+		"the store":   {func(l *login) { l.storeDown = time.Now().Add(time.Hour) }, errStore},
+		"the account": {func(l *login) { l.document, l.account = onlyToken, errReader }, errReader},
+		"the members": {func(l *login) { l.users = errList }, errList},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := newLogin(t, alone)
+			c.spoil(l)
+			complete, err := homeuser.Choose(t.Context(), t.Context(), l, "cleo", "")
+			assert.ErrorIs(t, err, c.err)
+			assert.False(t, complete)
+		})
+	}
+}
+
+// The account is read if its number or its name is not known.
+func TestAccountIsRead(t *testing.T) {
+	for _, document := range []string{
+		onlyToken,
+		`{"account_token":"TEST_t","username":"Anna"}`,
+		`{"account_token":"TEST_t","_cloud":{"account_id":7,"bound_to":"` + secret.Fingerprint(secret.New("TEST_t")) + `"}}`,
+	} {
+		l := &login{t: t, document: document, began: time.Now()}
+		_, err := homeuser.Choose(t.Context(), t.Context(), l, "cleo", "")
+		require.NoError(t, err, document)
+		assert.Equal(t, int64(7), l.load().AccountID(), document)
+		assert.Equal(t, "Anna", l.load().AccountName(), document)
+	}
+}
+
+// plex.tv is asked for the servers only if the owner of the saved one is not known.
+func TestServersAreListedIfNeeded(t *testing.T) {
+	const known = `{"account_token":"TEST_t","machine_id":"BOX","server_url":"https://box","_server_account":{"account":7,"url":"https://box","machine_id":"BOX","owner":8}}`
+	for document, want := range map[string]int{alone: 0, unknown: 1, known: 0} {
+		l := newLogin(t, document)
+		_, err := homeuser.Choose(t.Context(), t.Context(), l, "cleo", "")
+		require.NoError(t, err)
+		assert.Equal(t, want, l.listed, document)
+	}
+}
+
 // Nothing is saved if the account is not known, or if another login was made meanwhile.
 func TestChooseSavesNothing(t *testing.T) {
 	l := newLogin(t, onlyToken)
@@ -188,7 +259,8 @@ func TestWrongPINsPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, alone)
 		try := func(pin string) error {
-			_, err := homeuser.Choose(t.Context(), t.Context(), l, "ben", pin)
+			complete, err := homeuser.Choose(t.Context(), t.Context(), l, "ben", pin)
+			assert.Equal(t, err == nil, complete)
 			return err
 		}
 		for _, pin := range []string{"", "0001", "0002", "", "0003"} {
@@ -198,7 +270,20 @@ func TestWrongPINsPause(t *testing.T) {
 		require.ErrorAs(t, try(rightPIN), &wrong)
 		time.Sleep(wrong.Wait)
 		assert.NoError(t, try(rightPIN))
+		for _, pin := range []string{"0001", "0002", rightPIN} { // the right one has begun the count again
+			assert.Equal(t, pin == rightPIN, try(pin) == nil)
+		}
 	})
+}
+
+// A PIN that could not be checked does not count as a wrong one.
+func TestFailedChecksDoNotPause(t *testing.T) {
+	l := newLogin(t, alone)
+	l.switching = errOff
+	for range 5 {
+		_, err := homeuser.Choose(t.Context(), t.Context(), l, "ben", rightPIN)
+		assert.ErrorIs(t, err, errOff)
+	}
 }
 
 // The token of a PIN check is ended at plex.tv, however long that takes, unless a profile
@@ -208,13 +293,16 @@ func TestTokenOfACheckEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		revoking []error
 		holds    bool
+		down     time.Duration // of the store, from the switch
 		revoked  []time.Duration
 		warnings int
 	}{
-		"at once":                 {nil, false, []time.Duration{0}, 0},
-		"after failures":          {[]error{errOff, errOff, errOff}, false, []time.Duration{0, 1 * s, 3 * s, 7 * s}, 1},
-		"plex.tv will not":        {[]error{errNever}, false, []time.Duration{0}, 1},
-		"a profile has the token": {nil, true, nil, 0},
+		"at once":                 {nil, false, 0, []time.Duration{0}, 0},
+		"after failures":          {[]error{errOff, errOff, errOff}, false, 0, []time.Duration{0, 1 * s, 3 * s, 7 * s}, 1},
+		"plex.tv will not":        {[]error{errNever}, false, 0, []time.Duration{0}, 1},
+		"plex.tv will not, later": {[]error{errOff, errNever}, false, 0, []time.Duration{0, 1 * s}, 2},
+		"after the store failed":  {nil, false, 2 * s, []time.Duration{3 * s}, 1},
+		"a profile has the token": {nil, true, 0, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -224,6 +312,7 @@ func TestTokenOfACheckEnds(t *testing.T) {
 				}
 				l := newLogin(t, document)
 				l.revoking = c.revoking
+				l.switched = func() { l.storeDown = time.Now().Add(c.down) }
 				_, err := homeuser.Choose(t.Context(), t.Context(), l, "ben", rightPIN)
 				require.NoError(t, err)
 				time.Sleep(time.Minute)
@@ -233,6 +322,21 @@ func TestTokenOfACheckEnds(t *testing.T) {
 			})
 		})
 	}
+}
+
+// What fails because background has ended is not worth a warning.
+func TestEndOfBackgroundIsNotLogged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newLogin(t, alone)
+		l.revoking = []error{errOff}
+		background, end := context.WithCancel(t.Context())
+		l.onRevoke = end
+		_, err := homeuser.Choose(t.Context(), background, l, "ben", rightPIN)
+		require.NoError(t, err)
+		synctest.Wait()
+		assert.Len(t, l.revoked, 1)
+		assert.Zero(t, l.warnings)
+	})
 }
 
 // The end of background ends the tries, and the end of the request's context does not.
