@@ -75,6 +75,7 @@ func TestTurnsEnd(t *testing.T) {
 		entered, err = turns.Enter(t.Context(), always)
 		assert.NoError(t, err)
 		assert.False(t, entered, "the work has ended")
+		turns.End() // no one waits
 	})
 }
 
