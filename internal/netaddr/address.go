@@ -15,7 +15,8 @@ const serverPort = "32400"
 // first; nil if s is not an address. s was typed, or copied from a browser. If its
 // scheme or port is missing, there is more than one.
 func TypedURLs(s string) []*url.URL {
-	s, _, _ = strings.Cut(strings.TrimSpace(s), "#") // where the browser was
+	s, _, _ = strings.Cut(s, "#") // where the browser was
+	s = strings.TrimSpace(s)
 	if ip, _ := netip.ParseAddr(s); ip.Is6() {
 		s = "[" + s + "]"
 	}
@@ -30,7 +31,9 @@ func TypedURLs(s string) []*url.URL {
 			return nil
 		}
 		u.Host = strings.TrimSuffix(u.Host, ":")
-		setASCIIHost(u)
+		if setASCIIHost(u); u.Hostname() == "" { // it had only characters that do not count
+			return nil
+		}
 		u.Path, u.RawPath = webPage.ReplaceAllString(u.Path, ""), ""
 		tries := []*url.URL{u}
 		if u.Port() == "" && u.Path == "" {
@@ -46,8 +49,9 @@ func TypedURLs(s string) []*url.URL {
 	return all
 }
 
-// webPage matches the end of a path that leads to a server's own web app.
-var webPage = regexp.MustCompile(`(/web(/(index\.html)?)?)?/*$`)
+// webPage matches the end of a path that leads to a server's own web app, also one that was
+// typed twice: what is left has no such end, so that it reads as itself when it was stored.
+var webPage = regexp.MustCompile(`(/+web(/+index\.html)?)*/*$`)
 
 // SameAddress reports whether two addresses lead to the same place, however they are
 // spelled.

@@ -155,10 +155,14 @@ func TestTypedURLs(t *testing.T) {
 		" http://plex:32400/web/index.html#!/x ": "http://plex:32400",
 		"https://plex.example/web/":              "https://plex.example",
 		"https://plex.example/sub/web":           "https://plex.example/sub",
+		"https://plex.example//web/":             "https://plex.example",
+		"https://plex.example/web/web":           "https://plex.example",
+		"https://plex.example/web//index.html/":  "https://plex.example",
 		"https://plex.example/webcam":            "https://plex.example/webcam",
 		"https://müller.example":                 "https://xn--mller-kva.example",
 		"https://müller.example:8080":            "https://xn--mller-kva.example:8080",
 		"plex:":                                  "https://plex:32400",
+		"plex:80 #":                              "https://plex:80",
 		"::1":                                    "https://[::1]:32400",
 	} {
 		all := netaddr.TypedURLs(typed)
@@ -180,7 +184,7 @@ func TestTypedURLs(t *testing.T) {
 		}
 		assert.Equal(t, want, all, typed)
 	}
-	for _, typed := range []string{"", " ", "a b", "plex?x", "user@plex", "plex:port", "http://", "mailto:x@example.com"} {
+	for _, typed := range []string{"", " ", "a b", "plex?x", "user@plex", "plex:port", "http://", "mailto:x@example.com", "\u180f", "https://\u180f:80"} {
 		assert.Empty(t, netaddr.TypedURLs(typed), typed)
 	}
 }
