@@ -63,14 +63,14 @@ func decodeCertificate(v json.RawMessage) *Certificate {
 		return nil
 	}
 	c := &Certificate{}
-	if parts := strings.SplitN(strings.TrimSpace(lax.Text(v)), " ", 3); len(parts) == 3 {
+	if parts := strings.SplitN(lax.Text(v), " ", 3); len(parts) == 3 {
 		c.Hash, c.MachineID, c.URL = parts[0], parts[1], parts[2]
 	}
 	return c
 }
 
 func encodeCertificate(e *editor, c *Certificate) {
-	if c == nil {
+	if c == nil || strings.Contains(c.Hash+c.MachineID, " ") { // it would read otherwise
 		e.remove(keyCertificate)
 		return
 	}
@@ -84,14 +84,14 @@ func decodeTakesJWT(v json.RawMessage) *MachineAt {
 		return nil
 	}
 	m := &MachineAt{}
-	if machineID, address, ok := strings.Cut(strings.TrimSpace(lax.Text(v)), " "); ok {
+	if machineID, address, ok := strings.Cut(lax.Text(v), " "); ok {
 		m.MachineID, m.URL = machineID, address
 	}
 	return m
 }
 
 func encodeTakesJWT(e *editor, m *MachineAt) {
-	if m == nil {
+	if m == nil || strings.Contains(m.MachineID, " ") { // it would read otherwise
 		e.remove(keyTakesJWT)
 		return
 	}

@@ -142,6 +142,12 @@ func TestServerCertificate(t *testing.T) {
 	p.SetMachine("m2")
 	assert.Empty(t, p.SavedServer().Certificate)
 	assert.Equal(t, `{"server_url":"`+box+`","machine_id":"m1"}`, edited(t, doc, "default", func(p *profile.Profile) { p.SetServerCertificate("") }))
+	// A note that would read as one of another machine is not made.
+	doc = `{"server_url":"` + box + `","machine_id":"m 1"}`
+	assert.Equal(t, doc, edited(t, doc, "default", func(p *profile.Profile) {
+		p.SetServerCertificate("hash")
+		p.SetTakesJWT("m 1", box, true)
+	}))
 }
 
 // The server's number of the user is kept as it is spelled, also if it is not a number.
