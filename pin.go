@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/url"
 	"time"
 
 	"github.com/plexauth/plexauth/internal/devicekey"
@@ -44,8 +43,7 @@ func (o PinOptions) check() error {
 	if !o.Strong {
 		return errors.New("plexauth: ForwardURL needs Strong: the page for typed codes cannot send the browser back")
 	}
-	u, err := url.Parse(o.ForwardURL)
-	if err != nil || !netaddr.IsWeb(u) || u.User != nil {
+	if !netaddr.IsWebAddress(o.ForwardURL) {
 		return errors.New("plexauth: ForwardURL must be an absolute http or https URL without user and password")
 	}
 	return nil

@@ -85,6 +85,7 @@ func TestForwardURL(t *testing.T) {
 		{Strong: true, ForwardURL: "/relative"},
 		{Strong: true, ForwardURL: "https://user:pw@app.example/"},
 		{Strong: true, ForwardURL: "https://app.example/%zz"},
+		{Strong: true, ForwardURL: "https://app.example/\xff"}, // it would be another one in the store
 	} {
 		_, err := w.Start(t.Context(), o)
 		assert.ErrorContains(t, err, "ForwardURL", o.ForwardURL)

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"unicode/utf8"
 )
 
 // IsPrivate reports whether ip is in one's own network: loopback, link-local or private
@@ -23,6 +24,13 @@ func IsPrivateHost(u *url.URL) bool {
 
 // IsWeb reports whether u is an absolute http or https URL.
 func IsWeb(u *url.URL) bool { return (u.Scheme == "https" || u.Scheme == "http") && u.Host != "" }
+
+// IsWebAddress reports whether address is an absolute http or https URL without user and
+// password. It must be UTF-8, as all that is stored.
+func IsWebAddress(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && IsWeb(u) && u.User == nil && utf8.ValidString(address)
+}
 
 // IsLoopback reports whether host is localhost or a loopback IP address.
 func IsLoopback(host string) bool {
