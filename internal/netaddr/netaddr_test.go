@@ -147,6 +147,22 @@ func TestIsPlainAddress(t *testing.T) {
 	}
 }
 
+// An address that a browser may be sent to is absolute, and has no user and no bytes that a
+// store would change.
+func TestIsWebAddress(t *testing.T) {
+	for address, want := range map[string]bool{
+		"https://app.example/?x#y": true,
+		"http://app.example":       true,
+		"app://back":               false,
+		"https://u@app.example":    false,
+		"https://app.example/%zz":  false,
+		"https://app.example/\xff": false,
+		"/relative":                false,
+	} {
+		assert.Equal(t, want, netaddr.IsWebAddress(address), address)
+	}
+}
+
 // The path of the server's own web page is not a part of its address.
 func TestTypedURLs(t *testing.T) {
 	for typed, first := range map[string]string{
