@@ -92,6 +92,7 @@ func TestDirectNames(t *testing.T) {
 	assert.True(t, netaddr.IsPlexDirect("https://a.b.PLEX.direct:32400/x"))
 	assert.False(t, netaddr.IsPlexDirect("https://plex.direct.example"))
 	assert.False(t, netaddr.IsPlexDirect("https://notplex.direct.evil"))
+	assert.False(t, netaddr.IsPlexDirect("https://a.plex.direct:port"))
 }
 
 // What stays in one's own network is private, and a name may lead anywhere.
