@@ -187,6 +187,8 @@ func (s *Server) userDocument(u *User, token string) object {
 			required("status", "online"),
 		}}}}),
 		optional("adsConsent", nil),
+		optional("adsConsentSetAt", nil),
+		optional("adsConsentReminderAt", nil),
 		optional("experimentalFeatures", false),
 		optional("twoFactorEnabled", false),
 		optional("backupCodesCreated", false),

@@ -49,6 +49,10 @@ func TestUser(t *testing.T) {
 	assert.EqualValues(t, 2, got["homeSize"])
 	assert.Equal(t, []any{"plexpass"}, got["roles"])
 	assert.Equal(t, true, got["subscription"].(map[string]any)["active"])
+	for _, name := range []string{"adsConsent", "adsConsentSetAt", "adsConsentReminderAt"} {
+		assert.Contains(t, got, name)
+		assert.Nil(t, got[name], name)
+	}
 
 	srv.ChangeUser(alice, func(u *plextest.User) { u.Email = "new@example.com" })
 	_, body = a.do(t, "GET", "/api/v2/user", "")
