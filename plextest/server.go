@@ -74,6 +74,9 @@
 // error codes that come with the statuses 498 and 422, the limit of nonces, and
 // that plex.tv hides the token of a PIN with a key from a poll without a device
 // JWT.
+//
+// Clients by other authors sign in at the fake in the tests of internal/integration:
+// @ctrl/plex 3.12.1, @lukehagar/plexjs 0.39.0, plex-api 5.3.2 and plex-oauth 2.2.0.
 package plextest
 
 import (

@@ -8,6 +8,8 @@ const login = await MyPlexAccount.getWebLogin();
 console.log(login.uri);
 const account = await MyPlexAccount.webLoginCheck(login, 30);
 console.log('account:', account.username, account.id);
+const home = await account.query('https://plex.tv/api/v2/home/users');
+console.log('home:', home.users.map(u => u.title).join());
 const [box] = await account.resources();
 console.log('server:', box.name, box.connections.length);
 const server = await box.connect();
