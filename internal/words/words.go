@@ -96,8 +96,8 @@ func parseEntry(entry string) (tag string, weight float64, ok bool) {
 		return tag, 1, true
 	}
 	name, value, _ := strings.Cut(strings.TrimSpace(parameter), "=")
-	weight, err := strconv.ParseFloat(value, 64)
-	return tag, weight, strings.EqualFold(name, "q") && err == nil && weight >= 0 && weight <= 1
+	weight, _ = strconv.ParseFloat(value, 64) // 0 if it is not a number
+	return tag, weight, strings.EqualFold(name, "q") && weight <= 1
 }
 
 // Text returns the text of key. args are the names and values of its parameters, by turns.

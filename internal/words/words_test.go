@@ -230,6 +230,8 @@ func TestMatch(t *testing.T) {
 		"de": "de", "de-CH": "de", "DE-ch": "de", "fr-CA,fr;q=0.9,en;q=0.8": "fr", "pt-BR, es;q=0.5": "es", "nl;q=0.5,it;q=0.7": "it",
 		"en;q=0.4 , de ; q=0.5": "de", "de,fr": "de", "de;q=0,fr;q=0.1": "fr", "*,de;q=0.9": "en", "*;q=0.1,de;q=0.9": "de", "de;q=1.000": "de",
 		"de;Q=0.5": "de", "de;q=0.001": "de", "x;q=1,de;q=0.2,;;,": "de", "de_DE,fr;q=0.3": "fr", "zh-Hant-TW,zh;q=0.9,it-IT;q=0.8": "it",
+		"de;q=2,fr;q=0.5": "fr", "de;q=1e999,fr;q=0.5": "fr", "de;q=-1,fr;q=0.5": "fr", "de;q=x,fr;q=0.5": "fr", "de;level=1,fr;q=0.5": "fr",
+		"de;q=0.5, * ;q=0.9": "en",
 	} {
 		assert.Equal(t, want, words.Match(http.Header{"Accept-Language": {header}}).Tag, "%q", header)
 	}
