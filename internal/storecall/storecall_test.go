@@ -68,6 +68,7 @@ func TestHangingStore(t *testing.T) {
 				assert.Equal(t, storecall.Limit, time.Since(began))
 				assert.ErrorIs(t, err, fault.ErrStore)
 				assert.NotErrorIs(t, err, context.DeadlineExceeded)
+				assert.ErrorContains(t, err, "no answer in 30s")
 
 				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 				defer cancel()
@@ -86,6 +87,7 @@ func TestStoreWithAContextOfItsOwn(t *testing.T) {
 		assert.ErrorIs(t, err, fault.ErrStore)
 		assert.NotErrorIs(t, err, own)
 		assert.ErrorContains(t, err, "the pool was closed")
+		assert.NotContains(t, err.Error(), "no answer")
 	}
 }
 
@@ -99,6 +101,7 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 	assert.ErrorIs(t, err, cause)
 	for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
 		assert.NotContains(t, text, "TEST_")
+		assert.Contains(t, text, "[redacted]")
 	}
 }
 
@@ -124,6 +127,71 @@ func TestErrorOfAnEdit(t *testing.T) {
 	assert.Same(t, refused, err)
 }
 
+// seeing is a store that keeps what an edit has returned.
+type seeing struct {
+	store
+	next json.RawMessage
+	err  error
+}
+
+func (s *seeing) Update(_ context.Context, _ string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	s.next, s.err = edit(json.RawMessage(s.document))
+	return s.err
+}
+
+// The store writes what an edit has changed, and nothing else.
+func TestWhatTheStoreWrites(t *testing.T) {
+	const before, after = `{ "a" : 1 }`, `{"a":2}`
+	refused := errors.New("refused")
+	changedTo, err := profile.Parse([]byte(after))
+	require.NoError(t, err)
+	for name, c := range map[string]struct {
+		changed bool
+		err     error
+		next    string
+	}{
+		"changed":   {true, nil, after},
+		"unchanged": {false, nil, before},
+		"refused":   {true, refused, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &seeing{store: store{document: before}}
+			err := storecall.Caller{Store: s}.Update(t.Context(), "plex", func(storecall.Document) (*profile.Stored, bool, error) {
+				return changedTo, c.changed, c.err
+			})
+			assert.Equal(t, c.err, err)
+			assert.Equal(t, c.err, s.err)
+			assert.Equal(t, c.next, string(s.next))
+		})
+	}
+}
+
+// bare is a store that cannot tell whether an Update would succeed.
+type bare struct{ storecall.Store }
+
+func TestCheck(t *testing.T) {
+	assert.NoError(t, storecall.Caller{Store: store{}}.Check(t.Context()))
+	assert.NoError(t, storecall.Caller{Store: bare{store{err: errors.New("down")}}}.Check(t.Context()))
+	assert.ErrorIs(t, storecall.Caller{Store: store{err: errors.New("down")}}.Check(t.Context()), fault.ErrStore)
+}
+
+// A store that keeps its documents parsed is called for that, and not for JSON.
+func TestParsed(t *testing.T) {
+	memory := memstore.New()
+	c := storecall.Caller{Store: store{err: errors.New("not called")}, Parsed: memory}
+	stored, err := profile.Parse([]byte(`{"a":1}`))
+	require.NoError(t, err)
+	require.NoError(t, c.Update(t.Context(), "plex", func(storecall.Document) (*profile.Stored, bool, error) { return stored, true, nil }))
+	d, err := c.Read(t.Context(), "plex", time.Second)
+	require.NoError(t, err)
+	assert.Equal(t, storecall.Parsed(stored), d)
+
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	_, err = c.Read(ended, "plex", time.Second)
+	assert.ErrorIs(t, err, context.Canceled)
+}
+
 // Documents with the same contents have the same hash.
 func TestHash(t *testing.T) {
 	read := func(document string) uint64 {
@@ -133,6 +201,12 @@ func TestHash(t *testing.T) {
 	}
 	assert.Equal(t, read(`{"a":1}`), read(`{"a":1}`))
 	assert.NotEqual(t, read(`{"a":1}`), read(`{"a":2}`))
+	parsed := func(document string) uint64 {
+		s, err := profile.Parse([]byte(document))
+		require.NoError(t, err)
+		return storecall.Parsed(s).Hash()
+	}
+	assert.NotEqual(t, parsed(`{"a":1}`), parsed(`{"a":2}`))
 }
 
 // direct is a Direct whose Update fails once edit has returned.
@@ -183,6 +257,34 @@ func TestDirect(t *testing.T) {
 	}
 }
 
+// special is a store whose Direct is known.
+type special struct {
+	store
+	*direct
+}
+
+func (s special) Load(ctx context.Context, n string) (json.RawMessage, error) {
+	return s.store.Load(ctx, n)
+}
+
+func (s special) Update(ctx context.Context, n string, edit func(json.RawMessage) (json.RawMessage, error)) error {
+	return s.store.Update(ctx, n, edit)
+}
+
+func TestDirectOf(t *testing.T) {
+	storecall.RegisterDirect(func(storecall.Store) storecall.Direct { return nil }) // of a type that is not used here
+	storecall.RegisterDirect(func(s storecall.Store) storecall.Direct {
+		if s, ok := s.(special); ok {
+			return s.direct
+		}
+		return nil
+	})
+	d := &direct{}
+	assert.Same(t, d, storecall.DirectOf(special{direct: d}))
+	assert.Nil(t, storecall.DirectOf(store{}))
+	assert.Nil(t, storecall.DirectOf(struct{ storecall.Store }{special{direct: d}}), "another type does more")
+}
+
 // A document is the same as long as nothing has changed it.
 func TestSameDocument(t *testing.T) {
 	memory := memstore.New()
@@ -199,6 +301,7 @@ func TestSameDocument(t *testing.T) {
 	}
 	assert.True(t, asJSON(`{"a":1}`).Is(asJSON(`{"a":1}`)))
 	assert.False(t, asJSON(`{"a":1}`).Is(asJSON(`{"a":2}`)))
+	assert.False(t, storecall.JSON(nil).Is(storecall.JSON([]byte{})), "absent and empty")
 
 	parsed := storecall.Caller{Parsed: memory}
 	absent := read(parsed)
