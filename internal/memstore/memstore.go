@@ -84,7 +84,7 @@ func (s *Store) LoadJSON(ctx context.Context, namespace string) (json.RawMessage
 func (s *Store) UpdateJSON(ctx context.Context, namespace string, edit func(json.RawMessage) (json.RawMessage, error)) error {
 	return s.Update(ctx, namespace, func(current *profile.Stored) (*profile.Stored, error) {
 		next, err := edit(current.Bytes())
-		if err != nil || next == nil {
+		if err != nil {
 			return nil, err
 		}
 		document, err := profile.Parse(bytes.Clone(next))

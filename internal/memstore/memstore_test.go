@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"reflect"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -85,6 +86,38 @@ func TestContextEnds(t *testing.T) {
 	now, err := s.LoadJSON(t.Context(), "plex")
 	require.NoError(t, err)
 	assert.Equal(t, `{"b":2}`, string(now))
+}
+
+// An Update changes nothing if its context has ended before, or ends during the edit.
+func TestContextEndsTheUpdate(t *testing.T) {
+	s := memstore.New()
+	write(t, s, `{"a":1}`)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.UpdateJSON(ctx, "plex", func(json.RawMessage) (json.RawMessage, error) {
+		cancel()
+		return json.RawMessage(`{"b":2}`), nil
+	})
+	assert.ErrorIs(t, err, fault.ErrStore)
+	for range 50 { // there are two reasons to go on, and one must not count
+		err := s.UpdateJSON(ctx, "plex", func(json.RawMessage) (json.RawMessage, error) {
+			assert.Fail(t, "edited after the end")
+			return json.RawMessage(`{"c":3}`), nil
+		})
+		assert.ErrorIs(t, err, fault.ErrStore)
+	}
+	now, err := s.LoadJSON(t.Context(), "plex")
+	require.NoError(t, err)
+	assert.Equal(t, `{"a":1}`, string(now))
+}
+
+// A document that was removed leaves nothing.
+func TestRemoved(t *testing.T) {
+	s := memstore.New()
+	write(t, s, `{"a":1}`)
+	documents := reflect.ValueOf(s).Elem().FieldByName("documents")
+	assert.Equal(t, 1, documents.Len())
+	require.NoError(t, s.UpdateJSON(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { return nil, nil }))
+	assert.Zero(t, documents.Len())
 }
 
 func write(t *testing.T, s *memstore.Store, document string) {
