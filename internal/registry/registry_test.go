@@ -48,6 +48,18 @@ func TestKeep(t *testing.T) {
 		assert.Equal(t, 1, m.Len(), "held")
 		held.Release()
 		assert.Zero(t, m.Len())
+
+		e = m.Hold("plex", "a")
+		e.Keep(time.Second)
+		e.Release()
+		time.Sleep(time.Second)
+		synctest.Wait()
+		assert.Zero(t, m.Len(), "no one holds it when the time is over")
+
+		e = m.Hold("plex", "a")
+		e.Keep(0)
+		e.Release()
+		assert.Zero(t, m.Len(), "no time")
 	})
 }
 
@@ -82,6 +94,14 @@ func TestWrites(t *testing.T) {
 	assert.Greater(t, a.Writes(), before)
 	assert.Equal(t, a.Writes(), b.Writes(), "one document")
 	assert.Equal(t, elsewhere, other.Writes())
+
+	before = b.Writes()
+	a.Release()
+	m.Wrote("plex")
+	assert.Greater(t, b.Writes(), before, "the document is still in use")
+	b.Release()
+	other.Release()
+	assert.Equal(t, &registry.Map[int]{}, &m, "nothing is in use")
 }
 
 func TestWritten(t *testing.T) {

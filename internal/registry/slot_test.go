@@ -51,6 +51,7 @@ func TestInvalidateAReader(t *testing.T) {
 	assert.False(t, ok)
 	a, _, _ := begin(&s, s.Version(), 1)
 	assert.Same(t, a, s.CurrentOrInvalidate())
+	assert.Same(t, a, s.Current())
 }
 
 func TestEnd(t *testing.T) {
@@ -73,8 +74,15 @@ func TestNextBegin(t *testing.T) {
 		t.Fatal("nothing has begun")
 	default:
 	}
-	begin(&s, s.Version(), 1)
+	a, _, _ := begin(&s, s.Version(), 1)
 	<-begun
+	begun = s.NextBegin()
+	s.End(a, func() {})
+	select {
+	case <-begun:
+		t.Fatal("an attempt has ended")
+	default:
+	}
 }
 
 func TestPaceStart(t *testing.T) {
