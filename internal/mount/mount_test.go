@@ -50,3 +50,30 @@ func TestLacksSlash(t *testing.T) {
 		})
 	}
 }
+
+// The path is the one that the client asked for, if the request still tells.
+func TestPath(t *testing.T) {
+	for _, c := range []struct{ uri, path, want string }{
+		{"/plex/?x", "/", "/plex/"},
+		{"/a%2Fb", "/", "/a%2Fb"},
+		{"http://app.example/plex", "", "/plex"},
+		{"http://app.example", "", "/"},
+		{"http://app.example", "/left", "/left"},
+		{"", "", "/"},
+		{"", "/a b", "/a%20b"},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.RequestURI, r.URL.Path = c.uri, c.path
+		assert.Equal(t, c.want, mount.Path(r), "%q %q", c.uri, c.path)
+	}
+}
+
+// The redirect leads to the address with the slash, whatever was stripped.
+func TestAddSlash(t *testing.T) {
+	for asked, want := range map[string]string{"/base/plex": "./plex/", "/plex?a=b&c": "./plex/?a=b&c", "/a:b": "./a:b/"} {
+		w := httptest.NewRecorder()
+		mount.AddSlash(w, httptest.NewRequest(http.MethodGet, asked, nil))
+		assert.Equal(t, http.StatusPermanentRedirect, w.Code)
+		assert.Equal(t, want, w.Header().Get("Location"))
+	}
+}
