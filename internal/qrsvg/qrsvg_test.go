@@ -45,6 +45,7 @@ func squares(t *testing.T, svg []byte) [][]bool {
 		_, err := fmt.Sscanf(run, "%d %dh%dv1h-%dz", &x, &y, &right, &left)
 		require.NoError(t, err, run)
 		require.Equal(t, right, left, run)
+		require.Positive(t, right, run)
 		for i := range right {
 			require.False(t, all[y][x+i], "drawn twice")
 			all[y][x+i] = true
