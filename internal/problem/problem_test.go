@@ -226,3 +226,32 @@ func TestDetail(t *testing.T) {
 	assert.Equal(t, "why", problem.NotRevoked("why").Detail)
 	assert.Empty(t, problem.NotSaved().Detail)
 }
+
+// Only what may pass by itself says to try again, and so does nothing else.
+func TestOnlyWhatPassesSaysToTryAgain(t *testing.T) {
+	for name, err := range sentinels {
+		if name != "ErrUnavailable" { // it says so for some kinds of failure
+			assert.Equal(t, name == "ErrRateLimited", strings.Contains(problem.Of(err).Message, "Try again in a little while"), name)
+		}
+	}
+	for _, err := range []error{
+		plextv.ErrNoSuchUser, unreachable(inState(plextv.ServerStarting)), inState(plextv.ServerFailing), context.Canceled, context.DeadlineExceeded, errors.New("odd"),
+	} {
+		assert.NotContains(t, problem.Of(err).Message, "Try again in a little while", "%v", err)
+	}
+}
+
+// A login whose context has ended was interrupted, whichever way that was.
+func TestInterrupted(t *testing.T) {
+	for _, err := range []error{context.Canceled, context.DeadlineExceeded} {
+		v := problem.Of(fmt.Errorf("read: %w", err))
+		assert.Equal(t, panel.Stopped, v.Kind)
+		assert.Equal(t, http.StatusServiceUnavailable, v.Status)
+	}
+}
+
+// What is not about an address keeps its message, and shows no address.
+func TestWithoutFindingsOfOtherErrors(t *testing.T) {
+	v := problem.WithoutFindings(fault.ErrRateLimited)
+	assert.Equal(t, problem.Of(fault.ErrRateLimited).Message, v.Message)
+}
