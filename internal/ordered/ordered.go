@@ -166,7 +166,7 @@ func locate(data []byte) error {
 	var v json.RawMessage
 	err := json.Unmarshal(data, &v)
 	var syntax *json.SyntaxError
-	errors.As(err, &syntax)
+	errors.As(err, &syntax) // any value can be decoded into v
 	offset, reason := len(data), "the document ends too early"
 	switch {
 	case bytes.HasPrefix(data, []byte("\xef\xbb\xbf")):
@@ -175,9 +175,9 @@ func locate(data []byte) error {
 		reason = "the document is empty"
 	case err == nil:
 		offset, reason = 1+validUTF8(data), "not UTF-8"
-	case syntax != nil && strings.HasSuffix(syntax.Error(), "exceeded max depth"):
+	case strings.HasSuffix(syntax.Error(), "exceeded max depth"):
 		offset, reason = int(syntax.Offset), "nested too deep"
-	case syntax != nil && syntax.Error() != "unexpected end of JSON input":
+	case syntax.Error() != "unexpected end of JSON input":
 		offset, reason = int(syntax.Offset), "not valid JSON"
 	}
 	line, column := Position(data, min(max(offset-1, 0), len(data)))

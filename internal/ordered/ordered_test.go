@@ -19,7 +19,22 @@ func TestEditKeepsTheRest(t *testing.T) {
 	o.SetAfter("mid", ordered.Bool(true), "absent", "café")
 	assert.Equal(t, `{"first":1,"b":10.0,"caf\u00e9":"<&>é","mid":true,"x":"new","b":2}`, string(o.Bytes()))
 	assert.True(t, o.Delete("b"))
+	assert.False(t, o.Delete("b"), "it is gone")
 	assert.Equal(t, `{"first":1,"caf\u00e9":"<&>é","mid":true,"x":"new"}`, string(o.Bytes()))
+}
+
+// A new member follows the first anchor that exists, wherever that is.
+func TestSetAfter(t *testing.T) {
+	for want, anchors := range map[string][]string{
+		`{"a":1,"new":0,"b":2,"c":3}`: {"a"},
+		`{"a":1,"b":2,"new":0,"c":3}`: {"x", "b", "a", "c"},
+		`{"a":1,"b":2,"c":3,"new":0}`: {"x"},
+	} {
+		o, err := ordered.Parse([]byte(`{"a":1,"b":2,"c":3}`))
+		require.NoError(t, err)
+		o.SetAfter("new", ordered.Int(0), anchors...)
+		assert.Equal(t, want, string(o.Bytes()))
+	}
 }
 
 func TestAround(t *testing.T) {
@@ -44,6 +59,9 @@ func TestParsed(t *testing.T) {
 	}
 	a, err := o.Parsed("a")
 	require.NoError(t, err)
+	same, err := o.Parsed("a")
+	require.NoError(t, err)
+	assert.Same(t, a, same, "parsed once")
 	a.Set("b", ordered.Int(3))
 	assert.Equal(t, `{"a":{"b":1},"n":2}`, string(o.Bytes()), "not set yet")
 	o.Set("a", a.Bytes())
@@ -69,6 +87,7 @@ func TestMemberRange(t *testing.T) {
 func TestParseErrors(t *testing.T) {
 	for doc, want := range map[string]string{
 		"":                          "line 1, column 1: the document is empty",
+		" \n":                       "line 1, column 2: the document is empty",
 		"{\n  \"a\": 1,\n  oops}":   "line 3, column 3: not valid JSON",
 		"{\"a\":":                   "line 1, column 5: the document ends too early",
 		"\xef\xbb\xbf{}":            "line 1, column 1: the document begins with a byte order mark",
@@ -90,6 +109,21 @@ func TestParseErrors(t *testing.T) {
 
 func TestStringEscapesOnlyWhatItMust(t *testing.T) {
 	assert.Equal(t, "\"<&>é/\\\"\\\\\\n\\u0001\u2028\x7f\"", string(ordered.String("<&>é/\"\\\n\x01\u2028\x7f")))
+	assert.Equal(t, `"\t\r\b\f "`, string(ordered.String("\t\r\b\f ")))
+	assert.Equal(t, "\"a\ufffdb\ufffdc\"", string(ordered.String("a\x80b\xffc")), "what is not UTF-8")
+}
+
+// Only a string that means itself is plain.
+func TestPlain(t *testing.T) {
+	for _, s := range []string{`""`, `"a"`, `"a b~<&>"`, `"é"`} {
+		inner, ok := ordered.Plain([]byte(s))
+		assert.True(t, ok, s)
+		assert.Equal(t, s[1:len(s)-1], string(inner))
+	}
+	for _, s := range []string{``, `"`, `a"`, `"a`, `1`, `"a"b"`, `"\n"`, "\"\n\"", "\"\xff\""} {
+		_, ok := ordered.Plain([]byte(s))
+		assert.False(t, ok, s)
+	}
 }
 
 func TestUnquote(t *testing.T) {

@@ -28,6 +28,8 @@ func TestReplace(t *testing.T) {
 		"CRLF":                   {"{\r\n  \"a\": 1,\r\n  \"plex\": {}\r\n}\r\n", "plex", `{"b":2}`, "{\r\n  \"a\": 1,\r\n  \"plex\": {\n    \"b\": 2\n  }\r\n}\r\n"},
 		"new, last":              {"{\n  \"a\": 1\n}\n", "plex", `{"b":2}`, "{\n  \"a\": 1,\n  \"plex\": {\n    \"b\": 2\n  }\n}\n"},
 		"new, compact":           {`{"a":1}`, "plex", `{}`, "{\"a\":1,\n  \"plex\": {}\n}"},
+		"new, before a space":    {`{"a":1 }`, "plex", `{}`, "{\"a\":1,\n  \"plex\": {}\n }"},
+		"new, before a tab":      {"{\"a\":1\t}", "plex", `{}`, "{\"a\":1,\n  \"plex\": {}\n\t}"},
 		"new, empty document":    {"{}\n", "plex", `{}`, "{\n  \"plex\": {}\n}\n"},
 		"new, blank document":    {"{ \n}\n", "plex", `{}`, "{\n  \"plex\": {} \n}\n"},
 		"removed last":           {"{\n  \"a\": 1,\n  \"plex\": {\n    \"b\": 2\n  }\n}\n", "plex", "", "{\n  \"a\": 1\n}\n"},
@@ -61,6 +63,12 @@ func TestReplaceErrors(t *testing.T) {
 	assert.ErrorAs(t, err, &syntax)
 	_, err = replace([]byte(`{}`), "plex", json.RawMessage(`[]`))
 	assert.ErrorIs(t, err, ordered.ErrNotObject)
+	_, err = replace([]byte(`{}`), "plex", json.RawMessage(`{} {}`))
+	assert.ErrorAs(t, err, &syntax)
+	deepest := strings.Repeat(`{"a":`, 9_999) + "{}" + strings.Repeat("}", 9_999)
+	require.NoError(t, ordered.Check([]byte(deepest)))
+	_, err = replace([]byte(`{}`), "plex", json.RawMessage(deepest))
+	assert.ErrorContains(t, err, "nested too deep", "as a member")
 }
 
 // G16: Replace keeps the other members of any document byte for byte, or returns

@@ -46,7 +46,7 @@ func ScanValue(data []byte, i, depth int) int {
 		return scanObject(data, i, depth+1, nil)
 	case c == '[':
 		return scanArray(data, i, depth+1)
-	case c == '-' || '0' <= c && c <= '9':
+	case c == '-' || isDigit(c):
 		return scanNumber(data, i)
 	}
 	for _, word := range [...]string{"null", "true", "false"} {
@@ -135,7 +135,7 @@ func scanArray(data []byte, i, depth int) int {
 // scanString scans a string.
 func scanString(data []byte, i int) int {
 	i++
-	for i < len(data) {
+	for {
 		if i = skipPlain(data, i); i == len(data) {
 			return Invalid
 		}
@@ -149,8 +149,8 @@ func scanString(data []byte, i int) int {
 		case c < ' ':
 			return Invalid
 		case c >= utf8.RuneSelf:
-			r, n := utf8.DecodeRune(data[i:])
-			if r == utf8.RuneError && n < 2 {
+			_, n := utf8.DecodeRune(data[i:])
+			if n == 1 { // it is not UTF-8
 				return Invalid
 			}
 			i += n
@@ -158,7 +158,6 @@ func scanString(data []byte, i int) int {
 			i++
 		}
 	}
-	return Invalid
 }
 
 // skipPlain skips bytes that mean themselves in a string, eight at a time. It may stop before
