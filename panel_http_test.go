@@ -2,6 +2,8 @@ package plexauth_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -200,6 +202,68 @@ func TestPanelTrustedOrigins(t *testing.T) {
 		_, err := plexauth.New(plexauth.Options{Product: "My App", TrustedOrigins: []string{bad}})
 		assert.ErrorContains(t, err, "TrustedOrigins", "%q", bad)
 	}
+}
+
+// A browser whose request is refused shows a page that says why, in its language, with the
+// status of the refusal. The page needs no other answer, and does not name the product.
+func TestPanelRefusalPage(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		trust := func(o *plexauth.Options) { o.TrustedOrigins = []string{"https://app.example"} }
+		stopped, stop := context.WithCancel(t.Context())
+		stop()
+		form := func(r *http.Request) {
+			r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+			r.Header.Set("Origin", "https://evil.example")
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+		}
+		under := func(host string) func(*http.Request) { return func(r *http.Request) { r.Host = host } }
+		for name, c := range map[string]struct {
+			panel        *browser
+			method, path string
+			change       func(*http.Request)
+			status       int
+			kind         string
+			title, text  string
+		}{
+			"another host":               {openPanel(t, w.open(t, trust)), http.MethodGet, "/", under("nas.example"), http.StatusForbidden, "host", "Unter diesem Namen ist das Programm nicht bekannt", "in TrustedOrigins aufnehmen."},
+			"another host, the list":     {openProfiles(t, w.open(t, trust)), http.MethodGet, "/", under("nas.example"), http.StatusForbidden, "host", "Unter diesem Namen ist das Programm nicht bekannt", "in TrustedOrigins aufnehmen."},
+			"another host, a profile":    {openProfiles(t, w.open(t, trust)), http.MethodGet, "/profile/default/", under("nas.example"), http.StatusForbidden, "host", "Unter diesem Namen ist das Programm nicht bekannt", "in TrustedOrigins aufnehmen."},
+			"another host, the way back": {openPanel(t, w.open(t, trust)), http.MethodGet, "/return", under("nas.example"), http.StatusForbidden, "host", "Unter diesem Namen ist das Programm nicht bekannt", "in TrustedOrigins aufnehmen."},
+			"a form of another site":     {openPanel(t, w.PlexAuth), http.MethodPost, "/start", form, http.StatusForbidden, "cross_origin", "Die Anfrage kam von einer anderen Website und wurde nicht ausgeführt", "muss TrustedOrigins gesetzt sein."},
+			"no such page":               {openPanel(t, w.PlexAuth), http.MethodPost, "/nothing", func(*http.Request) {}, http.StatusNotFound, "not_found", "Diese Seite gibt es nicht", ""},
+			"after the end":              {&browser{t, w.Handler(stopped)}, http.MethodGet, "/", func(*http.Request) {}, http.StatusServiceUnavailable, "stopped", "Das Programm wird gerade beendet", "Lade diese Seite neu"},
+		} {
+			ask := func(accept string) *httptest.ResponseRecorder {
+				return c.panel.do(c.method, c.path, "", c.change, func(r *http.Request) {
+					r.Header.Set("Accept", accept)
+					r.Header.Set("Accept-Language", "de")
+				})
+			}
+			rec := ask("text/html,application/xhtml+xml,*/*;q=0.8")
+			page := rec.Body.String()
+			assert.Equal(t, c.status, rec.Code, name)
+			assert.Equal(t, "text/html; charset=utf-8", rec.Header().Get("Content-Type"), name)
+			assert.Contains(t, page, `<html lang="de">`, name)
+			assert.Contains(t, page, "<title>"+c.title+"</title>", name)
+			assert.Contains(t, page, "<h1>"+c.title+"</h1>", name)
+			assert.Contains(t, page, c.text, name)
+			assert.NotContains(t, page, "My App", name)
+			assert.NotRegexp(t, `<script|<link| src=`, page, name)
+			_, style, _ := strings.Cut(page, "<style>")
+			style, _, _ = strings.Cut(style, "</style>")
+			assert.NotEmpty(t, style, name)
+			sum := sha256.Sum256([]byte(style))
+			assert.Contains(t, rec.Header().Get("Content-Security-Policy"), "; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'", name)
+			assert.Contains(t, rec.Header().Get("Content-Security-Policy"), "default-src 'self'; ", name)
+			assert.Equal(t, "no-store", rec.Header().Get("Cache-Control"), name)
+			for _, accept := range []string{"", "*/*", "application/json"} {
+				rec := ask(accept)
+				assert.Equal(t, "application/json", rec.Header().Get("Content-Type"), name)
+				c.panel.refused(rec, c.status, c.kind)
+			}
+		}
+	})
 }
 
 // Only the panel's own pages, and those of FrameAncestors, may show the panel in a frame.

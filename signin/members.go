@@ -71,7 +71,7 @@ func (h *Handler) identify(ctx context.Context, approved *plexauth.PlexAuth, c c
 	case c.member != "":
 		return own, nil, errNoSuchMember
 	case len(members) > 0:
-		return own, ask(members, http.StatusOK, view{Text: "signin.members_text"}), nil
+		return own, ask(members, http.StatusOK, view{}), nil
 	}
 	return own, nil, nil
 }
@@ -110,7 +110,7 @@ func (h *Handler) become(ctx context.Context, own visitorLogin, admin *plexauth.
 	}
 	defer leave()
 	if wait := h.pins.wait(u.UUID); wait > 0 {
-		return own, askLater(members, nameOf(*u), wait), nil
+		return own, askLater(members, u, wait), nil
 	}
 	settings, err := own.Settings(ctx)
 	if err != nil {
@@ -120,11 +120,11 @@ func (h *Handler) become(ctx context.Context, own visitorLogin, admin *plexauth.
 	if errors.Is(err, plexauth.ErrHomePin) {
 		u.Protected = true // plex.tv does not always say so before
 		if pin == "" {
-			return own, ask(members, http.StatusOK, view{Text: "signin.members_pin_text", Member: nameOf(*u)}), nil
+			return own, ask(members, http.StatusOK, view{Member: u.UUID, PINError: "signin.members_pin_text"}), nil
 		}
 		h.log.InfoContext(ctx, "wrong Home PIN", "account", u.ID, "approved_by", admin.ID)
 		h.pins.note(u.UUID)
-		return own, ask(members, http.StatusForbidden, view{Text: "signin.members_wrong_text", Member: nameOf(*u)}), nil
+		return own, ask(members, http.StatusForbidden, view{Member: u.UUID, PINError: "signin.members_wrong_text"}), nil
 	}
 	if err != nil {
 		return own, nil, err
@@ -145,15 +145,16 @@ func storeOf(t plexauth.Token, clientID string) plexauth.ConfigStore {
 
 // ask returns the question which of members the visitor is.
 func ask(members []plexauth.HomeUser, status int, v view) *question {
-	v.Title, v.Members, v.Start = "signin.members_title", members, true
+	v.Title, v.Text, v.Members, v.Start = "signin.members_title", "signin.members_text", members, true
 	return &question{status: status, view: v}
 }
 
-// askLater is ask after too many wrong PINs of the member with a name.
-func askLater(members []plexauth.HomeUser, name string, wait time.Duration) *question {
-	v := view{Text: "signin.members_wait_seconds", N: inSeconds(wait), Member: name}
+// askLater is ask after too many wrong PINs of u, who is one of members.
+func askLater(members []plexauth.HomeUser, u *plexauth.HomeUser, wait time.Duration) *question {
+	u.Protected = true // plex.tv does not always say so before
+	v := view{N: inSeconds(wait), Member: u.UUID, PINError: "signin.members_wait_seconds"}
 	if v.N > maxSeconds {
-		v.Text, v.N = "signin.members_wait_minutes", inMinutes(v.N)
+		v.PINError, v.N = "signin.members_wait_minutes", inMinutes(v.N)
 	}
 	q := ask(members, http.StatusTooManyRequests, v)
 	q.wait = wait

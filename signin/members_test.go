@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -221,7 +222,7 @@ func TestHomePIN(t *testing.T) {
 					rec := b.choose(u, pin)
 					shown += rec.Body.String() + rec.Header().Get("Set-Cookie") + h.log.b.String()
 					if rec.Code != http.StatusSeeOther {
-						assert.Contains(t, rec.Body.String(), "PIN of "+u.Title)
+						assertPINError(t, rec.Body.String(), u.Title)
 					}
 					return rec.Code
 				}
@@ -246,6 +247,19 @@ func TestHomePIN(t *testing.T) {
 			})
 		})
 	}
+}
+
+// assertPINError asserts that a page says below the field of a member's PIN what is wrong with
+// it, and nowhere else, and that the field has the focus.
+func assertPINError(t *testing.T, page, name string) {
+	t.Helper()
+	form := regexp.MustCompile(`(?s)<label>PIN of ` + name + ` <input ([^>]*)></label>\s*<p class="plexauth-error" id="plexauth-pin-error">([^<]*)</p>`).FindStringSubmatch(page)
+	require.NotNil(t, form, page)
+	assert.Contains(t, form[1], `autofocus aria-invalid="true" aria-describedby="plexauth-pin-error"`)
+	assert.Contains(t, form[2], name)
+	assert.Equal(t, 1, strings.Count(page, form[2]), "it is said once")
+	assert.Equal(t, 1, strings.Count(page, "aria-invalid"), "the other fields are fine")
+	assert.Contains(t, page, `<p class="plexauth-text" role="status">Choose yourself`)
 }
 
 // replacing returns a client that replaces a text in plex.tv's answers to a path.
@@ -296,6 +310,7 @@ func TestWrongHomePINs(t *testing.T) {
 		rec := other.choose(h.teen, "4711")
 		assert.Equal(t, http.StatusTooManyRequests, rec.Code)
 		assert.NotEmpty(t, rec.Header().Get("Retry-After"))
+		assertPINError(t, rec.Body.String(), "Teen")
 		assert.Contains(t, rec.Body.String(), "Too many wrong PINs of Teen")
 		assert.Equal(t, 3, switches())
 		assert.Equal(t, http.StatusSeeOther, other.choose(h.kid, "").Code, "another user")

@@ -40,19 +40,20 @@ type Page struct {
 
 // Form is a form of a [Page]. It is sent by POST to Action.
 type Form struct {
-	Action  string // "start", "finish" or "member": an address beside that of the page
-	Label   string // of its button
-	Primary bool   // it is the one that most visitors need
-	Auto    bool   // signin.js sends it at once
-	Return  string // value of the field "return"; empty: leave the field out
-	Member  string // value of the field "member"; empty: leave the field out
-	PIN     string // label of a field "pin" for a Home PIN; empty: leave the field out
+	Action   string // "start", "finish" or "member": an address beside that of the page
+	Label    string // of its button
+	Primary  bool   // it is the one that most visitors need
+	Auto     bool   // signin.js sends it at once
+	Return   string // value of the field "return"; empty: leave the field out
+	Member   string // value of the field "member"; empty: leave the field out
+	PIN      string // label of a field "pin" for a Home PIN; empty: leave the field out
+	PINError string // what is wrong with the PIN that was sent: show it below the field; often empty
 }
 
 // view is what the Handler wants to show. It becomes a Page.
 type view struct {
 	Title, Text string              // keys of package words
-	N           int                 // the number in Text
+	N           int                 // the number in Text or PINError
 	Account     string              // the name of the account that the page is about
 	Owner       []string            // keys of what only the owner of the app's media server reads
 	Error       string              // in a text of Owner
@@ -62,8 +63,9 @@ type view struct {
 	Return      string              // where the visitor goes after the sign-in
 	Finish      bool                // has the button that asks plex.tv for the approval
 	Auto        bool                // signin.js presses this button at once
-	Member      string              // the name of a member of a Plex Home in Text
 	Members     []plexauth.HomeUser // has buttons for them
+	Member      string              // UUID of the one whose Home PIN is not accepted
+	PINError    string              // key of what is wrong with this PIN
 }
 
 // speaker says texts in the language of a visitor.
@@ -88,7 +90,7 @@ func (h *Handler) speaker(w http.ResponseWriter, r *http.Request, v view) speake
 	if h.external != nil {
 		at = h.external.String()
 	}
-	return speaker{language, []string{"product", h.o.Product, "url", at, "n", strconv.Itoa(v.N), "error", v.Error, "name", v.Member, "account", strconv.FormatInt(v.Number, 10)}}
+	return speaker{language, []string{"product", h.o.Product, "url", at, "n", strconv.Itoa(v.N), "error", v.Error, "account", strconv.FormatInt(v.Number, 10)}}
 }
 
 // page returns v as a visitor reads it.
@@ -101,6 +103,9 @@ func (v view) page(s speaker, product string) Page {
 		f := Form{Action: "member", Label: nameOf(u), Member: u.UUID}
 		if u.Protected {
 			f.PIN = s.say("signin.members_pin", "name", f.Label)
+		}
+		if v.PINError != "" && u.UUID == v.Member {
+			f.PINError = s.say(v.PINError, "name", f.Label)
 		}
 		p.Forms = append(p.Forms, f)
 	}

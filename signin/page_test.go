@@ -150,14 +150,14 @@ func TestOwnForms(t *testing.T) {
 				return nil
 			}
 		})
-		b := h.browser(h)
+		b, pin := h.browser(h), ""
 		press := func(label string) *httptest.ResponseRecorder {
 			i := slices.IndexFunc(page.Forms, func(f signin.Form) bool { return f.Label == label })
 			require.GreaterOrEqual(t, i, 0, "%v has no %s", page.Forms, label)
 			f := page.Forms[i]
 			form := url.Values{"return": {f.Return}, "member": {f.Member}}
 			if f.PIN != "" {
-				form.Set("pin", "4711")
+				form.Set("pin", pin)
 			}
 			return b.do(http.MethodPost, "/signin/"+f.Action, form)
 		}
@@ -168,6 +168,13 @@ func TestOwnForms(t *testing.T) {
 		b.get("/signin/callback")
 		assert.True(t, page.Forms[0].Auto)
 		press("Continue")
+		pin = "0000"
+		press("Teen")
+		for _, f := range page.Forms {
+			assert.Equal(t, f.Member == h.teen.UUID, f.PINError == "That is not the PIN of Teen. Try again.", "%+v", f)
+			assert.Equal(t, f.Member == h.teen.UUID, f.PINError != "", "%+v", f)
+		}
+		pin = "4711"
 		rec := press("Teen")
 		assert.Equal(t, http.StatusSeeOther, rec.Code)
 		assert.Equal(t, "/films", rec.Header().Get("Location"))

@@ -83,6 +83,7 @@ func (p *tab) looks(name, language string) {
 		p.fits(name)
 		p.touchable(name)
 		p.once(name)
+		p.saysWhy(name)
 		for _, scheme := range []string{"light", "dark"} {
 			p.theme(scheme)
 			if *screenshots != "" {
@@ -122,10 +123,19 @@ func (p *tab) once(name string) {
 	assert.Empty(p.t, twice, "%s: said twice", name)
 }
 
-// touchable asserts that a finger hits whatever there is to press in the panel.
+// saysWhy asserts that a page that has no scripts says that it needs them.
+func (p *tab) saysWhy(name string) {
+	p.t.Helper()
+	for _, text := range eval[[]string](p, `[...document.querySelectorAll(".plexauth-noscript")].map((e) => e.checkVisibility() ? e.innerText : "")`) {
+		assert.Contains(p.t, text, "JavaScript", name)
+	}
+}
+
+// touchable asserts that a finger hits whatever there is to press in the panel and in signin's
+// pages.
 func (p *tab) touchable(name string) {
 	p.t.Helper()
-	small := eval[[]string](p, `[...document.querySelectorAll(":is(.plexauth, .plexauth-above) :is(button, a, summary, input, label:has(input))")].filter((e) => e.checkVisibility() && !e.closest("label label") && !(e.matches("input") && e.closest("label")))
+	small := eval[[]string](p, `[...document.querySelectorAll(":is(.plexauth, .plexauth-above, .plexauth-signin) :is(button, a, summary, input, label:has(input))")].filter((e) => e.checkVisibility() && !e.closest("label label") && !(e.matches("input") && e.closest("label")))
 		.map((e) => [e, e.getBoundingClientRect()]).filter(([, r]) => r.width < 44 || r.height < 44)
 		.map(([e, r]) => (e.id || e.textContent.trim()) + ": " + r.width + " x " + r.height)`)
 	assert.Empty(p.t, small, "%s: smaller than 44 pixels", name)

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/plextest"
 	"github.com/plexauth/plexauth/signin"
@@ -44,12 +46,28 @@ var signinScenes = []scene{
 			o.Policy = func(context.Context, signin.Visitor) (bool, error) { return false, nil }
 		})
 	}},
+	{"signin-not-shared", func(s *stage) {
+		s.setUp()
+		s.returnAs("bob", func(o *signin.Options) { o.Policy = signin.Shared })
+	}},
+	{"signin-server-of-another", func(s *stage) { s.returnAs("bob", s.notOwned) }},
+	{"signin-server-of-another-owner", func(s *stage) { s.returnAs("alice", s.notOwned) }},
+	{"signin-no-server", func(s *stage) {
+		s.adopt(s.alice)
+		s.returnAs("bob", func(o *signin.Options) { o.Policy = signin.Shared })
+	}},
 	{"signin-members", func(s *stage) { s.offerMembers() }},
 	{"signin-members-pin-wrong", func(s *stage) {
 		p := s.offerMembers()
-		before := p.text(".plexauth-text")
 		p.enter("input[name=pin]", "0000"+keyEnter)
-		p.until(fmt.Sprintf(`(document.querySelector(".plexauth-text")?.innerText ?? "") !== "" && document.querySelector(".plexauth-text").innerText !== %q && document.readyState === "complete"`, before))
+		p.sees(".plexauth-error")
+	}},
+	{"signin-members-pin-too-many", func(s *stage) {
+		p := s.offerMembers()
+		for range 4 {
+			p.enter("input[name=pin]", "0000"+keyEnter)
+			p.until(`document.readyState === "complete" && document.querySelector("input[name=pin]")?.value === "" && document.querySelector(".plexauth-error")`)
+		}
 	}},
 	{"signin-page-of-the-app", func(s *stage) {
 		s.visit(func(o *signin.Options) {
@@ -96,6 +114,15 @@ var ownPage = template.Must(template.New("").Parse(`<!doctype html>
 <link rel="stylesheet" href="signin.css">
 <script type="module" src="signin.js"></script>
 <main>{{.Content}}</main>`))
+
+// notOwned connects the app with alice's account, who does not own the app's server.
+func (s *stage) notOwned(*signin.Options) {
+	s.t.Helper()
+	bobs := s.plex.AddMediaServer(s.bob, plextest.MediaServer{Name: "Bob's", SharedWith: []*plextest.User{s.alice}, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+	s.adopt(s.alice)
+	_, err := s.auth.UseServer(s.t.Context(), bobs.MachineID)
+	require.NoError(s.t, err)
+}
 
 // offerMembers returns from Plex as the admin of a Home, who chooses who signs in.
 func (s *stage) offerMembers() *tab {

@@ -1,6 +1,7 @@
 package integration_test
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -40,6 +41,8 @@ type stage struct {
 	language string
 	page     *tab
 	signin   string // the URL of signin's page, after visit
+
+	attic, cellar *plextest.MediaServer // a server that answers, and one that does not
 }
 
 // newStage returns a stage whose page is shown in a tab. The scenes share that, because
@@ -81,12 +84,14 @@ func (s *stage) openWith(source, rawURL string) *tab {
 	return s.page
 }
 
-// openWithoutScripts opens the page at a URL, whose own scripts do not run.
+// openWithoutScripts opens the page at a URL, whose own scripts do not run. Those of the test
+// do afterwards, so that the browser would hide what is in a noscript: it is taken out of it.
 func (s *stage) openWithoutScripts(rawURL string) *tab {
 	s.t.Helper()
 	s.page.scripts(false)
 	s.page.navigate(rawURL)
-	s.page.scripts(true) // for those of the test
+	s.page.scripts(true)
+	eval[any](s.page, `document.querySelectorAll("noscript").forEach((n) => n.replaceWith(...n.childNodes)); 0`)
 	return s.page
 }
 
@@ -110,7 +115,7 @@ func (s *stage) connect() *tab {
 // setUp signs the program in as alice, with her server.
 func (s *stage) setUp() {
 	s.t.Helper()
-	s.box(s.alice, "Attic", "192.168.1.5")
+	s.attic = s.box(s.alice, "Attic", "192.168.1.5")
 	s.adopt(s.alice)
 	_, err := s.auth.Inspect(s.t.Context())
 	require.NoError(s.t, err)
@@ -134,6 +139,9 @@ func (s *stage) approve(u *plextest.User) {
 
 // problem is the box that says what is wrong.
 const problem = `[data-part="problem"]`
+
+// refusal is what the page says instead of the panel.
+const refusal = ".plexauth-refusal"
 
 // loginScenes are what the panel shows on the way to a login.
 var loginScenes = []scene{
@@ -229,7 +237,21 @@ var loginScenes = []scene{
 		s.approve(s.alice)
 		p.state("connected")
 	}},
+	{"pending-superseded", func(s *stage) { // by a login that another process has begun
+		p := s.pend()
+		_, err := s.auth.Start(s.t.Context(), plexauth.PinOptions{Strong: true})
+		require.NoError(s.t, err)
+		p.until(one("#plex_pin") + `.value === ""`)
+	}},
 	{"rejected", func(s *stage) { s.reject() }},
+	{"rejected-after-wrong-pin", func(s *stage) {
+		p := s.enterPIN("0000")
+		p.sees(`#plex_home_pin[aria-invalid="true"]`)
+		s.plex.Revoke(s.alice)
+		_, err := s.auth.Verify(s.t.Context())
+		require.Error(s.t, err)
+		p.state("rejected")
+	}},
 	{"another-account", func(s *stage) {
 		p := s.reject()
 		p.click("#btn-connect-plex")
@@ -316,6 +338,26 @@ var problemScenes = []scene{
 		p.click("#btn-connect-plex")
 		p.sees(problem)
 	}},
+	{"wrong-host", func(s *stage) {
+		s.begin(func(o *plexauth.Options) { o.TrustedOrigins = []string{"http://panel.lan"} })
+		s.open(strings.Replace(s.url, "127.0.0.1", "app.lan", 1)).sees(refusal)
+	}},
+	{"wrong-host-profiles", func(s *stage) {
+		s.begin(func(o *plexauth.Options) { o.TrustedOrigins = []string{"http://panel.lan"} })
+		s.open(strings.Replace(s.profiles(), "127.0.0.1", "app.lan", 1)).sees(refusal)
+	}},
+	{"from-another-site", func(s *stage) {
+		p := s.open(s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			fmt.Fprintf(w, `<!doctype html><form method="post" action="%sstart"><button>Win a prize</button></form>`, s.url)
+		})))
+		p.click("button")
+		p.sees(refusal)
+	}},
+	{"program-stopping", func(s *stage) {
+		ctx, stop := context.WithCancel(s.t.Context())
+		stop()
+		s.open(s.serve(s.auth.Handler(ctx)) + "/").sees(refusal)
+	}},
 	{"login-in-front", func(s *stage) {
 		proxy, at := s.behindProxy()
 		p := s.open(at)
@@ -383,6 +425,20 @@ var serverScenes = []scene{
 		p.click(`[data-part="server-form"] [data-do]`)
 		p.sees(problem)
 	}},
+	{"server-another", func(s *stage) {
+		p := s.connect()
+		s.plex.ChangeMediaServer(s.attic, func(m *plextest.MediaServer) { m.Connections[0].Impostor = true })
+		p.click(`[data-part="change-server"]`)
+		p.click("#btn-plex-auto")
+		p.sees(problem)
+	}},
+	{"server-not-found", func(s *stage) { // after the login
+		s.plex.AddMediaServer(s.alice, plextest.MediaServer{Name: "Attic", Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true, Refused: true}}})
+		p := s.pend()
+		s.approve(s.alice)
+		p.state("connected")
+		p.sees(problem)
+	}},
 	{"server-list-fails", func(s *stage) {
 		s.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Status: http.StatusBadGateway, Times: -1})
 		s.adopt(s.alice)
@@ -412,6 +468,12 @@ var serverScenes = []scene{
 		p.enter("#plex_server_url", "attic"+keyTab)
 		p.sees("#plexauth-address-note")
 		p.click(`[data-part="address-form"] [data-do]`)
+		p.sees(problem)
+	}},
+	{"server-address-wrong", func(s *stage) {
+		p := s.connect()
+		p.click(`[data-part="change-server"]`)
+		p.enter("#plex_server_url", "http://192.168.1.77:32400"+keyEnter)
 		p.sees(problem)
 	}},
 	{"server-address-checked", func(s *stage) {
@@ -470,6 +532,14 @@ var serverScenes = []scene{
 		p.click(`[data-part="test"]`)
 		p.sees(`[data-part="results"] .bad`)
 	}},
+	{"tested-again", func(s *stage) { // the server answers now
+		p := s.withdrawShare()
+		p.click(`[data-part="test"]`)
+		p.sees(`[data-part="results"] .bad`)
+		s.plex.ChangeMediaServer(s.attic, func(m *plextest.MediaServer) { m.SharedWith = []*plextest.User{s.alice} })
+		p.click(`[data-part="test"]`)
+		p.sees(`[data-part="results"] li:nth-child(2):not(.bad)`)
+	}},
 	{"tested-no-plex", func(s *stage) {
 		p := s.connect()
 		s.plex.Inject(plextest.Fault{Path: "/api/v2/*", Status: http.StatusBadGateway, Times: -1})
@@ -481,12 +551,12 @@ var serverScenes = []scene{
 // withdrawShare connects alice to a server of bob's, which he then shares no more.
 func (s *stage) withdrawShare() *tab {
 	s.t.Helper()
-	bobs := s.plex.AddMediaServer(s.bob, plextest.MediaServer{Name: "Bob's", SharedWith: []*plextest.User{s.alice}, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
+	s.attic = s.plex.AddMediaServer(s.bob, plextest.MediaServer{Name: "Bob's", SharedWith: []*plextest.User{s.alice}, Connections: []plextest.Connection{{Address: "192.168.1.5", Local: true}}})
 	s.box(s.alice, "Cellar", "192.168.1.6")
 	s.adopt(s.alice)
-	_, err := s.auth.UseServer(s.t.Context(), bobs.MachineID)
+	_, err := s.auth.UseServer(s.t.Context(), s.attic.MachineID)
 	require.NoError(s.t, err)
-	s.plex.ChangeMediaServer(bobs, func(m *plextest.MediaServer) { m.SharedWith = nil })
+	s.plex.ChangeMediaServer(s.attic, func(m *plextest.MediaServer) { m.SharedWith = nil })
 	p := s.open(s.url)
 	p.state("connected")
 	return p
@@ -494,8 +564,8 @@ func (s *stage) withdrawShare() *tab {
 
 // servers gives alice servers of all kinds.
 func (s *stage) servers() {
-	s.box(s.alice, "Attic", "192.168.1.5")
-	s.plex.AddMediaServer(s.alice, plextest.MediaServer{Name: "Cellar", Offline: true, Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true, Refused: true}}})
+	s.attic = s.box(s.alice, "Attic", "192.168.1.5")
+	s.cellar = s.plex.AddMediaServer(s.alice, plextest.MediaServer{Name: "Cellar", Offline: true, Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true, Refused: true}}})
 	s.plex.AddMediaServer(s.alice, plextest.MediaServer{Name: "No address"})
 	s.plex.AddMediaServer(s.bob, plextest.MediaServer{Name: "A long name of the server of a friend " + strings.Repeat("x", 40), SharedWith: []*plextest.User{s.alice}, Connections: []plextest.Connection{{Address: "203.0.113.7"}}})
 }
@@ -526,6 +596,16 @@ var userScenes = []scene{
 	}},
 	{"user-pin-empty", func(s *stage) { s.enterPIN("").sees(problem) }},
 	{"user-pin-wrong", func(s *stage) { s.enterPIN("0000").sees(problem) }},
+	{"user-pin-too-many", func(s *stage) {
+		p := s.enterPIN("0000")
+		for range 3 {
+			p.sees(`#plex_home_pin[aria-invalid="true"]`)
+			p.enter("#plex_home_pin", "0")
+			p.sees(`#plex_home_pin:not([aria-invalid])`)
+			p.click(`[data-part="user-form"] [data-do]`)
+		}
+		p.sees(`#plex_home_pin[aria-invalid="true"]`)
+	}},
 	{"user-chosen", func(s *stage) {
 		s.enterPIN("4711").until(`document.querySelector("#plex_home_pin").value === "" && document.querySelector('[data-part="works-for"] b')?.textContent === "Kid"`)
 	}},
@@ -602,6 +682,13 @@ var profileScenes = []scene{
 	{"profiles-rejected", func(s *stage) {
 		s.reject()
 		s.open(s.profiles()).sees(row("profile/default/", "rejected"))
+	}},
+	{"profiles-server-problem", func(s *stage) {
+		s.servers()
+		s.adopt(s.alice)
+		_, err := s.auth.UseServer(s.t.Context(), s.cellar.MachineID)
+		require.Error(s.t, err)
+		s.open(s.profiles()).sees(row("profile/default/", "serverProblem"))
 	}},
 	{"profiles-full", func(s *stage) {
 		s.fill(9)

@@ -193,3 +193,48 @@ func TestWebServerToBeChosen(t *testing.T) {
 		p.quiet()
 	})
 }
+
+// The pill says how a login stands with its server. A failure of another server than the chosen
+// one, or of plex.tv, does not count.
+func TestWebServerProblem(t *testing.T) {
+	bad, good := "Server problem", "Connected"
+	pills := map[string]string{
+		"server-unreachable": bad, "server-starting": bad, "server-another": bad, "server-not-found": bad,
+		"no-access-share": bad, "no-access-share-find": bad, "no-access-device-key": bad, "tested-unreachable": bad,
+		"connected": good, "tested": good, "tested-again": good, "tested-no-plex": good, "server-address-wrong": good,
+		"server-none": "Not ready yet", "looking-for-server": "Looking for your server",
+	}
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		p := b.tab()
+		for _, scene := range scenes() {
+			pill, ok := pills[scene.name]
+			if !ok {
+				continue
+			}
+			t.Run(scene.name, func(t *testing.T) {
+				p := p.in(t)
+				s := newStage(p, "en")
+				defer s.leave(p)
+				scene.play(s)
+				s.page.until(fmt.Sprintf(`document.querySelector("#plex_msg").textContent === %q`, pill))
+				assert.Equal(t, pill != good && pill != "Looking for your server", eval[bool](s.page, `document.querySelector("#plex_msg").matches(".warn:not(.ok)")`))
+				assert.Equal(t, pill == good, eval[bool](s.page, `document.querySelector("#plex_msg").matches(".ok:not(.warn)")`))
+			})
+		}
+	})
+}
+
+// A problem of a field goes when the state changes: the field cannot be seen any more.
+func TestWebProblemOfAnotherState(t *testing.T) {
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newStage(b.tab(), "en")
+		p := s.enterPIN("0000")
+		p.until(`document.querySelector('[data-part="problem-title"]').textContent === "Plex does not accept this PIN for this user."`)
+		s.plex.Revoke(s.alice)
+		_, err := s.auth.Verify(t.Context())
+		require.Error(t, err)
+		p.state("rejected")
+		p.until(`document.querySelector('[data-part="problem-title"]').textContent.startsWith("Plex does not accept this sign-in any more")`)
+		p.quiet()
+	})
+}

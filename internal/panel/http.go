@@ -65,11 +65,11 @@ func (s *site) admit(w http.ResponseWriter, r *http.Request) bool {
 	header.Set("Cache-Control", "no-store")
 	switch {
 	case s.ctx.Err() != nil:
-		replyProblem(w, stopping())
+		s.refuse(w, r, stopping())
 	case !s.isKnownHost(r):
-		replyProblem(w, unknownHost())
+		s.refuse(w, r, unknownHost())
 	case s.protect.Check(r) != nil || !s.isKnownOrigin(r):
-		replyProblem(w, crossOrigin())
+		s.refuse(w, r, crossOrigin())
 	default:
 		return true
 	}
@@ -83,10 +83,10 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 	case mount.LacksSlash(r, known):
 		mount.AddSlash(w, r)
 	case !known:
-		replyProblem(w, notFound())
+		s.refuse(w, r, notFound())
 	case r.Method != route.method && (r.Method != http.MethodHead || route.method != http.MethodGet):
 		w.Header().Set("Allow", route.method)
-		replyProblem(w, wrongMethod(route.method))
+		s.refuse(w, r, wrongMethod(route.method))
 	default:
 		route.serve(w, r)
 	}
@@ -99,7 +99,7 @@ func (s *site) sameOriginOnly(serve http.HandlerFunc) http.HandlerFunc {
 		post := r.WithContext(r.Context())
 		post.Method = http.MethodPost // CrossOriginProtection lets every GET pass
 		if s.protect.Check(post) != nil {
-			replyProblem(w, crossOrigin())
+			s.refuse(w, r, crossOrigin())
 			return
 		}
 		serve(w, r)

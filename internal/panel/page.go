@@ -137,26 +137,32 @@ func (s *site) writePage(w http.ResponseWriter, r *http.Request, status int, p p
 		title = profileName(l, p.profile) + " · " + title
 		above = `<nav class="plexauth-above"><a href="../../">` + html.EscapeString(l.Text("profiles.all")) + "</a></nav>\n"
 	}
+	head := `<link rel="stylesheet" href="panel.css">
+<script type="module" src="` + p.script + `"></script>`
+	main := `<h1 class="plexauth-product">` + html.EscapeString(s.config.Product) + "</h1>\n" + above + fill(readAsset(p.fragment), l)
+	writeHTML(w, status, l, title, head, main)
+}
+
+// writeHTML answers with HTML in the language l. title is text; head and main are HTML.
+func writeHTML(w http.ResponseWriter, status int, l *words.Language, title, head, main string) {
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
 	w.WriteHeader(status)
 	// The browser may have gone.
 	_, _ = fmt.Fprintf(w, `<!doctype html>
-<html lang="%[1]s">
+<html lang="%s">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
-<title>%[2]s</title>
-<link rel="stylesheet" href="panel.css">
-<script type="module" src="%[4]s"></script>
+<title>%s</title>
+%s
 </head>
 <body class="plexauth-page">
 <main>
-<h1 class="plexauth-product">%[3]s</h1>
-%[5]s</main>
+%s</main>
 </body>
 </html>
-`, l.Tag, html.EscapeString(title), html.EscapeString(s.config.Product), p.script, above+fill(readAsset(p.fragment), l))
+`, l.Tag, html.EscapeString(title), head, main)
 }
 
 // serveQRCode answers GET qr.svg.

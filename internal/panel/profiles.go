@@ -88,7 +88,7 @@ func (p *Profiles) serveProfile(w http.ResponseWriter, r *http.Request, id strin
 	case (mount.Name(r) == "" || mount.Name(r) == returnName) && (r.Method == http.MethodGet || r.Method == http.MethodHead):
 		p.writePage(w, r, problem.Status, panelPage(p.configOf(id)))
 	default:
-		replyProblem(w, problem)
+		p.refuse(w, r, problem)
 	}
 }
 

@@ -1,10 +1,32 @@
 package panel
 
 import (
+	"crypto/sha256"
+	"encoding/base64"
+	"html"
 	"net/http"
+	"strings"
 
 	"github.com/plexauth/plexauth/internal/words"
 )
+
+// refuse answers a request with a problem: with a page if a browser asks for one, else
+// with JSON. The page needs no other answer, because that may be refused as well. It does
+// not name the product, since another site may have pointed its name here and read it.
+func (s *site) refuse(w http.ResponseWriter, r *http.Request, problem *Problem) {
+	if problem.Words == nil || !strings.Contains(r.Header.Get("Accept"), "text/html") {
+		replyProblem(w, problem)
+		return
+	}
+	l := s.language(w, r)
+	title, advice, _ := strings.Cut(l.Say(problem.Words), ". ")
+	title = strings.TrimSuffix(title, ".")
+	style := string(readAsset("panel.css"))
+	sum := sha256.Sum256([]byte(style))
+	w.Header().Set("Content-Security-Policy", s.policy+"; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+"'")
+	main := `<section class="plexauth plexauth-refusal"><div class="cw-panel"><h1>` + html.EscapeString(title) + "</h1><p>" + html.EscapeString(advice) + "</p></div></section>\n"
+	writeHTML(w, problem.Status, l, title, "<style>"+style+"</style>", main)
+}
 
 // The problems of requests that the panel refuses itself.
 

@@ -221,6 +221,7 @@ class Panel extends View {
   // update shows a new status and tells the host what has changed.
   update(doc) {
     const before = this.doc;
+    const stateBefore = this.state();
     this.doc = doc;
     const { pending } = doc.extra;
     if (pending) {
@@ -231,7 +232,7 @@ class Panel extends View {
       closeOwn(this.plexTab.tab); // its login is over
       this.plexTab = null;
     }
-    if (this.problemIsOver(before)) {
+    if (this.problemIsOver(before, stateBefore)) {
       this.problem = null;
     }
     if (this.expectsChange()) {
@@ -242,12 +243,13 @@ class Panel extends View {
     this.render();
   }
 
-  // problemIsOver reports whether the new status settles this page's problem. An answer
-  // means that the login in front of the program works again. A request whose answer was
-  // lost may have been carried out: the status has changed then.
-  problemIsOver(before) {
+  // problemIsOver reports whether the new status settles this page's problem. In another state
+  // a person sees other buttons and fields than the one that failed. An answer means that the
+  // login in front of the program works again. A request whose answer was lost may have been
+  // carried out: the status has changed then.
+  problemIsOver(before, stateBefore) {
     const { fromPoll, error } = this.problem ?? {};
-    return fromPoll || error === "sign_in" || error === "network" && before && before.seen !== this.doc.seen;
+    return fromPoll || this.state() !== stateBefore || error === "sign_in" || error === "network" && before && before.seen !== this.doc.seen;
   }
 
   emitChanges(before) {

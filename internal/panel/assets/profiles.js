@@ -164,7 +164,10 @@ function stateOf(profile) {
   if (!profile.connected) {
     return "idle";
   }
-  return hasServer(profile.settings) ? "connected" : "unfinished";
+  if (!hasServer(profile.settings)) {
+    return "unfinished";
+  }
+  return profile.settings.server_url ? "connected" : "serverProblem";
 }
 
 // useOf says as whom a profile is connected, and to which server.

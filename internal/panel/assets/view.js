@@ -11,12 +11,13 @@ const base = new URL("./", import.meta.url);
 //	shows  the parts that only some states show
 //	focus  what gets the focus if the focused element was hidden
 //
-// finding and unfinished only say how a login looks that has no server yet: data-state is
-// connected.
+// finding, unfinished and serverProblem only say how a login looks that has no server yet, or
+// one that cannot be used: data-state is connected.
 export const states = {
   loading: { shows: ["steps", "btn-connect-plex"] },
   finding: { pill: "state.finding", shows: [] },
   unfinished: { pill: "state.unfinished", tone: "warn", title: "state.one_more_step", shows: [] },
+  serverProblem: { pill: "state.server_problem", tone: "warn", title: "state.server_problem", shows: [] },
   broken: { pill: "state.broken", tone: "warn", shows: [] },
   idle: { pill: "state.idle", shows: ["steps", "btn-connect-plex", "other-way"], focus: "btn-connect-plex" },
   starting: { pill: "state.starting", shows: ["steps", "btn-connect-plex", "other-way"], focus: "btn-connect-plex" },
@@ -38,6 +39,9 @@ const plainProblems = new Set(["pin_expired", "home_pin"]);
 
 // fieldProblems are due to what a person has typed, or not typed, into the field of a form.
 const fieldProblems = new Set(["missing", "bad_request", "home_pin", "too_soon", "server_unreachable", "server_token", "server_choice"]);
+
+// serverProblems are those of the chosen server. It cannot be used while there is one.
+const serverProblems = new Set(["server_unreachable", "server_token", "other_server"]);
 
 // addressNotes has the key of a text for each result of checking a typed address.
 const addressNotes = {
@@ -123,6 +127,23 @@ export class View {
     return !!doc?.connected && !doc.extra.pending && !doc.extra.needs_login && !doc.finding && !hasServer(doc.settings);
   }
 
+  // serverTest returns what the last test says of the chosen server, or null if it does not
+  // say whether that can be used.
+  serverTest() {
+    const { server } = this.test ?? {};
+    return server?.token_accepted || serverProblems.has(server?.problem?.error) ? server : null;
+  }
+
+  // hasServerProblem reports whether the chosen server cannot be used, as far as known. What is
+  // wrong with another server of the list, or with an address that a person types, does not count.
+  hasServerProblem() {
+    const { doc, problem } = this;
+    const test = this.serverTest();
+    const search = problem?.at === this.find("btn-plex-auto") ? problem : null;
+    const problems = test ? [test.problem] : [doc.problem, search];
+    return !doc.settings.server_url || problems.some((p) => serverProblems.has(p?.error));
+  }
+
   // serversExpanded reports whether the list of servers is open. Until a person opens
   // or closes it, it is open if a server must be chosen.
   serversExpanded() { return this.expanded.servers ?? this.needsServer(); }
@@ -138,8 +159,8 @@ export class View {
       return null;
     }
     const { problem } = this.doc;
-    if (problem && problem.error === this.test?.server.problem?.error) {
-      return null; // the result of the test says it
+    if (problem && (problem.error === this.test?.server.problem?.error || serverProblems.has(problem.error) && this.serverTest())) {
+      return null; // the result of the test says it, or that it is over
     }
     return problem ?? (state === "rejected" ? { error: "rejected", message: text("problem.rejected") } : null);
   }
@@ -199,8 +220,7 @@ export class View {
   renderState(state) {
     const { doc } = this;
     const isUnfinished = state === "connected" && this.needsServer();
-    const isFinding = state === "connected" && doc.finding && !hasServer(doc.settings);
-    const { pill, tone = "", title } = states[isUnfinished ? "unfinished" : isFinding ? "finding" : state];
+    const { pill, tone = "", title } = states[state === "connected" ? this.serverState() : state];
     const element = this.find("plex_msg");
     setText(element, pill ? text(pill) : "");
     element.classList.toggle("ok", tone === "ok");
@@ -214,6 +234,17 @@ export class View {
       this.pageTitle ??= document.title;
       document.title = (title ? `${text(title)} · ` : "") + this.pageTitle;
     }
+  }
+
+  // serverState returns the key of states that says how a connected login stands with its server.
+  serverState() {
+    if (this.needsServer()) {
+      return "unfinished";
+    }
+    if (this.doc.finding && !this.doc.settings.server_url) {
+      return "finding";
+    }
+    return this.hasServerProblem() ? "serverProblem" : "connected";
   }
 
   renderCode(pending) {
@@ -342,7 +373,6 @@ export class View {
     const connect = this.find("btn-connect-plex");
     setText(connect, text(state === "rejected" ? "panel.connect_again" : "panel.connect"));
     setText(this.find("other-way"), text(this.otherWay() ? "panel.this_browser" : "panel.other_device"));
-    setText(this.find("btn-plex-restart"), text(this.strong ? "panel.try_again" : "panel.new_code"));
     const busy = this.busy?.checkVisibility() ? this.busy : state === "starting" ? connect : null;
     for (const button of this.root.querySelectorAll("button")) {
       this.renderBusy(button, button === busy);
