@@ -151,7 +151,9 @@ func fill(f *os.File, content []byte) error {
 		err = f.Chmod(0o600)
 	}
 	if err == nil {
-		giveToOwner(f)
+		err = giveToOwner(f)
+	}
+	if err == nil {
 		err = f.Sync()
 	}
 	return errors.Join(err, f.Close())

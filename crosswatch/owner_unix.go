@@ -3,6 +3,7 @@
 package crosswatch
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -11,18 +12,28 @@ import (
 )
 
 // giveToOwner gives f the owner of CrossWatch's files. CrossWatch could not read a key file
-// that belongs to root. Like CrossWatch, it ignores errors: without root's rights, the owner
-// is usually right already.
-func giveToOwner(f *os.File) {
+// that belongs to root. If that fails, the error says that the owner of config.json could not
+// read f. Without a config, and without root's rights, the owner is usually right already.
+func giveToOwner(f *os.File) error {
 	now, err := f.Stat()
 	if err != nil {
-		return
+		return err
 	}
 	path := filepath.Join(filepath.Dir(f.Name()), configName)
 	config, _ := os.Stat(path) // nil if it does not exist
-	if want, ok := jsonfile.OwnerBeside(path, config); ok && want != jsonfile.OwnerOf(now) {
-		_ = f.Chown(want.UID, want.GID)
+	want, ok := jsonfile.OwnerBeside(path, config)
+	if !ok || want == jsonfile.OwnerOf(now) {
+		return nil
 	}
+	err = f.Chown(want.UID, want.GID)
+	if err == nil || config == nil {
+		return nil
+	}
+	reader := jsonfile.OwnerOf(config).UID
+	if reader == 0 || reader == jsonfile.OwnerOf(now).UID {
+		return nil
+	}
+	return fmt.Errorf("uid %d, who owns %s, could not read it: %w", reader, path, err)
 }
 
 // restoreRights gives an existing key file mode 0600 and the right owner, if possible. It does
@@ -43,5 +54,5 @@ func restoreRights(f *os.File) {
 	if info.Mode() != 0o600 {
 		_ = f.Chmod(0o600)
 	}
-	giveToOwner(f)
+	_ = giveToOwner(f) // like CrossWatch
 }

@@ -97,6 +97,27 @@ func TestCrossWatchClosedKey(t *testing.T) {
 	assert.ErrorIs(t, receive(t, done, "Load refused to wait for a key from a pipe"), plexauth.ErrStore)
 }
 
+// guestsKey runs as root without the right to change owners, in another user's directory.
+var guestsKey = scenario("crosswatch that cannot give the key away", func(t *childT, dir string) {
+	store, err := crosswatch.Open(dir)
+	require.NoError(t, err)
+	err = store.Update(context.Background(), "plex", becomes(`{"account_token":"TEST_TOKEN_new"}`))
+	require.ErrorIs(t, err, plexauth.ErrStore)
+	assert.ErrorContains(t, err, "cannot make the key")
+	assert.ErrorContains(t, err, "uid 1000, who owns "+filepath.Join(dir, "config.json")+", could not read it")
+	assert.NoError(t, store.Close())
+})
+
+// G15, G17: no key is made that the owner of the config cannot read.
+func TestCrossWatchKeyOfAGuest(t *testing.T) {
+	noKeyVariables(t)
+	dir := t.TempDir()
+	ofOwner(0o750, 0o640, 2000, before)(t, dir)
+	has("config.json.lock", "", 0o660)(t, dir)
+	withoutChown(t, guestsKey, dir)
+	checkNames(t, dir, "config.json", "config.json.lock")
+}
+
 func init() {
 	children["crosswatch update"] = func(args []string) error {
 		runtime.LockOSThread()
