@@ -114,7 +114,7 @@ func (t *Transport) roundTrip(req *http.Request) (*http.Response, error) {
 		return base.RoundTrip(req)
 	}
 	resp, err := rt.RoundTrip(c.Sign(req, token))
-	if err != nil || !t.isRefused(req, c, resp) {
+	if !t.isRefused(req, c, resp) {
 		return resp, err
 	}
 	next, renewed := t.repeat(req, c, token, resp)
@@ -124,7 +124,7 @@ func (t *Transport) roundTrip(req *http.Request) (*http.Response, error) {
 	_, _ = io.CopyN(io.Discard, resp.Body, plextv.MaxBody) // so that the connection can be used again
 	resp.Body.Close()
 	resp, err = rt.RoundTrip(next)
-	if renewed && err == nil && resp != nil && plextv.MayRefuseToken(resp.StatusCode) {
+	if renewed && resp != nil && plextv.MayRefuseToken(resp.StatusCode) {
 		t.login.Refused()
 	}
 	return resp, err
@@ -170,7 +170,7 @@ func (t *Transport) rememberServer(origin string) {
 func (t *Transport) wasServer(origin string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.lastServer != "" && t.lastServer == origin
+	return t.lastServer == origin // no origin is empty
 }
 
 // isRefused reports whether resp may refuse the JWT that was put on req.
