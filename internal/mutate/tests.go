@@ -116,6 +116,10 @@ func (t *testPackage) traceOne(c *testCase, file string) error {
 	return nil
 }
 
+// noProxy is the proxy of all tests, and does not exist. A mutant may ask the real plex.tv,
+// which must not hear of it. Addresses of this machine need no proxy.
+const noProxy = "http://127.0.0.1:9"
+
 // run runs tests by name, and says survived if all pass.
 func (t *testPackage) run(names []string, limit time.Duration, env string) outcome {
 	// The test binary stops itself at the limit. If it cannot, it is killed.
@@ -128,7 +132,7 @@ func (t *testPackage) run(names []string, limit time.Duration, env string) outco
 	cmd := exec.CommandContext(ctx, t.binary, "-test.run", "^("+strings.Join(quoted, "|")+")$",
 		"-test.failfast", "-test.timeout", limit.String())
 	cmd.Dir = t.dir
-	cmd.Env = append(os.Environ(), env)
+	cmd.Env = append(os.Environ(), env, "HTTP_PROXY="+noProxy, "HTTPS_PROXY="+noProxy)
 	cmd.WaitDelay = time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
