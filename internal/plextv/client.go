@@ -86,12 +86,7 @@ func (c *Client) isAPI(u *url.URL) bool {
 // has no cookie jar: plex.tv needs no cookies, and one jar would show each account
 // those of the others (G23).
 func (c *Client) clientFor(q *Call) *http.Client {
-	hc := &http.Client{}
-	if c.httpClient != nil {
-		*hc = *c.httpClient
-	}
-	hc.Transport, hc.Jar, hc.CheckRedirect, hc.Timeout = plexTVSender{q}, nil, c.checkRedirect, 0
-	return hc
+	return &http.Client{Transport: plexTVSender{q}, CheckRedirect: c.checkRedirect}
 }
 
 // checkRedirect follows a redirect only for GET, and only to where the token may go:

@@ -1,6 +1,7 @@
 package plextv_test
 
 import (
+	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -17,6 +18,7 @@ func TestReadAccount(t *testing.T) {
 	}{
 		"whole": {`{"id":7,"uuid":"ab","username":"alice","title":"Alice","email":"alice@example.com","friendlyName":"A","thumb":"https://plex.tv/a","home":true,"homeAdmin":true,"guest":false,"restricted":false,"protected":true,"subscription":{"active":true},"new":{}}`,
 			plextv.User{ID: 7, UUID: "ab", Username: "alice", Title: "Alice", Email: "alice@example.com", FriendlyName: "A", Thumb: "https://plex.tv/a", Home: true, HomeAdmin: true, Protected: true, PlexPass: true}},
+		"a subscription of more fields": {`{"id":7,"subscription":{"status":"Active","active":true,"trial":false}}`, plextv.User{ID: 7, PlexPass: true}},
 		"drifted": {`{"id":"7","username":5,"title":null,"home":1,"homeAdmin":"true","subscription":[]}`,
 			plextv.User{ID: 7, Username: "5", Home: true, HomeAdmin: true}},
 	} {
@@ -95,6 +97,7 @@ func TestReadServers(t *testing.T) {
 			{"uri":"https://a.example:32400/","address":"10.0.0.1","port":"32400","local":1},
 			{"address":"10.0.0.2"}]},
 		{"name":"No identifier","provides":"server"},
+		{"name":"Damaged","clientIdentifier":"m4","provides":"server","ownerId":9,"accessToken":"tok 4"},
 		5]`})
 	servers, err := c.ReadServers(t.Context(), token, clientID)
 	require.NoError(t, err)
@@ -103,17 +106,59 @@ func TestReadServers(t *testing.T) {
 		names, tokens = append(names, s.Name), append(tokens, s.Token.Secret())
 		assert.NotNil(t, s.Connections)
 	}
-	assert.Equal(t, []string{"Own", "Home", "Friend"}, names)
-	assert.Equal(t, []string{"tok-1", "", "tok-3"}, tokens)
+	assert.Equal(t, []string{"Own", "Home", "Friend", "Damaged"}, names)
+	assert.Equal(t, []string{"tok-1", "", "tok-3", ""}, tokens)
 	assert.Equal(t, []plextv.Connection{{URI: "https://a.example:32400", Address: "10.0.0.1", Port: 32400, Local: true}}, servers[0].Connections)
 	assert.True(t, servers[0].HTTPSRequired && servers[1].OnlyJWT && !servers[2].OnlyJWT)
 	assert.EqualValues(t, 7, servers[0].OwnedBy(7))
 	assert.EqualValues(t, 8, servers[2].OwnedBy(7))
+	assert.Zero(t, (*plextv.MediaServer)(nil).OwnedBy(7), "no server has no owner")
+}
+
+// A media server's own answers are told from those of a proxy before it.
+func TestServerStates(t *testing.T) {
+	const own = `<Response code="503" title="Maintenance" status="starting"/>`
+	for status, want := range map[int]struct{ own, foreign plextv.ServerState }{
+		400: {plextv.ServerFailing, plextv.ServerUnknown},
+		404: {plextv.ServerFailing, plextv.ServerUnknown},
+		500: {plextv.ServerFailing, plextv.ServerUnknown},
+		501: {plextv.ServerFailing, plextv.ServerUnknown},
+		502: {plextv.ServerFailing, plextv.ServerBehindProxy},
+		503: {plextv.ServerStarting, plextv.ServerBehindProxy},
+		504: {plextv.ServerFailing, plextv.ServerBehindProxy},
+		505: {plextv.ServerFailing, plextv.ServerUnknown},
+		519: {plextv.ServerFailing, plextv.ServerUnknown},
+		520: {plextv.ServerFailing, plextv.ServerBehindProxy},
+		530: {plextv.ServerFailing, plextv.ServerBehindProxy},
+		531: {plextv.ServerFailing, plextv.ServerUnknown},
+	} {
+		state := func(r reply) plextv.ServerState {
+			r.status = status
+			c, _ := answering(r)
+			f := plextv.FailureIn(calls["server"](t.Context(), c, t))
+			require.NotNil(t, f, status)
+			return f.State
+		}
+		assert.Equal(t, want.own, state(reply{body: own}), "%d", status)
+		assert.Equal(t, want.own, state(reply{header: http.Header{"X-Plex-Protocol": {"1.0"}}}), "%d", status)
+		assert.Equal(t, want.own, state(reply{body: own, header: http.Header{"Server": {"nginx"}}}), "%d", status)
+		assert.Equal(t, want.foreign, state(reply{header: http.Header{"Server": {"nginx"}}}), "%d", status)
+	}
+}
+
+// A sign-out is confirmed by an empty answer or by JSON, but not by an error with status 200.
+func TestRevokeIsConfirmed(t *testing.T) {
+	for body, ok := range map[string]bool{
+		"": true, " \n": true, `{}`: true, `true`: true, page: false, `{"a":`: false, `{"errors":[{"code":1,"message":"no"}]}`: false,
+	} {
+		c, _ := answering(reply{status: 200, body: body})
+		assert.Equal(t, ok, c.Revoke(t.Context(), token, clientID) == nil, body)
+	}
 }
 
 // Anything but a list is not an answer, but an empty list is one.
 func TestReadServersAnswer(t *testing.T) {
-	for body, ok := range map[string]bool{`[]`: true, `null`: false, `{}`: false, page: false, ``: false} {
+	for body, ok := range map[string]bool{`[]`: true, `null`: false, `{}`: false, `[{"name":`: false, page: false, ``: false} {
 		c, _ := answering(reply{status: 200, body: body})
 		_, err := c.ReadServers(t.Context(), token, clientID)
 		assert.Equal(t, ok, err == nil, body)

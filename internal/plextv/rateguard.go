@@ -57,7 +57,7 @@ func (g *rateGuard) wait(ctx context.Context, q *Call) error {
 		return fmt.Errorf("plexauth: %s: %w", q.Op, err)
 	}
 	d := time.Until(g.OpenAt())
-	if end, ok := ctx.Deadline(); d > askedWaitLimit || ok && d > 0 && time.Until(end) <= d {
+	if end, ok := ctx.Deadline(); d > askedWaitLimit || ok && time.Until(end) <= d {
 		return HeldBack(q.Op, d)
 	}
 	q.waited += max(d, 0)

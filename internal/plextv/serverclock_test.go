@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
-
-	"github.com/plexauth/plexauth/internal/plextv"
 )
 
 // G24: plex.tv's Date says how far this machine's clock is off, unless it is off by no
@@ -19,12 +17,13 @@ func TestClockSkew(t *testing.T) {
 		age   string
 		want  time.Duration
 	}{
-		"right":               {0, "", 0},
-		"off by a second":     {time.Second, "", 0},
-		"plex.tv is ahead":    {time.Hour, "", time.Hour},
-		"plex.tv is behind":   {-time.Hour, "", -time.Hour},
-		"from a cache":        {-time.Hour, "3600", 0},
-		"a cache without age": {-time.Hour, "soon", -time.Hour},
+		"right":                {0, "", 0},
+		"off by a second":      {time.Second, "", 0},
+		"plex.tv is ahead":     {time.Hour, "", time.Hour},
+		"plex.tv is behind":    {-time.Hour, "", -time.Hour},
+		"from a cache":         {-time.Hour, "3600", 0},
+		"a cache without age":  {-time.Hour, "soon", -time.Hour},
+		"a cache of all times": {-time.Hour, "99999999999", -time.Hour},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -56,21 +55,4 @@ func TestClockRecall(t *testing.T) {
 		assert.NoError(t, calls["account"](t.Context(), c, t))
 		assert.Equal(t, time.Hour, c.Clock.Skew())
 	})
-}
-
-// The device's headers are fit for the wire, whatever a product is called.
-func TestIdentity(t *testing.T) {
-	c := plextv.New(plextv.Config{Device: plextv.DeviceInfo{Product: "My\nApp", Name: " ", Model: "\x00"}})
-	h := http.Header{}
-	c.Identity.PutOn(h)
-	assert.Equal(t, "My App", h.Get("X-Plex-Product"))
-	assert.Equal(t, "0", h.Get("X-Plex-Version"))
-	assert.NotEmpty(t, h.Get("X-Plex-Device-Name"))
-	assert.NotContains(t, h, "X-Plex-Model")
-	under := http.Header{}
-	c.Identity.Under("id-1").PutOn(under)
-	assert.Equal(t, "id-1", under.Get("X-Plex-Client-Identifier"))
-	again := http.Header{}
-	c.Identity.PutOn(again)
-	assert.NotContains(t, again, "X-Plex-Client-Identifier")
 }
