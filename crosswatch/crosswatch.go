@@ -40,7 +40,7 @@
 // intervals up to 63 seconds after the change. If an old copy has overwritten the change,
 // the Store repairs it and begins again with short intervals. It repairs a change for at
 // most a quarter of an hour. If several Stores have saved a login, the latest login stays.
-// [Store.Close] checks a last time.
+// [Store.Close] checks a last time. A process that is killed repairs nothing.
 //
 // A change that a person or CrossWatch makes to the current file stays, and so does a new
 // value in an old copy. The Store cannot tell a reset of the default profile from an old
