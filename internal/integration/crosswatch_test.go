@@ -176,21 +176,23 @@ func rounds(t *testing.T, dir string) int {
 	return config.Rounds
 }
 
+// pythonWithCryptography returns the name of a Python with the module cryptography.
+func pythonWithCryptography(t testing.TB) string {
+	t.Helper()
+	for _, name := range []string{"python3", "/usr/bin/python3"} { // Debian's, where another comes first
+		if exec.Command(name, "-c", "import cryptography, fcntl").Run() == nil {
+			return name
+		}
+	}
+	missing(t, "python3 with the module cryptography (Debian: python3-cryptography)")
+	return ""
+}
+
 // pythonCrossWatch starts a program that does what CrossWatch does, and waits until it has
 // saved once. stop ends it and returns the namespace "plex" as it reads it, decrypted.
 func pythonCrossWatch(t *testing.T, dir string) (stop func() map[string]any) {
 	t.Helper()
-	python := ""
-	for _, name := range []string{"python3", "/usr/bin/python3"} { // Debian's, where another comes first
-		if exec.Command(name, "-c", "import cryptography, fcntl").Run() == nil {
-			python = name
-			break
-		}
-	}
-	if python == "" {
-		missing(t, "python3 with the module cryptography (Debian: python3-cryptography)")
-	}
-	c := exec.CommandContext(t.Context(), python, "testdata/crosswatch.py", dir)
+	c := exec.CommandContext(t.Context(), pythonWithCryptography(t), "testdata/crosswatch.py", dir)
 	c.Stderr = os.Stderr
 	in, err := c.StdinPipe()
 	require.NoError(t, err)
