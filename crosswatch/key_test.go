@@ -137,8 +137,8 @@ func TestKeyOfAnotherIsKept(t *testing.T) {
 // G16: it is not overwritten on a file system without hard links either.
 func TestKeyOfAnotherIsKeptWithoutLinks(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "key")
-	require.NoError(t, crosswatch.CreateWithoutLinks(path, []byte("first")))
-	require.ErrorIs(t, crosswatch.CreateWithoutLinks(path, []byte("second")), fs.ErrExist)
+	require.NoError(t, crosswatch.CreateEmpty(path, []byte("first")))
+	require.ErrorIs(t, crosswatch.CreateEmpty(path, []byte("second")), fs.ErrExist)
 	b, err := os.ReadFile(path)
 	require.NoError(t, err)
 	assert.Equal(t, "first", string(b))

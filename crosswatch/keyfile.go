@@ -105,24 +105,24 @@ func replaceFile(path string, content []byte) error {
 	return nil
 }
 
-// createFile creates a file of mode 0600 that must not exist yet. If the file system has hard
-// links, the file is complete as soon as it has its name.
+// createFile creates a file of mode 0600 that must not exist yet. On most file systems it is
+// complete as soon as it has its name.
 func createFile(path string, content []byte) error {
 	temp, err := writeTemp(path, content)
 	if err != nil {
 		return err
 	}
 	defer os.Remove(temp)
-	err = os.Link(temp, path)
+	err = jsonfile.NameNew(temp, path)
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return err
 	}
-	return createWithoutLinks(path, content)
+	return createEmpty(path, content)
 }
 
-// createWithoutLinks creates a file of mode 0600 on a file system without hard links. For a
-// moment the file is empty.
-func createWithoutLinks(path string, content []byte) error {
+// createEmpty does what createFile does on a file system that cannot name a complete file
+// without replacing another one. For a moment the file is empty.
+func createEmpty(path string, content []byte) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err

@@ -172,12 +172,25 @@ func TestCrossWatchFoundKeyIsSynced(t *testing.T) {
 }
 
 // G15: on a file system without hard links the key is private and complete too, and never
-// replaces another one.
+// replaces another one. It is renamed, or else made under its name.
 func TestCrossWatchKeyWithoutLinks(t *testing.T) {
 	noKeyVariables(t)
+	top := t.TempDir()
+	noLinks := []string{"-e", "trace=openat,write,fsync,link,linkat,rename,renameat,renameat2", "-e", "inject=link,linkat:error=EPERM"}
+	trace, stderr, ok := straced(t, "crosswatch update", top, noLinks...)
+	require.True(t, ok, stderr)
+	dir := regexp.QuoteMeta(top)
+	inOrder(t, trace, top, []string{
+		`fsync\(\d+<` + dir + `/\.config\.json\.plexauth-[0-9a-f]{16}\.tmp>\) += 0`,
+		`renameat2\(.*/\.cw_master_key", RENAME_NOREPLACE\) += 0`,
+		`fsync\(\d+<` + dir + `>\) += 0`,
+		`rename\w*\(.*/config\.json".* = 0`,
+	})
+	checkNames(t, top, "config.json", "config.json.lock", ".cw_master_key")
+
 	for _, errno := range []string{"EPERM", "EOPNOTSUPP", "ENOSYS", "EMLINK"} {
 		top := t.TempDir()
-		trace, stderr, ok := straced(t, "crosswatch update", top, "-e", "trace=openat,write,fsync,link,linkat,rename,renameat,renameat2", "-e", "inject=link,linkat:error="+errno)
+		trace, stderr, ok := straced(t, "crosswatch update", top, "-e", "trace=openat,write,fsync,link,linkat,rename,renameat,renameat2", "-e", "inject=link,linkat:error="+errno, "-e", "inject=renameat2:error=EINVAL")
 		require.True(t, ok, stderr)
 		dir := regexp.QuoteMeta(top)
 		inOrder(t, trace, top, []string{

@@ -45,6 +45,7 @@ type faultCase struct {
 	caller   []string // options of setpriv
 	files    func(t *testing.T, dir string)
 	path     string // of the config; "": config.json
+	noLinks  bool   // the file system has no hard links
 	cw       bool   // crosswatch's
 	readers  []person
 	writer   person // who may always replace the config; reads it as well
@@ -95,6 +96,7 @@ var faultCases = map[string]faultCase{
 	"by root, with a lock":                            {caller: asRoot, files: and(ofOwner(0o750, 0o640, 2000, before), has("config.json.lock", "", 0o600)), readers: []person{member}, writer: owner},
 	"by root without chown":                           {caller: rootWithoutChown, files: ofOwner(0o750, 0o640, 2000, before), readers: []person{member}, writer: owner},
 	"by root without chown, with a lock":              {caller: rootWithoutChown, files: and(ofOwner(0o750, 0o640, 2000, before), has("config.json.lock", "", 0o660)), readers: []person{member}, writer: owner},
+	"by root, no hard links":                          {caller: asRoot, files: ofOwner(0o750, 0o640, 2000, before), readers: []person{member}, writer: owner, noLinks: true},
 	"of a foreign group":                              {caller: asOwner, files: ofOwner(0o755, 0o640, foreignGroup, before), readers: []person{owner, {uid: 1002, gid: foreignGroup}}, writer: person{1000, 2000, foreignGroup}},
 	"of a foreign group without rights":               {caller: asOwner, files: ofOwner(0o755, 0o600, foreignGroup, before), writer: owner, anyGroup: true},
 	"by a member of the group":                        {caller: asMember, files: ofOwner(0o770, 0o660, 2000, before), readers: []person{member}, writer: owner},
@@ -104,6 +106,7 @@ var faultCases = map[string]faultCase{
 	"first run of root, new directories":              {caller: asRoot, files: ofOwner(0o750, 0, 0, ""), path: "made/deeper/config.json", writer: owner, firstRun: true},
 	"crosswatch's by the owner":                       {caller: asOwner, files: ofOwner(0o750, 0o640, 2000, before), cw: true, writer: owner},
 	"crosswatch's by root":                            {caller: asRoot, files: ofOwner(0o750, 0o640, 2000, before), cw: true, writer: owner},
+	"crosswatch's by root, no hard links":             {caller: asRoot, files: ofOwner(0o750, 0o640, 2000, before), cw: true, writer: owner, noLinks: true},
 	"crosswatch's by root without chown":              {caller: rootWithoutChown, files: ofOwner(0o750, 0o640, 2000, before), cw: true, writer: owner},
 	"crosswatch's by root without chown, with a lock": {caller: rootWithoutChown, files: and(ofOwner(0o750, 0o640, 2000, before), has("config.json.lock", "", 0o660)), cw: true, writer: owner},
 	"crosswatch's by a member":                        {caller: asMember, files: ofOwner(0o770, 0o660, 2000, before), cw: true, writer: owner},
@@ -239,13 +242,13 @@ func (f *faultTest) stop() {
 type fault struct {
 	call, what string // fsync, error=EIO
 	n          int    // of the calls of that name in the main thread
-	line       string // of the trace of a run without a fault
+	line       string // of the trace
 }
 
 // result is a run with a fault.
 type result struct {
 	path, stderr string
-	ok, isHit    bool
+	ok           bool
 	calls        []fault // all that concern the directory
 }
 
@@ -266,6 +269,9 @@ func (f *faultTest) run(inject ...string) (r result) {
 	name, arg := "filestore update", r.path
 	if f.cw {
 		name, arg = "crosswatch update", dir
+	}
+	if f.noLinks {
+		inject = append(inject, "-e", "inject=link,linkat:error=EPERM")
 	}
 	log := filepath.Join(f.top, "trace")
 	c := exec.CommandContext(f.Context(), f.strace, slices.Concat([]string{"-f", "-y", "-qq", "-o", log, "-e", "trace=" + calledNames}, inject, []string{f.setpriv}, f.caller, []string{f.binary, arg})...)
@@ -293,7 +299,6 @@ func (f *faultTest) run(inject ...string) (r result) {
 		count[m[2]]++
 		if strings.Contains(line, dir) {
 			r.calls = append(r.calls, fault{call: m[2], n: count[m[2]], line: strings.ReplaceAll(strings.TrimSpace(line), dir, "")})
-			r.isHit = r.isHit || strings.Contains(line, "(INJECTED)")
 		}
 	}
 	return r
@@ -367,6 +372,9 @@ func (f *faultTest) all(choice int) {
 	require.NotEmpty(f, clean.calls, clean.stderr)
 	f.check(clean, fault{})
 	for i, c := range clean.calls {
+		if f.noLinks && strings.Contains(c.line, "(INJECTED)") {
+			continue
+		}
 		whats := errorsOf(c)
 		if !*allFaults {
 			n := (choice + i) % len(whats)
@@ -385,8 +393,7 @@ func (f *faultTest) all(choice int) {
 func (f *faultTest) inject(c fault) {
 	for range 10 {
 		r := f.run("-e", fmt.Sprintf("inject=%s:%s:when=%d", c.call, c.what, c.n))
-		isKill := c.what == "signal=KILL"
-		if last := len(r.calls) - 1; isKill && last >= 0 && r.calls[last].call == c.call && r.calls[last].n == c.n || !isKill && r.isHit {
+		if r.isStruck(c) {
 			f.runs++
 			f.check(r, c)
 			return
@@ -394,6 +401,15 @@ func (f *faultTest) inject(c fault) {
 		require.NoError(f, os.RemoveAll(filepath.Dir(r.path)))
 	}
 	f.Errorf("in ten runs %s has never struck the %d. %s, %s", c.what, c.n, c.call, c.line)
+}
+
+// isStruck reports whether a run had the fault c, in a call that concerns the directory.
+func (r result) isStruck(c fault) bool {
+	at := slices.IndexFunc(r.calls, func(is fault) bool { return is.call == c.call && is.n == c.n })
+	if c.what == "signal=KILL" {
+		return at >= 0 && at == len(r.calls)-1
+	}
+	return at >= 0 && strings.Contains(r.calls[at].line, "(INJECTED)")
 }
 
 // check looks at the files after a run.

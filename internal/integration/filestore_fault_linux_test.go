@@ -306,10 +306,21 @@ func TestFileStoreOrderOfMakingTheLock(t *testing.T) {
 		`flock\(\d+<` + dir + `/config\.json\.lock>, LOCK_EX\|LOCK_NB\) += 0`,
 	})
 
-	// On a file system without hard links it is made under its name, but never replaces
-	// another one.
+	// On a file system without hard links it is renamed.
+	noLinks := []string{"-e", "trace=openat,fchown,fchmod,link,linkat,renameat2,flock", "-e", "inject=link,linkat:error=EPERM"}
 	require.NoError(t, os.Remove(path+".lock"))
-	trace, stderr, ok = straced(t, "filestore check", path, "-e", "trace=openat,fchown,fchmod,link,linkat,flock", "-e", "inject=link,linkat:error=EPERM")
+	trace, stderr, ok = straced(t, "filestore check", path, noLinks...)
+	require.True(t, ok, stderr)
+	inOrder(t, trace, filepath.Dir(path), []string{
+		`fchown\(\d+<` + temp + `>, 1234, 1235\) += 0`,
+		`fchmod\(\d+<` + temp + `>, 0660\) += 0`,
+		`renameat2\(.*"` + temp + `".*/config\.json\.lock", RENAME_NOREPLACE\) += 0`,
+		`flock\(\d+<` + dir + `/config\.json\.lock>, LOCK_EX\|LOCK_NB\) += 0`,
+	})
+
+	// If that does not work either, it is made under its name, but never replaces another one.
+	require.NoError(t, os.Remove(path+".lock"))
+	trace, stderr, ok = straced(t, "filestore check", path, append(noLinks, "-e", "inject=renameat2:error=EINVAL")...)
 	require.True(t, ok, stderr)
 	inOrder(t, trace, filepath.Dir(path), []string{
 		`openat\(.*/config\.json\.lock", O_RDWR\|O_CREAT\|O_EXCL\|O_NOFOLLOW\|O_CLOEXEC, 0660\) += \d`,

@@ -1,6 +1,6 @@
 // Package jsonfile edits one member of a JSON file that other programs may share. It takes a
-// lock that other programs use too, and replaces the file in one step. CreateTemp, OwnerBeside
-// and Sync are for other files in the directory of the JSON file.
+// lock that other programs use too, and replaces the file in one step. CreateTemp, NameNew,
+// OwnerBeside and Sync are for other files in the directory of the JSON file.
 package jsonfile
 
 import (

@@ -172,7 +172,7 @@ func ensureLockFile(name, path string) error {
 	if err != nil {
 		return err
 	}
-	err = os.Link(temp.Name(), name)
+	err = NameNew(temp.Name(), name)
 	switch {
 	case err == nil, errors.Is(err, fs.ErrExist):
 		return nil
@@ -182,7 +182,8 @@ func ensureLockFile(name, path string) error {
 	return makeLockFile(name, path)
 }
 
-// makeLockFile makes the lock file on a file system without hard links.
+// makeLockFile makes the lock file on a file system that cannot name a complete file without
+// replacing another one.
 func makeLockFile(name, path string) error {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL|noFollow, 0o660)
 	if errors.Is(err, fs.ErrExist) {

@@ -47,6 +47,8 @@ func replaceFile(ctx context.Context, temp, path string) error {
 	return retryOpen(ctx, func() error { return os.Rename(temp, path) })
 }
 
+func renameNew(string, string) error { return errors.ErrUnsupported }
+
 // isExposed returns false: here the mode does not say who may read a file.
 func isExposed(fs.FileMode) bool { return false }
 

@@ -3,6 +3,7 @@ package jsonfile
 import (
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -22,6 +23,17 @@ const (
 // If the process dies, a later Update of config removes the file.
 func CreateTemp(config string) (*os.File, error) {
 	return os.OpenFile(tempName(config), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+}
+
+// NameNew gives a complete file its name, by a hard link, or by a rename on a file system
+// without them. It never replaces a file: if name exists, the error matches [fs.ErrExist].
+// temp may be there afterwards.
+func NameNew(temp, name string) error {
+	err := os.Link(temp, name)
+	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return renameNew(temp, name)
 }
 
 func tempName(config string) string {

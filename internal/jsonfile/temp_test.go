@@ -2,6 +2,7 @@ package jsonfile_test
 
 import (
 	"encoding/json"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -53,4 +54,23 @@ func TestCreateTemp(t *testing.T) {
 	for _, name := range others {
 		assert.FileExists(t, filepath.Join(dir, name))
 	}
+}
+
+// A complete file gets its name unless another file has it.
+func TestNameNew(t *testing.T) {
+	config := filepath.Join(t.TempDir(), "config.json")
+	name := func(content string) error {
+		f, err := jsonfile.CreateTemp(config)
+		require.NoError(t, err)
+		_, err = f.WriteString(content)
+		require.NoError(t, err)
+		require.NoError(t, f.Close())
+		return jsonfile.NameNew(f.Name(), config)
+	}
+	require.NoError(t, name("first"))
+	require.ErrorIs(t, name("second"), fs.ErrExist)
+	data, err := os.ReadFile(config)
+	require.NoError(t, err)
+	assert.Equal(t, "first", string(data))
+	assert.ErrorIs(t, jsonfile.NameNew(config+".gone", config+".new"), fs.ErrNotExist)
 }
