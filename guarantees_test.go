@@ -32,8 +32,24 @@ func TestGuaranteesAreTested(t *testing.T) {
 		return err
 	}))
 	named := regexp.MustCompile("`((?:Test|Fuzz)\\w+)`")
+	promises, attacks, ok := strings.Cut(string(page), "## How the promises were attacked\n")
+	require.True(t, ok)
+	for _, m := range named.FindAllStringSubmatch(attacks, -1) {
+		assert.NotEmpty(t, texts[m[1]], "there is no test %s", m[1])
+	}
+	ways := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?m)^\| ([a-zA-Z ]+) \|.*\|.*\|$`).FindAllStringSubmatch(attacks, -1) {
+		ways[m[1]] = true
+	}
 	for n := 1; n <= 29; n++ {
-		row := regexp.MustCompile(fmt.Sprintf(`(?m)^\| G%d \|.*$`, n)).FindString(string(page))
+		row := regexp.MustCompile(fmt.Sprintf(`(?m)^\| G%d \|.*$`, n)).FindString(promises)
+		attackedBy := regexp.MustCompile(fmt.Sprintf(`(?m)^\| G%d \| (.*) \|$`, n)).FindStringSubmatch(attacks)
+		if assert.NotEmpty(t, attackedBy, "G%d: attacked in no way", n) {
+			list, _, _ := strings.Cut(attackedBy[1], ":")
+			for _, way := range strings.Split(list, ", ") {
+				assert.True(t, ways[way], "G%d: %q is no way of the table", n, way)
+			}
+		}
 		tests := named.FindAllStringSubmatch(row, -1)
 		assert.NotEmpty(t, tests, "G%d names no test", n)
 		for _, m := range tests {
