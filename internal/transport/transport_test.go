@@ -137,6 +137,18 @@ func (w *wire) RoundTrip(r *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: status, Body: answer, Request: r}, nil
 }
 
+// freesConnections asserts that all answers but the last one, which is the caller's, were read
+// and closed, so that their connections can be used again.
+func (w *wire) freesConnections(t *testing.T) {
+	t.Helper()
+	for _, answer := range w.bodies[:len(w.bodies)-1] {
+		assert.True(t, answer.isClosed)
+		rest, err := io.ReadAll(answer.Reader)
+		assert.NoError(t, err)
+		assert.Empty(t, rest)
+	}
+}
+
 func ok(string) (int, string) { return http.StatusOK, "" }
 
 // do sends a request by a Transport of l over w.
@@ -304,12 +316,7 @@ func TestRefused(t *testing.T) {
 			if c.status < 400 && len(c.sent) == 1 || c.status == 403 {
 				assert.Zero(t, c.login.rereads, "no token was refused")
 			}
-			for _, answer := range w.bodies[:len(w.bodies)-1] {
-				assert.True(t, answer.isClosed, "its connection can be used again")
-				rest, err := io.ReadAll(answer.Reader)
-				assert.NoError(t, err)
-				assert.Empty(t, rest)
-			}
+			w.freesConnections(t)
 			if c.kept {
 				assert.Equal(t, first, c.login.tokens[0])
 			}
