@@ -77,7 +77,7 @@ func (q *Call) newFailure(status int) *Failure {
 // call, which knows its endpoint, changes the verdict.
 func (q *Call) judge(resp *http.Response, body []byte) *Failure {
 	status := resp.StatusCode
-	if status >= 200 && status < 300 {
+	if status/100 == 2 {
 		return q.judgeContent(status, body)
 	}
 	env, enveloped := parseEnvelope(body)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"testing/synctest"
 	"time"
 
@@ -53,6 +54,7 @@ func TestVerdicts(t *testing.T) {
 		"425":                                     {"account", 425, plexError("1", "x"), temporary},
 		"500 of plex.tv":                          {"account", 500, plexError("1", "x"), temporary},
 		"502 from a proxy":                        {"account", 502, page, temporary},
+		"a redirect in plex.tv's form":            {"account", 302, plexError("1", "x"), temporary},
 		"a redirect":                              {"account", 302, "", temporary},
 		"429":                                     {"account", 429, "", verdict(fault.ErrRateLimited)},
 		"429 from a proxy":                        {"account", 429, page, verdict(fault.ErrRateLimited)},
@@ -136,6 +138,8 @@ func TestRetryAfter(t *testing.T) {
 		"the first that says so": {429, http.Header{"Retry-After": {"soon", "0", "3"}}, 3 * time.Second},
 		"hostile":                {429, http.Header{"Retry-After": {"1e300"}}, time.Hour},
 		"a far date":             {429, http.Header{"Retry-After": {"Wed, 01 Jan 2090 12:00:00 GMT"}, "Date": {date}}, time.Hour},
+		"a date without Date":    {429, http.Header{"Retry-After": {time.Now().Add(time.Hour + time.Minute).UTC().Format(http.TimeFormat)}}, time.Hour},
+		"a past date":            {503, http.Header{"Retry-After": {time.Now().Add(-time.Hour).UTC().Format(http.TimeFormat)}}, 0},
 		"with 503":               {503, http.Header{"Retry-After": {"9"}}, 9 * time.Second},
 		"with 503, nothing":      {503, nil, 0},
 		"with 503, a past date":  {503, http.Header{"Retry-After": {"Wed, 01 Jan 2020 11:00:00 GMT"}, "Date": {date}}, 0},
@@ -244,6 +248,13 @@ func TestRejectsToken(t *testing.T) {
 		"XML":                {401, `<errors><error code="1001">User could not be authenticated</error></errors>`, true},
 		"XML, Response":      {401, `<Response code="401" title="Unauthorized" status="x"/>`, true},
 		"422, XML":           {422, `<errors><error>Invalid token</error></errors>`, true},
+		"spaces before it":   {401, " \r\n" + plexError("1001", "x"), true},
+		"two sets of errors": {401, `{"errors":[{"code":1001}],"errors":5}`, false},
+		"XML, another code":  {401, `<errors><error code="1031"/></errors>`, false},
+		"XML, cut short":     {401, `<errors><error code="1001">x</error>`, false},
+		"XML, no error":      {401, `<errors/>`, false},
+		"XML, another thing": {401, `<user><error code="1001">x</error></user>`, false},
+		"Response, no code":  {401, `<Response title="Unauthorized"/>`, false},
 		"another code":       {401, plexError("1031", "x"), false},
 		"another status":     {403, plexError("1001", "x"), false},
 		"no errors":          {401, `{"errors":[]}`, false},
@@ -261,4 +272,105 @@ func TestRejectsToken(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, tc.body, string(rest), "the caller reads all of it")
 	}
+}
+
+// A status may be all that is known of a refusal.
+func TestMayRefuseToken(t *testing.T) {
+	for status, want := range map[int]bool{200: false, 400: false, 401: true, 403: false, 498: true, 500: false} {
+		assert.Equal(t, want, plextv.MayRefuseToken(status), status)
+	}
+}
+
+// A media server's refusal is told from that of a proxy before it.
+func TestServerRefusesToken(t *testing.T) {
+	own := http.Header{"X-Plex-Protocol": {"1.0"}}
+	for name, tc := range map[string]struct {
+		reply reply
+		want  error
+	}{
+		"its own 403":           {reply{status: 403, header: own}, fault.ErrServerToken},
+		"its own 401":           {reply{status: 401, header: own, body: page}, fault.ErrServerToken},
+		"its own 404":           {reply{status: 404, header: own}, fault.ErrUnavailable},
+		"a proxy wants a login": {reply{status: 401, header: http.Header{"Www-Authenticate": {"Basic"}}}, fault.ErrUnavailable},
+		"a proxy's 403":         {reply{status: 403}, fault.ErrUnavailable},
+	} {
+		c, _ := answering(tc.reply)
+		assert.ErrorIs(t, calls["server with token"](t.Context(), c, t), tc.want, name)
+	}
+}
+
+// An error says what came in place of an answer, if a person can do something with that.
+func TestMessages(t *testing.T) {
+	const html = "an HTML page where JSON was asked for"
+	for name, tc := range map[string]struct {
+		call    string
+		reply   reply
+		message string
+	}{
+		"a page":                   {"account", reply{status: 502, body: page}, html},
+		"a page without a doctype": {"account", reply{status: 502, body: "<html><body>x"}, html},
+		"a page of a rate limit":   {"account", reply{status: 429, body: page}, ""},
+		"nothing":                  {"account", reply{status: 502}, ""},
+		"plex.tv's own words":      {"account", reply{status: 403, body: plexError("1009", "Not yours")}, "Not yours"},
+		"a proxy before a server":  {"server", reply{status: 502, body: page}, ""},
+		"a page of something else": {"server", reply{status: 404, body: page}, html},
+		"a server's own words":     {"server", reply{status: 503, body: `<Response code="503" title="Maintenance" status="starting"/>`}, "starting"},
+	} {
+		c, _ := answering(tc.reply)
+		f := plextv.FailureIn(calls[tc.call](t.Context(), c, t))
+		require.NotNil(t, f, name)
+		assert.Equal(t, tc.message, f.Message, name)
+	}
+}
+
+// endingWith is a reader that ends with another error than io.EOF.
+type endingWith struct {
+	io.Reader
+	err error
+}
+
+func (e endingWith) Read(p []byte) (int, error) {
+	n, err := e.Reader.Read(p)
+	if err == io.EOF {
+		err = e.err
+	}
+	return n, err
+}
+
+// A body is read whole, up to a limit, whatever length it says it has.
+func TestLongAnswers(t *testing.T) {
+	for name, tc := range map[string]struct {
+		size int
+		end  error
+		ok   bool
+	}{
+		"short":            {100, io.EOF, true},
+		"as long as it is": {plextv.MaxBody, io.EOF, true},
+		"a byte longer":    {plextv.MaxBody + 1, io.EOF, false},
+		"much longer":      {3 * plextv.MaxBody, io.EOF, false},
+		"cut short":        {100, io.ErrUnexpectedEOF, false},
+	} {
+		account := `{"id":7}`
+		text := account + strings.Repeat(" ", tc.size-len(account))
+		for _, length := range []int64{-1, 0, int64(tc.size), 5, 1 << 40} {
+			for _, body := range []io.Reader{strings.NewReader(text), iotest.DataErrReader(strings.NewReader(text))} {
+				rt := transport(func(r *http.Request) (*http.Response, error) {
+					return &http.Response{StatusCode: 200, ContentLength: length, Body: io.NopCloser(endingWith{body, tc.end}), Request: r}, nil
+				})
+				err := calls["account"](t.Context(), plextv.New(plextv.Config{HTTPClient: &http.Client{Transport: rt}}), t)
+				assert.Equal(t, tc.ok, err == nil, "%s, %d: %v", name, length, err)
+				if tc.size > plextv.MaxBody {
+					assert.ErrorContains(t, err, "the answer is too long", "%s, %d", name, length)
+				}
+			}
+		}
+	}
+}
+
+// A call that needs no content takes any.
+func TestAnswerThatIsNotRead(t *testing.T) {
+	c, _ := answering(reply{status: 200, body: page})
+	q := serverCall(c, token)
+	q.Decode = nil
+	assert.NoError(t, c.Do(t.Context(), q))
 }

@@ -1,12 +1,14 @@
 package plextv_test
 
 import (
+	"errors"
 	"net/http"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/plextv"
 )
 
@@ -51,11 +53,71 @@ func TestHomeUsers(t *testing.T) {
 		{ID: 1, UUID: "a", Title: "Alice", Admin: true, Protected: true},
 		{ID: 2, UUID: "b", Title: "Bob", Restricted: true},
 	}, users)
-	for _, body := range []string{`{}`, `{"users":null}`, `[]`} {
+	for _, body := range []string{`{}`, `{"users":null}`, `[]`, `{"users":[`} {
 		c, _ := answering(reply{status: 200, body: body})
 		_, err := c.HomeUsers(t.Context(), token, clientID)
 		assert.Error(t, err, body)
 	}
+}
+
+func TestFindHomeUser(t *testing.T) {
+	users := []plextv.HomeUser{{ID: 1, UUID: "a"}, {ID: 2, UUID: "b"}}
+	u, err := plextv.FindHomeUser(users, "b")
+	require.NoError(t, err)
+	assert.Equal(t, users[1], u)
+	_, err = plextv.FindHomeUser(users, "c")
+	assert.ErrorIs(t, err, plextv.ErrNoSuchUser)
+}
+
+// G13: a Home PIN travels in the URL of a switch, and no error shows it.
+func TestHomePINOfASwitch(t *testing.T) {
+	query := ""
+	c := plextv.New(plextv.Config{HTTPClient: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+		query = r.URL.RawQuery
+		return nil, errors.New("no route to " + r.URL.String())
+	})}})
+	_, _, err := c.SwitchUser(t.Context(), token, clientID, plextv.HomeUser{UUID: "u1"}, "12 3+4")
+	assert.Equal(t, "pin=12%203%2B4", query)
+	assert.NotContains(t, err.Error(), "12%203")
+	_, _, err = c.SwitchUser(t.Context(), token, clientID, plextv.HomeUser{UUID: "u1"}, "")
+	assert.Error(t, err)
+	assert.Empty(t, query)
+}
+
+// plex.tv's word on a Home PIN is not one on the token, and says which of the two is the case.
+func TestHomePINIsRefused(t *testing.T) {
+	for name, tc := range map[string]struct {
+		reply reply
+		isPIN bool
+	}{
+		"a code":                  {reply{status: 403, body: plexError("1041", "x")}, true},
+		"another code":            {reply{status: 400, body: plexError("1038", "x")}, true},
+		"words of older parts":    {reply{status: 401, body: plexError("0", "Incorrect PIN")}, true},
+		"words with 403":          {reply{status: 403, body: plexError("0", "A valid pin is required")}, true},
+		"words with another code": {reply{status: 401, body: plexError("1001", "Incorrect PIN")}, false},
+		"words with 400":          {reply{status: 400, body: plexError("0", "Incorrect PIN")}, false},
+		"other words":             {reply{status: 401, body: plexError("0", "Unauthorized")}, false},
+	} {
+		for call, says := range map[string]string{"switch": "is wrong", "switch without PIN": "is missing"} {
+			c, _ := answering(tc.reply)
+			err := calls[call](t.Context(), c, t)
+			require.Error(t, err, name)
+			assert.Equal(t, tc.isPIN, errors.Is(err, fault.ErrHomePin), "%s: %v", name, err)
+			if tc.isPIN {
+				assert.ErrorContains(t, err, says, name)
+				assert.False(t, plextv.FailureIn(err).Temporary, name)
+			}
+		}
+	}
+}
+
+// A user whose number is not known is the one with the UUID.
+func TestSwitchUserByUUID(t *testing.T) {
+	c, _ := answering(reply{status: 201, body: `{"id":9,"uuid":"u1","authToken":"tok-9"}`})
+	got, account, err := c.SwitchUser(t.Context(), token, clientID, plextv.HomeUser{UUID: "u1"}, "")
+	require.NoError(t, err)
+	assert.Equal(t, "tok-9", got.Secret())
+	assert.EqualValues(t, 9, account)
 }
 
 // A switch brings a token of the user who was asked for, or fails.
@@ -65,12 +127,14 @@ func TestSwitchUser(t *testing.T) {
 		account int64
 		fails   string
 	}{
-		"the user":       {`{"id":"9","uuid":"u1","authToken":" tok-9 "}`, 9, ""},
-		"no number":      {`{"authToken":"tok-9"}`, 0, ""},
-		"another user":   {`{"id":9,"uuid":"u2","authToken":"tok-9"}`, 0, "another user"},
-		"another number": {`{"id":8,"uuid":"u1","authToken":"tok-9"}`, 0, "another user"},
-		"no token":       {`{"id":9,"uuid":"u1"}`, 0, "no token"},
-		"no JSON":        {page, 0, "HTML"},
+		"the user":               {`{"id":"9","uuid":"u1","authToken":" tok-9 "}`, 9, ""},
+		"no number":              {`{"authToken":"tok-9"}`, 0, ""},
+		"another user":           {`{"id":9,"uuid":"u2","authToken":"tok-9"}`, 0, "another user"},
+		"another number":         {`{"id":8,"uuid":"u1","authToken":"tok-9"}`, 0, "another user"},
+		"the user's number is 0": {`{"id":0,"uuid":"u1","authToken":"tok-9"}`, 0, ""},
+		"no token":               {`{"id":9,"uuid":"u1"}`, 0, "no token"},
+		"broken":                 {`{"id":9,"authToken":"tok`, 0, "not the JSON"},
+		"no JSON":                {page, 0, "HTML"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := answering(reply{status: 201, body: tc.body})
@@ -113,6 +177,19 @@ func TestReadServers(t *testing.T) {
 	assert.EqualValues(t, 7, servers[0].OwnedBy(7))
 	assert.EqualValues(t, 8, servers[2].OwnedBy(7))
 	assert.Zero(t, (*plextv.MediaServer)(nil).OwnedBy(7), "no server has no owner")
+}
+
+// An answer that is no JSON is told from JSON without what was asked for.
+func TestBrokenAnswers(t *testing.T) {
+	for name, read := range map[string]func(*plextv.Client) error{
+		"servers": func(c *plextv.Client) error { _, err := c.ReadServers(t.Context(), token, clientID); return err },
+		"users":   func(c *plextv.Client) error { _, err := c.HomeUsers(t.Context(), token, clientID); return err },
+	} {
+		for body, says := range map[string]string{`[{"name":`: "not the JSON that was asked for", `null`: "no list where"} {
+			c, _ := answering(reply{status: 200, body: body})
+			assert.ErrorContains(t, read(c), says, "%s: %s", name, body)
+		}
+	}
 }
 
 // A media server's own answers are told from those of a proxy before it.
@@ -158,7 +235,7 @@ func TestRevokeIsConfirmed(t *testing.T) {
 
 // Anything but a list is not an answer, but an empty list is one.
 func TestReadServersAnswer(t *testing.T) {
-	for body, ok := range map[string]bool{`[]`: true, `null`: false, `{}`: false, `[{"name":`: false, page: false, ``: false} {
+	for body, ok := range map[string]bool{`[]`: true, `null`: false, `{}`: false, page: false, ``: false} {
 		c, _ := answering(reply{status: 200, body: body})
 		_, err := c.ReadServers(t.Context(), token, clientID)
 		assert.Equal(t, ok, err == nil, body)

@@ -56,7 +56,7 @@ func (c *Client) Exchange(ctx context.Context, d *devicekey.Key, scopes []string
 	if err != nil {
 		return secret.Value{}, err
 	}
-	if end := claims.Expires; !end.IsZero() && !c.Clock.Now().Before(end.Add(expiryLeeway)) {
+	if !c.Clock.Now().Before(claims.Expires.Add(expiryLeeway)) {
 		return secret.Value{}, NotGenuine(errors.New("the token has expired already"))
 	}
 	return t, nil

@@ -120,7 +120,7 @@ func (f *Failure) Is(target error) bool {
 		s.found = f
 		return true
 	}
-	return f.Sentinel != nil && f.Sentinel == target
+	return f.Sentinel == target
 }
 
 // Unwrap returns the cause, nil if there is an answer.

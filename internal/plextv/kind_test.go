@@ -24,6 +24,12 @@ import (
 	"github.com/plexauth/plexauth/internal/plextv"
 )
 
+// hidden is an error of a RoundTripper with a text of its own.
+type hidden struct{ err error }
+
+func (hidden) Error() string   { return "not sent" }
+func (h hidden) Unwrap() error { return h.err }
+
 // G11: each way in which a request fails has a kind, and its error says what to do.
 func TestKinds(t *testing.T) {
 	otherName := &x509.Certificate{DNSNames: []string{"router.example"}}
@@ -50,6 +56,10 @@ func TestKinds(t *testing.T) {
 		"content":                   {reply{status: 200, body: page}, plextv.KindContent, "content", "an HTML page where JSON was asked for (a proxy or"},
 		"XML":                       {reply{status: 200, body: "<user/>"}, plextv.KindContent, "content", "XML where JSON was asked for"},
 		"other JSON":                {reply{status: 200, body: `["x"`}, plextv.KindContent, "content", "not the JSON that was asked for"},
+		"a choice of answers":       {reply{status: 300}, plextv.KindStatus, "status", "plex.tv answered 300"},
+		"certificate, hidden":       {reply{err: hidden{&tls.CertificateVerificationError{UnverifiedCertificates: []*x509.Certificate{plexName}, Err: x509.UnknownAuthorityError{}}}}, plextv.KindTLS, "tls", "its CA certificates"},
+		"alert, hidden":             {reply{err: hidden{tls.AlertError(40)}}, plextv.KindTLS, "tls", "its CA certificates"},
+		"TLS, its text":             {reply{err: errors.New("tls: handshake failure")}, plextv.KindTLS, "tls", "its CA certificates"},
 		"status":                    {reply{status: 502}, plextv.KindStatus, "status", "plex.tv answered 502 (try again later)"},
 		"status with a time":        {reply{status: 503, header: http.Header{"Retry-After": {"9"}}}, plextv.KindStatus, "status", "plex.tv answered 503 (try again in 9s)"},
 		"refused for good":          {reply{status: 403, body: plexError("1009", "Not yours")}, plextv.KindRefused, "status", "plex.tv answered 403, code 1009: Not yours"},
@@ -66,6 +76,8 @@ func TestKinds(t *testing.T) {
 			assert.Equal(t, tc.word, f.Kind().Word())
 			assert.Contains(t, err.Error(), tc.says)
 			assert.Contains(t, err.Error(), "plexauth: read account: ")
+			assert.NotContains(t, err.Error(), "()")
+			assert.Equal(t, err.Error(), fmt.Sprintf("%v", err))
 			assert.NotEmpty(t, f.Kind().Advice().Problem)
 			if tc.reply.err != nil {
 				assert.ErrorIs(t, err, tc.reply.err)
@@ -113,6 +125,7 @@ func TestErrorsQuoteNoSecret(t *testing.T) {
 					c, _ := answering(r)
 					err := calls[name](t.Context(), c, t)
 					require.Error(t, err)
+					assert.NotContains(t, err.Error(), "Get ", "the cause is enough")
 					for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q"} {
 						assert.NotContains(t, fmt.Sprintf(verb, err), s)
 					}
@@ -128,6 +141,7 @@ func TestMadeFailures(t *testing.T) {
 	assert.ErrorIs(t, plextv.HeldBack("x", 3), fault.ErrRateLimited)
 	assert.ErrorIs(t, plextv.TokenRetired("x"), fault.ErrTokenRejected)
 	assert.True(t, plextv.NotGenuine(errors.New("x")).IsNotGenuine())
+	assert.False(t, plextv.OutOfTime("x", "plex.tv", os.ErrDeadlineExceeded).IsNotGenuine())
 	var none *plextv.Failure
 	assert.False(t, none.IsPermanent() || none.IsKeyRefused() || none.IsNotGenuine() || none.IsExchangeRefused() || none.NamesToken())
 }
@@ -166,4 +180,42 @@ func TestAttemptLimit(t *testing.T) {
 		assert.ErrorIs(t, err, context.DeadlineExceeded)
 		assert.Nil(t, plextv.FailureIn(err))
 	})
+}
+
+// What a failure says about a token or a key.
+func TestFailureQuestions(t *testing.T) {
+	keyRefused := &plextv.Failure{StatusCode: 422}
+	assert.True(t, keyRefused.IsKeyRefused())
+	assert.False(t, (&plextv.Failure{StatusCode: 422, Sentinel: fault.ErrTokenRejected}).IsKeyRefused())
+	assert.False(t, (&plextv.Failure{StatusCode: 400}).IsKeyRefused())
+
+	for status, want := range map[int]bool{0: false, 200: false, 399: false, 400: true, 401: true, 500: true} {
+		assert.Equal(t, want, (&plextv.Failure{Op: plextv.OpRenew, StatusCode: status}).IsExchangeRefused(), status)
+		assert.False(t, (&plextv.Failure{Op: plextv.OpRenew, StatusCode: status, Temporary: true}).IsExchangeRefused(), status)
+		assert.False(t, (&plextv.Failure{Op: plextv.OpReadAccount, StatusCode: status}).IsExchangeRefused(), status)
+	}
+	for message, want := range map[string]bool{"Invalid authentication token.": true, "invalid request": false, "no token": false, "": false} {
+		assert.Equal(t, want, (&plextv.Failure{Message: message}).NamesToken(), message)
+	}
+}
+
+// What a person reads of a cause is its end.
+func TestWordsOfACause(t *testing.T) {
+	for want, err := range map[string]error{
+		"connection refused":            &net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)},
+		"no answer":                     fmt.Errorf("read: %w", io.EOF),
+		"certificate has expired":       errors.New("tls: failed to verify certificate: x509: certificate has expired"),
+		"Proxy Authentication Required": errors.New("proxyconnect tcp: Proxy Authentication Required"),
+	} {
+		c, _ := answering(reply{err: err})
+		f := plextv.FailureIn(calls["account"](t.Context(), c, t))
+		require.NotNil(t, f)
+		assert.Equal(t, want, f.Cause.Words())
+	}
+	c, _ := answering(reply{err: io.ErrUnexpectedEOF})
+	assert.Equal(t, "no answer", plextv.FailureIn(calls["account"](t.Context(), c, t)).Cause.Words())
+	c, _ = answering(reply{err: tls.RecordHeaderError{Msg: "x"}})
+	assert.Equal(t, plextv.KindTLS, plextv.FailureIn(calls["server"](t.Context(), c, t)).Kind(), "a media server may be elsewhere")
+	c, _ = answering(reply{err: hidden{tls.RecordHeaderError{Msg: "x"}}})
+	assert.Equal(t, plextv.KindTLS, plextv.FailureIn(calls["server"](t.Context(), c, t)).Kind())
 }

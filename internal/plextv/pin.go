@@ -172,8 +172,7 @@ func (f *Failure) MadeNoPIN() bool {
 	if errors.As(f, &op) {
 		return op.Op == "dial" || op.Op == "proxyconnect"
 	}
-	refused := f.StatusCode/100 == 4 && f.Sentinel != fault.ErrUnavailable
-	return refused || f.Sentinel == fault.ErrRateLimited || f.StatusCode == http.StatusServiceUnavailable
+	return f.Sentinel != fault.ErrUnavailable || f.StatusCode == http.StatusServiceUnavailable
 }
 
 // isNoCodeRune reports whether the code of a PIN cannot have c.

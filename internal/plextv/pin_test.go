@@ -15,6 +15,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/plexauth/plexauth/internal/devicekey"
 	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/plextv"
 )
@@ -28,19 +29,24 @@ func TestCheckPIN(t *testing.T) {
 		token string
 		fails string // part of the error; "": there is none
 	}{
-		"pending":                 {body: `{"id":42,"code":"ABCD","expiresIn":900,"authToken":null}`, want: plextv.PINReply{ID: 42, Code: "ABCD", ExpiresIn: 15 * time.Minute, Expires: true}},
-		"approved":                {body: `{"id":42,"code":"ABCD","authToken":"tok-1"}`, want: plextv.PINReply{ID: 42, Code: "ABCD"}, token: "tok-1"},
-		"drifted":                 {body: `{"id":"42","code":1234,"expiresIn":"900.5","location":[],"authToken":" tok-1 "}`, want: plextv.PINReply{ID: 42, Code: "1234", ExpiresIn: 900500 * time.Millisecond, Expires: true}, token: "tok-1"},
-		"past its life":           {body: `{"id":42,"expiresIn":-3600}`, want: plextv.PINReply{ID: 42, ExpiresIn: -time.Second, Expires: true}},
-		"a life without end":      {body: `{"id":42,"expiresIn":1e12}`, want: plextv.PINReply{ID: 42, ExpiresIn: plextv.MaxPINLifetime, Expires: true}},
-		"an empty token":          {body: `{"id":42,"authToken":""}`, want: plextv.PINReply{ID: 42}},
-		"approved despite errors": {body: `{"id":42,"authToken":"tok-1","errors":[{"code":1}]}`, want: plextv.PINReply{ID: 42}, token: "tok-1"},
-		"another PIN":             {body: `{"id":43}`, fails: "another PIN than the one asked for"},
-		"a number as token":       {body: `{"id":42,"authToken":5}`, fails: "a token that no header can carry"},
-		"a token with a space":    {body: `{"id":42,"authToken":"a b"}`, fails: "a token that no header can carry"},
-		"an endless token":        {body: `{"id":42,"authToken":"` + strings.Repeat("x", 5000) + `"}`, fails: "a token that no header can carry"},
-		"an error":                {body: `{"errors":[{"code":1020}]}`, fails: "an error where a PIN was asked for"},
-		"no object":               {body: `[]`, fails: "not the JSON that was asked for"},
+		"pending":                  {body: `{"id":42,"code":"ABCD","expiresIn":900,"authToken":null}`, want: plextv.PINReply{ID: 42, Code: "ABCD", ExpiresIn: 15 * time.Minute, Expires: true}},
+		"approved":                 {body: `{"id":42,"code":"ABCD","authToken":"tok-1"}`, want: plextv.PINReply{ID: 42, Code: "ABCD"}, token: "tok-1"},
+		"drifted":                  {body: `{"id":"42","code":1234,"expiresIn":"900.5","location":[],"authToken":" tok-1 "}`, want: plextv.PINReply{ID: 42, Code: "1234", ExpiresIn: 900500 * time.Millisecond, Expires: true}, token: "tok-1"},
+		"past its life":            {body: `{"id":42,"expiresIn":-3600}`, want: plextv.PINReply{ID: 42, ExpiresIn: -time.Second, Expires: true}},
+		"a life without end":       {body: `{"id":42,"expiresIn":1e12}`, want: plextv.PINReply{ID: 42, ExpiresIn: plextv.MaxPINLifetime, Expires: true}},
+		"an empty token":           {body: `{"id":42,"authToken":""}`, want: plextv.PINReply{ID: 42}},
+		"approved despite errors":  {body: `{"id":42,"authToken":"tok-1","errors":[{"code":1}]}`, want: plextv.PINReply{ID: 42}, token: "tok-1"},
+		"a life that is no number": {body: `{"id":42,"expiresIn":"soon"}`, want: plextv.PINReply{ID: 42}},
+		"no errors":                {body: `{"id":42,"errors":[]}`, want: plextv.PINReply{ID: 42}},
+		"errors in another form":   {body: `{"id":42,"errors":"none"}`, want: plextv.PINReply{ID: 42}},
+		"no number":                {body: `{"authToken":"tok-1"}`, token: "tok-1"},
+		"with two dots":            {body: `{"id":42,"authToken":"a.b"}`, want: plextv.PINReply{ID: 42}, token: "a.b"},
+		"another PIN":              {body: `{"id":43}`, fails: "another PIN than the one asked for"},
+		"a number as token":        {body: `{"id":42,"authToken":5}`, fails: "a token that no header can carry"},
+		"a token with a space":     {body: `{"id":42,"authToken":"a b"}`, fails: "a token that no header can carry"},
+		"an endless token":         {body: `{"id":42,"authToken":"` + strings.Repeat("x", 5000) + `"}`, fails: "a token that no header can carry"},
+		"an error":                 {body: `{"errors":[{"code":1020}]}`, fails: "an error where a PIN was asked for"},
+		"no object":                {body: `[]`, fails: "not the JSON that was asked for"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, _ := answering(reply{status: 200, body: tc.body})
@@ -72,6 +78,7 @@ func TestAnswerAboutAPIN(t *testing.T) {
 		"unknown":                       {reply{status: 404, body: plexError("1020", "x")}, plextv.AnswerExpired},
 		"gone":                          {reply{status: 410, body: plexError("1", "x")}, plextv.AnswerExpired},
 		"refused":                       {reply{status: 400, body: plexError("1000", "x")}, plextv.AnswerRefused},
+		"refused, with that code":       {reply{status: 400, body: plexError("1020", "x")}, plextv.AnswerRefused},
 		"not found, as a proxy says it": {reply{status: 404, body: page}, plextv.AnswerNone},
 		"a page in place of the answer": {reply{status: 200, body: page}, plextv.AnswerNone},
 		"another PIN":                   {reply{status: 200, body: `{"id":43}`}, plextv.AnswerNone},
@@ -86,6 +93,26 @@ func TestAnswerAboutAPIN(t *testing.T) {
 			assert.Equal(t, tc.want, r.Answer(err), "%v", err)
 		})
 	}
+	assert.Equal(t, plextv.AnswerNone, plextv.PINReply{Token: token}.Answer(errors.New("for another device")), "a token that was not accepted")
+}
+
+// G13: a device JWT travels in the URL of a poll, and no error shows it.
+func TestDeviceJWTOfAPoll(t *testing.T) {
+	jwt := ""
+	c := plextv.New(plextv.Config{HTTPClient: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+		jwt = r.URL.Query().Get("deviceJWT")
+		return nil, errors.New("no route for " + jwt)
+	})}})
+	err := calls["check device PIN"](t.Context(), c, t)
+	assert.True(t, devicekey.IsJWT(jwt))
+	assert.ErrorContains(t, err, "no route for [redacted]")
+
+	jwt = ""
+	_, _, err = c.CheckPIN(t.Context(), t.Context(), plextv.PINRef{ID: 42, Device: &devicekey.Key{}}, nil)
+	assert.ErrorIs(t, err, devicekey.ErrUnreadable)
+	_, _, err = c.CreatePIN(t.Context(), clientID, &devicekey.Key{}, false)
+	assert.ErrorIs(t, err, devicekey.ErrUnreadable)
+	assert.Empty(t, jwt, "nothing is sent without a key")
 }
 
 // A poll with a device key takes a long-lived token, but no JWT for another device.
@@ -113,7 +140,7 @@ func TestCheckDevicePIN(t *testing.T) {
 
 // A new PIN is whole, and of the kind that was asked for.
 func TestCreatePIN(t *testing.T) {
-	const short, long = "ABCD", "abcdefghijklmnopqrstuvwxy"
+	const short, long, ten, eleven = "ABCD", "abcdefghijklmnopqrstuvwxy", "abcdefghij", "abcdefghijk"
 	for name, tc := range map[string]struct {
 		strong bool
 		body   string
@@ -124,13 +151,25 @@ func TestCreatePIN(t *testing.T) {
 		"too short":     {true, `{"id":42,"code":"` + short + `"}`, "a short code where a strong one was asked for"},
 		"too long":      {false, `{"id":42,"code":"` + long + `"}`, "a strong code where a short one was asked for"},
 		"no number":     {false, `{"code":"ABCD"}`, "a PIN without a number"},
+		"ten":           {false, `{"id":42,"code":"` + ten + `"}`, ""},
+		"strong, ten":   {true, `{"id":42,"code":"` + ten + `"}`, "a short code where a strong one was asked for"},
+		"eleven":        {false, `{"id":42,"code":"` + eleven + `"}`, "a strong code where a short one was asked for"},
+		"strong eleven": {true, `{"id":42,"code":"` + eleven + `"}`, ""},
+		"all letters":   {false, `{"id":42,"code":"AZaz09_-"}`, ""},
+		"a bad token":   {false, `{"id":42,"code":"` + short + `","authToken":"a b"}`, "a token that no header can carry"},
 		"no code":       {false, `{"id":42}`, "a PIN without a code"},
 		"a bad code":    {false, `{"id":42,"code":"A&B"}`, "a PIN without a code"},
 		"a break in it": {false, `{"id":42,"code":"AB\n"}`, "a PIN without a code"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, _ := answering(reply{status: 201, body: tc.body})
+			query := ""
+			c := plextv.New(plextv.Config{HTTPClient: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+				query = r.URL.RawQuery
+				return reply{status: 201, body: tc.body}.response(r)
+			})}})
 			r, _, err := c.CreatePIN(t.Context(), clientID, nil, tc.strong)
+			assert.Equal(t, tc.strong, query == "strong=true")
+			assert.Equal(t, !tc.strong, query == "")
 			if tc.fails != "" {
 				assert.ErrorContains(t, err, tc.fails)
 				return
@@ -138,6 +177,11 @@ func TestCreatePIN(t *testing.T) {
 			require.NoError(t, err)
 			assert.EqualValues(t, 42, r.ID)
 		})
+	}
+	for _, bad := range "@[`{/:" { // beside the letters and digits
+		c, _ := answering(reply{status: 201, body: fmt.Sprintf(`{"id":42,"code":"AB%c"}`, bad)})
+		_, _, err := c.CreatePIN(t.Context(), clientID, nil, false)
+		assert.ErrorContains(t, err, "a PIN without a code", "%c", bad)
 	}
 }
 

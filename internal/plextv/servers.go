@@ -61,7 +61,9 @@ func (c *Client) ReadServers(ctx context.Context, t secret.Value, clientID strin
 // counts as absent, and so does a device or connection without what identifies it.
 func decodeServers(body []byte) ([]MediaServer, error) {
 	var devices []device
-	_ = lax.Unmarshal(body, &devices) // nil if body is not JSON
+	if err := lax.Unmarshal(body, &devices); err != nil {
+		return nil, err
+	}
 	if devices == nil {
 		return nil, errors.New("no list where servers were asked for")
 	}
