@@ -96,7 +96,7 @@ func (r report) write(out io.Writer) bool {
 			fmt.Fprintln(out, m)
 		case m.outcome == notCovered:
 			fmt.Fprintln(out, m, "(not covered)")
-		case m.outcome != survived && explained:
+		case m.outcome == killed && explained:
 			ok = false
 			fmt.Fprintln(out, m, "(explained as a survivor, but a test fails)")
 		}
