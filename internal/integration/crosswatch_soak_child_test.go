@@ -258,7 +258,7 @@ func (c *soakChild) signIn(ctx context.Context) error {
 		if err := c.watchToken(ctx); err != nil {
 			return err
 		}
-		if c.chance() || ctx.Err() != nil {
+		if c.heads() || ctx.Err() != nil {
 			continue // the next login replaces this one
 		}
 		c.say(soakEvent{Name: soakSignsIn})
@@ -278,11 +278,11 @@ func (c *soakChild) signIn(ctx context.Context) error {
 	return nil
 }
 
-// chance is true three times out of four.
-func (c *soakChild) chance() bool {
+// heads tosses a coin.
+func (c *soakChild) heads() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.random.IntN(4) > 0
+	return c.random.IntN(2) == 0
 }
 
 // signInOnce signs the profile in. If it takes up a PIN that another life has made, that may have
@@ -329,7 +329,7 @@ func (c *soakChild) signed() error {
 
 // watchToken looks for a while whether the token stays that this life has written.
 func (c *soakChild) watchToken(ctx context.Context) error {
-	for range 10 {
+	for range 5 {
 		c.pause(ctx, 100*time.Millisecond, 800*time.Millisecond)
 		settings, err := c.auth.Settings(context.Background())
 		if err != nil {
