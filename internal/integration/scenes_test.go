@@ -473,6 +473,7 @@ var serverScenes = []scene{
 	{"server-address-wrong", func(s *stage) {
 		p := s.connect()
 		p.click(`[data-part="change-server"]`)
+		eval[any](p, one("#plex_server_url")+`.value = ""`)
 		p.enter("#plex_server_url", "http://192.168.1.77:32400"+keyEnter)
 		p.sees(problem)
 	}},
