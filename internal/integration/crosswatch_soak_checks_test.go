@@ -104,6 +104,7 @@ type soakLedger struct {
 	counts  map[string]*soakCount
 	logins  map[string]*soakLogin // by profile
 	tokens  map[string]*soakLogin // the latest of each profile that has ended
+	over    map[int]int           // how many lives of each process were killed
 	saves   []soakSave            // of CrossWatch, the latest ones
 	rests   map[int][]string      // hashes of the rest of the file, by the number of the save
 	saved   int                   // the number of the latest save that was completed
@@ -151,7 +152,7 @@ type soakSave struct {
 const soakSavesFor = 2 * time.Minute
 
 func newSoakLedger() *soakLedger {
-	return &soakLedger{counts: map[string]*soakCount{}, logins: map[string]*soakLogin{}, tokens: map[string]*soakLogin{}, rests: map[int][]string{}}
+	return &soakLedger{counts: map[string]*soakCount{}, logins: map[string]*soakLogin{}, tokens: map[string]*soakLogin{}, over: map[int]int{}, rests: map[int][]string{}}
 }
 
 // heard takes up what a child says.
@@ -162,7 +163,7 @@ func (l *soakLedger) heard(task soakTask, e soakEvent) {
 	case soakTries:
 		c := l.counts[task.key()]
 		if c == nil || c.dead {
-			c = &soakCount{}
+			c = &soakCount{dead: l.isOver(task)}
 			l.counts[task.key()] = c
 		}
 		c.tries, c.began = e.Number, e.At
@@ -174,10 +175,10 @@ func (l *soakLedger) heard(task soakTask, e soakEvent) {
 		if login := l.logins[task.Instance]; login != nil {
 			login.dead = true // from now on the file may have another token
 		}
-		l.logins[task.Instance] = &soakLogin{began: e.At}
+		l.logins[task.Instance] = &soakLogin{began: e.At, dead: l.isOver(task)}
 	case soakSigned:
 		login := l.logins[task.Instance]
-		login.token, login.said, login.dead = e.Token, e.At, !e.Own
+		login.token, login.said, login.dead = e.Token, e.At, !e.Own || l.isOver(task)
 		l.tokens[task.Instance] = login
 		if e.Token == "" {
 			l.figures.goSignOuts++
@@ -196,6 +197,7 @@ func (l *soakLedger) killed(task soakTask) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.figures.goKills++
+	l.over[task.Process] = task.Life + 1
 	if c := l.counts[task.key()]; c != nil {
 		c.dead = true
 	}
@@ -203,6 +205,9 @@ func (l *soakLedger) killed(task soakTask) {
 		login.dead = true
 	}
 }
+
+// isOver reports whether the life was killed. What it has said before may be heard later.
+func (l *soakLedger) isOver(task soakTask) bool { return task.Life < l.over[task.Process] }
 
 // saving takes up what CrossWatch says before it saves.
 func (l *soakLedger) saving(n int, rest string, at time.Time, doc soakDocument) {
