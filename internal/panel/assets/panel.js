@@ -235,6 +235,9 @@ class Panel extends View {
     if (this.problemIsOver(before, stateBefore)) {
       this.problem = null;
     }
+    if (before && this.testIsOver(before)) {
+      this.test = null;
+    }
     if (this.expectsChange()) {
       this.endPause?.(); // Plex's tab hides this one, which must go on asking
     }
@@ -243,13 +246,20 @@ class Panel extends View {
     this.render();
   }
 
+  // testIsOver reports whether the last test says nothing of the new status: another server was
+  // chosen since, or the program has found out something else.
+  testIsOver(before) {
+    const [old, now] = [before, this.doc].map(({ settings, problem }) => [settings.machine_id, settings.server_url, problem?.error]);
+    return old.some((value, i) => value !== now[i]);
+  }
+
   // problemIsOver reports whether the new status settles this page's problem. In another state
-  // a person sees other buttons and fields than the one that failed. An answer means that the
+  // a person does not see the field that the problem is about. An answer means that the
   // login in front of the program works again. A request whose answer was lost may have been
   // carried out: the status has changed then.
   problemIsOver(before, stateBefore) {
-    const { fromPoll, error } = this.problem ?? {};
-    return fromPoll || this.state() !== stateBefore || error === "sign_in" || error === "network" && before && before.seen !== this.doc.seen;
+    const { fromPoll, field, error } = this.problem ?? {};
+    return fromPoll || field && this.state() !== stateBefore || error === "sign_in" || error === "network" && before && before.seen !== this.doc.seen;
   }
 
   emitChanges(before) {

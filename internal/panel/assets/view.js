@@ -40,7 +40,7 @@ const plainProblems = new Set(["pin_expired", "home_pin"]);
 // fieldProblems are due to what a person has typed, or not typed, into the field of a form.
 const fieldProblems = new Set(["missing", "bad_request", "home_pin", "too_soon", "server_unreachable", "server_token", "server_choice"]);
 
-// serverProblems are those of the chosen server. It cannot be used while there is one.
+// serverProblems are the problems that keep the program from using the chosen server.
 const serverProblems = new Set(["server_unreachable", "server_token", "other_server"]);
 
 // addressNotes has the key of a text for each result of checking a typed address.
