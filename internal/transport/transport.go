@@ -119,7 +119,7 @@ func (t *Transport) roundTrip(req *http.Request) (*http.Response, error) {
 	}
 	next, renewed := t.repeat(req, c, token, resp)
 	if next == nil {
-		return resp, nil
+		return resp, err
 	}
 	_, _ = io.CopyN(io.Discard, resp.Body, plextv.MaxBody) // so that the connection can be used again
 	resp.Body.Close()
