@@ -110,7 +110,7 @@ func (c *change) overwrittenIn(d document) bool {
 // missingIn reports whether d was written from a copy from before the change. A document
 // that has lost both its revision and its client identifier was reset: CrossWatch does that
 // when it disconnects. If a full revision lists only later Updates, d may have had the change,
-// so it does not count.
+// and missingIn returns false.
 func (c *change) missingIn(d document) bool {
 	if d.revision.shares(c.names) {
 		return false
@@ -171,8 +171,8 @@ func (c *change) adopt(d document) bool {
 	return true
 }
 
-// isLaterThanPIN reports whether the change was made after a pending PIN, or in the second of
-// it. A PIN may not say when it was made.
+// isLaterThanPIN reports whether the change was made after the pending PIN v, or in the same
+// second. It returns false if v does not say when it was made.
 func (c *change) isLaterThanPIN(v json.RawMessage) bool {
 	var pin struct {
 		Created int64 `json:"created"`

@@ -105,8 +105,8 @@ func replaceFile(path string, content []byte) error {
 	return nil
 }
 
-// createFile creates a file of mode 0600 that must not exist yet. On most file systems it is
-// complete as soon as it has its name.
+// createFile creates a file of mode 0600 that must not exist yet. Where [jsonfile.NameNew]
+// works, the file is complete as soon as it has its name.
 func createFile(path string, content []byte) error {
 	temp, err := writeTemp(path, content)
 	if err != nil {

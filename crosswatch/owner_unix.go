@@ -33,7 +33,7 @@ func giveToOwner(f *os.File) error {
 	if reader == 0 || reader == jsonfile.OwnerOf(now).UID {
 		return nil
 	}
-	return fmt.Errorf("uid %d, who owns %s, could not read it: %w", reader, path, err)
+	return fmt.Errorf("uid %d, who owns %s, could not read it: run this program as uid %d, or start CrossWatch once: %w", reader, path, reader, err)
 }
 
 // restoreRights gives an existing key file mode 0600 and the right owner, if possible. It does

@@ -95,7 +95,8 @@ func (r revision) tokenSince(path []string, at time.Time) bool {
 }
 
 // reachesBefore reports whether r lists an Update from before the time at. Then it lists all
-// later ones as well. A name that may be a token's does not say when its Update was made.
+// later ones as well, unless a clock was set back. An Update that repairs a token has an older
+// time in its name, so such names do not count.
 func (r revision) reachesBefore(at time.Time) bool {
 	return slices.ContainsFunc(r, func(name string) bool {
 		made, token := parseName(name)

@@ -25,9 +25,9 @@ func CreateTemp(config string) (*os.File, error) {
 	return os.OpenFile(tempName(config), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 }
 
-// NameNew gives a complete file its name, by a hard link, or by a rename on a file system
-// without them. It never replaces a file: if name exists, the error matches [fs.ErrExist].
-// temp may be there afterwards.
+// NameNew gives the complete file temp its name, by a hard link, or on Linux by a rename. If
+// the system can do neither, it returns an error. It never replaces a file: if name exists,
+// the error matches [fs.ErrExist]. temp may still exist afterwards; the caller removes it.
 func NameNew(temp, name string) error {
 	err := os.Link(temp, name)
 	if err == nil || errors.Is(err, fs.ErrExist) || errors.Is(err, fs.ErrNotExist) {

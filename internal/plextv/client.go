@@ -82,8 +82,8 @@ func (c *Client) isAPI(u *url.URL) bool {
 	return o == c.PlexTV || o == c.clients
 }
 
-// clientFor returns a copy of the caller's client, as it is now, without its timeout. It
-// has no cookie jar: plex.tv needs no cookies, and one jar would show each account
+// clientFor returns a client that sends q through the caller's transport. It has no timeout
+// of its own, and no cookie jar: plex.tv needs no cookies, and one jar would show each account
 // those of the others (G23).
 func (c *Client) clientFor(q *Call) *http.Client {
 	return &http.Client{Transport: plexTVSender{q}, CheckRedirect: c.checkRedirect}

@@ -70,7 +70,7 @@ func decodeCertificate(v json.RawMessage) *Certificate {
 }
 
 func encodeCertificate(e *editor, c *Certificate) {
-	if c == nil || strings.Contains(c.Hash+c.MachineID, " ") { // it would read otherwise
+	if c == nil || strings.Contains(c.Hash+c.MachineID, " ") { // a space would shift the parts
 		e.remove(keyCertificate)
 		return
 	}
@@ -91,7 +91,7 @@ func decodeTakesJWT(v json.RawMessage) *MachineAt {
 }
 
 func encodeTakesJWT(e *editor, m *MachineAt) {
-	if m == nil || strings.Contains(m.MachineID, " ") { // it would read otherwise
+	if m == nil || strings.Contains(m.MachineID, " ") { // a space would shift the parts
 		e.remove(keyTakesJWT)
 		return
 	}

@@ -87,8 +87,8 @@ func Match(header http.Header) *Language {
 	return best
 }
 
-// parseEntry returns the two parts of an entry like "de-CH;q=0.8". ok is false if the
-// weight is not one.
+// parseEntry returns the two parts of an entry like "de-CH;q=0.8". A weight that is not a
+// number counts as 0. ok is false if the parameter is not q, or the weight is over 1.
 func parseEntry(entry string) (tag string, weight float64, ok bool) {
 	tag, parameter, found := strings.Cut(entry, ";")
 	tag = strings.TrimSpace(tag)
