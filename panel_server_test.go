@@ -252,6 +252,30 @@ func TestPanelNamesTheSilentAddress(t *testing.T) {
 	})
 }
 
+// A test that reaches the server removes the problem with which a search before it ended.
+func TestPanelTestRemovesTheProblem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		_, err := w.Inspect(t.Context())
+		require.NoError(t, err)
+		w.plex.ChangeMediaServer(box, func(m *plextest.MediaServer) { m.Offline = true })
+		panel := openPanel(t, w.PlexAuth)
+		code := panel.post("/start", "{}").Extra.Pending.Code
+		require.NoError(t, w.plex.Approve(code, w.alice))
+		time.Sleep(time.Minute)
+		problem := panel.get("/status").Problem
+		require.NotNil(t, problem)
+		assert.Equal(t, "server_unreachable", problem.Error)
+		require.NotNil(t, panel.probe().Server.Problem)
+		assert.NotNil(t, panel.get("/status").Problem, "it was not reached")
+
+		w.plex.ChangeMediaServer(box, func(m *plextest.MediaServer) { m.Offline = false })
+		require.Nil(t, panel.probe().Server.Problem)
+		assert.Nil(t, panel.get("/status").Problem)
+	})
+}
+
 // G12: a rate limit delays the search for the server after a login, and does not end
 // it.
 func TestPanelSearchIsRateLimited(t *testing.T) {

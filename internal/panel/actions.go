@@ -195,6 +195,9 @@ func (p *Panel) probeSaved(w http.ResponseWriter, r *http.Request) {
 	account := p.host.CheckAccount(r.Context())
 	found, server := p.host.Probe(r.Context(), "")
 	found.Addresses = append([]ProbedAddress{}, found.Addresses...) // never null
+	if server == nil && found.TokenAccepted {
+		p.worker.serverAnswered()
+	}
 	replyJSON(w, map[string]any{
 		"account": check{account == nil, account},
 		"server": struct {

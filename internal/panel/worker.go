@@ -202,6 +202,20 @@ func (w *worker) notifyLocked(problem *Problem) {
 	w.announceLocked()
 }
 
+// serverProblems are the kinds of problem that are over once the server has answered and has
+// taken the token.
+var serverProblems = map[Kind]bool{"server_unreachable": true, "server_token": true, "other_server": true}
+
+// serverAnswered removes the problem of the last search, because a test of the saved server
+// has succeeded.
+func (w *worker) serverAnswered() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.problem != nil && serverProblems[w.problem.Kind] {
+		w.notifyLocked(nil)
+	}
+}
+
 // announce makes every request that waits look again. The problem stays.
 func (w *worker) announce() {
 	w.mu.Lock()

@@ -247,10 +247,11 @@ class Panel extends View {
   }
 
   // testIsOver reports whether the last test says nothing of the new status: another server was
-  // chosen since, or the program has found out something else.
+  // chosen since, or the program has found another problem.
   testIsOver(before) {
-    const [old, now] = [before, this.doc].map(({ settings, problem }) => [settings.machine_id, settings.server_url, problem?.error]);
-    return old.some((value, i) => value !== now[i]);
+    const { settings, problem } = this.doc;
+    return settings.machine_id !== before.settings.machine_id || settings.server_url !== before.settings.server_url
+      || problem && problem.error !== before.problem?.error;
   }
 
   // problemIsOver reports whether the new status settles this page's problem. In another state
