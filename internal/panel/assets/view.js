@@ -417,7 +417,7 @@ export class View {
   // placeProblem moves the box below the field that caused the problem, or the row of the
   // button that was pressed. If neither can be seen, the box goes to its own place at the top.
   placeProblem(box, { at: button, field, error }) {
-    const row = field?.checkVisibility() ? field.closest(".plexauth-field") ?? field : button?.closest(".plexauth-row, .inline") ?? button;
+    const row = field?.checkVisibility() ? lineOf(field) : button?.closest(".plexauth-row, .inline") ?? button;
     if (!row?.checkVisibility()) {
       if (box.nextElementSibling !== this.find("steps")) {
         this.find("steps").before(box);
@@ -437,6 +437,13 @@ export class View {
     const lines = state === "connected" && this.test ? testLines(this.test, this.doc.user) : [];
     setList(this.find("results"), lines.length ? [lines] : [], (all) => list(all.map(testLine)));
   }
+}
+
+// lineOf returns what a field's problem is placed below: its line with a button, or on a phone,
+// where the button has a line of its own, the field alone.
+function lineOf(field) {
+  const line = field.closest(".plexauth-field");
+  return line && getComputedStyle(line).flexWrap === "nowrap" ? line : field;
 }
 
 // setVisible shows or hides an element. Scripts of hosts know the elements with an id,
