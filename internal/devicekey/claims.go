@@ -86,7 +86,7 @@ func parseClaims(payload []byte) (c Claims, err error) {
 		Email        json.RawMessage `json:"email"`
 		FriendlyName json.RawMessage `json:"friendly_name"`
 	}
-	_ = json.Unmarshal(j.User, &user) // anything but an object names nobody
+	_ = json.Unmarshal(j.User, &user) // anything but an object leaves user empty
 	c.Account = ClaimedAccount{lax.Int(user.ID), lax.Text(user.UUID), lax.Text(user.Username), lax.Text(user.Email), lax.Text(user.FriendlyName)}
 	return c, nil
 }

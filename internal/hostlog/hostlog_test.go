@@ -107,7 +107,7 @@ func TestEnabled(t *testing.T) {
 	h := hostlog.New(func(string, string, string) {}, slog.LevelInfo)
 	assert.False(t, h.Enabled(context.Background(), slog.LevelDebug))
 	assert.True(t, h.Enabled(context.Background(), slog.LevelInfo))
-	assert.Same(t, h, h.WithGroup(""), "a group without name is none")
+	assert.Same(t, h, h.WithGroup(""), "a group without a name changes nothing")
 	assert.True(t, h.WithGroup("g").WithAttrs([]slog.Attr{slog.Int("a", 1)}).Enabled(context.Background(), slog.LevelInfo))
 	assert.False(t, h.WithGroup("g").Enabled(context.Background(), slog.LevelDebug))
 }

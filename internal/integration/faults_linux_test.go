@@ -323,7 +323,7 @@ func errorsOf(c fault) []string {
 	return []string{"EIO", "EPERM", "EACCES", "EROFS", "ENOSPC", "EDQUOT"}
 }
 
-// G15, G16, G17: whoever calls Update, and whatever happens in any of its system calls, an
+// G15, G16, G17: for every caller of Update, whatever happens in any of its system calls, an
 // error or the end of the process: who could read the config still can, and its owner can
 // replace it. It is as before or as the Update makes it, with its mode, owner and group. No
 // file that is left keeps anyone out or lets anyone in, and no key is replaced.
