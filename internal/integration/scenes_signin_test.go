@@ -53,6 +53,7 @@ var signinScenes = []scene{
 	{"signin-server-of-another", func(s *stage) { s.returnAs("bob", s.notOwned) }},
 	{"signin-server-of-another-owner", func(s *stage) { s.returnAs("alice", s.notOwned) }},
 	{"signin-no-server", func(s *stage) {
+		s.servers() // of which none is chosen
 		s.adopt(s.alice)
 		s.returnAs("bob", func(o *signin.Options) { o.Policy = signin.Shared })
 	}},
