@@ -362,7 +362,7 @@ func withCount(current json.RawMessage, instance, key string, number int) (json.
 	return json.Marshal(whole)
 }
 
-// within returns the object in a member, which it adds if there is none.
+// within returns the member name of whole, an object. If it is missing, within adds an empty one.
 func within(whole map[string]any, name string) map[string]any {
 	if o, ok := whole[name].(map[string]any); ok {
 		return o

@@ -546,7 +546,7 @@ func (s *mediaServer) closes(t *testing.T, connections int64) {
 func TestCloseIdleConnections(t *testing.T) {
 	s := newMediaServer(t)
 	rt := transport.New(plextv.New(plextv.Config{}), s, &http.Transport{})
-	rt.CloseIdleConnections() // there are none
+	rt.CloseIdleConnections() // it has no open connections
 	s.get(t, rt)
 	s.get(t, rt)
 	assert.Equal(t, int64(1), s.opened.Load())
