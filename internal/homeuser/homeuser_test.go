@@ -38,7 +38,7 @@ var (
 // login is the login of the account 7, in whose Home are Ben, who has a PIN, and Cleo.
 type login struct {
 	t         *testing.T
-	mu        sync.Mutex // guards document
+	mu        sync.Mutex // guards document, revoking, revoked and warnings
 	document  string
 	servers   []plextv.MediaServer
 	storeDown time.Time // until then Load fails
@@ -140,6 +140,8 @@ func (l *login) Revoke(_ context.Context, t secret.Value, clientID string) error
 	if l.onRevoke != nil {
 		l.onRevoke()
 	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
 	l.revoked = append(l.revoked, time.Since(l.began))
 	if len(l.revoking) == 0 {
 		return nil
@@ -149,7 +151,11 @@ func (l *login) Revoke(_ context.Context, t secret.Value, clientID string) error
 	return err
 }
 
-func (l *login) Warn(context.Context, string, error) { l.warnings++ }
+func (l *login) Warn(context.Context, string, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.warnings++
+}
 
 // The choice is saved with the server's own number of the user, if that can be known.
 func TestChoose(t *testing.T) {
