@@ -8,17 +8,27 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth/internal/choice"
-	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/plextv"
 	"github.com/plexauth/plexauth/internal/profile"
 	"github.com/plexauth/plexauth/internal/secret"
 )
 
-// signedIn is a profile of the account 7, with more members.
+// known is the document of the account 7 with the token "t", with more members.
+func known(members string) string { return knownBy("t", members) }
+
+// knownBy is the same with another token.
+func knownBy(token, members string) string {
+	return fmt.Sprintf(`{"account_token":%q,"username":"alice","_cloud":{"account_id":7,"bound_to":%q,"user":{"id":7,"name":"alice"}}%s}`,
+		token, secret.Fingerprint(secret.New(token)), members)
+}
+
+// unknown is the document of an account whose number is not known, with more members.
+func unknown(members string) string { return `{"account_token":"t"` + members + `}` }
+
+// signedIn is the profile of known.
 func signedIn(t *testing.T, members string) *profile.Profile {
 	t.Helper()
-	token := secret.New("t")
-	return profileOf(t, fmt.Sprintf(`{"account_token":"t","username":"alice","_cloud":{"account_id":7,"bound_to":%q}%s}`, secret.Fingerprint(token), members))
+	return profileOf(t, known(members))
 }
 
 // boxAt is the saved server BOX, chosen for an account. It has answered at its address.
@@ -77,64 +87,41 @@ func TestListed(t *testing.T) {
 	}
 }
 
-// missingWith returns what is missing once BOX, which plex.tv lists as s, has answered.
-func missingWith(t *testing.T, b *profile.Profile, s plextv.MediaServer) []choice.Missing {
-	t.Helper()
-	search := choice.New(b, []plextv.MediaServer{s}, "BOX", errNone)
-	require.NoError(t, search.Target())
-	missing, nothing := search.Found(answer("BOX", s.Connections[0].URI, true))
-	require.False(t, nothing)
-	require.NoError(t, search.Save(b))
-	return missing
-}
-
-// G14: without a token for the server the error says why, and no other token is saved.
-func TestNoServerToken(t *testing.T) {
-	for name, c := range map[string]struct {
-		onlyJWT bool
-	}{
-		"plex.tv gives none":               {false},
-		"plex.tv gives a device key's JWT": {true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			s := server("BOX", "https://box.example:32400", true)
-			s.Token, s.OnlyJWT = secret.Value{}, c.onlyJWT
-			b := signedIn(t, "")
-			missing := missingWith(t, b, s)
-			require.Len(t, missing, 1)
-			require.ErrorIs(t, missing[0].Err, fault.ErrServerToken)
-			if c.onlyJWT {
-				assert.ErrorIs(t, missing[0].Err, choice.ErrNeedsLongLived)
-			} else {
-				assert.NotErrorIs(t, missing[0].Err, choice.ErrNeedsLongLived)
-			}
-			assert.Equal(t, "https://box.example:32400", b.SavedServer().URL)
-			assert.True(t, b.ServerToken().IsZero())
-		})
-	}
-}
-
 // G25: the number by which the server knows the user is 1 for its owner and plex.tv's
 // for everyone else. Another program's choice of a user stays with the machine.
 func TestNumber(t *testing.T) {
-	own, shared := server("BOX", "https://box.example:32400", true), server("BOX", "https://box.example:32400", false)
+	own, shared := server("BOX", here, true), server("BOX", here, false)
 	homeUser := `,"username":"kid","_home_user":{"id":55,"name":"kid","account":7}`
 	for name, c := range map[string]struct {
-		members string
-		server  plextv.MediaServer
-		want    string
+		document string
+		server   plextv.MediaServer
+		want     string
+		user     string // who the profile works for afterwards
 	}{
-		"the owner":                       {"", own, "1"},
-		"a friend":                        {"", shared, "7"},
-		"the owner's Home user":           {homeUser, own, "55"},
-		"a wrong number of the account":   {`,"account_id":1` + boxAt(7, 99), shared, "7"},
-		"another program's user":          {`,"account_id":42` + boxAt(7, 7), own, "42"},
-		"another program's, on a new one": {`,"account_id":42,"machine_id":"GONE"`, own, "1"},
+		"the owner":                       {known(""), own, "1", "alice"},
+		"the owner, of a shared one":      {known(`,"account_id":7` + isBox), own, "1", "alice"},
+		"a friend":                        {known(""), shared, "7", "alice"},
+		"the owner's Home user":           {known(homeUser), own, "55", "kid"},
+		"one with the owner's number":     {known(`,"account_id":1` + homeUser), own, "55", "kid"},
+		"a wrong number of the account":   {known(`,"account_id":1` + isBox), shared, "7", "alice"},
+		"another program's user":          {known(`,"account_id":42,"username":"bob"` + isBox), own, "42", "bob"},
+		"another program's first server":  {known(`,"account_id":42,"username":"bob"`), own, "42", "bob"},
+		"another program's, on a new one": {known(`,"account_id":42,"username":"bob","machine_id":"GONE"`), own, "1", "alice"},
+		"another program's mere name":     {known(`,"username":"bob"`), own, "1", "bob"},
+		"its name for the owner":          {known(`,"account_id":1,"username":"bob"`), own, "1", "bob"},
+		"an unknown account, the owner":   {unknown(""), own, "1", ""},
+		"an unknown account, a friend":    {unknown(`,"account_id":1`), shared, "", ""},
+		"its user of another program":     {unknown(`,"account_id":42`), shared, "42", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := signedIn(t, c.members)
-			missingWith(t, b, c.server)
+			b := profileOf(t, c.document)
+			search := choice.New(b, []plextv.MediaServer{c.server}, "BOX", errNone)
+			require.NoError(t, search.Target())
+			_, nothing := search.Found(answer("BOX", here, true))
+			require.False(t, nothing)
+			require.NoError(t, search.Save(b))
 			assert.Equal(t, c.want, b.ServerUserIDText())
+			assert.Equal(t, c.user, b.Username())
 		})
 	}
 }

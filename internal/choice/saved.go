@@ -70,8 +70,8 @@ func LooksTyped(choice string) bool { return strings.ContainsAny(choice, ".:/") 
 // server has answered there before, the address is complete.
 func Saved(s profile.SavedServer) []mediaserver.Candidate {
 	all := mediaserver.Typed(s.URL, s.Verify)
-	if s.Bound && len(all) > 1 {
-		all = all[:1]
+	if s.Bound {
+		all = all[:min(len(all), 1)]
 	}
 	for i := range all {
 		all[i].Entered = !s.Found
@@ -84,7 +84,7 @@ func Saved(s profile.SavedServer) []mediaserver.Candidate {
 // identifier.
 func Listed(s profile.SavedServer, servers []plextv.MediaServer, account int64) *plextv.MediaServer {
 	for i := range servers {
-		if v := &servers[i]; s.MachineID != "" && v.MachineID == s.MachineID && s.BelongsTo(v.OwnedBy(account)) {
+		if v := &servers[i]; v.MachineID == s.MachineID && s.BelongsTo(v.OwnedBy(account)) {
 			return v
 		}
 	}
@@ -94,7 +94,7 @@ func Listed(s profile.SavedServer, servers []plextv.MediaServer, account int64) 
 // findServer returns the server with that identifier, nil if there is none.
 func findServer(servers []plextv.MediaServer, machineID string) *plextv.MediaServer {
 	n := slices.IndexFunc(servers, func(s plextv.MediaServer) bool { return s.MachineID == machineID })
-	if n < 0 || machineID == "" {
+	if n < 0 {
 		return nil
 	}
 	return &servers[n]
@@ -124,7 +124,8 @@ func Certificate(s profile.SavedServer) mediaserver.DirectOwners {
 	return mediaserver.DirectOwners{s.Certificate: {s.MachineID}}
 }
 
-// Unreachable returns the error for found, none of which is the saved server s.
+// Unreachable returns the error for found, which has no address that will do. s is the
+// saved server.
 func Unreachable(s profile.SavedServer, found []mediaserver.Address) error {
 	err := mediaserver.Unreachable(found)
 	if strangerAnswers(s, found) {
@@ -133,9 +134,10 @@ func Unreachable(s profile.SavedServer, found []mediaserver.Address) error {
 	return err
 }
 
-// strangerAnswers reports whether another server than s answers at its saved address.
+// strangerAnswers reports whether a server answers at the saved address of s, where s
+// does not.
 func strangerAnswers(s profile.SavedServer, found []mediaserver.Address) bool {
 	return slices.ContainsFunc(found, func(a mediaserver.Address) bool {
-		return !a.OK && a.MachineID != "" && netaddr.SameAddress(a.URL, s.URL)
+		return a.MachineID != "" && netaddr.SameAddress(a.URL, s.URL)
 	})
 }
