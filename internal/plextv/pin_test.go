@@ -103,12 +103,14 @@ func TestDeviceJWTOfAPoll(t *testing.T) {
 		jwt = r.URL.Query().Get("deviceJWT")
 		return nil, errors.New("no route for " + jwt)
 	})}})
-	err := calls["check device PIN"](t.Context(), c, t)
-	assert.True(t, devicekey.IsJWT(jwt))
-	assert.ErrorContains(t, err, "no route for [redacted]")
+	for _, code := range []string{"ABCD", "eyJ"} { // a JWT contains the second one
+		_, _, err := c.CheckPIN(t.Context(), t.Context(), plextv.PINRef{ID: 42, Code: code, ClientID: clientID, Device: newKey(t)}, nil)
+		assert.True(t, devicekey.IsJWT(jwt))
+		assert.ErrorContains(t, err, "no route for [redacted] (")
+	}
 
 	jwt = ""
-	_, _, err = c.CheckPIN(t.Context(), t.Context(), plextv.PINRef{ID: 42, Device: &devicekey.Key{}}, nil)
+	_, _, err := c.CheckPIN(t.Context(), t.Context(), plextv.PINRef{ID: 42, Device: &devicekey.Key{}}, nil)
 	assert.ErrorIs(t, err, devicekey.ErrUnreadable)
 	_, _, err = c.CreatePIN(t.Context(), clientID, &devicekey.Key{}, false)
 	assert.ErrorIs(t, err, devicekey.ErrUnreadable)

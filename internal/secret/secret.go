@@ -105,15 +105,32 @@ func Redact(text string, secrets ...string) string {
 	return plain.Short(Without(plain.Line(text), secrets...))
 }
 
-// Without returns text with [Redacted] in the place of each of secrets. Empty ones do
-// nothing.
+// Without returns text with [Redacted] in the place of secrets. Empty ones do nothing. All
+// are found before any is replaced, because the code of a PIN may also be a part of a token.
 func Without(text string, secrets ...string) string {
+	hidden := make([]bool, len(text)) // bytes of text
 	for _, s := range secrets {
-		if s != "" {
-			text = strings.ReplaceAll(text, s, Redacted)
+		for from := 0; s != ""; from++ {
+			i := strings.Index(text[from:], s)
+			if i < 0 {
+				break
+			}
+			from += i
+			for at := range len(s) {
+				hidden[from+at] = true
+			}
 		}
 	}
-	return text
+	var b strings.Builder
+	for i := range hidden {
+		switch {
+		case !hidden[i]:
+			b.WriteByte(text[i])
+		case i == 0 || !hidden[i-1]:
+			b.WriteString(Redacted)
+		}
+	}
+	return b.String()
 }
 
 // maxToken bounds the length of a token, in bytes.

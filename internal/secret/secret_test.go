@@ -73,12 +73,17 @@ func TestRedact(t *testing.T) {
 	for in, want := range map[string]string{
 		"token " + text + " refused":         "token [redacted] refused",
 		"token correct-\u200bhorse-battery!": "token [redacted]!",
-		text + text:                          "[redacted][redacted]",
+		text + text:                          "[redacted]",
+		text + " " + text:                    "[redacted] [redacted]",
 		"two\nlines":                         "two lines",
 		"nothing":                            "nothing",
 	} {
 		assert.Equal(t, want, secret.Redact(in, "", text), in)
 	}
+	for _, secrets := range [][]string{{"horse", text}, {text, "horse"}, {text[:9], text[8:]}, {"e", "act", text}} {
+		assert.Equal(t, "a [redacted]!", secret.Redact("a "+text+"!", secrets...), "secrets within a secret: %q", secrets)
+	}
+	assert.Equal(t, "[redacted]x", secret.Redact("ababax", "aba"))
 	assert.LessOrEqual(t, len(secret.Redact(strings.Repeat("x", 1000))), 310)
 	assert.Equal(t, "a\n[redacted]", secret.Without("a\n"+text, text, ""))
 }

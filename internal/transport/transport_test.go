@@ -51,11 +51,12 @@ type login struct {
 	rereads   int
 }
 
+var began = time.Now().Unix()
+
 // token returns the JWT number n, which is good for a week.
 func token(n int) string {
 	e := base64.RawURLEncoding.EncodeToString
-	now := time.Now().Unix()
-	return e([]byte(`{"alg":"EdDSA"}`)) + "." + e(fmt.Appendf(nil, `{"iat":%d,"exp":%d,"user":{"id":1},"n":%d}`, now, now+7*24*3600, n)) + ".c2ln"
+	return e([]byte(`{"alg":"EdDSA"}`)) + "." + e(fmt.Appendf(nil, `{"iat":%d,"exp":%d,"user":{"id":1},"n":%d}`, began, began+7*24*3600, n)) + ".c2ln"
 }
 
 func (l *login) Credential(context.Context) (*credential.Credential, error) {
