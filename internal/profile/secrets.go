@@ -11,21 +11,21 @@ import (
 const fieldsWithSecret = `(?:` + keyAccountToken + `|` + keyServerToken + `|` + keyHomePIN + `|secret|id|code)`
 
 var (
-	storedSecret = regexp.MustCompile(`"` + fieldsWithSecret + `"\s*:\s*"?((?:[^"\\,}\s]|\\.){4,})`)
+	storedSecret = regexp.MustCompile(`"` + fieldsWithSecret + `"\s*:\s*(?:"((?:[^"\\]|\\.){4,})|([^"\\,}\s]{4,}))`)
 	// quotedSecret also matches in a document that is quoted as a Go string.
-	quotedSecret = regexp.MustCompile(`(\\*"` + fieldsWithSecret + `\\*"\s*:\s*\\*"?)[^"\\,}\s]+`)
+	quotedSecret = regexp.MustCompile(`(\\*"` + fieldsWithSecret + `\\*"\s*:\s*)(?:(\\*")[^"\\]+|[^"\\,}\s]+)`)
 )
 
 // SecretsIn returns the text of the secrets in a document, which may be damaged. Texts of
 // less than four characters are left out: they would be found everywhere.
 func SecretsIn(document []byte) (texts []string) {
 	for _, m := range storedSecret.FindAllSubmatch(document, -1) {
-		texts = append(texts, string(m[1]))
+		texts = append(texts, string(m[1])+string(m[2])) // quoted or not: one of them is empty
 	}
 	return texts
 }
 
 // RedactQuoted replaces the secrets in a text that may quote a document, or a part of it.
 func RedactQuoted(text string) string {
-	return quotedSecret.ReplaceAllString(text, "${1}"+secret.Redacted)
+	return quotedSecret.ReplaceAllString(text, "${1}${2}"+secret.Redacted)
 }

@@ -52,6 +52,16 @@ func TestSecretsOfADocument(t *testing.T) {
 	}
 }
 
+// G13: a secret is hidden whole, whatever characters it has.
+func TestSecretOfAnyCharacters(t *testing.T) {
+	const doc = `{"account_token":"TEST,1} two","id":71717171}`
+	for _, quoted := range []string{doc, strconv.Quote(doc), doc[:len(`{"account_token":"TEST,1`)]} {
+		got := profile.RedactQuoted(quoted)
+		assert.NotContains(t, got, ",1", quoted)
+		assert.NotContains(t, got, "7171", quoted)
+	}
+}
+
 // Secrets are found in a document that no parser accepts, or that a person has edited.
 func TestSecretsOfADamagedDocument(t *testing.T) {
 	for doc, want := range map[string][]string{
@@ -59,6 +69,7 @@ func TestSecretsOfADamagedDocument(t *testing.T) {
 		`{"account_token": TEST_a }`:               {"TEST_a"},
 		"{\"account_token\"\n:\t\"TEST_a\"":        {"TEST_a"},
 		`{"account_token":"TEST\"a"}`:              {`TEST\"a`},
+		`{"account_token":"a, b} c","code":1234}`:  {"a, b} c", "1234"},
 		`{"account_token":"abc","home_pin":"12"}`:  nil,
 		`{"my_account_token":"x","account":"abcd"`: nil,
 		``: nil,

@@ -28,6 +28,6 @@ func (e *storeError) Format(f fmt.State, _ rune) { fmt.Fprint(f, e.text) }
 // NewError returns err as the error of a store: without secrets, and without the values of
 // stored fields that hold one.
 func NewError(err error, secrets ...string) error {
-	text := plain.Long(secret.Without(plain.Line(profile.RedactQuoted(err.Error())), secrets...))
+	text := plain.Long(profile.RedactQuoted(secret.Without(plain.Line(err.Error()), secrets...)))
 	return &storeError{"plexauth: config store: " + strings.TrimPrefix(text, fault.ErrStore.Error()+": "), secret.Hide(err)}
 }
