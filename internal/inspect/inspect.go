@@ -99,9 +99,7 @@ func (i *inspection) run(ctx context.Context) error {
 		_ = i.fail(m.Fields, m.Err)
 	}
 	if !nothing {
-		if err := i.saveChoice(ctx, c); err != nil {
-			i.errs = append(i.errs, err)
-		}
+		i.errs = append(i.errs, i.saveChoice(ctx, c))
 	}
 	return errors.Join(i.errs...)
 }

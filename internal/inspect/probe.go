@@ -65,16 +65,14 @@ func Probe(ctx context.Context, client *plextv.Client, l Login, serverURL string
 	isSaved := netaddr.SameAddress(best.URL, t.saved.URL) && t.saved.MachineID == best.MachineID
 	switch {
 	case isSaved && t.onlyJWT:
-		err = t.tryJWT(ctx, best)
+		r.TokenAccepted, err = t.tryJWT(ctx, best)
 	case isSaved && !t.saved.Token.IsZero():
 		err = l.Public(t.run.TryToken(ctx, best, t.saved.Token, b.ClientID()))
 		if errors.Is(err, fault.ErrServerToken) {
 			err = choice.Refused(t.saved, t.offers, b.AccountID(), err)
 		}
-	default:
-		return r, nil
+		r.TokenAccepted = err == nil
 	}
-	r.TokenAccepted = err == nil
 	return r, err
 }
 
@@ -166,10 +164,10 @@ func (t *probing) result(found []mediaserver.Address) (r Result, best *mediaserv
 }
 
 // tryJWT finds out whether a server accepts the account's JWT, and saves the answer.
-func (t *probing) tryJWT(ctx context.Context, server *mediaserver.Address) error {
+func (t *probing) tryJWT(ctx context.Context, server *mediaserver.Address) (accepted bool, err error) {
 	token, clientID, err := t.UsableToken(ctx)
 	if err != nil || !devicekey.IsJWT(token.Secret()) { // another login may have been made in the meantime
-		return err
+		return false, err
 	}
 	err = t.Public(t.run.TryToken(ctx, server, token, clientID))
 	refused := errors.Is(err, fault.ErrServerToken)
@@ -184,5 +182,5 @@ func (t *probing) tryJWT(ctx context.Context, server *mediaserver.Address) error
 			return nil
 		}))
 	}
-	return err
+	return err == nil, err
 }
