@@ -64,46 +64,50 @@ func (p *Prober) Probe(ctx context.Context, all []Candidate, expected func(machi
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &round{all: all, found: make([]Address, len(all)), waiting: map[int]bool{}, best: -1}
-	done := make(chan int, len(all))
+	done := make(chan probed, len(all))
 	for i, c := range all {
-		r.found[i] = newAddress(c)
+		a := newAddress(c)
 		if c.skip != "" {
+			a.note(words.Sentence{Key: c.skip})
+			r.found[i] = a
 			continue
 		}
 		r.waiting[i] = true
 		go func() {
-			p.probeAddress(ctx, &r.found[i], expected, c.Entered)
-			done <- i
+			p.probeAddress(ctx, &a, expected, c.Entered)
+			done <- probed{i, a}
 		}()
 	}
 	grace := time.NewTimer(noGrace)
 	defer grace.Stop()
-	for stopped := false; len(r.waiting) > 0; {
+	for len(r.waiting) > 0 {
 		select {
-		case i := <-done:
-			delete(r.waiting, i)
-			if !stopped {
-				r.choose(grace)
-			}
+		case got := <-done: // what comes in at the last moment counts, too
+			delete(r.waiting, got.i)
+			r.found[got.i] = got.address
+			r.choose(grace)
 		case <-grace.C:
-			stopped = true
 			cancel(errEnough)
 		}
-		if !stopped && !p.Patient && r.isDecided() {
-			stopped = true
+		if !p.Patient && r.isDecided() {
 			cancel(errEnough)
 		}
 	}
-	r.choose(grace) // what came in at the last moment counts, too
 	return r.found
+}
+
+// probed is what happened at the candidate i.
+type probed struct {
+	i       int
+	address Address
 }
 
 // round is the state of one Probe.
 type round struct {
 	all     []Candidate
-	found   []Address // those in waiting must not be read
-	waiting map[int]bool
-	best    int // of those that have answered; -1: none has
+	found   []Address
+	waiting map[int]bool // those that are being probed
+	best    int          // of those that have answered; -1: none has
 }
 
 // choose finds the best address that has answered so far. If that is another one than
@@ -112,7 +116,7 @@ func (r *round) choose(grace *time.Timer) {
 	before := r.best
 	r.best = -1
 	for i := range r.all {
-		if r.waiting[i] || !r.found[i].OK {
+		if !r.found[i].OK {
 			continue
 		}
 		if r.hidesBadCertificate(i) {
@@ -126,7 +130,7 @@ func (r *round) choose(grace *time.Timer) {
 	switch {
 	case r.best < 0:
 		grace.Reset(noGrace)
-	case r.best != before && (before < 0 || !r.all[r.best].relay):
+	case r.best != before:
 		grace.Reset(graceAfter(r.all[r.best]))
 	}
 }
@@ -135,7 +139,7 @@ func (r *round) choose(grace *time.Timer) {
 // https that has a bad certificate.
 func (r *round) hidesBadCertificate(i int) bool {
 	j := slices.IndexFunc(r.all, func(c Candidate) bool { return c.URL == r.all[i].https })
-	return j >= 0 && !r.waiting[j] && errors.As(r.found[j].Err, new(*tls.CertificateVerificationError))
+	return j >= 0 && errors.As(r.found[j].Err, new(*tls.CertificateVerificationError))
 }
 
 // isDecided reports whether no address better than the best can still answer.
@@ -176,7 +180,7 @@ func (p *Prober) probeAddress(ctx context.Context, a *Address, expected func(mac
 	u, _ := url.Parse(a.URL)
 	switch {
 	case err == nil:
-		if a.direct != nil && !a.insecure && u.Scheme == "https" {
+		if !a.insecure {
 			a.noteCertificate(u.Hostname(), q.TLS)
 		}
 		p.judge(a, u, expected(a.MachineID))
@@ -226,9 +230,7 @@ func decodeIdentity(body []byte) (machineID, version string, err error) {
 				Version   lax.String `json:"version"`
 			}
 		}
-		if err := lax.Unmarshal(body, &j); err != nil {
-			return "", "", err
-		}
+		_ = lax.Unmarshal(body, &j) // what is not JSON names no machine
 		machineID, version = string(j.MediaContainer.MachineID), string(j.MediaContainer.Version)
 	}
 	if machineID == "" {
