@@ -45,15 +45,19 @@ func TestListedOrder(t *testing.T) {
 		server *plextv.MediaServer
 		want   []string
 	}{
-		"all kinds":             {with(ownServer, relayed, remote, docker, local), []string{directLocal, directDocker, plainLocal, plainDocker, directRemote, relay}},
-		"https is required":     {with(https, relayed, local), []string{directLocal, relay}},
-		"twice the same":        {with(ownServer, local, local), []string{directLocal, plainLocal}},
-		"local, but public":     {with(ownServer, publicIP), []string{directRemote}},
-		"a name as address":     {with(ownServer, plextv.Connection{URI: directLocal, Address: "nas.local", Port: 32400, Local: true}), []string{directLocal}},
-		"no port":               {with(ownServer, plextv.Connection{URI: directLocal, Address: "192.168.1.5", Local: true}), []string{directLocal}},
-		"IPv6":                  {with(ownServer, plextv.Connection{URI: directLocal, Address: "fd12::5", Port: 32400, Local: true}), []string{directLocal, "http://[fd12::5]:32400"}},
-		"no connections":        {with(ownServer), nil},
-		"http in the whole net": {with(ownServer, plextv.Connection{URI: "http://203.0.113.5:32400", Address: "203.0.113.5", Port: 32400}, remote), []string{directRemote, "http://203.0.113.5:32400"}},
+		"all kinds":              {with(ownServer, relayed, remote, docker, local), []string{directLocal, directDocker, plainLocal, plainDocker, directRemote, relay}},
+		"https is required":      {with(https, relayed, local), []string{directLocal, relay}},
+		"twice the same":         {with(ownServer, local, local), []string{directLocal, plainLocal}},
+		"local, but public":      {with(ownServer, publicIP), []string{directRemote}},
+		"a name as address":      {with(ownServer, plextv.Connection{URI: directLocal, Address: "nas.local", Port: 32400, Local: true}), []string{directLocal}},
+		"a public network":       {with(ownServer, plextv.Connection{URI: directRemote, Address: "192.168.1.5", Port: 32400}), []string{directRemote}},
+		"a local relay":          {with(ownServer, plextv.Connection{URI: relay, Address: "192.168.1.5", Port: 32400, Local: true, Relay: true}), []string{relay}},
+		"no such port":           {with(ownServer, plextv.Connection{URI: directLocal, Address: "192.168.1.5", Port: 1 << 16, Local: true}), []string{directLocal}},
+		"Docker leaves it alone": {with(https, plextv.Connection{URI: "https://172-16-0-2." + hash + ".plex.direct:32400", Local: true}, local), []string{"https://172-16-0-2." + hash + ".plex.direct:32400", directLocal}},
+		"no port":                {with(ownServer, plextv.Connection{URI: directLocal, Address: "192.168.1.5", Local: true}), []string{directLocal}},
+		"IPv6":                   {with(ownServer, plextv.Connection{URI: directLocal, Address: "fd12::5", Port: 32400, Local: true}), []string{directLocal, "http://[fd12::5]:32400"}},
+		"no connections":         {with(ownServer), nil},
+		"http in the whole net":  {with(ownServer, plextv.Connection{URI: "http://203.0.113.5:32400", Address: "203.0.113.5", Port: 32400}, remote), []string{directRemote, "http://203.0.113.5:32400"}},
 	} {
 		t.Run(name, func(t *testing.T) { assert.Equal(t, tc.want, urls(mediaserver.Listed(tc.server))) })
 	}
@@ -75,6 +79,9 @@ func TestListedSkips(t *testing.T) {
 		"a query":                   {ownServer, "https://a.example:32400/?x=1", "not tried: this is not a web address"},
 		"another scheme":            {ownServer, "ftp://a.example", "not tried: this is not a web address"},
 		"not a URL":                 {ownServer, "https://a b", "not tried: this is not a web address"},
+		"the same in hexadecimal":   {ownServer, "http://0XCB007105:32400", "not tried: a token must not cross the internet unencrypted"},
+		"http by a name":            {ownServer, "http://plex:32400", "asked"},
+		"another's without a path":  {friend, "https://a.example:32400", "asked"},
 		"another's with a path":     {friend, "https://a.example:32400/admin", "not tried: the address of another person's server has a path"},
 		"one's own with a path":     {ownServer, "https://a.example:32400/plex", "asked"},
 		"http though https is must": {https, "http://192.168.1.5:32400", "not tried: the server takes https only"},
@@ -91,7 +98,7 @@ func TestListedSkips(t *testing.T) {
 
 // A server with very many addresses does not make very many requests.
 func TestListedLimit(t *testing.T) {
-	var many []plextv.Connection
+	many := []plextv.Connection{{URI: "https://user@a.example"}, {URI: "ftp://a.example"}} // they are not tried in any case
 	for i := range 50 {
 		many = append(many, plextv.Connection{URI: fmt.Sprintf("https://a%d.example", i)})
 	}
@@ -102,7 +109,7 @@ func TestListedLimit(t *testing.T) {
 			skipped++
 		}
 	}
-	assert.Len(t, got, 50)
+	assert.Len(t, got, 52)
 	assert.Equal(t, 10, skipped)
 }
 
@@ -134,12 +141,21 @@ func TestTyped(t *testing.T) {
 	for _, f := range findings(t, mediaserver.Typed("169.254.169.254", true), errors.New("asked")) {
 		assert.Contains(t, f, "not tried: this address is reserved")
 	}
+	for typed, isLocal := range map[string]bool{"192.168.1.5": true, directLocal: true, directRemote: false, "plex.example": false} {
+		for _, a := range probeAll(t, mediaserver.Typed(typed, true)) {
+			assert.Equal(t, isLocal, a.Local, typed)
+			assert.True(t, a.IsSaved())
+		}
+	}
 }
 
 // The saved address comes first and is tried once. One that was the relay's comes last
-// again, unless a person has entered it.
+// again, unless a person has entered it. Where it leads is known from plex.tv, and how it
+// is checked from the settings.
 func TestSavedAndListed(t *testing.T) {
-	s := with(ownServer, relayed, remote, local)
+	again := remote
+	again.URI += "/"
+	s := with(ownServer, relayed, remote, again, local)
 	saved := func(address string, entered bool) []mediaserver.Candidate {
 		all := mediaserver.Typed(address, true)[:1]
 		all[0].Entered = entered
@@ -156,7 +172,17 @@ func TestSavedAndListed(t *testing.T) {
 		"the relay, entered": {saved(relay, true), []string{relay, directLocal, plainLocal, directRemote}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Equal(t, tc.want, urls(mediaserver.SavedAndListed(tc.saved, s)))
+			all := mediaserver.SavedAndListed(tc.saved, s)
+			assert.Equal(t, tc.want, urls(all))
+			for _, a := range probeAll(t, all) {
+				assert.Equal(t, a.URL == relay, a.Relay, a.URL)
+			}
 		})
 	}
+	unchecked := mediaserver.Typed("https://198-51-100-7."+hash+".Plex.Direct:8443", false)
+	unchecked[0].Entered = false
+	all := mediaserver.SavedAndListed(unchecked, s)
+	last := all[len(all)-1]
+	assert.Equal(t, unchecked[0].URL, last.URL)
+	assert.True(t, last.Insecure)
 }

@@ -40,6 +40,7 @@ func TestExplanations(t *testing.T) {
 		"no route":                  {address, noRoute, "it cannot be reached from here: no route to host", ""},
 		"reset":                     {address, reset, "the connection was interrupted (connection reset by peer): another program has this port, or the server takes https only", ""},
 		"closed":                    {address, io.EOF, "the connection was interrupted (no answer): another program has this port, or the server takes https only", ""},
+		"closed within":             {address, io.ErrUnexpectedEOF, "the connection was interrupted (no answer): another program has this port, or the server takes https only", ""},
 		"gibberish":                 {address, errors.New("malformed HTTP response"), "no answer that can be read: malformed HTTP response", ""},
 		"silence":                   {address, os.ErrDeadlineExceeded, "no answer within 4 seconds: another network, a firewall, or the server is off", ""},
 		"no name":                   {"https://nas.local:32400", noName, "the name does not resolve here; inside a container only the container network's and public names do", ""},
@@ -48,6 +49,8 @@ func TestExplanations(t *testing.T) {
 		"proxy":                     {address, &net.OpError{Op: "proxyconnect", Err: errors.New("Forbidden")}, "the proxy does not let this through: proxyconnect: Forbidden", ""},
 		"handshake":                 {address, &net.OpError{Op: "remote error", Err: tls.AlertError(40)}, "could not make a secure connection: handshake failure", ""},
 		"unknown authority":         {address, &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, "the certificate cannot be verified: certificate signed by unknown authority", ""},
+		"out of date":               {address, &tls.CertificateVerificationError{Err: errors.New("out of date")}, "the certificate cannot be verified: out of date", ""},
+		"a certificate, as text":    {address, errors.New("x509: out of date"), "the certificate cannot be verified: out of date", ""},
 		"no TLS":                    {address, tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, "this port speaks plain http, not https", ""},
 		"no TLS, by net/http":       {address, errors.New("http: server gave HTTP response to HTTPS client"), "this port speaks plain http, not https", ""},
 		"a certificate for another": {address, otherName, "the certificate is for another name: enter the address by the name that the certificate is for", "another machine answers here: its certificate is for another name"},
@@ -81,6 +84,10 @@ func TestExplainedAnswers(t *testing.T) {
 		"starting":              {503, own, "", "the media server is starting: try again in a minute"},
 		"starting, in words":    {503, own, `<Response code="503" title="x" status="Tidying up."/>`, "the media server is starting (Tidying up): try again in a minute"},
 		"failing":               {500, own, "", "the media server answers with an error (status 500): its own log says more"},
+		"failing, in words":     {500, own, `<Response code="500" title="x" status="No room."/>`, "the media server answers with an error (status 500) (No room): its own log says more"},
+		"nothing":               {200, nil, "", "what answers is not a Plex media server"},
+		"half of the XML":       {200, nil, `<MediaContainer machineIdentifier="m1">`, "what answers is not a Plex media server"},
+		"a bad request":         {400, nil, "<html>", "what answers is not a Plex media server (status 400)"},
 		"a proxy":               {502, nil, "<html>", "a proxy answers, but the server behind it does not (status 502): check that the server runs and where the proxy leads"},
 		"a redirect":            {302, nil, "", "it redirects elsewhere (302): enter the address that it leads to"},
 		"a page that is absent": {404, nil, "<html>", "what answers is not a Plex media server (status 404)"},
@@ -101,6 +108,26 @@ func TestExplainedAnswers(t *testing.T) {
 	}
 }
 
+// An address at which nothing can be asked is explained as well.
+func TestUnusableAddress(t *testing.T) {
+	got := findings(t, []mediaserver.Candidate{{URL: "https://a b"}}, errors.New("asked"))
+	assert.Equal(t, []string{"plexauth: probe server: the address could not be used"}, got)
+}
+
+// People see the host of an address, and the address in a plex.direct name.
+func TestHostOfAddress(t *testing.T) {
+	for address, want := range map[string]string{
+		"https://plex.example:8443/x":                "plex.example:8443",
+		directLocal:                                  "192.168.1.5:32400",
+		"https://fd12--5." + hash + ".plex.direct":   "[fd12::5]:443",
+		"https://nas." + hash + ".plex.direct:32400": "nas." + hash + ".plex.direct:32400",
+		"plex":        "plex",
+		"https://a b": "https://a b",
+	} {
+		assert.Equal(t, want, (&mediaserver.Address{URL: address}).Host())
+	}
+}
+
 // The error names each address with its finding, as many as a text holds, and matches
 // what went wrong at one of them.
 func TestUnreachableError(t *testing.T) {
@@ -110,6 +137,7 @@ func TestUnreachableError(t *testing.T) {
 	assert.ErrorIs(t, err, fault.ErrUnavailable)
 	assert.NotErrorIs(t, err, fault.ErrServerToken)
 	assert.ErrorAs(t, err, new(*net.DNSError))
+	assert.False(t, errors.As(err, new(*net.OpError)))
 	assert.EqualError(t, mediaserver.Unreachable(nil), "plexauth: the media server answers at none of its addresses: plex.tv lists none, the server may be off")
 	long := make([]mediaserver.Address, 20)
 	for i := range long {
@@ -118,6 +146,12 @@ func TestUnreachableError(t *testing.T) {
 	text := mediaserver.Unreachable(long).Error()
 	assert.Less(t, len(text), 1400)
 	assert.Regexp(t, `; and \d+ more$`, text)
+	long = long[:6]
+	room := 1300 - len(mediaserver.Unreachable(long[:5]).Error()) - len("https://a ")
+	long[5].Finding = strings.Repeat("y", room)
+	assert.Contains(t, mediaserver.Unreachable(long).Error(), "; https://a "+long[5].Finding)
+	long[5].Finding += "y"
+	assert.Regexp(t, "; and 1 more$", mediaserver.Unreachable(long).Error())
 	assert.ErrorAs(t, mediaserver.Entered(err), new(mediaserver.EnteredError))
 	assert.ErrorAs(t, mediaserver.Entered(err), new(*mediaserver.UnreachableError))
 }

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -20,6 +21,37 @@ const hash = "0123456789abcdef0123456789abcdef"
 type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// answer is how a request to an address ends.
+type answer struct {
+	after time.Duration
+	err   error // nil: a media server answers
+	deaf  bool  // it comes even if nobody waits for it any more
+}
+
+// answering returns a transport with an answer for each address. other is that of those
+// that are missing.
+func answering(answers map[string]answer, other answer) transport {
+	return func(req *http.Request) (*http.Response, error) {
+		a, ok := answers[strings.TrimSuffix(req.URL.String(), "/identity")]
+		if !ok {
+			a = other
+		}
+		done := req.Context().Done()
+		if a.deaf {
+			done = nil
+		}
+		select {
+		case <-time.After(a.after):
+		case <-done:
+			return nil, req.Context().Err()
+		}
+		if a.err != nil {
+			return nil, a.err
+		}
+		return response(req, 200, identity("m1"), nil), nil
+	}
+}
 
 // newProber returns a Prober whose requests rt answers.
 func newProber(rt http.RoundTripper) *mediaserver.Prober {
@@ -59,6 +91,15 @@ func findings(t *testing.T, all []mediaserver.Candidate, err error) (list []stri
 		list = append(list, a.Finding)
 	}
 	return list
+}
+
+// probeAll returns what a probe of all finds where a media server answers at each address.
+func probeAll(t *testing.T, all []mediaserver.Candidate) []mediaserver.Address {
+	t.Helper()
+	p := newProber(transport(func(r *http.Request) (*http.Response, error) { return response(r, 200, identity("m1"), nil), nil }))
+	defer p.Close()
+	p.Patient = true
+	return p.Probe(t.Context(), all, anyServer)
 }
 
 // parse returns an URL.

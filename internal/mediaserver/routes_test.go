@@ -1,19 +1,22 @@
 package mediaserver_test
 
 import (
-	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"math/big"
 	"net"
 	"net/http"
-	"net/netip"
+	"net/http/httptest"
 	"net/url"
+	"strconv"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -36,7 +39,15 @@ func TestReservedAddresses(t *testing.T) {
 		"https://[::1]":                         true,
 		"https://plex.example":                  true,
 		"https://169.254.1.2":                   true, // Podman's host
+		"https://0300.0250.1.5":                 true,
+		"https://0xC0A80105":                    true,
+		"https://10.254.43518":                  true,
 		"https://1.2.3.4.5":                     true, // a name
+		"https://169.254.169.254.0":             true, // a name
+		"https://169.254.169.254.0.0":           true, // a name
+		"https://0.0.0.256":                     true, // a name
+		"https://0":                             false,
+		"https://0x":                            false,
 		"https://0.0.0.0":                       false,
 		"https://0.1.2.3":                       false,
 		"https://169.254.169.254":               false,
@@ -89,42 +100,6 @@ func TestTokenOverUnknownTransport(t *testing.T) {
 	}
 }
 
-// connTo is a connection that claims to lead to an address.
-type connTo struct {
-	net.Conn
-	at net.Addr
-}
-
-func (c connTo) RemoteAddr() net.Addr { return c.at }
-
-// network stands in for the network: names lead to addresses, at which a server answers.
-type network struct {
-	names map[string]string // a host that is missing does not resolve
-	serve func(net.Conn)
-}
-
-// transport returns a transport over n.
-func (n network) transport(config *tls.Config) *http.Transport {
-	return &http.Transport{TLSClientConfig: config, DialContext: func(_ context.Context, _, addr string) (net.Conn, error) {
-		host, _, _ := net.SplitHostPort(addr)
-		at, ok := n.names[host]
-		if !ok {
-			return nil, &net.DNSError{Err: "no such host", Name: host, IsNotFound: true}
-		}
-		here, there := net.Pipe()
-		go n.serve(there)
-		return connTo{here, net.TCPAddrFromAddrPort(netip.AddrPortFrom(netip.MustParseAddr(at), 32400))}, nil
-	}}
-}
-
-// serveHTTP answers one request with success.
-func serveHTTP(conn net.Conn) {
-	defer conn.Close()
-	if _, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
-		_, _ = conn.Write([]byte("HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n"))
-	}
-}
-
 // get asks for address by the routes of base.
 func get(t *testing.T, base *http.Transport, address string, insecure bool, direct mediaserver.DirectOwners) error {
 	t.Helper()
@@ -144,29 +119,194 @@ func get(t *testing.T, base *http.Transport, address string, insecure bool, dire
 }
 
 // G14: the address that is dialled counts, whatever the name says. If a plex.direct name
-// does not resolve, or leads elsewhere, the address in it is dialled.
+// does not resolve, or leads elsewhere, the address in it is dialled. No connection
+// stays open but the one that is used.
 func TestDialledAddress(t *testing.T) {
-	const name = "192-168-1-5." + hash + ".plex.direct"
+	const (
+		name   = "192-168-1-5." + hash + ".plex.direct"
+		public = "203-0-113-5." + hash + ".plex.direct"
+		byName = name + ":32400"
+		byIP   = "192.168.1.5:32400"
+		late   = 700 * time.Millisecond
+	)
+	here, elsewhere := place{at: "192.168.1.5"}, place{at: "203.0.113.9"}
 	for what, tc := range map[string]struct {
-		names   map[string]string
+		names   map[string]place
 		address string
-		ok      bool
+		dialled []string
+		is      error // part of the error; nil: the server answers
 	}{
-		"a name of this network":        {map[string]string{"plex": "192.168.1.5"}, "http://plex:32400", true},
-		"a name out in the world":       {map[string]string{"plex": "203.0.113.5"}, "http://plex:32400", false},
-		"a name of a reserved address":  {map[string]string{"plex": "169.254.169.254"}, "http://plex:32400", false},
-		"a plex.direct name":            {map[string]string{name: "192.168.1.5"}, "http://" + name + ":32400", true},
-		"a withheld plex.direct name":   {map[string]string{"192.168.1.5": "192.168.1.5"}, "http://" + name + ":32400", true},
-		"a misled plex.direct name":     {map[string]string{name: "203.0.113.9", "192.168.1.5": "192.168.1.5"}, "http://" + name + ":32400", true},
-		"a misled name, nothing behind": {map[string]string{name: "203.0.113.9"}, "http://" + name + ":32400", false},
-		"a public plex.direct name":     {map[string]string{"203.0.113.5": "203.0.113.5"}, "http://203-0-113-5." + hash + ".plex.direct:32400", false},
-		"no such name":                  {nil, "http://plex:32400", false},
+		"a name of this network":            {map[string]place{"plex": here}, "http://plex:32400", []string{"plex:32400"}, nil},
+		"a Unix socket":                     {map[string]place{"plex": {socket: true}}, "http://plex:32400", []string{"plex:32400"}, nil},
+		"a name out in the world":           {map[string]place{"plex": elsewhere}, "http://plex:32400", []string{"plex:32400"}, fault.ErrServerToken},
+		"nobody sees where":                 {map[string]place{"plex": {}}, "http://plex:32400", []string{"plex:32400"}, fault.ErrServerToken},
+		"a name of a reserved address":      {map[string]place{"plex": {at: "169.254.169.254"}}, "http://plex:32400", []string{"plex:32400"}, fault.ErrServerToken},
+		"the same over https":               {map[string]place{"plex": {at: "::ffff:169.254.169.254"}}, "https://plex:32400", []string{"plex:32400"}, fault.ErrServerToken},
+		"no such name":                      {nil, "http://plex:32400", []string{"plex:32400"}, new(net.DNSError)},
+		"a plex.direct name":                {map[string]place{name: here}, "http://" + byName, []string{byName}, nil},
+		"refused at its own address":        {map[string]place{name: {at: "::ffff:192.168.1.5", refuses: true}}, "http://" + byName, []string{byName}, new(net.OpError)},
+		"refused at another":                {map[string]place{name: {at: "0.0.0.0", refuses: true}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
+		"refused nobody sees where":         {map[string]place{name: {refuses: true}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
+		"an error of the dialer's own":      {map[string]place{name: {err: net.ErrClosed}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
+		"a withheld name":                   {map[string]place{"192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
+		"a withheld name, nothing behind":   {map[string]place{"192.168.1.5": {at: "192.168.1.5", refuses: true}}, "http://" + byName, []string{byName, byIP}, new(net.DNSError)},
+		"a withheld name, through a tunnel": {map[string]place{"192.168.1.5": {at: "10.9.9.9"}}, "http://" + byName, []string{byName, byIP}, nil},
+		"a misled name":                     {map[string]place{name: elsewhere, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
+		"a misled name, nothing behind":     {map[string]place{name: elsewhere}, "http://" + byName, []string{byName, byIP}, fault.ErrServerToken},
+		"misled, https decides":             {map[string]place{name: elsewhere}, "https://" + byName, []string{byName, byIP}, nil},
+		"both through a tunnel":             {map[string]place{name: {at: "10.9.9.9"}, "192.168.1.5": {at: "10.9.9.9"}}, "https://" + byName, []string{byName, byIP}, nil},
+		"nobody sees where it leads":        {map[string]place{name: {}}, "https://" + byName, []string{byName}, nil},
+		"the resolver is silent":            {map[string]place{name: {silent: true}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
+		"the name comes late":               {map[string]place{name: {at: "192.168.1.5", after: late}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
+		"the name fails late":               {map[string]place{name: {refuses: true, after: late}, "192.168.1.5": {at: "192.168.1.5", after: late}}, "http://" + byName, []string{byName, byIP}, nil},
+		"a public plex.direct name":         {map[string]place{"203.0.113.5": {at: "203.0.113.5"}}, "http://" + public + ":32400", []string{public + ":32400"}, new(net.DNSError)},
+		"a public one over https":           {map[string]place{"203.0.113.5": {at: "203.0.113.5"}}, "https://" + public + ":32400", []string{public + ":32400", "203.0.113.5:32400"}, nil},
 	} {
 		t.Run(what, func(t *testing.T) {
-			err := get(t, network{tc.names, serveHTTP}.transport(nil), tc.address, false, nil)
-			assert.Equal(t, tc.ok, err == nil, "%v", err)
+			synctest.Test(t, func(t *testing.T) {
+				known := newAuthority(t)
+				n := &network{names: tc.names, serve: serveHTTP}
+				if strings.HasPrefix(tc.address, "https") {
+					n.serve = serveServer("m1", known.certificate(t, time.Hour, "*."+hash+".plex.direct"))
+				}
+				err := get(t, n.transport(&tls.Config{RootCAs: known.pool()}), tc.address, false, nil)
+				switch is := tc.is.(type) {
+				case nil:
+					assert.NoError(t, err)
+				case *net.DNSError:
+					assert.ErrorAs(t, err, &is)
+				case *net.OpError:
+					assert.ErrorAs(t, err, &is)
+				default:
+					assert.ErrorIs(t, err, is)
+				}
+				time.Sleep(2 * late)
+				assert.Equal(t, tc.dialled, n.dials())
+				assert.Zero(t, n.connections())
+			})
 		})
 	}
+}
+
+// G14: what was made for one address sends nothing to a reserved one either.
+func TestRouteRefusesReserved(t *testing.T) {
+	n := &network{serve: serveHTTP}
+	routes := &mediaserver.Routes{Base: n.transport(nil)}
+	rt, err := routes.To(parse(t, "http://192.168.1.5:32400"), false, nil, true)
+	require.NoError(t, err)
+	_, err = rt.RoundTrip(&http.Request{Method: http.MethodGet, URL: parse(t, "http://metadata.google.internal"), Header: http.Header{}})
+	require.ErrorIs(t, err, fault.ErrServerToken)
+	assert.Empty(t, n.dials())
+}
+
+// Requests are dialled as the caller's transport does it, and go to no reserved address
+// there either.
+func TestCallersDials(t *testing.T) {
+	for name, setUp := range map[string]func(*http.Transport, *network){
+		"Dial": func(base *http.Transport, n *network) {
+			//lint:ignore SA1019 some callers still set it
+			base.Dial = func(network, addr string) (net.Conn, error) { return n.dial(context.Background(), network, addr) }
+		},
+		"DialContext": func(base *http.Transport, n *network) {
+			base.DialContext = n.dial
+			//lint:ignore SA1019 some callers still set it
+			base.Dial = func(string, string) (net.Conn, error) { return nil, net.ErrClosed }
+		},
+		"DialTLS": func(base *http.Transport, n *network) {
+			//lint:ignore SA1019 some callers still set it
+			base.DialTLS = func(network, addr string) (net.Conn, error) { return n.dial(context.Background(), network, addr) }
+		},
+		"DialTLSContext": func(base *http.Transport, n *network) {
+			base.DialTLSContext = n.dial
+			//lint:ignore SA1019 some callers still set it
+			base.DialTLS = func(string, string) (net.Conn, error) { return nil, net.ErrClosed }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &network{names: map[string]place{"plex": {at: "192.168.1.5"}, "meta": {at: "169.254.169.254"}}, serve: serveHTTP}
+				base := &http.Transport{}
+				setUp(base, n)
+				scheme := "http://"
+				if strings.Contains(name, "TLS") {
+					scheme = "https://" // what DialTLS returns has made its handshake
+				}
+				require.NoError(t, get(t, base, scheme+"plex:32400", false, nil))
+				require.ErrorIs(t, get(t, base, scheme+"meta:32400", false, nil), fault.ErrServerToken)
+				assert.Equal(t, []string{"plex:32400", "meta:32400"}, n.dials())
+				synctest.Wait()
+				assert.Zero(t, n.connections())
+			})
+		})
+	}
+	server := httptest.NewServer(http.NotFoundHandler())
+	defer server.Close()
+	assert.NoError(t, get(t, &http.Transport{}, server.URL, false, nil), "without a function of its own")
+}
+
+// An idle connection stays open for a minute and a half, or for as long as the caller's
+// transport says. Close ends it.
+func TestIdleConnections(t *testing.T) {
+	for name, tc := range map[string]struct {
+		limit, open, closed time.Duration
+	}{
+		"no limit":   {0, 89 * time.Second, 91 * time.Second},
+		"a limit":    {time.Hour, 59 * time.Minute, 61 * time.Minute},
+		"until then": {time.Hour, time.Second, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := &network{names: map[string]place{"plex": {at: "192.168.1.5"}}, serve: serveHTTP}
+				base := n.transport(nil)
+				base.IdleConnTimeout = tc.limit
+				routes := &mediaserver.Routes{Base: base}
+				rt, err := routes.To(parse(t, "http://plex:32400"), false, nil, true)
+				require.NoError(t, err)
+				_, err = rt.RoundTrip(&http.Request{Method: http.MethodGet, URL: parse(t, "http://plex:32400"), Header: http.Header{}})
+				require.NoError(t, err)
+				time.Sleep(tc.open)
+				assert.Equal(t, 1, n.connections())
+				if tc.closed == 0 {
+					routes.Close()
+				}
+				time.Sleep(max(0, tc.closed-tc.open))
+				synctest.Wait()
+				assert.Zero(t, n.connections())
+				routes.Close()
+			})
+		})
+	}
+}
+
+// Requests that have scheme, checks and certificates in common share their connections.
+func TestRoutesAreKept(t *testing.T) {
+	routes := &mediaserver.Routes{Base: &http.Transport{}}
+	owners := mediaserver.DirectOwners{}
+	for i := range 16 {
+		owners.Add(strconv.Itoa(i), "m1")
+	}
+	seen := map[http.RoundTripper]string{}
+	for range 2 {
+		for _, tc := range []struct {
+			name, address string
+			insecure      bool
+			direct        mediaserver.DirectOwners
+		}{
+			{"https", "https://plex", false, nil},
+			{"http", "http://plex", false, nil},
+			{"insecure", "https://plex", true, nil},
+			{"a certificate for another name", "https://plex", false, owners},
+			{"at another host", "https://nas", false, owners},
+		} {
+			rt, err := routes.To(parse(t, tc.address), tc.insecure, tc.direct, false)
+			require.NoError(t, err)
+			if seen[rt] == "" {
+				seen[rt] = tc.name
+			}
+			assert.Equal(t, tc.name, seen[rt])
+		}
+	}
+	assert.Len(t, seen, 5)
 }
 
 // A NO_PROXY for an address counts for the plex.direct name of that address. Plain http
@@ -174,32 +314,69 @@ func TestDialledAddress(t *testing.T) {
 func TestProxyOfRoutes(t *testing.T) {
 	proxy := parse(t, "http://proxy.example:3128")
 	base := &http.Transport{Proxy: func(r *http.Request) (*url.URL, error) {
-		if r.URL.Hostname() == "192.168.1.5" {
+		switch host := r.URL.Hostname(); {
+		case host == "192.168.1.5" && r.URL.Port() != "8443", !strings.Contains(host, "."):
 			return nil, nil
+		case host == "203.0.113.6":
+			return nil, net.ErrClosed
+		case host == "broken.example":
+			return proxy, net.ErrClosed
 		}
 		return proxy, nil
 	}}
 	routes := &mediaserver.Routes{Base: base}
 	for address, want := range map[string]*url.URL{
-		directLocal:            nil,
-		directRemote:           proxy,
-		"https://plex.example": proxy,
+		directLocal:                 nil,
+		"https://192.168.1.5:32400": nil,
+		directRemote:                proxy,
+		"https://192-168-1-5." + hash + ".plex.direct:8443": proxy,
+		"https://203-0-113-6." + hash + ".plex.direct":      proxy,
+		"https://plex.example":                              proxy,
 	} {
-		rt, err := routes.To(parse(t, address), false, nil, false)
-		require.NoError(t, err)
-		got, err := rt.(interface{ Underlying() *http.Transport }).Underlying().Proxy(&http.Request{URL: parse(t, address)})
+		got, err := proxyFor(t, routes, address)
 		require.NoError(t, err)
 		assert.Equal(t, want, got, address)
 	}
+	_, err := proxyFor(t, routes, "https://broken.example")
+	require.ErrorIs(t, err, net.ErrClosed)
 	rt, err := routes.To(parse(t, "http://plex:32400"), false, nil, false)
 	require.NoError(t, err)
 	assert.Nil(t, rt.(interface{ Underlying() *http.Transport }).Underlying().Proxy)
+}
+
+// proxyFor returns the proxy that a request to address goes through.
+func proxyFor(t *testing.T, routes *mediaserver.Routes, address string) (*url.URL, error) {
+	t.Helper()
+	rt, err := routes.To(parse(t, address), false, nil, false)
+	require.NoError(t, err)
+	return rt.(interface{ Underlying() *http.Transport }).Underlying().Proxy(&http.Request{URL: parse(t, address)})
+}
+
+// A proxy may have an address that no media server has.
+func TestProxyAnywhere(t *testing.T) {
+	for proxy, dialled := range map[string]string{
+		"http://169.254.9.9:3128": "169.254.9.9:3128",
+		"http://169.254.9.9":      "169.254.9.9:80",
+		"https://169.254.9.9":     "169.254.9.9:443",
+		"socks5://169.254.9.9":    "169.254.9.9:1080",
+		"http://Proxy.example:80": "Proxy.example:80",
+	} {
+		there := place{at: "169.254.9.9"}
+		n := &network{names: map[string]place{"169.254.9.9": there, "Proxy.example": there}, serve: func(conn net.Conn) { conn.Close() }}
+		base := n.transport(nil)
+		base.Proxy = http.ProxyURL(parse(t, proxy))
+		err := get(t, base, "https://plex.example", false, nil)
+		require.Error(t, err, proxy)
+		assert.NotErrorIs(t, err, fault.ErrServerToken, proxy)
+		assert.Equal(t, []string{dialled}, n.dials(), proxy)
+	}
 }
 
 // authority signs certificates.
 type authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
+	with [][]byte // what comes with its certificates
 }
 
 // newAuthority returns a new authority.
@@ -212,7 +389,27 @@ func newAuthority(t *testing.T) authority {
 	require.NoError(t, err)
 	cert, err := x509.ParseCertificate(der)
 	require.NoError(t, err)
-	return authority{cert, key}
+	return authority{cert: cert, key: key}
+}
+
+// authority returns a new authority that a has signed, whose certificates come with its own.
+func (a authority) authority(t *testing.T) authority {
+	t.Helper()
+	b := newAuthority(t)
+	template := &x509.Certificate{SerialNumber: big.NewInt(3), Subject: pkix.Name{CommonName: "b"}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign, NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, b.key.Public(), a.key)
+	require.NoError(t, err)
+	b.cert, err = x509.ParseCertificate(der)
+	require.NoError(t, err)
+	b.with = [][]byte{der}
+	return b
+}
+
+// pool returns a pool with a in it.
+func (a authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
 }
 
 // certificate returns a certificate for names that a has signed.
@@ -221,7 +418,7 @@ func (a authority) certificate(t *testing.T, expires time.Duration, names ...str
 	template := &x509.Certificate{SerialNumber: big.NewInt(2), DNSNames: names, NotBefore: time.Now().Add(-2 * time.Hour), NotAfter: time.Now().Add(expires)}
 	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, a.key.Public(), a.key)
 	require.NoError(t, err)
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: a.key}
+	return tls.Certificate{Certificate: append([][]byte{der}, a.with...), PrivateKey: a.key}
 }
 
 // G14: at an address that a person entered, a certificate is accepted for its host, or
@@ -245,17 +442,16 @@ func TestCertificates(t *testing.T) {
 		"plex.direct, not known":            {stranger.certificate(t, time.Hour, direct), false, listed, false},
 		"plex.direct, expired":              {known.certificate(t, -time.Hour, direct), false, listed, false},
 		"another name beside plex.direct's": {known.certificate(t, time.Hour, "nas.example", direct), false, listed, true},
+		"one name of plex.direct's":         {known.certificate(t, time.Hour, "nas."+hash+".plex.direct"), false, listed, false},
 		"another name":                      {known.certificate(t, time.Hour, "nas.example"), false, listed, false},
+		"by another authority of a known":   {known.authority(t).certificate(t, time.Hour, "plex.example"), false, nil, true},
+		"the same, plex.direct":             {known.authority(t).certificate(t, time.Hour, direct), false, listed, true},
 		"not known":                         {stranger.certificate(t, time.Hour, "plex.example"), false, listed, false},
 		"not checked":                       {stranger.certificate(t, -time.Hour, "nas.example"), true, listed, true},
 	} {
 		t.Run(name, func(t *testing.T) {
-			roots := x509.NewCertPool()
-			roots.AddCert(known.cert)
-			n := network{map[string]string{"plex.example": "192.168.1.5"}, func(conn net.Conn) {
-				serveHTTP(tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{tc.cert}}))
-			}}
-			err := get(t, n.transport(&tls.Config{RootCAs: roots}), "https://plex.example:32400", tc.insecure, tc.direct)
+			n := &network{names: map[string]place{"plex.example": {at: "203.0.113.5"}}, serve: serveServer("m1", tc.cert)}
+			err := get(t, n.transport(&tls.Config{RootCAs: known.pool()}), "https://plex.example:32400", tc.insecure, tc.direct)
 			assert.Equal(t, tc.ok, err == nil, "%v", err)
 			if !tc.ok {
 				assert.ErrorAs(t, err, new(*tls.CertificateVerificationError))
@@ -264,29 +460,59 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// What the caller's own TLS settings verify is verified besides.
+// What the caller's own TLS settings verify is verified besides, once. What they leave
+// unchecked stays so.
 func TestCallersVerification(t *testing.T) {
 	known := newAuthority(t)
-	roots := x509.NewCertPool()
-	roots.AddCert(known.cert)
 	cert := known.certificate(t, time.Hour, "*."+hash+".plex.direct")
-	n := network{map[string]string{"plex.example": "192.168.1.5"}, func(conn net.Conn) {
-		serveHTTP(tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{cert}}))
-	}}
-	for name, config := range map[string]*tls.Config{
-		"by certificate": {RootCAs: roots, VerifyPeerCertificate: func([][]byte, [][]*x509.Certificate) error { return fault.ErrStore }},
-		"by connection":  {RootCAs: roots, VerifyConnection: func(tls.ConnectionState) error { return fault.ErrStore }},
-		"by time":        {RootCAs: roots, Time: func() time.Time { return time.Now().Add(24 * time.Hour) }},
+	listed := mediaserver.DirectOwners{hash: {"m1"}}
+	n := &network{names: map[string]place{"plex.example": {at: "192.168.1.5"}, "192.168.1.5": {at: "192.168.1.5"}}, serve: serveServer("m1", cert)}
+	checks, chains, states := 0, 0, 0
+	byCertificate := func(raw [][]byte, verified [][]*x509.Certificate) error {
+		checks++
+		chains += len(verified)
+		assert.Equal(t, cert.Certificate, raw)
+		return nil
+	}
+	byConnection := func(state tls.ConnectionState) error {
+		states += len(state.VerifiedChains)
+		return nil
+	}
+	config := &tls.Config{RootCAs: known.pool(), VerifyPeerCertificate: byCertificate, VerifyConnection: byConnection}
+	require.NoError(t, get(t, n.transport(config), "https://plex.example:32400", false, listed))
+	assert.Equal(t, []int{1, 1, 1}, []int{checks, chains, states})
+
+	refuseCertificate := func([][]byte, [][]*x509.Certificate) error { return fault.ErrStore }
+	refuseConnection := func(tls.ConnectionState) error { return fault.ErrStore }
+	tomorrow := func() time.Time { return time.Now().Add(24 * time.Hour) }
+	for name, tc := range map[string]struct {
+		config *tls.Config
+		direct mediaserver.DirectOwners
+		ok     bool
+	}{
+		"by certificate":                {&tls.Config{RootCAs: known.pool(), VerifyPeerCertificate: refuseCertificate}, listed, false},
+		"by connection":                 {&tls.Config{RootCAs: known.pool(), VerifyConnection: refuseConnection}, listed, false},
+		"by both":                       {&tls.Config{RootCAs: known.pool(), VerifyPeerCertificate: byCertificate, VerifyConnection: refuseConnection}, listed, false},
+		"by time":                       {&tls.Config{RootCAs: known.pool(), Time: tomorrow}, listed, false},
+		"nothing":                       {&tls.Config{InsecureSkipVerify: true}, listed, true},
+		"by the system's authorities":   {nil, listed, false},
+		"for an address, by its owners": {&tls.Config{RootCAs: known.pool()}, nil, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			assert.Error(t, get(t, n.transport(config), "https://plex.example:32400", false, mediaserver.DirectOwners{hash: {"m1"}}))
+			for _, address := range []string{"https://plex.example:32400", "https://192.168.1.5:32400"} {
+				err := get(t, n.transport(tc.config), address, false, tc.direct)
+				assert.Equal(t, tc.ok, err == nil, "%s: %v", address, err)
+			}
 		})
 	}
+	assert.NoError(t, get(t, n.transport(nil), "https://plex.example:32400", true, nil), "not checked at all")
 }
 
 // The hashes that plex.tv lists belong to the machines that it lists them for.
 func TestOwnersOf(t *testing.T) {
-	s := with(ownServer, local, remote, relayed)
+	s := with(ownServer, local, remote, relayed, plextv.Connection{URI: "https://a b"}, plextv.Connection{URI: "https://nas.example"})
 	owners := mediaserver.OwnersOf([]plextv.MediaServer{*s})
+	owners.Add("", "m1")
+	owners.Add("h2", "")
 	assert.Equal(t, mediaserver.DirectOwners{hash: {"m1"}}, owners)
 }
