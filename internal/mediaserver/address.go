@@ -37,7 +37,11 @@ type Address struct {
 
 // newAddress returns c before it is probed.
 func newAddress(c Candidate) Address {
-	return Address{URL: c.URL, Local: c.local, Relay: c.relay, rank: c.rank, insecure: c.Insecure, direct: c.direct}
+	a := Address{URL: c.URL, Local: c.local, Relay: c.relay, rank: c.rank, insecure: c.Insecure, direct: c.direct}
+	if c.skip != "" {
+		a.note(words.Sentence{Key: c.skip})
+	}
+	return a
 }
 
 // Best returns the address to use, nil if none will do.
@@ -59,11 +63,8 @@ func (a *Address) IsSaved() bool { return a.rank < rankLocal }
 // plex.direct name of its own, which the finding recommends.
 func (a Address) ShowsDirectName() bool {
 	var name otherNameError
-	if !errors.As(a.Err, &name) {
-		return false
-	}
-	u, _ := url.Parse(a.URL) // a request was sent there
-	return len(directHashes(name.Certificate)) > 0 && !writtenIP(u.Hostname()).IsValid()
+	u, err := url.Parse(a.URL)
+	return err == nil && errors.As(a.Err, &name) && len(directHashes(name.Certificate)) > 0 && !writtenIP(u.Hostname()).IsValid()
 }
 
 // Host returns host and port of the address for people: a plex.direct name as the IP

@@ -93,7 +93,7 @@ func SavedAndListed(saved []Candidate, s *plextv.MediaServer) []Candidate {
 		case c.relay && !all[i].Entered: // it was found when nothing else answered, and comes last again
 			c.URL, c.Insecure = all[i].URL, all[i].Insecure
 			all = append(slices.Delete(all, i, i+1), c)
-		default: // plex.tv knows where it leads
+		case all[i].rank < rankLocal: // saved, and plex.tv knows where it leads
 			all[i].local, all[i].relay = c.local, c.relay
 		}
 	}
@@ -130,8 +130,8 @@ func Listed(s *plextv.MediaServer) []Candidate {
 // plainAddress returns the address of c over plain http, "" if the token must not go
 // there.
 func plainAddress(s *plextv.MediaServer, c plextv.Connection) string {
-	ip, _ := netip.ParseAddr(c.Address)
-	if !c.Local || c.Relay || s.HTTPSRequired || !netaddr.IsPrivate(ip) || c.Port <= 0 || c.Port >= 1<<16 {
+	ip, err := netip.ParseAddr(c.Address)
+	if err != nil || !c.Local || c.Relay || s.HTTPSRequired || !netaddr.IsPrivate(ip) || c.Port <= 0 || c.Port >= 1<<16 {
 		return ""
 	}
 	return "http://" + net.JoinHostPort(ip.String(), strconv.Itoa(c.Port))

@@ -153,14 +153,15 @@ func (d *dialer) allowed(dial dialFunc) dialFunc {
 		if d.isProxy(addr) {
 			return dial(ctx, network, addr)
 		}
-		if host, _, _ := net.SplitHostPort(addr); reservedHost(host) {
+		host, _, err := net.SplitHostPort(addr)
+		if err == nil && reservedHost(host) {
 			return nil, errReserved
 		}
 		conn, err := dial(ctx, network, addr)
 		if err != nil {
 			return nil, err
 		}
-		if reserved(remoteIP(conn)) {
+		if ip, ok := remoteIP(conn); ok && reserved(ip) {
 			conn.Close()
 			return nil, errReserved
 		}
@@ -186,9 +187,10 @@ func (d *dialer) dialContext(ctx context.Context, network, addr string) (net.Con
 // (DNS rebinding protection). TLS is verified against the name all the same.
 func (d *dialer) dialDirect(ctx context.Context, network, addr string) (net.Conn, error) {
 	dial := d.allowed(d.dial)
-	host, port, _ := net.SplitHostPort(addr)
+	host, port, err := net.SplitHostPort(addr)
 	ip := netaddr.DirectIP(host)
-	if !ip.IsValid() || d.inClear && !netaddr.IsPrivate(ip) {
+	byIP := ip.IsValid() && (!d.inClear || netaddr.IsPrivate(ip))
+	if err != nil || !byIP || d.isProxy(addr) {
 		return dial(ctx, network, addr)
 	}
 	ctx, stop := context.WithCancel(ctx)
@@ -234,9 +236,12 @@ func isPrivateConn(conn net.Conn) bool {
 	return false
 }
 
-// remoteIP returns the address to which a connection leads, the zero Addr if it does not
+// remoteIP returns the address to which a connection leads; ok is false if it does not
 // use IP.
-func remoteIP(conn net.Conn) netip.Addr {
-	a, _ := conn.RemoteAddr().(*net.TCPAddr)
-	return a.AddrPort().Addr().Unmap().WithZone("")
+func remoteIP(conn net.Conn) (ip netip.Addr, ok bool) {
+	a, ok := conn.RemoteAddr().(*net.TCPAddr)
+	if !ok {
+		return netip.Addr{}, false
+	}
+	return a.AddrPort().Addr().Unmap().WithZone(""), true
 }

@@ -103,18 +103,15 @@ func explainOtherName(u *url.URL, err error, entered bool) words.Sentence {
 		return words.Sentence{Key: "finding.other_machine"}
 	}
 	var known otherNameError
-	if !errors.As(err, &known) {
-		return words.Sentence{Key: "finding.other_name"}
+	if errors.As(err, &known) {
+		if direct := directAddress(u, known.Certificate); direct != "" {
+			return words.Sentence{Key: "finding.other_name_use", Args: map[string]string{"address": direct}}
+		}
+		if len(directHashes(known.Certificate)) > 0 {
+			return words.Sentence{Key: "finding.other_name_unlisted"}
+		}
 	}
-	hashes := directHashes(known.Certificate)
-	ip, noIP := netip.ParseAddr(u.Hostname())
-	switch {
-	case len(hashes) == 0:
-		return words.Sentence{Key: "finding.other_name"}
-	case noIP != nil:
-		return words.Sentence{Key: "finding.other_name_unlisted"}
-	}
-	return words.Sentence{Key: "finding.other_name_use", Args: map[string]string{"address": directAddress(u, ip, hashes[0])}}
+	return words.Sentence{Key: "finding.other_name"}
 }
 
 // explainNoTLS explains a handshake that failed.
@@ -177,10 +174,14 @@ func explainState(s plextv.ServerState, status int, said string) words.Sentence 
 	return words.Sentence{Key: "finding.not_plex_status", Args: args}
 }
 
-// directAddress returns the address of u, whose host is ip, by its plex.direct name with
-// hash.
-func directAddress(u *url.URL, ip netip.Addr, hash string) string {
-	host := strings.NewReplacer(".", "-", ":", "-").Replace(ip.String()) + "." + hash + ".plex.direct"
+// directAddress returns the address of u by the plex.direct name that cert is for, "" if
+// there is none, or if u has a name.
+func directAddress(u *url.URL, cert *x509.Certificate) string {
+	ip, err := netip.ParseAddr(u.Hostname())
+	if err != nil || cert == nil || len(directHashes(cert)) == 0 {
+		return ""
+	}
+	host := strings.NewReplacer(".", "-", ":", "-").Replace(ip.String()) + "." + directHashes(cert)[0] + ".plex.direct"
 	if u.Port() != "" {
 		host += ":" + u.Port()
 	}
@@ -225,7 +226,7 @@ func (e *UnreachableError) Is(target error) bool { return target == fault.ErrUna
 // As finds target in what went wrong at one of the addresses. Is does not: if one address
 // may get no token, or took too long, that says nothing about the others.
 func (e *UnreachableError) As(target any) bool {
-	return slices.ContainsFunc(e.Addresses, func(a Address) bool { return errors.As(a.Err, target) })
+	return slices.ContainsFunc(e.Addresses, func(a Address) bool { return a.Err != nil && errors.As(a.Err, target) })
 }
 
 // EnteredError wraps an error of [Unreachable] about addresses that a person has just

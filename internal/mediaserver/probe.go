@@ -64,50 +64,46 @@ func (p *Prober) Probe(ctx context.Context, all []Candidate, expected func(machi
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	r := &round{all: all, found: make([]Address, len(all)), waiting: map[int]bool{}, best: -1}
-	done := make(chan probed, len(all))
+	done := make(chan int, len(all))
 	for i, c := range all {
-		a := newAddress(c)
+		r.found[i] = newAddress(c)
 		if c.skip != "" {
-			a.note(words.Sentence{Key: c.skip})
-			r.found[i] = a
 			continue
 		}
 		r.waiting[i] = true
 		go func() {
-			p.probeAddress(ctx, &a, expected, c.Entered)
-			done <- probed{i, a}
+			p.probeAddress(ctx, &r.found[i], expected, c.Entered)
+			done <- i
 		}()
 	}
 	grace := time.NewTimer(noGrace)
 	defer grace.Stop()
-	for len(r.waiting) > 0 {
+	for stopped := false; len(r.waiting) > 0; {
 		select {
-		case got := <-done: // what comes in at the last moment counts, too
-			delete(r.waiting, got.i)
-			r.found[got.i] = got.address
-			r.choose(grace)
+		case i := <-done:
+			delete(r.waiting, i)
+			if !stopped {
+				r.choose(grace)
+			}
 		case <-grace.C:
+			stopped = true
 			cancel(errEnough)
 		}
-		if !p.Patient && r.isDecided() {
+		if !stopped && !p.Patient && r.isDecided() {
+			stopped = true
 			cancel(errEnough)
 		}
 	}
+	r.choose(grace) // what came in at the last moment counts, too
 	return r.found
-}
-
-// probed is what happened at the candidate i.
-type probed struct {
-	i       int
-	address Address
 }
 
 // round is the state of one Probe.
 type round struct {
 	all     []Candidate
-	found   []Address
-	waiting map[int]bool // those that are being probed
-	best    int          // of those that have answered; -1: none has
+	found   []Address // those in waiting must not be read
+	waiting map[int]bool
+	best    int // of those that have answered; -1: none has
 }
 
 // choose finds the best address that has answered so far. If that is another one than
@@ -116,7 +112,7 @@ func (r *round) choose(grace *time.Timer) {
 	before := r.best
 	r.best = -1
 	for i := range r.all {
-		if !r.found[i].OK {
+		if r.waiting[i] || !r.found[i].OK {
 			continue
 		}
 		if r.hidesBadCertificate(i) {
@@ -130,7 +126,7 @@ func (r *round) choose(grace *time.Timer) {
 	switch {
 	case r.best < 0:
 		grace.Reset(noGrace)
-	case r.best != before:
+	case r.best != before && (before < 0 || !r.all[r.best].relay):
 		grace.Reset(graceAfter(r.all[r.best]))
 	}
 }
@@ -139,7 +135,7 @@ func (r *round) choose(grace *time.Timer) {
 // https that has a bad certificate.
 func (r *round) hidesBadCertificate(i int) bool {
 	j := slices.IndexFunc(r.all, func(c Candidate) bool { return c.URL == r.all[i].https })
-	return j >= 0 && errors.As(r.found[j].Err, new(*tls.CertificateVerificationError))
+	return j >= 0 && !r.waiting[j] && errors.As(r.found[j].Err, new(*tls.CertificateVerificationError))
 }
 
 // isDecided reports whether no address better than the best can still answer.
@@ -180,7 +176,7 @@ func (p *Prober) probeAddress(ctx context.Context, a *Address, expected func(mac
 	u, _ := url.Parse(a.URL)
 	switch {
 	case err == nil:
-		if !a.insecure {
+		if a.direct != nil && !a.insecure && u.Scheme == "https" {
 			a.noteCertificate(u.Hostname(), q.TLS)
 		}
 		p.judge(a, u, expected(a.MachineID))
@@ -230,7 +226,9 @@ func decodeIdentity(body []byte) (machineID, version string, err error) {
 				Version   lax.String `json:"version"`
 			}
 		}
-		_ = lax.Unmarshal(body, &j) // what is not JSON names no machine
+		if err := lax.Unmarshal(body, &j); err != nil {
+			return "", "", err
+		}
 		machineID, version = string(j.MediaContainer.MachineID), string(j.MediaContainer.Version)
 	}
 	if machineID == "" {

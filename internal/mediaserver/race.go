@@ -89,6 +89,9 @@ func (r *race) take(got dialResult) net.Conn {
 // end gives up the dials that still run, and closes what they bring.
 func (r *race) end(stop context.CancelFunc) {
 	stop()
+	if r.running == 0 {
+		return
+	}
 	go func() {
 		for range r.running {
 			closeConn((<-r.results).conn)
@@ -98,19 +101,19 @@ func (r *race) end(stop context.CancelFunc) {
 
 // leadsTo reports whether the connection is to ip, as far as can be seen.
 func (r dialResult) leadsTo(ip netip.Addr) bool {
-	at := remoteIP(r.conn)
-	return !at.IsValid() || at == ip
+	at, ok := remoteIP(r.conn)
+	return !ok || at == ip
 }
 
 // failedElsewhere reports whether a name that could not be dialled leads nowhere, or to
 // another address than ip.
 func failedElsewhere(err error, ip netip.Addr) bool {
 	var op *net.OpError
-	if !errors.As(err, &op) || op.Addr == nil {
+	if errors.As(err, new(*net.DNSError)) || !errors.As(err, &op) || op.Addr == nil {
 		return true
 	}
-	at, _ := netip.ParseAddrPort(op.Addr.String())
-	return at.Addr().Unmap().WithZone("") != ip
+	at, parseErr := netip.ParseAddrPort(op.Addr.String())
+	return parseErr != nil || at.Addr().Unmap().WithZone("") != ip
 }
 
 // closeConn closes conn, which may be nil.

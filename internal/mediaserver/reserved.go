@@ -41,7 +41,7 @@ var podmanHost = netip.MustParseAddr("169.254.1.2")
 // reserved reports whether no request is sent to ip.
 func reserved(ip netip.Addr) bool {
 	for ip = ip.WithZone("").Unmap(); ip.IsValid() && ip != podmanHost; ip = embeddedIPv4(ip) {
-		if ip.IsLinkLocalUnicast() || ip.IsMulticast() ||
+		if ip.IsUnspecified() || ip.IsLinkLocalUnicast() || ip.IsMulticast() ||
 			slices.ContainsFunc(reservedRanges, func(p netip.Prefix) bool { return p.Contains(ip) }) {
 			return true
 		}
@@ -52,7 +52,7 @@ func reserved(ip netip.Addr) bool {
 // embeddedIPv4 returns the IPv4 address that a translator makes of ip: NAT64 (RFC 6052),
 // IPv4-compatible (RFC 4291) or 6to4 (RFC 3056). It returns the zero Addr for any other.
 func embeddedIPv4(ip netip.Addr) netip.Addr {
-	if ip.IsLoopback() {
+	if !ip.Is6() || ip.IsLoopback() {
 		return netip.Addr{}
 	}
 	b := ip.As16()

@@ -52,8 +52,8 @@ func (r *Routes) To(u *url.URL, insecure bool, direct DirectOwners, token bool) 
 		}
 		return r.Base, nil
 	}
-	key := routeKey{scheme: u.Scheme, insecure: insecure}
-	if direct != nil {
+	key := routeKey{scheme: u.Scheme, insecure: insecure && u.Scheme == "https"}
+	if direct != nil && u.Scheme == "https" && !insecure {
 		key.host, key.hashes = u.Hostname(), direct.hashes()
 	}
 	r.mu.Lock()
