@@ -67,6 +67,14 @@ func TestAdoption(t *testing.T) {
 			strings.ReplaceAll(al, "TEST_a", "TEST_b") + `,"_foreign":"{fp:TEST_b}"` + pending, `{"client_id":"other","account_token":"TEST_b",` + alice + pending,
 			nil, profile.Installed,
 		},
+		"that is there already, from elsewhere all the same": {
+			strings.ReplaceAll(al, "TEST_a", "TEST_b") + `,"_foreign":"{fp:TEST_b}"}`, `{"client_id":"app","account_token":"TEST_b",` + alice + `,"_foreign":"{fp:TEST_b}"}`,
+			func(a *profile.Adoption) { a.Foreign = true }, profile.Installed,
+		},
+		"that is there already, under its identifier": {
+			strings.ReplaceAll(al, "TEST_a", "TEST_b") + `,"_foreign":"{fp:TEST_z}"}`, `{"client_id":"app","account_token":"TEST_b",` + alice + `,"_foreign":"{fp:TEST_z}"}`,
+			nil, profile.Installed,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			want := c.want
@@ -85,6 +93,11 @@ func TestAdoption(t *testing.T) {
 			assert.JSONEq(t, withFingerprints(want), got)
 		})
 	}
+	made := edited(t, `{}`, "P", func(p *profile.Profile) {
+		a := profile.Adoption{ClientID: "other", Approval: profile.Approval{Token: secret.New("TEST_b"), OthersHash: p.OthersHash()}}
+		assert.Equal(t, profile.Installed, a.Apply(p))
+	})
+	assert.Equal(t, "TEST_b", parse(t, made).Profile("P").AccountToken().Secret(), "by a profile that did not exist")
 }
 
 // An adopted token is used with the identifier that is known to be its own, else with the
@@ -119,4 +132,39 @@ func TestReject(t *testing.T) {
 	got = edited(t, doc+`,"_foreign":"{fp:TEST_a}"}`, "default", func(p *profile.Profile) { assert.False(t, p.Reject(secret.New("TEST_a"))) })
 	assert.Contains(t, got, `{"client_id":"app","account_token":"TEST_b"`)
 	assert.NotContains(t, got, "_foreign")
+	alone := strings.Replace(doc, `"account_id":1`, `"account_id":2`, 1) + `,"_foreign":"{fp:TEST_a}"}`
+	got = edited(t, alone, "default", func(p *profile.Profile) { assert.True(t, p.Reject(secret.New("TEST_a"))) })
+	assert.True(t, parse(t, got).Profile("default").TokenIsDead(), "no other profile is of its account")
+}
+
+// A login that is there with its account and identifier need not be adopted again.
+func TestHasLogin(t *testing.T) {
+	key := newKey(t, "dev")
+	e := base64.RawURLEncoding.EncodeToString
+	ofKey := e([]byte(`{"alg":"EdDSA"}`)) + "." + e([]byte(`{"iss":"plex.tv","aud":["plex.tv","dev"],"thumbprint":"`+key.Kid+`","exp":4000000000}`)) + ".c2ln"
+	login := func(token, more string) string {
+		return `{"client_id":"app","account_token":"` + token + `","_cloud":{"account_id":1,"bound_to":"{fp:` + token + `}"}` + more + `}`
+	}
+	jwt := jwtFor("device")
+	for name, c := range map[string]struct {
+		doc, token, known string
+		want              bool
+	}{
+		"complete":                          {login("TEST_a", ""), "TEST_a", "", true},
+		"its identifier is known":           {login("TEST_a", ""), "TEST_a", "app", true},
+		"foreign, and still is":             {login("TEST_a", `,"_foreign":"{fp:TEST_a}"`), "TEST_a", "", true},
+		"foreign, its identifier is known":  {login("TEST_a", `,"_foreign":"{fp:TEST_a}"`), "TEST_a", "app", false},
+		"a foreign JWT names it":            {login(jwt, `,"_foreign":"{fp:`+jwt+`}"`), jwt, "device", true},
+		"without an account":                {`{"client_id":"app","account_token":"TEST_a"}`, "TEST_a", "", false},
+		"without an identifier":             {strings.Replace(login("TEST_a", ""), `"client_id":"app",`, "", 1), "TEST_a", "", false},
+		"another token":                     {login("TEST_a", ""), "TEST_b", "", false},
+		"another JWT of its device":         {`{` + device(t, key, "TEST_a") + `}`, ofKey, "", true},
+		"of its device, which was rejected": {`{"_rejected":"{fp:TEST_a}",` + device(t, key, "TEST_a") + `}`, ofKey, "", false},
+		"of a device whose key is unused":   {`{` + device(t, key, "") + `,"account_token":"TEST_a"}`, ofKey, "", false},
+		"of another device":                 {`{` + device(t, newKey(t, "dev"), "TEST_a") + `}`, ofKey, "", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			assert.Equal(t, c.want, parse(t, c.doc).Profile("default").HasLogin(secret.New(c.token), c.known))
+		})
+	}
 }

@@ -3,6 +3,7 @@ package profile_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,6 +23,8 @@ func TestApprove(t *testing.T) {
 	byKey := fmt.Sprintf(`{"_pending_pin":{"id":7,"client_id":"dev","kid":"%s","secret":"%s"}}`, key.Kid, key.Secret.Secret())
 	const owned = `"account_token":"TEST_b","_cloud":{"account_id":1,"bound_to":"{fp:TEST_b}"}`
 	refused := edited(t, `{"_pending_pin":{"id":7}}`, "default", func(p *profile.Profile) { p.RefusePending(7) })
+	now := time.Now()
+	next, earlier := jwt(1, now.Add(time.Minute)), jwt(1, now.Add(-time.Minute))
 	for name, c := range map[string]struct {
 		doc   string
 		saved profile.Saved
@@ -41,10 +44,22 @@ func TestApprove(t *testing.T) {
 		"dropped":                                 {`{}`, profile.SavedBefore, "", fault.ErrNoPendingPin},
 		"another PIN took its place":              {`{"_pending_pin":{"id":8}}`, profile.SavedBefore, "", fault.ErrPinSuperseded},
 		"another PIN took its place after a save": {`{"account_token":"TEST_b","_pending_pin":{"id":8}}`, profile.SavedBefore, "TEST_b", fault.ErrPinSuperseded},
+		"another process has saved it, in vain":   {`{"account_token":"TEST_a","_rejected":"{fp:TEST_a}"}`, profile.SavedBefore, "TEST_a", fault.ErrTokenRejected},
+		"over the same token, rejected before":    {`{"account_token":"TEST_a","_rejected":"{fp:TEST_a}","_pending_pin":{"id":7}}`, profile.SavedAsToken, "TEST_a", nil},
+		"a login by device key was made":          {deviceLogin(t, key, next), profile.SavedBefore, next, fault.ErrNoPendingPin},
+
+		"by device key: another process has its next token": {deviceLogin(t, key, next), profile.SavedAsToken, next, nil},
+		"by device key: its next token was rejected":        {edited(t, deviceLogin(t, key, next), "default", func(p *profile.Profile) { p.SetRejected() }), profile.SavedAsToken, next, nil},
+		"by device key: another device's login":             {deviceLogin(t, newKey(t, "dev"), next), profile.SavedBefore, next, fault.ErrNoPendingPin},
+		"by device key: a token of another program":         {`{"account_token":"` + next + `"}`, profile.SavedBefore, next, fault.ErrNoPendingPin},
+		"by device key: an earlier login":                   {deviceLogin(t, key, earlier), profile.SavedBefore, earlier, fault.ErrNoPendingPin},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := parse(t, c.doc).Profile("default")
-			v := &profile.PendingPIN{ID: 7, ClientID: "app", Created: time.Now()}
+			v := &profile.PendingPIN{ID: 7, ClientID: "app", Created: now}
+			if strings.HasPrefix(name, "by device key: ") {
+				v.Device = key
+			}
 			saved, err := p.Approve(v, secret.New("TEST_a"))
 			assert.ErrorIs(t, err, c.err)
 			assert.Equal(t, c.saved, saved)
@@ -126,7 +141,7 @@ func TestHasTokenOf(t *testing.T) {
 // An approval retires the token of each profile with the same account and identifier:
 // those are found before it is too late to tell whose they are.
 func TestRetiredByAnApproval(t *testing.T) {
-	const doc = `{"client_id":"app","account_token":"TEST_a","instances":{
+	const doc = `{"client_id":"app","account_token":"TEST_a","_cloud":{"account_id":1},"instances":{
 		"known":{"client_id":"app","account_token":"TEST_k","_cloud":{"account_id":1,"bound_to":"{fp:TEST_k}"}},
 		"unread":{"client_id":"app","account_token":"TEST_u","_cloud":{"account_id":1}},
 		"unknown":{"client_id":"app","account_token":"TEST_n"},
@@ -140,10 +155,112 @@ func TestRetiredByAnApproval(t *testing.T) {
 
 	approved := secret.New("TEST_b")
 	assert.True(t, p.MayHaveRetired(&profile.PendingPIN{ClientID: "app", Token: approved}))
+	fresh := parse(t, `{"instances":{"P":{"client_id":"app","account_token":"TEST_p"}}}`).Profile("default")
+	assert.True(t, fresh.MayHaveRetired(&profile.PendingPIN{ClientID: "app", Token: approved}))
 	assert.False(t, p.MayHaveRetired(nil))
 	assert.False(t, p.MayHaveRetired(&profile.PendingPIN{ClientID: "app"}), "it is not approved")
 	assert.False(t, p.MayHaveRetired(&profile.PendingPIN{ClientID: "unused", Token: approved}))
 	assert.False(t, p.MayHaveRetired(&profile.PendingPIN{ClientID: "app", Token: approved, Device: newKey(t, "app")}), "a device's retires none")
 	alone := parse(t, `{"client_id":"app","account_token":"TEST_a","instances":{"P":{"client_id":"app","account_token":""}}}`).Profile("default")
 	assert.False(t, alone.MayHaveRetired(&profile.PendingPIN{ClientID: "app", Token: approved}))
+}
+
+// G23: an approval of another account than the linked one is refused, also if the token before
+// is dead or plex.tv does not say whose it was.
+func TestApplyApproval(t *testing.T) {
+	const (
+		pin     = `,"_pending_pin":{"id":7,"client_id":"app"}`
+		of1     = `{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"bo"`
+		of2     = `{"account_token":"TEST_a","_cloud":{"account_id":2,"bound_to":"{fp:TEST_a}"},"username":"bo"`
+		unread  = `{"account_token":"TEST_a","_cloud":{"account_id":1},"username":"bo"`
+		unknown = `{"account_token":"TEST_a","username":"bo"`
+		sibling = `,"instances":{"P":{"client_id":"app","account_token":"TEST_p","_cloud":{"account_id":2,"bound_to":"{fp:TEST_p}"}}}`
+	)
+	owner := func(o profile.Ownership) func(*profile.Approval) {
+		return func(a *profile.Approval) { a.PreviousOwner = o }
+	}
+	key := newKey(t, "dev")
+	byKey := `,"_pending_pin":{"id":7,"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `"}`
+	for name, c := range map[string]struct {
+		doc    string
+		change func(*profile.Approval)
+		want   profile.Decision
+	}{
+		"over the same account":                      {of2 + pin, nil, profile.Installed},
+		"over another account":                       {of1 + pin, nil, profile.Mismatch},
+		"over another account, to switch":            {of1 + strings.Replace(pin, "{", `{"switch_account":true,`, 1), nil, profile.Installed},
+		"over another account's dead token":          {unread + pin, owner(profile.TokenDead), profile.Mismatch},
+		"over a dead token, no one knows whose":      {unknown + pin, owner(profile.TokenDead), profile.Installed},
+		"over one that plex.tv tells nothing of":     {strings.Replace(unknown, "bo", "al", 1) + pin, owner(profile.OwnerRefused), profile.Installed},
+		"over one with another name":                 {unknown + pin, owner(profile.OwnerRefused), profile.Mismatch},
+		"over one with another number":               {strings.Replace(unread, "bo", "al", 1) + pin, owner(profile.OwnerRefused), profile.Mismatch},
+		"over one that plex.tv was not asked about":  {unread + pin, nil, profile.Installed},
+		"over another token than before":             {of2 + pin, func(a *profile.Approval) { a.Previous = secret.New("TEST_z") }, profile.Outdated},
+		"beside another login":                       {of2 + pin, func(a *profile.Approval) { a.OthersHash++ }, profile.Outdated},
+		"beside another login, by device key":        {of2 + byKey, func(a *profile.Approval) { a.OthersHash++ }, profile.Installed},
+		"another account's, as another profile's":    {of1 + pin + sibling, nil, profile.Inherited},
+		"another account's, which retires no token":  {of1 + byKey + strings.Replace(sibling, "app", "dev", 1), nil, profile.Mismatch},
+		"another account's, which no other is":       {of1 + pin + strings.Replace(sibling, `"account_id":2`, `"account_id":3`, 1), nil, profile.Mismatch},
+		"over the same account, it says nothing now": {of2 + pin, owner(profile.OwnerRefused), profile.Installed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := parse(t, c.doc+`}`).Profile("default")
+			v := p.Pending()
+			a := profile.Approval{
+				PIN: v, Token: secret.New("TEST_b"), Account: profile.Owner{ID: 2, Name: "Al", Username: "al"},
+				Previous: p.AccountToken(), OthersHash: p.OthersHash(),
+			}
+			if c.change != nil {
+				c.change(&a)
+			}
+			got, _, err := a.Apply(p, nil, 0)
+			require.NoError(t, err)
+			assert.Equal(t, c.want, got)
+			assert.Equal(t, c.want == profile.Installed, p.AccountToken().Equal(a.Token))
+			assert.Equal(t, c.want == profile.Installed && v.Device != nil, p.UsesKey(key))
+			assert.Equal(t, c.want == profile.Inherited, p.Document.Profile("P").AccountToken().Equal(a.Token))
+			assert.Equal(t, c.want == profile.Outdated, p.Pending() != nil)
+			assert.Equal(t, c.want == profile.Installed, p.ClientID() == v.ClientID)
+		})
+	}
+	dropped := profile.Approval{PIN: &profile.PendingPIN{ID: 7}, Token: secret.New("TEST_b")}
+	got, _, err := dropped.Apply(parse(t, of1+`}`).Profile("default"), nil, 0)
+	assert.ErrorIs(t, err, fault.ErrNoPendingPin)
+	assert.Equal(t, profile.SettledElsewhere, got)
+}
+
+// The device whose place a login takes is revoked, if it is another one of the same account.
+func TestApplyReplacesDevice(t *testing.T) {
+	key, old := newKey(t, "dev"), newKey(t, "old")
+	same := *key
+	pin := `,"_pending_pin":{"id":7,"switch_account":true,"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `"}}`
+	of := func(account int) string {
+		return fmt.Sprintf(`,"_cloud":{"account_id":%d,"bound_to":"{fp:TEST_a}"}`, account)
+	}
+	for name, c := range map[string]struct {
+		doc  string
+		want bool
+	}{
+		"another device":        {`{` + device(t, old, "TEST_a") + of(1), true},
+		"it is rejected":        {`{` + device(t, old, "TEST_a") + of(1) + `,"_rejected":"{fp:TEST_a}"`, false},
+		"of another account":    {`{` + device(t, old, "TEST_a") + of(2), false},
+		"the same device":       {`{` + device(t, &same, "TEST_a") + of(1), false},
+		"a token without a key": {`{"account_token":"TEST_a"` + of(1), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := parse(t, c.doc+pin).Profile("default")
+			a := profile.Approval{PIN: p.Pending(), Token: secret.New("TEST_b"), Account: profile.Owner{ID: 1}, Previous: p.AccountToken()}
+			got, replaced, err := a.Apply(p, []string{"a"}, time.Hour)
+			require.NoError(t, err)
+			assert.Equal(t, profile.Installed, got)
+			assert.Equal(t, []string{"a"}, p.Lifetime().Scopes)
+			assert.Equal(t, time.Hour, p.Lifetime().Skew)
+			if !c.want {
+				assert.Nil(t, replaced)
+				return
+			}
+			require.NotNil(t, replaced)
+			assert.Equal(t, []string{"TEST_a", "old", old.Kid}, []string{replaced.Token.Secret(), replaced.ClientID, replaced.Device.Kid})
+		})
+	}
 }

@@ -101,8 +101,8 @@ func TestDamagedValues(t *testing.T) {
 		edit      func(*profile.Profile)
 	}{
 		"kept": {
-			`{"account_token":"TEST_a","_cloud":"x","_device":7,"_pending_pin":[],"username":[]}`,
-			`{"account_token":"TEST_a","_cloud":"x","_device":7,"_pending_pin":[],"username":[],"_rejected":"{fp:TEST_a}"}`, reject,
+			`{"account_token":"TEST_a","_cloud":"x","_device":7,"_pending_pin":[],"_was":7,"_jwt_server":"m1","username":[]}`,
+			`{"account_token":"TEST_a","_cloud":"x","_device":7,"_pending_pin":[],"_was":7,"_jwt_server":"m1","username":[],"_rejected":"{fp:TEST_a}"}`, reject,
 		},
 		"replaced": {
 			`{"account_token":"TEST_a","_cloud":"x","username":[1]}`,
@@ -126,10 +126,16 @@ func TestDamagedValues(t *testing.T) {
 
 // Members that other programs or later versions have put into our objects survive.
 func TestForeignMembers(t *testing.T) {
+	key := newKey(t, "dev")
+	adopt := func(p *profile.Profile) { p.Adopt(profile.Owner{ID: 1, Name: "al"}) }
 	for name, c := range map[string]struct {
 		doc, want string
 		edit      func(*profile.Profile)
 	}{
+		"beside a blank code, which is none": {
+			`{"x":1.0}`, `{"x":1.0,"_pending_pin":{"id":8,"client_id":"app"}}`,
+			func(p *profile.Profile) { p.SetPending(&profile.PendingPIN{ID: 8, Code: " ", ClientID: "app"}) },
+		},
 		"in the PIN": {
 			`{"_pending_pin":{"id":7,"code":"ABCD","new":1.0,"created":"100"}}`,
 			`{"_pending_pin":{"id":7,"code":"ABCD","new":1.0,"created":"100","account_token":"TEST_a"}}`,
@@ -157,6 +163,70 @@ func TestForeignMembers(t *testing.T) {
 			`{"_home_pin_tries":{"u1":{"wrong":2,"at":1000,"new":1.0},"u2":{"wrong":1,"at":1001}}}`,
 			func(p *profile.Profile) { p.NoteWrongPIN("u2", time.Unix(1001, 0)) },
 		},
+		"not of a user's wrong PINs that are counted": {
+			`{"_home_pin_tries":{"u1":{"wrong":2,"at":1000,"new":1.0}}}`,
+			`{"_home_pin_tries":{"u1":{"wrong":3,"at":1001}}}`,
+			func(p *profile.Profile) { p.NoteWrongPIN("u1", time.Unix(1001, 0)) },
+		},
+		"of an account without a number": {
+			`{"account_token":"TEST_a","_cloud":{"new":1.0},"username":"al"}`,
+			`{"account_token":"TEST_a","_cloud":{"new":1.0,"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":1,"name":"al"}},"username":"al"}`, adopt,
+		},
+		"not of another account": {
+			`{"account_token":"TEST_a","_cloud":{"new":1.0,"account_id":2},"username":""}`,
+			`{"account_token":"TEST_a","pms_token":"","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":1,"name":"al"}},"username":"al","account_id":"","home_pin":""}`, adopt,
+		},
+		"not of another account's name": {
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":2,"name":"al","new":1.0}},"username":"al"}`,
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":1,"name":"al"}},"username":"al"}`, adopt,
+		},
+		"not of a name that has changed": {
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":1,"name":"bo","new":1.0}},"username":"al"}`,
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":1,"name":"al"}},"username":"al"}`, adopt,
+		},
+		"of a name that has not": {
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":1,"name":"al","new":1.0}},"username":"al"}`,
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":1,"name":"al","new":1.0}},"username":"al"}`, adopt,
+		},
+		"beside a name of an account that is not certain": {
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"new":1.0},"username":"al","account_id":1}`,
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"new":1.0},"username":"kid","account_id":7,"_home_user":{"id":7,"name":"kid","account":0}}`,
+			func(p *profile.Profile) { p.SetHomeUser(7, "kid", 2) },
+		},
+		"not of a name beside an account that is not certain": {
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"new":1.0,"user":{"id":2,"name":"bo"}},"username":"al"}`,
+			`{"account_token":"TEST_a","_cloud":{"account_id":1,"new":1.0},"username":"kid","account_id":7,"_home_user":{"id":7,"name":"kid","account":0}}`,
+			func(p *profile.Profile) { p.SetHomeUser(7, "kid", 2) },
+		},
+		"not of the device before": {
+			`{"client_id":"app","_device":{"client_id":"dev","kid":"k","new":1.0}}`,
+			`{"client_id":"app","_device":{"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `","bound_to":"{fp:TEST_a}"},"account_token":"TEST_a"}`,
+			func(p *profile.Profile) {
+				p.SignIn(profile.Credential{Token: secret.New("TEST_a"), Device: key})
+			},
+		},
+		"not of the device with another identifier": {
+			`{"client_id":"app","_device":{"client_id":"other","kid":"` + key.Kid + `","new":1.0}}`,
+			`{"client_id":"app","_device":{"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `","bound_to":"{fp:TEST_a}"},"account_token":"TEST_a"}`,
+			func(p *profile.Profile) {
+				p.SignIn(profile.Credential{Token: secret.New("TEST_a"), Device: key})
+			},
+		},
+		"of the device, whose notes end": {
+			`{"account_token":"TEST_a","_device":{"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `","new":1.0,"asked":true,"clock_skew":60,"leased_until_ms":5000}}`,
+			`{"account_token":"TEST_a","_device":{"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `","new":1.0,"bound_to":"{fp:TEST_a}"}}`,
+			func(p *profile.Profile) { require.NoError(t, p.BindMoving(secret.New("TEST_a"), key, 59*time.Second)) },
+		},
+		"of the device that a PIN is made with": {
+			`{"_device":{"client_id":"dev","kid":"k","new":1.0}}`,
+			`{"_device":{"client_id":"dev","kid":"k","new":1.0,"asked":true},"_pending_pin":{"id":8,"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `"}}`,
+			func(p *profile.Profile) { p.SetPending(&profile.PendingPIN{ID: 8, ClientID: "dev", Device: key}) },
+		},
+		"of another device than the PIN's": {
+			`{"_device":{"client_id":"other","kid":"k","new":1.0}}`,
+			`{"_device":{"client_id":"other","kid":"k","new":1.0},"_pending_pin":{"id":8,"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `"}}`,
+			func(p *profile.Profile) { p.SetPending(&profile.PendingPIN{ID: 8, ClientID: "dev", Device: key}) },
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, withFingerprints(c.want), edited(t, c.doc, "default", c.edit))
@@ -164,11 +234,39 @@ func TestForeignMembers(t *testing.T) {
 	}
 }
 
+// A date that is not one, or that JSON cannot hold, is none.
+func TestDates(t *testing.T) {
+	const last = 253_402_214_400 // the last day of the year 9999
+	for stored, want := range map[int64]int64{-1: 0, 0: 0, 1: 1, last: last, last + 1: 0} {
+		p := parse(t, fmt.Sprintf(`{"_checked":%d,"_pending_pin":{"id":7,"expires_at_ms":%d}}`, stored, stored*1000)).Profile("default")
+		for _, got := range []time.Time{p.Checked, p.StoredPIN.Expires} {
+			assert.Equal(t, want == 0, got.IsZero(), stored)
+			if want != 0 {
+				assert.Equal(t, want, got.Unix())
+			}
+		}
+	}
+	assert.True(t, parse(t, fmt.Sprintf(`{"_pending_pin":{"id":7,"expires_at_ms":%d}}`, last*1000+1)).Profile("default").StoredPIN.Expires.IsZero())
+}
+
 // New members stand where CrossWatch writes them, and a new profile has every credential.
 func TestPlaces(t *testing.T) {
 	assert.Equal(t,
 		`{"instances":{"P":{"server_url":"","account_token":"","pms_token":"","machine_id":"","username":"","account_id":"","home_pin":""}}}`,
 		edited(t, `{}`, "P", func(p *profile.Profile) { p.Create() }))
+	assert.Contains(t, edited(t, `{}`, "P", func(p *profile.Profile) {
+		p.Create()
+		p.NotePanelPIN(time.Unix(1000, 0))
+	}), `"_cancelled_pin":1000`, "it exists from then on")
+	for id, doc := range map[string]string{"default": `{}`, "P": `{"instances":{"P":{"x":1}}}`} {
+		assert.Equal(t, doc, edited(t, doc, id, func(p *profile.Profile) { p.Create() }), "it exists")
+	}
+	d := (*profile.Stored)(nil).Document()
+	for n := range 9 {
+		d.Profile(fmt.Sprint("P", 8-n)).Create()
+	}
+	made, _ := d.Stored()
+	assert.Equal(t, []string{"default", "P0", "P1", "P2", "P3", "P4", "P5", "P6", "P7", "P8"}, made.Document().IDs())
 	assert.Equal(t,
 		`{"server_url":"http://box:32400","client_id":"app","account_id":7,"username":"al","machine_id":"m1","account_token":"TEST_a","pms_token":"TEST_s","x":1}`,
 		dropNotes(edited(t, `{"client_id":"app","account_token":"TEST_a","x":1}`, "default", func(p *profile.Profile) {
@@ -187,19 +285,25 @@ func dropNotes(doc string) string {
 func TestIDs(t *testing.T) {
 	d := parse(t, `{"instances":{"P":{"x":1},"default":{"x":1},"E":{},"n":null," Q ":{"x":1},"R:8080":{"x":1}}}`)
 	assert.Equal(t, []string{"default", "P"}, d.IDs())
+	d.Profile("E").Create()
+	d.Profile("R:8080").Create()
+	assert.Equal(t, []string{"default", "P", "E"}, d.IDs())
+	assert.True(t, d.Profile("none").Absent())
+	assert.False(t, d.Profile("P").Absent())
 	for id, want := range map[string]string{"": "default", " Default ": "default", "P": "P", "P:32400": "P", ":32400": ":32400"} {
 		assert.Equal(t, want, profile.NormalizeInstance(id), "%q", id)
 	}
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, doc := range []string{`[]`, `7`, `{`, `{"a":}`, ` `} {
+	for _, doc := range []string{`[]`, `7`, `{`, `{"a":}`, ` `, `{"instances":`, `{"instances":{"P":{}`, `{"instances":{"P":{},`, `{"a":1`, `{"a":1;"instances":{}}`, `{"a":1}"instances":{}}`} {
 		_, err := profile.Parse([]byte(doc))
 		assert.Error(t, err, doc)
 	}
 	s, err := profile.Parse(nil)
 	require.NoError(t, err)
 	assert.Nil(t, s)
+	assert.Nil(t, s.Bytes())
 	assert.Equal(t, []string{"default"}, s.Document().IDs())
 }
 

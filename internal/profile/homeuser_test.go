@@ -1,6 +1,7 @@
 package profile_test
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -20,6 +21,7 @@ func TestHomeUser(t *testing.T) {
 		"chosen":                       {`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"kid",` + kid + `}`, 7},
 		"another program's user":       {`{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"al",` + kid + `}`, 0},
 		"another account":              {`{"account_token":"TEST_a","_cloud":{"account_id":2,"bound_to":"{fp:TEST_a}"},"username":"kid",` + kid + `}`, 0},
+		"no account at all":            {`{"account_token":"TEST_a","username":"kid","_home_user":{"id":7,"name":"kid","account":0}}`, 0},
 		"another token, owner unknown": {`{"account_token":"TEST_b","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"kid",` + kid + `}`, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -32,6 +34,30 @@ func TestHomeUser(t *testing.T) {
 func TestSetHomeUser(t *testing.T) {
 	const doc = `{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"al","account_id":1,"machine_id":"m1"}`
 	const named = `"_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}","user":{"id":1,"name":"al"}}`
+	const ofKid = `{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"kid","_home_user":{"id":7,"name":"kid","account":1}}`
+	for name, c := range map[string]struct {
+		doc, want string
+		known     bool
+		edit      func(*profile.Profile) bool
+	}{
+		"another member": {
+			ofKid, `{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"boy","_home_user":{"id":8,"name":"boy","account":1},"account_id":8}`,
+			true, func(p *profile.Profile) bool { return p.SetHomeUser(8, "boy", 0) },
+		},
+		"the account again, before any server": {
+			ofKid, `{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"},"username":"al","account_id":""}`,
+			false, func(p *profile.Profile) bool { return p.SetHomeUser(1, "al", 0) },
+		},
+		"of an account that is not stored": {
+			`{"account_token":"TEST_a","username":"al"}`, `{"account_token":"TEST_a","username":"kid","_home_user":{"id":7,"name":"kid","account":0},"account_id":7}`,
+			true, func(p *profile.Profile) bool { return p.SetHomeUser(7, "kid", 2) },
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := edited(t, c.doc, "default", func(p *profile.Profile) { assert.Equal(t, c.known, c.edit(p)) })
+			assert.JSONEq(t, withFingerprints(c.want), got)
+		})
+	}
 	for name, c := range map[string]struct {
 		id, owner int64
 		title     string
@@ -51,6 +77,13 @@ func TestSetHomeUser(t *testing.T) {
 	}
 }
 
+// A media server knows its owner as 1, and everyone else by plex.tv's number.
+func TestServerUserIDFor(t *testing.T) {
+	assert.EqualValues(t, 1, profile.ServerUserIDFor(5, 5))
+	assert.EqualValues(t, 7, profile.ServerUserIDFor(5, 7))
+	assert.EqualValues(t, 0, profile.ServerUserIDFor(0, 0), "who it is, is not known")
+}
+
 // Three wrong Home PINs are free; then each pause is twice as long, up to 15 minutes.
 func TestPINPauses(t *testing.T) {
 	now := time.Unix(1_000_000, 0)
@@ -66,6 +99,11 @@ func TestPINPauses(t *testing.T) {
 	assert.Equal(t, 5*time.Minute, p.PinPause("u", now.Add(10*time.Minute)))
 	assert.Zero(t, p.PinPause("u", now.Add(25*time.Hour)), "a day later")
 	assert.Zero(t, p.PinPause("u", now.Add(-time.Hour)), "a clock was set back")
+
+	w := profile.WrongPINs{UUID: "u", Wrong: 40, At: now}
+	assert.Equal(t, 15*time.Minute, w.Pause(now))
+	assert.EqualValues(t, 40, w.Count(now.Add(24*time.Hour)))
+	assert.Zero(t, w.Count(now.Add(24*time.Hour+1)))
 
 	p.NoteWrongPIN("v", now.Add(25*time.Hour))
 	assert.Equal(t, `{"instances":{"P":{"x":1}},"_home_pin_tries":{"v":{"wrong":1,"at":1090000}}}`, encoded(d), "old counts go")
@@ -100,5 +138,16 @@ func TestSameAccount(t *testing.T) {
 			before, now := parse(t, c.before).Profile("default"), parse(t, c.now).Profile("default")
 			assert.ErrorIs(t, now.SameAccount(before), c.want)
 		})
+	}
+}
+
+// The account takes the place of a user that the media server does not know, if its name is
+// known.
+func TestWorkForAccount(t *testing.T) {
+	const doc = `{"account_token":"TEST_a","_cloud":{"account_id":1,"bound_to":"{fp:TEST_a}"%s},"username":"kid","_home_user":{"id":7,"name":"kid","account":1}}`
+	for user, want := range map[string]string{`,"user":{"id":1,"name":"al"}`: "al", ``: "kid"} {
+		p := parse(t, fmt.Sprintf(doc, user)).Profile("default")
+		p.WorkForAccount()
+		assert.Equal(t, want, p.Username())
 	}
 }

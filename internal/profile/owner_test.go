@@ -2,6 +2,7 @@ package profile_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -58,6 +59,7 @@ func TestOwnerMatches(t *testing.T) {
 	} {
 		assert.Equal(t, c.want, a.Matches(c.id, c.username), "%d %q", c.id, c.username)
 	}
+	assert.False(t, profile.Owner{ID: 1}.Matches(0, ""), "no name is no match")
 }
 
 // The name of the account is known until a Home user's takes its place.
@@ -69,6 +71,9 @@ func TestAccountName(t *testing.T) {
 		"the username":                   {`{` + bound + `},"username":"al"}`, "al"},
 		"the server's number is a user":  {`{` + bound + `},"username":"kid","account_id":7}`, ""},
 		"the server's number is theirs":  {`{` + bound + `},"username":"al","account_id":1}`, "al"},
+		"the server's number is its own": {strings.ReplaceAll(`{`+bound+`},"username":"al","account_id":1}`, `"_cloud":{"account_id":1,`, `"_cloud":{"account_id":12,`), "al"},
+		"the server is a friend's":       {`{"account_token":"TEST_a","_cloud":{"account_id":12,"bound_to":"{fp:TEST_a}"},"username":"al","account_id":12}`, "al"},
+		"the account is unknown":         {`{"account_token":"TEST_a","username":"al","account_id":7}`, "al"},
 		"a Home user":                    {`{` + bound + `},"username":"kid","_home_user":{"id":7,"name":"kid","account":1}}`, ""},
 		"a Home user of another account": {`{` + bound + `},"username":"al","_home_user":{"id":7,"name":"al","account":2}}`, "al"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -99,6 +100,10 @@ func TestPark(t *testing.T) {
 	assert.Equal(t, `{"account_token":"TEST_a","_pending_pin":{"id":7,"code":"ABCD","expires_at_ms":5000}}`,
 		edited(t, doc, "default", func(p *profile.Profile) { p.SetPendingExpiry(7, time.Unix(5, 0)) }))
 	assert.Equal(t, doc, edited(t, doc, "default", func(p *profile.Profile) { p.SetPendingExpiry(8, time.Unix(5, 0)) }))
+	assert.Equal(t, `{}`, edited(t, `{}`, "default", func(p *profile.Profile) {
+		p.SetPendingExpiry(7, time.Unix(5, 0))
+		assert.Nil(t, p.Park(7, secret.New("TEST_b")))
+	}), "no PIN is pending")
 
 	assert.Equal(t, doc, edited(t, doc, "default", func(p *profile.Profile) { assert.Nil(t, p.Park(8, secret.New("TEST_b"))) }))
 	assert.Equal(t, parked, edited(t, parked, "default", func(p *profile.Profile) {
@@ -112,6 +117,13 @@ func TestPanelPIN(t *testing.T) {
 	recent, old := unix(time.Now()), unix(time.Now().Add(-time.Minute))
 	assert.Equal(t, `{"_cancelled_pin":`+recent+`}`, edited(t, `{"_pending_pin":{"id":7},"_cancelled_pin":`+recent+`}`, "default", end))
 	assert.Equal(t, `{}`, edited(t, `{"_pending_pin":{"id":7},"_cancelled_pin":`+old+`}`, "default", end))
+	synctest.Test(t, func(t *testing.T) {
+		now := unix(time.Now().Add(-profile.StartPause))
+		assert.Equal(t, `{}`, edited(t, `{"_pending_pin":{"id":7},"_cancelled_pin":`+now+`}`, "default", end), "it delays none from now on")
+	})
+	note := func(p *profile.Profile) { p.NotePanelPIN(time.Unix(1000, 0)) }
+	assert.Equal(t, `{"x":1,"_cancelled_pin":1000}`, edited(t, `{"x":1}`, "default", note))
+	assert.Equal(t, `{"instances":{"P":{}}}`, edited(t, `{"instances":{"P":{}}}`, "P", note), "there is no such profile")
 }
 
 // G12: a panel has a PIN made every ten seconds at most, whichever process made the last.
@@ -146,6 +158,8 @@ func TestCancelPending(t *testing.T) {
 		isLeft    bool
 	}{
 		"pending":               {pendingPIN(""), &profile.PendingPIN{ID: 7}, true, false},
+		"none":                  {`{}`, &profile.PendingPIN{ID: 7}, true, false},
+		"another, approved one": {pendingPIN(`,"account_token":"TEST_a"`), &profile.PendingPIN{ID: 6}, true, true},
 		"another one":           {pendingPIN(""), &profile.PendingPIN{ID: 6}, true, true},
 		"approved since":        {pendingPIN(`,"account_token":"TEST_a"`), &profile.PendingPIN{ID: 7}, false, true},
 		"approved, as is known": {pendingPIN(`,"account_token":"TEST_a"`), approved, true, false},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -112,6 +113,12 @@ func TestEndLease(t *testing.T) {
 	assert.Equal(t, `{"account_token":""}`, edited(t, `{"account_token":""}`, "default", func(p *profile.Profile) { p.EndLease(secret.Value{}, fault.ErrTokenRejected) }))
 }
 
+// A token without a device has no lease.
+func TestEndLeaseWithoutDevice(t *testing.T) {
+	got := edited(t, `{"account_token":"TEST_a"}`, "default", func(p *profile.Profile) { p.EndLease(secret.New("TEST_a"), fault.ErrTokenRejected) })
+	assert.Equal(t, withFingerprints(`{"account_token":"TEST_a","_rejected":"{fp:TEST_a}"}`), got)
+}
+
 // G23, G24: a token of another account never replaces one, a login that was made since
 // then stays, and of two renewals the last one issued counts.
 func TestRenew(t *testing.T) {
@@ -206,6 +213,17 @@ func TestBindMoving(t *testing.T) {
 	assert.Equal(t, bound, edited(t, bound, "default", func(p *profile.Profile) { p.UnbindMoving(token, newKey(t, "app")) }), "another key's")
 	assert.Equal(t, bound, edited(t, bound, "default", func(p *profile.Profile) { p.UnbindMoving(secret.New("TEST_b"), key) }), "another token's")
 
+	assert.Equal(t, withFingerprints(alone), edited(t, alone, "default", func(p *profile.Profile) { p.UnbindMoving(token, key) }), "no key")
+	renamed := *key
+	renamed.ClientID = "other"
+	rebound := edited(t, bound, "default", func(p *profile.Profile) { require.NoError(t, p.BindMoving(token, &renamed, 0)) })
+	assert.Equal(t, "other", parse(t, rebound).Profile("default").ClientID())
+	for skew, want := range map[time.Duration]time.Duration{59 * time.Second: 0, time.Minute: time.Minute, -time.Minute: -time.Minute} {
+		p := parse(t, begun).Profile("default")
+		require.NoError(t, p.BindMoving(token, key, skew))
+		assert.Equal(t, want, p.Lifetime().Skew)
+	}
+
 	shared := errors.New("shared")
 	for name, c := range map[string]struct {
 		doc string
@@ -217,6 +235,9 @@ func TestBindMoving(t *testing.T) {
 		"another profile is about to get it":  {fmt.Sprintf(doc, fmt.Sprintf(`,"instances":{"P":{"client_id":"app","_pending_pin":{"id":7,"created":%d}}}`, time.Now().Unix())), shared},
 		"its PIN is of another identifier":    {fmt.Sprintf(doc, fmt.Sprintf(`,"instances":{"P":{"client_id":"own","_pending_pin":{"id":7,"client_id":"own","created":%d}}}`, time.Now().Unix())), nil},
 		"its PIN is over":                     {fmt.Sprintf(doc, `,"instances":{"P":{"client_id":"app","_pending_pin":{"id":7,"created":100}}}`), nil},
+		"its PIN is over, but was approved":   {fmt.Sprintf(doc, `,"instances":{"P":{"client_id":"app","_pending_pin":{"id":7,"created":100,"account_token":"TEST_p"}}}`), shared},
+		"its PIN is of a device":              {fmt.Sprintf(doc, fmt.Sprintf(`,"instances":{"P":{"_pending_pin":{"id":7,"client_id":"app","kid":%q,"secret":%q,"created":%d}}}`, key.Kid, key.Secret.Secret(), time.Now().Unix())), nil},
+		"its PIN is damaged":                  {fmt.Sprintf(doc, `,"instances":{"P":{"client_id":"app","_pending_pin":[7]}}`), nil},
 		"another profile has another account": {fmt.Sprintf(doc, `,"instances":{"P":{"account_token":"TEST_p"}}`), nil},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -234,4 +255,60 @@ func TestBindMoving(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A PIN that ends at this very moment does not hinder a move any more.
+func TestBindMovingAsAPINEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const doc = `{"client_id":"app","account_token":"TEST_a","instances":{"P":{"_pending_pin":{"id":7,"client_id":"app","expires_at_ms":%d}}}}`
+		for left, isShared := range map[time.Duration]bool{0: false, time.Millisecond: true} {
+			p := parse(t, fmt.Sprintf(doc, time.Now().Add(left).UnixMilli())).Profile("default")
+			err := p.BindMoving(secret.New("TEST_a"), newKey(t, "app"), 0)
+			assert.Equal(t, isShared, err != nil, left)
+		}
+	})
+}
+
+// A move to a device key takes a key that a failed call has made, if it may have registered it.
+func TestKeyFor(t *testing.T) {
+	key := newKey(t, "app")
+	login := `{"client_id":"app","account_token":"TEST_a"`
+	lives := jwt(1, time.Now())
+	for name, c := range map[string]struct {
+		doc   string
+		fresh bool   // the stored key is not to be used
+		want  string // "stored", "new", "none", or what the error says
+	}{
+		"none is stored":                {login + `}`, false, "new"},
+		"one is stored":                 {login + `,` + device(t, key, "") + `}`, false, "stored"},
+		"one is stored, but not wanted": {login + `,` + device(t, key, "") + `}`, true, "new"},
+		"of another identifier":         {login + `,` + device(t, newKey(t, "own"), "") + `}`, false, "new"},
+		"it is damaged":                 {login + `,"_device":{"client_id":"app","kid":"k","secret":"half"}}`, false, "new"},
+		"the token is bound to it":      {`{` + device(t, key, "TEST_a") + `}`, false, "stored"},
+		"it has moved":                  {`{` + device(t, key, lives) + `}`, false, "none"},
+		"another login was made":        {strings.Replace(login, "TEST_a", "TEST_b", 1) + `}`, false, profile.ErrOtherLogin.Error()},
+		"the token is foreign":          {login + `,"_foreign":"{fp:TEST_a}"}`, false, "adopted without its client identifier"},
+		"another profile uses it":       {login + `,"instances":{"P":{"account_token":"TEST_a"}}}`, false, `profile "P"`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := parse(t, c.doc)
+			got, err := d.Profile("default").KeyFor(secret.New("TEST_a"), "app", !c.fresh)
+			stored := parse(t, encoded(d)).Profile("default").Device
+			switch c.want {
+			case "none":
+				assert.NoError(t, err)
+				assert.Nil(t, got)
+			case "stored", "new":
+				require.NoError(t, err)
+				require.NotNil(t, got)
+				assert.Equal(t, c.want == "stored", got.Kid == key.Kid)
+				assert.Equal(t, []string{"app", got.Kid, got.Secret.Secret()}, []string{got.ClientID, stored.Kid, stored.Seed.Secret()})
+			default:
+				assert.ErrorContains(t, err, c.want)
+				assert.False(t, d.Changed())
+			}
+		})
+	}
+	_, err := parse(t, `{"account_token":"`+lives+`"}`).Profile("default").KeyFor(secret.New(lives), "app", true)
+	assert.ErrorContains(t, err, "is a JWT already")
 }

@@ -140,3 +140,22 @@ func TestProposeWithSharedKey(t *testing.T) {
 	assert.Equal(t, secret.Value{}, p.AccountToken())
 	assert.False(t, p.Absent(), "a Start creates its profile")
 }
+
+// A PIN may be made under an identifier that a device of another kind or account has.
+func TestProposeBesideDevices(t *testing.T) {
+	key := newKey(t, "app")
+	byKey := `{"client_id":"app","_pending_pin":{"id":7,"client_id":"app","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `"}}`
+	_, err := parse(t, byKey).Profile("default").Propose(&profile.PendingPIN{ID: 8, ClientID: "app"}, &profile.PendingPIN{ID: 7})
+	assert.NoError(t, err, "a short PIN in the place of a device's")
+	moved := `{"client_id":"app","instances":{"P":{` + device(t, newKey(t, "app"), "TEST_p") + `}}}`
+	_, err = parse(t, moved).Profile("default").Propose(&profile.PendingPIN{ID: 8, ClientID: "app", Device: key}, nil)
+	assert.NoError(t, err, "a device of another account")
+}
+
+// A device's PIN needs no identifier of long-lived tokens.
+func TestPrepareStartOfDevice(t *testing.T) {
+	d := parse(t, `{"x":1}`)
+	_, err := d.Profile("default").PrepareStart(profile.StartOptions{Lasts: always, DeviceKey: true})
+	require.NoError(t, err)
+	assert.Empty(t, d.Profile("default").State.ClientID)
+}

@@ -54,7 +54,7 @@ func requireParsed(t require.TestingT, raw []byte) {
 		return
 	}
 	require.Equal(t, string(raw), string(s.Bytes()))
-	require.Equal(t, unique(idsOf(t, raw)), unique(s.Document().IDs()))
+	require.Equal(t, unique(idsOf(t, raw)), slices.Sorted(slices.Values(s.Document().IDs())))
 
 	// An edit changes one block and nothing else but white space.
 	for _, id := range []string{"P1", "new \"profile\""} {
@@ -92,7 +92,7 @@ func TestParseAlike(t *testing.T) {
 		`{}`, ` { } `, `{"P1":{"x":1}}`, `{"P1":{"x":1},"P2":{"x":2}}`, `{"P2":{"x":2},"P1":{"x":1}}`, `{"P2":{"x":2}}`, `{"P1":{"x":12},"P2":{"x":2}}`, `{"P1":7,"P2":{"x":2}}`, `{"P1":77,"P2":{"x":2}}`,
 		`{"P1":7.5}`, `{"P1":7 }`, `{"P1":7e1,"P2":1}`, `{"P1":7`, `{"P1":7}}`, `{"P1":7,}`, `{,"P2":{"x":2}}`, `{"P1":{"x":1},,"P2":{"x":2}}`, `{"P1":{"x":1}"P2":{"x":2}}`, `{"P1":{"x":1},"P2":{"x":2}]`,
 		`{"P1":{"x":1} ,  "P2" : {"x":2}}`, "{\n  \"P1\": {\n    \"x\": 1\n  },\n  \"P2\": {\n    \"x\": 2\n  }\n}", `{"P1":{"x":1},"P1":{"x":2}}`, `{"P1":{"x":1},"P1":{}}`, `{"P1":{},"P1":{"x":1}}`, `{"P\u0031":{"x":1}}`,
-		`{"P1":{"x":"\ud800"}}`, "{\"P1\":{\"x\":\"\xff\"}}", "{\"P\xff\":{\"x\":1}}", `{"default":{"x":1},"P1:80":{"x":1}," P1":{"x":1},"":{"x":1}}`, `[]`, `7`, `null`, `"x"`, ``,
+		`{"P1":{"x":"\ud800"}}`, "{\"P1\":{\"x\":\"\xff\"}}", "{\"P\xff\":{\"x\":1}}", `{"default":{"x":1},"P1:80":{"x":1}," P1":{"x":1},"":{"x":1}}`, `[]`, `7`, `null`, `"x"`, ``, `7}`, `{"P1":{"x":1};"P2":{"x":2}}`, `{"P1":{"x":1},"P1":{"x":2},"P2":{"x":2}}`,
 		`{"P1":` + strings.Repeat("[", 9_998) + strings.Repeat("]", 9_998) + `}`, `{"P1":` + strings.Repeat("[", 9_999) + strings.Repeat("]", 9_999) + `}`,
 	}
 	forms := []string{
@@ -106,6 +106,40 @@ func TestParseAlike(t *testing.T) {
 			}
 		}
 	}
+}
+
+// A profile is not taken for the one that is remembered if its value is a number that goes on,
+// if it stands twice, or if the document ends with it.
+func TestParseAfterAnother(t *testing.T) {
+	document := func(instances string) []byte { return []byte(`{` + padding + `,"instances":` + instances + `}`) }
+	for _, c := range [][2]string{
+		{`{"P1":7,"P2":{}}`, `{"P1":70,"P2":{}}`}, {`{"P1":7,"P2":{}}`, `{"P1":79,"P2":{}}`}, {`{"P1":7,"P2":{}}`, `{"P1":7.5,"P2":{}}`},
+		{`{"P1":7,"P2":{}}`, `{"P1":7e1,"P2":{}}`}, {`{"P1":7,"P2":{}}`, `{"P1":7E1,"P2":{}}`},
+		{`{"P1":{"x":1},"P1":{"x":2},"P2":{}}`, `{"P1":{"x":1},"P1":{"x":2},"P2":{}}`},
+	} {
+		requireParsed(t, document(c[0]))
+		requireParsed(t, document(c[1]))
+	}
+	whole := document(`{"P1":{"x":1},"P2":{"x":2}}`)
+	requireParsed(t, whole)
+	requireParsed(t, whole[:bytes.Index(whole, []byte(`,"P2"`))])
+	requireParsed(t, whole[:len(whole)-2])
+}
+
+// A change of the default profile leaves the other profiles as they are spelled, wherever they
+// stand and however often.
+func TestEditBesideOthers(t *testing.T) {
+	const edit = `"pms_token":"TEST_s","pms_token_server":"http://box"`
+	for _, others := range []string{
+		`"instances":{ "P" : {"x": 1.0} }`, `"instances":[{}]`, `"instances":7`,
+		`"instances":{"P":{"x":1}},"instances":{"Q":{"x":1}}`, `"instances":7,"instances":{"Q":{"x":1}}`,
+	} {
+		got := edited(t, `{"server_url":"http://box",`+others+`,"pms_token":"","pms_token_server":""}`, "default", func(p *profile.Profile) { p.SetServerToken(secret.New("TEST_s")) })
+		assert.Equal(t, `{"server_url":"http://box",`+others+`,`+edit+`}`, got)
+	}
+	twice := `{"instances":{"P":{"x":1}},"instances":{"Q":{"x":1}}}`
+	assert.Equal(t, []string{"default", "Q"}, parse(t, twice).IDs())
+	assert.Equal(t, `{"instances":{"P":{"x":1}},"instances":{"Q":{"x":1,"machine_id":"m1"}}}`, edited(t, twice, "Q", func(p *profile.Profile) { p.SetMachine("m1") }))
 }
 
 func FuzzParseAlike(f *testing.F) {
@@ -296,6 +330,51 @@ func TestForgetsIdleDocuments(t *testing.T) {
 		runtime.GC()
 		time.Sleep(10 * time.Millisecond)
 		return !isRemembered()
+	})
+}
+
+// Of the documents that were read last, eight are remembered, also after a garbage collection.
+func TestRemembersDocuments(t *testing.T) {
+	const profiles = 3000
+	texts := make([][]byte, 9)
+	for n := range texts {
+		m := &many{blocks: map[string]string{}}
+		for i := range profiles {
+			m.put(fmt.Sprint("P", i), fmt.Sprintf(`{"x":"%d"}`, rand.Int()))
+		}
+		texts[n] = []byte(m.text(""))
+	}
+	isRemembered := func(text []byte) bool {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		_, err := profile.Parse(text)
+		runtime.ReadMemStats(&after)
+		require.NoError(t, err)
+		return after.Mallocs-before.Mallocs < profiles
+	}
+	for _, text := range texts {
+		require.False(t, isRemembered(text))
+	}
+	require.False(t, isRemembered(texts[0]), "eight others were read since")
+	for range 2 {
+		for _, text := range texts[2:] {
+			require.True(t, isRemembered(text))
+		}
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond)
+	}
+	// A minute after the last reading it is forgotten, whatever was collected in between.
+	eventually(t, "the document is forgotten", func() bool {
+		almost := time.Now().Add(300*time.Millisecond - time.Minute)
+		synctest.Test(t, func(*testing.T) {
+			time.Sleep(time.Until(almost))
+			isRemembered(texts[0])
+		})
+		for range 2 {
+			runtime.GC()
+			time.Sleep(350 * time.Millisecond)
+		}
+		return !isRemembered(texts[0])
 	})
 }
 
