@@ -211,13 +211,13 @@ func (q *Call) checkRetry(ctx context.Context, resp *http.Response, err error) (
 	if q.failure == nil && q.Route == nil {
 		q.client.Guard.answered(q.sent)
 	}
-	if q.failure == nil || ctx.Err() != nil {
+	if q.failure == nil {
 		return false, nil
 	}
-	if q.failure.Sentinel == fault.ErrRateLimited {
+	if q.failure.Sentinel == fault.ErrRateLimited { // also for others, if the caller has gone
 		q.client.Guard.slow(q.failure.RetryAfter)
 	}
-	return q.mayRepeat() && q.mayWait(ctx), nil
+	return ctx.Err() == nil && q.mayRepeat() && q.mayWait(ctx), nil
 }
 
 // receive reads the answer of one attempt to its end and judges it.

@@ -134,3 +134,54 @@ func TestCallsWaitForTheGuard(t *testing.T) {
 		})
 	}
 }
+
+// A guessed pause is for plex.tv: requests to a media server are sent, and only an answer of
+// plex.tv that is no failure ends it. What else fails meanwhile names no time.
+func TestGuessedPauseIsForPlexTV(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		status := 429
+		c := plextv.New(plextv.Config{HTTPClient: &http.Client{Transport: transport(func(r *http.Request) (*http.Response, error) {
+			return reply{status: status, body: `{}`}.response(r)
+		})}})
+		require.ErrorIs(t, calls["account"](t.Context(), c, t), fault.ErrRateLimited)
+		require.Equal(t, plextv.GuessedPause, held(c))
+		time.Sleep(time.Second)
+		status = 200
+		require.NoError(t, calls["server"](t.Context(), c, t))
+		status = 502
+		require.Error(t, calls["check PIN"](t.Context(), c, t))
+		f := plextv.FailureIn(calls["server"](t.Context(), c, t))
+		require.NotNil(t, f)
+		assert.Zero(t, f.RetryAfter)
+		assert.Equal(t, plextv.GuessedPause-time.Second, held(c))
+	})
+}
+
+// A poll has a pause of its own, so its rate limit names only the time that plex.tv names.
+func TestRateLimitOfAPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for call, want := range map[string]time.Duration{"account": plextv.GuessedPause, "check PIN": 0} {
+			c, _ := answering(reply{status: 429})
+			f := plextv.FailureIn(calls[call](t.Context(), c, t))
+			require.NotNil(t, f)
+			assert.Equal(t, want, f.RetryAfter, call)
+		}
+	})
+}
+
+// G12: a 429 slows all callers, also if the one that has got it is gone by then.
+func TestRateLimitOfACallerThatHasGone(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		sent := 0
+		c := by(func(r *http.Request) (*http.Response, error) {
+			sent++
+			cancel()
+			return reply{status: 429, header: http.Header{"Retry-After": {"20"}}}.response(r)
+		})
+		require.ErrorIs(t, readAccount(ctx, c), context.Canceled)
+		assert.Equal(t, 20*time.Second, held(c))
+		require.ErrorIs(t, readAccount(t.Context(), c), fault.ErrRateLimited)
+		assert.Equal(t, 1, sent)
+	})
+}
