@@ -88,20 +88,26 @@ func TestMisdirectedByTheDialledAddress(t *testing.T) {
 	hangUp := func(conn net.Conn) { conn.Close() }
 	for name, c := range map[string]struct {
 		serve       func(net.Conn)
+		also        string // what the dialer tries afterwards
 		isProxied   bool
 		misdirected bool
 	}{
-		"it hangs up": {hangUp, false, true},
+		"it hangs up":                    {hangUp, "", false, true},
+		"it hangs up, a socket is tried": {hangUp, "/nowhere/tunnel.sock", false, true},
 		"it hangs up after the handshake": {func(conn net.Conn) {
 			_ = tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{certificate}}).Handshake()
 			conn.Close()
-		}, false, false},
-		"a proxy hangs up": {hangUp, true, false},
+		}, "", false, false},
+		"a proxy hangs up": {hangUp, "", true, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			rt := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, DialContext: func(ctx context.Context, network, _ string) (net.Conn, error) {
 				if conn, err := new(net.Dialer).DialContext(ctx, network, "127.0.0.1:443"); err == nil { // the trace sees it
 					conn.Close()
+				}
+				if c.also != "" {
+					_, err := new(net.Dialer).DialContext(ctx, "unix", c.also)
+					assert.Error(t, err)
 				}
 				near, far := net.Pipe()
 				go c.serve(far)
