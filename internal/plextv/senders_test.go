@@ -71,13 +71,17 @@ func (p *pipes) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	}
 }
 
-// ServeHTTP answers with an account.
+// ServeHTTP answers with an account, or without servers.
 func (p *pipes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if p.is(p.silent, r.Context().Value(pipeKey{}).(int)) {
 		<-r.Context().Done()
 		return
 	}
-	_, _ = io.WriteString(w, `{"id":7}`)
+	answer := `{"id":7}`
+	if r.URL.Path == "/api/v2/resources" {
+		answer = `[]`
+	}
+	_, _ = io.WriteString(w, answer)
 }
 
 func (p *pipes) set(state map[int]bool, n int, to bool) {
@@ -102,7 +106,7 @@ func (p *pipes) connections() int {
 // overPipes runs f in a bubble. Its transports lead to a server that speaks protocol.
 func overPipes(t *testing.T, protocol string, f func(t *testing.T, p *pipes, newTransport func() *http.Transport)) {
 	t.Helper()
-	certificate, roots := selfSigned(t, "plex.tv")
+	certificate, roots := selfSigned(t, "plex.tv", "clients.plex.tv")
 	synctest.Test(t, func(t *testing.T) {
 		p := &pipes{accept: make(chan net.Conn), over: make(chan struct{}), silent: map[int]bool{}, closed: map[int]bool{}}
 		server := &http.Server{Handler: p, ErrorLog: log.New(io.Discard, "", 0), ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -168,6 +172,25 @@ func TestSilentHTTP2Connection(t *testing.T) {
 		assert.Equal(t, 4, p.connections())
 		time.Sleep(2 * time.Minute)
 		assert.True(t, p.is(p.closed, 2))
+	})
+}
+
+// When one of our connections falls silent, those to the other host of the API are replaced
+// and closed as well.
+func TestSilentConnectionBesideAnIdleOne(t *testing.T) {
+	overPipes(t, "h2", func(t *testing.T, p *pipes, newTransport func() *http.Transport) {
+		c := plextv.New(plextv.Config{HTTPClient: &http.Client{Transport: newTransport()}})
+		require.True(t, ask(t, c))
+		p.set(p.silent, 1, true)
+		require.False(t, ask(t, c))
+		require.True(t, ask(t, c)) // over 2
+		_, err := c.ReadServers(t.Context(), token, clientID)
+		require.NoError(t, err) // over 3
+		p.set(p.silent, 2, true)
+		require.False(t, ask(t, c))
+		synctest.Wait()
+		assert.True(t, p.is(p.closed, 3))
+		assert.Equal(t, 3, p.connections())
 	})
 }
 
