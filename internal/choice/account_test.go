@@ -125,3 +125,8 @@ func TestNumber(t *testing.T) {
 		})
 	}
 }
+
+// A server without an identifier is not the saved one, of which none is known.
+func TestListedWithoutIdentifiers(t *testing.T) {
+	assert.Nil(t, choice.Listed(signedIn(t, "").SavedServer(), []plextv.MediaServer{server("", here, true)}, 7))
+}

@@ -315,7 +315,7 @@ func (c *Choice) writeNumber(b *profile.Profile) {
 			b.WorkForAccount()
 		}
 		b.SetServerUserID(c.number)
-	case c.Server != nil && b.ServerUserID() == 1: // the number of the owner, who would have one
+	case c.Server != nil && !c.Server.Owned && b.ServerUserID() == 1: // 1 is the owner
 		b.ForgetServerUserID()
 	}
 }

@@ -85,6 +85,7 @@ func TestMissing(t *testing.T) {
 		"the server answers":                  {known(""), "", []plextv.MediaServer{box}, network{here: "BOX"}, nil, nil, false, false},
 		"nothing answers":                     {known(""), "", []plextv.MediaServer{box}, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, false, false},
 		"nothing where it was typed":          {known(typedAt + isBox), "", []plextv.MediaServer{box}, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, false, false},
+		"the same, beside one without a name": {known(typedAt + isBox), "", []plextv.MediaServer{withToken(server("", here, true), "")}, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, false, false},
 		"nothing where it is typed now":       {known(""), "https://new.example", nil, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, false, true},
 		"nothing there, beside a server":      {known(foundAt + isBox + ownedBy), "https://new.example", nil, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, true, true},
 		"neither a machine nor an address":    {known(""), "nobody", []plextv.MediaServer{box}, nil, []string{"server_url", "machine_id"}, []error{errNone}, true, true},
@@ -230,6 +231,26 @@ func TestRefused(t *testing.T) {
 			err := choice.Refused(signedIn(t, c.members).SavedServer(), c.servers, 7, refusal)
 			require.ErrorIs(t, err, refusal)
 			assert.Equal(t, c.notShared, errors.Is(err, choice.ErrNotShared))
+		})
+	}
+}
+
+// Another server is at the saved address if it answers there, and is not the expected one.
+func TestUnreachable(t *testing.T) {
+	saved := signedIn(t, foundAt+isBox+ownedBy).SavedServer()
+	for name, c := range map[string]struct {
+		found     mediaserver.Address
+		isAnother bool
+	}{
+		"another one":                  {mediaserver.Address{URL: old + "/", MachineID: "OTHER"}, true},
+		"another one at another place": {mediaserver.Address{URL: here, MachineID: "OTHER"}, false},
+		"the expected one":             {mediaserver.Address{URL: old, MachineID: "BOX", OK: true}, false},
+		"none":                         {mediaserver.Address{URL: old}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			err := choice.Unreachable(saved, []mediaserver.Address{c.found})
+			require.ErrorIs(t, err, fault.ErrUnavailable)
+			assert.Equal(t, c.isAnother, errors.Is(err, choice.ErrAnotherServer))
 		})
 	}
 }

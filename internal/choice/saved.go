@@ -84,7 +84,7 @@ func Saved(s profile.SavedServer) []mediaserver.Candidate {
 // identifier.
 func Listed(s profile.SavedServer, servers []plextv.MediaServer, account int64) *plextv.MediaServer {
 	for i := range servers {
-		if v := &servers[i]; v.MachineID == s.MachineID && s.BelongsTo(v.OwnedBy(account)) {
+		if v := &servers[i]; s.MachineID != "" && v.MachineID == s.MachineID && s.BelongsTo(v.OwnedBy(account)) {
 			return v
 		}
 	}
@@ -94,7 +94,7 @@ func Listed(s profile.SavedServer, servers []plextv.MediaServer, account int64) 
 // findServer returns the server with that identifier, nil if there is none.
 func findServer(servers []plextv.MediaServer, machineID string) *plextv.MediaServer {
 	n := slices.IndexFunc(servers, func(s plextv.MediaServer) bool { return s.MachineID == machineID })
-	if n < 0 {
+	if n < 0 || machineID == "" {
 		return nil
 	}
 	return &servers[n]
@@ -124,8 +124,7 @@ func Certificate(s profile.SavedServer) mediaserver.DirectOwners {
 	return mediaserver.DirectOwners{s.Certificate: {s.MachineID}}
 }
 
-// Unreachable returns the error for found, which has no address that will do. s is the
-// saved server.
+// Unreachable returns the error for found, none of which is the saved server s.
 func Unreachable(s profile.SavedServer, found []mediaserver.Address) error {
 	err := mediaserver.Unreachable(found)
 	if strangerAnswers(s, found) {
@@ -134,10 +133,9 @@ func Unreachable(s profile.SavedServer, found []mediaserver.Address) error {
 	return err
 }
 
-// strangerAnswers reports whether a server answers at the saved address of s, where s
-// does not.
+// strangerAnswers reports whether another server than s answers at its saved address.
 func strangerAnswers(s profile.SavedServer, found []mediaserver.Address) bool {
 	return slices.ContainsFunc(found, func(a mediaserver.Address) bool {
-		return a.MachineID != "" && netaddr.SameAddress(a.URL, s.URL)
+		return !a.OK && a.MachineID != "" && netaddr.SameAddress(a.URL, s.URL)
 	})
 }
