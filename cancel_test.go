@@ -250,9 +250,9 @@ func TestCancelBesideAStoreThatHangs(t *testing.T) {
 		require.NoError(t, err)
 		result := make(chan error, 1)
 		go func() { result <- errOf(p.Wait(t.Context())) }()
-		time.Sleep(500 * time.Millisecond)
+		time.Sleep(4 * time.Second)
 		store.set(hooks{beforeLoad: hang})
-		time.Sleep(time.Second) // a look reads the store
+		time.Sleep(3 * time.Second) // a look reads the store
 		store.set(hooks{})
 		began := time.Now()
 		require.NoError(t, p.Cancel(t.Context()))

@@ -126,18 +126,25 @@ func TestContextEndsWhileSaving(t *testing.T) {
 // G8: a single failed read of the store does not lose an approval, whichever read it
 // is.
 func TestStoreUnreadableForAMoment(t *testing.T) {
-	for _, relink := range []bool{false, true} {
+	for _, over := range []string{"nothing", "alice", "someone", "alice, beside someone"} {
 		for nth := int64(2); nth <= 8; nth++ { // the first is Wait's own
-			t.Run(fmt.Sprint(relink, nth), func(t *testing.T) {
+			t.Run(fmt.Sprint(over, nth), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := newWorld(t)
-					if relink {
+					if over != "nothing" {
 						w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 					}
 					store := w.hooked(hooks{})
 					p := w.open(t, withStore(store))
 					pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 					require.NoError(t, err)
+					switch over {
+					case "someone":
+						w.forgetAccount(t, nil)
+					case "alice, beside someone":
+						w.signIn(t, w.Instance("second"), w.bob, plexauth.PinOptions{})
+						w.asOlderVersion(t)
+					}
 					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
 					store.set(hooks{beforeLoad: calls(nth, nth, fails(errDisk))})
 					s, err := p.Wait(t.Context())
