@@ -83,15 +83,17 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 	return p.statusNow(ctx, err)
 }
 
-// adoptToken asks plex.tv who t belongs to, and saves it if t is still the profile's
-// token. A concurrent login in another profile may retire t. Therefore it asks again if
-// another profile has got a token in the meantime.
+// adoptToken asks plex.tv who t belongs to, and saves it if t is still the profile's token. It
+// asks again if another profile has got a token in the meantime, which may have retired t.
 func (s *session) adoptToken(ctx context.Context, t secret.Value, clientID string, once bool) (*plextv.User, error) {
 	b, err := s.load(ctx)
+	if err == nil && clientID == "" { // another program has written t
+		b, err = s.ensureClientID(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
-	return s.adoptSeen(ctx, t, clientID, once, b.OthersHash(), s.updateIfNeeded)
+	return s.adoptSeen(ctx, t, cmp.Or(clientID, b.ClientID()), once, b.OthersHash(), s.updateIfNeeded)
 }
 
 // updateFunc is how a profile is edited: update or updateIfNeeded.
