@@ -76,6 +76,8 @@ func TestEnsureClientID(t *testing.T) {
 		})
 	}
 	assert.NotEqual(t, profile.NewClientID(), profile.NewClientID())
+	unfit := edited(t, `{}`, "default", func(p *profile.Profile) { p.EnsureClientID("a\nb") })
+	assert.Regexp(t, `^[0-9a-f]{24}$`, parse(t, unfit).Profile("default").State.ClientID, "what does not fit is not stored")
 	var made string
 	doc := edited(t, `{"x":1}`, "P", func(p *profile.Profile) { made = p.EnsureClientID("") })
 	assert.Regexp(t, `^[0-9a-f]{24}$`, made)

@@ -213,8 +213,8 @@ func TestForeignMembers(t *testing.T) {
 			},
 		},
 		"of the device, whose notes end": {
-			`{"account_token":"TEST_a","_device":{"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `","new":1.0,"asked":true,"clock_skew":60,"leased_until_ms":5000}}`,
-			`{"account_token":"TEST_a","_device":{"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `","new":1.0,"bound_to":"{fp:TEST_a}"}}`,
+			`{"device_client_id":"old","account_token":"TEST_a","_device":{"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `","new":1.0,"asked":true,"clock_skew":60,"leased_until_ms":5000}}`,
+			`{"device_client_id":"old","account_token":"TEST_a","_device":{"client_id":"dev","kid":"` + key.Kid + `","secret":"` + key.Secret.Secret() + `","new":1.0,"bound_to":"{fp:TEST_a}"}}`,
 			func(p *profile.Profile) { require.NoError(t, p.BindMoving(secret.New("TEST_a"), key, 59*time.Second)) },
 		},
 		"of the device that a PIN is made with": {

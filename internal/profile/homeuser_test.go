@@ -107,6 +107,12 @@ func TestPINPauses(t *testing.T) {
 
 	p.NoteWrongPIN("v", now.Add(25*time.Hour))
 	assert.Equal(t, `{"instances":{"P":{"x":1}},"_home_pin_tries":{"v":{"wrong":1,"at":1090000}}}`, encoded(d), "old counts go")
+	now = time.Unix(1_000_000, 600_000_000)
+	for range 3 {
+		p.NoteWrongPIN("w", now)
+	}
+	assert.Equal(t, parse(t, encoded(d)).Profile("P").PinPause("w", now), p.PinPause("w", now), "as it is stored, in whole seconds")
+	p.ForgetWrongPINs("w")
 	p.ForgetWrongPINs("v")
 	assert.Equal(t, `{"instances":{"P":{"x":1}}}`, encoded(d))
 }

@@ -102,6 +102,11 @@ func TestSignIn(t *testing.T) {
 			`{"account_token":"TEST_b","pms_token":"TEST_t","username":"Bo","account_id":2,"home_pin":"1234","_cloud":{"account_id":1,"bound_to":"{fp:TEST_b}","user":{"id":1,"name":"Al"}}}`,
 			func(p *profile.Profile) { p.Adopt(profile.Owner{ID: 1, Name: "Al"}) },
 		},
+		"the same owner again, beside an address that was found out": {
+			`{"account_token":"TEST_b","pms_token":"","username":"Al","pms_token_server":"http://box:32400","_was":{"cloud_account_id":1,"pms_token":"TEST_s"}}`,
+			`{"account_token":"TEST_b","pms_token":"TEST_s","username":"Al","pms_token_server":"http://box:32400","_cloud":{"account_id":1,"bound_to":"{fp:TEST_b}","user":{"id":1,"name":"Al"}}}`,
+			func(p *profile.Profile) { p.Adopt(profile.Owner{ID: 1, Name: "Al"}) },
+		},
 		"a token works after all": {
 			`{"account_token":"TEST_b","_rejected":"{fp:TEST_b}","username":"Al"}`,
 			`{"account_token":"TEST_b","username":"Al","_cloud":{"account_id":1,"bound_to":"{fp:TEST_b}","user":{"id":1,"name":"Al"}}}`,
@@ -148,6 +153,13 @@ func TestReplaceToken(t *testing.T) {
 	const named = `{"account_token":"%[1]s","_cloud":{"account_id":1,"bound_to":"{fp:%[1]s}","user":{"id":1,"name":"Al"}}}`
 	assert.Equal(t, withFingerprints(fmt.Sprintf(named, "TEST_b")),
 		edited(t, fmt.Sprintf(named, "TEST_a"), "default", func(p *profile.Profile) { p.ReplaceToken(secret.New("TEST_b")) }))
+}
+
+// An account that was not certain becomes so by a token that names it.
+func TestReplaceTokenByJWT(t *testing.T) {
+	p := parse(t, `{"account_token":"TEST_a","_cloud":{"account_id":1}}`).Profile("default")
+	p.ReplaceToken(secret.New(jwt(1, time.Now())))
+	assert.EqualValues(t, 1, p.AccountID())
 }
 
 // The next token of an account goes to the profiles that have the one before, and to no
@@ -440,6 +452,7 @@ func TestDeviceToken(t *testing.T) {
 	renewed := edited(t, doc, "default", func(p *profile.Profile) {
 		require.NoError(t, p.Renew(p.Lifetime(), profile.Credential{Token: secret.New(next), Device: key}))
 	})
+	assert.Contains(t, renewed, withFingerprints(`"_cloud":{"account_id":1,"bound_to":"{fp:`+first+`}"`), "a JWT says itself whose it is")
 	p = parse(t, renewed).Profile("default")
 	assert.EqualValues(t, 1, p.AccountID())
 	assert.Empty(t, p.Lifetime().Scopes)
