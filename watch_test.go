@@ -468,6 +468,33 @@ func TestCheckAcrossRestarts(t *testing.T) {
 	}
 }
 
+// checkedOnce returns a world with a login that was checked less than two hours ago, at the
+// profile's time of day, which is a quarter past six.
+func checkedOnce(t *testing.T) *world {
+	w := signedIn(t)
+	first := watching(t, w.open(t))
+	time.Sleep(day + 8*time.Hour)
+	require.ErrorIs(t, first.stop(), context.Canceled)
+	return w
+}
+
+// G28: a check that a program has begun as it ended is made by the next one.
+func TestCheckOfAProgramThatEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := checkedOnce(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		began := time.Now()
+		p := w.open(t, withStore(w.hooked(hooks{afterUpdate: once(cancel)})))
+		require.ErrorIs(t, p.Watch(ctx, nil), context.Canceled)
+		require.Greater(t, time.Since(began), 20*time.Hour)
+		w.plex.Revoke(w.alice)
+		watch := watching(t, w.open(t))
+		time.Sleep(time.Hour)
+		assert.True(t, watch.last(t).NeedsLogin)
+		require.ErrorIs(t, watch.stop(), context.Canceled)
+	})
+}
+
 // G28, G10: an outage of days changes nothing that is told. It is logged once, and what it
 // has delayed is done soon after its end.
 func TestWatchOutlivesOutages(t *testing.T) {

@@ -267,7 +267,11 @@ func (w *Watcher[S]) check(ctx context.Context, seen *State[S]) {
 		claimed = p.ClaimCheck(seen.Checked, now)
 		return nil
 	})
-	if !claimed || ctx.Err() != nil {
+	if !claimed {
+		return
+	}
+	if ctx.Err() != nil { // the claim was perhaps saved
+		w.undoCheck(ctx, seen, now)
 		return
 	}
 	if err != nil { // a store that cannot be written, or not now
