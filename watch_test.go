@@ -1,6 +1,7 @@
 package plexauth_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -492,6 +493,30 @@ func TestCheckOfAProgramThatEnds(t *testing.T) {
 		time.Sleep(time.Hour)
 		assert.True(t, watch.last(t).NeedsLogin)
 		require.ErrorIs(t, watch.stop(), context.Canceled)
+	})
+}
+
+// G28: a rejection that the store could not take is saved soon after it can, so that other
+// programs hear of it.
+func TestRejectionIsSavedLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := checkedOnce(t)
+		store := w.hooked(hooks{refuse: func(next jsonRaw) error {
+			if bytes.Contains(next, []byte(`"_rejected"`)) {
+				return errDisk
+			}
+			return nil
+		}})
+		one, other := watching(t, w.open(t, withStore(store))), watching(t, w.open(t, withStore(store)))
+		w.plex.Revoke(w.alice)
+		time.Sleep(day)
+		assert.NotEqual(t, one.last(t).NeedsLogin, other.last(t).NeedsLogin, "one has asked")
+		store.set(hooks{})
+		time.Sleep(2 * time.Hour)
+		assert.True(t, one.last(t).NeedsLogin)
+		assert.True(t, other.last(t).NeedsLogin)
+		require.ErrorIs(t, one.stop(), context.Canceled)
+		require.ErrorIs(t, other.stop(), context.Canceled)
 	})
 }
 

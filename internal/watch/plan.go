@@ -52,6 +52,9 @@ func (p *Plan) CheckIn(share float64, id string, stored, now time.Time) time.Dur
 		t.Checked = stored
 	}
 	due := NextCheck(share, t, now).Sub(now)
+	if p.rejected { // which is still to be saved
+		due = 0
+	}
 	if p.retry.Ahead() {
 		due = max(due, p.retry.Left())
 	}
