@@ -145,6 +145,26 @@ func TestPlanBacksOff(t *testing.T) {
 	}
 }
 
+// What is first said of a token counts for it, and a date that cannot be right does not.
+func TestPlanOfANewToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // it is midnight
+		now := time.Now()
+		var accepted watch.Plan
+		accepted.Succeeded("a", now)
+		assert.Equal(t, day, accepted.CheckIn(0, "a", time.Time{}, now))
+		assert.Equal(t, day, accepted.CheckIn(0, "a", now.Add(-day), now), "it was checked since")
+		assert.Equal(t, day, accepted.CheckIn(0, "a", now.Add(1000*time.Hour), now), "that is to come")
+
+		var failed watch.Plan
+		failed.Failed("a", 0, now)
+		const soon = 1.0 / (24 * 60 * 2) // in half a minute
+		assert.GreaterOrEqual(t, failed.CheckIn(soon, "a", now, now), time.Minute)
+
+		var overdue watch.Plan
+		assert.GreaterOrEqual(t, overdue.RenewIn("a", now.Add(-time.Hour), time.Time{}, now), time.Duration(0))
+	})
+}
+
 // What is known of a token is not believed of the next one.
 func TestPlanOfAnotherToken(t *testing.T) {
 	var plan watch.Plan
