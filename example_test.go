@@ -605,3 +605,28 @@ func Example_plextest() {
 	fmt.Println(status.User, err, len(plex.Violations()))
 	// Output: alice <nil> 0
 }
+
+// This example edits one namespace of a JSON file. The rest of the file stays.
+func ExampleNewFileStore() {
+	dir, _ := os.MkdirTemp("", "plexauth")
+	defer os.RemoveAll(dir)
+	path := filepath.Join(dir, "config.json")
+	_ = os.WriteFile(path, []byte("{\n  \"theme\": \"dark\"\n}\n"), 0o600)
+
+	store := plexauth.NewFileStore(path)
+	err := store.Update(context.Background(), plexauth.Namespace, func(current json.RawMessage) (json.RawMessage, error) {
+		return json.RawMessage(`{"server_url":"http://192.0.2.7:32400"}`), nil
+	})
+	if err != nil {
+		fmt.Println(err)
+	}
+	data, _ := os.ReadFile(path)
+	fmt.Print(string(data))
+	// Output:
+	// {
+	//   "theme": "dark",
+	//   "plex": {
+	//     "server_url": "http://192.0.2.7:32400"
+	//   }
+	// }
+}

@@ -14,7 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
@@ -182,23 +181,4 @@ func fileWith(t *testing.T, content string) string {
 	path := filepath.Join(t.TempDir(), "config.json")
 	require.NoError(t, os.WriteFile(path, []byte(content), 0o600))
 	return path
-}
-
-func content(t *testing.T, path string) string {
-	t.Helper()
-	data, err := os.ReadFile(path)
-	require.NoError(t, err)
-	return string(data)
-}
-
-// checkNoLitter requires that only these names are in the directory of path.
-func checkNoLitter(t *testing.T, path string, names ...string) {
-	t.Helper()
-	entries, err := os.ReadDir(filepath.Dir(path))
-	require.NoError(t, err)
-	var have []string
-	for _, e := range entries {
-		have = append(have, e.Name())
-	}
-	assert.ElementsMatch(t, names, have)
 }

@@ -24,6 +24,9 @@ func TestLocalLocks(t *testing.T) {
 		"36 35 0:50 / /mnt rw,nosuid - fuse.mergerfs 1:2 rw,user_id=0":                                           false,
 		"36 35 0:50 / /mnt rw,nosuid - fuseblk /dev/sdb1 rw,user_id=0":                                           false,
 		"36 35 0:60 / /mnt rw - lustre 10.0.0.1@tcp:/fs rw,localflock":                                           true,
+		"36 35 0:60 / /mnt rw - nfs nas:/plex":                                                                   false,
+		"36 35 98:0 / /mnt rw - ext4":                                                                            false,
+		"36 35 0:60 / /mnt rw - gfs2 /dev/sdb rw,localflocks":                                                    true,
 		"36 35 0:60 / /mnt rw - lustre 10.0.0.1@tcp:/fs rw,flock":                                                false,
 		"36 35 0:60 / /mnt rw - tmpfs tmpfs rw,size=1024k,mode=755,inode64 and more fields than there are today": false,
 	} {

@@ -34,6 +34,7 @@ func TestCreateTemp(t *testing.T) {
 		"config.json.plexauth-0123456789abcdef.tmp",
 		".other.json.plexauth-0123456789abcdef.tmp",
 		".config.json.plexauth-0123456789abcdef",
+		"0123456789abcdef.tmp",
 		".config.json.plexauth-0123456789abcde.tmp",
 		".config.json.plexauth-0123456789abcdeg.tmp",
 		".config.json.plexauth-0123456789abcdef00.tmp",

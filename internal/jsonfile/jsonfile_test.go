@@ -1,4 +1,4 @@
-package plexauth_test
+package jsonfile_test
 
 import (
 	"context"
@@ -19,38 +19,13 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/fault"
 )
-
-// This example edits one namespace of a JSON file. The rest of the file stays.
-func ExampleNewFileStore() {
-	dir, _ := os.MkdirTemp("", "plexauth")
-	defer os.RemoveAll(dir)
-	path := filepath.Join(dir, "config.json")
-	_ = os.WriteFile(path, []byte("{\n  \"theme\": \"dark\"\n}\n"), 0o600)
-
-	store := plexauth.NewFileStore(path)
-	err := store.Update(context.Background(), plexauth.Namespace, func(current json.RawMessage) (json.RawMessage, error) {
-		return json.RawMessage(`{"server_url":"http://192.0.2.7:32400"}`), nil
-	})
-	if err != nil {
-		fmt.Println(err)
-	}
-	data, _ := os.ReadFile(path)
-	fmt.Print(string(data))
-	// Output:
-	// {
-	//   "theme": "dark",
-	//   "plex": {
-	//     "server_url": "http://192.0.2.7:32400"
-	//   }
-	// }
-}
 
 // G15: a new file is private, and so are the directories that are made for it.
 func TestFileStoreFirstRun(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "new", "deeper", "config.json")
-	store := plexauth.NewFileStore(path)
+	store := open(path)
 
 	raw, err := store.Load(t.Context(), "plex")
 	require.NoError(t, err)
@@ -98,7 +73,7 @@ func TestFileStoreKeepsTheRest(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := fileWith(t, before+row.old+behind)
-			store := plexauth.NewFileStore(path)
+			store := open(path)
 			require.NoError(t, store.Update(t.Context(), "plex", func(current json.RawMessage) (json.RawMessage, error) {
 				if row.old == "null" {
 					assert.Nil(t, current)
@@ -112,12 +87,12 @@ func TestFileStoreKeepsTheRest(t *testing.T) {
 	}
 	t.Run("removed", func(t *testing.T) {
 		path := fileWith(t, before+`{"a":1}`+behind)
-		require.NoError(t, plexauth.NewFileStore(path).Update(t.Context(), "plex", becomes("")))
+		require.NoError(t, open(path).Update(t.Context(), "plex", becomes("")))
 		assert.Equal(t, strings.TrimSuffix(before, ",\r\n  \"plex\": ")+behind, content(t, path))
 	})
 	t.Run("of duplicates the last", func(t *testing.T) {
 		path := fileWith(t, `{"plex":{"first":1},"plex":{"last":1}}`)
-		store := plexauth.NewFileStore(path)
+		store := open(path)
 		raw, err := store.Load(t.Context(), "plex")
 		require.NoError(t, err)
 		assert.Equal(t, `{"last":1}`, string(raw))
@@ -126,7 +101,7 @@ func TestFileStoreKeepsTheRest(t *testing.T) {
 	})
 	t.Run("a name is a plain key", func(t *testing.T) {
 		path := fileWith(t, `{"a":{"b":1},"#":{},"0":{}}`)
-		store := plexauth.NewFileStore(path)
+		store := open(path)
 		for _, name := range []string{"a.b", "#", "0", "*", "@this", "", `q"\`, "naïve ✓", "a|b"} {
 			require.NoError(t, store.Update(t.Context(), name, becomes(`{"n":`+strconv.Quote(name)+`}`)), name)
 			raw, err := store.Load(t.Context(), name)
@@ -140,10 +115,10 @@ func TestFileStoreKeepsTheRest(t *testing.T) {
 // G16: a namespace that cannot be a key is refused. It is not saved under another key.
 func TestFileStoreNamespaceNotUTF8(t *testing.T) {
 	path := fileWith(t, "{}")
-	store := plexauth.NewFileStore(path)
-	require.ErrorIs(t, store.Update(t.Context(), "a\xff", becomes(`{"n":1}`)), plexauth.ErrStore)
+	store := open(path)
+	require.ErrorIs(t, store.Update(t.Context(), "a\xff", becomes(`{"n":1}`)), fault.ErrStore)
 	_, err := store.Load(t.Context(), "a\xff")
-	require.ErrorIs(t, err, plexauth.ErrStore)
+	require.ErrorIs(t, err, fault.ErrStore)
 	assert.Equal(t, "{}", content(t, path))
 }
 
@@ -157,6 +132,7 @@ func TestFileStoreCorrupt(t *testing.T) {
 		"truncated":         {"{\n  \"plex\": {\"account_token\": \"" + secret, "line 2, column"},
 		"array":             {"\n [{\"plex\": {\"account_token\": \"" + secret + "\"}}]", "line 2, column 2"},
 		"null":              {"null", "line 1, column 1"},
+		"three bytes":       {"\x00{\x00", "line 1, column 1"},
 		"NULs":              {strings.Repeat("\x00", 64), "line 1, column 1"},
 		"NULs at the end":   {"{\"plex\":{}}\n\x00\x00", "line 2, column 1"},
 		"BOM":               {"\xef\xbb\xbf{\"plex\":{\"account_token\":\"" + secret + "\"}}", "byte order mark"},
@@ -170,7 +146,7 @@ func TestFileStoreCorrupt(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := fileWith(t, row.doc)
-			store := plexauth.NewFileStore(path)
+			store := open(path)
 			raw, err := store.Load(t.Context(), "plex")
 			assert.Nil(t, raw)
 			updated := store.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
@@ -182,10 +158,15 @@ func TestFileStoreCorrupt(t *testing.T) {
 				errs = append(errs, store.Check(t.Context()))
 			}
 			for _, err := range errs {
-				require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
-				require.ErrorIs(t, err, plexauth.ErrStore)
+				require.ErrorIs(t, err, fault.ErrCorruptConfig)
+				require.ErrorIs(t, err, fault.ErrStore)
 				assert.Contains(t, err.Error(), path)
 				assert.Contains(t, err.Error(), row.place)
+				what := path
+				if strings.HasPrefix(name, "plex ") {
+					what = `"plex" in ` + path
+				}
+				assert.ErrorContains(t, err, fault.ErrCorruptConfig.Error()+": "+what)
 				assert.NotContains(t, fmt.Sprintf("%+v %#v", err, err), secret) // G13
 			}
 			assert.Equal(t, row.doc, content(t, path))
@@ -203,7 +184,7 @@ func TestFileStoreSymlink(t *testing.T) {
 		target, link := filepath.Join(dir, "data", "real.json"), filepath.Join(dir, "config.json")
 		require.NoError(t, os.WriteFile(target, []byte(`{"a":1}`), 0o600))
 		require.NoError(t, os.Symlink(filepath.Join("data", "real.json"), link))
-		store := plexauth.NewFileStore(link)
+		store := open(link)
 		require.NoError(t, store.Check(t.Context()))
 		require.NoError(t, store.Update(t.Context(), "plex", becomes(`{"b":2}`)))
 		info, err := os.Lstat(link)
@@ -217,7 +198,7 @@ func TestFileStoreSymlink(t *testing.T) {
 		dir := t.TempDir()
 		require.NoError(t, os.Mkdir(filepath.Join(dir, "data"), 0o700))
 		require.NoError(t, os.Symlink("data", filepath.Join(dir, "link")))
-		require.NoError(t, plexauth.NewFileStore(filepath.Join(dir, "link", "config.json")).Update(t.Context(), "plex", becomes(`{}`)))
+		require.NoError(t, open(filepath.Join(dir, "link", "config.json")).Update(t.Context(), "plex", becomes(`{}`)))
 		checkNoLitter(t, filepath.Join(dir, "data", "config.json"), "config.json", "config.json.lock")
 	})
 	for name, row := range map[string]struct{ link, to, path string }{
@@ -228,10 +209,10 @@ func TestFileStoreSymlink(t *testing.T) {
 		t.Run(name, func(t *testing.T) { // G18: not a first run
 			dir := t.TempDir()
 			require.NoError(t, os.Symlink(row.to, filepath.Join(dir, row.link)))
-			store := plexauth.NewFileStore(filepath.Join(dir, row.path))
+			store := open(filepath.Join(dir, row.path))
 			_, loaded := store.Load(t.Context(), "plex")
 			for _, err := range []error{loaded, store.Update(t.Context(), "plex", becomes(`{}`)), store.Check(t.Context())} {
-				require.ErrorIs(t, err, plexauth.ErrStore)
+				require.ErrorIs(t, err, fault.ErrStore)
 				assert.Contains(t, err.Error(), "symbolic link to "+row.to)
 			}
 			checkNoLitter(t, filepath.Join(dir, row.link), row.link)
@@ -244,26 +225,30 @@ func TestFileStoreNotAFile(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "locked.json.lock"), 0o700))
+	require.NoError(t, os.Symlink("free.json", filepath.Join(dir, "link.json")))
+	require.NoError(t, os.WriteFile(filepath.Join(dir, "free.json"), []byte("{}"), 0o600))
+	require.NoError(t, os.Mkdir(filepath.Join(dir, "link.json.lock"), 0o700))
 	for path, want := range map[string]string{
 		"":                                     "no path",
 		dir:                                    "not a regular file",
 		filepath.Join(dir, "file", "x.json"):   "not a directory",
 		filepath.Join(dir, "locked.json"):      "locked.json.lock: not a regular file, remove it",
+		filepath.Join(dir, "link.json"):        "link.json.lock: not a regular file, remove it",
 		filepath.Join(dir, "a\x00b", "x.json"): "invalid argument",
 	} {
 		if runtime.GOOS == "windows" && strings.Contains(path, "file") {
 			continue
 		}
-		store := plexauth.NewFileStore(path)
+		store := open(path)
 		for _, err := range []error{store.Update(t.Context(), "plex", becomes(`{}`)), store.Check(t.Context())} {
-			require.ErrorIs(t, err, plexauth.ErrStore, path)
+			require.ErrorIs(t, err, fault.ErrStore, path)
 			assert.Contains(t, err.Error(), want)
 		}
 	}
-	_, err := plexauth.NewFileStore("").Load(t.Context(), "plex")
-	assert.ErrorIs(t, err, plexauth.ErrStore)
-	_, err = plexauth.NewFileStore(dir).Load(t.Context(), "plex")
-	assert.ErrorIs(t, err, plexauth.ErrStore)
+	_, err := open("").Load(t.Context(), "plex")
+	assert.ErrorIs(t, err, fault.ErrStore)
+	_, err = open(dir).Load(t.Context(), "plex")
+	assert.ErrorIs(t, err, fault.ErrStore)
 }
 
 // Load finds a file that another program keeps moving away and back, or finds none. It
@@ -285,7 +270,7 @@ func TestFileStoreComesAndGoes(t *testing.T) {
 	})
 	defer mover.Wait()
 	defer close(stop)
-	store := plexauth.NewFileStore(path)
+	store := open(path)
 	for range 5000 {
 		raw, err := store.Load(t.Context(), "plex")
 		if runtime.GOOS != "windows" { // where the file may be in use for too long
@@ -299,7 +284,7 @@ func TestFileStoreComesAndGoes(t *testing.T) {
 func TestFileStoreRelativePath(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	store := plexauth.NewFileStore("config.json")
+	store := open("config.json")
 	t.Chdir(t.TempDir())
 	require.NoError(t, store.Update(t.Context(), "plex", becomes(`{}`)))
 	assert.FileExists(t, filepath.Join(dir, "config.json"))
@@ -308,7 +293,7 @@ func TestFileStoreRelativePath(t *testing.T) {
 // An edit that panics or fails changes nothing and leaves nothing locked.
 func TestFileStoreFailingEdit(t *testing.T) {
 	path := fileWith(t, `{"plex":{"a":1}}`)
-	store := plexauth.NewFileStore(path)
+	store := open(path)
 	assert.PanicsWithValue(t, "TEST_PANIC", func() {
 		_ = store.Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) { panic("TEST_PANIC") })
 	})
@@ -317,16 +302,16 @@ func TestFileStoreFailingEdit(t *testing.T) {
 	require.ErrorIs(t, err, mine)
 	for _, bad := range []string{"[]", "null", "{", "7", `{"a":1}{}`, " ", "{\"a\":\"\xff\"}", "{\"\xff\":1}"} {
 		err = store.Update(t.Context(), "plex", becomes(bad))
-		require.ErrorIs(t, err, plexauth.ErrStore, bad)
+		require.ErrorIs(t, err, fault.ErrStore, bad)
 	}
 	const deepest = 10_000                         // that encoding/json reads, the file's own object included
 	for _, name := range []string{"plex", "new"} { // G18: what is written can be read
 		err = store.Update(t.Context(), name, becomes(strings.Repeat(`{"a":`, deepest-1)+"{}"+strings.Repeat("}", deepest-1)))
-		require.ErrorIs(t, err, plexauth.ErrStore)
+		require.ErrorIs(t, err, fault.ErrStore)
 		require.ErrorContains(t, err, "nested too deep")
 	}
 	err = store.Update(t.Context(), "new", func(json.RawMessage) (json.RawMessage, error) { return json.RawMessage{}, nil })
-	require.ErrorIs(t, err, plexauth.ErrStore, "empty but not nil")
+	require.ErrorIs(t, err, fault.ErrStore, "empty but not nil")
 	assert.Equal(t, `{"plex":{"a":1}}`, content(t, path))
 	checkNoLitter(t, path, "config.json", "config.json.lock")
 
@@ -338,12 +323,12 @@ func TestFileStoreFailingEdit(t *testing.T) {
 // G9: the end of ctx ends a call at any moment before the file is replaced.
 func TestFileStoreContext(t *testing.T) {
 	path := fileWith(t, `{"plex":{"a":1}}`)
-	store := plexauth.NewFileStore(path)
+	store := open(path)
 	ended, cancel := context.WithCancel(t.Context())
 	cancel()
 	_, err := store.Load(ended, "plex")
 	require.ErrorIs(t, err, context.Canceled)
-	require.ErrorIs(t, err, plexauth.ErrStore)
+	require.ErrorIs(t, err, fault.ErrStore)
 	require.ErrorIs(t, store.Check(ended), context.Canceled)
 	require.ErrorIs(t, store.Update(ended, "plex", func(json.RawMessage) (json.RawMessage, error) {
 		t.Error("edit called")
@@ -395,14 +380,17 @@ func TestFileStoreEncoding(t *testing.T) {
 		"UTF-32 without a mark":    {wide(doc), "UTF-32"},
 		"UTF-8 of Notepad":         {[]byte(mark + doc), "UTF-8 with a byte order mark"},
 		"a mark alone":             {[]byte(mark), "UTF-8 with a byte order mark"},
+		"UTF-32 BE":                {[]byte("\x00\x00\xfe\xff"), "UTF-32 with a byte order mark"},
+		"one character in UTF-32":  {[]byte("{\x00\x00\x00"), "UTF-32"},
+		"the same, big-endian":     {[]byte("\x00\x00\x00{"), "UTF-32"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			path := fileWith(t, string(row.content))
-			store := plexauth.NewFileStore(path)
+			store := open(path)
 			_, loaded := store.Load(t.Context(), "plex")
 			for _, err := range []error{loaded, store.Check(t.Context()), store.Update(t.Context(), "plex", becomes(`{}`))} {
-				require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
-				require.ErrorIs(t, err, plexauth.ErrStore)
+				require.ErrorIs(t, err, fault.ErrCorruptConfig)
+				require.ErrorIs(t, err, fault.ErrStore)
 				assert.Contains(t, err.Error(), path+" is "+row.says)
 				assert.Contains(t, err.Error(), "save it as UTF-8 without a byte order mark")
 			}
@@ -420,16 +408,19 @@ func TestFileStoreFromKubernetes(t *testing.T) {
 	require.NoError(t, os.WriteFile(filepath.Join(versioned, "config.json"), []byte(`{"plex":{"a":1}}`), 0o644))
 	require.NoError(t, os.Symlink(filepath.Base(versioned), filepath.Join(dir, "..data")))
 	require.NoError(t, os.Symlink(filepath.Join("..data", "config.json"), filepath.Join(dir, "config.json")))
+	moved := filepath.Join(t.TempDir(), "..data")
+	require.NoError(t, os.Mkdir(moved, 0o755))
 	for _, path := range []string{
+		filepath.Join(moved, "config.json"),
 		filepath.Join(dir, "config.json"),
 		filepath.Join(dir, "..data", "config.json"),
 		filepath.Join(dir, "not-yet.json"),
 	} {
-		store := plexauth.NewFileStore(path)
+		store := open(path)
 		_, err := store.Load(t.Context(), "plex")
 		require.NoError(t, err)
 		for _, err := range []error{store.Check(t.Context()), store.Update(t.Context(), "plex", becomes(`{}`))} {
-			require.ErrorIs(t, err, plexauth.ErrStore, path)
+			require.ErrorIs(t, err, fault.ErrStore, path)
 			assert.Contains(t, err.Error(), "Kubernetes Secret or ConfigMap")
 			assert.Contains(t, err.Error(), "copy it into a volume")
 		}

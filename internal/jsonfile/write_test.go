@@ -1,4 +1,4 @@
-package plexauth_test
+package jsonfile_test
 
 import (
 	"encoding/json"
@@ -11,7 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/jsonfile"
 )
 
 // An Update that changes nothing does not touch the file.
@@ -20,7 +20,7 @@ func TestFileStoreNoWriteWithoutChange(t *testing.T) {
 	path := fileWith(t, doc)
 	before, err := os.Stat(path)
 	require.NoError(t, err)
-	store := plexauth.NewFileStore(path)
+	store := open(path)
 	for name, edit := range map[string]func(json.RawMessage) (json.RawMessage, error){
 		"the same bytes":    func(current json.RawMessage) (json.RawMessage, error) { return current, nil },
 		"other white space": becomes(`{"a":1.0}`),
@@ -33,7 +33,7 @@ func TestFileStoreNoWriteWithoutChange(t *testing.T) {
 	require.NoError(t, store.Update(t.Context(), "absent", becomes("")))
 	require.NoError(t, store.Check(t.Context()))
 	compact := fileWith(t, `{"plex":{"a":1.0}}`)
-	require.NoError(t, plexauth.NewFileStore(compact).Update(t.Context(), "plex", becomes(`{"a":1.0}`)))
+	require.NoError(t, open(compact).Update(t.Context(), "plex", becomes(`{"a":1.0}`)))
 	assert.Equal(t, `{"plex":{"a":1.0}}`, content(t, compact), "a file is not reformatted without a change")
 	after, err := os.Stat(path)
 	require.NoError(t, err)
@@ -49,7 +49,7 @@ func TestFileStoreKeepsMode(t *testing.T) {
 	for _, mode := range []os.FileMode{0o600, 0o640, 0o664, 0o400} {
 		path := fileWith(t, "{}")
 		require.NoError(t, os.Chmod(path, mode))
-		require.NoError(t, plexauth.NewFileStore(path).Update(t.Context(), "plex", becomes(`{"a":1}`)))
+		require.NoError(t, open(path).Update(t.Context(), "plex", becomes(`{"a":1}`)))
 		info, err := os.Stat(path)
 		require.NoError(t, err)
 		assert.Equal(t, mode, info.Mode().Perm())
@@ -77,13 +77,13 @@ func TestFileStoreRemovesLitter(t *testing.T) {
 	require.NoError(t, os.Symlink("config.json", filepath.Join(dir, ".config.json.plexauth-0000000000000001.tmp")))
 	others = append(others, ".config.json.plexauth-00000000000000d1.tmp", ".config.json.plexauth-0000000000000001.tmp")
 	litter := filepath.Join(dir, ".config.json.plexauth-0123456789abcdef.tmp")
-	for _, call := range []func(*plexauth.FileStore) error{
-		func(s *plexauth.FileStore) error { return s.Update(t.Context(), "plex", becomes(`{"a":1}`)) },
-		func(s *plexauth.FileStore) error { return s.Update(t.Context(), "plex", becomes(`{"a":1}`)) }, // changes nothing
-		func(s *plexauth.FileStore) error { return s.Check(t.Context()) },
+	for _, call := range []func(*jsonfile.File) error{
+		func(s *jsonfile.File) error { return s.Update(t.Context(), "plex", becomes(`{"a":1}`)) },
+		func(s *jsonfile.File) error { return s.Update(t.Context(), "plex", becomes(`{"a":1}`)) }, // changes nothing
+		func(s *jsonfile.File) error { return s.Check(t.Context()) },
 	} {
 		require.NoError(t, os.WriteFile(litter, []byte("{"), 0o600))
-		require.NoError(t, call(plexauth.NewFileStore(path)))
+		require.NoError(t, call(open(path)))
 		checkNoLitter(t, path, append(others, "config.json", "config.json.lock")...)
 	}
 }
@@ -93,6 +93,6 @@ func TestFileStoreLargeDocument(t *testing.T) {
 	big := `{"a":[` + strings.Repeat(`{"k":"value","n":10.0},`, 450_000) + `0],"plex":{"x":1},"z":0}`
 	path := fileWith(t, big)
 	require.Greater(t, len(big), 10_000_000)
-	require.NoError(t, plexauth.NewFileStore(path).Update(t.Context(), "plex", becomes(`{"x":2}`)))
+	require.NoError(t, open(path).Update(t.Context(), "plex", becomes(`{"x":2}`)))
 	assert.True(t, content(t, path) == strings.Replace(big, `{"x":1}`, "{\n    \"x\": 2\n  }", 1))
 }
