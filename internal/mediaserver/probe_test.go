@@ -140,22 +140,33 @@ func TestBadCertificateComesLater(t *testing.T) {
 
 // The order of the candidates does not matter.
 func TestBestOfAnyOrder(t *testing.T) {
+	const later = 100 * time.Millisecond
 	synctest.Test(t, func(t *testing.T) {
 		all := mediaserver.Listed(with(ownServer, relayed, remote, local))
 		slices.Reverse(all)
-		p := newProber(transport(func(req *http.Request) (*http.Response, error) {
-			if req.URL.Hostname() == parse(t, directRemote).Hostname() {
-				<-req.Context().Done()
-				return nil, req.Context().Err()
-			}
-			return response(req, 200, identity("m1"), nil), nil
-		}))
+		p := newProber(answering(map[string]answer{directLocal: {after: later}, relay: {}}, answer{after: time.Hour}))
 		defer p.Close()
 		began := time.Now()
 		best := mediaserver.Best(p.Probe(t.Context(), all, anyServer))
 		require.NotNil(t, best)
 		assert.Equal(t, directLocal, best.URL)
-		assert.Zero(t, time.Since(began))
+		assert.Equal(t, later, time.Since(began))
+	})
+}
+
+// If only the relay remains of what has answered, the wait for others does not begin again.
+func TestRelayRemains(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bad := &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}
+		all := mediaserver.Listed(with(ownServer, relayed, remote, local))
+		all[0], all[1] = all[1], all[0]
+		p := newProber(answering(map[string]answer{plainLocal: {}, relay: {after: 200 * time.Millisecond}, directLocal: {after: 500 * time.Millisecond, err: bad}}, answer{after: time.Hour}))
+		defer p.Close()
+		began := time.Now()
+		best := mediaserver.Best(p.Probe(t.Context(), all, anyServer))
+		require.NotNil(t, best)
+		assert.Equal(t, relay, best.URL)
+		assert.Equal(t, time.Second, time.Since(began))
 	})
 }
 
@@ -262,19 +273,28 @@ func TestCertificateIsNotShown(t *testing.T) {
 
 // An address that this library alone can use comes after one that any program can use.
 func TestOtherNameComesSecond(t *testing.T) {
-	known := newAuthority(t)
-	inTLS := serveServer("m1", known.certificate(t, time.Hour, "*."+hash+".plex.direct"))
-	n := &network{names: map[string]place{"192.168.1.5": {at: "192.168.1.5"}}, serve: inTLS}
-	p := newProber(n.transport(&tls.Config{RootCAs: known.pool()}))
-	defer p.Close()
-	p.Patient = true
-	all := mediaserver.Typed("192.168.1.5", true)
-	mediaserver.AcceptDirect(all, mediaserver.DirectOwners{hash: {"m1"}})
-	for _, want := range []string{"http://192.168.1.5:32400", "https://192.168.1.5:32400"} {
-		best := mediaserver.Best(p.Probe(t.Context(), all, anyServer))
-		require.NotNil(t, best)
-		assert.Equal(t, want, best.URL)
-		all = all[:2] // those over https
+	const secure, plain = "https://plex.example:32400", "http://plex.example:32400"
+	for name, tc := range map[string]struct {
+		cert string
+		all  int // how many of the addresses that were meant are probed; those over https come first
+		best string
+	}{
+		"a certificate of plex.direct": {"*." + hash + ".plex.direct", 4, plain},
+		"the same, without http":       {"*." + hash + ".plex.direct", 2, secure},
+		"a certificate for the host":   {"plex.example", 4, secure},
+	} {
+		t.Run(name, func(t *testing.T) {
+			known := newAuthority(t)
+			n := &network{names: map[string]place{"plex.example": {at: "192.168.1.5"}}, serve: serveServer("m1", known.certificate(t, time.Hour, tc.cert))}
+			p := newProber(n.transport(&tls.Config{RootCAs: known.pool()}))
+			defer p.Close()
+			p.Patient = true
+			all := mediaserver.Typed("plex.example", true)[:tc.all]
+			mediaserver.AcceptDirect(all, mediaserver.DirectOwners{hash: {"m1"}})
+			best := mediaserver.Best(p.Probe(t.Context(), all, anyServer))
+			require.NotNil(t, best)
+			assert.Equal(t, tc.best, best.URL)
+		})
 	}
 }
 
@@ -340,6 +360,7 @@ func TestTryToken(t *testing.T) {
 		"accepted":       {200, identity("m1"), nil},
 		"refused":        {401, "", fault.ErrServerToken},
 		"a proxy's page": {200, "<html>Welcome</html>", fault.ErrUnavailable},
+		"a proxy's text": {200, "Welcome", fault.ErrUnavailable},
 		"it fails":       {500, "", fault.ErrUnavailable},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -354,6 +375,7 @@ func TestTryToken(t *testing.T) {
 				assert.NoError(t, err)
 			} else {
 				assert.ErrorIs(t, err, tc.is)
+				assert.Equal(t, tc.body == "Welcome", strings.Contains(err.Error(), "not the JSON that was asked for"))
 			}
 		})
 	}

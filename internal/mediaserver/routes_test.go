@@ -148,6 +148,8 @@ func TestDialledAddress(t *testing.T) {
 		"refused at another":                {map[string]place{name: {at: "0.0.0.0", refuses: true}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
 		"refused nobody sees where":         {map[string]place{name: {refuses: true}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
 		"an error of the dialer's own":      {map[string]place{name: {err: net.ErrClosed}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
+		"an error without an address":       {map[string]place{name: {err: &net.OpError{Op: "dial", Err: net.ErrClosed}}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
+		"a resolver at that address":        {map[string]place{name: {err: &net.OpError{Op: "dial", Addr: here.addr(), Err: &net.DNSError{}}}, "192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
 		"a withheld name":                   {map[string]place{"192.168.1.5": here}, "http://" + byName, []string{byName, byIP}, nil},
 		"a withheld name, nothing behind":   {map[string]place{"192.168.1.5": {at: "192.168.1.5", refuses: true}}, "http://" + byName, []string{byName, byIP}, new(net.DNSError)},
 		"a withheld name, through a tunnel": {map[string]place{"192.168.1.5": {at: "10.9.9.9"}}, "http://" + byName, []string{byName, byIP}, nil},
@@ -294,7 +296,10 @@ func TestRoutesAreKept(t *testing.T) {
 		}{
 			{"https", "https://plex", false, nil},
 			{"http", "http://plex", false, nil},
+			{"http", "http://plex", true, nil},
+			{"http", "http://plex", false, owners},
 			{"insecure", "https://plex", true, nil},
+			{"insecure", "https://nas", true, owners},
 			{"a certificate for another name", "https://plex", false, owners},
 			{"at another host", "https://nas", false, owners},
 		} {
@@ -354,7 +359,9 @@ func proxyFor(t *testing.T, routes *mediaserver.Routes, address string) (*url.UR
 
 // A proxy may have an address that no media server has.
 func TestProxyAnywhere(t *testing.T) {
+	const direct = "192-168-1-5." + hash + ".plex.direct:3128" // it does not resolve, and its address is not dialled
 	for proxy, dialled := range map[string]string{
+		"http://" + direct:        direct,
 		"http://169.254.9.9:3128": "169.254.9.9:3128",
 		"http://169.254.9.9":      "169.254.9.9:80",
 		"https://169.254.9.9":     "169.254.9.9:443",
