@@ -20,8 +20,13 @@ import (
 // host is a profile for tests. Calls that a test does not expect panic.
 type host struct {
 	panel.Host
+	state      func() (*panel.State, *panel.Problem)
 	pending    func() (panel.Login, *panel.Problem)
 	findServer func() *panel.Problem
+	act        func() *panel.Problem // is what a person asks for, except for what follows
+	chooseUser func() (complete bool, _ *panel.Problem)
+	probe      func() (panel.ProbeResult, *panel.Problem)
+	servers    func() ([]panel.Server, *panel.Problem)
 
 	mu     sync.Mutex
 	states int // how often the state was read
@@ -32,6 +37,9 @@ func (h *host) State(context.Context) (*panel.State, *panel.Problem) {
 	defer h.mu.Unlock()
 	h.states++
 	time.Sleep(10 * time.Millisecond) // as a store takes
+	if h.state != nil {
+		return h.state()
+	}
 	return &panel.State{}, nil
 }
 
@@ -44,7 +52,25 @@ func (h *host) PendingLogin(context.Context) (panel.Login, *panel.Problem) {
 
 func (h *host) NextLogin() (begun <-chan struct{}, stop func()) { return nil, func() {} }
 func (h *host) FindServer(context.Context) *panel.Problem       { return h.findServer() }
-func (h *host) Cancel(context.Context) *panel.Problem           { return nil }
+
+func (h *host) do() *panel.Problem {
+	if h.act == nil {
+		return nil
+	}
+	return h.act()
+}
+
+func (h *host) Cancel(context.Context) *panel.Problem                    { return h.do() }
+func (h *host) Start(context.Context, panel.StartOptions) *panel.Problem { return h.do() }
+func (h *host) Disconnect(context.Context, bool) *panel.Problem          { return h.do() }
+func (h *host) Inspect(context.Context) *panel.Problem                   { return h.do() }
+func (h *host) UseServer(context.Context, string) *panel.Problem         { return h.do() }
+func (h *host) CheckAccount(context.Context) *panel.Problem              { return nil }
+func (h *host) ChooseUser(context.Context, string, string) (bool, *panel.Problem) {
+	return h.chooseUser()
+}
+func (h *host) Probe(context.Context, string) (panel.ProbeResult, *panel.Problem) { return h.probe() }
+func (h *host) Servers(context.Context) ([]panel.Server, *panel.Problem)          { return h.servers() }
 
 // login has ended well.
 type login struct{}
