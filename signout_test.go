@@ -105,6 +105,21 @@ func TestSignOut(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// SignOut of a profile whose token another program has removed leaves the other profiles of the
+// account signed in.
+func TestSignOutWithoutAToken(t *testing.T) {
+	w := newWorld(t)
+	w.signInNow(t)
+	other := w.Instance("second")
+	w.signIn(t, other, w.alice, plexauth.PinOptions{})
+	w.edit(t, map[string]any{"account_token": ""})
+	_, err := w.SignOut(t.Context())
+	require.NoError(t, err)
+	s, err := other.Verify(t.Context())
+	require.NoError(t, err)
+	assert.True(t, s.Connected)
+}
+
 // G10: a token that plex.tv has rejected is not revoked again.
 func TestSignOutOfARejectedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -77,6 +77,9 @@ func (p *Profile) parked() []Revocation {
 
 // OthersSharingToken returns the other profiles that use the same token.
 func (p *Profile) OthersSharingToken() (others []*Profile) {
+	if p.AccountToken().IsZero() { // another program may have removed it, and left the account
+		return nil
+	}
 	account, token := p.AccountID(), hashOfToken(p.AccountToken())
 	for other := range p.othersThat(func(f *facts) bool { return f.account == account || f.token == token }) {
 		if !p.isForeign() && other.sharesToken(p.AccountID(), p.ClientID()) || other.AccountToken().Equal(p.AccountToken()) {

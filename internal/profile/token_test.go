@@ -242,6 +242,7 @@ func TestOthersSharingToken(t *testing.T) {
 		doc, id string
 		want    []string
 	}{
+		"no token":          {`{"client_id":"app","_cloud":{"account_id":1},` + others, "", nil},
 		"another profile's": {login + others, "same", []string{"default"}},
 		"of an account":     {login + others, "", []string{"same", "sibling"}},
 		"foreign":           {login + `"_foreign":"{fp:TEST_a}",` + others, "", []string{"same"}},
