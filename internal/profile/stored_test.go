@@ -336,9 +336,10 @@ func TestForgetsIdleDocuments(t *testing.T) {
 // Of the documents that were read last, eight are remembered, also after a garbage collection.
 func TestRemembersDocuments(t *testing.T) {
 	const profiles = 3000
+	var m *many
 	texts := make([][]byte, 9)
 	for n := range texts {
-		m := &many{blocks: map[string]string{}}
+		m = &many{blocks: map[string]string{}}
 		for i := range profiles {
 			m.put(fmt.Sprint("P", i), fmt.Sprintf(`{"x":"%d"}`, rand.Int()))
 		}
@@ -362,6 +363,14 @@ func TestRemembersDocuments(t *testing.T) {
 		}
 		runtime.GC()
 		time.Sleep(10 * time.Millisecond)
+	}
+	// An edit of a few profiles leaves the others remembered.
+	for _, edit := range []func(){
+		func() { m.blocks[m.ids[0]] = `{"y":1}` }, func() { m.blocks[m.ids[profiles/2]] = `{"y":1}` },
+		func() { m.remove(m.ids[profiles/2]) }, func() { m.ids[1], m.blocks["new"] = "new", `{"y":1}` },
+	} {
+		edit()
+		require.True(t, isRemembered([]byte(m.text(""))))
 	}
 	// A minute after the last reading it is forgotten, whatever was collected in between.
 	eventually(t, "the document is forgotten", func() bool {
