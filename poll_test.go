@@ -607,3 +607,88 @@ func TestOlderLoginBesideAnUnreadOne(t *testing.T) {
 		assert.True(t, s.Connected, "with the older token")
 	})
 }
+
+// staleStore runs each edit on an old document first, as a store does that tries again once
+// another process was faster.
+type staleStore struct {
+	plexauth.ConfigStore
+	old jsonRaw
+}
+
+func (s *staleStore) Update(ctx context.Context, ns string, edit edit) error {
+	if s.old != nil {
+		_, _ = edit(s.old)
+	}
+	return s.ConfigStore.Update(ctx, ns, edit)
+}
+
+// G8: what an edit has seen in an old document does not count: no PIN, and another token.
+func TestRefusedOverAnOldDocument(t *testing.T) {
+	w := signedIn(t)
+	old := w.doc(t)
+	w.relinkNow(t)
+	store := &staleStore{ConfigStore: w.store}
+	p := w.open(t, withStore(store))
+	require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+	store.old = jsonRaw(old)
+	w.plex.Inject(pinRequests(plextest.Fault{Code: 1004}))
+	var e *plexauth.Error
+	require.ErrorAs(t, errOf(p.Finish(t.Context())), &e)
+	assert.Equal(t, 1004, e.Code)
+	assert.Nil(t, must(w.Status(t.Context())).Pending)
+}
+
+// relinkNow signs alice in once more without waiting.
+func (w *world) relinkNow(t *testing.T) {
+	t.Helper()
+	w.approvedBy(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+	require.NoError(t, errOf(w.Finish(t.Context())))
+}
+
+// What an Update has seen that was not carried out does not count either.
+func TestRefusedWhileTheStoreFails(t *testing.T) {
+	w := newWorld(t)
+	store := w.hooked(hooks{})
+	p := w.open(t, withStore(store))
+	require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+	w.plex.Inject(pinRequests(plextest.Fault{Code: 1004}))
+	store.set(hooks{
+		beforeUpdate: once(func() { require.NoError(t, errOf(w.open(t).Start(t.Context(), plexauth.PinOptions{Strong: true}))) }),
+		refuse:       func(jsonRaw) error { return errDisk },
+	})
+	var e *plexauth.Error
+	require.ErrorAs(t, errOf(p.Finish(t.Context())), &e)
+	assert.Equal(t, 1004, e.Code)
+}
+
+// A key that plex.tv refuses until the PIN ends is removed with it. One that plex.tv does not
+// speak of stays, and so does one that a long-lived token is being moved to.
+func TestKeyOfARefusedPIN(t *testing.T) {
+	for name, c := range map[string]struct {
+		moving bool
+		fault  plextest.Fault
+		kept   bool
+	}{
+		"refused key":   {false, plextest.Fault{Status: 422, Code: 1008}, false},
+		"refused PIN":   {false, plextest.Fault{Code: 1004}, true},
+		"a plain login": {true, plextest.Fault{Status: 422, Code: 1008}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				p := w.open(t, noRetries, func(o *plexauth.Options) { o.DeviceKey = !c.moving })
+				if c.moving {
+					w.signInNow(t)
+					w.plex.Inject(plextest.Fault{Path: nonces, Status: 503})
+					require.Error(t, errOf(p.UseDeviceKey(t.Context())))
+				}
+				require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+				require.Contains(t, w.stored(t), "_device")
+				c.fault.Times = -1
+				w.plex.Inject(pinRequests(c.fault))
+				require.Error(t, errOf(p.Wait(t.Context())))
+				assert.Equal(t, c.kept, w.stored(t)["_device"] != nil)
+			})
+		})
+	}
+}
