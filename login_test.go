@@ -656,3 +656,114 @@ func TestHandMadeAnswers(t *testing.T) {
 		assert.ErrorIs(t, err, plexauth.ErrUnavailable)
 	}
 }
+
+// Start shows a PIN again that has a minute left, and none that has less.
+func TestStartAtTheLimit(t *testing.T) {
+	for short, again := range map[time.Duration]bool{0: true, 1: false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			pin := start(t, w)
+			time.Sleep(time.Until(pin.ExpiresAt) - time.Minute + short)
+			assert.Equal(t, again, start(t, w).ID == pin.ID)
+		})
+	}
+}
+
+// A Start that waits for another one ends with its context. One for a bad id does not get as
+// far as the store.
+func TestStartGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Method: http.MethodPost, Delay: 5 * time.Second})
+		var wg sync.WaitGroup
+		wg.Go(func() { assert.NoError(t, errOf(w.Start(t.Context(), plexauth.PinOptions{}))) })
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, errOf(w.Start(ctx, plexauth.PinOptions{})), context.DeadlineExceeded)
+		wg.Wait()
+
+		p := w.open(t, withStore(&checkedStore{w.store, errReadOnly}))
+		err := errOf(p.Instance("a\nb").Start(t.Context(), plexauth.PinOptions{}))
+		require.ErrorContains(t, err, "without control characters")
+		assert.NotErrorIs(t, err, plexauth.ErrStore)
+	})
+}
+
+// A Finish that ends its login without a token is not connected, although an older token works.
+func TestFinishOfARefusedLogin(t *testing.T) {
+	w := signedIn(t)
+	start(t, w)
+	w.plex.Inject(pinRequests(plextest.Fault{Code: 1004}))
+	s, err := w.Finish(t.Context())
+	require.Error(t, err)
+	assert.False(t, s.Connected)
+	assert.True(t, must(w.Status(t.Context())).Connected)
+}
+
+// G8: a Cancel that cannot finish an approved login, or cannot write, ends no Wait.
+func TestCancelFails(t *testing.T) {
+	for name, trouble := range map[string]func(t *testing.T, w *world, store *hookedStore, code string) error{
+		"of a parked token": func(t *testing.T, w *world, _ *hookedStore, code string) error {
+			require.NoError(t, w.plex.Approve(code, w.alice))
+			w.plex.Inject(outageOfAccounts)
+			time.Sleep(20 * time.Second) // it is saved beside its PIN
+			return plexauth.ErrUnavailable
+		},
+		"of the store": func(_ *testing.T, _ *world, store *hookedStore, _ string) error {
+			store.set(hooks{beforeUpdate: fails(errDisk)})
+			return plexauth.ErrStore
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				var wg sync.WaitGroup
+				wg.Go(func() { assert.NoError(t, errOf(p.Wait(t.Context()))) })
+				time.Sleep(1500 * time.Millisecond)
+				want := trouble(t, w, store, pin.Code)
+				require.ErrorIs(t, p.Cancel(t.Context()), want)
+				store.set(hooks{})
+				w.plex.ResetFaults()
+				_ = w.plex.Approve(pin.Code, w.alice) // unless it is approved
+				wg.Wait()
+			})
+		})
+	}
+}
+
+// Another process has cancelled the login, or has replaced it. Cancel says the former at once to
+// those who wait here, and cancels the other one in its place.
+func TestCancelOfALoginEndedElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(context.Context, *plexauth.PlexAuth) error
+		want error
+	}{
+		"cancelled": {givingUp["Cancel"], plexauth.ErrNoPendingPin},
+		"replaced":  {givingUp["Start"], plexauth.ErrPinSuperseded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				start(t, w)
+				var wg sync.WaitGroup
+				var ended time.Time
+				wg.Go(func() {
+					assert.ErrorIs(t, errOf(w.Wait(t.Context())), c.want)
+					ended = time.Now()
+				})
+				time.Sleep(1500 * time.Millisecond)
+				require.NoError(t, c.do(t.Context(), w.open(t)))
+				require.NoError(t, w.Cancel(t.Context()))
+				now := time.Now()
+				wg.Wait()
+				assert.Equal(t, now, ended)
+				assert.Nil(t, must(w.Status(t.Context())).Pending)
+			})
+		})
+	}
+}
