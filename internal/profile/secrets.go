@@ -2,6 +2,7 @@ package profile
 
 import (
 	"regexp"
+	"strings"
 
 	"github.com/plexauth/plexauth/internal/secret"
 )
@@ -20,7 +21,11 @@ var (
 // less than four characters are left out: they would be found everywhere.
 func SecretsIn(document []byte) (texts []string) {
 	for _, m := range storedSecret.FindAllSubmatch(document, -1) {
-		texts = append(texts, string(m[1])+string(m[2])) // quoted or not: one of them is empty
+		text := string(m[1]) + string(m[2]) // quoted or not: one of them is empty
+		texts = append(texts, text)
+		if end := strings.IndexAny(text, ",} \t\r\n"); end >= 4 { // if the quote that should follow is missing
+			texts = append(texts, text[:end])
+		}
 	}
 	return texts
 }

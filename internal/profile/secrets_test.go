@@ -52,8 +52,8 @@ func TestSecretsOfADocument(t *testing.T) {
 	}
 }
 
-// G13: a secret is hidden whole, whatever characters it has.
-func TestSecretOfAnyCharacters(t *testing.T) {
+// G13: a secret is hidden whole, even if it has characters that end other values.
+func TestSecretWithDelimiters(t *testing.T) {
 	const doc = `{"account_token":"TEST,1} two","id":71717171}`
 	for _, quoted := range []string{doc, strconv.Quote(doc), doc[:len(`{"account_token":"TEST,1`)]} {
 		got := profile.RedactQuoted(quoted)
@@ -70,6 +70,8 @@ func TestSecretsOfADamagedDocument(t *testing.T) {
 		"{\"account_token\"\n:\t\"TEST_a\"":        {"TEST_a"},
 		`{"account_token":"TEST\"a"}`:              {`TEST\"a`},
 		`{"account_token":"a, b} c","code":1234}`:  {"a, b} c", "1234"},
+		`{"account_token":"TEST_a}`:                {"TEST_a}", "TEST_a"},
+		"{\"account_token\":\"TEST_a,\n \"x\":1}":  {"TEST_a,\n ", "TEST_a"},
 		`{"account_token":"abc","home_pin":"12"}`:  nil,
 		`{"my_account_token":"x","account":"abcd"`: nil,
 		``: nil,
