@@ -70,6 +70,8 @@ func TestSecretsOfADamagedDocument(t *testing.T) {
 		"{\"account_token\"\n:\t\"TEST_a\"":        {"TEST_a"},
 		`{"account_token":"TEST\"a"}`:              {`TEST\"a`},
 		`{"account_token":"a, b} c","code":1234}`:  {"a, b} c", "1234"},
+		`{"code":"WXYZ}`:                           {"WXYZ}", "WXYZ"},
+		`{"home_pin":"123}`:                        {"123}"},
 		`{"account_token":"TEST_a}`:                {"TEST_a}", "TEST_a"},
 		"{\"account_token\":\"TEST_a,\n \"x\":1}":  {"TEST_a,\n ", "TEST_a"},
 		`{"account_token":"abc","home_pin":"12"}`:  nil,
