@@ -217,7 +217,7 @@ func TestFoundServer(t *testing.T) {
 	}
 }
 
-// What a program stores about the server is read again.
+// A note about the server is read again as it was stored.
 func TestServerNotes(t *testing.T) {
 	doc := edited(t, `{"server_url":"`+box+`/","machine_id":"m1","_server_account":{"account":1,"url":"`+box+`","machine_id":"m1","owner":2}}`, "default", func(p *profile.Profile) {
 		p.SetServerAccount(5)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"runtime"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -307,83 +308,85 @@ func TestParseDamaged(t *testing.T) {
 	assert.True(t, errors.As(err, &syntax) || errors.Is(err, ordered.ErrNotObject))
 }
 
-// What is remembered of a document spares a new reading of it most of the work. It is dropped
+// A reading of a document that is remembered spares a new one most of the work. It is dropped
 // when the document was not read for a while.
 func TestForgetsIdleDocuments(t *testing.T) {
-	m := &many{blocks: map[string]string{}}
-	for i := range 500 {
-		m.put(fmt.Sprint("P", i), fmt.Sprintf(`{"x":"%d"}`, rand.Int()))
-	}
-	text := []byte(m.text(""))
-	isRemembered := func() bool {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, err := profile.Parse(text)
-		runtime.ReadMemStats(&after)
-		require.NoError(t, err)
-		return after.Mallocs-before.Mallocs < uint64(len(m.ids))
-	}
-	require.False(t, isRemembered())
-	eventually(t, "the document is remembered", isRemembered) // another goroutine may allocate at the same time
+	text := []byte(manyProfiles().text(""))
+	require.False(t, isRemembered(t, text))
+	eventually(t, "the document is remembered", func() bool { return isRemembered(t, text) }) // another goroutine may allocate at the same time
 	eventually(t, "the document is forgotten", func() bool {
-		synctest.Test(t, func(*testing.T) { isRemembered() }) // years ago, by its clock
+		parseAt(t, time.Unix(1e9, 0), text)
 		runtime.GC()
 		time.Sleep(10 * time.Millisecond)
-		return !isRemembered()
+		return !isRemembered(t, text)
+	})
+	eventually(t, "the document is forgotten by a later collection than the first", func() bool {
+		const left = 300 * time.Millisecond // on a slow machine, the first one may forget it
+		parseAt(t, time.Now().Add(left-time.Minute), text)
+		for range 2 {
+			runtime.GC()
+			time.Sleep(left + 50*time.Millisecond)
+		}
+		return !isRemembered(t, text)
 	})
 }
 
-// Of the documents that were read last, eight are remembered, also after a garbage collection.
+// The eight documents that were read last are remembered, also after edits of a few profiles.
 func TestRemembersDocuments(t *testing.T) {
-	const profiles = 3000
-	var m *many
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection may forget them
+	var last *many
 	texts := make([][]byte, 9)
 	for n := range texts {
-		m = &many{blocks: map[string]string{}}
-		for i := range profiles {
-			m.put(fmt.Sprint("P", i), fmt.Sprintf(`{"x":"%d"}`, rand.Int()))
-		}
-		texts[n] = []byte(m.text(""))
+		last = manyProfiles()
+		texts[n] = []byte(last.text(""))
+		require.False(t, isRemembered(t, texts[n]))
 	}
-	isRemembered := func(text []byte) bool {
-		var before, after runtime.MemStats
-		runtime.ReadMemStats(&before)
-		_, err := profile.Parse(text)
-		runtime.ReadMemStats(&after)
-		require.NoError(t, err)
-		return after.Mallocs-before.Mallocs < profiles
+	require.False(t, isRemembered(t, texts[0]), "eight others were read since")
+	for _, text := range texts[2:] {
+		require.True(t, isRemembered(t, text))
 	}
-	for _, text := range texts {
-		require.False(t, isRemembered(text))
-	}
-	require.False(t, isRemembered(texts[0]), "eight others were read since")
-	for range 2 {
-		for _, text := range texts[2:] {
-			require.True(t, isRemembered(text))
-		}
-		runtime.GC()
-		time.Sleep(10 * time.Millisecond)
-	}
-	// An edit of a few profiles leaves the others remembered.
-	for _, edit := range []func(){
-		func() { m.blocks[m.ids[0]] = `{"y":1}` }, func() { m.blocks[m.ids[profiles/2]] = `{"y":1}` },
-		func() { m.remove(m.ids[profiles/2]) }, func() { m.ids[1], m.blocks["new"] = "new", `{"y":1}` },
+	middle := len(last.ids) / 2
+	for name, edit := range map[string]func(){
+		"the first":    func() { last.blocks[last.ids[0]] = `{"y":1}` },
+		"in between":   func() { last.blocks[last.ids[middle]] = `{"y":2}` },
+		"one is gone":  func() { last.remove(last.ids[middle]) },
+		"one is there": func() { last.ids[1], last.blocks["new"] = "new", `{"y":3}` },
 	} {
+		require.True(t, isRemembered(t, []byte(last.text(""))), name)
 		edit()
-		require.True(t, isRemembered([]byte(m.text(""))))
 	}
-	// A minute after the last reading it is forgotten, whatever was collected in between.
-	eventually(t, "the document is forgotten", func() bool {
-		almost := time.Now().Add(300*time.Millisecond - time.Minute)
-		synctest.Test(t, func(*testing.T) {
-			time.Sleep(time.Until(almost))
-			isRemembered(texts[0])
-		})
-		for range 2 {
-			runtime.GC()
-			time.Sleep(350 * time.Millisecond)
-		}
-		return !isRemembered(texts[0])
+	require.True(t, isRemembered(t, []byte(last.text(""))))
+}
+
+// manyProfiles returns a document with profiles that no other one has.
+func manyProfiles() *many {
+	m := &many{blocks: map[string]string{}}
+	for i := range 3000 {
+		m.put(fmt.Sprint("P", i), fmt.Sprintf(`{"x":"%d"}`, rand.Int()))
+	}
+	return m
+}
+
+// isRemembered reads a document of manyProfiles, and reports whether that has taken less than
+// one allocation for each profile.
+func isRemembered(t *testing.T, text []byte) bool {
+	t.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	_, err := profile.Parse(text)
+	runtime.ReadMemStats(&after)
+	require.NoError(t, err)
+	return after.Mallocs-before.Mallocs < 3000
+}
+
+// parseAt reads a document at a time after the year 2000, at which the clock of a bubble begins.
+// Sleep moves that clock at once.
+func parseAt(t *testing.T, at time.Time, text []byte) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(at))
+		_, err := profile.Parse(text)
+		require.NoError(t, err)
 	})
 }
 

@@ -145,7 +145,7 @@ func TestPlanBacksOff(t *testing.T) {
 	}
 }
 
-// What is first said of a token counts for it, and a date that cannot be right does not.
+// The first thing that a plan hears of a token counts, but a date that cannot be right does not.
 func TestPlanOfANewToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // it is midnight
 		now := time.Now()

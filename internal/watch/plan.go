@@ -52,7 +52,7 @@ func (p *Plan) CheckIn(share float64, id string, stored, now time.Time) time.Dur
 		t.Checked = stored
 	}
 	due := NextCheck(share, t, now).Sub(now)
-	if p.rejected { // which is still to be saved
+	if p.rejected { // the rejection is not saved yet
 		due = 0
 	}
 	if p.retry.Ahead() {

@@ -36,12 +36,15 @@ type login struct {
 	unusable time.Time
 	notYet   bool // a renewal has just failed
 
-	reads, works, lingers            time.Duration // how long a Read takes, an Ask or a Renew, and what is interrupted
-	read, update, ask, reject, renew error         // what these calls return
-	panics                           any           // what Ask panics with
-	meanwhile                        string        // what another process stores before the next Update
-	answer                           string        // what Ask stores
-	duringUpdate                     func()        // is called by Update when it has saved
+	readTakes, workTakes time.Duration // workTakes is for Ask and Renew
+	lingers              time.Duration // how long a call goes on after its context has ended
+
+	readErr, updateErr, askErr, rejectErr, renewErr error
+
+	askPanics          any    // the value that Ask panics with
+	storedBeforeUpdate string // the document that another process stores before the next Update
+	storedByAsk        string
+	afterUpdate        func()
 }
 
 // newLogin returns a login over a document. It was checked at midnight, and is checked at six.
@@ -80,7 +83,7 @@ func (l *login) note(format string, args ...any) {
 	l.events = append(l.events, fmt.Sprint(time.Since(l.began).Round(time.Second), " ", fmt.Sprintf(format, args...)))
 }
 
-// noted returns the events since the last call, without the readings that found nothing new.
+// noted returns the events since the last call.
 func (l *login) noted() (events []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -122,13 +125,13 @@ func (l *login) Writes() int {
 
 func (l *login) Read(ctx context.Context, last *watch.State[string]) (*watch.State[string], error) {
 	l.note("read")
-	if err := l.wait(ctx, &l.reads); err != nil {
+	if err := l.wait(ctx, &l.readTakes); err != nil {
 		return nil, err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.read != nil {
-		return nil, l.read
+	if l.readErr != nil {
+		return nil, l.readErr
 	}
 	if last != nil && last.Hash == l.version {
 		return last, nil
@@ -146,17 +149,17 @@ func (l *login) Update(ctx context.Context, edit func(*profile.Profile) error) e
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.duringUpdate != nil {
-		defer l.duringUpdate()
+	if l.afterUpdate != nil {
+		defer l.afterUpdate()
 	}
-	if l.meanwhile != "" {
-		l.stored, _ = profile.Parse([]byte(l.meanwhile))
+	if l.storedBeforeUpdate != "" {
+		l.stored, _ = profile.Parse([]byte(l.storedBeforeUpdate))
 		l.version++
-		l.meanwhile = ""
+		l.storedBeforeUpdate = ""
 	}
 	d := l.stored.Document()
 	p := d.Profile("default")
-	err := errors.Join(edit(p), l.update)
+	err := errors.Join(edit(p), l.updateErr)
 	checked := "never"
 	if !p.Checked.IsZero() {
 		checked = p.Checked.Sub(l.began).String()
@@ -174,26 +177,26 @@ func (l *login) Update(ctx context.Context, edit func(*profile.Profile) error) e
 
 func (l *login) Ask(ctx context.Context) error {
 	l.note("ask")
-	if err := l.wait(ctx, &l.works); err != nil {
+	if err := l.wait(ctx, &l.workTakes); err != nil {
 		return err
 	}
-	if l.panics != nil {
-		panic(l.panics)
+	if l.askPanics != nil {
+		panic(l.askPanics)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.answer != "" {
-		l.stored, _ = profile.Parse([]byte(l.answer))
+	if l.storedByAsk != "" {
+		l.stored, _ = profile.Parse([]byte(l.storedByAsk))
 		l.version++
 	}
-	return l.ask
+	return l.askErr
 }
 
 func (l *login) Reject(_ context.Context, t secret.Value) error {
 	l.note("reject %s", t.Secret())
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.reject
+	return l.rejectErr
 }
 
 func (l *login) MayRenew(secret.Value) bool {
@@ -205,12 +208,12 @@ func (l *login) MayRenew(secret.Value) bool {
 func (l *login) Renew(ctx context.Context, t secret.Value) error {
 	_, isLimited := ctx.Deadline()
 	l.note("renew %s, limited: %t", t.Secret(), isLimited)
-	if err := l.wait(ctx, &l.works); err != nil {
+	if err := l.wait(ctx, &l.workTakes); err != nil {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.renew
+	return l.renewErr
 }
 
 func (l *login) Log(_ context.Context, level slog.Level, what string, attrs ...slog.Attr) {
@@ -240,8 +243,8 @@ func watcher(l *login, shared *watch.Shared[string]) *watch.Watcher[string] {
 	}
 }
 
-// worthy leaves out the readings of the store.
-func worthy(events []string) (others []string) {
+// withoutReads leaves out the readings of the store.
+func withoutReads(events []string) (others []string) {
 	for _, e := range events {
 		if !strings.HasSuffix(e, " read") {
 			others = append(others, e)
@@ -283,7 +286,7 @@ func TestWatchersShareAReading(t *testing.T) {
 				assert.Equal(t, []string{"0s read", "0s told status 1, rejected: false", "5s told status 1, rejected: false", "15s read"}, l.noted())
 			})
 		})
-		l.set(func() { l.reads = 5 * time.Second })
+		l.set(func() { l.readTakes = 5 * time.Second })
 		shared = &watch.Shared[string]{}
 		var after sync.WaitGroup
 		watching(t, shared, l, func() {
@@ -300,7 +303,7 @@ func TestWatchersShareAReading(t *testing.T) {
 func TestWatcherLeavesBesideAReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, `{}`)
-		l.reads = time.Minute
+		l.readTakes = time.Minute
 		shared := &watch.Shared[string]{}
 		watching(t, shared, l, func() {
 			time.Sleep(time.Second)
@@ -310,19 +313,19 @@ func TestWatcherLeavesBesideAReading(t *testing.T) {
 	})
 }
 
-// Trouble with the store is logged when it begins, changes and ends. Nothing is told or done
-// meanwhile.
+// Trouble with the store is logged when it begins, changes and ends. Until then nothing is told
+// or done.
 func TestWatcherOfABrokenStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, `{}`)
 		watching(t, &watch.Shared[string]{}, l, func() {
 			time.Sleep(5 * time.Second)
-			l.set(func() { l.read = errors.New("disk") })
+			l.set(func() { l.readErr = errors.New("disk") })
 			l.store(t, checked())
 			time.Sleep(30 * time.Second)
-			l.set(func() { l.read = fmt.Errorf("damaged: %w", fault.ErrCorruptConfig) })
+			l.set(func() { l.readErr = fmt.Errorf("damaged: %w", fault.ErrCorruptConfig) })
 			time.Sleep(30 * time.Second)
-			l.set(func() { l.read = nil })
+			l.set(func() { l.readErr = nil })
 			time.Sleep(30 * time.Second)
 			const cannot = "cannot read the store; the login is watched again when it can be read"
 			assert.Equal(t, []string{
@@ -330,11 +333,11 @@ func TestWatcherOfABrokenStore(t *testing.T) {
 				"15s WARN: " + cannot + " [error=disk]",
 				"45s WARN: " + cannot + " [error=damaged: " + fault.ErrCorruptConfig.Error() + "]",
 				"1m15s INFO: the store can be read again []", "1m15s told status 2, rejected: false",
-			}, worthy(l.noted()))
+			}, withoutReads(l.noted()))
 			time.Sleep(6*time.Hour - 2*time.Minute)
-			l.set(func() { l.read = errors.New("disk") })
+			l.set(func() { l.readErr = errors.New("disk") })
 			time.Sleep(time.Hour)
-			assert.Len(t, worthy(l.noted()), 1, "it is not known whether the token is still there")
+			assert.Len(t, withoutReads(l.noted()), 1, "it is not known whether the token is still there")
 		})
 	})
 }
@@ -344,12 +347,12 @@ func TestWatcherOfABrokenStore(t *testing.T) {
 func TestWatcherChecks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, checked())
-		l.works = 20 * time.Second
+		l.workTakes = 20 * time.Second
 		shared := &watch.Shared[string]{}
 		watching(t, shared, l, func() {
 			watching(t, shared, l, func() {
 				time.Sleep(31 * time.Hour)
-				assert.Equal(t, []string{"6h0m0s checked 6h0m0s", "6h0m0s ask", "30h0m0s checked 30h0m0s", "30h0m0s ask"}, worthy(l.noted())[2:])
+				assert.Equal(t, []string{"6h0m0s checked 6h0m0s", "6h0m0s ask", "30h0m0s checked 30h0m0s", "30h0m0s ask"}, withoutReads(l.noted())[2:])
 			})
 		})
 	})
@@ -361,18 +364,20 @@ func TestWatcherLeavesACheck(t *testing.T) {
 		l := newLogin(t, checked())
 		watching(t, &watch.Shared[string]{}, l, func() {
 			time.Sleep(6*time.Hour - time.Second)
-			l.set(func() { l.meanwhile = fmt.Sprintf(`{"account_token":"TEST_a","_checked":%d}`, time.Now().Unix()+1) })
+			l.set(func() {
+				l.storedBeforeUpdate = fmt.Sprintf(`{"account_token":"TEST_a","_checked":%d}`, time.Now().Unix()+1)
+			})
 			time.Sleep(time.Hour)
-			assert.Equal(t, []string{"6h0m0s checked 6h0m0s"}, worthy(l.noted())[1:])
+			assert.Equal(t, []string{"6h0m0s checked 6h0m0s"}, withoutReads(l.noted())[1:])
 		})
 	})
 }
 
-// What cannot be saved does not hinder a check.
+// A check is made although the store cannot be written.
 func TestWatcherOfAReadOnlyStore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, checked())
-		l.update, l.works = errors.New("read-only"), 20*time.Second
+		l.updateErr, l.workTakes = errors.New("read-only"), 20*time.Second
 		shared := &watch.Shared[string]{}
 		watching(t, shared, l, func() {
 			watching(t, shared, l, func() {
@@ -380,7 +385,7 @@ func TestWatcherOfAReadOnlyStore(t *testing.T) {
 				assert.Equal(t, []string{
 					"6h0m0s checked 6h0m0s", "6h0m0s DEBUG: the time of the check was not saved [error=read-only]", "6h0m0s ask",
 					"30h0m0s checked 30h0m0s", "30h0m0s DEBUG: the time of the check was not saved [error=read-only]", "30h0m0s ask",
-				}, worthy(l.noted())[2:])
+				}, withoutReads(l.noted())[2:])
 			})
 		})
 	})
@@ -396,27 +401,27 @@ func unavailable(pause time.Duration) error {
 func TestWatcherCannotAsk(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, checked())
-		l.ask = unavailable(0)
+		l.askErr = unavailable(0)
 		watching(t, &watch.Shared[string]{}, l, func() {
 			time.Sleep(6*time.Hour + 70*time.Second)
-			events := worthy(l.noted())[1:]
+			events := withoutReads(l.noted())[1:]
 			require.Len(t, events, 7)
 			assert.Equal(t, []string{"6h0m0s checked 6h0m0s", "6h0m0s ask", "6h0m0s checked 0s"}, events[:3])
 			assert.Contains(t, events[3], "6h0m0s WARN: cannot ask plex.tv whether the login is still valid; it stays as it is [error=")
 			assert.Regexp(t, `^6h1m\ds ask$`, events[5])
 			assert.Regexp(t, `^6h1m\ds checked 0s$`, events[6])
 
-			l.set(func() { l.ask = errors.New("another failure") })
+			l.set(func() { l.askErr = errors.New("another failure") })
 			time.Sleep(130 * time.Second)
 			assert.Contains(t, strings.Join(l.noted(), "\n"), "WARN: cannot ask plex.tv whether the login is still valid; it stays as it is [error=another failure]")
-			l.set(func() { l.ask = nil })
+			l.set(func() { l.askErr = nil })
 			time.Sleep(5 * time.Minute)
-			events = worthy(l.noted())
+			events = withoutReads(l.noted())
 			require.Len(t, events, 3)
 			assert.Contains(t, events[1], " ask")
 			assert.Contains(t, events[2], " INFO: plex.tv answers again []")
 			time.Sleep(22 * time.Hour)
-			assert.Empty(t, worthy(l.noted()))
+			assert.Empty(t, withoutReads(l.noted()))
 		})
 	})
 }
@@ -425,12 +430,12 @@ func TestWatcherCannotAsk(t *testing.T) {
 func TestWatcherKeepsPauses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, checked())
-		l.ask = unavailable(30 * time.Minute)
+		l.askErr = unavailable(30 * time.Minute)
 		watching(t, &watch.Shared[string]{}, l, func() {
 			time.Sleep(6*time.Hour + 29*time.Minute)
-			assert.Len(t, worthy(l.noted()), 5)
+			assert.Len(t, withoutReads(l.noted()), 5)
 			time.Sleep(4 * time.Minute)
-			assert.NotEmpty(t, worthy(l.noted()))
+			assert.NotEmpty(t, withoutReads(l.noted()))
 		})
 	})
 	synctest.Test(t, func(t *testing.T) {
@@ -445,7 +450,7 @@ func TestWatcherKeepsPauses(t *testing.T) {
 		require.ErrorIs(t, err, fault.ErrRateLimited)
 		until := w.Client.Guard.OpenAt().Sub(l.began)
 		time.Sleep(time.Minute)
-		assert.Equal(t, []string{fmt.Sprint(until, " checked ", until), fmt.Sprint(until, " ask")}, worthy(l.noted())[1:], "the pause is over")
+		assert.Equal(t, []string{fmt.Sprint(until, " checked ", until), fmt.Sprint(until, " ask")}, withoutReads(l.noted())[1:], "the pause is over")
 		cancel()
 		running.Wait()
 	})
@@ -465,10 +470,10 @@ func (tooMany) RoundTrip(r *http.Request) (*http.Response, error) {
 func TestWatcherOfARemovedToken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, checked())
-		l.ask = fault.ErrNotConnected
+		l.askErr = fault.ErrNotConnected
 		watching(t, &watch.Shared[string]{}, l, func() {
 			time.Sleep(7 * time.Hour)
-			assert.Equal(t, []string{"6h0m0s checked 6h0m0s", "6h0m0s ask"}, worthy(l.noted())[1:])
+			assert.Equal(t, []string{"6h0m0s checked 6h0m0s", "6h0m0s ask"}, withoutReads(l.noted())[1:])
 		})
 	})
 }
@@ -486,21 +491,21 @@ func TestWatcherOfARejectedToken(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLogin(t, checked())
-				l.ask, l.reject, l.works = c.ask, errors.New("read-only"), time.Second
+				l.askErr, l.rejectErr, l.workTakes = c.ask, errors.New("read-only"), time.Second
 				if name == "saved" {
-					l.answer = fmt.Sprintf(`{"account_token":"TEST_a","_rejected":%q}`, secret.Fingerprint(secret.New("TEST_a")))
+					l.storedByAsk = fmt.Sprintf(`{"account_token":"TEST_a","_rejected":%q}`, secret.Fingerprint(secret.New("TEST_a")))
 				}
 				watching(t, &watch.Shared[string]{}, l, func() {
 					time.Sleep(6*time.Hour + 20*time.Second)
 					assert.Equal(t, []string{
 						"6h0m0s checked 6h0m0s", "6h0m0s ask", "6h0m1s WARN: plex.tv has rejected the token: sign in again [error=" + c.ask.Error() + "]",
 						"6h0m1s told status 2, rejected: true",
-					}, worthy(l.noted())[1:])
+					}, withoutReads(l.noted())[1:])
 					time.Sleep(4 * time.Minute)
 					l.store(t, `{"account_token":"TEST_b"}`)
 					time.Sleep(15 * time.Second)
 					var rejected []string
-					for _, e := range worthy(l.noted()) {
+					for _, e := range withoutReads(l.noted()) {
 						_, what, _ := strings.Cut(e, " ")
 						rejected = append(rejected, what)
 					}
@@ -526,10 +531,10 @@ func TestWatcherRenews(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newLogin(t, checked())
 				l.renewAt, l.unusable = time.Now().Add(time.Hour), time.Now().Add(day)
-				l.renew = c.err
+				l.renewErr = c.err
 				watching(t, &watch.Shared[string]{}, l, func() {
 					time.Sleep(time.Hour + 10*time.Second)
-					assert.Equal(t, c.want, worthy(l.noted())[1:])
+					assert.Equal(t, c.want, withoutReads(l.noted())[1:])
 				})
 			})
 		})
@@ -541,14 +546,14 @@ func TestWatcherRenewsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, checked())
 		l.renewAt, l.unusable = time.Now().Add(time.Hour), time.Now().Add(day)
-		l.renew, l.notYet, l.works = unavailable(0), true, 4*time.Second
+		l.renewErr, l.notYet, l.workTakes = unavailable(0), true, 4*time.Second
 		watching(t, &watch.Shared[string]{}, l, func() {
 			time.Sleep(2*time.Hour - time.Second)
-			assert.Len(t, worthy(l.noted()), 1)
+			assert.Len(t, withoutReads(l.noted()), 1)
 			l.set(func() { l.notYet = false })
 			time.Sleep(time.Minute)
 			var at []string
-			for _, e := range worthy(l.noted()) {
+			for _, e := range withoutReads(l.noted()) {
 				when, _, _ := strings.Cut(e, " ")
 				at = append(at, when)
 			}
@@ -557,24 +562,26 @@ func TestWatcherRenewsAgain(t *testing.T) {
 	})
 }
 
-// What is under way ends with the context, and a check is then undone.
+// Work under way ends with the context, and a check is then undone.
 func TestWatcherIsLeft(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, checked())
 		watching(t, &watch.Shared[string]{}, l, func() {
 			time.Sleep(6*time.Hour - 10*time.Second)
-			l.set(func() { l.works, l.lingers = time.Minute, 2*time.Second })
+			l.set(func() { l.workTakes, l.lingers = time.Minute, 2*time.Second })
 			time.Sleep(20 * time.Second)
 		})
-		assert.Equal(t, []string{"6h0m0s checked 6h0m0s", "6h0m0s ask", "6h0m12s checked 0s"}, worthy(l.noted())[1:])
+		assert.Equal(t, []string{"6h0m0s checked 6h0m0s", "6h0m0s ask", "6h0m12s checked 0s"}, withoutReads(l.noted())[1:])
 	})
-	for _, update := range []error{nil, context.Canceled} {
-		synctest.Test(t, func(t *testing.T) {
-			l := newLogin(t, checked())
-			ctx, cancel := context.WithCancel(t.Context())
-			l.update, l.duringUpdate = update, cancel
-			watcher(l, &watch.Shared[string]{}).Run(ctx)
-			assert.Equal(t, []string{"6h0m0s checked 6h0m0s", "6h0m0s checked 0s"}, worthy(l.noted())[1:])
+	for name, err := range map[string]error{"the claim is saved": nil, "it is perhaps saved": context.Canceled} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newLogin(t, checked())
+				ctx, cancel := context.WithCancel(t.Context())
+				l.updateErr, l.afterUpdate = err, cancel
+				watcher(l, &watch.Shared[string]{}).Run(ctx)
+				assert.Equal(t, []string{"6h0m0s checked 6h0m0s", "6h0m0s checked 0s"}, withoutReads(l.noted())[1:])
+			})
 		})
 	}
 }
@@ -583,13 +590,13 @@ func TestWatcherIsLeft(t *testing.T) {
 func TestWatcherPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		l := newLogin(t, checked())
-		l.panics = "from the store"
+		l.askPanics = "from the store"
 		shared := &watch.Shared[string]{}
 		assert.PanicsWithValue(t, "from the store", func() { watcher(l, shared).Run(t.Context()) })
 		assert.Equal(t, 6*time.Hour, time.Since(l.began))
-		l.panics = nil
+		l.askPanics = nil
 		l.store(t, checked())
 		watching(t, shared, l, func() { time.Sleep(day + time.Minute) })
-		assert.Contains(t, worthy(l.noted()), "30h0m0s ask", "another one may work")
+		assert.Contains(t, withoutReads(l.noted()), "30h0m0s ask", "another one may work")
 	})
 }
