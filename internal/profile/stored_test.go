@@ -232,7 +232,11 @@ func rulesOf(t *testing.T, text, id string) map[string]any {
 		})
 		do(name("PassOn"), func(p *profile.Profile) any { return p.PassOn(secret.New("TEST_next"), int64(n), "app") })
 		do(name("PassOnToAll"), func(p *profile.Profile) any { return p.PassOnToAll(secret.New("TEST_next"), int64(n), "other") })
-		do(name("KeyFor"), func(p *profile.Profile) any { _, err := p.KeyFor(token(n), "app", true); return fmt.Sprint(err) })
+		do(name("KeyFor"), func(p *profile.Profile) any {
+			_, err := p.KeyFor(token(n), "app", true)
+			p.DropDevice("app") // it is another one each time
+			return fmt.Sprint(err)
+		})
 		do(name("EnsureClientID"), func(p *profile.Profile) any { return p.EnsureClientID(fmt.Sprint("dev", n)) != fmt.Sprint("dev", n) })
 	}
 	for _, clientID := range []string{"app", "other", "dev1"} {
