@@ -94,7 +94,9 @@ func TestAdoptRefusesBadArguments(t *testing.T) {
 	} {
 		_, err := w.Adopt(t.Context(), plexauth.NewToken(text), plexauth.AdoptOptions{})
 		require.Error(t, err, name)
-		if text != "" {
+		if text == "" {
+			assert.ErrorContains(t, err, "the token is empty")
+		} else {
 			assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err)+w.log.String(), text, name)
 		}
 	}
@@ -177,6 +179,11 @@ func TestAdoptAnotherAccount(t *testing.T) {
 				assert.Equal(t, "alice", s.User)
 				require.NotNil(t, s.Pending)
 				assert.Equal(t, pin.Code, s.Pending.Code, "the pending login goes on")
+				asksForAccounts := 1
+				if forget {
+					asksForAccounts = 2 // whose the linked login is, too
+				}
+				assert.Len(t, only(asked(), "GET", "/api/v2/user"), asksForAccounts)
 				assert.Empty(t, only(asked(), "GET", "/api/v2/pins/{id}"))
 				hasToken(t, w.PlexAuth, alices)
 				assert.NotEmpty(t, w.plex.Token(w.bob, elsewhere))
@@ -236,6 +243,148 @@ func TestAdoptRejectedToken(t *testing.T) {
 	require.ErrorIs(t, err, plexauth.ErrTokenRejected)
 	assert.True(t, s.NeedsLogin)
 	assert.Empty(t, asked())
+
+	adopt(t, w.PlexAuth, w.issued(w.alice, elsewhere), elsewhere)
+}
+
+// G29, G22: where it is not known whose the linked login is, plex.tv's answer decides. A linked
+// token that has ended, or whose account plex.tv refuses to tell, can be replaced by one of the
+// same name. If plex.tv cannot be asked, nothing changes. SwitchAccount does not ask.
+func TestAdoptOverALoginOfUnknownAccount(t *testing.T) {
+	for name, test := range map[string]struct {
+		status int
+		body   string
+		change bool // SwitchAccount
+		want   error
+		asked  int // how often plex.tv is asked for the account of the linked token
+	}{
+		"ended":                  {401, `{"errors":[{"code":1001,"message":"User could not be authenticated","status":401}]}`, false, nil, 1},
+		"refused":                {422, `{"errors":[{"code":1234,"message":"Refused","status":422}]}`, false, plexauth.ErrAccountMismatch, 1},
+		"not asked":              {422, `{"errors":[{"code":1234,"message":"Refused","status":422}]}`, true, nil, 0},
+		"down":                   {503, `{}`, false, plexauth.ErrUnavailable, 1},
+		"not asked, though down": {503, `{}`, true, nil, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				w.forgetAccount(t, map[string]any{"username": ""})
+				doc, token := w.doc(t), w.issued(w.alice, elsewhere)
+				answers := &verdict{RoundTripper: w.plex.Client().Transport, token: mustSettings(t, w.PlexAuth).AccountToken.Secret(), status: test.status, body: test.body}
+				p := w.open(t, withTransport(answers), noRetries)
+				s, err := p.Adopt(t.Context(), token, plexauth.AdoptOptions{ClientID: elsewhere, SwitchAccount: test.change})
+				assert.Equal(t, test.asked, answers.asked)
+				if test.want != nil {
+					require.ErrorIs(t, err, test.want)
+					assert.Equal(t, doc, w.doc(t))
+					return
+				}
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+				hasToken(t, w.PlexAuth, token)
+			})
+		})
+	}
+}
+
+// G29, G22: Adopt refuses another account also if it is linked while the token is saved.
+func TestAdoptBesideAnotherAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		alices := mustSettings(t, w.PlexAuth).AccountToken
+		p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: once(func() {
+			cloud := w.stored(t)["_cloud"].(map[string]any)
+			cloud["account_id"] = w.bob.ID
+			w.edit(t, map[string]any{"_cloud": cloud})
+		})})))
+		_, err := p.Adopt(t.Context(), w.issued(w.alice, elsewhere), plexauth.AdoptOptions{ClientID: elsewhere})
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		assert.True(t, mustSettings(t, w.PlexAuth).AccountToken.Equal(alices))
+		assert.NotContains(t, w.log.String(), "taken over")
+	})
+}
+
+// G29: Adopt succeeds once the token is stored, even if the store cannot be read after that,
+// and says so in the log.
+func TestAdoptThenStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		store.set(hooks{afterUpdate: does(func() { store.set(hooks{beforeLoad: fails(errDisk)}) })})
+		s := adopt(t, w.open(t, withStore(store)), w.issued(w.alice, elsewhere), elsewhere)
+		assert.Equal(t, "alice", s.User)
+		assert.Contains(t, w.log.String(), "login of another program taken over")
+	})
+}
+
+// G12, G29: the caller's context ends Adopt while another call of the profile has its turn.
+func TestAdoptWaitsForItsTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Hang: true})
+		starting, stop := context.WithCancel(t.Context())
+		var calls sync.WaitGroup
+		calls.Go(func() { assert.ErrorIs(t, errOf(w.Start(starting, plexauth.PinOptions{})), context.Canceled) })
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := w.Adopt(ctx, w.issued(w.alice, elsewhere), plexauth.AdoptOptions{ClientID: elsewhere})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Zero(t, w.count("GET", "/api/v2/user"))
+		stop()
+		calls.Wait()
+	})
+}
+
+// G29, G8: an approved login that cannot be finished first, because plex.tv does not tell its
+// account, ends Adopt. Both can be done later.
+func TestAdoptCannotFinishAnApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := pendingBesideASibling(t)
+		answers := &verdict{RoundTripper: w.plex.Client().Transport, token: w.plex.Token(w.alice, mustSettings(t, w.PlexAuth).ClientID), path: "/api/v2/user", status: 503, body: "{}"}
+		p := w.open(t, withTransport(answers), noRetries)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		token := w.issued(w.alice, elsewhere)
+		_, err := p.Adopt(ctx, token, plexauth.AdoptOptions{ClientID: elsewhere})
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.NoError(t, ctx.Err())
+		adopt(t, w.PlexAuth, token, elsewhere)
+		assert.NoError(t, errOf(w.Instance("sibling").Verify(t.Context())))
+	})
+}
+
+// G29: a login that Adopt does not replace goes on for those who wait for it: the token cannot
+// be saved, or another process has saved it meanwhile.
+func TestAdoptLeavesALogin(t *testing.T) {
+	for name, c := range map[string]struct {
+		meanwhile func(t *testing.T, w *world, token plexauth.Token) hook
+		want      error
+	}{
+		"not saved": {func(*testing.T, *world, plexauth.Token) hook { return fails(errDisk) }, plexauth.ErrStore},
+		"saved elsewhere": {func(t *testing.T, w *world, token plexauth.Token) hook {
+			return once(func() { w.edit(t, map[string]any{"account_token": token.Secret(), "client_id": elsewhere}) })
+		}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				var waits sync.WaitGroup
+				waits.Go(func() { assert.NoError(t, errOf(p.Wait(t.Context()))) })
+				time.Sleep(5500 * time.Millisecond)
+				token := w.issued(w.alice, elsewhere)
+				store.set(hooks{beforeUpdate: c.meanwhile(t, w, token)})
+				_, err = p.Adopt(t.Context(), token, plexauth.AdoptOptions{ClientID: elsewhere})
+				require.ErrorIs(t, err, c.want)
+				store.set(hooks{})
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				waits.Wait()
+			})
+		})
+	}
 }
 
 // G29: the stored token gets what is missing: its account, or its identifier.
@@ -247,6 +396,17 @@ func TestAdoptCompletes(t *testing.T) {
 		assert.Equal(t, "alice", s.User)
 		assert.Equal(t, elsewhere, mustSettings(t, w.PlexAuth).ClientID)
 		assert.Contains(t, w.doc(t), `"x":1.0`)
+	})
+	t.Run("account, while a login is pending", func(t *testing.T) {
+		w := signedIn(t)
+		pin := start(t, w)
+		w.forgetAccount(t, nil)
+		asked := w.fromNow()
+		s := adopt(t, w.PlexAuth, mustSettings(t, w.PlexAuth).AccountToken, "")
+		assert.Equal(t, "alice", s.User)
+		assert.Len(t, asked(), 1, "its account")
+		require.NotNil(t, s.Pending)
+		assert.Equal(t, pin.Code, s.Pending.Code)
 	})
 	t.Run("identifier", func(t *testing.T) {
 		w := newWorld(t)

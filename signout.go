@@ -72,9 +72,12 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	if errors.Is(unseen, ErrStore) { // an approval of the pending login might be lost
 		return p.statusNow(ctx, unseen)
 	}
-	approved := p.approvedForOthers(ctx)
+	approved, err := p.approvedForOthers(ctx)
+	if err != nil { // the approval can still be found
+		return p.statusNow(ctx, err)
+	}
 	var removed map[string]*profile.PendingPIN // by profile
-	err := p.update(ctx, func(b *profile.Profile) error {
+	err = p.update(ctx, func(b *profile.Profile) error {
 		removed = map[string]*profile.PendingPIN{b.ID: b.Pending()}
 		for _, other := range b.OthersSharingToken() {
 			removed[other.ID] = other.Pending()
@@ -147,22 +150,22 @@ func (l *logins) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen
 // approvedForOthers returns the profile's approved token with its account, if another profile
 // may have lost its own token to that approval. It is zero if there is no such
 // approval, or if plex.tv does not name its account.
-func (s *session) approvedForOthers(ctx context.Context) (a profile.Approval) {
+func (s *session) approvedForOthers(ctx context.Context) (a profile.Approval, err error) {
 	b, err := s.load(ctx)
 	if err != nil {
-		return a
+		return a, err
 	}
 	v := b.Pending()
 	if !b.MayHaveRetired(v) {
-		return a
+		return a, nil
 	}
 	s.learn(ctx, b.UnidentifiedOthers(v.ClientID))
 	u, err := s.readAccount(ctx, v.Token, v.ClientID, true)
 	if err != nil {
 		s.warn(ctx, "could not find out which account the approved token belongs to", err)
-		return a
+		return a, nil
 	}
-	return profile.Approval{PIN: v, Token: v.Token, Account: ownerOf(u)}
+	return profile.Approval{PIN: v, Token: v.Token, Account: ownerOf(u)}, nil
 }
 
 // forgotten reports whether an Update that failed was carried out all the same. Then only

@@ -1,8 +1,11 @@
 package plexauth_test
 
 import (
+	"context"
+	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -257,5 +260,182 @@ func TestSignOutOfATokenWithoutIdentifier(t *testing.T) {
 		assert.Empty(t, w.plex.Token(w.alice, elsewhere), "the token is revoked")
 		asked := w.plex.Requests()
 		assert.Equal(t, mustSettings(t, w.PlexAuth).ClientID, asked[len(asked)-1].Header.Get("X-Plex-Client-Identifier"), "it stays")
+	}
+}
+
+// G22: Disconnect ends a Wait at once.
+func TestDisconnectEndsAWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		start(t, w)
+		ended := make(chan error, 1)
+		go func() { ended <- errOf(w.Wait(t.Context())) }()
+		time.Sleep(1500 * time.Millisecond)
+		began := time.Now()
+		require.NoError(t, errOf(w.Disconnect(t.Context())))
+		require.ErrorIs(t, <-ended, plexauth.ErrNoPendingPin)
+		assert.Zero(t, time.Since(began))
+	})
+}
+
+// G22: a login that begins while another one is disconnected goes on.
+func TestDisconnectLeavesTheNextLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+		var waits sync.WaitGroup
+		var next *plexauth.Pin
+		store.set(hooks{afterUpdate: does(func() {
+			store.set(hooks{})
+			next = must(p.Start(t.Context(), plexauth.PinOptions{}))
+			waits.Go(func() { assert.NoError(t, errOf(p.Wait(t.Context()))) })
+			time.Sleep(1500 * time.Millisecond)
+		})})
+		s, err := p.Disconnect(t.Context())
+		require.NoError(t, err)
+		require.NotNil(t, s.Pending)
+		assert.Equal(t, next.Code, s.Pending.Code)
+		require.NoError(t, w.plex.Approve(next.Code, w.alice))
+		waits.Wait()
+	})
+}
+
+// G12: the caller's context ends Disconnect, although a login that is being saved has its turn.
+func TestDisconnectWhileASaveHangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		store.set(hooks{beforeUpdate: calls(1, 1, hang)})
+		waiting, stop := context.WithCancel(t.Context())
+		var waits sync.WaitGroup
+		waits.Go(func() { assert.Error(t, errOf(p.Wait(waiting))) })
+		time.Sleep(1500 * time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, errOf(p.Disconnect(ctx)), context.DeadlineExceeded)
+		stop()
+		waits.Wait()
+		assert.True(t, mustSettings(t, w.PlexAuth).AccountToken.IsZero())
+	})
+}
+
+// SignOut says in the log that the person is signed out, and succeeds if the store has
+// carried out an Update of which it reports an error.
+func TestSignOutSavedWithAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		id := mustSettings(t, w.PlexAuth).ClientID
+		p := w.open(t, withStore(w.hooked(hooks{afterUpdate: fails(errDisk)})))
+		s, err := p.SignOut(t.Context())
+		require.NoError(t, err)
+		assert.False(t, s.Connected)
+		assert.Empty(t, w.plex.Token(w.alice, id))
+		assert.Contains(t, w.log.String(), "the store has removed the login, although it reported an error")
+		assert.Contains(t, w.log.String(), ": signed out")
+	})
+}
+
+// G8: SignOut says that one of several pending logins could not be asked for, whatever became
+// of the others.
+func TestSignOutCannotFetchOneApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		sibling := w.Instance("sibling")
+		w.signIn(t, sibling, w.alice, plexauth.PinOptions{})
+		require.NoError(t, errOf(w.Verify(t.Context())))
+		time.Sleep(time.Minute)
+		pin, err := sibling.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		start(t, w)
+		w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: fmt.Sprint("/api/v2/pins/", pin.ID), Status: 502, Times: -1})
+		s, err := w.SignOut(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrUnavailable)
+		assert.ErrorContains(t, err, "may have been approved")
+		assert.False(t, s.Connected)
+	})
+}
+
+// SignOut does not look at a PIN that another process has made, or has looked at, meanwhile.
+func TestSignOutBesideAnotherProcess(t *testing.T) {
+	for name, meanwhile := range map[string]func(t *testing.T, w *world, pin *plexauth.Pin){
+		"another PIN": func(t *testing.T, w *world, _ *plexauth.Pin) {
+			require.NoError(t, errOf(w.open(t).Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})))
+		},
+		"approved": func(t *testing.T, w *world, pin *plexauth.Pin) {
+			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+			require.ErrorIs(t, errOf(w.open(t).Finish(t.Context())), plexauth.ErrUnavailable)
+			w.plex.ResetFaults()
+		},
+	} {
+		for nth := int64(2); nth <= 4; nth++ { // reads of the store, after the first one
+			t.Run(fmt.Sprint(name, nth), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := linked(t, false)
+					w.replicas = true
+					pin := start(t, w)
+					time.Sleep(time.Minute)
+					asked := w.fromNow()
+					p := w.open(t, withStore(w.hooked(hooks{beforeLoad: calls(nth, nth, does(func() {
+						meanwhile(t, w, pin)
+						asked = w.fromNow()
+					}))})))
+					require.NoError(t, errOf(p.SignOut(t.Context())))
+					if nth < 4 {
+						assert.Empty(t, only(asked(), "GET", "/api/v2/pins/{id}"))
+					}
+				})
+			})
+		}
+	}
+}
+
+// G8: where plex.tv does not tell the account of an approved token, SignOut ends that token as
+// well, and logs why other profiles do not get it.
+func TestSignOutOfAnApprovalOfUnknownAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := pendingBesideASibling(t)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+		require.NoError(t, errOf(w.SignOut(t.Context())))
+		assert.Empty(t, w.plex.Token(w.alice, mustSettings(t, w.Instance("sibling")).ClientID))
+		assert.Contains(t, w.log.String(), "could not find out which account the approved token belongs to")
+	})
+}
+
+// A token that has expired cannot be revoked. With a device key there is a new one for that,
+// and a device that plex.tv does not know any more is signed out already.
+func TestSignOutOfAnExpiredToken(t *testing.T) {
+	expired := plextest.Fault{Path: "/api/v2/users/signout", Status: 498, Code: 498, Message: "The token has expired", Times: -1}
+	for name, c := range map[string]struct {
+		begin   func(t *testing.T) *world
+		fault   plextest.Fault
+		want    error
+		revokes int
+	}{
+		"long-lived":        {signedIn, expired, plexauth.ErrTokenExpired, 1},
+		"device":            {jwtAfter(8 * day), plextest.Fault{Path: "/none"}, nil, 2},
+		"device, down":      {jwtAfter(8 * day), plextest.Fault{Path: exchanges, Status: 503, Times: -1}, plexauth.ErrUnavailable, 1},
+		"device is unknown": {jwtAfter(8 * day), plextest.Fault{Path: exchanges, Code: 1001, Times: -1}, nil, 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := c.begin(t)
+				w.plex.Inject(c.fault)
+				s, err := w.open(t, noRetries).SignOut(t.Context())
+				if c.want == nil {
+					require.NoError(t, err)
+				} else {
+					require.ErrorIs(t, err, c.want)
+				}
+				assert.False(t, s.Connected)
+				assert.Equal(t, c.revokes, w.count("DELETE", "/api/v2/users/signout"))
+			})
+		})
 	}
 }
