@@ -76,7 +76,7 @@ func TestTokenOfAnotherProcessIsRejected(t *testing.T) {
 // G12: if a rejection cannot be saved before the caller's context ends, the error is the
 // context's, and not the store's. A rejection that was saved all the same is no error of the
 // context.
-func TestRejectionIsSavedLate(t *testing.T) {
+func TestLateRejection(t *testing.T) {
 	for name, c := range map[string]struct {
 		update  hooks
 		isSaved bool
@@ -101,4 +101,15 @@ func TestRejectionIsSavedLate(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A login that ends while its identifier is made has no token.
+func TestTokenIsGoneMeanwhile(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := foreignToken(t)
+		p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: once(func() { require.NoError(t, errOf(w.Disconnect(t.Context()))) })})))
+		token, err := p.Token(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrNotConnected)
+		assert.True(t, token.IsZero())
+	})
 }

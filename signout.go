@@ -69,12 +69,9 @@ func (l *logins) dropPending(ctx context.Context, id int64) error {
 func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	var gone []profile.Revocation
 	unseen := p.fetchApprovals(ctx)
-	if errors.Is(unseen, ErrStore) { // an approval of the pending login might be lost
-		return p.statusNow(ctx, unseen)
-	}
 	approved, err := p.approvedForOthers(ctx)
-	if err != nil { // the approval can still be found
-		return p.statusNow(ctx, err)
+	if err != nil || errors.Is(unseen, ErrStore) { // an approval of the pending login might be lost
+		return p.statusNow(ctx, errors.Join(err, unseen))
 	}
 	var removed map[string]*profile.PendingPIN // by profile
 	err = p.update(ctx, func(b *profile.Profile) error {
@@ -149,7 +146,7 @@ func (l *logins) fetchInTurn(ctx context.Context, v *profile.PendingPIN) (unseen
 
 // approvedForOthers returns the profile's approved token with its account, if another profile
 // may have lost its own token to that approval. It is zero if there is no such
-// approval, or if plex.tv does not name its account.
+// approval, or if plex.tv does not name its account. The error is the store's.
 func (s *session) approvedForOthers(ctx context.Context) (a profile.Approval, err error) {
 	b, err := s.load(ctx)
 	if err != nil {
