@@ -61,6 +61,7 @@ func TestLoginChangesWhileTheAccountIsRead(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := linked(t, false)
+				w.signIn(t, w.Instance("second"), w.bob, plexauth.PinOptions{})
 				w.forgetAccount(t, nil)
 				p, asked := w.openAnswered(t, "/api/v2/user", func() { c.meanwhile(t, w) })
 				account, err := p.Account(t.Context())
@@ -99,14 +100,14 @@ func TestAccountIsAskedTwice(t *testing.T) {
 	})
 }
 
-// If the account cannot be saved, Account returns the store's error, and does not ask again.
+// If the store cannot be read again, Account returns the store's error, and does not ask again.
 func TestAccountIsNotSavedBesideASibling(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
 		w.signIn(t, w.Instance("sibling"), w.bob, plexauth.PinOptions{})
 		w.forgetAccount(t, nil)
 		asked := w.fromNow()
-		_, err := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(1, 1, fails(errDisk))}))).Account(t.Context())
+		_, err := w.open(t, withStore(w.hooked(hooks{beforeLoad: calls(3, 3, fails(errDisk))}))).Account(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrStore)
 		assert.Len(t, asked(), 1)
 	})

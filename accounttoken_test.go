@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // A token that is good is read from the store once.
@@ -111,5 +112,17 @@ func TestTokenIsGoneMeanwhile(t *testing.T) {
 		token, err := p.Token(t.Context())
 		require.ErrorIs(t, err, plexauth.ErrNotConnected)
 		assert.True(t, token.IsZero())
+	})
+}
+
+// G24: a device's token that is rejected twice does not keep the next one from being renewed.
+func TestRenewalAfterARejectedLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1001, Times: 2})
+		require.ErrorIs(t, errOf(w.Account(t.Context())), plexauth.ErrTokenRejected)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 498, Code: 498, Message: "The token has expired", Times: 1})
+		require.NoError(t, errOf(w.Account(t.Context())))
 	})
 }

@@ -353,6 +353,41 @@ func TestAdoptCannotFinishAnApproval(t *testing.T) {
 	})
 }
 
+// G18, G29: a read of the store that fails before the token is saved ends Adopt, and nothing changes.
+func TestAdoptCannotReadTheStore(t *testing.T) {
+	for nth := int64(1); nth <= 5; nth++ {
+		t.Run(fmt.Sprint(nth), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := pendingBesideASibling(t)
+				doc, token := w.doc(t), w.issued(w.bob, elsewhere)
+				p := w.open(t, withStore(w.hooked(hooks{beforeLoad: calls(nth, nth, fails(errDisk))})))
+				_, err := p.Adopt(t.Context(), token, plexauth.AdoptOptions{ClientID: elsewhere})
+				require.ErrorIs(t, err, plexauth.ErrStore)
+				assert.Equal(t, doc, w.doc(t))
+			})
+		})
+	}
+}
+
+// G12, G29: the context ends Adopt once it has finished an approved login.
+func TestAdoptEndsAfterAnApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := pendingBesideASibling(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		p := w.open(t, withStore(w.hooked(hooks{afterUpdate: does(func() {
+			if w.stored(t)["_pending_pin"] == nil {
+				cancel()
+			}
+		})})))
+		token := w.issued(w.alice, elsewhere)
+		_, err := p.Adopt(ctx, token, plexauth.AdoptOptions{ClientID: elsewhere})
+		require.ErrorIs(t, err, context.Canceled)
+		have := mustSettings(t, w.PlexAuth).AccountToken
+		assert.False(t, have.IsZero() || have.Equal(token), "the approved login is saved")
+	})
+}
+
 // G29: a login that Adopt does not replace goes on for those who wait for it: the token cannot
 // be saved, or another process has saved it meanwhile.
 func TestAdoptLeavesALogin(t *testing.T) {

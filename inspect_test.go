@@ -345,3 +345,11 @@ func ExamplePlexAuth_Inspect() {
 	// Is it Attic?
 	// Use https://attic.example:443 as account 1
 }
+
+// The log names the server that was chosen.
+func TestInspectLogsTheServer(t *testing.T) {
+	w := served(t, false)
+	n := len(w.log.String())
+	require.NoError(t, errOf(w.Inspect(t.Context())))
+	assert.Contains(t, w.log.String()[n:], ": server chosen")
+}
