@@ -88,14 +88,14 @@ func TestSignOutHasNoTimeForThePIN(t *testing.T) {
 			w := linked(t, false)
 			start(t, w)
 			time.Sleep(time.Minute)
-			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 429, Header: http.Header{"Retry-After": {"20"}}})
-			require.ErrorIs(t, errOf(w.open(t, noRetries).Verify(t.Context())), plexauth.ErrRateLimited)
 			p := w.open(t, noRetries)
-			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 429, Header: http.Header{"Retry-After": {"20"}}})
+			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1003, Header: http.Header{"Retry-After": {"20"}}})
 			require.ErrorIs(t, errOf(p.Verify(t.Context())), plexauth.ErrRateLimited)
+			asked := w.fromNow()
 			_, err := p.SignOut(t.Context())
-			require.ErrorIs(t, err, plexauth.ErrRateLimited)
-			assert.ErrorContains(t, err, "may have been approved")
+			require.ErrorContains(t, err, "may have been approved")
+			assert.ErrorContains(t, err, "it asked to slow down", "why it was not asked")
+			assert.Empty(t, only(asked(), "GET", "/api/v2/pins/{id}"))
 		})
 	})
 }
@@ -230,7 +230,7 @@ func TestLoginThatCouldNotBeReplaced(t *testing.T) {
 func TestSignOutIsNotKnown(t *testing.T) {
 	w := signedIn(t)
 	store := w.hooked(hooks{})
-	store.set(hooks{beforeUpdate: func(context.Context) error {
+	store.set(hooks{refuse: func(jsonRaw) error {
 		store.set(hooks{beforeLoad: fails(errDisk)})
 		return errDisk
 	}})

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -220,6 +221,7 @@ func TestHomePINCheckEndsItsToken(t *testing.T) {
 				panel.post("/disconnect", `{"revoke":true}`)
 				time.Sleep(5 * time.Minute)
 				assert.Empty(t, w.plex.Token(carol, mustSettings(t, w.PlexAuth).ClientID))
+				assert.Equal(t, name != "at once", strings.Contains(w.log.String(), "could not revoke the token of a Home PIN check at plex.tv yet"))
 			})
 		})
 	}
