@@ -35,10 +35,10 @@ func (w *world) openAnswered(t *testing.T, path string, do func()) (p *plexauth.
 // by that one's, and one that has ended for another reason is rejected.
 func TestLoginChangesWhileTheAccountIsRead(t *testing.T) {
 	for name, c := range map[string]struct {
-		meanwhile func(t *testing.T, w *world)
-		want      error
-		linked    func(w *world) *plextest.User
-		asked     int // how often p asks for the account
+		during func(t *testing.T, w *world)
+		want   error
+		linked func(w *world) *plextest.User
+		asked  int // how often p asks for the account
 	}{
 		"relinked":                    {func(t *testing.T, w *world) { w.relink(t, w.alice) }, nil, func(w *world) *plextest.User { return w.alice }, 1},
 		"relinked to another account": {func(t *testing.T, w *world) { w.relink(t, w.bob) }, nil, func(w *world) *plextest.User { return w.bob }, 1},
@@ -63,7 +63,7 @@ func TestLoginChangesWhileTheAccountIsRead(t *testing.T) {
 				w := linked(t, false)
 				w.signIn(t, w.Instance("second"), w.bob, plexauth.PinOptions{})
 				w.forgetAccount(t, nil)
-				p, asked := w.openAnswered(t, "/api/v2/user", func() { c.meanwhile(t, w) })
+				p, asked := w.openAnswered(t, "/api/v2/user", func() { c.during(t, w) })
 				account, err := p.Account(t.Context())
 				assert.Equal(t, c.asked, *asked)
 				if c.want != nil {

@@ -105,7 +105,7 @@ func TestLateRejection(t *testing.T) {
 }
 
 // A login that ends while its identifier is made has no token.
-func TestTokenIsGoneMeanwhile(t *testing.T) {
+func TestTokenIsGoneBeforeItsIdentifier(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := foreignToken(t)
 		p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: once(func() { require.NoError(t, errOf(w.Disconnect(t.Context()))) })})))

@@ -247,7 +247,7 @@ func TestAdoptRejectedToken(t *testing.T) {
 	adopt(t, w.PlexAuth, w.issued(w.alice, elsewhere), elsewhere)
 }
 
-// G29, G22: where it is not known whose the linked login is, plex.tv's answer decides. A linked
+// G29, G22: if it is not known whose the linked login is, plex.tv's answer decides. A linked
 // token that has ended, or whose account plex.tv refuses to tell, can be replaced by one of the
 // same name. If plex.tv cannot be asked, nothing changes. SwitchAccount does not ask.
 func TestAdoptOverALoginOfUnknownAccount(t *testing.T) {
@@ -356,7 +356,7 @@ func TestAdoptCannotFinishAnApproval(t *testing.T) {
 // G18, G29: a read of the store that fails before the token is saved ends Adopt, and nothing changes.
 func TestAdoptCannotReadTheStore(t *testing.T) {
 	for nth := int64(1); nth <= 5; nth++ {
-		t.Run(fmt.Sprint(nth), func(t *testing.T) {
+		t.Run(fmt.Sprintf("read %d", nth), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := pendingBesideASibling(t)
 				doc, token := w.doc(t), w.issued(w.bob, elsewhere)
@@ -389,11 +389,11 @@ func TestAdoptEndsAfterAnApproval(t *testing.T) {
 }
 
 // G29: a login that Adopt does not replace goes on for those who wait for it: the token cannot
-// be saved, or another process has saved it meanwhile.
+// be saved, or another process saves it first.
 func TestAdoptLeavesALogin(t *testing.T) {
 	for name, c := range map[string]struct {
-		meanwhile func(t *testing.T, w *world, token plexauth.Token) hook
-		want      error
+		during func(t *testing.T, w *world, token plexauth.Token) hook
+		want   error
 	}{
 		"not saved": {func(*testing.T, *world, plexauth.Token) hook { return fails(errDisk) }, plexauth.ErrStore},
 		"saved elsewhere": {func(t *testing.T, w *world, token plexauth.Token) hook {
@@ -411,7 +411,7 @@ func TestAdoptLeavesALogin(t *testing.T) {
 				waits.Go(func() { assert.NoError(t, errOf(p.Wait(t.Context()))) })
 				time.Sleep(5500 * time.Millisecond)
 				token := w.issued(w.alice, elsewhere)
-				store.set(hooks{beforeUpdate: c.meanwhile(t, w, token)})
+				store.set(hooks{beforeUpdate: c.during(t, w, token)})
 				_, err = p.Adopt(t.Context(), token, plexauth.AdoptOptions{ClientID: elsewhere})
 				require.ErrorIs(t, err, c.want)
 				store.set(hooks{})

@@ -361,9 +361,9 @@ func TestSignOutCannotFetchOneApproval(t *testing.T) {
 	})
 }
 
-// SignOut does not look at a PIN that another process has made, or has looked at, meanwhile.
+// SignOut does not look at a PIN that another process makes, or looks at, during it.
 func TestSignOutBesideAnotherProcess(t *testing.T) {
-	for name, meanwhile := range map[string]func(t *testing.T, w *world, pin *plexauth.Pin){
+	for name, act := range map[string]func(t *testing.T, w *world, pin *plexauth.Pin){
 		"another PIN": func(t *testing.T, w *world, _ *plexauth.Pin) {
 			require.NoError(t, errOf(w.open(t).Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})))
 		},
@@ -375,18 +375,20 @@ func TestSignOutBesideAnotherProcess(t *testing.T) {
 		},
 	} {
 		for nth := int64(2); nth <= 4; nth++ { // reads of the store, after the first one
-			t.Run(fmt.Sprint(name, nth), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s before read %d", name, nth), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					w := linked(t, false)
 					w.replicas = true
 					pin := start(t, w)
 					time.Sleep(time.Minute)
-					asked := w.fromNow()
+					asked, reached := w.fromNow(), false
 					p := w.open(t, withStore(w.hooked(hooks{beforeLoad: calls(nth, nth, does(func() {
-						meanwhile(t, w, pin)
+						reached = true
+						act(t, w, pin)
 						asked = w.fromNow()
 					}))})))
 					require.NoError(t, errOf(p.SignOut(t.Context())))
+					assert.True(t, reached)
 					if nth < 4 {
 						assert.Empty(t, only(asked(), "GET", "/api/v2/pins/{id}"))
 					}
@@ -396,7 +398,7 @@ func TestSignOutBesideAnotherProcess(t *testing.T) {
 	}
 }
 
-// G8: where plex.tv does not tell the account of an approved token, SignOut ends that token as
+// G8: if plex.tv does not tell the account of an approved token, SignOut ends that token as
 // well, and logs why other profiles do not get it.
 func TestSignOutOfAnApprovalOfUnknownAccount(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -169,7 +169,8 @@ func TestEachAccessToTheStoreFails(t *testing.T) {
 				"fails from then on":     {func(int64) int64 { return math.MaxInt64 }, plexauth.ErrStore},
 				"is in an ended context": {func(nth int64) int64 { return nth }, context.Canceled},
 			} {
-				for nth, reached := int64(1), true; reached; nth++ {
+				nth := int64(1)
+				for reached := true; reached; nth++ {
 					reached = false
 					t.Run(fmt.Sprintf("access %d %s", nth, how), func(t *testing.T) {
 						synctest.Test(t, func(t *testing.T) {
@@ -191,6 +192,7 @@ func TestEachAccessToTheStoreFails(t *testing.T) {
 						})
 					})
 				}
+				assert.Greater(t, nth, int64(2), "the call accesses the store")
 			}
 		})
 	}
