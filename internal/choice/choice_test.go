@@ -157,8 +157,8 @@ func TestNoTarget(t *testing.T) {
 	}
 }
 
-// Where address and machine may not belong together, the machine is looked for if no server
-// of the account answers at the address.
+// The machine is looked for if the saved address may not be its own, and no server of the
+// account answers there.
 func TestFallback(t *testing.T) {
 	box, other := server("BOX", "https://box.example:32400", true), server("OTHER", "https://other.example:32400", true)
 	search := choice.New(signedIn(t, foundAt+isBox), []plextv.MediaServer{other, box}, "", errNone)

@@ -88,7 +88,7 @@ func TestMissing(t *testing.T) {
 		"the same, beside one without a name": {known(typedAt + isBox), "", []plextv.MediaServer{withToken(server("", here, true), "")}, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, false, false},
 		"nothing where it is typed now":       {known(""), "https://new.example", nil, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, false, true},
 		"nothing there, beside a server":      {known(foundAt + isBox + ownedBy), "https://new.example", nil, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, true, true},
-		"neither a machine nor an address":    {known(""), "nobody", []plextv.MediaServer{box}, nil, []string{"server_url", "machine_id"}, []error{errNone}, true, true},
+		"neither a machine nor an address":    {known(""), "UNKNOWN", []plextv.MediaServer{box}, nil, []string{"server_url", "machine_id"}, []error{errNone}, true, true},
 		"the chosen one is off":               {known(""), "BOX", []plextv.MediaServer{box}, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, false, false},
 		"the chosen one, beside a server":     {known(foundAt + isBox + ownedBy), "SHARED", []plextv.MediaServer{box, shared}, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, true, false},
 		"the chosen one is the saved one":     {known(foundAt + isBox + ownedBy), "BOX", []plextv.MediaServer{box}, nil, []string{"server_url"}, []error{fault.ErrUnavailable}, false, false},
@@ -150,7 +150,7 @@ func TestSave(t *testing.T) {
 		document, wanted string
 		offers           []plextv.MediaServer
 		at               network
-		meanwhile        string // the document when it is saved, "" if it is the same
+		savedTo          string // the document when it is saved, "" if it is the same
 		want             string
 	}{
 		"found":                         {known(""), "", []plextv.MediaServer{box}, network{here: "BOX"}, "", known(foundBy(here, "BOX", "token-of-BOX", 7, 1))},
@@ -187,8 +187,8 @@ func TestSave(t *testing.T) {
 			require.NoError(t, search.Target())
 			_, nothing := search.Found(probe(t, search, c.at))
 			require.False(t, nothing)
-			if c.meanwhile != "" {
-				b = profileOf(t, c.meanwhile)
+			if c.savedTo != "" {
+				b = profileOf(t, c.savedTo)
 			}
 			require.NoError(t, search.Save(b))
 			stored, _ := b.Stored()

@@ -243,7 +243,7 @@ func TestInspect(t *testing.T) {
 		}, "", home, nil},
 		"nothing to save":       {map[string]string{home: "BOX"}, []plextv.MediaServer{box, second}, func(l *login) { l.hang = fails(fault.ErrStore) }, "", "", errChoose},
 		"the token is rejected": {map[string]string{home: "BOX"}, []plextv.MediaServer{box}, func(l *login) { l.account = fails(fault.ErrTokenRejected) }, "", "", fault.ErrTokenRejected},
-		"another login meanwhile": {map[string]string{home: "BOX"}, []plextv.MediaServer{box}, func(l *login) {
+		"another login since then": {map[string]string{home: "BOX"}, []plextv.MediaServer{box}, func(l *login) {
 			l.servers = func() []plextv.MediaServer {
 				l.document = `{"account_token":"TEST_u"}`
 				return []plextv.MediaServer{box}
@@ -363,8 +363,8 @@ func TestInspectKeepsATypedAddress(t *testing.T) {
 	})
 }
 
-// Where address and machine may not belong together, the machine is looked for after the
-// address, unless a server of the account answers there.
+// The machine is looked for after the saved address if that may not be its own, unless a
+// server of the account answers there.
 func TestInspectFallsBack(t *testing.T) {
 	document := `{"account_token":"TEST_t","client_id":"app","machine_id":"BOX","server_url":"` + other + `","server_url_found":"` + other + `"}`
 	for name, c := range map[string]struct {

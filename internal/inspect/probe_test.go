@@ -99,7 +99,7 @@ func TestProbeWithoutPlexTV(t *testing.T) {
 	})
 }
 
-// What is stored with a device key's JWT, for a server that has no other token.
+// withJWT is a document with a device key's JWT, for a server that has no other token.
 var (
 	jwt     = b64(`{"alg":"EdDSA"}`) + "." + b64(`{"user":{"id":7}}`) + ".c2ln"
 	withJWT = strings.NewReplacer("TEST_t", jwt, `"pms_token":"TEST_box",`, "").Replace(saved)
@@ -208,7 +208,7 @@ func TestProbeOnlyAMachineWithoutPlexTV(t *testing.T) {
 	}
 }
 
-// What is not due to the server is not its failure.
+// A failure that is not due to the server is not its failure.
 func TestProbeFails(t *testing.T) {
 	l := newLogin(t, saved, box)
 	l.damaged = true
@@ -262,7 +262,7 @@ func TestProbeTriesNoJWT(t *testing.T) {
 		"beside a saved token":     {strings.Replace(saved, "TEST_t", jwt, 1), onlyJWT(), func(_ *login, n *network) { n.takes = "TEST_box" }, map[string]string{home: "TEST_box"}, true, nil},
 		"a token of the server's":  {withJWT, box, nil, nil, false, nil},
 		"it cannot be renewed":     {withJWT, onlyJWT(), func(l *login, _ *network) { l.renewal = func() error { return errRenewal } }, nil, false, errRenewal},
-		"another login meanwhile":  {withJWT, onlyJWT(), func(l *login, _ *network) { l.renewal = func() error { anotherLogin(l); return nil } }, nil, false, nil},
+		"another login since then": {withJWT, onlyJWT(), func(l *login, _ *network) { l.renewal = func() error { anotherLogin(l); return nil } }, nil, false, nil},
 		"the server fails":         {withJWT, onlyJWT(), func(_ *login, n *network) { n.takes = "broken" }, map[string]string{home: jwt}, false, fault.ErrUnavailable},
 		"another login afterwards": {withJWT, onlyJWT(), func(l *login, _ *network) { l.hang = func(context.Context) error { anotherLogin(l); return nil } }, map[string]string{home: jwt}, true, nil},
 		"another server afterwards": {withJWT, onlyJWT(), func(l *login, _ *network) {

@@ -214,7 +214,7 @@ func (q *Call) checkRetry(ctx context.Context, resp *http.Response, err error) (
 	if q.failure == nil {
 		return false, nil
 	}
-	if q.failure.Sentinel == fault.ErrRateLimited { // also for others, if the caller has gone
+	if q.failure.Sentinel == fault.ErrRateLimited { // other callers must wait even if this one has gone
 		q.client.Guard.slow(q.failure.RetryAfter)
 	}
 	return ctx.Err() == nil && q.mayRepeat() && q.mayWait(ctx), nil

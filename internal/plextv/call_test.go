@@ -105,11 +105,11 @@ func TestRepeatedReads(t *testing.T) {
 
 // The transport of a program may be careless: it then answers with nothing.
 func TestCarelessTransports(t *testing.T) {
-	err := calls["account"](t.Context(), by(func(*http.Request) (*http.Response, error) { return nil, nil }), t)
+	err := calls["account"](t.Context(), repeating(func(*http.Request) (*http.Response, error) { return nil, nil }), t)
 	require.ErrorContains(t, err, "the transport returned neither an answer nor an error")
 	assert.True(t, plextv.FailureIn(err).Temporary)
 
-	noBody := by(func(r *http.Request) (*http.Response, error) { return &http.Response{StatusCode: 200, Request: r}, nil })
+	noBody := repeating(func(r *http.Request) (*http.Response, error) { return &http.Response{StatusCode: 200, Request: r}, nil })
 	assert.ErrorContains(t, calls["account"](t.Context(), noBody, t), "an empty answer")
 	assert.NoError(t, calls["revoke"](t.Context(), noBody, t))
 }
@@ -136,8 +136,8 @@ func readAccount(ctx context.Context, c *plextv.Client) error {
 	return err
 }
 
-// by returns a client that repeats requests, which rt sends.
-func by(rt transport) *plextv.Client {
+// repeating returns a client that repeats requests, which rt sends.
+func repeating(rt transport) *plextv.Client {
 	return plextv.New(plextv.Config{HTTPClient: &http.Client{Transport: rt}, Retries: 3})
 }
 
@@ -169,7 +169,7 @@ func TestRoute(t *testing.T) {
 // G8: what has arrived when the context ends is not lost.
 func TestContextEndsWithTheAnswer(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	c := by(func(r *http.Request) (*http.Response, error) {
+	c := repeating(func(r *http.Request) (*http.Response, error) {
 		cancel()
 		return reply{status: 200, body: `{"id":7}`}.response(r)
 	})
@@ -196,7 +196,7 @@ func TestPollIsOneAttempt(t *testing.T) {
 	assert.Len(t, *bodies, 1)
 
 	synctest.Test(t, func(t *testing.T) {
-		c := by(func(r *http.Request) (*http.Response, error) {
+		c := repeating(func(r *http.Request) (*http.Response, error) {
 			<-r.Context().Done()
 			return nil, r.Context().Err()
 		})
@@ -213,7 +213,7 @@ func TestPollIsOneAttempt(t *testing.T) {
 func TestAttemptsAreAlike(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sent := 0
-		c := by(func(r *http.Request) (*http.Response, error) {
+		c := repeating(func(r *http.Request) (*http.Response, error) {
 			sent++
 			assert.Nil(t, r.Body)
 			if sent == 1 {
@@ -253,7 +253,7 @@ func (c *closing) Close() error {
 func TestBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var bodies []*closing
-		c := by(func(r *http.Request) (*http.Response, error) {
+		c := repeating(func(r *http.Request) (*http.Response, error) {
 			body := &closing{t: t, err: io.EOF}
 			bodies = append(bodies, body)
 			return &http.Response{StatusCode: 502, Header: http.Header{}, Body: body, Request: r}, nil
@@ -267,7 +267,7 @@ func TestBodies(t *testing.T) {
 
 	for status, decode := range map[int]func([]byte) error{200: nil, 204: func([]byte) error { return nil }} {
 		body := &closing{t: t, err: errors.New("broken")}
-		c := by(func(r *http.Request) (*http.Response, error) {
+		c := repeating(func(r *http.Request) (*http.Response, error) {
 			return &http.Response{StatusCode: status, Header: http.Header{}, Body: body, Request: r}, nil
 		})
 		q := serverCall(c, token)

@@ -14,8 +14,8 @@ import (
 	"github.com/plexauth/plexauth/internal/plextv"
 )
 
-// held returns for how long requests are held back.
-func held(c *plextv.Client) time.Duration { return max(0, time.Until(c.Guard.OpenAt())) }
+// heldBackFor returns for how long requests are held back.
+func heldBackFor(c *plextv.Client) time.Duration { return max(0, time.Until(c.Guard.OpenAt())) }
 
 // G12: of two answers that ask to wait, the later end counts.
 func TestGuardKeepsTheLongerPause(t *testing.T) {
@@ -36,10 +36,10 @@ func TestGuardKeepsTheLongerPause(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		assert.Equal(t, 18*time.Second, held(c))
+		assert.Equal(t, 18*time.Second, heldBackFor(c))
 		assert.ErrorIs(t, calls["account"](t.Context(), c, t), fault.ErrRateLimited)
 		assert.Equal(t, 2, sent, "not asked again")
-		assert.Equal(t, 18*time.Second, held(c), "at once")
+		assert.Equal(t, 18*time.Second, heldBackFor(c), "at once")
 	})
 }
 
@@ -62,7 +62,7 @@ func TestGuessedPause(t *testing.T) {
 		}
 		time.Sleep(3 * time.Second)
 		synctest.Wait()
-		assert.Equal(t, plextv.GuessedPause-2*time.Second, held(c))
+		assert.Equal(t, plextv.GuessedPause-2*time.Second, heldBackFor(c))
 	})
 }
 
@@ -71,10 +71,10 @@ func TestPollEndsAGuessedPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, _ := answering(reply{status: 429}, reply{status: 200, body: `{"id":42,"code":"ABCD"}`})
 		require.Error(t, calls["account"](t.Context(), c, t))
-		require.Positive(t, held(c))
+		require.Positive(t, heldBackFor(c))
 		time.Sleep(time.Second)
 		require.NoError(t, calls["check PIN"](t.Context(), c, t))
-		assert.Zero(t, held(c))
+		assert.Zero(t, heldBackFor(c))
 	})
 }
 
@@ -88,7 +88,7 @@ func TestCallsWaitOnce(t *testing.T) {
 		})}})
 		require.Error(t, calls["check PIN"](t.Context(), c, t))
 		require.Equal(t, 1, sent)
-		time.Sleep(held(c) - 2*time.Second)
+		time.Sleep(heldBackFor(c) - 2*time.Second)
 		began := time.Now()
 		_, err := c.ReadAccount(t.Context(), token, clientID, false)
 		assert.ErrorIs(t, err, fault.ErrRateLimited)
@@ -119,7 +119,7 @@ func TestCallsWaitForTheGuard(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				client, sent := answering(reply{status: 429}, reply{status: 200, body: `{"id":7}`})
 				require.ErrorIs(t, calls["account"](t.Context(), client, t), fault.ErrRateLimited)
-				time.Sleep(held(client) - c.left)
+				time.Sleep(heldBackFor(client) - c.left)
 				ctx, cancel := context.WithTimeout(t.Context(), c.life)
 				defer cancel()
 				if c.cancel != 0 {
@@ -136,7 +136,7 @@ func TestCallsWaitForTheGuard(t *testing.T) {
 }
 
 // A guessed pause is for plex.tv: requests to a media server are sent, and only an answer of
-// plex.tv that is no failure ends it. What else fails meanwhile names no time.
+// plex.tv that is no failure ends it. Another failure until then names no time.
 func TestGuessedPauseIsForPlexTV(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		status := 429
@@ -144,7 +144,7 @@ func TestGuessedPauseIsForPlexTV(t *testing.T) {
 			return reply{status: status, body: `{}`}.response(r)
 		})}})
 		require.ErrorIs(t, calls["account"](t.Context(), c, t), fault.ErrRateLimited)
-		require.Equal(t, plextv.GuessedPause, held(c))
+		require.Equal(t, plextv.GuessedPause, heldBackFor(c))
 		time.Sleep(time.Second)
 		status = 200
 		require.NoError(t, calls["server"](t.Context(), c, t))
@@ -153,7 +153,7 @@ func TestGuessedPauseIsForPlexTV(t *testing.T) {
 		f := plextv.FailureIn(calls["server"](t.Context(), c, t))
 		require.NotNil(t, f)
 		assert.Zero(t, f.RetryAfter)
-		assert.Equal(t, plextv.GuessedPause-time.Second, held(c))
+		assert.Equal(t, plextv.GuessedPause-time.Second, heldBackFor(c))
 	})
 }
 
@@ -174,13 +174,13 @@ func TestRateLimitOfACallerThatHasGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		sent := 0
-		c := by(func(r *http.Request) (*http.Response, error) {
+		c := repeating(func(r *http.Request) (*http.Response, error) {
 			sent++
 			cancel()
 			return reply{status: 429, header: http.Header{"Retry-After": {"20"}}}.response(r)
 		})
 		require.ErrorIs(t, readAccount(ctx, c), context.Canceled)
-		assert.Equal(t, 20*time.Second, held(c))
+		assert.Equal(t, 20*time.Second, heldBackFor(c))
 		require.ErrorIs(t, readAccount(t.Context(), c), fault.ErrRateLimited)
 		assert.Equal(t, 1, sent)
 	})
