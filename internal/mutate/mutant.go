@@ -315,30 +315,36 @@ var mutant_active = func() int {
 	return n
 }()
 
-var mutant_trace = mutant_os.Getenv("MUTANT_TRACE")
+// mutant_trace is open from the beginning: a test may become a user who cannot open it.
+var mutant_trace = func() *mutant_os.File {
+	name := mutant_os.Getenv("MUTANT_TRACE")
+	if name == "" {
+		return nil
+	}
+	f, err := mutant_os.OpenFile(name, mutant_os.O_APPEND|mutant_os.O_CREATE|mutant_os.O_WRONLY, 0o600)
+	if err != nil {
+		panic(err)
+	}
+	return f
+}()
 
 var mutant_reached, mutant_differed [%[3]d]mutant_atomic.Bool
 
 func mutant_write(line string) {
-	f, err := mutant_os.OpenFile(mutant_trace, mutant_os.O_APPEND|mutant_os.O_CREATE|mutant_os.O_WRONLY, 0o600)
-	if err != nil {
+	if _, err := mutant_trace.WriteString(line + "\n"); err != nil {
 		panic(err)
 	}
-	if _, err := f.WriteString(line + "\n"); err != nil {
-		panic(err)
-	}
-	f.Close()
 }
 
 func mutant_reach(id int) {
-	if mutant_trace != "" && !mutant_reached[id].Swap(true) {
+	if mutant_trace != nil && !mutant_reached[id].Swap(true) {
 		mutant_write("reached:" + %[2]q + ":" + mutant_strconv.Itoa(id))
 	}
 }
 
 // mutant_is is called where the mutant would make a difference.
 func mutant_is(id int) bool {
-	if mutant_trace != "" && !mutant_differed[id].Swap(true) {
+	if mutant_trace != nil && !mutant_differed[id].Swap(true) {
 		mutant_write(%[2]q + ":" + mutant_strconv.Itoa(id))
 	}
 	return mutant_active == id
