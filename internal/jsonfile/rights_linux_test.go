@@ -67,6 +67,10 @@ func TestOwnerOfNewFiles(t *testing.T) {
 	}
 	_, ok := jsonfile.OwnerBeside(filepath.Join(t.TempDir(), "not", "there.json"), nil)
 	assert.False(t, ok)
+	asNobody(t, func() {
+		_, ok := jsonfile.OwnerBeside(path, nil)
+		assert.False(t, ok, "only root gives files away")
+	})
 }
 
 // G16: a lock file can be opened by the config's owner, and by the group that may write the
