@@ -335,6 +335,9 @@ func TestFileStoreContext(t *testing.T) {
 		return nil, nil
 	}), context.Canceled)
 	checkNoLitter(t, path, "config.json")
+	made := filepath.Join(t.TempDir(), "new")
+	require.ErrorIs(t, open(filepath.Join(made, "config.json")).Check(ended), context.Canceled)
+	assert.NoDirExists(t, made)
 
 	during, stop := context.WithCancelCause(t.Context())
 	err = store.Update(during, "plex", func(json.RawMessage) (json.RawMessage, error) {
