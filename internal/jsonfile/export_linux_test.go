@@ -12,7 +12,7 @@ func MountOf(path string) (point, kind string) {
 	return m.point, m.kind
 }
 
-// What a test asks directly, because it cannot fill a disk or mount a file system.
+// A test asks these directly, because it cannot fill a disk or mount a file system.
 var (
 	Explain   = explain
 	Existing  = existing

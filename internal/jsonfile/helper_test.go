@@ -12,6 +12,20 @@ import (
 	"github.com/plexauth/plexauth/internal/jsonfile"
 )
 
+// TestMain runs the tests in a directory of their own, in which a relative path does no harm.
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "jsonfile")
+	if err == nil {
+		err = os.Chdir(dir)
+	}
+	if err != nil {
+		panic(err)
+	}
+	code := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(code)
+}
+
 // open returns the file at path.
 func open(path string) *jsonfile.File {
 	f := jsonfile.New(path)

@@ -68,7 +68,7 @@ func TestOwnerOfNewFiles(t *testing.T) {
 	_, ok := jsonfile.OwnerBeside(filepath.Join(t.TempDir(), "not", "there.json"), nil)
 	assert.False(t, ok)
 	dir, _ := dirOf(t, 0o755)
-	asNobody(t, func() {
+	asGuest(t, func() {
 		_, ok := jsonfile.OwnerBeside(filepath.Join(dir, "config.json"), nil)
 		assert.False(t, ok, "only root gives files away")
 	})

@@ -19,7 +19,7 @@ import (
 	"github.com/plexauth/plexauth/internal/jsonfile"
 )
 
-// G15: what happens to the files during an edit is an error, and leaves no temporary file.
+// G15: a change of the files during an edit is an error, and leaves no temporary file.
 func TestTroubleDuringTheEdit(t *testing.T) {
 	for name, tc := range map[string]struct {
 		change func(t *testing.T, path string)
@@ -70,7 +70,7 @@ func TestUnreadableFile(t *testing.T) {
 	}
 }
 
-// Where nothing can be made, the error says what was tried. proc(5) is such a place, for root
+// The error says what was tried in a place in which nothing can be made, as proc(5) is for root
 // as well.
 func TestNothingCanBeMade(t *testing.T) {
 	for path, want := range map[string]string{
@@ -124,7 +124,7 @@ func TestBusyWithinTheProcess(t *testing.T) {
 			require.NoError(t, open(path).Update(t.Context(), "plex", func(json.RawMessage) (json.RawMessage, error) {
 				assert.NoError(t, tc.change())
 				for _, busy := range []string{path, link} {
-					ctx, cancel := context.WithTimeout(t.Context(), 30*time.Millisecond)
+					ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 					err := open(busy).Check(ctx)
 					cancel()
 					assert.ErrorIs(t, err, context.DeadlineExceeded)
@@ -236,7 +236,7 @@ func TestUnusualLinks(t *testing.T) {
 	require.ErrorContains(t, err, "too many links")
 }
 
-// What cannot be synced at all needs no sync. Any other error is one.
+// Sync ignores that something cannot be synced at all, and returns any other error.
 func TestSync(t *testing.T) {
 	r, w, err := os.Pipe()
 	require.NoError(t, err)

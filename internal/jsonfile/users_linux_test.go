@@ -17,14 +17,14 @@ import (
 	"github.com/plexauth/plexauth/internal/jsonfile"
 )
 
-// nobody is a user without rights, who belongs to another group as well.
-var nobody = jsonfile.Owner{UID: 65534, GID: 65534}
+// guest is a user without rights, who belongs to another group as well.
+var guest = jsonfile.Owner{UID: 65534, GID: 65534}
 
-const nobodysOtherGroup = 3000
+const guestsOtherGroup = 3000
 
-// asNobody calls do as nobody if root runs the test, else as the user of the test. It changes
+// asGuest calls do as guest if root runs the test, else as the user of the test. It changes
 // the user of one thread alone, to which do must keep.
-func asNobody(t *testing.T, do func()) {
+func asGuest(t *testing.T, do func()) {
 	t.Helper()
 	if os.Geteuid() != 0 {
 		do()
@@ -47,9 +47,9 @@ func asNobody(t *testing.T, do func()) {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	setGroups(nobodysOtherGroup)
-	set(unix.SYS_SETRESGID, uintptr(nobody.GID))
-	set(unix.SYS_SETRESUID, uintptr(nobody.UID))
+	setGroups(guestsOtherGroup)
+	set(unix.SYS_SETRESGID, uintptr(guest.GID))
+	set(unix.SYS_SETRESUID, uintptr(guest.UID))
 	defer func() {
 		set(unix.SYS_SETRESUID, 0)
 		set(unix.SYS_SETRESGID, 0)
@@ -58,14 +58,14 @@ func asNobody(t *testing.T, do func()) {
 	do()
 }
 
-// dirOf makes a directory of nobody, or of the user of the test, that has the mode.
+// dirOf makes a directory of guest, or of the user of the test, that has the mode.
 func dirOf(t *testing.T, mode fs.FileMode) (dir string, of jsonfile.Owner) {
 	t.Helper()
 	dir = t.TempDir()
 	for up := dir; up != os.TempDir() && up != "/"; up = filepath.Dir(up) {
 		require.NoError(t, os.Chmod(up, 0o755))
 	}
-	of = give(t, dir, nobody)
+	of = give(t, dir, guest)
 	require.NoError(t, os.Chmod(dir, mode))
 	t.Cleanup(func() { _ = os.Chmod(dir, 0o700) })
 	return dir, of
@@ -83,7 +83,7 @@ func ownerOf(t *testing.T, path string) jsonfile.Owner {
 // can.
 func TestDirectoryThatCannotBeListed(t *testing.T) {
 	dir, _ := dirOf(t, 0o300)
-	asNobody(t, func() {
+	asGuest(t, func() {
 		err := open(filepath.Join(dir, "config.json")).Update(t.Context(), "plex", becomes(`{}`))
 		require.ErrorIs(t, err, fs.ErrPermission)
 		require.ErrorIs(t, err, fault.ErrStore)
@@ -98,10 +98,10 @@ func TestRightsOfTheUser(t *testing.T) {
 	dir, _ := dirOf(t, 0o700)
 	path := filepath.Join(dir, "config.json")
 	require.NoError(t, os.WriteFile(path, []byte("{}"), 0o600))
-	give(t, path, nobody)
+	give(t, path, guest)
 	require.NoError(t, os.WriteFile(path+".lock", nil, 0o600))
-	give(t, path+".lock", nobody)
-	asNobody(t, func() {
+	give(t, path+".lock", guest)
+	asGuest(t, func() {
 		for name, change := range map[string]func(fs.FileMode) error{
 			"its directory": func(mode fs.FileMode) error { return os.Chmod(dir, 0o500|mode) },
 			"the file":      func(mode fs.FileMode) error { return os.Chmod(path, mode) },
@@ -117,7 +117,7 @@ func TestRightsOfTheUser(t *testing.T) {
 	})
 	const immutable, rights = "is immutable", "keep its owner and group"
 	for op, want := range map[string]string{"open": immutable, "fsync": rights, "chown": rights} {
-		asNobody(t, func() {
+		asGuest(t, func() {
 			assert.ErrorContains(t, jsonfile.Explain(path, &fs.PathError{Op: op, Path: path, Err: syscall.EPERM}), want, op)
 		})
 	}
@@ -156,10 +156,10 @@ func TestOwnerCannotBeKept(t *testing.T) {
 		mode fs.FileMode
 		ok   bool
 	}{
-		"another owner":                {jsonfile.Owner{UID: other.UID, GID: nobody.GID}, 0o666, false},
-		"another group":                {jsonfile.Owner{UID: nobody.UID, GID: other.GID}, 0o660, false},
-		"another group without rights": {jsonfile.Owner{UID: nobody.UID, GID: other.GID}, 0o600, true},
-		"one's own":                    {nobody, 0o660, true},
+		"another owner":                {jsonfile.Owner{UID: other.UID, GID: guest.GID}, 0o666, false},
+		"another group":                {jsonfile.Owner{UID: guest.UID, GID: other.GID}, 0o660, false},
+		"another group without rights": {jsonfile.Owner{UID: guest.UID, GID: other.GID}, 0o600, true},
+		"one's own":                    {guest, 0o660, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir, _ := dirOf(t, 0o700)
@@ -168,9 +168,9 @@ func TestOwnerCannotBeKept(t *testing.T) {
 			of, ok := give(t, path, tc.of), tc.ok || !isRoot
 			require.NoError(t, os.Chmod(path, tc.mode))
 			require.NoError(t, os.WriteFile(path+".lock", nil, 0o600))
-			give(t, path+".lock", nobody)
+			give(t, path+".lock", guest)
 			require.NoError(t, os.Chmod(path+".lock", 0o666))
-			asNobody(t, func() {
+			asGuest(t, func() {
 				err := open(path).Update(t.Context(), "plex", becomes(`{"a":1}`))
 				assert.Equal(t, ok, err == nil, "%v", err)
 			})
@@ -191,9 +191,9 @@ func TestGroupOfTheLock(t *testing.T) {
 	dir, _ := dirOf(t, 0o700)
 	path := filepath.Join(dir, "config.json")
 	require.NoError(t, os.WriteFile(path, []byte("{}"), 0o600))
-	of := give(t, path, jsonfile.Owner{UID: 1001, GID: nobodysOtherGroup})
+	of := give(t, path, jsonfile.Owner{UID: 1001, GID: guestsOtherGroup})
 	require.NoError(t, os.Chmod(path, 0o660))
-	asNobody(t, func() {
+	asGuest(t, func() {
 		err := open(path).Check(t.Context())
 		assert.Equal(t, of.UID == os.Geteuid(), err == nil, "the config cannot keep another owner: %v", err)
 	})

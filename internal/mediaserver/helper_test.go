@@ -26,7 +26,7 @@ func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f
 type answer struct {
 	after time.Duration
 	err   error // nil: a media server answers
-	deaf  bool  // it comes even if nobody waits for it any more
+	deaf  bool  // it comes even if the request has ended
 }
 
 // answering returns a transport with an answer for each address. other is that of those

@@ -105,7 +105,7 @@ func TestPlainHTTPHidesNoBadCertificate(t *testing.T) {
 	assert.Error(t, found[1].Err)
 }
 
-// What an address over plain http answers does not count if its https turns out to have a
+// An answer over plain http does not count if the https of the address turns out to have a
 // bad certificate, even at the last moment. Other addresses are not concerned.
 func TestBadCertificateComesLater(t *testing.T) {
 	const httpDocker = "http://172.17.0.2:32400"

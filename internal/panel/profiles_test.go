@@ -37,8 +37,8 @@ func (d *document) Profile(context.Context, string) panel.Host {
 	return &host{}
 }
 
-// send sends a request as a browser does that shows the list.
-func send(p *panel.Profiles, method, path string) *httptest.ResponseRecorder {
+// askList sends a request to the list of profiles. path need not begin with a slash.
+func askList(p *panel.Profiles, method, path string) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
 	r := httptest.NewRequest(method, "/", nil)
 	r.URL.Path = path
@@ -73,12 +73,12 @@ func TestPathsOfProfiles(t *testing.T) {
 		{"GET", "/profile/gone/words.json", 200, inJSON, `"texts"`},
 		{"GET", "/profile/gone/panel.css", 200, "text/css; charset=utf-8", ""},
 	} {
-		rec := send(p, tc.method, tc.path)
+		rec := askList(p, tc.method, tc.path)
 		assert.Equal(t, tc.code, rec.Code, tc.path)
 		assert.Equal(t, tc.content, rec.Header().Get("Content-Type"), tc.path)
 		assert.Contains(t, rec.Body.String(), tc.part, tc.path)
 	}
-	assert.NotContains(t, send(p, "GET", "/profile//").Body.String(), "panel.js", "an id is not empty")
+	assert.NotContains(t, askList(p, "GET", "/profile//").Body.String(), "panel.js", "an id is not empty")
 }
 
 // The list is read again after a change, and not otherwise within a second. A profile has one
@@ -90,12 +90,12 @@ func TestListOfProfilesIsKept(t *testing.T) {
 		defer stop()
 		p := panel.NewProfiles(ctx, d, panel.Config{})
 		for range 3 {
-			require.Equal(t, http.StatusOK, send(p, "GET", "/profile/default/status").Code)
+			require.Equal(t, http.StatusOK, askList(p, "GET", "/profile/default/status").Code)
 		}
 		assert.EqualValues(t, 1, d.read.Load())
 		assert.EqualValues(t, 1, d.made.Load())
-		require.Equal(t, http.StatusOK, send(p, "POST", "/profile/default/cancel").Code)
-		require.Equal(t, http.StatusOK, send(p, "GET", "/profiles").Code)
+		require.Equal(t, http.StatusOK, askList(p, "POST", "/profile/default/cancel").Code)
+		require.Equal(t, http.StatusOK, askList(p, "GET", "/profiles").Code)
 		assert.EqualValues(t, 2, d.read.Load())
 		stop()
 		synctest.Wait()
@@ -105,19 +105,21 @@ func TestListOfProfilesIsKept(t *testing.T) {
 // A browser that goes while the list is read is not kept waiting.
 func TestBrowserLeavesTheList(t *testing.T) {
 	for _, path := range []string{"/profiles", "/profile/default/status"} {
-		synctest.Test(t, func(t *testing.T) {
-			p := panel.NewProfiles(t.Context(), &document{ids: []string{"default"}, takes: 10 * time.Second}, panel.Config{})
-			go send(p, "GET", "/profiles")
-			time.Sleep(time.Second)
-			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-			defer cancel()
-			began := time.Now()
-			rec := httptest.NewRecorder()
-			p.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil))
-			assert.Equal(t, http.StatusServiceUnavailable, rec.Code)
-			assert.Contains(t, rec.Body.String(), "deadline exceeded")
-			assert.Equal(t, time.Second, time.Since(began))
-			time.Sleep(time.Minute)
+		t.Run(path, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := panel.NewProfiles(t.Context(), &document{ids: []string{"default"}, takes: 10 * time.Second}, panel.Config{})
+				go askList(p, "GET", "/profiles")
+				time.Sleep(time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				began := time.Now()
+				rec := httptest.NewRecorder()
+				p.ServeHTTP(rec, httptest.NewRequestWithContext(ctx, http.MethodGet, path, nil))
+				assert.Equal(t, http.StatusServiceUnavailable, rec.Code)
+				assert.Contains(t, rec.Body.String(), "deadline exceeded")
+				assert.Equal(t, time.Second, time.Since(began))
+				time.Sleep(time.Minute)
+			})
 		})
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,8 +22,8 @@ import (
 	"github.com/plexauth/plexauth/internal/panel"
 )
 
-// post sends a request with a body as the panel's own page does.
-func post(h http.Handler, path, body string) *httptest.ResponseRecorder {
+// askWithBody sends a POST with a body as the panel's own page does.
+func askWithBody(h http.Handler, path, body string) *httptest.ResponseRecorder {
 	rec := httptest.NewRecorder()
 	h.ServeHTTP(rec, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
 	return rec
@@ -86,7 +87,7 @@ func TestHowLongAProblemStays(t *testing.T) {
 				p := open(t, h)
 				time.Sleep(2 * time.Second)
 				require.NotNil(t, status(t, p).Problem)
-				rec := post(p, tc.path, tc.body)
+				rec := askWithBody(p, tc.path, tc.body)
 				assert.Equal(t, tc.code, rec.Code)
 				assert.Empty(t, rec.Header().Get("Retry-After"))
 				if tc.probe != nil {
@@ -108,60 +109,64 @@ func TestStateCannotBeRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := &host{state: func() (*panel.State, *panel.Problem) { p := storeFails; return nil, &p }}
 		p := open(t, h)
-		for _, rec := range []*httptest.ResponseRecorder{post(p, "/cancel", ""), ask(p, http.MethodGet, "/qr.svg"), ask(p, http.MethodGet, "/servers")} {
+		for _, rec := range []*httptest.ResponseRecorder{askWithBody(p, "/cancel", ""), ask(p, http.MethodGet, "/qr.svg"), ask(p, http.MethodGet, "/servers")} {
 			assert.Equal(t, http.StatusServiceUnavailable, rec.Code)
 			assert.Contains(t, rec.Body.String(), `"error":"store"`)
 		}
 	})
 }
 
-// What is not known of a new user is looked for. The last problem is over then.
+// A new user's number is looked for if it is not known. The last problem is over then.
 func TestChosenUser(t *testing.T) {
 	for _, complete := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			var searches atomic.Int64
-			h := &host{pending: oneLogin(), findServer: func() *panel.Problem {
-				if searches.Add(1) == 1 {
-					return &panel.Problem{Kind: "server_unreachable"}
-				}
-				time.Sleep(5 * time.Second)
-				return nil
-			}}
-			h.chooseUser = func() (bool, *panel.Problem) { return complete, nil }
-			p := open(t, h)
-			time.Sleep(2 * time.Second)
-			rec := post(p, "/user", `{"uuid":"u1"}`)
-			require.Equal(t, http.StatusOK, rec.Code)
-			s := status(t, p)
-			assert.Equal(t, !complete, s.Finding)
-			assert.Equal(t, complete, s.Problem != nil)
-			time.Sleep(time.Minute)
-			assert.Equal(t, !complete, searches.Load() == 2)
-			assert.False(t, status(t, p).Finding)
+		t.Run(fmt.Sprintf("complete=%t", complete), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var searches atomic.Int64
+				h := &host{pending: oneLogin(), findServer: func() *panel.Problem {
+					if searches.Add(1) == 1 {
+						return &panel.Problem{Kind: "server_unreachable"}
+					}
+					time.Sleep(5 * time.Second)
+					return nil
+				}}
+				h.chooseUser = func() (bool, *panel.Problem) { return complete, nil }
+				p := open(t, h)
+				time.Sleep(2 * time.Second)
+				rec := askWithBody(p, "/user", `{"uuid":"u1"}`)
+				require.Equal(t, http.StatusOK, rec.Code)
+				s := status(t, p)
+				assert.Equal(t, !complete, s.Finding)
+				assert.Equal(t, complete, s.Problem != nil)
+				time.Sleep(time.Minute)
+				assert.Equal(t, !complete, searches.Load() == 2)
+				assert.False(t, status(t, p).Finding)
+			})
 		})
 	}
 }
 
 // A test of an address says one word, unless the store fails.
 func TestProbedAddress(t *testing.T) {
-	store, other := storeFails, panel.Problem{Status: http.StatusBadGateway, Kind: "server_unreachable"}
-	for name, tc := range map[string]struct {
-		found   panel.ProbeResult
-		problem *panel.Problem
-		code    int
-		want    string
-	}{
-		"it answers":         {panel.ProbeResult{URL: "https://plex"}, nil, 200, `{"result":"ok"}`},
-		"another server":     {panel.ProbeResult{MachineID: "m2"}, &other, 200, `{"result":"wrong_server"}`},
-		"nothing":            {panel.ProbeResult{}, &other, 200, `{"result":"unreachable"}`},
-		"nothing, no reason": {panel.ProbeResult{}, nil, 200, `{"result":"unreachable"}`},
-		"the store fails":    {panel.ProbeResult{}, &store, 503, `"error":"store"`},
-	} {
-		p := panel.New(t.Context(), &host{probe: func() (panel.ProbeResult, *panel.Problem) { return tc.found, tc.problem }}, panel.Config{})
-		rec := post(p, "/probe", `{"url":"https://plex"}`)
-		assert.Equal(t, tc.code, rec.Code, name)
-		assert.Contains(t, rec.Body.String(), tc.want, name)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		store, other := storeFails, panel.Problem{Status: http.StatusBadGateway, Kind: "server_unreachable"}
+		for name, tc := range map[string]struct {
+			found   panel.ProbeResult
+			problem *panel.Problem
+			code    int
+			want    string
+		}{
+			"it answers":         {panel.ProbeResult{URL: "https://plex"}, nil, 200, `{"result":"ok"}`},
+			"another server":     {panel.ProbeResult{MachineID: "m2"}, &other, 200, `{"result":"wrong_server"}`},
+			"nothing":            {panel.ProbeResult{}, &other, 200, `{"result":"unreachable"}`},
+			"nothing, no reason": {panel.ProbeResult{}, nil, 200, `{"result":"unreachable"}`},
+			"the store fails":    {panel.ProbeResult{}, &store, 503, `"error":"store"`},
+		} {
+			p := panel.New(t.Context(), &host{probe: func() (panel.ProbeResult, *panel.Problem) { return tc.found, tc.problem }}, panel.Config{})
+			rec := askWithBody(p, "/probe", `{"url":"https://plex"}`)
+			assert.Equal(t, tc.code, rec.Code, name)
+			assert.Contains(t, rec.Body.String(), tc.want, name)
+		}
+	})
 }
 
 // A browser that goes while its request waits for another one is not kept waiting, and starts
@@ -211,15 +216,17 @@ func TestBrowserGoes(t *testing.T) {
 // A list is kept for a moment, but only for the token that it was read with.
 func TestListOfNoToken(t *testing.T) {
 	for token, want := range map[string]int64{"": 2, "t1": 1} {
-		var asked atomic.Int64
-		p := panel.New(t.Context(), &host{
-			state:   func() (*panel.State, *panel.Problem) { return &panel.State{TokenID: token}, nil },
-			servers: func() ([]panel.Server, *panel.Problem) { asked.Add(1); return nil, nil },
-		}, panel.Config{})
-		for range 2 {
-			assert.Contains(t, ask(p, http.MethodGet, "/servers").Body.String(), `{"servers":[]}`)
-		}
-		assert.Equal(t, want, asked.Load(), token)
+		synctest.Test(t, func(t *testing.T) {
+			var asked atomic.Int64
+			p := panel.New(t.Context(), &host{
+				state:   func() (*panel.State, *panel.Problem) { return &panel.State{TokenID: token}, nil },
+				servers: func() ([]panel.Server, *panel.Problem) { asked.Add(1); return nil, nil },
+			}, panel.Config{})
+			for range 2 {
+				assert.Contains(t, ask(p, http.MethodGet, "/servers").Body.String(), `{"servers":[]}`, "token %q", token)
+			}
+			assert.Equal(t, want, asked.Load(), "token %q", token)
+		})
 	}
 }
 
@@ -281,12 +288,14 @@ func TestPageOfAProfile(t *testing.T) {
 
 // A QR code that cannot be drawn is a problem with its reason.
 func TestNoQRCode(t *testing.T) {
-	h := &host{state: func() (*panel.State, *panel.Problem) {
-		return &panel.State{Pending: &panel.Pending{Ends: elapsed.Now().Add(time.Minute), QRCode: func() ([]byte, error) { return nil, errors.New("too long") }}}, nil
-	}}
-	rec := ask(panel.New(t.Context(), h, panel.Config{}), http.MethodGet, "/qr.svg")
-	assert.Equal(t, http.StatusInternalServerError, rec.Code)
-	assert.Contains(t, rec.Body.String(), `"detail":"too long"`)
+	synctest.Test(t, func(t *testing.T) {
+		h := &host{state: func() (*panel.State, *panel.Problem) {
+			return &panel.State{Pending: &panel.Pending{Ends: elapsed.Now().Add(time.Minute), QRCode: func() ([]byte, error) { return nil, errors.New("too long") }}}, nil
+		}}
+		rec := ask(panel.New(t.Context(), h, panel.Config{}), http.MethodGet, "/qr.svg")
+		assert.Equal(t, http.StatusInternalServerError, rec.Code)
+		assert.Contains(t, rec.Body.String(), `"detail":"too long"`)
+	})
 }
 
 // A login is shown until its last poll is over, and longer if Plex has approved it.
@@ -313,22 +322,24 @@ func TestShownLogin(t *testing.T) {
 	}
 }
 
-// What is seen has another name if the code or the problem is another one.
+// Seen changes with the code, the end and the problem of a login, and with the server.
 func TestSeenChanges(t *testing.T) {
-	seen := map[string]string{}
-	for name, state := range map[string]panel.State{
-		"nothing":         {},
-		"a code":          {Pending: &panel.Pending{Code: "ABCD", Approved: true}},
-		"another code":    {Pending: &panel.Pending{Code: "EFGH", Approved: true}},
-		"a later end":     {Pending: &panel.Pending{Code: "EFGH", Approved: true, ExpiresAt: time.Unix(1, 0)}},
-		"a problem":       {Pending: &panel.Pending{Code: "ABCD", Approved: true, Problem: &panel.Problem{Kind: "dns"}}},
-		"another one":     {Pending: &panel.Pending{Code: "ABCD", Approved: true, Problem: &panel.Problem{Kind: "tls"}}},
-		"a server":        {Settings: panel.Settings{ServerURL: "https://plex"}},
-		"it is connected": {Status: panel.Status{Connected: true}},
-	} {
-		p := panel.New(t.Context(), &host{state: func() (*panel.State, *panel.Problem) { return &state, nil }}, panel.Config{})
-		s := status(t, p).Seen
-		assert.Empty(t, seen[s], name)
-		seen[s] = name
-	}
+	synctest.Test(t, func(t *testing.T) {
+		seen := map[string]string{}
+		for name, state := range map[string]panel.State{
+			"nothing":         {},
+			"a code":          {Pending: &panel.Pending{Code: "ABCD", Approved: true}},
+			"another code":    {Pending: &panel.Pending{Code: "EFGH", Approved: true}},
+			"a later end":     {Pending: &panel.Pending{Code: "EFGH", Approved: true, ExpiresAt: time.Unix(1, 0)}},
+			"a problem":       {Pending: &panel.Pending{Code: "ABCD", Approved: true, Problem: &panel.Problem{Kind: "dns"}}},
+			"another one":     {Pending: &panel.Pending{Code: "ABCD", Approved: true, Problem: &panel.Problem{Kind: "tls"}}},
+			"a server":        {Settings: panel.Settings{ServerURL: "https://plex"}},
+			"it is connected": {Status: panel.Status{Connected: true}},
+		} {
+			p := panel.New(t.Context(), &host{state: func() (*panel.State, *panel.Problem) { return &state, nil }}, panel.Config{})
+			s := status(t, p).Seen
+			assert.Empty(t, seen[s], name)
+			seen[s] = name
+		}
+	})
 }

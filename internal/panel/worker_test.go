@@ -2,6 +2,7 @@ package panel_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -186,28 +187,30 @@ func TestStoppedWorker(t *testing.T) {
 // and those who wait see it at once.
 func TestSearchAgain(t *testing.T) {
 	for _, starting := range []bool{true, false} {
-		synctest.Test(t, func(t *testing.T) {
-			var searches atomic.Int64
-			p := open(t, &host{pending: logins(attempt{}), findServer: func() *panel.Problem {
-				if searches.Add(1) > 1 {
-					time.Sleep(10 * time.Second)
+		t.Run(fmt.Sprintf("starting=%t", starting), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var searches atomic.Int64
+				p := open(t, &host{pending: logins(attempt{}), findServer: func() *panel.Problem {
+					if searches.Add(1) > 1 {
+						time.Sleep(10 * time.Second)
+					}
+					return &panel.Problem{Kind: "server_unreachable", ServerStarting: starting}
+				}})
+				time.Sleep(49500 * time.Millisecond)
+				before := status(t, p)
+				assert.False(t, before.Finding)
+				began := time.Now()
+				rec := ask(p, http.MethodGet, "/status?wait=5&seen="+before.Seen)
+				require.Equal(t, http.StatusOK, rec.Code)
+				took := time.Since(began)
+				assert.Equal(t, starting, status(t, p).Finding)
+				if starting {
+					assert.Less(t, took, 600*time.Millisecond)
 				}
-				return &panel.Problem{Kind: "server_unreachable", ServerStarting: starting}
-			}})
-			time.Sleep(49500 * time.Millisecond)
-			before := status(t, p)
-			assert.False(t, before.Finding)
-			began := time.Now()
-			rec := ask(p, http.MethodGet, "/status?wait=5&seen="+before.Seen)
-			require.Equal(t, http.StatusOK, rec.Code)
-			took := time.Since(began)
-			assert.Equal(t, starting, status(t, p).Finding)
-			if starting {
-				assert.Less(t, took, 600*time.Millisecond)
-			}
-			time.Sleep(time.Minute)
-			assert.Equal(t, starting, searches.Load() == 2)
-			assert.False(t, status(t, p).Finding)
+				time.Sleep(time.Minute)
+				assert.Equal(t, starting, searches.Load() == 2)
+				assert.False(t, status(t, p).Finding)
+			})
 		})
 	}
 }
