@@ -467,8 +467,8 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// What the caller's own TLS settings verify is verified besides, once. What they leave
-// unchecked stays so.
+// The checks of the caller's own TLS settings are made besides, once. Settings that leave a
+// certificate unchecked still do.
 func TestCallersVerification(t *testing.T) {
 	known := newAuthority(t)
 	cert := known.certificate(t, time.Hour, "*."+hash+".plex.direct")
