@@ -2,8 +2,10 @@ package plexauth_test
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -112,14 +114,16 @@ func TestStartAfterTheClockWasSet(t *testing.T) {
 // Cancel changes nothing if the store cannot be read, even once.
 func TestCancelWithoutTheStore(t *testing.T) {
 	for nth := int64(1); nth <= 3; nth++ {
-		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t)
-			store := w.hooked(hooks{})
-			p := w.open(t, withStore(store))
-			require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
-			store.set(hooks{beforeLoad: calls(nth, nth, fails(errDisk))})
-			require.ErrorIs(t, p.Cancel(t.Context()), plexauth.ErrStore, nth)
-			assert.NotNil(t, must(w.Status(t.Context())).Pending)
+		t.Run(fmt.Sprint("read ", nth), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+				store.set(hooks{beforeLoad: calls(nth, nth, fails(errDisk))})
+				require.ErrorIs(t, p.Cancel(t.Context()), plexauth.ErrStore)
+				assert.NotNil(t, must(w.Status(t.Context())).Pending)
+			})
 		})
 	}
 }
@@ -157,5 +161,38 @@ func TestParkedTokenNeedsNoPoll(t *testing.T) {
 		asked := w.fromNow()
 		require.NoError(t, errOf(w.open(t).Finish(t.Context())))
 		assert.Empty(t, only(asked(), http.MethodGet, "/api/v2/pins/{id}"))
+	})
+}
+
+// countedContext counts what waits for its end.
+type countedContext struct {
+	context.Context
+	waiting atomic.Int32
+}
+
+// Value hides the context below, whose own AfterFunc would be used.
+func (c *countedContext) Value(any) any { return nil }
+
+func (c *countedContext) AfterFunc(f func()) func() bool {
+	c.waiting.Add(1)
+	stop := context.AfterFunc(c.Context, f)
+	return func() bool {
+		c.waiting.Add(-1)
+		return stop()
+	}
+}
+
+// G27: a long Wait, which reads the store again and again, leaves nothing with its context. Nor
+// does the wait for a token that another process may have.
+func TestWaitLeavesNothingWithItsContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.open(t, withStore(w.hooked(hooks{})))
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		ctx := &countedContext{Context: t.Context()}
+		time.AfterFunc(12*time.Minute, func() { assert.NoError(t, w.plex.Expire(pin.Code)) })
+		require.ErrorIs(t, errOf(p.Wait(ctx)), plexauth.ErrPinExpired)
+		assert.Zero(t, ctx.waiting.Load())
 	})
 }

@@ -240,7 +240,7 @@ func (s *deafStore) Load(_ context.Context, ns string) (jsonRaw, error) {
 	return s.ConfigStore.Load(context.Background(), ns)
 }
 
-// Cancel does not wait for a look whose store hangs.
+// Cancel does not wait for a poll whose store hangs.
 func TestCancelBesideAStoreThatHangs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -252,7 +252,7 @@ func TestCancelBesideAStoreThatHangs(t *testing.T) {
 		go func() { result <- errOf(p.Wait(t.Context())) }()
 		time.Sleep(4 * time.Second)
 		store.set(hooks{beforeLoad: hang})
-		time.Sleep(3 * time.Second) // a look reads the store
+		time.Sleep(3 * time.Second) // a poll reads the store
 		store.set(hooks{})
 		began := time.Now()
 		require.NoError(t, p.Cancel(t.Context()))

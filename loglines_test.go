@@ -36,8 +36,8 @@ func (w *world) fromNowLogged() func() []string {
 	}
 }
 
-// approvedBy begins a login with o over the one that is there, which u approves.
-func (w *world) approvedBy(t *testing.T, p *plexauth.PlexAuth, u *plextest.User, o plexauth.PinOptions) {
+// startAndApprove begins a login with o over the one that is there, which u approves.
+func (w *world) startAndApprove(t *testing.T, p *plexauth.PlexAuth, u *plextest.User, o plexauth.PinOptions) {
 	t.Helper()
 	pin, err := p.Start(t.Context(), o)
 	require.NoError(t, err)
@@ -60,8 +60,8 @@ var (
 )
 
 // approvedTooLate waits for a login that another process cancels before it is approved. What
-// happens to its token meets f and h.
-func (w *world) approvedTooLate(t *testing.T, f plextest.Fault, h hooks) (logged func() []string) {
+// happens to its token meets h and faults.
+func (w *world) approvedTooLate(t *testing.T, h hooks, faults ...plextest.Fault) (logged func() []string) {
 	t.Helper()
 	w.replicas = true
 	store := w.hooked(hooks{})
@@ -74,7 +74,9 @@ func (w *world) approvedTooLate(t *testing.T, f plextest.Fault, h hooks) (logged
 	time.Sleep(1200 * time.Millisecond) // the store was just read
 	require.NoError(t, w.open(t).Cancel(t.Context()))
 	require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-	w.plex.Inject(f)
+	for _, f := range faults {
+		w.plex.Inject(f)
+	}
 	store.set(h)
 	wg.Wait()
 	return logged
@@ -193,14 +195,14 @@ func TestLogLines(t *testing.T) {
 		}, []string{"INFO+2 token stored", "WARN signed in, but the account could not be read yet"}},
 		"the same account again": {func(t *testing.T, w *world) func() []string {
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-			w.approvedBy(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+			w.startAndApprove(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 			logged := w.fromNowLogged()
 			require.NoError(t, errOf(w.Wait(t.Context())))
 			return logged
 		}, []string{"INFO+2 token stored"}},
 		"a token that plex.tv rejects": {func(t *testing.T, w *world) func() []string {
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-			w.approvedBy(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+			w.startAndApprove(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 			logged := w.fromNowLogged()
 			w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1001})
 			require.ErrorIs(t, errOf(w.Wait(t.Context())), plexauth.ErrTokenRejected)
@@ -208,14 +210,14 @@ func TestLogLines(t *testing.T) {
 		}, nil},
 		"another account": {func(t *testing.T, w *world) func() []string {
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-			w.approvedBy(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
+			w.startAndApprove(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
 			logged := w.fromNowLogged()
 			require.ErrorIs(t, errOf(w.Wait(t.Context())), plexauth.ErrAccountMismatch)
 			return logged
 		}, []string{"INFO login refused: approved by another account than the linked one"}},
 		"another account, whose token stays": {func(t *testing.T, w *world) func() []string {
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-			w.approvedBy(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
+			w.startAndApprove(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
 			logged := w.fromNowLogged()
 			w.plex.Inject(noRevocation)
 			require.ErrorIs(t, errOf(w.Wait(t.Context())), plexauth.ErrAccountMismatch)
@@ -227,7 +229,7 @@ func TestLogLines(t *testing.T) {
 		"another account, of another profile": {func(t *testing.T, w *world) func() []string {
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 			w.signIn(t, w.Instance("second"), w.bob, plexauth.PinOptions{})
-			w.approvedBy(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
+			w.startAndApprove(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
 			logged := w.fromNowLogged()
 			require.ErrorIs(t, errOf(w.Wait(t.Context())), plexauth.ErrAccountMismatch)
 			require.NoError(t, errOf(w.Instance("second").Verify(t.Context())))
@@ -238,7 +240,7 @@ func TestLogLines(t *testing.T) {
 		}},
 		"plex.tv does not tell whose the token is": {func(t *testing.T, w *world) func() []string {
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-			w.approvedBy(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
+			w.startAndApprove(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
 			w.plex.Inject(refusedAccount)
 			require.Error(t, errOf(w.Finish(t.Context())))
 			logged := w.fromNowLogged()
@@ -249,7 +251,7 @@ func TestLogLines(t *testing.T) {
 		}},
 		"plex.tv does not tell whose the token is, which stays": {func(t *testing.T, w *world) func() []string {
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-			w.approvedBy(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
+			w.startAndApprove(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
 			w.plex.Inject(refusedAccount)
 			w.plex.Inject(noRevocation)
 			logged := w.fromNowLogged()
@@ -262,22 +264,22 @@ func TestLogLines(t *testing.T) {
 			"INFO login ended: plex.tv does not tell the account of the approved token", "INFO request PIN", "INFO+2 PIN issued",
 		}},
 		"approved after a Cancel elsewhere, and not revoked": {func(t *testing.T, w *world) func() []string {
-			return w.approvedTooLate(t, noRevocation, hooks{})
+			return w.approvedTooLate(t, hooks{}, noRevocation)
 		}, []string{"INFO login cancelled", "WARN a token that was approved too late was dropped, but not revoked"}},
 		"approved after a Cancel elsewhere, and of an unknown account": {func(t *testing.T, w *world) func() []string {
-			return w.approvedTooLate(t, outageOfAccounts, hooks{})
+			return w.approvedTooLate(t, hooks{}, outageOfAccounts)
 		}, []string{"INFO login cancelled", "WARN a token that was approved too late was dropped, but not revoked"}},
 		"approved after a Cancel elsewhere, while the store fails": {func(t *testing.T, w *world) func() []string {
-			return w.approvedTooLate(t, plextest.Fault{Path: "/none"}, hooks{beforeLoad: calls(1, 1, fails(errDisk))})
+			return w.approvedTooLate(t, hooks{beforeLoad: calls(1, 1, fails(errDisk))})
 		}, []string{"INFO login cancelled", "WARN a token that was approved too late was dropped, but not revoked"}},
 		"approved after a Cancel elsewhere, while the store fails later": {func(t *testing.T, w *world) func() []string {
-			return w.approvedTooLate(t, plextest.Fault{Path: "/none"}, hooks{beforeLoad: calls(2, 2, fails(errDisk))})
+			return w.approvedTooLate(t, hooks{beforeLoad: calls(2, 2, fails(errDisk))})
 		}, []string{"INFO login cancelled", "WARN a token that was approved too late was dropped, but not revoked"}},
 		"the previous token is rejected, which is not saved": {func(t *testing.T, w *world) func() []string {
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 			store := w.hooked(hooks{})
 			p := w.open(t, withStore(store))
-			w.approvedBy(t, p, w.alice, plexauth.PinOptions{})
+			w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
 			w.forgetAccount(t, nil)
 			logged := w.fromNowLogged()
 			store.set(hooks{beforeUpdate: calls(2, 2, fails(errDisk))}) // the first one saves the approved token
@@ -287,7 +289,7 @@ func TestLogLines(t *testing.T) {
 		"the device before stays": {func(t *testing.T, w *world) func() []string {
 			p := w.open(t, deviceKey)
 			w.signIn(t, p, w.alice, plexauth.PinOptions{})
-			w.approvedBy(t, p, w.alice, plexauth.PinOptions{})
+			w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
 			w.plex.Inject(noRevocation)
 			logged := w.fromNowLogged()
 			require.NoError(t, errOf(p.Wait(t.Context())))
@@ -295,7 +297,7 @@ func TestLogLines(t *testing.T) {
 		}, []string{"INFO+2 token stored", "WARN the device that this login replaces was not signed out"}},
 		"the account of a JWT": {func(t *testing.T, w *world) func() []string {
 			p := w.open(t, deviceKey, scopes("username"))
-			w.approvedBy(t, p, w.alice, plexauth.PinOptions{})
+			w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
 			w.plex.Inject(outageOfAccounts)
 			logged := w.fromNowLogged()
 			require.NoError(t, errOf(p.Wait(t.Context())))
@@ -304,7 +306,7 @@ func TestLogLines(t *testing.T) {
 		"a full disk after the save": {func(t *testing.T, w *world) func() []string {
 			store := w.hooked(hooks{})
 			p := w.open(t, withStore(store))
-			w.approvedBy(t, p, w.alice, plexauth.PinOptions{})
+			w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
 			store.set(hooks{beforeUpdate: calls(1, 20, fails(errDisk))})
 			logged := w.fromNowLogged()
 			require.NoError(t, errOf(p.Wait(t.Context())))

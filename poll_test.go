@@ -28,6 +28,7 @@ func pinRequests(f plextest.Fault) plextest.Fault {
 // G5, G8: a caller leaves, whatever its Wait is doing. It gets the error of its own context,
 // nothing looks like trouble, and the login goes on.
 func TestCallerLeaves(t *testing.T) {
+	const waiting = "waiting for the approval"
 	type scene struct {
 		*world
 		store *hookedStore
@@ -36,25 +37,26 @@ func TestCallerLeaves(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		after time.Duration
+		doing string // as the error tells
 		busy  func(t *testing.T, s scene)
 	}{
-		"between two polls": {2500 * time.Millisecond, func(*testing.T, scene) {}},
-		"in a request": {3500 * time.Millisecond, func(_ *testing.T, s scene) {
+		"between two polls": {2500 * time.Millisecond, waiting, func(*testing.T, scene) {}},
+		"in a request": {3500 * time.Millisecond, waiting, func(_ *testing.T, s scene) {
 			s.plex.Inject(pinRequests(plextest.Fault{Hang: true, Times: -1}))
 		}},
-		"behind another caller": {3500 * time.Millisecond, func(t *testing.T, s scene) {
+		"behind another caller": {3500 * time.Millisecond, waiting, func(t *testing.T, s scene) {
 			s.plex.Inject(pinRequests(plextest.Fault{Hang: true}))
 			go func() { _, _ = s.p.Finish(t.Context()) }()
 			synctest.Wait()
 		}},
-		"in a read of the store": {7 * time.Second, func(_ *testing.T, s scene) {
+		"in a read of the store": {7 * time.Second, waiting, func(_ *testing.T, s scene) {
 			time.AfterFunc(time.Second, func() { s.store.set(hooks{beforeLoad: hang}) })
 		}},
-		"while the token is saved": {2500 * time.Millisecond, func(t *testing.T, s scene) {
+		"while the token is saved": {2500 * time.Millisecond, "saving the token", func(t *testing.T, s scene) {
 			require.NoError(t, s.plex.Approve(s.pin.Code, s.alice))
 			s.store.set(hooks{beforeUpdate: hang})
 		}},
-		"while the account is read": {2500 * time.Millisecond, func(t *testing.T, s scene) {
+		"while the account is read": {2500 * time.Millisecond, waiting, func(t *testing.T, s scene) {
 			require.NoError(t, s.plex.Approve(s.pin.Code, s.alice))
 			s.plex.Inject(plextest.Fault{Path: "/api/v2/user", Hang: true, Times: -1})
 		}},
@@ -74,11 +76,7 @@ func TestCallerLeaves(t *testing.T) {
 				_, err = p.Wait(ctx)
 				require.ErrorIs(t, err, context.DeadlineExceeded)
 				assert.NotErrorIs(t, err, plexauth.ErrUnavailable)
-				doing := "waiting for the approval"
-				if name == "while the token is saved" {
-					doing = "saving the token"
-				}
-				assert.ErrorContains(t, err, doing)
+				assert.ErrorContains(t, err, c.doing)
 				assert.Empty(t, logged())
 
 				w.plex.ResetFaults()
@@ -330,24 +328,26 @@ func TestRefusedBesideAnotherProcess(t *testing.T) {
 		}, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newWorld(t)
-			other := w.open(t, withTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
-				if r.URL.Path == "/api/v2/user" {
-					return &http.Response{
-						StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Request: r,
-						Body: io.NopCloser(bytes.NewReader([]byte(payload(t, "user.json")))),
-					}, nil
-				}
-				return w.plex.Client().Transport.RoundTrip(r)
-			})))
-			store := w.hooked(hooks{})
-			p := w.open(t, withStore(store))
-			require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
-			w.plex.Inject(pinRequests(plextest.Fault{Code: 1004}))
-			store.set(hooks{beforeUpdate: once(func() { require.NoError(t, c.do(t, other)) })})
-			s, err := p.Finish(t.Context())
-			require.ErrorIs(t, err, c.want)
-			assert.Equal(t, c.want == nil, s.Connected)
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				other := w.open(t, withTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+					if r.URL.Path == "/api/v2/user" {
+						return &http.Response{
+							StatusCode: 200, Header: http.Header{"Content-Type": {"application/json"}}, Request: r,
+							Body: io.NopCloser(bytes.NewReader([]byte(payload(t, "user.json")))),
+						}, nil
+					}
+					return w.plex.Client().Transport.RoundTrip(r)
+				})))
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+				w.plex.Inject(pinRequests(plextest.Fault{Code: 1004}))
+				store.set(hooks{beforeUpdate: once(func() { require.NoError(t, c.do(t, other)) })})
+				s, err := p.Finish(t.Context())
+				require.ErrorIs(t, err, c.want)
+				assert.Equal(t, c.want == nil, s.Connected)
+			})
 		})
 	}
 }
@@ -480,11 +480,12 @@ func TestPinIsGoneEarlyAndNoOneWaits(t *testing.T) {
 		deaf   bool
 		cancel bool
 		want   error
+		text   string
 	}{
-		"Finish":                     {(*plexauth.PlexAuth).Finish, false, false, context.DeadlineExceeded},
-		"Wait":                       {(*plexauth.PlexAuth).Wait, false, false, context.DeadlineExceeded},
-		"Wait, Cancel":               {(*plexauth.PlexAuth).Wait, false, true, plexauth.ErrNoPendingPin},
-		"Wait, Cancel, a deaf store": {(*plexauth.PlexAuth).Wait, true, true, plexauth.ErrNoPendingPin},
+		"Finish":                     {(*plexauth.PlexAuth).Finish, false, false, context.DeadlineExceeded, "plexauth: context"},
+		"Wait":                       {(*plexauth.PlexAuth).Wait, false, false, context.DeadlineExceeded, "waiting for the approval"},
+		"Wait, Cancel":               {(*plexauth.PlexAuth).Wait, false, true, plexauth.ErrNoPendingPin, "no login is pending"},
+		"Wait, Cancel, a deaf store": {(*plexauth.PlexAuth).Wait, true, true, plexauth.ErrNoPendingPin, "no login is pending"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -509,9 +510,7 @@ func TestPinIsGoneEarlyAndNoOneWaits(t *testing.T) {
 				_, err = c.call(p, ctx)
 				require.ErrorIs(t, err, c.want)
 				assert.Equal(t, after, time.Since(began))
-				if name == "Wait" {
-					assert.ErrorContains(t, err, "waiting for the approval")
-				}
+				assert.ErrorContains(t, err, c.text)
 				pending := must(p.Status(t.Context())).Pending
 				assert.Equal(t, c.cancel, pending == nil, "the login goes on, unless it is cancelled")
 			})
@@ -565,21 +564,23 @@ func TestEndedElsewhereAtTheEnd(t *testing.T) {
 // G22: all processes that wait for a login say that another account has approved it, also if
 // plex.tv shows the token to one of them only.
 func TestMismatchReachesAllProcesses(t *testing.T) {
-	for _, once := range []bool{false, true} {
-		synctest.Test(t, func(t *testing.T) {
-			w := linked(t, false)
-			w.replicas = true
-			w.plex.SetQuirks(plextest.Quirks{ConsumeOnRead: once})
-			pin := start(t, w)
-			var wg sync.WaitGroup
-			for range 2 {
-				p := w.open(t)
-				wg.Go(func() { assert.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrAccountMismatch) })
-				time.Sleep(400 * time.Millisecond)
-			}
-			time.Sleep(2 * time.Second)
-			require.NoError(t, w.plex.Approve(pin.Code, w.bob))
-			wg.Wait()
+	for name, once := range map[string]bool{"to all": false, "to one": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				w.replicas = true
+				w.plex.SetQuirks(plextest.Quirks{ConsumeOnRead: once})
+				pin := start(t, w)
+				var wg sync.WaitGroup
+				for range 2 {
+					p := w.open(t)
+					wg.Go(func() { assert.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrAccountMismatch) })
+					time.Sleep(400 * time.Millisecond)
+				}
+				time.Sleep(2 * time.Second)
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+				wg.Wait()
+			})
 		})
 	}
 }
@@ -641,7 +642,7 @@ func TestRefusedOverAnOldDocument(t *testing.T) {
 // relinkNow signs alice in once more without waiting.
 func (w *world) relinkNow(t *testing.T) {
 	t.Helper()
-	w.approvedBy(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+	w.startAndApprove(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 	require.NoError(t, errOf(w.Finish(t.Context())))
 }
 

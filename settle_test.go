@@ -112,7 +112,7 @@ func TestAccountIsNotSaved(t *testing.T) {
 		w := newWorld(t)
 		store := w.hooked(hooks{})
 		p := w.open(t, withStore(store))
-		w.approvedBy(t, p, w.alice, plexauth.PinOptions{})
+		w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
 		store.set(hooks{beforeUpdate: calls(2, 99, fails(errDisk))})
 		s, err := p.Wait(t.Context())
 		require.NoError(t, err)
@@ -181,7 +181,7 @@ func TestSettlingWithoutTheStore(t *testing.T) {
 func TestCancelWhileTheAccountIsRead(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
-		w.approvedBy(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.startAndApprove(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
 		w.plex.Inject(plextest.Fault{Path: accountPath, Hang: true})
 		var wg sync.WaitGroup
 		wg.Go(func() { assert.NoError(t, errOf(w.Wait(t.Context()))) })
@@ -200,7 +200,7 @@ func TestStoreFailsWhenTheAccountIsKnown(t *testing.T) {
 		w := linked(t, false)
 		store := w.hooked(hooks{})
 		p := w.open(t, withStore(store))
-		w.approvedBy(t, p, w.alice, plexauth.PinOptions{})
+		w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
 		store.set(hooks{beforeUpdate: calls(2, 1000, fails(errDisk))})
 		began := time.Now()
 		require.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrStore)
@@ -335,7 +335,7 @@ func TestOutageBesideAJWT(t *testing.T) {
 // G2, G22: whose the login before is, of another program without an identifier, is asked with
 // one. A store in which that cannot be saved delays the decision.
 func TestLoginBeforeHasNoIdentifier(t *testing.T) {
-	for name, trouble := range map[string]hook{"": nil, "the store fails": calls(2, 2, fails(errDisk))} {
+	for name, failures := range map[string]int{"the store works": 0, "the store fails": 1} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t) // it reports requests without an identifier
@@ -346,8 +346,16 @@ func TestLoginBeforeHasNoIdentifier(t *testing.T) {
 				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
 				require.NoError(t, err)
 				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
-				store.set(hooks{beforeUpdate: trouble})
+				failed := 0
+				store.set(hooks{beforeUpdate: calls(2, 2, func(context.Context) error { // the first one saves the approved token
+					if failed == failures {
+						return nil
+					}
+					failed++
+					return errDisk
+				})})
 				require.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrAccountMismatch)
+				assert.Equal(t, failures, failed)
 				assert.NotEmpty(t, w.credentials(t).ClientID)
 			})
 		})
@@ -363,7 +371,7 @@ func TestJWTIsReplacedWhileItsAccountIsSaved(t *testing.T) {
 			RoundTripper: w.plex.Client().Transport, token: w.credentials(t).AccountToken, path: accountPath,
 			status: 403, body: `{"errors":[{"code":1009,"message":"no","status":403}]}`,
 		}
-		w.approvedBy(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
+		w.startAndApprove(t, w.PlexAuth, w.bob, plexauth.PinOptions{})
 		w.forgetAccount(t, map[string]any{"username": ""})
 		store := w.hooked(hooks{beforeUpdate: calls(2, 2, does(func() { // the first one saves the approved token
 			w.edit(t, map[string]any{"account_token": "TEST_of-another-program"})
@@ -404,7 +412,7 @@ func TestAccountOfAnUnusableLogin(t *testing.T) {
 }
 
 // G10: the rejection of an approved token that cannot be saved is told all the same. If the
-// caller leaves meanwhile, the next one hears of it.
+// caller leaves in the meantime, the next one hears of it.
 func TestRejectionIsNotSaved(t *testing.T) {
 	for name, c := range map[string]struct {
 		fails hook
@@ -455,16 +463,18 @@ func TestRejectionIsSavedLate(t *testing.T) {
 // A parked token whose account cannot be read is trouble with plex.tv for the log as long as
 // its PIN lives, and not of the store for the panel.
 func TestTroubleWithAParkedToken(t *testing.T) {
-	for _, left := range []time.Duration{time.Second, 0} {
-		synctest.Test(t, func(t *testing.T) {
-			w := linked(t, false)
-			pin := w.park(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-			w.plex.Inject(outageOfAccounts)
-			time.Sleep(time.Until(pin.ExpiresAt) - left)
-			p := w.open(t, noRetries) // after a restart
-			logged := w.fromNowLogged()
-			require.ErrorIs(t, errOf(p.Finish(t.Context())), plexauth.ErrUnavailable)
-			assert.Equal(t, left > 0, len(logged()) > 0)
+	for name, left := range map[string]time.Duration{"before the end": time.Second, "at the end": 0} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				pin := w.park(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				w.plex.Inject(outageOfAccounts)
+				time.Sleep(time.Until(pin.ExpiresAt) - left)
+				p := w.open(t, noRetries) // after a restart
+				logged := w.fromNowLogged()
+				require.ErrorIs(t, errOf(p.Finish(t.Context())), plexauth.ErrUnavailable)
+				assert.Equal(t, left > 0, len(logged()) > 0)
+			})
 		})
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -504,9 +514,9 @@ func (w *world) withPIN(t *testing.T, genuine bool, change func(header, claims m
 func TestJWTOfAPIN(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
-		nobody := func(_, claims map[string]any) { delete(claims, "user") }
-		p := w.open(t, deviceKey, w.withPIN(t, true, nobody))
-		w.approvedBy(t, p, w.alice, plexauth.PinOptions{})
+		anonymous := func(_, claims map[string]any) { delete(claims, "user") }
+		p := w.open(t, deviceKey, w.withPIN(t, true, anonymous))
+		w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
 		w.plex.Inject(outageOfAccounts)
 		require.ErrorIs(t, errOf(p.Finish(t.Context())), plexauth.ErrUnavailable)
 
@@ -523,7 +533,7 @@ func TestJWTOfAPIN(t *testing.T) {
 }
 
 // G8: a token whose account plex.tv refuses to tell is revoked only once it is dropped. It is
-// not if the store fails, or if another process has it installed meanwhile.
+// not if the store fails, or if another process has installed it in the meantime.
 func TestRefusedAccountIsNotDropped(t *testing.T) {
 	for name, hook := range map[string]func(t *testing.T, w *world) error{
 		"the store fails": func(*testing.T, *world) error { return errDisk },
