@@ -388,6 +388,59 @@ func TestAdoptEndsAfterAnApproval(t *testing.T) {
 	})
 }
 
+// untiringStore reads also for a context that has ended.
+type untiringStore struct{ plexauth.ConfigStore }
+
+func (s untiringStore) Load(ctx context.Context, ns string) (jsonRaw, error) {
+	return s.ConfigStore.Load(context.WithoutCancel(ctx), ns)
+}
+
+// G12, G29: the context ends Adopt between two attempts, even if the store can still be read and
+// another process has adopted the token.
+func TestAdoptEndsBetweenAttempts(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := pendingBesideASibling(t)
+		w.replicas = true
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		token := w.issued(w.alice, elsewhere)
+		p := w.open(t, withStore(untiringStore{w.hooked(hooks{afterUpdate: does(func() {
+			if w.stored(t)["_pending_pin"] == nil && ctx.Err() == nil {
+				adopt(t, w.open(t), token, elsewhere)
+				cancel()
+			}
+		})})}))
+		_, err := p.Adopt(ctx, token, plexauth.AdoptOptions{ClientID: elsewhere})
+		require.ErrorIs(t, err, context.Canceled)
+	})
+}
+
+// G29, G16: those who wait for a login learn that it has succeeded, if another process finishes it
+// before Adopt can save a token, which is another account's.
+func TestAdoptBesideALoginThatIsFinished(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.replicas = true
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		var waits sync.WaitGroup
+		waits.Go(func() { assert.NoError(t, errOf(p.Wait(t.Context()))) })
+		time.Sleep(5500 * time.Millisecond)
+		finished := false
+		store.set(hooks{beforeUpdate: once(func() {
+			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+			require.NoError(t, errOf(w.open(t).Finish(t.Context())))
+			finished = true
+		})})
+		_, err = p.Adopt(t.Context(), w.issued(w.bob, elsewhere), plexauth.AdoptOptions{ClientID: elsewhere})
+		require.ErrorIs(t, err, plexauth.ErrAccountMismatch)
+		assert.True(t, finished)
+		waits.Wait()
+	})
+}
+
 // G29: a login that Adopt does not replace goes on for those who wait for it: the token cannot
 // be saved, or another process saves it first.
 func TestAdoptLeavesALogin(t *testing.T) {
