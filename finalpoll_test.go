@@ -99,7 +99,7 @@ func TestSignOutHasNoTimeForThePIN(t *testing.T) {
 			asked := w.fromNow()
 			_, err := p.SignOut(t.Context())
 			require.ErrorContains(t, err, "may have been approved")
-			assert.ErrorContains(t, err, "it asked to slow down", "why it was not asked")
+			assert.ErrorContains(t, err, "check PIN: plex.tv answered 429", "why it was not asked")
 			assert.Empty(t, only(asked(), "GET", "/api/v2/pins/{id}"))
 		})
 	})

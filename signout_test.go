@@ -441,3 +441,20 @@ func TestSignOutOfAnExpiredToken(t *testing.T) {
 		})
 	}
 }
+
+// G24: a Start that replaces a device's approved login goes on if plex.tv's token is not genuine.
+func TestStartOverAnApprovalThatIsNotGenuine(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, deviceKey)
+		pin := start(t, w)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		w.plex.Inject(plextest.Fault{Path: keysPath, Status: 503, Times: -1})
+		require.Error(t, errOf(w.open(t, deviceKey, noRetries).Finish(t.Context())))
+		w.plex.ResetFaults()
+		doc := w.stored(t)["_pending_pin"].(map[string]any)
+		doc["account_token"] = forge(t, doc["account_token"].(string), func(_, _ map[string]any) {})
+		w.edit(t, map[string]any{"_pending_pin": doc})
+		time.Sleep(time.Minute)
+		require.NoError(t, errOf(w.Start(t.Context(), switched)))
+	})
+}
