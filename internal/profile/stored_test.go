@@ -318,6 +318,12 @@ func TestForgetsIdleDocuments(t *testing.T) {
 	text := []byte(manyProfiles().text(""))
 	require.False(t, isRemembered(t, text))
 	eventually(t, "the document is remembered", func() bool { return isRemembered(t, text) }) // another goroutine may allocate at the same time
+	eventually(t, "the document is remembered after a collection", func() bool {
+		isRemembered(t, text)
+		runtime.GC()
+		time.Sleep(10 * time.Millisecond)
+		return isRemembered(t, text)
+	})
 	eventually(t, "the document is forgotten", func() bool {
 		parseAt(t, time.Unix(1e9, 0), text)
 		runtime.GC()
