@@ -16,7 +16,7 @@ import (
 
 // G14: anyone can claim a machine's identifier, so a token is kept for one owner's
 // machine. A machine of another owner does not get it, and is used only if a person
-// chooseUser it.
+// chooses it.
 func TestMachineOfAnotherOwner(t *testing.T) {
 	for name, offline := range map[string]bool{"beside the first": false, "in its place": true} {
 		t.Run(name, func(t *testing.T) {
@@ -52,6 +52,45 @@ func TestMachineOfAnotherOwner(t *testing.T) {
 					assert.NotContains(t, w.doc(t), token)
 				}
 				w.get(t, duplicate.Connections[0].URI)
+				for _, r := range w.plex.Requests() {
+					if r.Host == "mallory.example" {
+						assert.Empty(t, r.Credential)
+					}
+				}
+			})
+		})
+	}
+}
+
+// G14: a machine with the same identifier and perhaps another owner gets no token, even if
+// another program has stored it without saying which address it is for.
+func TestMachineOfAnUnknownOwner(t *testing.T) {
+	for name, bound := range map[string]bool{"bound": true, "unbound": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, true)
+				mallory := w.plex.AddUser(plextest.User{Username: "mallory"})
+				box := w.plex.AddMediaServer(w.bob, plextest.MediaServer{SharedWith: []*plextest.User{w.alice}, Connections: []plextest.Connection{{Address: "203.0.113.8"}}})
+				s, err := w.UseServer(t.Context(), box.MachineID)
+				require.NoError(t, err)
+				token := s.ServerToken.Secret()
+				known := w.stored(t)["_server_account"].(map[string]any)
+				delete(known, "owner")
+				w.edit(t, map[string]any{"_server_account": known})
+				if !bound {
+					w.edit(t, map[string]any{"pms_token_server": nil})
+				}
+				require.Equal(t, token, mustSettings(t, w.PlexAuth).ServerToken.Secret())
+				w.plex.ChangeMediaServer(box, func(m *plextest.MediaServer) { m.Offline, m.SharedWith = true, nil })
+				w.plex.AddMediaServer(mallory, plextest.MediaServer{
+					MachineID: box.MachineID, NoAccessToken: true, SharedWith: []*plextest.User{w.alice},
+					Connections: []plextest.Connection{{Address: "mallory.example", Port: 443, IP: "203.0.113.66", URI: "https://mallory.example"}},
+				})
+				s, err = w.UseServer(t.Context(), box.MachineID)
+				require.ErrorIs(t, err, plexauth.ErrServerToken)
+				assert.Equal(t, "https://mallory.example", s.ServerURL)
+				assert.True(t, s.ServerToken.IsZero())
+				w.get(t, "https://mallory.example")
 				for _, r := range w.plex.Requests() {
 					if r.Host == "mallory.example" {
 						assert.Empty(t, r.Credential)

@@ -145,7 +145,7 @@ func (p *Profile) SetServer(address string, v OwnedServer) {
 	if isAnother {
 		p.ForgetServerUserID() // each server has its own
 	}
-	if isAnother || before.Bound && hasMoved && !isCertain {
+	if isAnother || hasMoved && !isCertain && before.Token.Equal(p.ServerToken()) {
 		p.forgetServerToken()
 	} else if before.Bound {
 		p.bindServerToken()
