@@ -43,7 +43,7 @@ func TestExplain(t *testing.T) {
 	}
 	for _, tc := range []struct {
 		err  error
-		want string // the remedy; "": there is none
+		want string // the remedy, "" for no remedy
 	}{
 		{jsonfile.ErrMounted, "mount its directory instead"},
 		{rename(syscall.EBUSY), "mount its directory instead"},

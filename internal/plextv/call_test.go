@@ -109,9 +109,9 @@ func TestCarelessTransports(t *testing.T) {
 	require.ErrorContains(t, err, "the transport returned neither an answer nor an error")
 	assert.True(t, plextv.FailureIn(err).Temporary)
 
-	noBody := repeating(func(r *http.Request) (*http.Response, error) { return &http.Response{StatusCode: 200, Request: r}, nil })
-	assert.ErrorContains(t, calls["account"](t.Context(), noBody, t), "an empty answer")
-	assert.NoError(t, calls["revoke"](t.Context(), noBody, t))
+	withoutBody := repeating(func(r *http.Request) (*http.Response, error) { return &http.Response{StatusCode: 200, Request: r}, nil })
+	assert.ErrorContains(t, calls["account"](t.Context(), withoutBody, t), "an empty answer")
+	assert.NoError(t, calls["revoke"](t.Context(), withoutBody, t))
 }
 
 // A call whose address cannot be used makes no request.

@@ -27,7 +27,7 @@ func TestCheckPIN(t *testing.T) {
 		body  string
 		want  plextv.PINReply
 		token string
-		fails string // part of the error; "": there is none
+		fails string // part of the error, "" for success
 	}{
 		"pending":                  {body: `{"id":42,"code":"ABCD","expiresIn":900,"authToken":null}`, want: plextv.PINReply{ID: 42, Code: "ABCD", ExpiresIn: 15 * time.Minute, Expires: true}},
 		"approved":                 {body: `{"id":42,"code":"ABCD","authToken":"tok-1"}`, want: plextv.PINReply{ID: 42, Code: "ABCD"}, token: "tok-1"},

@@ -169,7 +169,7 @@ func TestDropDevice(t *testing.T) {
 		"refused":                 {unbound, "dev", false},
 		"another one":             {unbound, "other", true},
 		"it has a token":          {bound, "dev", true},
-		"there is none":           {`{}`, "dev", false},
+		"no device":               {`{}`, "dev", false},
 		"something else is there": {`{"_device":7}`, "", true},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -132,7 +132,7 @@ func TestForeignMembers(t *testing.T) {
 		doc, want string
 		edit      func(*profile.Profile)
 	}{
-		"beside a blank code, which is none": {
+		"beside a blank code": {
 			`{"x":1.0}`, `{"x":1.0,"_pending_pin":{"id":8,"client_id":"app"}}`,
 			func(p *profile.Profile) { p.SetPending(&profile.PendingPIN{ID: 8, Code: " ", ClientID: "app"}) },
 		},
@@ -234,7 +234,7 @@ func TestForeignMembers(t *testing.T) {
 	}
 }
 
-// A date that is not one, or that JSON cannot hold, is none.
+// A date counts as missing if it is invalid, or if JSON cannot hold it.
 func TestDates(t *testing.T) {
 	const last = 253_402_214_400 // the last day of the year 9999
 	for stored, want := range map[int64]int64{-1: 0, 0: 0, 1: 1, last: last, last + 1: 0} {
