@@ -131,6 +131,31 @@ func TestSupersededLogin(t *testing.T) {
 	})
 }
 
+// A login that another process has begun is attended to as soon as a page shows it.
+func TestLoginOfAnotherProcess(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stored *panel.Pending
+		attended := 0
+		p := open(t, &host{
+			pending: func() (panel.Login, *panel.Problem) {
+				if stored == nil {
+					return nil, &panel.Problem{Kind: panel.NoLogin}
+				}
+				attended++
+				return attempt{after: time.Hour}, nil
+			},
+			state: func() (*panel.State, *panel.Problem) { return &panel.State{Pending: stored}, nil },
+		})
+		synctest.Wait()
+		stored = &panel.Pending{Approved: true}
+		time.Sleep(time.Minute)
+		assert.Zero(t, attended)
+		status(t, p)
+		synctest.Wait()
+		assert.Equal(t, 1, attended)
+	})
+}
+
 // An expired login is removed once. If the store fails, that is tried again after pauses that
 // grow.
 func TestExpiredLoginIsRemoved(t *testing.T) {
