@@ -44,6 +44,16 @@ func (w *world) startAndApprove(t *testing.T, p *plexauth.PlexAuth, u *plextest.
 	require.NoError(t, w.plex.Approve(pin.Code, u))
 }
 
+// startOverHooks begins a login of a program whose calls of the store can be changed from now
+// on. logged is that of fromNowLogged.
+func (w *world) startOverHooks(t *testing.T) (store *hookedStore, p *plexauth.PlexAuth, logged func() []string) {
+	t.Helper()
+	store = w.hooked(hooks{})
+	p = w.open(t, withStore(store))
+	require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+	return store, p, w.fromNowLogged()
+}
+
 // waitFor waits for the login of p for that long.
 func waitFor(t *testing.T, p *plexauth.PlexAuth, d time.Duration) error {
 	t.Helper()
@@ -90,10 +100,7 @@ func TestLogLines(t *testing.T) {
 		want []string
 	}{
 		"the store cannot be read, twice": {func(t *testing.T, w *world) func() []string {
-			store := w.hooked(hooks{})
-			p := w.open(t, withStore(store))
-			require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
-			logged := w.fromNowLogged()
+			store, p, logged := w.startOverHooks(t)
 			for _, from := range []time.Duration{10 * time.Second, 50 * time.Second} {
 				time.AfterFunc(from, func() { store.set(hooks{beforeLoad: fails(errDisk)}) })
 				time.AfterFunc(from+20*time.Second, func() { store.set(hooks{}) })
@@ -134,19 +141,13 @@ func TestLogLines(t *testing.T) {
 			return logged
 		}, []string{"INFO login ended: plex.tv refused"}},
 		"the PIN expires, and cannot be removed": {func(t *testing.T, w *world) func() []string {
-			store := w.hooked(hooks{})
-			p := w.open(t, withStore(store))
-			require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
-			logged := w.fromNowLogged()
+			store, p, logged := w.startOverHooks(t)
 			store.set(hooks{beforeUpdate: fails(errDisk)})
 			require.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrPinExpired)
 			return logged
 		}, []string{"WARN could not remove the PIN of the ended login", "INFO login ended: the PIN expired"}},
 		"a corrected expiry is not saved": {func(t *testing.T, w *world) func() []string {
-			store := w.hooked(hooks{})
-			p := w.open(t, withStore(store))
-			require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
-			logged := w.fromNowLogged()
+			store, p, logged := w.startOverHooks(t)
 			seconds := 300
 			w.plex.SetQuirks(plextest.Quirks{ExpiresIn: &seconds})
 			store.set(hooks{beforeUpdate: fails(errDisk)})
@@ -154,10 +155,7 @@ func TestLogLines(t *testing.T) {
 			return logged
 		}, []string{"WARN the PIN's expiry was not saved"}},
 		"a corrected expiry is not saved in time": {func(t *testing.T, w *world) func() []string {
-			store := w.hooked(hooks{})
-			p := w.open(t, withStore(store))
-			require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
-			logged := w.fromNowLogged()
+			store, p, logged := w.startOverHooks(t)
 			seconds := 300
 			w.plex.SetQuirks(plextest.Quirks{ExpiresIn: &seconds})
 			store.set(hooks{beforeUpdate: hang})
