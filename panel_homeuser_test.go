@@ -218,6 +218,7 @@ func TestHomePINCheckEndsItsToken(t *testing.T) {
 				w.plex.Inject(trouble)
 				panel := openPanel(t, w.PlexAuth)
 				panel.chooseUser(carol, "QXYZ")
+				synctest.Wait() // the trouble meets the token of the check first
 				panel.post("/disconnect", `{"revoke":true}`)
 				time.Sleep(5 * time.Minute)
 				assert.Empty(t, w.plex.Token(carol, mustSettings(t, w.PlexAuth).ClientID))
