@@ -207,7 +207,7 @@ type Missing struct {
 }
 
 // unreachable returns what is not known because no address answered. nothing reports
-// that there is nothing to save: the choice must not replace the saved server.
+// that there is nothing to save: a server that does not answer must not replace the saved one.
 func (c *Choice) unreachable(addresses []mediaserver.Address) (missing []Missing, nothing bool) {
 	err := Unreachable(c.saved, addresses)
 	if c.typed && c.wanted != "" {
@@ -217,7 +217,7 @@ func (c *Choice) unreachable(addresses []mediaserver.Address) (missing []Missing
 	if c.noMachine != nil {
 		return append(missing, Missing{"machine_id", c.noMachine}), true
 	}
-	return missing, c.wanted != "" && c.saved.URL != "" && c.machineID != c.saved.MachineID
+	return missing, !c.drop && c.saved.URL != "" && c.machineID != c.saved.MachineID
 }
 
 // checkToken returns why there is no token for the server.
