@@ -277,7 +277,7 @@ func (c *Choice) Save(b *profile.Profile) error {
 	case c.address != nil:
 		b.SetServer(c.address.URL, profile.OwnedServer{MachineID: c.Server.MachineID, Owner: c.Server.OwnedBy(c.account), Owned: c.Server.Owned})
 		b.SetServerCertificate(c.address.DirectHash)
-	case b.SavedServer().URL == "" && c.machineID != "":
+	case c.machineID != "":
 		b.SetMachine(c.machineID)
 	}
 	if c.Server != nil {
