@@ -313,6 +313,32 @@ func TestApprovalWithoutKeys(t *testing.T) {
 	}
 }
 
+// G8: an approval waits for plex.tv's keys until its JWT has expired. The login goes on
+// with the next JWT, and with what that says of the account.
+func TestApprovalOutlivesItsJWT(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := approved(t, newWorld(t, deviceKey))
+		var e *plexauth.Error
+		w.plex.Inject(plextest.Fault{Path: keysPath, Status: 503, Times: -1})
+		require.ErrorAs(t, errOf(w.Finish(t.Context())), &e)
+		assert.Equal(t, 503, e.StatusCode)
+		time.Sleep(30 * day)
+		w.plex.ResetFaults()
+		w.plex.Inject(plextest.Fault{Path: exchanges, Status: 502, Times: -1})
+		p := w.open(t, deviceKey, scopes("username"))
+		s, err := p.Finish(t.Context())
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, 502, e.StatusCode)
+		assert.NotNil(t, s.Pending)
+		w.plex.ResetFaults()
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 502, Times: -1})
+		s, err = p.Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+		assert.Equal(t, "alice", s.User, "as the next JWT says")
+	})
+}
+
 // The account in a verified JWT is used if plex.tv cannot be asked. Another account is
 // refused.
 func TestAccountFromTheJWT(t *testing.T) {

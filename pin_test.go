@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/jarcoal/httpmock"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -183,18 +184,20 @@ func TestDrift(t *testing.T) {
 		}
 	}
 	login := func(t *testing.T, createStatus int, created, approved, user, token string) {
-		p, mock := mocked(t)
-		mock.RegisterResponder("POST", pinsURL, jsonAnswer(createStatus, created))
-		mock.RegisterResponder("GET", pinsURL+"/373040866", jsonAnswer(200, approved))
-		mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, user))
-		_, err := p.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		s, err := p.Finish(t.Context())
-		require.NoError(t, err)
-		assert.True(t, s.Connected)
-		v := mustSettings(t, p)
-		assert.Equal(t, token, v.AccountToken.Secret())
-		assert.Equal(t, "12345", v.CloudAccountID)
+		for _, open := range []func(*testing.T) (*plexauth.PlexAuth, *httpmock.MockTransport){mocked, linkedMock} { // a first login, and another one
+			p, mock := open(t)
+			mock.RegisterResponder("POST", pinsURL, jsonAnswer(createStatus, created))
+			mock.RegisterResponder("GET", pinsURL+"/373040866", jsonAnswer(200, approved))
+			mock.RegisterResponder("GET", "https://plex.tv/api/v2/user", jsonAnswer(200, user))
+			_, err := p.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			s, err := p.Finish(t.Context())
+			require.NoError(t, err)
+			assert.True(t, s.Connected)
+			v := mustSettings(t, p)
+			assert.Equal(t, token, v.AccountToken.Secret())
+			assert.Equal(t, "12345", v.CloudAccountID)
+		}
 	}
 	for _, field := range fields {
 		for name, value := range map[string]any{
@@ -209,7 +212,7 @@ func TestDrift(t *testing.T) {
 	t.Run("ids as text", func(t *testing.T) {
 		login(t, 201, drifted(t, created, "id", "373040866"), drifted(t, approved, "id", "373040866"), drifted(t, user, "id", "12345"), "TEST_account-token01")
 	})
-	for _, token := range []string{"x", "TEST_with.dots-and_more", strings.Repeat("TEST_long", 100)} {
+	for _, token := range []string{"x", "TEST_with.dots-and_more", "TEST_like.a.JWT", strings.Repeat("TEST_long", 100)} {
 		t.Run("token of another form", func(t *testing.T) { login(t, 201, created, drifted(t, approved, "authToken", token), user, token) })
 	}
 }

@@ -207,6 +207,21 @@ func TestWrongClock(t *testing.T) {
 	}
 }
 
+// A clock that is wrong by a minute or more is logged once.
+func TestWrongClockIsLogged(t *testing.T) {
+	for off, lines := range map[time.Duration]int{59 * time.Second: 0, time.Minute: 1, -59 * time.Second: 0, -time.Minute: 1} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newDeviceWorld(t)
+			w.plex.SetClock(off)
+			for range 2 {
+				time.Sleep(time.Minute)
+				require.NoError(t, errOf(w.Refresh(t.Context())))
+			}
+			assert.Equal(t, lines, strings.Count(w.log.String(), "clock is wrong"), off)
+		})
+	}
+}
+
 // G24: the clock goes wrong after the token was stored. plex.tv's 498 is enough to
 // recover.
 func TestClockGoesWrong(t *testing.T) {
@@ -383,6 +398,7 @@ func TestDamagedKey(t *testing.T) {
 			assert.True(t, s.Connected, "%s: for some days", name)
 			assert.Equal(t, doc, w.doc(t), name)
 			assert.Equal(t, b.AccountToken, tokenOf(t, w.PlexAuth), name)
+			require.ErrorIs(t, errOf(w.UseDeviceKey(t.Context())), plexauth.ErrCorruptConfig, name)
 		}
 		assert.Empty(t, asked())
 

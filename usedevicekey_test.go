@@ -1,6 +1,7 @@
 package plexauth_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -145,37 +146,62 @@ func TestUseDeviceKeyGoesOn(t *testing.T) {
 	}
 }
 
-// G23: a move that plex.tv has refused leaves the long-lived login as it is. Calling
-// again continues it.
+// G23: a move that plex.tv has refused leaves the long-lived login as it is, also if an
+// earlier call had come half way. Calling again continues it, with the key that is
+// registered.
 func TestUseDeviceKeyRefused(t *testing.T) {
+	earlier := map[string]*plextest.Fault{
+		"at once":                  nil,
+		"after a lost answer":      {Path: "/api/v2/auth/jwk", ResetAfter: true},
+		"after trouble on the way": {Path: exchanges, Status: 502, Times: -1},
+	}
 	for name, fault := range map[string]plextest.Fault{
 		"no nonce":                  {Path: nonces, Code: 1003, Times: -1},
 		"the key is refused":        {Path: exchanges, Code: 1001, Times: -1},
 		"too many exchanges":        {Path: exchanges, Code: 1003, Times: -1},
 		"the device JWT is refused": {Path: exchanges, Code: 1008, Times: -1},
 	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				long := tokenOf(t, w.PlexAuth)
-				w.plex.Inject(fault)
-				s, err := w.UseDeviceKey(t.Context())
-				require.Error(t, err)
-				require.NotErrorIs(t, err, plexauth.ErrTokenRejected, "that was not about the token")
-				assert.True(t, s.Connected)
-				assert.False(t, s.NeedsLogin)
-				w.plex.ResetFaults()
-				time.Sleep(time.Hour)
-				_, err = w.open(t).Account(t.Context())
-				require.NoError(t, err)
-				assert.Equal(t, long, tokenOf(t, w.PlexAuth))
-				s, err = w.UseDeviceKey(t.Context())
-				require.NoError(t, err)
-				assert.NotZero(t, s.ExpiresAt)
+		for when, before := range earlier {
+			t.Run(name+" "+when, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) { testUseDeviceKeyRefused(t, fault, before) })
 			})
-		})
+		}
 	}
+}
+
+// testUseDeviceKeyRefused lets plex.tv refuse a move, perhaps after calls that failed
+// otherwise.
+func testUseDeviceKeyRefused(t *testing.T, fault plextest.Fault, before *plextest.Fault) {
+	w := newWorld(t)
+	w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+	long := tokenOf(t, w.PlexAuth)
+	if before != nil {
+		w.plex.Inject(*before)
+		require.ErrorIs(t, errOf(w.UseDeviceKey(t.Context())), plexauth.ErrUnavailable)
+		if before.Times < 0 {
+			require.ErrorIs(t, errOf(w.UseDeviceKey(t.Context())), plexauth.ErrUnavailable)
+		}
+		w.plex.ResetFaults()
+	}
+	kid := w.credentials(t).Device.Kid
+	w.plex.Inject(fault)
+	s, err := w.UseDeviceKey(t.Context())
+	require.Error(t, err)
+	require.NotErrorIs(t, err, plexauth.ErrTokenRejected, "that was not about the token")
+	assert.True(t, s.Connected)
+	assert.False(t, s.NeedsLogin)
+	if before == nil || fault.Code == 1008 { // which could mean that another device has the key
+		kid = w.credentials(t).Device.Kid
+	}
+	w.plex.ResetFaults()
+	time.Sleep(time.Hour)
+	_, err = w.open(t).Account(t.Context())
+	require.NoError(t, err)
+	assert.Equal(t, long, tokenOf(t, w.PlexAuth))
+	s, err = w.UseDeviceKey(t.Context())
+	require.NoError(t, err)
+	assert.NotZero(t, s.ExpiresAt)
+	assert.Equal(t, kid, w.credentials(t).Device.Kid)
 }
 
 // Two lost answers, one after the other, do not lose the login.
@@ -220,24 +246,86 @@ func TestUseDeviceKeyConcurrently(t *testing.T) {
 	})
 }
 
+// G9: a call that waits for another one ends with its context.
+func TestUseDeviceKeyInTurn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/auth/jwk", Delay: 5 * time.Second})
+		first := make(chan error, 1)
+		go func() { first <- errOf(w.UseDeviceKey(t.Context())) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		s, err := w.UseDeviceKey(ctx)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(began))
+		assert.True(t, s.Connected)
+		require.NoError(t, <-first)
+	})
+}
+
+// A key that the store has not taken is not registered at plex.tv.
+func TestUseDeviceKeyUnsaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		writes := 0
+		p := w.open(t, withStore(w.hooked(hooks{refuse: func(jsonRaw) error {
+			if writes++; writes == 1 {
+				return errDisk
+			}
+			return nil
+		}})))
+		before := w.doc(t)
+		require.ErrorIs(t, errOf(p.UseDeviceKey(t.Context())), plexauth.ErrStore)
+		assert.Equal(t, before, w.doc(t))
+		assert.Zero(t, w.count("POST", "/api/v2/auth/jwk"))
+		require.NoError(t, errOf(p.UseDeviceKey(t.Context())))
+	})
+}
+
+// otherDevicesKey returns a world, and the store of another program in which bob has a
+// long-lived login, beside the key of a device in the world.
+func otherDevicesKey(t *testing.T) (*world, plexauth.ConfigStore) {
+	w := newDeviceWorld(t)
+	b := w.credentials(t)
+	clone := plexauth.NewMemoryStore()
+	p := w.open(t, withStore(clone))
+	w.signIn(t, p, w.bob, plexauth.PinOptions{})
+	raw, err := clone.Load(t.Context(), plexauth.Namespace)
+	require.NoError(t, err)
+	put(t, clone, strings.Replace(string(raw), "{", fmt.Sprintf(`{"_device":{"client_id":%q,"kid":%q,"secret":%q},`, mustSettings(t, p).ClientID, b.Device.Kid, b.Device.Secret), 1))
+	return w, clone
+}
+
 // A key that belongs to another device is replaced once by a new one.
 func TestUseDeviceKeyTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newDeviceWorld(t)
-		b := w.credentials(t)
-		clone := plexauth.NewMemoryStore()
-		p := w.open(t, withStore(clone))
-		w.signIn(t, p, w.bob, plexauth.PinOptions{})
-		v := mustSettings(t, p)
-		raw, err := clone.Load(t.Context(), plexauth.Namespace)
-		require.NoError(t, err)
-		put(t, clone, strings.Replace(string(raw), "{", fmt.Sprintf(`{"_device":{"client_id":%q,"kid":%q,"secret":%q},`, v.ClientID, b.Device.Kid, b.Device.Secret), 1))
-		s, err := p.UseDeviceKey(t.Context())
+		w, clone := otherDevicesKey(t)
+		s, err := w.open(t, withStore(clone)).UseDeviceKey(t.Context())
 		require.NoError(t, err)
 		assert.NotZero(t, s.ExpiresAt)
 		assert.Equal(t, 2, w.count("POST", "/api/v2/auth/jwk"), "with the key, and with one new key")
 		_, err = w.Verify(t.Context())
 		require.NoError(t, err)
+	})
+}
+
+// The store fails after plex.tv has refused another device's key. The call ends with the
+// store's error, and the next one goes on.
+func TestUseDeviceKeyTakenUnsaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w, clone := otherDevicesKey(t)
+		failing := &hookedStore{ConfigStore: clone, hooks: hooks{beforeUpdate: calls(4, 4, fails(errDisk))}} // when the refusal is saved, after two attempts
+		p := w.open(t, withStore(failing))
+		s, err := p.UseDeviceKey(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrStore)
+		assert.True(t, s.Connected)
+		assert.Zero(t, s.ExpiresAt)
+		assert.Equal(t, 1, w.count("POST", "/api/v2/auth/jwk"))
+		s, err = p.UseDeviceKey(t.Context())
+		require.NoError(t, err)
+		assert.NotZero(t, s.ExpiresAt)
 	})
 }
 
