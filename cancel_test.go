@@ -227,7 +227,7 @@ func TestNoLookAfterCancel(t *testing.T) {
 	})
 }
 
-// deafStore takes two seconds for one Load, and does not stop when its context ends.
+// deafStore takes two seconds for one Load, and does not notice when a context ends.
 type deafStore struct {
 	plexauth.ConfigStore
 	before atomic.Int64 // the Loads before that one
@@ -238,6 +238,10 @@ func (s *deafStore) Load(_ context.Context, ns string) (jsonRaw, error) {
 		time.Sleep(2 * time.Second)
 	}
 	return s.ConfigStore.Load(context.Background(), ns)
+}
+
+func (s *deafStore) Update(_ context.Context, ns string, edit edit) error {
+	return s.ConfigStore.Update(context.Background(), ns, edit)
 }
 
 // Cancel does not wait for a poll whose store hangs.
