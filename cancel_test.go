@@ -3,6 +3,7 @@ package plexauth_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -476,4 +477,183 @@ func TestNoLastLookDuringA429(t *testing.T) {
 			})
 		})
 	}
+}
+
+// G8: another process finishes, refuses, cancels or replaces the login while Cancel is at work.
+// All who wait here are told which. The login that has its place is cancelled in the last case.
+func TestCancelBesideAnEndElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(t *testing.T, w *world, code string)
+		want error
+	}{
+		"finished": {func(t *testing.T, w *world, code string) {
+			require.NoError(t, w.plex.Approve(code, w.alice))
+			require.NoError(t, errOf(w.Finish(t.Context())))
+		}, nil},
+		"refused": {func(t *testing.T, w *world, code string) {
+			require.NoError(t, w.plex.Approve(code, w.bob))
+			require.ErrorIs(t, errOf(w.Finish(t.Context())), plexauth.ErrAccountMismatch)
+		}, plexauth.ErrAccountMismatch},
+		"cancelled": {func(t *testing.T, w *world, _ string) {
+			require.NoError(t, w.Cancel(t.Context()))
+		}, plexauth.ErrNoPendingPin},
+		"replaced": {func(t *testing.T, w *world, _ string) {
+			require.NoError(t, errOf(w.Start(t.Context(), plexauth.PinOptions{Strong: true})))
+		}, plexauth.ErrPinSuperseded},
+	} {
+		for step := int64(1); step <= 4; step++ { // three reads, and a write
+			t.Run(fmt.Sprint(name, " at step ", step), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := linked(t, false)
+					w.replicas = true
+					store := w.hooked(hooks{})
+					p := w.open(t, withStore(store))
+					pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+					require.NoError(t, err)
+					result := make(chan error, 1)
+					go func() { result <- errOf(p.Wait(t.Context())) }()
+					time.Sleep(1500 * time.Millisecond) // after a poll
+					met := false
+					end := does(func() {
+						met = true
+						c.end(t, w, pin.Code)
+					})
+					if step <= 3 {
+						store.set(hooks{beforeLoad: calls(step, step, end)})
+					} else {
+						store.set(hooks{beforeUpdate: calls(1, 1, end)})
+					}
+					require.NoError(t, p.Cancel(t.Context()))
+					assert.True(t, met, "the moment was met")
+					assert.ErrorIs(t, <-result, c.want)
+					assert.Nil(t, must(w.Status(t.Context())).Pending)
+				})
+			})
+		}
+	}
+}
+
+// Another process ends the login of a parked token that another account has approved, while
+// Cancel asks whose it is. All who wait here are told how, and no login stays.
+func TestCancelOfAParkedTokenBesideAnEndElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		end  func(context.Context, *plexauth.PlexAuth) error
+		want error
+	}{
+		"refused": {func(ctx context.Context, p *plexauth.PlexAuth) error {
+			_, _ = p.Verify(ctx)
+			return nil
+		}, plexauth.ErrAccountMismatch},
+		"disconnected": {func(ctx context.Context, p *plexauth.PlexAuth) error {
+			return errOf(p.Disconnect(ctx))
+		}, plexauth.ErrNoPendingPin},
+		"replaced": {func(ctx context.Context, p *plexauth.PlexAuth) error {
+			return errOf(p.Start(ctx, plexauth.PinOptions{}))
+		}, plexauth.ErrPinSuperseded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				w.replicas = true
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				w.park(t, p, w.bob, plexauth.PinOptions{})
+				w.plex.Inject(outageOfAccounts)
+				result := make(chan error, 1)
+				go func() { result <- errOf(p.Wait(t.Context())) }()
+				time.Sleep(1500 * time.Millisecond)
+				w.plex.ResetFaults()
+				store.set(hooks{beforeUpdate: once(func() { assert.NoError(t, c.end(t.Context(), w.PlexAuth)) })})
+				require.NoError(t, p.Cancel(t.Context()))
+				assert.ErrorIs(t, <-result, c.want)
+				assert.Nil(t, must(w.Status(t.Context())).Pending)
+			})
+		})
+	}
+}
+
+// Cancel also ends a login that another process begins while Cancel finds none.
+func TestCancelBesideAStartElsewhere(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.open(t, withStore(w.hooked(hooks{afterLoad: once(func() { start(t, w) })})))
+		require.NoError(t, p.Cancel(t.Context()))
+		assert.Nil(t, must(w.Status(t.Context())).Pending)
+	})
+}
+
+// All who wait for a login are told that it was cancelled, also if another program has written a
+// token in the meantime.
+func TestCancelBesideATokenOfAnotherProgram(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		start(t, w)
+		result := make(chan error, 1)
+		go func() { result <- errOf(w.Wait(t.Context())) }()
+		time.Sleep(1500 * time.Millisecond)
+		w.edit(t, map[string]any{"account_token": "TEST_another"})
+		require.NoError(t, w.Cancel(t.Context()))
+		assert.ErrorIs(t, <-result, plexauth.ErrNoPendingPin)
+	})
+}
+
+// Cancel finds another login in the place of one that it was about to cancel, and cannot read the
+// store again. All who wait for the first one are told at once that it was replaced.
+func TestCancelOfAReplacedLoginFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+		var wg sync.WaitGroup
+		var ended time.Time
+		wg.Go(func() {
+			assert.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrPinSuperseded)
+			ended = time.Now()
+		})
+		time.Sleep(1500 * time.Millisecond)
+		store.set(hooks{beforeLoad: calls(2, 2, does(func() {
+			require.NoError(t, errOf(w.Start(t.Context(), plexauth.PinOptions{Strong: true})))
+			store.set(hooks{beforeLoad: fails(errDisk)})
+		}))})
+		require.ErrorIs(t, p.Cancel(t.Context()), plexauth.ErrStore)
+		now := time.Now()
+		wg.Wait()
+		assert.Equal(t, now, ended)
+	})
+}
+
+// Cancel needs the store no more once it has seen that another process has cancelled the login.
+func TestCancelOfACancelledLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+		require.NoError(t, w.Cancel(t.Context()))
+		store.set(hooks{beforeLoad: calls(3, 10, fails(errDisk))})
+		require.NoError(t, p.Cancel(t.Context()))
+	})
+}
+
+// G8: a Cancel that finds an approval and cannot save it for five minutes says so. It leaves the
+// approval to those who wait.
+func TestCancelCannotSaveTheApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		result := make(chan error, 1)
+		go func() { result <- errOf(p.Wait(t.Context())) }()
+		time.Sleep(1500 * time.Millisecond)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		store.set(hooks{refuse: func(jsonRaw) error { return errDisk }})
+		time.AfterFunc(6*time.Minute, func() { store.set(hooks{}) })
+		began := time.Now()
+		require.ErrorIs(t, p.Cancel(t.Context()), plexauth.ErrStore)
+		assert.InDelta(t, 5*time.Minute, time.Since(began), float64(10*time.Second))
+		assert.NoError(t, <-result)
+	})
 }

@@ -411,12 +411,12 @@ func (l *logins) cancelOnce(ctx context.Context) (again bool, err error) {
 // cancel cancels the login of the PIN v, and reports whether it has ended without a token.
 // It must be the caller's turn.
 func (l *logins) cancel(ctx context.Context, v *profile.PendingPIN) (cancelled bool, err error) {
-	if v, err = l.finalPoll(ctx, &reading{}, v, false); err != nil || v == nil {
-		return err == nil, err
+	if v, err = l.finalPoll(ctx, &reading{}, v, false); err != nil || v == nil { // nil: another process has ended it
+		return false, err
 	}
 	if !v.Token.IsZero() {
 		err := l.settle(ctx, v, oneAttempt)
-		if isSettled(err) || errors.Is(err, fault.ErrNoPendingPin) { // the latter if another process has just dropped it
+		if isSettled(err) || errors.Is(err, fault.ErrNoPendingPin) || errors.Is(err, fault.ErrPinSuperseded) { // or another process has just dropped it
 			return false, nil
 		}
 		if !isNotGenuine(err) {

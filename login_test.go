@@ -711,7 +711,7 @@ func TestCancelFails(t *testing.T) {
 			return plexauth.ErrUnavailable
 		},
 		"of the store": func(_ *testing.T, _ *world, store *hookedStore, _ string) error {
-			store.set(hooks{beforeUpdate: fails(errDisk)})
+			store.set(hooks{refuse: func(jsonRaw) error { return errDisk }})
 			return plexauth.ErrStore
 		},
 	} {

@@ -414,6 +414,7 @@ func TestCancelBesideASavedApproval(t *testing.T) {
 			require.ErrorIs(t, err, plexauth.ErrUnavailable)
 		})})
 		require.NoError(t, w.open(t, withStore(store)).Cancel(t.Context()))
+		assert.Nil(t, must(w.Status(t.Context())).Pending)
 		s, err := w.Verify(t.Context())
 		require.NoError(t, err)
 		assert.True(t, s.Connected)

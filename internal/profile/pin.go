@@ -190,13 +190,13 @@ func (p *Profile) DropPending(id int64) {
 }
 
 // CancelPending removes the pending PIN if it is v. It reports false, and changes nothing, if
-// a token is parked with it that v does not have yet.
+// v is not pending any more, or if a token is parked with it that v does not have yet.
 func (p *Profile) CancelPending(v *PendingPIN) bool {
 	now := p.Pending()
-	if now != nil && now.ID == v.ID && v.Token.IsZero() && !now.Token.IsZero() {
+	if now == nil || now.ID != v.ID || v.Token.IsZero() && !now.Token.IsZero() {
 		return false
 	}
-	p.DropPending(v.ID)
+	p.endPending()
 	return true
 }
 

@@ -148,7 +148,7 @@ func TestPanelPause(t *testing.T) {
 	}
 }
 
-// G8: a PIN is not cancelled once its approval has been saved by another process.
+// G8: a PIN is not cancelled once another process has saved its approval or has ended its login.
 func TestCancelPending(t *testing.T) {
 	approved := &profile.PendingPIN{ID: 7, Token: secret.New("TEST_a")}
 	for name, c := range map[string]struct {
@@ -158,9 +158,9 @@ func TestCancelPending(t *testing.T) {
 		isLeft    bool
 	}{
 		"pending":               {pendingPIN(""), &profile.PendingPIN{ID: 7}, true, false},
-		"none":                  {`{}`, &profile.PendingPIN{ID: 7}, true, false},
-		"another, approved one": {pendingPIN(`,"account_token":"TEST_a"`), &profile.PendingPIN{ID: 6}, true, true},
-		"another one":           {pendingPIN(""), &profile.PendingPIN{ID: 6}, true, true},
+		"none":                  {`{}`, &profile.PendingPIN{ID: 7}, false, false},
+		"another, approved one": {pendingPIN(`,"account_token":"TEST_a"`), &profile.PendingPIN{ID: 6}, false, true},
+		"another one":           {pendingPIN(""), &profile.PendingPIN{ID: 6}, false, true},
 		"approved since":        {pendingPIN(`,"account_token":"TEST_a"`), &profile.PendingPIN{ID: 7}, false, true},
 		"approved, as is known": {pendingPIN(`,"account_token":"TEST_a"`), approved, true, false},
 	} {
