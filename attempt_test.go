@@ -74,6 +74,33 @@ func TestPolledWhenItWouldBeForgotten(t *testing.T) {
 	})
 }
 
+// G8: a login that someone waits for is not forgotten when the machine wakes up after its end. Its
+// last poll has the token.
+func TestWaitedForWhenItWouldBeForgotten(t *testing.T) {
+	for name, beside := range map[string]bool{"alone": false, "beside a caller that leaves": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.plex.SetPinLifetime(2*time.Hour, 0)
+				seconds := 15 * 60
+				w.plex.SetQuirks(plextest.Quirks{ExpiresIn: &seconds}) // less than it lives, as the polls tell
+				pin := start(t, w)
+				w.plex.SetQuirks(plextest.Quirks{})
+				w.plex.Inject(pinRequests(plextest.Fault{Delay: 300 * time.Millisecond})) // no poll comes when it would be forgotten
+				var wg sync.WaitGroup
+				wg.Go(func() { assert.NoError(t, errOf(w.Wait(t.Context()))) })
+				if beside {
+					assert.ErrorIs(t, waitFor(t, w.PlexAuth, 200*time.Millisecond), context.DeadlineExceeded)
+				}
+				time.Sleep(time.Until(pin.CreatedAt.Add(22*time.Minute - 500*time.Millisecond)))
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				plexauth.Suspend(t, 3*time.Hour)
+				wg.Wait()
+			})
+		})
+	}
+}
+
 // G8: another process finishes the login before the first poll here. plex.tv gives its token
 // once only, and the profile had another one before.
 func TestFinishedElsewhereBeforeTheFirstPoll(t *testing.T) {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -34,6 +36,23 @@ func TestEndedLoginsAreForgotten(t *testing.T) {
 		require.NoError(t, p.Cancel(t.Context()))
 	}
 	assert.Zero(t, plexauth.ProfilesInUse(w.PlexAuth))
+}
+
+// G9: a login that has ended keeps nothing in memory, not even for the time that its PIN would
+// have lived.
+func TestEndedLoginKeepsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := func() weak.Pointer[hookedStore] {
+			store := w.hooked(hooks{})
+			w.signIn(t, w.open(t, withStore(store)), w.alice, plexauth.PinOptions{})
+			return weak.Make(store)
+		}()
+		for range 3 {
+			runtime.GC()
+		}
+		assert.Nil(t, store.Value())
+	})
 }
 
 // G9: what a process keeps about a profile is dropped once the profile is idle,
