@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -66,6 +67,28 @@ func TestApprovedAndExpired(t *testing.T) {
 		w := newWorld(t)
 		w.plex.SetQuirks(plextest.Quirks{ClaimedExpired: true})
 		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+	})
+}
+
+// G5, G7: what such an answer says of the expiry does not count. A Start that gets it, and cannot
+// read the account, shortens neither the countdown nor the login of those who wait.
+func TestStartFindsApprovedAndExpired(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.plex.SetQuirks(plextest.Quirks{ClaimedExpired: true})
+		pin := start(t, w)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		w.plex.Inject(plextest.Fault{Path: accountPath, Status: http.StatusServiceUnavailable, Times: -1, For: time.Minute})
+		var waits sync.WaitGroup
+		defer waits.Wait()
+		waits.Go(func() { assert.NoError(t, errOf(w.Wait(t.Context()))) })
+		synctest.Wait()
+		require.ErrorIs(t, errOf(w.Start(t.Context(), switched)), plexauth.ErrUnavailable)
+		for _, p := range []*plexauth.PlexAuth{w.PlexAuth, w.open(t)} {
+			s := must(p.Status(t.Context()))
+			require.NotNil(t, s.Pending)
+			assert.WithinDuration(t, pin.ExpiresAt, s.Pending.ExpiresAt, time.Second)
+		}
 	})
 }
 

@@ -331,10 +331,11 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 		a.schedule.NotePoll()
 	case r.answer() == plextv.AnswerExpired:
 		_, _ = a.abandon(ctx, r.err)
+	case r.answer() == plextv.AnswerApproved: // what it says of the expiry does not count
+		a.recordPending(pollResult{sent: r.sent})
 	case r.err == nil:
-		if a.recordPending(r); r.answer() == plextv.AnswerPending {
-			a.saveExpiry(ctx)
-		}
+		a.recordPending(r)
+		a.saveExpiry(ctx)
 	default:
 		a.recordFailure(r.err)
 	}
