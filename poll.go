@@ -213,13 +213,11 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 	}
 	r.reply, r.sent, r.err = a.logins.checkPIN(ctx, request, a.pin)
 	stopped := ctx.Err() != nil || errors.Is(request.Err(), context.Canceled)
+	r.interrupted = stopped && r.answer() != plextv.AnswerApproved
 	a.setInFlight(nil)
-	if stopped && r.answer() != plextv.AnswerApproved {
-		r.interrupted = true
-		a.mu.Lock()
-		a.schedule.NotePoll()
-		a.mu.Unlock()
-	}
+	a.mu.Lock()
+	a.schedule.NotePoll()
+	a.mu.Unlock()
 	return r
 }
 

@@ -1,0 +1,156 @@
+package plexauth_test
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
+)
+
+// G6: a transport that ends a request by a context of its own is trouble with plex.tv, and not
+// another caller that wants a turn.
+func TestTransportEndsTheRequestForTheAccount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.startAndApprove(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		p := w.open(t, withTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			if r.URL.Path == accountPath {
+				return nil, context.Canceled
+			}
+			return w.plex.Client().Transport.RoundTrip(r)
+		})))
+		require.ErrorIs(t, errOf(p.Finish(t.Context())), plexauth.ErrUnavailable)
+	})
+}
+
+// The context of a caller ends while plex.tv is asked whose the approved token is. The caller is
+// told so, and the next one finishes the login.
+func TestContextEndsWhileTheAccountIsRead(t *testing.T) {
+	for _, name := range []string{"Finish", "Wait"} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				p := w.openInterrupted(t, accountPath, cancel)
+				w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
+				require.ErrorIs(t, loginCalls[name](ctx, p), context.Canceled)
+				s, err := p.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}
+
+// G8: the context of a Finish ends, or a Cancel comes, while the approved token is stored with its
+// account. Finish tells of the success all the same.
+func TestFinishIsInterruptedAtTheEnd(t *testing.T) {
+	for name, interrupt := range map[string]func(t *testing.T, p *plexauth.PlexAuth, cancel context.CancelFunc){
+		"its context ends": func(_ *testing.T, _ *plexauth.PlexAuth, cancel context.CancelFunc) { cancel() },
+		"a Cancel": func(t *testing.T, p *plexauth.PlexAuth, _ context.CancelFunc) {
+			assert.NoError(t, p.Cancel(t.Context()))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var wg sync.WaitGroup
+				defer wg.Wait()
+				store.set(hooks{beforeUpdate: calls(2, 2, func(ctx context.Context) error { // the first one saves the token alone
+					wg.Go(func() { interrupt(t, p, cancel) })
+					return takes(300 * time.Millisecond)(ctx)
+				})})
+				s, err := p.Finish(ctx)
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}
+
+// A caller's context that ends while a decision is made again, by other tokens, is nothing that
+// the next caller hears of. G6: plex.tv is not asked about the PIN again within a second.
+func TestContextEndsBetweenTwoDecisions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		pin := start(t, w)
+		store := w.hooked(hooks{})
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		p := w.openInterrupted(t, accountPath, func() {
+			w.edit(t, map[string]any{"account_token": "TEST_of-another-program"})
+			store.set(hooks{beforeLoad: calls(1, 1, func(ctx context.Context) error {
+				cancel()
+				return ctx.Err()
+			})})
+		}, withStore(store))
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		require.ErrorIs(t, errOf(p.Finish(ctx)), context.Canceled)
+		require.NoError(t, errOf(p.Finish(t.Context())))
+		time.Sleep(time.Second)
+		s, err := p.Finish(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// G6: a Cancel that interrupts the request for the account, and cannot finish the login either,
+// does not let plex.tv be asked about the PIN again within a second.
+func TestCancelFailsWhileTheAccountIsRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.startAndApprove(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		w.plex.Inject(plextest.Fault{Path: accountPath, Hang: true})
+		w.plex.Inject(plextest.Fault{Path: accountPath, Status: http.StatusServiceUnavailable})
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		wg.Go(func() { assert.NoError(t, errOf(w.Wait(t.Context()))) })
+		time.Sleep(1200 * time.Millisecond) // the token has come
+		require.ErrorIs(t, w.Cancel(t.Context()), plexauth.ErrUnavailable)
+	})
+}
+
+// G8: the last look at a PIN brings a token that is not plex.tv's own, and the context of its
+// caller ends then. One that waits gets plex.tv's own token.
+func TestContextEndsAtTheLastLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		answers, through := w.tamper("/api/v2/pins/")
+		p := w.open(t, deviceKey, withStore(store), through)
+		w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
+		plexauth.MoveDeadline(p, -time.Hour) // the process believes that the PIN's life is over
+		answers.change = func(body []byte) []byte {
+			var pin map[string]any
+			require.NoError(t, json.Unmarshal(body, &pin))
+			pin["authToken"] = forge(t, pin["authToken"].(string), func(_, _ map[string]any) {})
+			return []byte(jsonText(pin))
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		var wg sync.WaitGroup
+		defer wg.Wait()
+		store.set(hooks{afterUpdate: calls(2, 2, does(func() { // the token has been dropped
+			answers.change = nil
+			wg.Go(func() { assert.NoError(t, errOf(p.Wait(t.Context()))) })
+			time.Sleep(time.Second)
+			cancel()
+		}))})
+		require.ErrorIs(t, errOf(p.Finish(ctx)), plexauth.ErrUnavailable)
+	})
+}
