@@ -141,7 +141,7 @@ func (a *attempt) endOfSettling(ctx, settling context.Context, err error) settli
 	switch {
 	case settling.Err() != nil && ctx.Err() == nil && errors.Is(err, context.Canceled):
 		return settlingInterrupted
-	case ctx.Err() != nil && err != nil && !fromPlexTV:
+	case ctx.Err() != nil && err != nil && (!fromPlexTV || errors.Is(err, ctx.Err())):
 		return settlingCutShort
 	case a.lifeLeft() > 0 && (fromPlexTV && !isSettled(err) || errors.As(err, new(unread))):
 		return settlingPostponed

@@ -125,6 +125,39 @@ func TestCancelFailsWhileTheAccountIsRead(t *testing.T) {
 	})
 }
 
+// G6: the context of a caller ends while a token that is not plex.tv's own is dropped. The next
+// one neither hears of that nor asks plex.tv within a second.
+func TestContextEndsAtATokenThatIsNotGenuine(t *testing.T) {
+	for name, c := range map[string]struct {
+		at   func(cancel context.CancelFunc) hooks // the first Update saves it
+		next error
+	}{
+		"before it is dropped": {func(cancel context.CancelFunc) hooks {
+			return hooks{beforeUpdate: calls(2, 2, func(ctx context.Context) error {
+				cancel()
+				return ctx.Err()
+			})}
+		}, nil},
+		"once it is dropped": {func(cancel context.CancelFunc) hooks {
+			return hooks{afterUpdate: calls(2, 2, does(cancel))}
+		}, plexauth.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				store := w.hooked(hooks{})
+				p := w.open(t, deviceKey, withStore(store), w.withPIN(t, false, func(_, _ map[string]any) {}))
+				w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				store.set(c.at(cancel))
+				require.ErrorIs(t, errOf(p.Finish(ctx)), plexauth.ErrUnavailable)
+				require.ErrorIs(t, errOf(p.Finish(t.Context())), c.next)
+			})
+		})
+	}
+}
+
 // G8: the last look at a PIN brings a token that is not plex.tv's own, and the context of its
 // caller ends then. One that waits gets plex.tv's own token.
 func TestContextEndsAtTheLastLook(t *testing.T) {
