@@ -106,6 +106,7 @@ func TestSignOutHasNoTimeForThePIN(t *testing.T) {
 }
 
 // G12: a context that ends before the last look at the PIN ends Cancel, and the login stays.
+// G9: no request comes after it.
 func TestCancelWhoseContextEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
@@ -113,7 +114,11 @@ func TestCancelWhoseContextEnds(t *testing.T) {
 		pin := start(t, w)
 		ctx, cancel := context.WithCancel(t.Context())
 		time.AfterFunc(300*time.Millisecond, cancel)
-		require.ErrorIs(t, w.Cancel(ctx), context.Canceled)
+		p := w.open(t, withTransport(roundTripFunc(func(r *http.Request) (*http.Response, error) {
+			t.Errorf("a request after the end: %s", r.URL.Path)
+			return nil, r.Context().Err()
+		})))
+		require.ErrorIs(t, p.Cancel(ctx), context.Canceled)
 		s, err := w.Status(t.Context())
 		require.NoError(t, err)
 		require.NotNil(t, s.Pending)
@@ -218,6 +223,7 @@ func TestLoginThatCouldNotBeReplaced(t *testing.T) {
 			w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Status: 502, Times: -1, For: 20 * time.Second})
 			require.Error(t, errOf(w.Start(t.Context(), switched)))
 			ended, asked := time.Now(), w.fromNow()
+			require.ErrorIs(t, errOf(w.Finish(t.Context())), plexauth.ErrUnavailable, "the look was just made")
 			time.Sleep(time.Minute)
 			s := must(w.Status(t.Context()))
 			require.NotNil(t, s.Pending)

@@ -321,6 +321,25 @@ func TestPanelSwitchToAnotherAccount(t *testing.T) {
 	})
 }
 
+// G12: a switch that finds an approval, and cannot finish it, makes no PIN. The approval stays.
+func TestPanelSwitchCannotFinishAnApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		panel := openPanel(t, w.PlexAuth)
+		time.Sleep(20 * time.Second)
+		code := panel.post("/start", inTab).Extra.Pending.Code
+		time.Sleep(10*time.Second + 500*time.Millisecond)
+		require.NoError(t, w.plex.Approve(code, w.alice))
+		w.plex.Inject(outageOfAccounts)
+		asked := w.fromNow()
+		panel.refused(panel.do(http.MethodPost, "/start", byDevice), http.StatusBadGateway, "status")
+		assert.Empty(t, only(asked(), http.MethodPost, "/api/v2/pins"))
+		w.plex.ResetFaults()
+		require.NoError(t, errOf(w.Verify(t.Context())))
+		assert.Nil(t, panel.get("/status").Extra.Pending)
+	})
+}
+
 // An approval by another account does not end the switch. The person sees the way that they
 // asked for.
 func TestPanelSwitchAfterAMismatch(t *testing.T) {

@@ -211,15 +211,18 @@ func TestSignOutCannotFetchTheApproval(t *testing.T) {
 }
 
 // G8, G23: SignOut finds an approval that has ended another profile's token. That
-// profile gets the approved one, unless it shared the login that is signed out.
+// profile gets the approved one, unless it shared the login that is signed out. An older
+// version has not noted which tokens its account numbers belong to.
 func TestSignOutLeavesTheApprovalToASibling(t *testing.T) {
+	nobody := func(*world) *plextest.User { return nil }
 	for name, row := range map[string]struct {
-		linked func(w *world) *plextest.User
-		gone   bool
+		linked      func(w *world) *plextest.User
+		older, gone bool
 	}{
-		"no login":          {linked: func(*world) *plextest.User { return nil }},
-		"another account's": {linked: func(w *world) *plextest.User { return w.bob }},
-		"the same account":  {linked: func(w *world) *plextest.User { return w.alice }, gone: true},
+		"no login":                   {linked: nobody},
+		"no login, an older version": {linked: nobody, older: true},
+		"another account's":          {linked: func(w *world) *plextest.User { return w.bob }},
+		"the same account":           {linked: func(w *world) *plextest.User { return w.alice }, gone: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -232,6 +235,9 @@ func TestSignOutLeavesTheApprovalToASibling(t *testing.T) {
 				time.Sleep(time.Minute)
 				pin, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
 				require.NoError(t, err)
+				if row.older {
+					put(t, w.store, strings.ReplaceAll(w.doc(t), `,"bound_to":"`, `,"bound_before":"`))
+				}
 				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
 				s, err := w.SignOut(t.Context())
 				require.NoError(t, err)
