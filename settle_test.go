@@ -193,23 +193,35 @@ func TestCancelWhileTheAccountIsRead(t *testing.T) {
 	})
 }
 
-// A store that fails for five minutes when the account is known ends the Wait with its error.
-// The next one finishes the login.
+// A store that fails for five minutes when the account is known ends the Wait with its error,
+// whatever becomes of the login before. The next one finishes the login.
 func TestStoreFailsWhenTheAccountIsKnown(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := linked(t, false)
-		store := w.hooked(hooks{})
-		p := w.open(t, withStore(store))
-		w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
-		store.set(hooks{beforeUpdate: calls(2, 1000, fails(errDisk))})
-		began := time.Now()
-		require.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrStore)
-		assert.Less(t, time.Since(began), 6*time.Minute)
-		store.set(hooks{})
-		s, err := p.Wait(t.Context())
-		require.NoError(t, err)
-		assert.True(t, s.Connected)
-	})
+	for name, before := range map[string]map[string]any{
+		"as before": nil, "beside another program": {"account_token": "TEST_of-another-program"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				store := w.hooked(hooks{})
+				p := w.openInterrupted(t, accountPath, func() { w.edit(t, before) }, withStore(store))
+				w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
+				updates := 0
+				store.set(hooks{refuse: func(jsonRaw) error {
+					if updates++; updates == 1 { // it saves the token alone
+						return nil
+					}
+					return errDisk
+				}})
+				began := time.Now()
+				require.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrStore)
+				assert.Less(t, time.Since(began), 6*time.Minute)
+				store.set(hooks{})
+				s, err := p.Wait(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
 }
 
 // A Verify that settles a parked token ends the Wait for it at once.
@@ -292,10 +304,10 @@ func TestSwitchAsksNothingOfTheLoginBefore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := linked(t, false)
 		w.signIn(t, w.Instance("second"), w.bob, plexauth.PinOptions{})
-		w.asOlderVersion(t)
 		p := w.open(t, deviceKey)
 		pin, err := p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
 		require.NoError(t, err)
+		w.asOlderVersion(t)
 		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
 		asked := w.fromNow()
 		require.NoError(t, errOf(p.Wait(t.Context())))

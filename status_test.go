@@ -56,9 +56,12 @@ func TestSettingsOfNoAccount(t *testing.T) {
 	assert.Equal(t, plexauth.Settings{ClientID: id, VerifySSL: true}, mustSettings(t, w.PlexAuth))
 	assert.Equal(t, plexauth.Settings{ClientID: id, VerifySSL: true}, mustSettings(t, w.Instance("none")))
 	w.signInNow(t)
-	assert.Equal(t, "alice", mustSettings(t, w.PlexAuth).Username)
+	w.edit(t, map[string]any{"account_id": 23456})
+	with := mustSettings(t, w.PlexAuth)
+	assert.Equal(t, []string{"alice", "23456"}, []string{with.Username, with.AccountID})
 	w.edit(t, map[string]any{"account_token": "TEST_of-another-program"})
-	assert.Empty(t, mustSettings(t, w.PlexAuth).Username)
+	with = mustSettings(t, w.PlexAuth)
+	assert.Equal(t, []string{"", ""}, []string{with.Username, with.AccountID})
 }
 
 // A call that has succeeded reads the status again while the store fails: for a moment, or
