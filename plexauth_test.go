@@ -39,15 +39,17 @@ func TestOptions(t *testing.T) {
 }
 
 // Every call returns the error of a context that has ended, or names an invalid
-// profile, as no other kind of failure.
+// profile, as no other kind of failure. No store hears of such a profile.
 func TestContextError(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()
 	w := newWorld(t)
+	heard := does(func() { t.Error("the store was accessed") })
+	unused := w.open(t, withStore(w.hooked(hooks{beforeLoad: heard, beforeUpdate: heard})))
 	for name, c := range map[string]struct {
 		ctx context.Context
 		p   *plexauth.PlexAuth
-	}{"context": {over, w.PlexAuth}, "id": {t.Context(), w.Instance("a\nb")}} {
+	}{"context": {over, w.PlexAuth}, "id": {t.Context(), unused.Instance("a\nb")}} {
 		ctx, p := c.ctx, c.p
 		for op, err := range map[string]error{
 			"Start":          errOf(p.Start(ctx, plexauth.PinOptions{})),

@@ -400,3 +400,115 @@ func TestStoreRemedyReachesThePerson(t *testing.T) {
 	rec := openPanel(t, w.PlexAuth).do(http.MethodPost, "/start", "{}")
 	assert.Contains(t, rec.Body.String(), "check that "+dir+" is a directory")
 }
+
+// lateStore is a store whose calls do not notice that a context has ended.
+func (w *world) lateStore() *hookedStore {
+	return &hookedStore{ConfigStore: &deafStore{ConfigStore: w.store}}
+}
+
+// G8: what a save has done counts, however late the store tells. With a context that has ended a
+// save goes on for a moment.
+func TestSaveAtTheEndOfItsTime(t *testing.T) {
+	for name, c := range map[string]struct {
+		save func(t *testing.T, w *world, store *hookedStore, cancel func()) hook
+		err  error // nil: signed in
+	}{
+		"saved when all time is over": {func(_ *testing.T, _ *world, _ *hookedStore, cancel func()) hook {
+			return does(func() {
+				time.AfterFunc(time.Second, cancel)
+				time.Sleep(3 * time.Second)
+			})
+		}, nil},
+		"failed once when the context ends": {func(_ *testing.T, _ *world, _ *hookedStore, cancel func()) hook {
+			return calls(1, 1, func(context.Context) error { cancel(); return errDisk })
+		}, nil},
+		"the context ends just before the limit": {func(_ *testing.T, _ *world, _ *hookedStore, cancel func()) hook {
+			time.AfterFunc(5*time.Minute-300*time.Millisecond, cancel)
+			return hang
+		}, context.Canceled},
+		"cancelled elsewhere during a save without end": {func(t *testing.T, w *world, _ *hookedStore, _ func()) hook {
+			return calls(1, 1, does(func() {
+				time.Sleep(5*time.Minute + time.Second)
+				put(t, w.store, `{"client_id":"0123456789abcdef01234567"}`)
+			}))
+		}, plexauth.ErrNoPendingPin},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				store := w.lateStore()
+				p := w.open(t, withStore(store))
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				answers, client := w.tamper("/api/v2/pins/")
+				answers.change = func(body []byte) []byte {
+					answers.change = nil
+					store.set(hooks{beforeUpdate: c.save(t, w, store, cancel)})
+					return body
+				}
+				s, err := w.open(t, client, withStore(store)).Wait(ctx)
+				assert.NotErrorIs(t, err, plexauth.ErrStore)
+				if c.err != nil {
+					require.ErrorIs(t, err, c.err)
+					return
+				}
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}
+
+// G24: a new token that the store has saved counts, although it took longer than a renewal waits.
+func TestRenewalSavedLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		p := w.open(t, withStore(w.hooked(hooks{afterUpdate: calls(2, 2, does(func() { time.Sleep(4 * time.Second) }))})))
+		time.Sleep(8 * day)
+		require.NoError(t, errOf(p.Refresh(t.Context())))
+		assert.Equal(t, w.credentials(t).AccountToken, tokenOf(t, p))
+		assert.Equal(t, 1, w.count("POST", exchanges))
+	})
+}
+
+// A store may run an edit more than once, as after a conflict: one PIN is made.
+func TestEditsThatRunTwice(t *testing.T) {
+	for _, byKey := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			p := w.open(t, withStore(w.hooked(hooks{refuse: func(jsonRaw) error { return nil }})), func(o *plexauth.Options) { o.DeviceKey = byKey })
+			for range 2 {
+				asked := w.fromNow()
+				w.signIn(t, p, w.alice, plexauth.PinOptions{})
+				assert.Len(t, only(asked(), http.MethodPost, "/api/v2/pins"), 1)
+			}
+			assert.Equal(t, 2, strings.Count(w.log.String(), "PIN issued"))
+		})
+	}
+}
+
+// G8: a login whose document was removed ends.
+func TestDocumentRemovedDuringALogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		p := w.open(t, withStore(w.hooked(hooks{})))
+		start(t, w)
+		time.AfterFunc(2*time.Second, func() { // before Wait reads it again
+			assert.NoError(t, w.store.Update(t.Context(), plexauth.Namespace, becomes("")))
+		})
+		began := time.Now()
+		require.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrNoPendingPin)
+		assert.Less(t, time.Since(began), 20*time.Second)
+	})
+}
+
+// No one is warned of a config that only its owner can read.
+func TestNoWarningAboutAPrivateFile(t *testing.T) {
+	w := newWorld(t)
+	p := w.open(t, withStore(plexauth.NewFileStore(filepath.Join(t.TempDir(), "config.json"))))
+	require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+	assert.NotContains(t, w.log.String(), "other users")
+}
