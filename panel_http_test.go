@@ -376,7 +376,8 @@ func TestPanelLongPoll(t *testing.T) {
 	})
 }
 
-// G12: each list is read once for all tabs, and again for another account.
+// G12: each list is read once for all tabs, and again for another account. G10: once the token
+// is rejected, there is no list.
 func TestPanelManyLists(t *testing.T) {
 	for _, path := range []string{"/servers", "/users"} {
 		t.Run(path, func(t *testing.T) {
@@ -405,6 +406,10 @@ func TestPanelManyLists(t *testing.T) {
 				asked = w.fromNow()
 				panel.do(http.MethodGet, path, "")
 				assert.NotEmpty(t, asked(), "it is not kept for long")
+
+				w.plex.Revoke(w.bob)
+				require.ErrorIs(t, errOf(w.Verify(t.Context())), plexauth.ErrTokenRejected)
+				panel.refused(panel.do(http.MethodGet, path, ""), http.StatusConflict, "rejected")
 			})
 		})
 	}
@@ -441,11 +446,13 @@ func TestPanelStatusFields(t *testing.T) {
 	})
 }
 
-// An invalid profile name is an error, not a loop.
+// An invalid profile name is an error, not a loop. G9: it has no worker.
 func TestPanelBadInstance(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)
 		panel := openPanel(t, w.Instance("a\nb"))
+		synctest.Wait()
+		assert.Zero(t, plexauth.ProfilesInUse(w.PlexAuth))
 		panel.refused(panel.do(http.MethodGet, "/status", ""), http.StatusInternalServerError, "internal")
 		time.Sleep(time.Hour)
 	})

@@ -53,9 +53,11 @@ func TestPanelLogin(t *testing.T) {
 		assert.Equal(t, "1", s.Settings.AccountID)
 		panel.refused(panel.do(http.MethodGet, "/qr.svg", ""), http.StatusNotFound, "no_login")
 
+		asked := w.fromNow()
 		s = panel.post("/disconnect", "{}")
 		assert.False(t, s.Connected)
 		assert.Equal(t, box.MachineID, s.Settings.MachineID, "the server choice stays")
+		assert.Empty(t, asked(), "the token stays valid at plex.tv, unless that is asked for")
 	})
 }
 

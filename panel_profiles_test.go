@@ -105,6 +105,18 @@ func TestProfilesAdd(t *testing.T) {
 	})
 }
 
+// The list leaves out a profile of another program whose name is none here.
+func TestProfilesOfBadNames(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		put(t, w.store, `{"instances":{"a\nb":{"account_token":"TEST_a"},"PLEX-P01":{"account_token":"TEST_b"}}}`)
+		all, _ := openProfiles(t, w.PlexAuth).profiles()
+		assert.Len(t, all, 2)
+		assert.Contains(t, all, "default")
+		assert.Contains(t, all, "PLEX-P01")
+	})
+}
+
 // CrossWatch has nine profiles beside the default one. The page adds no more.
 func TestProfilesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

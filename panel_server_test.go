@@ -2,6 +2,7 @@ package plexauth_test
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -32,6 +33,9 @@ func TestPanelServers(t *testing.T) {
 		var list struct{ Servers []plexauth.Server }
 		require.NoError(t, json.Unmarshal(rec.Body.Bytes(), &list))
 		assert.Len(t, list.Servers, 3)
+		for _, s := range list.Servers {
+			assert.NotEmpty(t, s.Connections, s.Name)
+		}
 		v := panel.refused(panel.do(http.MethodPost, "/inspect", ""), http.StatusConflict, "server_choice")
 		assert.Len(t, v.Servers, 3)
 
@@ -75,6 +79,9 @@ func TestPanelServers(t *testing.T) {
 		assert.Equal(t, "http://192.168.1.5:32400", s.Settings.ServerURL)
 		v = panel.refused(panel.do(http.MethodPost, "/server", `{"url":"nas"}`), http.StatusBadGateway, "server_unreachable")
 		assert.Contains(t, v.Detail, "http://nas:32400", "a bare name is the name of a host")
+		v = panel.refused(panel.do(http.MethodPost, "/server", `{"url":"fd00::5"}`), http.StatusBadGateway, "server_unreachable")
+		assert.Contains(t, v.Detail, "http://[fd00::5]:32400", "a bare address, too")
+		assert.Contains(t, w.log.String(), "found no media server at the address that was entered")
 
 		w.plex.ChangeMediaServer(attic, func(m *plextest.MediaServer) { m.Connections = nil })
 		w.plex.MoveServer(attic, plextest.Connection{Address: "192.168.1.55", Local: true})
@@ -274,6 +281,85 @@ func TestPanelTestRemovesTheProblem(t *testing.T) {
 		require.Nil(t, panel.probe().Server.Problem)
 		assert.Nil(t, panel.get("/status").Problem)
 	})
+}
+
+// A search for the server that cannot succeed soon ends at once, and the panel says why.
+func TestPanelSearchFails(t *testing.T) {
+	for name, c := range map[string]struct {
+		fault plextest.Fault
+		kind  string
+	}{
+		"a rate limit of ten minutes":     {plextest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}}, "rate_limited"},
+		"a rate limit of the search time": {plextest.Fault{Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"45"}}}, "rate_limited"},
+		"plex.tv is down":                 {plextest.Fault{Status: http.StatusBadGateway}, "status"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, noRetries)
+				panel := openPanel(t, w.PlexAuth)
+				c.fault.Path, c.fault.Times = "/api/v2/resources", -1
+				w.plex.Inject(c.fault)
+				code := panel.post("/start", "{}").Extra.Pending.Code
+				require.NoError(t, w.plex.Approve(code, w.alice))
+				time.Sleep(5 * time.Second)
+				s := panel.get("/status")
+				assert.True(t, s.Connected)
+				assert.False(t, s.Finding)
+				require.NotNil(t, s.Problem)
+				assert.Equal(t, c.kind, s.Problem.Error)
+				assert.Contains(t, w.log.String(), "connected, but not everything is known yet")
+			})
+		})
+	}
+}
+
+// A store whose error says that it is asked too often ends the search, as any other one does.
+func TestPanelSearchOverABusyStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		panel := openPanel(t, w.open(t, withStore(store)))
+		w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/resources", Delay: 5 * time.Second})
+		code := panel.post("/start", "{}").Extra.Pending.Code
+		require.NoError(t, w.plex.Approve(code, w.alice))
+		time.Sleep(3 * time.Second)
+		busy := fails(fmt.Errorf("database: %w", plexauth.ErrRateLimited))
+		store.set(hooks{beforeLoad: busy, beforeUpdate: busy})
+		time.Sleep(20 * time.Second)
+		store.set(hooks{})
+		s := panel.get("/status")
+		assert.True(t, s.Connected)
+		assert.False(t, s.Finding)
+		assert.NotNil(t, s.Problem)
+	})
+}
+
+// G9: a search that the end of the panel interrupts does nothing more. It is no failure, and is
+// not logged as one.
+func TestPanelEndsDuringTheSearch(t *testing.T) {
+	for name, fault := range map[string]plextest.Fault{
+		"in a request":                    {Hang: true},
+		"in the pause after a rate limit": {Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"30"}}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				fault.Path = "/api/v2/resources"
+				w.plex.Inject(fault)
+				ctx, stop := context.WithCancel(t.Context())
+				panel := &browser{t, w.Handler(ctx)}
+				code := panel.post("/start", "{}").Extra.Pending.Code
+				require.NoError(t, w.plex.Approve(code, w.alice))
+				time.Sleep(5 * time.Second)
+				require.Equal(t, 1, w.count(http.MethodGet, "/api/v2/resources"))
+				stop()
+				time.Sleep(time.Minute)
+				assert.Equal(t, 1, w.count(http.MethodGet, "/api/v2/resources"))
+				assert.NotContains(t, w.log.String(), "not everything is known")
+			})
+		})
+	}
 }
 
 // G12: a rate limit delays the search for the server after a login, and does not end

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -171,6 +172,68 @@ func TestPanelStartLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// G12: the ten seconds count from when the PIN was made. A second click finds the same login,
+// and does not prolong them.
+func TestPanelSecondClick(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		panel := openPanel(t, w.PlexAuth)
+		code := panel.post("/start", "").Extra.Pending.Code
+		time.Sleep(9 * time.Second)
+		assert.Equal(t, code, panel.post("/start", "").Extra.Pending.Code)
+		panel.post("/cancel", "")
+		time.Sleep(time.Second)
+		panel.post("/start", "")
+	})
+}
+
+// G12: a login of another kind, which takes the place of a pending one, is a start as well. So
+// is one that takes the place of a PIN which is about to expire.
+func TestPanelStartsInsteadOfAPending(t *testing.T) {
+	for name, c := range map[string]struct {
+		life time.Duration // of the first PIN
+		body string        // of the second start
+	}{
+		"of another kind":     {15 * time.Minute, `{"switch_account":true}`},
+		"for a PIN that ends": {50 * time.Second, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				w.plex.SetPinLifetime(c.life, 0)
+				panel := openPanel(t, w.PlexAuth)
+				first := panel.post("/start", "").Extra.Pending.Code
+				panel.refused(panel.do(http.MethodPost, "/start", c.body), http.StatusTooManyRequests, "too_soon")
+				time.Sleep(10 * time.Second)
+				assert.NotEqual(t, first, panel.post("/start", c.body).Extra.Pending.Code)
+				panel.post("/cancel", "")
+				panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
+			})
+		})
+	}
+}
+
+// G12: the store does not take the time of a start. The login goes on, and the ten seconds count
+// in this process.
+func TestPanelStartTimeUnsaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{refuse: func(next jsonRaw) error {
+			if strings.Contains(string(next), "_cancelled_pin") {
+				return errDisk
+			}
+			return nil
+		}})
+		panel := openPanel(t, w.open(t, withStore(store)))
+		require.NotNil(t, panel.post("/start", "").Extra.Pending)
+		assert.Contains(t, w.log.String(), "could not save when the PIN was made")
+		assert.Contains(t, w.log.String(), "no space left on device")
+		store.set(hooks{})
+		put(t, w.store, "{}") // what the store says of the PIN is gone
+		panel.refused(panel.do(http.MethodPost, "/start", ""), http.StatusTooManyRequests, "too_soon")
+	})
 }
 
 // A start does not count if there certainly is no PIN.

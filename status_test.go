@@ -38,6 +38,13 @@ func TestStatusOfAPIN(t *testing.T) {
 	})
 }
 
+// The JSON of a Status has null for what there is none of.
+func TestEmptyStatusAsJSON(t *testing.T) {
+	for _, s := range []plexauth.Status{{}, {Scopes: []string{}}} {
+		assert.JSONEq(t, `{"connected":false,"label":"","user":null,"expires_at":null,"scopes":null,"extra":{"needs_login":false},"instance":""}`, jsonText(s))
+	}
+}
+
 // G13: the log shows the state of a login, and nothing that signs anyone in.
 func TestStatusInTheLog(t *testing.T) {
 	w := newWorld(t)
