@@ -194,6 +194,7 @@ func TestWrongClock(t *testing.T) {
 				assert.Equal(t, first, tokenOf(t, w.open(t)), "a restart does not forget")
 				time.Sleep(4 * day)
 				assert.Equal(t, first, tokenOf(t, w.open(t)))
+				require.NoError(t, requestCall(t.Context(), w, w.open(t)))
 				assert.Zero(t, w.count("POST", exchanges))
 				time.Sleep(1500 * time.Hour)
 				for range 3 {

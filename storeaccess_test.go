@@ -88,13 +88,16 @@ var storeCalls = map[string]storeCall{
 	"Start over an approval": {pendingBesideASibling, func(ctx context.Context, _ *world, p *plexauth.PlexAuth) error {
 		return errOf(p.Start(ctx, plexauth.PinOptions{SwitchAccount: true}))
 	}},
-	"Token":                      {foreignToken, tokenCall},
-	"Token of a JWT that is due": {jwtAfter(6*day + 23*time.Hour), tokenCall},
-	"Token of an expired JWT":    {jwtAfter(8 * day), tokenCall},
-	"Refresh":                    {jwtAfter(time.Hour), func(ctx context.Context, _ *world, p *plexauth.PlexAuth) error { return errOf(p.Refresh(ctx)) }},
-	"Account":                    {foreignToken, func(ctx context.Context, _ *world, p *plexauth.PlexAuth) error { return errOf(p.Account(ctx)) }},
-	"Verify":                     {foreignToken, func(ctx context.Context, _ *world, p *plexauth.PlexAuth) error { return errOf(p.Verify(ctx)) }},
-	"UseDeviceKey":               {func(t *testing.T) *world { return linked(t, false) }, func(ctx context.Context, _ *world, p *plexauth.PlexAuth) error { return errOf(p.UseDeviceKey(ctx)) }},
+	"Token":                          {foreignToken, tokenCall},
+	"Token of a JWT that is due":     {jwtAfter(6*day + 23*time.Hour), tokenCall},
+	"Token of an expired JWT":        {jwtAfter(8 * day), tokenCall},
+	"Transport":                      {foreignToken, requestCall},
+	"Transport of a JWT that is due": {jwtAfter(6*day + 23*time.Hour), requestCall},
+	"Transport of an expired JWT":    {jwtAfter(8 * day), requestCall},
+	"Refresh":                        {jwtAfter(time.Hour), func(ctx context.Context, _ *world, p *plexauth.PlexAuth) error { return errOf(p.Refresh(ctx)) }},
+	"Account":                        {foreignToken, func(ctx context.Context, _ *world, p *plexauth.PlexAuth) error { return errOf(p.Account(ctx)) }},
+	"Verify":                         {foreignToken, func(ctx context.Context, _ *world, p *plexauth.PlexAuth) error { return errOf(p.Verify(ctx)) }},
+	"UseDeviceKey":                   {func(t *testing.T) *world { return linked(t, false) }, func(ctx context.Context, _ *world, p *plexauth.PlexAuth) error { return errOf(p.UseDeviceKey(ctx)) }},
 	"SwitchHomeUser beside a sibling": {func(t *testing.T) *world {
 		w, kid, _ := home(t)
 		w.signIn(t, w.Instance("sibling"), kid, plexauth.PinOptions{})
@@ -116,6 +119,19 @@ var storeCalls = map[string]storeCall{
 func newWorldOf(t *testing.T) *world { return newWorld(t) }
 
 func tokenCall(ctx context.Context, _ *world, p *plexauth.PlexAuth) error { return errOf(p.Token(ctx)) }
+
+// requestCall sends a program's request.
+func requestCall(ctx context.Context, _ *world, p *plexauth.PlexAuth) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "https://plex.tv/api/v2/user", nil)
+	if err != nil {
+		return err
+	}
+	resp, err := p.Transport(nil).RoundTrip(req)
+	if err == nil {
+		resp.Body.Close()
+	}
+	return err
+}
 
 // run begins c, acts in its accesses to the store, and returns the error of the call. It asserts
 // that each request is made under an identifier that is stored (G1).

@@ -1,12 +1,14 @@
 package plexauth_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -67,7 +69,7 @@ func TestTransport(t *testing.T) {
 }
 
 // Without a login, a request to plex.tv fails and closes its body. Other hosts are
-// reached.
+// reached. Nothing is stored.
 func TestTransportNotConnected(t *testing.T) {
 	w := newWorld(t)
 	wire := &recordingTransport{}
@@ -79,6 +81,32 @@ func TestTransportNotConnected(t *testing.T) {
 	_, err = c.Get("https://elsewhere.example/")
 	require.NoError(t, err)
 	assert.Len(t, wire.reqs, 1)
+	assert.Empty(t, w.doc(t))
+}
+
+// Requests that come while the store is being read share one read. G9: one whose context ends
+// does not wait for it.
+func TestTransportReadsOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		var reads atomic.Int64
+		p := w.open(t, withStore(w.hooked(hooks{beforeLoad: func(ctx context.Context) error {
+			reads.Add(1)
+			return takes(1500 * time.Millisecond)(ctx)
+		}})))
+		var wg sync.WaitGroup
+		for range 10 {
+			wg.Go(func() { assert.NoError(t, requestCall(t.Context(), w, p)) })
+		}
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		began := time.Now()
+		require.ErrorIs(t, requestCall(ctx, w, p), context.DeadlineExceeded)
+		assert.Equal(t, time.Second, time.Since(began))
+		wg.Wait()
+		assert.EqualValues(t, 1, reads.Load())
+	})
 }
 
 // G22: a relink reaches every Transport, in this process at once, in another within
@@ -364,6 +392,20 @@ func TestTransport498Ends(t *testing.T) {
 	})
 }
 
+// A JWT without its key cannot be renewed. plex.tv's 498 reaches the program, and nothing is
+// attempted that could fail.
+func TestTransport498WithoutAKey(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		b := w.credentials(t)
+		put(t, w.store, jsonText(map[string]any{"client_id": b.Device.ClientID, "account_token": b.AccountToken}))
+		w.PlexAuth = w.open(t, withStore(w.hooked(hooks{beforeUpdate: fails(errReadOnly)})))
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/ping", Status: 498})
+		assert.Equal(t, 498, w.status(t, request(t, "GET", "https://plex.tv/api/v2/ping", nil)))
+		assert.NotContains(t, w.log.String(), "level=WARN")
+	})
+}
+
 // A Transport finds the token that another process got, even if plex.tv has ended the
 // old one.
 func TestTransportFollowsAnotherProcess(t *testing.T) {
@@ -413,6 +455,22 @@ func TestTransportDoesNotWait(t *testing.T) {
 		assert.Equal(t, 800*time.Millisecond, time.Since(began))
 		time.Sleep(10 * time.Second)
 		assert.NotContains(t, w.doc(t), "leased", "the lease was given back")
+	})
+}
+
+// G24: a JWT still works when it is due. A request goes on with it, although the store fails as
+// the renewal begins.
+func TestTransportRenewsOverAFailingStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		time.Sleep(6 * day)
+		store := w.hooked(hooks{})
+		store.set(hooks{beforeUpdate: func(context.Context) error {
+			store.set(hooks{beforeLoad: fails(errDisk), beforeUpdate: fails(errDisk)})
+			return errDisk
+		}})
+		w.PlexAuth = w.open(t, withStore(store))
+		assert.Equal(t, 200, w.status(t, request(t, "GET", "https://plex.tv/api/v2/user", nil)))
 	})
 }
 

@@ -158,6 +158,42 @@ func TestWatchTellsWhatOtherProgramsDo(t *testing.T) {
 	})
 }
 
+// G18, G28: a document that is cut short changes nothing that is told.
+func TestWatchOverADamagedDocument(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := signedIn(t)
+		store := &cutStore{ConfigStore: w.store}
+		p := w.open(t, withStore(store))
+		watch := watching(t, p)
+		store.cut.Store(true)
+		time.Sleep(time.Minute)
+		require.Len(t, watch.all(), 1)
+		assert.Equal(t, 1, strings.Count(w.log.String(), "cannot read the store"))
+		store.cut.Store(false)
+		time.Sleep(time.Minute)
+		require.Len(t, watch.all(), 1)
+		require.NoError(t, errOf(p.Disconnect(t.Context())))
+		assert.False(t, watch.last(t).Connected)
+		require.ErrorIs(t, watch.stop(), context.Canceled)
+	})
+}
+
+// G28: a JWT without its key ends by itself, which is told although no one has written.
+func TestWatchTellsAnExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		b := w.credentials(t)
+		time.Sleep(6 * day)
+		put(t, w.store, jsonText(map[string]any{"client_id": b.Device.ClientID, "account_token": b.AccountToken}))
+		watch := watching(t, w.open(t))
+		assert.True(t, watch.last(t).Connected)
+		time.Sleep(day)
+		assert.False(t, watch.last(t).Connected)
+		assert.True(t, watch.last(t).NeedsLogin)
+		require.ErrorIs(t, watch.stop(), context.Canceled)
+	})
+}
+
 // A pending login that no one finishes is told, and that it is over. Watch does not ask
 // plex.tv about it.
 func TestWatchReportsAPendingLogin(t *testing.T) {
@@ -569,6 +605,23 @@ func TestWatchOutlivesOutages(t *testing.T) {
 			})
 		}
 	}
+}
+
+// G28: while a renewal has to rest after a failure, the store is read no more often than else.
+func TestWatchReadsSeldomWhileItCannotRenew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		w.plex.Inject(plextest.Fault{Path: nonces, Status: http.StatusBadGateway, Times: -1})
+		time.Sleep(6 * day)
+		var reads atomic.Int64
+		watch := watching(t, w.open(t, withStore(w.hooked(hooks{beforeLoad: does(func() { reads.Add(1) })}))))
+		time.Sleep(time.Hour)
+		reads.Store(0)
+		time.Sleep(6 * time.Hour)
+		const attempt = 10 // reads for each, every seven minutes at most
+		assert.LessOrEqual(t, reads.Load(), int64(6*60*60/15+6*60/7*attempt))
+		require.ErrorIs(t, watch.stop(), context.Canceled)
+	})
 }
 
 // G24: Watch alone keeps a login with a device key alive for a month, with one exchange
