@@ -101,6 +101,74 @@ func TestStartKeepsAnApproval(t *testing.T) {
 	})
 }
 
+// G8, G22: a call that is about to give up a login finds its approval. Another process, which
+// could not ask plex.tv, has removed the login before the token is saved. The token goes to the
+// profile whose own it has retired.
+func TestApprovalFoundAfterACancelElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		giveUp func(context.Context, *plexauth.PlexAuth) error
+		update int64 // which saves the token
+	}{"Cancel": {givingUp["Cancel"], 1}, "Start": {givingUp["Start"], 2}} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				w.replicas = true
+				require.NoError(t, w.plex.Approve(start(t, w).Code, w.alice))
+				time.Sleep(10 * time.Second)
+				met := false
+				p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(c.update, c.update, does(func() {
+					met = true
+					w.plex.Inject(pinRequests(plextest.Fault{Status: 502, Times: -1}))
+					require.NoError(t, w.Cancel(t.Context()))
+					w.plex.ResetFaults()
+				}))})))
+				require.NoError(t, c.giveUp(t.Context(), p))
+				assert.True(t, met, "the moment was met")
+				s, err := w.Verify(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		})
+	}
+}
+
+// G23: nothing is done with such a token if the other process has refused it as another account's,
+// which has revoked it, or if it is that of a device key, which has retired no other one.
+func TestApprovalFoundAfterAnEndElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		keys bool
+		end  func(context.Context, *plexauth.PlexAuth) error
+	}{
+		"refused": {false, func(ctx context.Context, p *plexauth.PlexAuth) error {
+			_, _ = p.Finish(ctx)
+			return nil
+		}},
+		"disconnected, with a device key": {true, func(ctx context.Context, p *plexauth.PlexAuth) error {
+			return errOf(p.Disconnect(ctx))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, func(o *plexauth.Options) { o.DeviceKey = c.keys })
+				w.replicas = true
+				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+				require.NoError(t, w.plex.Approve(start(t, w).Code, w.bob))
+				time.Sleep(10 * time.Second)
+				var asked func() []plextest.Request
+				p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: once(func() {
+					require.NoError(t, c.end(t.Context(), w.PlexAuth))
+					asked = w.fromNow()
+				})})))
+				require.NoError(t, errOf(p.SignOut(t.Context())))
+				for _, r := range asked() {
+					assert.Equal(t, "/api/v2/users/signout", r.Path)
+				}
+				assert.LessOrEqual(t, len(asked()), 1, "of alice's token alone")
+			})
+		})
+	}
+}
+
 // G10: Verify changes none of the stored settings, whatever name the profile has.
 func TestVerifyKeepsWhatIsKnown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

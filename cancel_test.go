@@ -639,21 +639,29 @@ func TestCancelOfACancelledLogin(t *testing.T) {
 // G8: a Cancel that finds an approval and cannot save it for five minutes says so. It leaves the
 // approval to those who wait.
 func TestCancelCannotSaveTheApproval(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := linked(t, false)
-		store := w.hooked(hooks{})
-		p := w.open(t, withStore(store))
-		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		result := make(chan error, 1)
-		go func() { result <- errOf(p.Wait(t.Context())) }()
-		time.Sleep(1500 * time.Millisecond)
-		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-		store.set(hooks{refuse: func(jsonRaw) error { return errDisk }})
-		time.AfterFunc(6*time.Minute, func() { store.set(hooks{}) })
-		began := time.Now()
-		require.ErrorIs(t, p.Cancel(t.Context()), plexauth.ErrStore)
-		assert.InDelta(t, 5*time.Minute, time.Since(began), float64(10*time.Second))
-		assert.NoError(t, <-result)
-	})
+	for name, h := range map[string]hooks{
+		"no write begins": {beforeUpdate: fails(errDisk)},
+		"no write ends":   {refuse: func(jsonRaw) error { return errDisk }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				result := make(chan error, 1)
+				go func() { result <- errOf(p.Wait(t.Context())) }()
+				time.Sleep(1500 * time.Millisecond)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				store.set(h)
+				time.AfterFunc(6*time.Minute, func() { store.set(hooks{}) })
+				began := time.Now()
+				require.ErrorIs(t, p.Cancel(t.Context()), plexauth.ErrStore)
+				assert.InDelta(t, 5*time.Minute, time.Since(began), float64(10*time.Second))
+				assert.NoError(t, <-result)
+				assert.NoError(t, errOf(p.Verify(t.Context())))
+			})
+		})
+	}
 }

@@ -52,10 +52,7 @@ func (l *logins) endWaiting(ctx context.Context, removed *profile.PendingPIN) er
 
 // dropPending removes the PIN with that ID from the store, if it is still pending.
 func (l *logins) dropPending(ctx context.Context, id int64) error {
-	return l.update(ctx, func(b *profile.Profile) error {
-		b.DropPending(id)
-		return nil
-	})
+	return l.update(ctx, func(b *profile.Profile) error { b.DropPending(id); return nil })
 }
 
 // SignOut does what [PlexAuth.Disconnect] does, for every profile with the same token,
@@ -287,7 +284,7 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 		case plextv.AnswerPending, plextv.AnswerExpired:
 			return v, nil, nil
 		case plextv.AnswerApproved:
-			now, err = l.parkApproval(ctx, a, v.ID, r.reply.Token)
+			now, err = l.parkApproval(ctx, a, v, r.reply.Token)
 			return now, nil, err
 		case plextv.AnswerRefused:
 			return v, r.err, nil
@@ -341,12 +338,13 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 	}
 }
 
-// parkApproval parks a token beside its PIN. It returns the PIN as it is then, nil if it
-// is not pending any more. a may be nil.
-func (l *logins) parkApproval(ctx context.Context, a *attempt, id int64, t secret.Value) (now *profile.PendingPIN, err error) {
-	err = l.saveToken(ctx, a, t, func(b *profile.Profile) error {
-		now = b.Park(id, t)
-		return nil
-	})
+// parkApproval parks a token beside its PIN v. It returns the PIN as it is then, nil if it is not
+// pending any more. Unless another process has refused it, the token is dropped then. a may be nil.
+func (l *logins) parkApproval(ctx context.Context, a *attempt, v *profile.PendingPIN, t secret.Value) (now *profile.PendingPIN, err error) {
+	refused := false
+	err = l.saveToken(ctx, a, t, func(b *profile.Profile) error { now, refused = b.Park(v.ID, t), b.Refused(v.ID); return nil })
+	if err == nil && now == nil && !refused && v.Device == nil {
+		l.dropApproval(ctx, t, v.ClientID)
+	}
 	return now, err
 }
