@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+	"weak"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -52,6 +54,22 @@ func TestIdleLoginIsForgotten(t *testing.T) {
 			})
 		})
 	}
+}
+
+// G9: so is one that a process takes up after the end of its PIN and leaves alone: after seven minutes.
+func TestIdleLoginTakenUpLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		start(t, w)
+		time.Sleep(16 * time.Minute)
+		ctx, cancel := context.WithCancel(t.Context())
+		p := w.open(t, withStore(w.hooked(hooks{afterLoad: does(cancel)})))
+		require.ErrorIs(t, errOf(p.Finish(ctx)), context.Canceled)
+		time.Sleep(7*time.Minute - time.Second)
+		assert.Equal(t, 1, plexauth.ProfilesInUse(p))
+		time.Sleep(2 * time.Second)
+		assert.Zero(t, plexauth.ProfilesInUse(p))
+	})
 }
 
 // G8: a login that is about to be forgotten is polled, and the answer has its token.
@@ -221,5 +239,141 @@ func TestWaitLeavesNothingWithItsContext(t *testing.T) {
 		time.AfterFunc(12*time.Minute, func() { assert.NoError(t, w.plex.Expire(pin.Code)) })
 		require.ErrorIs(t, errOf(p.Wait(ctx)), plexauth.ErrPinExpired)
 		assert.Zero(t, ctx.waiting.Load())
+	})
+}
+
+// G8: a call may begin to wait at the very moment at which its login would have been forgotten, had
+// plex.tv not said since that its PIN lives for longer.
+func TestWaitWhenTheLoginWouldBeForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const logins = 30
+		w := newWorld(t)
+		w.plex.SetPinLifetime(2*time.Hour, 2*time.Hour)
+		seconds := 15 * 60
+		w.plex.SetQuirks(plextest.Quirks{ExpiresIn: &seconds}) // less than they live
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		for i := range logins {
+			document := w.document(p, i)
+			pin, err := document.Start(t.Context(), plexauth.PinOptions{})
+			require.NoError(t, err)
+			require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+			plexauth.MoveDeadline(document, 30*time.Minute)
+		}
+		w.plex.SetQuirks(plextest.Quirks{})
+		time.Sleep(22*time.Minute - time.Second)
+		store.set(hooks{beforeLoad: takes(time.Second)})
+		var wg sync.WaitGroup
+		for i := range logins {
+			wg.Go(func() {
+				s, err := w.document(p, i).Wait(t.Context())
+				assert.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+		}
+		wg.Wait()
+	})
+}
+
+// G9: nothing of a login that has ended stays in memory, and nothing of what the program has handed
+// in for it.
+func TestEndedLoginIsLetGo(t *testing.T) {
+	w := newWorld(t)
+	store := weak.Make(func() *plexauth.MemoryStore {
+		own := plexauth.NewMemoryStore()
+		p := w.open(t, withStore(own))
+		require.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{})))
+		require.NoError(t, p.Cancel(t.Context()))
+		return own
+	}())
+	assert.Eventually(t, func() bool {
+		runtime.GC()
+		return store.Value() == nil
+	}, 10*time.Second, time.Millisecond)
+}
+
+// G9: Cancel does not wait for an account of a plex.tv that hangs, also if it was called while the token
+// was saved.
+func TestCancelWhileTheTokenIsSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		w.plex.Inject(plextest.Fault{Path: accountPath, Hang: true, Times: -1})
+		store.set(hooks{beforeUpdate: calls(1, 1, takes(2*time.Second))})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			s, err := p.Wait(t.Context())
+			assert.NoError(t, err)
+			assert.True(t, s.Connected)
+		})
+		time.Sleep(2 * time.Second) // the token is being saved
+		began := time.Now()
+		require.NoError(t, p.Cancel(t.Context()))
+		assert.Less(t, time.Since(began), 3*time.Second)
+		wg.Wait()
+	})
+}
+
+// G6: a login that Wait and Verify finish at the same time ends once. The next one, which has begun
+// between, is not lost to this process.
+func TestFinishedByTwoCallsAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		w.park(t, p, w.alice, plexauth.PinOptions{})
+		var all sync.WaitGroup
+		finishes := func(call func(context.Context) (plexauth.Status, error), savingTakes time.Duration) {
+			saving := make(chan struct{})
+			store.set(hooks{beforeUpdate: calls(1, 1, func(ctx context.Context) error {
+				close(saving)
+				return takes(savingTakes)(ctx)
+			})})
+			all.Go(func() {
+				s, err := call(t.Context())
+				assert.NoError(t, err)
+				assert.True(t, s.Connected)
+			})
+			<-saving
+		}
+		finishes(p.Wait, 10*time.Second)
+		finishes(p.Verify, time.Second)
+		time.Sleep(2 * time.Second)
+		pin, err := p.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
+		require.NoError(t, err)
+		all.Wait()
+		assert.Equal(t, 1, plexauth.ProfilesInUse(p))
+		require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+		require.NoError(t, errOf(p.Wait(t.Context())))
+		assert.Equal(t, "bob", must(p.Status(t.Context())).User)
+		assert.Zero(t, plexauth.ProfilesInUse(p))
+	})
+}
+
+// A login that another process has cancelled fails, although a program has written a token during a
+// Start that was slow to show its PIN again.
+func TestCancelledAfterASlowStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		w.replicas = true
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		begin := func() { assert.NoError(t, errOf(p.Start(t.Context(), plexauth.PinOptions{}))) }
+		begin()
+		var all sync.WaitGroup
+		all.Go(func() { assert.ErrorIs(t, errOf(p.Wait(t.Context())), plexauth.ErrNoPendingPin) })
+		time.Sleep(2 * time.Second)
+		store.set(hooks{afterUpdate: once(func() { time.Sleep(20 * time.Second) })})
+		all.Go(begin)
+		time.Sleep(time.Second)
+		w.edit(t, map[string]any{"account_token": "TEST_of-a-program"})
+		time.Sleep(30 * time.Second)
+		require.NoError(t, w.open(t).Cancel(t.Context()))
+		w.plex.Inject(pinRequests(plextest.Fault{Status: 503, Times: -1})) // which would tell more
+		all.Wait()
 	})
 }

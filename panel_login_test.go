@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -486,4 +487,56 @@ func TestPanelSaysForHowLong(t *testing.T) {
 			assert.Positive(t, v.RetryAfter)
 		})
 	}
+}
+
+// The panel says that an approved token cannot be saved, as long as that lasts and however often it is
+// tried.
+func TestPanelTokenIsNotSaved(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		panel := openPanel(t, w.open(t, withStore(store)))
+		s := panel.post("/start", "")
+		require.NoError(t, w.plex.Approve(s.Extra.Pending.Code, w.alice))
+		store.set(hooks{beforeUpdate: fails(errDisk)})
+		time.Sleep(5 * time.Second)
+		for range 12 * 60 {
+			s = panel.get("/status")
+			require.NotNil(t, s.Problem)
+			require.Equal(t, "store", s.Problem.Error)
+			time.Sleep(time.Second)
+		}
+		store.set(hooks{})
+		time.Sleep(10 * time.Second)
+		assert.True(t, panel.get("/status").Connected)
+	})
+}
+
+// A token that two calls could not save in their time is not shown as unsaved while only its account is
+// not known.
+func TestPanelAfterSavesThatWereGivenUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		w.park(t, p, w.alice, plexauth.PinOptions{})
+		store.set(hooks{beforeUpdate: hang})
+		var wg sync.WaitGroup
+		for range 2 {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+				defer cancel()
+				assert.ErrorIs(t, errOf(p.Verify(ctx)), context.DeadlineExceeded)
+			})
+		}
+		wg.Wait()
+		store.set(hooks{})
+		w.plex.Inject(outageOfAccounts)
+		panel := openPanel(t, p)
+		panel.get("/status")
+		time.Sleep(5 * time.Second)
+		s := panel.get("/status")
+		require.NotNil(t, s.Problem)
+		assert.Equal(t, "status", s.Problem.Error)
+	})
 }
