@@ -98,15 +98,15 @@ func TestWaitedForWhenItWouldBeForgotten(t *testing.T) {
 	for name, beside := range map[string]bool{"alone": false, "beside a caller that leaves": true} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
+				w := newWorld(t, func(o *plexauth.Options) { o.PollInterval = 7 * time.Second }) // the last poll comes later
 				w.plex.SetPinLifetime(2*time.Hour, 0)
 				seconds := 15 * 60
 				w.plex.SetQuirks(plextest.Quirks{ExpiresIn: &seconds}) // less than it lives, as the polls tell
 				pin := start(t, w)
 				w.plex.SetQuirks(plextest.Quirks{})
-				w.plex.Inject(pinRequests(plextest.Fault{Delay: 300 * time.Millisecond})) // no poll comes when it would be forgotten
 				var wg sync.WaitGroup
 				wg.Go(func() { assert.NoError(t, errOf(w.Wait(t.Context()))) })
+				synctest.Wait()
 				if beside {
 					assert.ErrorIs(t, waitFor(t, w.PlexAuth, 200*time.Millisecond), context.DeadlineExceeded)
 				}
