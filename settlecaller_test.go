@@ -3,7 +3,9 @@ package plexauth_test
 import (
 	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -50,6 +52,35 @@ func TestContextEndsWhileTheAccountIsRead(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Two callers wait for a login. The context of one ends when the token has just been stored. It is
+// told so, and the other one that the login has succeeded.
+func TestContextEndsOnceTheTokenIsStored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		ctx, cancel := context.WithCancel(t.Context())
+		p := w.open(t, func(o *plexauth.Options) {
+			o.Logger = slog.New(plexauth.NewLogHandler(func(_, _, message string) {
+				if strings.Contains(message, "token stored") {
+					cancel()
+					time.Sleep(time.Second) // for the other caller
+				}
+			}))
+		})
+		w.startAndApprove(t, p, w.alice, plexauth.PinOptions{})
+		w.plex.Inject(plextest.Fault{Path: accountPath, Delay: 3 * time.Second})
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			s, err := p.Wait(t.Context())
+			assert.NoError(t, err)
+			assert.True(t, s.Connected)
+		})
+		time.Sleep(1500 * time.Millisecond) // the account is asked for
+		wg.Go(func() { assert.ErrorIs(t, errOf(p.Wait(ctx)), context.Canceled) })
+		wg.Wait()
+		assert.Error(t, ctx.Err(), "the moment was met")
+	})
 }
 
 // G8: the context of a Finish ends, or a Cancel comes, while the approved token is stored with its
