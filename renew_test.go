@@ -244,6 +244,20 @@ func TestWaitForAnotherProcessEnds(t *testing.T) {
 	})
 }
 
+// G9: the context of a call ends while plex.tv gives it another account's token. The call is told
+// that its context has ended, whatever else has gone wrong.
+func TestContextEndsBesideAWrongToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newDeviceWorld(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		p := w.open(t, w.signing(t, func(_, claims map[string]any) {
+			claims["user"] = map[string]any{"id": 999, "uuid": "ffff", "username": "bob"}
+			cancel()
+		}))
+		assert.ErrorIs(t, errOf(p.Refresh(ctx)), context.Canceled)
+	})
+}
+
 // The log tells that a renewal has failed, and that other processes wait because the store did not
 // take that.
 func TestFailedRenewalIsNotSaved(t *testing.T) {
