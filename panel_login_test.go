@@ -540,3 +540,24 @@ func TestPanelAfterSavesThatWereGivenUp(t *testing.T) {
 		assert.Equal(t, "status", s.Problem.Error)
 	})
 }
+
+// A login expires while the store cannot be written. It is removed once that is possible, so
+// that no other process asks plex.tv about it.
+func TestPanelRemovesAnExpiredLogin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		store := w.hooked(hooks{})
+		panel := openPanel(t, w.open(t, withStore(store)))
+		code := panel.post("/start", byDevice).Extra.Pending.Code
+		time.Sleep(time.Minute)
+		require.Contains(t, w.doc(t), code)
+		store.set(hooks{beforeUpdate: fails(errDisk)})
+		time.Sleep(time.Hour)
+		require.Contains(t, w.doc(t), code)
+		asked := w.fromNow()
+		store.set(hooks{})
+		time.Sleep(5 * time.Minute)
+		assert.NotContains(t, w.doc(t), code)
+		assert.Empty(t, asked(), "plex.tv has told already")
+	})
+}
