@@ -101,14 +101,19 @@ func TestStartKeepsAnApproval(t *testing.T) {
 	})
 }
 
-// G8, G22: a call that is about to give up a login finds its approval. Another process, which
-// could not ask plex.tv, has removed the login before the token is saved. The token goes to the
-// profile whose own it has retired.
+// G8, G22: a call that is about to give up a login finds its approval. Before the call saves the
+// token, another process, which cannot ask plex.tv, removes the login. The token goes to the profile
+// whose own it has retired, also if the context of the call ends then.
 func TestApprovalFoundAfterACancelElsewhere(t *testing.T) {
 	for name, c := range map[string]struct {
 		giveUp func(context.Context, *plexauth.PlexAuth) error
 		update int64 // which saves the token
-	}{"Cancel": {givingUp["Cancel"], 1}, "Start": {givingUp["Start"], 2}} {
+		leaves bool  // the caller does
+	}{
+		"Cancel":              {givingUp["Cancel"], 1, false},
+		"Start":               {givingUp["Start"], 2, false},
+		"Cancel, interrupted": {givingUp["Cancel"], 1, true},
+	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := linked(t, false)
@@ -116,13 +121,19 @@ func TestApprovalFoundAfterACancelElsewhere(t *testing.T) {
 				require.NoError(t, w.plex.Approve(start(t, w).Code, w.alice))
 				time.Sleep(10 * time.Second)
 				met := false
+				ctx, leave := context.WithCancel(t.Context())
+				defer leave()
 				p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(c.update, c.update, does(func() {
 					met = true
 					w.plex.Inject(pinRequests(plextest.Fault{Status: 502, Times: -1}))
 					require.NoError(t, w.Cancel(t.Context()))
 					w.plex.ResetFaults()
+					if c.leaves {
+						leave()
+					}
 				}))})))
-				require.NoError(t, c.giveUp(t.Context(), p))
+				err := c.giveUp(ctx, p)
+				assert.Equal(t, c.leaves, err != nil)
 				assert.True(t, met, "the moment was met")
 				s, err := w.Verify(t.Context())
 				require.NoError(t, err)
@@ -132,8 +143,9 @@ func TestApprovalFoundAfterACancelElsewhere(t *testing.T) {
 	}
 }
 
-// G23: nothing is done with such a token if the other process has refused it as another account's,
-// which has revoked it, or if it is that of a device key, which has retired no other one.
+// G23: a call that is about to give up a login finds its approval, and another process ends the
+// login before the token is saved. Nothing is done with the token if that process has refused it as
+// another account's, and so revoked it, or if it is a device key's, which has retired no other one.
 func TestApprovalFoundAfterAnEndElsewhere(t *testing.T) {
 	for name, c := range map[string]struct {
 		keys bool

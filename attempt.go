@@ -191,8 +191,7 @@ func (a *attempt) finalStatus() *Status {
 	return a.final
 }
 
-// attemptFor returns the current attempt if it is for the PIN with that ID, else
-// nil.
+// attemptFor returns the current attempt if it is for the PIN with that ID, else nil.
 func (l *logins) attemptFor(id int64) *attempt {
 	e := l.hold()
 	defer e.Release()
@@ -371,8 +370,7 @@ func (a *attempt) allow() {
 	a.seizers--
 }
 
-// setInFlight makes cancel what interrupt calls. It reports whether no one wants the
-// gate.
+// setInFlight makes cancel what interrupt calls. It reports whether no one wants the gate.
 func (a *attempt) setInFlight(cancel context.CancelFunc) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()

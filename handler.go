@@ -206,7 +206,7 @@ func (l panelLogin) Left() time.Duration { return l.attempt.pin.left() }
 
 // Remove implements [panel.Login].
 func (l panelLogin) Remove(ctx context.Context) *panel.Problem {
-	return problemOf(l.auth.dropPending(ctx, l.attempt.pin.ID))
+	return problemOf(l.auth.update(ctx, func(b *profile.Profile) error { b.DropPending(l.attempt.pin.ID); return nil }))
 }
 
 // NextLogin implements [panel.Host].

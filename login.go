@@ -361,17 +361,20 @@ func (p *PlexAuth) Login(ctx context.Context, o PinOptions, show func(*Pin) erro
 }
 
 // Cancel ends the pending login, if there is one. When it returns, this process makes no
-// more requests about the PIN, and all who wait for it get [ErrNoPendingPin]. A login that
-// has been approved already is finished instead. If the approval would have ended an older
-// token, or one of a login pending beside it, plex.tv is asked once more, for four seconds.
+// more requests about the PIN, and all who wait for it get [ErrNoPendingPin], or the end that
+// another process has given it. A login that has been approved already is finished instead. If
+// the approval would have ended an older token, or one of a login pending beside it, plex.tv is
+// asked once more, for four seconds.
 //
 // Its errors match [ErrStore], or are an [*Error] ([ErrUnavailable], [ErrRateLimited]) if
 // an approved login cannot be finished now.
 func (p *PlexAuth) Cancel(ctx context.Context) error {
-	for { // a Start may be faster
-		again, err := p.cancelOnce(ctx)
-		if err != nil || !again {
+	for {
+		if again, err := p.cancelOnce(ctx); err != nil || !again {
 			return err
+		}
+		if err := gate.Sleep(ctx, outdatedPause); err != nil {
+			return fmt.Errorf("plexauth: %w", err)
 		}
 	}
 }
@@ -401,32 +404,35 @@ func (l *logins) cancelOnce(ctx context.Context) (again bool, err error) {
 		outcome = fault.ErrPinSuperseded
 		return true, nil
 	}
-	cancelled, err := l.cancel(ctx, b.Pending())
-	if cancelled {
-		outcome = fault.ErrNoPendingPin
-	}
-	return !cancelled, err // it may have been approved in the meantime
+	return l.cancel(ctx, a, b.Pending())
 }
 
-// cancel cancels the login of the PIN v, and reports whether it has ended without a token.
-// It must be the caller's turn.
-func (l *logins) cancel(ctx context.Context, v *profile.PendingPIN) (cancelled bool, err error) {
+// cancel cancels the login of a, whose PIN is v. again reports that another login may have its
+// place. It must be the caller's turn.
+func (l *logins) cancel(ctx context.Context, a *attempt, v *profile.PendingPIN) (again bool, err error) {
 	if v, err = l.finalPoll(ctx, &reading{}, v, false); err != nil || v == nil { // nil: another process has ended it
-		return false, err
+		return true, err
 	}
 	if !v.Token.IsZero() {
 		err := l.settle(ctx, v, oneAttempt)
-		if isSettled(err) || errors.Is(err, fault.ErrNoPendingPin) || errors.Is(err, fault.ErrPinSuperseded) { // or another process has just dropped it
-			return false, nil
-		}
-		if !isNotGenuine(err) {
+		elsewhere := errors.Is(err, fault.ErrNoPendingPin) || errors.Is(err, fault.ErrPinSuperseded)
+		switch {
+		case elsewhere, isSettled(err) && !errors.Is(err, ErrStore):
+			return elsewhere, nil
+		case !isNotGenuine(err):
 			return false, err
 		}
 	}
-	err = l.update(ctx, func(b *profile.Profile) error { cancelled = b.CancelPending(v); return nil })
-	if err != nil || !cancelled {
-		return false, err
+	var left *profile.Profile
+	cancelled := false
+	err = l.update(ctx, func(b *profile.Profile) error { left, cancelled = b, b.CancelPending(v); return nil })
+	if err != nil || left.Pending() != nil {
+		return true, err
 	}
-	l.info(ctx, "login cancelled")
-	return true, nil
+	if cancelled {
+		l.info(ctx, "login cancelled")
+		_, _ = a.finish(fault.ErrNoPendingPin)
+	}
+	_, _ = a.finishElsewhere(left, fault.ErrNoPendingPin)
+	return false, nil
 }

@@ -105,7 +105,7 @@ func TestProfilesAdd(t *testing.T) {
 	})
 }
 
-// The list leaves out a profile of another program whose name is none here.
+// The list leaves out a profile of another program whose name is not valid here.
 func TestProfilesOfBadNames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

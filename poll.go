@@ -216,6 +216,7 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 	r.interrupted = stopped && r.answer() != plextv.AnswerApproved
 	a.setInFlight(nil)
 	a.mu.Lock()
+	a.lastResult = nil
 	a.schedule.NotePoll()
 	a.mu.Unlock()
 	return r

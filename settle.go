@@ -395,8 +395,7 @@ func (l *logins) install(ctx context.Context, app profile.Approval, b *profile.P
 	return false, nil
 }
 
-// endMismatch ends an approval that was dropped as another account's, and returns the error
-// for it.
+// endMismatch ends an approval that was dropped as another account's, and returns its error.
 func (l *logins) endMismatch(ctx context.Context, app profile.Approval, d profile.Decision) error {
 	if d == profile.Inherited {
 		l.info(ctx, "the token went to the profile of that account")

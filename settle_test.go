@@ -194,7 +194,7 @@ func TestCancelWhileTheAccountIsRead(t *testing.T) {
 }
 
 // A store that fails for five minutes when the account is known ends the Wait with its error,
-// whatever becomes of the login before. The next one finishes the login.
+// whatever becomes of the previous login. The next one finishes the login.
 func TestStoreFailsWhenTheAccountIsKnown(t *testing.T) {
 	for name, before := range map[string]map[string]any{
 		"as before": nil, "beside another program": {"account_token": "TEST_of-another-program"},

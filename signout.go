@@ -50,11 +50,6 @@ func (l *logins) endWaiting(ctx context.Context, removed *profile.PendingPIN) er
 	return nil
 }
 
-// dropPending removes the PIN with that ID from the store, if it is still pending.
-func (l *logins) dropPending(ctx context.Context, id int64) error {
-	return l.update(ctx, func(b *profile.Profile) error { b.DropPending(id); return nil })
-}
-
 // SignOut does what [PlexAuth.Disconnect] does, for every profile with the same token,
 // and then revokes the token at plex.tv. If plex.tv cannot be asked, the login is
 // removed from the store all the same, and the error says so ([ErrUnavailable],
@@ -102,8 +97,7 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 }
 
 // fetchApprovals asks plex.tv for approvals that no call has noticed, and saves their
-// tokens so that SignOut revokes them. It returns why it could not ask, or the store's
-// error.
+// tokens so that SignOut revokes them. It returns why it could not ask, or the store's error.
 func (l *logins) fetchApprovals(ctx context.Context) (unseen error) {
 	b, err := l.load(ctx)
 	if err != nil {
@@ -339,12 +333,17 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 }
 
 // parkApproval parks a token beside its PIN v. It returns the PIN as it is then, nil if it is not
-// pending any more. Unless another process has refused it, the token is dropped then. a may be nil.
+// pending any more. If no one has taken or refused the token, it is dropped then. a may be nil.
 func (l *logins) parkApproval(ctx context.Context, a *attempt, v *profile.PendingPIN, t secret.Value) (now *profile.PendingPIN, err error) {
-	refused := false
-	err = l.saveToken(ctx, a, t, func(b *profile.Profile) error { now, refused = b.Park(v.ID, t), b.Refused(v.ID); return nil })
-	if err == nil && now == nil && !refused && v.Device == nil {
-		l.dropApproval(ctx, t, v.ClientID)
+	known := false
+	err = l.saveToken(ctx, a, t, func(b *profile.Profile) error {
+		now, known = b.Park(v.ID, t), b.Refused(v.ID) || len(b.Holders(t)) > 0
+		return nil
+	})
+	if err == nil && now == nil && !known && v.Device == nil {
+		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalPollLimit)
+		defer cancel()
+		l.dropApproval(late, t, v.ClientID)
 	}
 	return now, err
 }

@@ -80,7 +80,7 @@ func TestStartOverAnApprovalThatCannotBeSettled(t *testing.T) {
 
 // G1, G8: while a Start asks for its PIN, another process begins a login. There is one PIN for
 // both if theirs is of the same kind and lives for a minute, and else the one that was asked for
-// last. With device keys, too, which they do not share.
+// last. So it is with device keys, which the two do not share.
 func TestStartBesideAStartElsewhere(t *testing.T) {
 	for name, c := range map[string]struct {
 		theirs plexauth.PinOptions

@@ -38,7 +38,7 @@ func TestStatusOfAPIN(t *testing.T) {
 	})
 }
 
-// The JSON of a Status has null for what there is none of.
+// The JSON of a Status has null where there is no value.
 func TestEmptyStatusAsJSON(t *testing.T) {
 	for _, s := range []plexauth.Status{{}, {Scopes: []string{}}} {
 		assert.JSONEq(t, `{"connected":false,"label":"","user":null,"expires_at":null,"scopes":null,"extra":{"needs_login":false},"instance":""}`, jsonText(s))

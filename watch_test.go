@@ -607,7 +607,7 @@ func TestWatchOutlivesOutages(t *testing.T) {
 	}
 }
 
-// G28: while a renewal has to rest after a failure, the store is read no more often than else.
+// G28: while a renewal has to rest after a failure, the store is read no more often than otherwise.
 func TestWatchReadsSeldomWhileItCannotRenew(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newDeviceWorld(t)
