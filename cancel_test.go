@@ -513,9 +513,9 @@ func TestCancelBesideAnEndElsewhere(t *testing.T) {
 					result := make(chan error, 1)
 					go func() { result <- errOf(p.Wait(t.Context())) }()
 					time.Sleep(1500 * time.Millisecond) // after a poll
-					met := false
+					var met atomic.Bool
 					end := does(func() {
-						met = true
+						met.Store(true)
 						c.end(t, w, pin.Code)
 					})
 					if step <= 3 {
@@ -524,7 +524,7 @@ func TestCancelBesideAnEndElsewhere(t *testing.T) {
 						store.set(hooks{beforeUpdate: calls(1, 1, end)})
 					}
 					require.NoError(t, p.Cancel(t.Context()))
-					assert.True(t, met, "the moment was met")
+					assert.True(t, met.Load(), "the moment was met")
 					assert.ErrorIs(t, <-result, c.want)
 					assert.Nil(t, must(w.Status(t.Context())).Pending)
 				})
