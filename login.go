@@ -429,10 +429,11 @@ func (l *logins) cancel(ctx context.Context, a *attempt, v *profile.PendingPIN) 
 	if err != nil || left.Pending() != nil {
 		return true, err
 	}
-	if cancelled {
-		l.info(ctx, "login cancelled")
-		_, _ = a.finish(fault.ErrNoPendingPin)
+	if !cancelled { // another process was faster
+		_, _ = a.finishElsewhere(left, fault.ErrNoPendingPin)
+		return false, nil
 	}
-	_, _ = a.finishElsewhere(left, fault.ErrNoPendingPin)
+	l.info(ctx, "login cancelled")
+	_, _ = a.finish(fault.ErrNoPendingPin)
 	return false, nil
 }

@@ -249,8 +249,7 @@ func (s *session) isReplaced(ctx context.Context, t secret.Value) (bool, error) 
 	return err == nil && !b.AccountToken().Equal(t), err
 }
 
-// exchangeAndSave gets the successor of the leased token and saves it, before the lease
-// ends.
+// exchangeAndSave gets the successor of the leased token and saves it, before the lease ends.
 func (s *session) exchangeAndSave(ctx context.Context, lease profile.Lease) (next secret.Value, err error) {
 	l := lease.Life
 	limited, cancel := context.WithDeadline(ctx, lease.Until.Add(-leaseReserve)) // then another process may begin
