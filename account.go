@@ -99,8 +99,7 @@ func (s *session) adoptToken(ctx context.Context, t secret.Value, clientID strin
 // updateFunc is how a profile is edited: update or updateIfNeeded.
 type updateFunc func(ctx context.Context, edit func(*profile.Profile) error, secrets ...secret.Value) error
 
-// adoptSeen does what adoptToken does, for a caller that has just read othersHash and
-// saves by update.
+// adoptSeen does what adoptToken does, for a caller that has just read othersHash and saves by update.
 func (s *session) adoptSeen(ctx context.Context, t secret.Value, clientID string, once bool, othersHash uint64, update updateFunc) (*plextv.User, error) {
 	owner, err := s.readAccount(ctx, t, clientID, once)
 	for err == nil {

@@ -107,12 +107,16 @@ func TestStartKeepsAnApproval(t *testing.T) {
 func TestApprovalFoundAfterACancelElsewhere(t *testing.T) {
 	for name, c := range map[string]struct {
 		giveUp func(context.Context, *plexauth.PlexAuth) error
-		update int64 // which saves the token
-		leaves bool  // the caller does
+		update int64         // which saves the token
+		leaves bool          // the caller does
+		slow   time.Duration // the account's answer
+		lag    time.Duration // of the store's reads
 	}{
-		"Cancel":              {givingUp["Cancel"], 1, false},
-		"Start":               {givingUp["Start"], 2, false},
-		"Cancel, interrupted": {givingUp["Cancel"], 1, true},
+		"Cancel":                 {giveUp: givingUp["Cancel"], update: 1},
+		"Start":                  {giveUp: givingUp["Start"], update: 2},
+		"Cancel, interrupted":    {giveUp: givingUp["Cancel"], update: 1, leaves: true, slow: 500 * time.Millisecond},
+		"Cancel, a slow plex.tv": {giveUp: givingUp["Cancel"], update: 1, slow: 4 * time.Second},
+		"Cancel, slow reads":     {giveUp: givingUp["Cancel"], update: 1, lag: 5 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -121,20 +125,30 @@ func TestApprovalFoundAfterACancelElsewhere(t *testing.T) {
 				require.NoError(t, w.plex.Approve(start(t, w).Code, w.alice))
 				time.Sleep(10 * time.Second)
 				met := false
+				var left time.Time
 				ctx, leave := context.WithCancel(t.Context())
 				defer leave()
-				p := w.open(t, withStore(w.hooked(hooks{beforeUpdate: calls(c.update, c.update, does(func() {
+				store := &laggingStore{}
+				store.ConfigStore = w.hooked(hooks{beforeUpdate: calls(c.update, c.update, does(func() {
 					met = true
+					store.lag(t, c.lag)
 					w.plex.Inject(pinRequests(plextest.Fault{Status: 502, Times: -1}))
 					require.NoError(t, w.Cancel(t.Context()))
 					w.plex.ResetFaults()
+					w.plex.Inject(plextest.Fault{Path: accountPath, Delay: c.slow})
 					if c.leaves {
+						left = time.Now()
 						leave()
 					}
-				}))})))
-				err := c.giveUp(ctx, p)
+				}))})
+				err := c.giveUp(ctx, w.open(t, withStore(store)))
 				assert.Equal(t, c.leaves, err != nil)
 				assert.True(t, met, "the moment was met")
+				if c.leaves {
+					assert.LessOrEqual(t, time.Since(left), time.Second)
+				}
+				time.Sleep(c.lag)
+				w.plex.ResetFaults()
 				s, err := w.Verify(t.Context())
 				require.NoError(t, err)
 				assert.True(t, s.Connected)

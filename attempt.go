@@ -353,8 +353,7 @@ func (a *attempt) release(outcome error) {
 	a.turns.Leave()
 }
 
-// interrupt ends what is under way for a, and prevents polls until allow is called as
-// often.
+// interrupt ends what is under way for a, and prevents polls until allow is called as often.
 func (a *attempt) interrupt() {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -216,7 +216,9 @@ func (a *attempt) ask(ctx context.Context) pollResult {
 	r.interrupted = stopped && r.answer() != plextv.AnswerApproved
 	a.setInFlight(nil)
 	a.mu.Lock()
-	a.lastResult = nil
+	if !r.interrupted {
+		a.lastResult = nil
+	}
 	a.schedule.NotePoll()
 	a.mu.Unlock()
 	return r

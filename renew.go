@@ -98,8 +98,7 @@ func (s *session) ensureFresh(ctx context.Context, l *profile.Lifetime) (renewed
 	return false, nil
 }
 
-// notRenewed returns the error for a caller without a good token, after err has ended
-// the renewal.
+// notRenewed returns the error for a caller without a good token, after err has ended the renewal.
 func notRenewed(ctx context.Context, err error) error {
 	if errors.Is(err, fault.ErrTokenRejected) || errors.Is(err, fault.ErrNotConnected) || ctx.Err() != nil {
 		return err

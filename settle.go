@@ -53,8 +53,9 @@ func (l *logins) dropApproval(ctx context.Context, t secret.Value, clientID stri
 		if err := l.passOn(ctx, u.ID, t, clientID); err != nil {
 			return err
 		}
-		b, err := l.load(ctx)
-		if err != nil || len(b.Holders(t)) > 0 {
+		held := false // an Update tells what is stored; a read may lag behind
+		err = l.update(ctx, func(b *profile.Profile) error { held = len(b.Holders(t)) > 0; return nil })
+		if err != nil || held {
 			return err
 		}
 		return public(l.client.Revoke(ctx, t, clientID))

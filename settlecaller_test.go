@@ -218,3 +218,20 @@ func TestContextEndsAtTheLastLook(t *testing.T) {
 		require.ErrorIs(t, errOf(p.Finish(ctx)), plexauth.ErrUnavailable)
 	})
 }
+
+// A caller that leaves during a poll does not hide from the next one that plex.tv has just failed.
+func TestFailureIsToldAfterAnInterruptedPoll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		start(t, w)
+		w.plex.Inject(pinRequests(plextest.Fault{Status: 502, Times: 1}))
+		require.ErrorIs(t, errOf(w.Finish(t.Context())), plexauth.ErrUnavailable)
+		w.plex.ResetFaults()
+		w.plex.Inject(pinRequests(plextest.Fault{Hang: true}))
+		time.Sleep(2 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, errOf(w.Finish(ctx)), context.DeadlineExceeded)
+		require.ErrorIs(t, errOf(w.Finish(t.Context())), plexauth.ErrUnavailable)
+	})
+}

@@ -341,7 +341,7 @@ func (l *logins) parkApproval(ctx context.Context, a *attempt, v *profile.Pendin
 		return nil
 	})
 	if err == nil && now == nil && !known && v.Device == nil {
-		late, cancel := context.WithTimeout(context.WithoutCancel(ctx), finalPollLimit)
+		late, cancel := gate.Outlive(ctx, saveGrace)
 		defer cancel()
 		l.dropApproval(late, t, v.ClientID)
 	}
