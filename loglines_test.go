@@ -271,7 +271,7 @@ func TestLogLines(t *testing.T) {
 			return w.approvedTooLate(t, hooks{beforeLoad: calls(1, 1, fails(errDisk))})
 		}, []string{"INFO login cancelled", "WARN a token that was approved too late was dropped, but not revoked"}},
 		"approved after a Cancel elsewhere, while the store fails later": {func(t *testing.T, w *world) func() []string {
-			return w.approvedTooLate(t, hooks{beforeLoad: calls(2, 2, fails(errDisk))})
+			return w.approvedTooLate(t, hooks{beforeUpdate: calls(2, 2, fails(errDisk))})
 		}, []string{"INFO login cancelled", "WARN a token that was approved too late was dropped, but not revoked"}},
 		"the previous token is rejected, which is not saved": {func(t *testing.T, w *world) func() []string {
 			w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
