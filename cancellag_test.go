@@ -3,6 +3,7 @@ package plexauth_test
 import (
 	"context"
 	"errors"
+	"net/http"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -86,6 +87,9 @@ func TestCancelOverAReplicaThatLags(t *testing.T) {
 				require.NoError(t, p.Cancel(t.Context()))
 				assert.LessOrEqual(t, store.reads.Load(), int64(30))
 				assert.LessOrEqual(t, len(asked()), 8)
+				assert.Empty(t, only(asked(), http.MethodGet, accountPath), "the other process has settled it")
+				synctest.Wait()
+				require.Len(t, result, 1, "those who wait are told at once")
 				assert.ErrorIs(t, <-result, c.want)
 				time.Sleep(3 * time.Second)
 				s, err := w.Status(t.Context())
