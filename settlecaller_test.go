@@ -235,3 +235,22 @@ func TestFailureIsToldAfterAnInterruptedPoll(t *testing.T) {
 		require.ErrorIs(t, errOf(w.Finish(t.Context())), plexauth.ErrUnavailable)
 	})
 }
+
+// Once a PIN is approved, no one is told of a failure from before.
+func TestOldFailureIsForgottenAtTheApproval(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := linked(t, false)
+		pin := start(t, w)
+		w.plex.Inject(pinRequests(plextest.Fault{Status: 502, Times: 1}))
+		require.ErrorIs(t, errOf(w.Finish(t.Context())), plexauth.ErrUnavailable)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		w.plex.Inject(plextest.Fault{Path: accountPath, Hang: true})
+		time.Sleep(2 * time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+		defer cancel()
+		require.ErrorIs(t, errOf(w.Finish(ctx)), context.DeadlineExceeded)
+		s, err := w.Finish(t.Context())
+		require.NoError(t, err)
+		assert.False(t, s.Connected)
+	})
+}
