@@ -391,8 +391,9 @@ func (f *faultTest) all(choice int) {
 	}
 }
 
-// inject runs the case with a fault, and again if it has struck another call. The Go runtime
-// makes calls of its own, and how many there are depends on the load, so c is counted anew then.
+// inject runs the case with a fault, and again if the fault has struck another call. The Go runtime
+// writes to an eventfd of its own in some runs and not in others, which changes the number of c. So
+// a miss is followed by a run without a fault, which tells the number again.
 func (f *faultTest) inject(c fault) {
 	for range 20 {
 		r := f.run("-e", fmt.Sprintf("inject=%s:%s:when=%d", c.call, c.what, c.n))
