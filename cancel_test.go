@@ -2,10 +2,8 @@ package plexauth_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -274,211 +272,6 @@ var givingUp = map[string]func(context.Context, *plexauth.PlexAuth) error{
 	},
 }
 
-// A login is cancelled even if plex.tv does not answer, and without a request if there
-// is nothing to lose.
-func TestGivenUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		_, err := w.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		asked, began := w.fromNow(), time.Now()
-		require.NoError(t, w.Cancel(t.Context()))
-		assert.Empty(t, asked())
-		assert.Zero(t, time.Since(began))
-
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		for _, f := range []plextest.Fault{{Hang: true}, {Reset: true}, {Status: 503}, {Code: 1003}} {
-			_, err = w.Start(t.Context(), plexauth.PinOptions{})
-			require.NoError(t, err)
-			w.plex.Inject(f)
-			began = time.Now()
-			require.NoError(t, w.Cancel(t.Context()))
-			assert.LessOrEqual(t, time.Since(began), 4*time.Second)
-			s, err := w.Status(t.Context())
-			require.NoError(t, err)
-			assert.True(t, s.Connected)
-			assert.Nil(t, s.Pending)
-			time.Sleep(time.Minute)
-		}
-
-		// Login cancels when its PIN cannot be shown, and has little time for that.
-		for _, after := range []time.Duration{0, 5 * time.Second} {
-			w.plex.Inject(plextest.Fault{Method: http.MethodGet, Path: "/api/v2/pins/*", Hang: true})
-			_, err = w.Login(t.Context(), plexauth.PinOptions{SwitchAccount: true}, func(*plexauth.Pin) error {
-				time.Sleep(after)
-				return errors.New("no screen")
-			})
-			require.ErrorContains(t, err, "no screen")
-			s, err := w.Status(t.Context())
-			require.NoError(t, err)
-			assert.Nil(t, s.Pending)
-			w.plex.ResetFaults()
-		}
-	})
-}
-
-// G8: an approval has ended the profile's token before anyone has looked. Cancelling
-// the login or starting another one does not lose that approval.
-func TestGivenUpAfterTheApproval(t *testing.T) {
-	for name, giveUp := range map[string]func(t *testing.T, w *world) error{
-		"Cancel": func(t *testing.T, w *world) error { return w.Cancel(t.Context()) },
-		"Start": func(t *testing.T, w *world) error {
-			_, err := w.Start(t.Context(), plexauth.PinOptions{SwitchAccount: true})
-			return err
-		},
-		"another process": func(t *testing.T, w *world) error { return w.open(t).Cancel(t.Context()) },
-		"the panel": func(t *testing.T, w *world) error {
-			rec := httptest.NewRecorder()
-			w.Handler(t.Context()).ServeHTTP(rec, httptest.NewRequest(http.MethodPost, "/cancel", nil))
-			assert.Equal(t, http.StatusOK, rec.Code)
-			return nil
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				old := mustSettings(t, w.PlexAuth).AccountToken
-				pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-				require.NoError(t, err)
-				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-				require.NoError(t, giveUp(t, w))
-				s, err := w.Verify(t.Context())
-				require.NoError(t, err)
-				assert.True(t, s.Connected)
-				assert.False(t, old.Equal(mustSettings(t, w.PlexAuth).AccountToken))
-			})
-		})
-	}
-}
-
-// G8: cancelling a login finds its approval, even if plex.tv has rejected the old
-// token in the meantime and the first looks fail.
-func TestGivenUpAfterARejection(t *testing.T) {
-	for name, giveUp := range givingUp {
-		for _, f := range []plextest.Fault{{}, {Reset: true}, {Status: 502, Body: "<html>", Times: 2}, {Status: 503}} {
-			t.Run(name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t)
-					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-					time.Sleep(time.Minute)
-					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-					require.NoError(t, err)
-					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-					require.ErrorIs(t, errOf(w.Verify(t.Context())), plexauth.ErrTokenRejected)
-					if f.Reset || f.Status != 0 {
-						f.Method, f.Path = http.MethodGet, "/api/v2/pins/*"
-						w.plex.Inject(f)
-					}
-					began := time.Now()
-					require.NoError(t, giveUp(t.Context(), w.PlexAuth))
-					assert.LessOrEqual(t, time.Since(began), 4*time.Second)
-					s, err := w.Verify(t.Context())
-					require.NoError(t, err)
-					assert.True(t, s.Connected)
-				})
-			})
-		}
-	}
-}
-
-// G8: a caller who cancels within two seconds of the last look still gives plex.tv
-// time to report an approval.
-func TestGivenUpInAHurry(t *testing.T) {
-	for name, giveUp := range givingUp {
-		for _, limit := range []time.Duration{1500 * time.Millisecond, 2 * time.Second, 3 * time.Second} {
-			t.Run(name, func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					w := newWorld(t)
-					w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-					time.Sleep(time.Minute)
-					pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-					require.NoError(t, err)
-					time.Sleep(5 * time.Second)
-					require.NoError(t, errOf(w.Finish(t.Context())))
-					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-					w.plex.Inject(plextest.Fault{Path: "/api/v2/*", Delay: 100 * time.Millisecond, Times: -1})
-					ctx, cancel := context.WithTimeout(t.Context(), limit)
-					defer cancel()
-					require.NoError(t, giveUp(ctx, w.PlexAuth))
-					require.NoError(t, errOf(w.Verify(t.Context())))
-				})
-			})
-		}
-	}
-}
-
-// G8, G22: an approval ends the token of every profile of that account. It is not
-// given up by a profile that has no token, either.
-func TestGivenUpBesideASibling(t *testing.T) {
-	for name, giveUp := range map[string]func(p *plexauth.PlexAuth, ctx context.Context) error{
-		"Cancel": (*plexauth.PlexAuth).Cancel,
-		"Start": func(p *plexauth.PlexAuth, ctx context.Context) error {
-			return errOf(p.Start(ctx, plexauth.PinOptions{Strong: true}))
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-				other := w.Instance("second")
-				pin, err := other.Start(t.Context(), plexauth.PinOptions{})
-				require.NoError(t, err)
-				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-				require.NoError(t, giveUp(other, t.Context()))
-				s, err := w.Verify(t.Context())
-				require.NoError(t, err)
-				assert.True(t, s.Connected)
-			})
-		})
-	}
-}
-
-// G8, G22: one account approves the PINs of two profiles that have no login yet, and the second
-// approval ends the token of the first. It is not lost when no one has looked at it.
-func TestGivenUpBesideAPendingSibling(t *testing.T) {
-	for name, giveUp := range map[string]func(context.Context, *plexauth.PlexAuth) error{
-		"Start": loginCalls["Start"], "Cancel": loginCalls["Cancel"],
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				p2 := w.Instance("P2")
-				for _, p := range []*plexauth.PlexAuth{w.PlexAuth, p2} {
-					pin, err := p.Start(t.Context(), plexauth.PinOptions{})
-					require.NoError(t, err)
-					require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-				}
-				require.NoError(t, giveUp(t.Context(), p2))
-				s, err := p2.Verify(t.Context())
-				require.NoError(t, err)
-				assert.True(t, s.Connected)
-			})
-		})
-	}
-}
-
-// G12: a Start or Cancel during a rate limit makes no last look.
-func TestNoLastLookDuringA429(t *testing.T) {
-	for name, end := range givingUp {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				w.signInNow(t)
-				_, err := w.Start(t.Context(), plexauth.PinOptions{})
-				require.NoError(t, err)
-				w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1003, Header: http.Header{"Retry-After": {"20"}}})
-				_, err = w.Account(t.Context())
-				require.ErrorIs(t, err, plexauth.ErrRateLimited)
-				time.Sleep(2 * time.Second)
-				asked := w.fromNow()
-				_ = end(t.Context(), w.PlexAuth)
-				assert.Empty(t, asked())
-			})
-		})
-	}
-}
-
 // G8: another process finishes, refuses, cancels or replaces the login while Cancel is at work.
 // All who wait here are told which. The login that has its place is cancelled in the last case.
 func TestCancelBesideAnEndElsewhere(t *testing.T) {
@@ -661,6 +454,73 @@ func TestCancelCannotSaveTheApproval(t *testing.T) {
 				assert.InDelta(t, 5*time.Minute, time.Since(began), float64(10*time.Second))
 				assert.NoError(t, <-result)
 				assert.NoError(t, errOf(p.Verify(t.Context())))
+			})
+		})
+	}
+}
+
+// G8: a Cancel that cannot finish an approved login, or cannot write, ends no Wait.
+func TestCancelFails(t *testing.T) {
+	for name, trouble := range map[string]func(t *testing.T, w *world, store *hookedStore, code string) error{
+		"of a parked token": func(t *testing.T, w *world, _ *hookedStore, code string) error {
+			require.NoError(t, w.plex.Approve(code, w.alice))
+			w.plex.Inject(outageOfAccounts)
+			time.Sleep(20 * time.Second) // it is saved beside its PIN
+			return plexauth.ErrUnavailable
+		},
+		"of the store": func(_ *testing.T, _ *world, store *hookedStore, _ string) error {
+			store.set(hooks{refuse: func(jsonRaw) error { return errDisk }})
+			return plexauth.ErrStore
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
+				require.NoError(t, err)
+				var wg sync.WaitGroup
+				wg.Go(func() { assert.NoError(t, errOf(p.Wait(t.Context()))) })
+				time.Sleep(1500 * time.Millisecond)
+				want := trouble(t, w, store, pin.Code)
+				require.ErrorIs(t, p.Cancel(t.Context()), want)
+				store.set(hooks{})
+				w.plex.ResetFaults()
+				_ = w.plex.Approve(pin.Code, w.alice) // unless it is approved
+				wg.Wait()
+			})
+		})
+	}
+}
+
+// Another process has cancelled the login, or has replaced it. Cancel says the former at once to
+// those who wait here, and cancels the other one in its place.
+func TestCancelOfALoginEndedElsewhere(t *testing.T) {
+	for name, c := range map[string]struct {
+		do   func(context.Context, *plexauth.PlexAuth) error
+		want error
+	}{
+		"cancelled": {givingUp["Cancel"], plexauth.ErrNoPendingPin},
+		"replaced":  {givingUp["Start"], plexauth.ErrPinSuperseded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t)
+				start(t, w)
+				var wg sync.WaitGroup
+				var ended time.Time
+				wg.Go(func() {
+					assert.ErrorIs(t, errOf(w.Wait(t.Context())), c.want)
+					ended = time.Now()
+				})
+				time.Sleep(1500 * time.Millisecond)
+				require.NoError(t, c.do(t.Context(), w.open(t)))
+				require.NoError(t, w.Cancel(t.Context()))
+				now := time.Now()
+				wg.Wait()
+				assert.Equal(t, now, ended)
+				assert.Nil(t, must(w.Status(t.Context())).Pending)
 			})
 		})
 	}

@@ -142,23 +142,6 @@ func TestOneLivePIN(t *testing.T) {
 	})
 }
 
-// A PIN with less than a minute left is not shown again.
-func TestStartNearTheEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		a, err := w.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		time.Sleep(13 * time.Minute)
-		b, err := w.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		assert.Equal(t, a.Code, b.Code)
-		time.Sleep(90 * time.Second)
-		c, err := w.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		assert.NotEqual(t, a.Code, c.Code)
-	})
-}
-
 // A Start with other options supersedes the PIN at once in this process. A late
 // approval of that PIN does not overwrite the newer login.
 func TestSuperseded(t *testing.T) {
@@ -601,29 +584,6 @@ func TestSettledByAnotherCaller(t *testing.T) {
 	}
 }
 
-// A Start that is cancelled during its last look at the pending PIN neither ends
-// another caller's Wait nor passes on its context's error.
-func TestStartGivenUpInTheLastLook(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
-		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
-		require.NoError(t, err)
-		time.Sleep(1500 * time.Millisecond)
-		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Hang: true})
-		ctx, cancel := context.WithCancel(t.Context())
-		time.AfterFunc(time.Second/2, cancel)
-		_, err = w.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
-		require.ErrorIs(t, err, context.Canceled)
-		_, err = w.Finish(t.Context())
-		require.NoError(t, err)
-		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
-		s, err := w.Wait(t.Context())
-		require.NoError(t, err)
-		assert.True(t, s.Connected)
-	})
-}
-
 // Answers without headers and lengths, as people write them in tests, are understood.
 func TestHandMadeAnswers(t *testing.T) {
 	answer := func(status int, body string) *http.Response {
@@ -657,39 +617,6 @@ func TestHandMadeAnswers(t *testing.T) {
 	}
 }
 
-// Start shows a PIN again that has a minute left, and none that has less.
-func TestStartAtTheLimit(t *testing.T) {
-	for short, again := range map[time.Duration]bool{0: true, 1: false} {
-		synctest.Test(t, func(t *testing.T) {
-			w := newWorld(t)
-			pin := start(t, w)
-			time.Sleep(time.Until(pin.ExpiresAt) - time.Minute + short)
-			assert.Equal(t, again, start(t, w).ID == pin.ID)
-		})
-	}
-}
-
-// A Start that waits for another one ends with its context. One for a bad id does not get as
-// far as the store.
-func TestStartGivesUp(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t)
-		w.plex.Inject(plextest.Fault{Method: http.MethodPost, Delay: 5 * time.Second})
-		var wg sync.WaitGroup
-		wg.Go(func() { assert.NoError(t, errOf(w.Start(t.Context(), plexauth.PinOptions{}))) })
-		synctest.Wait()
-		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
-		defer cancel()
-		require.ErrorIs(t, errOf(w.Start(ctx, plexauth.PinOptions{})), context.DeadlineExceeded)
-		wg.Wait()
-
-		p := w.open(t, withStore(&checkedStore{w.store, errReadOnly}))
-		err := errOf(p.Instance("a\nb").Start(t.Context(), plexauth.PinOptions{}))
-		require.ErrorContains(t, err, "without control characters")
-		assert.NotErrorIs(t, err, plexauth.ErrStore)
-	})
-}
-
 // A Finish that ends its login without a token is not connected, although an older token works.
 func TestFinishOfARefusedLogin(t *testing.T) {
 	w := signedIn(t)
@@ -699,71 +626,4 @@ func TestFinishOfARefusedLogin(t *testing.T) {
 	require.Error(t, err)
 	assert.False(t, s.Connected)
 	assert.True(t, must(w.Status(t.Context())).Connected)
-}
-
-// G8: a Cancel that cannot finish an approved login, or cannot write, ends no Wait.
-func TestCancelFails(t *testing.T) {
-	for name, trouble := range map[string]func(t *testing.T, w *world, store *hookedStore, code string) error{
-		"of a parked token": func(t *testing.T, w *world, _ *hookedStore, code string) error {
-			require.NoError(t, w.plex.Approve(code, w.alice))
-			w.plex.Inject(outageOfAccounts)
-			time.Sleep(20 * time.Second) // it is saved beside its PIN
-			return plexauth.ErrUnavailable
-		},
-		"of the store": func(_ *testing.T, _ *world, store *hookedStore, _ string) error {
-			store.set(hooks{refuse: func(jsonRaw) error { return errDisk }})
-			return plexauth.ErrStore
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := linked(t, false)
-				store := w.hooked(hooks{})
-				p := w.open(t, withStore(store))
-				pin, err := p.Start(t.Context(), plexauth.PinOptions{})
-				require.NoError(t, err)
-				var wg sync.WaitGroup
-				wg.Go(func() { assert.NoError(t, errOf(p.Wait(t.Context()))) })
-				time.Sleep(1500 * time.Millisecond)
-				want := trouble(t, w, store, pin.Code)
-				require.ErrorIs(t, p.Cancel(t.Context()), want)
-				store.set(hooks{})
-				w.plex.ResetFaults()
-				_ = w.plex.Approve(pin.Code, w.alice) // unless it is approved
-				wg.Wait()
-			})
-		})
-	}
-}
-
-// Another process has cancelled the login, or has replaced it. Cancel says the former at once to
-// those who wait here, and cancels the other one in its place.
-func TestCancelOfALoginEndedElsewhere(t *testing.T) {
-	for name, c := range map[string]struct {
-		do   func(context.Context, *plexauth.PlexAuth) error
-		want error
-	}{
-		"cancelled": {givingUp["Cancel"], plexauth.ErrNoPendingPin},
-		"replaced":  {givingUp["Start"], plexauth.ErrPinSuperseded},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t)
-				start(t, w)
-				var wg sync.WaitGroup
-				var ended time.Time
-				wg.Go(func() {
-					assert.ErrorIs(t, errOf(w.Wait(t.Context())), c.want)
-					ended = time.Now()
-				})
-				time.Sleep(1500 * time.Millisecond)
-				require.NoError(t, c.do(t.Context(), w.open(t)))
-				require.NoError(t, w.Cancel(t.Context()))
-				now := time.Now()
-				wg.Wait()
-				assert.Equal(t, now, ended)
-				assert.Nil(t, must(w.Status(t.Context())).Pending)
-			})
-		})
-	}
 }

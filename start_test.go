@@ -3,6 +3,7 @@ package plexauth_test
 import (
 	"context"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -321,5 +322,78 @@ func TestStartNeedsNoReadAfterItsWrite(t *testing.T) {
 		})
 		require.NoError(t, err)
 		assert.True(t, s.Connected)
+	})
+}
+
+// A PIN with less than a minute left is not shown again.
+func TestStartNearTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		a, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		time.Sleep(13 * time.Minute)
+		b, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		assert.Equal(t, a.Code, b.Code)
+		time.Sleep(90 * time.Second)
+		c, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		assert.NotEqual(t, a.Code, c.Code)
+	})
+}
+
+// A Start that is cancelled during its last look at the pending PIN neither ends
+// another caller's Wait nor passes on its context's error.
+func TestStartGivenUpInTheLastLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.signIn(t, w.PlexAuth, w.alice, plexauth.PinOptions{})
+		pin, err := w.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		time.Sleep(1500 * time.Millisecond)
+		w.plex.Inject(plextest.Fault{Method: "GET", Path: "/api/v2/pins/*", Hang: true})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second/2, cancel)
+		_, err = w.Start(ctx, plexauth.PinOptions{SwitchAccount: true})
+		require.ErrorIs(t, err, context.Canceled)
+		_, err = w.Finish(t.Context())
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		s, err := w.Wait(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected)
+	})
+}
+
+// Start shows a PIN again that has a minute left, and none that has less.
+func TestStartAtTheLimit(t *testing.T) {
+	for short, again := range map[time.Duration]bool{0: true, 1: false} {
+		synctest.Test(t, func(t *testing.T) {
+			w := newWorld(t)
+			pin := start(t, w)
+			time.Sleep(time.Until(pin.ExpiresAt) - time.Minute + short)
+			assert.Equal(t, again, start(t, w).ID == pin.ID)
+		})
+	}
+}
+
+// A Start that waits for another one ends with its context. One for a bad id does not get as
+// far as the store.
+func TestStartGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.plex.Inject(plextest.Fault{Method: http.MethodPost, Delay: 5 * time.Second})
+		var wg sync.WaitGroup
+		wg.Go(func() { assert.NoError(t, errOf(w.Start(t.Context(), plexauth.PinOptions{}))) })
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		require.ErrorIs(t, errOf(w.Start(ctx, plexauth.PinOptions{})), context.DeadlineExceeded)
+		wg.Wait()
+
+		p := w.open(t, withStore(&checkedStore{w.store, errReadOnly}))
+		err := errOf(p.Instance("a\nb").Start(t.Context(), plexauth.PinOptions{}))
+		require.ErrorContains(t, err, "without control characters")
+		assert.NotErrorIs(t, err, plexauth.ErrStore)
 	})
 }

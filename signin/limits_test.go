@@ -1,7 +1,6 @@
 package signin_test
 
 import (
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -162,84 +161,6 @@ func TestNeighbours(t *testing.T) {
 			})
 		})
 	}
-}
-
-// G12: one client can use up only half of the starts, even if it has many ports and
-// addresses.
-func TestCapsOfOneClient(t *testing.T) {
-	forwarded := func(r *http.Request) string { return r.Header.Get("X-Forwarded-For") }
-	for name, c := range map[string]struct {
-		from func(n int) string
-		key  func(*http.Request) string
-		many bool // from is a different client each time
-	}{
-		"one address":          {from: func(int) string { return "198.51.100.66:40000" }},
-		"ports":                {from: func(n int) string { return fmt.Sprintf("198.51.100.66:%d", 40000+n) }},
-		"a network of IPv6":    {from: func(n int) string { return fmt.Sprintf("[2001:db8:1:2:%x::%x]:443", n, n) }},
-		"IPv4 written as IPv6": {from: func(n int) string { return []string{"198.51.100.66:1", "[::ffff:198.51.100.66]:1"}[n%2] }},
-		"with zones":           {from: func(n int) string { return fmt.Sprintf("[fe80::1%%eth%d]:1", n) }},
-		"without a port":       {from: func(n int) string { return []string{"2001:db8::1", "2001:db8::2"}[n%2] }},
-		"no address":           {from: func(int) string { return "@" }},
-		"one ClientKey":        {from: func(n int) string { return fmt.Sprintf("10.0.0.%d:1", n) }, key: func(*http.Request) string { return "x" }},
-		"addresses":            {from: func(n int) string { return fmt.Sprintf("198.51.100.%d:1", n) }, many: true},
-		"networks of IPv6":     {from: func(n int) string { return fmt.Sprintf("[2001:db8:1:%x::1]:443", n) }, many: true},
-		"untrusted header":     {from: func(int) string { return "10.0.0.1:1" }},
-		"header as ClientKey":  {from: func(int) string { return "10.0.0.1:1" }, key: forwarded, many: true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts, o.ClientKey = 20, c.key })
-				start := func(from string, n int) *httptest.ResponseRecorder {
-					b := w.browser(w)
-					b.address = from
-					return b.post("/signin/start", func(r *http.Request) { r.Header.Set("X-Forwarded-For", fmt.Sprint(n)) })
-				}
-				started := 0
-				for n := range 30 {
-					if start(c.from(n), n).Code == http.StatusSeeOther {
-						started++
-					}
-					time.Sleep(time.Second)
-				}
-				if c.many {
-					assert.Equal(t, 20, started, "the limit for all clients still holds")
-					return
-				}
-				assert.Equal(t, 10, started)
-				rec := start(c.from(0), 0)
-				assert.Equal(t, http.StatusTooManyRequests, rec.Code)
-				assert.Equal(t, "570", rec.Header().Get("Retry-After"))
-				if c.key == nil {
-					assert.Equal(t, http.StatusSeeOther, start("203.0.113.9:1", 99).Code)
-				}
-				time.Sleep(570 * time.Second)
-				assert.Equal(t, http.StatusSeeOther, start(c.from(0), 0).Code)
-			})
-		})
-	}
-}
-
-// A start that certainly made no PIN no longer counts for its own client, even if another
-// client has started a sign-in since.
-func TestCapsGivenBack(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts = 4 })
-		start := func(address string) int {
-			b := w.browser(w)
-			b.address = address
-			return b.post("/signin/start").Code
-		}
-		w.plex.Inject(plextest.Fault{Method: http.MethodPost, Path: "/api/v2/pins", Status: http.StatusForbidden, Code: 1009, Delay: time.Second})
-		var refused sync.WaitGroup
-		refused.Go(func() { start("198.51.100.1:1") })
-		synctest.Wait()
-		require.Equal(t, http.StatusSeeOther, start("198.51.100.2:1"))
-		refused.Wait()
-		assert.Equal(t, http.StatusSeeOther, start("198.51.100.2:1"))
-		assert.Equal(t, http.StatusTooManyRequests, start("198.51.100.2:1"))
-		assert.Equal(t, http.StatusSeeOther, start("198.51.100.1:1"))
-		assert.Equal(t, http.StatusSeeOther, start("198.51.100.1:1"))
-	})
 }
 
 // G20: if URL is set, no visitor is signed in under a host name that a stranger has pointed
