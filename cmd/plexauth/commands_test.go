@@ -189,3 +189,16 @@ func TestTokenIsRenewed(t *testing.T) {
 		assert.NotEqual(t, before.out, after.out)
 	})
 }
+
+// Another account is refused with advice that a person can follow in a terminal.
+func TestAnotherAccount(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		require.Equal(t, 0, w.login(t).status)
+		w.alice = w.plex.AddUser(plextest.User{Username: "bob"}) // who approves from now on
+		r := w.login(t, "-again")
+		assert.Equal(t, 1, r.status, r)
+		assert.Equal(t, "plexauth: approved by another Plex account than the one linked: bob\n"+
+			"Nothing was changed. To use the other account, first sign out with: plexauth logout -config "+filepath.Join(w.dir, "plexauth.json")+"\n", r.err)
+		assert.Contains(t, w.run(t, t.Context(), "status").out, "Signed in as alice.\n")
+	})
+}

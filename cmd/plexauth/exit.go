@@ -88,13 +88,16 @@ func (p *program) report(err error) {
 // warn prints an error, each of several on a line of its own.
 func (p *program) warn(err error) {
 	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintln(p.stderr, "plexauth: "+withoutPrefixes(strings.TrimSpace(line)))
+		fmt.Fprintln(p.stderr, "plexauth: "+forPeople(strings.TrimSpace(line)))
 	}
 }
 
-// withoutPrefixes returns the text of an error without the name of the package, which is
-// also that of the program.
-func withoutPrefixes(text string) string { return strings.ReplaceAll(text, "plexauth: ", "") }
+// forPeople returns the text of an error without the name of the package, which is also
+// that of the program, and without advice that only a programmer can follow.
+func forPeople(text string) string {
+	text = strings.ReplaceAll(text, "plexauth: ", "")
+	return strings.ReplaceAll(text, "; use SwitchAccount to accept it", "")
+}
 
 // advice returns what to do about an error, in terms of this program; "" if its text says
 // that already.

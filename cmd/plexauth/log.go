@@ -23,7 +23,7 @@ func (h noteHandler) Handle(_ context.Context, r slog.Record) error {
 		text += ": " + a.Value.String()
 		return true
 	})
-	h.note("plexauth: " + withoutPrefixes(text))
+	h.note("plexauth: " + forPeople(text))
 	return nil
 }
 

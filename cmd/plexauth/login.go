@@ -120,6 +120,8 @@ func (s *signIn) findServer(ctx context.Context) error {
 		}
 	}
 	switch {
+	case ctx.Err() != nil && s.fake != nil:
+		return advised{ctx.Err(), "The fake plex.tv has ended, and the login with it."}
 	case ctx.Err() != nil:
 		return advised{ctx.Err(), "You are signed in." + s.hint(" To choose the media server: ")}
 	case errors.Is(err, plexauth.ErrServerChoice):

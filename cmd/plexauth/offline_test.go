@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -13,13 +14,19 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// offline runs "login -offline" with its temporary files in dir.
-func offline(t *testing.T, ctx context.Context, in string, args ...string) (r result, dir string) {
-	t.Helper()
-	dir = t.TempDir()
+// temporaryDir returns the directory of this test for the program's temporary files.
+func temporaryDir(t *testing.T) string {
+	dir := t.TempDir()
 	for _, name := range []string{"TMPDIR", "TMP", "TEMP"} {
 		t.Setenv(name, dir)
 	}
+	return dir
+}
+
+// offline runs "login -offline" with its temporary files in dir.
+func offline(t *testing.T, ctx context.Context, in string, args ...string) (r result, dir string) {
+	t.Helper()
+	dir = temporaryDir(t)
 	var out, err bytes.Buffer
 	p := &program{stdin: strings.NewReader(in), stdout: &out, stderr: &err}
 	status := p.run(ctx, append([]string{"login", "-offline"}, args...))
@@ -67,5 +74,35 @@ func TestOfflineInterrupted(t *testing.T) {
 	assert.Contains(t, r.err, "Stopped.")
 	left, err := os.ReadDir(dir)
 	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+// stopAt is an output that calls stop once text was written to it.
+type stopAt struct {
+	bytes.Buffer
+	text string
+	stop func()
+}
+
+func (s *stopAt) Write(b []byte) (int, error) {
+	n, err := s.Buffer.Write(b)
+	if strings.Contains(s.String(), s.text) {
+		s.stop()
+	}
+	return n, err
+}
+
+// Stopped at the question for the media server, it says that the login has ended too.
+func TestOfflineInterruptedAtTheQuestion(t *testing.T) {
+	dir := temporaryDir(t)
+	ctx, stop := context.WithCancel(t.Context())
+	in, keyboard := io.Pipe()
+	defer keyboard.Close()
+	out, err := &stopAt{text: "Enter 1 to 2", stop: stop}, new(bytes.Buffer)
+	p := &program{stdin: in, stdout: out, stderr: err}
+	assert.Equal(t, 130, p.run(ctx, []string{"login", "-offline"}), out)
+	assert.Equal(t, "Stopped.\nThe fake plex.tv has ended, and the login with it.\n", err.String())
+	left, readErr := os.ReadDir(dir)
+	require.NoError(t, readErr)
 	assert.Empty(t, left)
 }
