@@ -122,6 +122,14 @@ func TestFrenchSpaces(t *testing.T) {
 	}
 }
 
+// German has a space before an ellipsis, at which no line breaks: the marks alone on a line
+// look like a mistake.
+func TestGermanEllipses(t *testing.T) {
+	for key, text := range words.Find("de").Texts() {
+		assert.NotRegexp(t, `[^\x{a0}]…`, text, key)
+	}
+}
+
 // Each text is used, and each text that is used is there.
 func TestKeysAreUsed(t *testing.T) {
 	prefixes := map[string]bool{}
