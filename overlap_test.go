@@ -256,6 +256,34 @@ func TestApprovedAfterACancelElsewhere(t *testing.T) {
 	}
 }
 
+// G8: another process cancels while this one saves an approval, and the caller leaves at that
+// moment. The token still goes to the profile whose own it has retired.
+func TestCallerLeavesAnApprovalThatCameTooLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.replicas = true
+		second := w.Instance("second")
+		w.signIn(t, second, w.alice, plexauth.PinOptions{})
+		ctx, leave := context.WithCancel(t.Context())
+		store := w.hooked(hooks{})
+		p := w.open(t, withStore(store))
+		pin, err := p.Start(ctx, plexauth.PinOptions{})
+		require.NoError(t, err)
+		require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+		offline := withTransport(roundTripFunc(func(*http.Request) (*http.Response, error) {
+			return nil, errors.New("connection reset")
+		}))
+		store.set(hooks{beforeUpdate: once(func() {
+			require.NoError(t, w.open(t, offline).Cancel(t.Context()))
+			leave()
+		})})
+		_, err = p.Finish(ctx)
+		require.Error(t, err)
+		_, err = second.Verify(t.Context())
+		assert.NoError(t, err, "second has lost its token")
+	})
+}
+
 // G7: two processes wait for one PIN until it expires. Both say so.
 func TestExpiryInTwoProcesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -45,6 +45,8 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 // dropApproval gives the token of an approval that came too late to the profiles whose own
 // it has retired. If there are none, it ends the token at plex.tv.
 func (l *logins) dropApproval(ctx context.Context, t secret.Value, clientID string) {
+	ctx, cancel := gate.Outlive(ctx, saveGrace)
+	defer cancel()
 	err := func() error {
 		u, err := l.readAccount(ctx, t, clientID, true)
 		if err != nil {

@@ -341,9 +341,7 @@ func (l *logins) parkApproval(ctx context.Context, a *attempt, v *profile.Pendin
 		return nil
 	})
 	if err == nil && now == nil && !known && v.Device == nil {
-		late, cancel := gate.Outlive(ctx, saveGrace)
-		defer cancel()
-		l.dropApproval(late, t, v.ClientID)
+		l.dropApproval(ctx, t, v.ClientID)
 	}
 	return now, err
 }
