@@ -18,10 +18,6 @@ func (p *program) ask(ctx context.Context, servers []plexauth.Server) (*plexauth
 	for i, s := range servers {
 		fmt.Fprintf(p.stdout, "  %d  %s%s\n", i+1, plain.Line(s.Name), of(s.Owner))
 	}
-	numbers := "1"
-	if len(servers) > 1 {
-		numbers = fmt.Sprintf("1 to %d", len(servers))
-	}
 	lines := make(chan string)
 	go func() { // may run until the program exits: reading from a terminal cannot be interrupted
 		defer close(lines)
@@ -34,7 +30,7 @@ func (p *program) ask(ctx context.Context, servers []plexauth.Server) (*plexauth
 		}
 	}()
 	for {
-		fmt.Fprintf(p.stdout, "Enter %s, or 0 to choose none: ", numbers)
+		fmt.Fprintf(p.stdout, "Enter %s, or 0 to choose none: ", numbersTo(len(servers)))
 		select {
 		case <-ctx.Done():
 			fmt.Fprintln(p.stdout)
@@ -50,6 +46,20 @@ func (p *program) ask(ctx context.Context, servers []plexauth.Server) (*plexauth
 			if n, err := strconv.Atoi(line); err == nil && 0 < n && n <= len(servers) {
 				return &servers[n-1], nil
 			}
+			if line != "" {
+				fmt.Fprintf(p.stdout, "%q is not one of these numbers.\n", plain.Short(line))
+			}
 		}
 	}
+}
+
+// numbersTo names the numbers from 1 to n.
+func numbersTo(n int) string {
+	switch n {
+	case 1:
+		return "1"
+	case 2:
+		return "1, 2"
+	}
+	return fmt.Sprintf("1 to %d", n)
 }

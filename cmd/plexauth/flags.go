@@ -76,9 +76,9 @@ func (p *program) open(baseURL string, log *slog.Logger) (*login, error) {
 	l.PlexAuth, err = plexauth.New(plexauth.Options{
 		Product: "plexauth", Instance: p.place.profile, Store: store, HTTPClient: p.client, BaseURL: baseURL, Logger: log,
 	})
-	if err != nil {
+	if err != nil { // the profile's ID is the only option that a person chooses
 		l.close()
-		return nil, err
+		return nil, &usageError{"", fmt.Sprintf("-profile %q is not an ID: it must be text without control characters", p.place.profile)}
 	}
 	return l, nil
 }

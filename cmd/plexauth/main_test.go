@@ -136,9 +136,14 @@ func TestLoginAsksForTheServer(t *testing.T) {
 			w.in = typed
 			r := w.login(t)
 			assert.Equal(t, 0, r.status, r)
-			assert.Contains(t, r.out, "Which media server?\n  1  Living [2Jroom\n  2  Attic\n")
+			assert.Contains(t, r.out, "Which media server?\n  1  Living [2Jroom\n  2  Attic\nEnter 1, 2, or 0 to choose none: ")
 			assert.Contains(t, r.out, chosen)
 			assert.Empty(t, r.err)
+			wrong := []string{}
+			if strings.Contains(typed, "x") {
+				wrong = []string{`"5" is not one of these numbers.`, `"x" is not one of these numbers.`}
+			}
+			assert.ElementsMatch(t, wrong, regexp.MustCompile(`".*" is not one of these numbers\.`).FindAllString(r.out, -1))
 		})
 	}
 }
@@ -331,6 +336,9 @@ func TestPlaces(t *testing.T) {
 		r := w.run(t, t.Context(), "-profile", "kids", "status")
 		assert.Equal(t, 0, r.status)
 		assert.Contains(t, r.out, "kids")
+		r = w.run(t, t.Context(), "-profile", "a\tb", "status")
+		assert.Equal(t, 2, r.status)
+		assert.Contains(t, r.err, `-profile "a\tb" is not an ID: `)
 
 		dir := t.TempDir()
 		r = w.login(t, "-crosswatch", dir)

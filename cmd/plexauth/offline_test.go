@@ -98,7 +98,7 @@ func TestOfflineInterruptedAtTheQuestion(t *testing.T) {
 	ctx, stop := context.WithCancel(t.Context())
 	in, keyboard := io.Pipe()
 	defer keyboard.Close()
-	out, err := &stopAt{text: "Enter 1 to 2", stop: stop}, new(bytes.Buffer)
+	out, err := &stopAt{text: "Enter 1, 2", stop: stop}, new(bytes.Buffer)
 	p := &program{stdin: in, stdout: out, stderr: err}
 	assert.Equal(t, 130, p.run(ctx, []string{"login", "-offline"}), out)
 	assert.Equal(t, "Stopped.\nThe fake plex.tv has ended, and the login with it.\n", err.String())
