@@ -32,13 +32,13 @@ func (h *Handler) link(ctx context.Context, p *plexauth.PlexAuth, account *plexa
 		return false, err
 	}
 	defer leave()
-	works, err := hasLogin(ctx, target, id)
-	if works || err != nil {
-		return false, err
-	}
 	visitor, err := p.Settings(ctx)
 	if err != nil {
 		return false, err
+	}
+	present, err := loginOf(ctx, target, id)
+	if err != nil || !present.IsZero() {
+		return present.Equal(visitor.AccountToken), err // equal if a replica finished the same sign-in
 	}
 	_, err = target.Adopt(ctx, visitor.AccountToken, plexauth.AdoptOptions{ClientID: visitor.ClientID})
 	if err != nil && holds(ctx, target, visitor.AccountToken) {
@@ -47,15 +47,18 @@ func (h *Handler) link(ctx context.Context, p *plexauth.PlexAuth, account *plexa
 	return err == nil, err
 }
 
-// hasLogin reports whether p is signed in with the account id, and the login works as far
-// as plex.tv can be asked. An error is the store's.
-func hasLogin(ctx context.Context, p *plexauth.PlexAuth, id string) (bool, error) {
+// loginOf returns the token with which p is signed in with the account id, zero if there is
+// none, or if it does not work, as far as plex.tv can be asked. An error is the store's.
+func loginOf(ctx context.Context, p *plexauth.PlexAuth, id string) (plexauth.Token, error) {
 	status, err := p.Verify(ctx)
 	if errors.Is(err, plexauth.ErrStore) {
-		return false, err
+		return plexauth.Token{}, err
 	}
 	settings, err := p.Settings(ctx)
-	return status.Connected && !status.NeedsLogin && settings.CloudAccountID == id, err
+	if err != nil || !status.Connected || status.NeedsLogin || settings.CloudAccountID != id {
+		return plexauth.Token{}, err
+	}
+	return settings.AccountToken, nil
 }
 
 // holds reports whether p has this token, also if ctx has ended.

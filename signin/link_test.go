@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"regexp"
@@ -67,16 +68,21 @@ func newKeeper(t *testing.T, change ...func(*keeper, *signin.Options)) *keeper {
 		var err error
 		k.logins, err = plexauth.New(plexauth.Options{Product: "My App", Store: k.store, HTTPClient: w.plex.Client()})
 		require.NoError(t, err)
-		o.Policy = func(_ context.Context, v signin.Visitor) (bool, error) { return v.Account.ID != w.eve.ID, nil }
-		o.Link = func(a plexauth.Account) *plexauth.PlexAuth {
-			k.links.Add(1)
-			return k.of(a.ID)
-		}
+		k.keep(w, o)
 		for _, f := range change {
 			f(k, o)
 		}
 	})
 	return k
+}
+
+// keep lets in everyone but eve, and keeps their logins.
+func (k *keeper) keep(w *world, o *signin.Options) {
+	o.Policy = func(_ context.Context, v signin.Visitor) (bool, error) { return v.Account.ID != w.eve.ID, nil }
+	o.Link = func(a plexauth.Account) *plexauth.PlexAuth {
+		k.links.Add(1)
+		return k.of(a.ID)
+	}
 }
 
 // of returns the login that the app keeps of an account.
@@ -298,6 +304,30 @@ func TestLinkOfTwoBrowsers(t *testing.T) {
 		require.Len(t, kept, 1)
 		k.hasLogin(k.bob, kept[0])
 	})
+}
+
+// G29: a request that reaches a second replica as well, because a proxy has repeated it, does
+// not end the login that the first one has kept.
+func TestLinkOnTwoReplicas(t *testing.T) {
+	for _, behind := range []time.Duration{0, time.Second, 3 * time.Second, time.Minute} {
+		t.Run(behind.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				k := newKeeper(t)
+				b, q := k.approved(k, k.bob)
+				repeated := k.browser(k.handler(k.keep))
+				repeated.cookies = maps.Clone(b.cookies)
+				k.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: time.Second, Times: -1})
+				var requests sync.WaitGroup
+				requests.Go(func() { assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code) })
+				requests.Go(func() {
+					time.Sleep(1500*time.Millisecond + behind) // not within a second: see G6
+					assert.Equal(t, http.StatusSeeOther, repeated.post("/signin/finish").Code)
+				})
+				requests.Wait()
+				k.hasLogin(k.bob, q.Get("clientID"))
+			})
+		})
+	}
 }
 
 // G29, G8: a visitor's token is revoked if the app's own function or its store panics.
