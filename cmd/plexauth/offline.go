@@ -104,11 +104,11 @@ func (s *signIn) runOffline(ctx context.Context) (err error) {
 		}()
 		s.p.place.config = filepath.Join(dir, "plexauth.json")
 	}
-	fmt.Fprintln(s.p.stdout, "Offline: a fake plex.tv runs until this program ends.\nSomeone there approves the login in a few seconds.")
+	fmt.Fprintln(s.p.stdout, "Offline: a fake plex.tv runs until this program ends.\nA fake person approves the login in a few seconds.")
 	if err = s.run(ctx); err != nil {
 		return err
 	}
-	fmt.Fprintln(s.p.stdout, "The fake plex.tv ends now, and this login with it.\nTo sign in at the real one: plexauth login")
+	fmt.Fprintln(s.p.stdout, "The fake plex.tv ends now, and this login with it.\nTo sign in at the real one, run this again without -offline.")
 	return nil
 }
 

@@ -39,6 +39,7 @@ func TestOffline(t *testing.T) {
 	require.Equal(t, 0, r.status, r)
 	assert.Regexp(t, `Open http://127\.0\.0\.1:\d+/link/\?pin=\w{4}\n`, r.out)
 	assert.Regexp(t, `Media server Attic at http://127\.0\.0\.1:\d+\n`, r.out)
+	assert.Contains(t, r.out, "run this again without -offline.\n")
 	assert.NotContains(t, r.out+r.err, "FAKE_", "a token")
 	assert.Empty(t, r.err)
 	saved := regexp.MustCompile(`Signed in as alice\.\nSaved in (\S+)\n`).FindStringSubmatch(r.out)
