@@ -37,12 +37,14 @@ func (h *Handler) link(ctx context.Context, p *plexauth.PlexAuth, account *plexa
 		return false, err
 	}
 	present, err := loginOf(ctx, target, id)
-	if err != nil || !present.IsZero() {
-		return present.Equal(visitor.AccountToken), err // equal if a replica finished the same sign-in
+	if err == nil && !present.IsZero() {
+		return present.Equal(visitor.AccountToken), nil // equal if a replica finished the same sign-in
 	}
-	_, err = target.Adopt(ctx, visitor.AccountToken, plexauth.AdoptOptions{ClientID: visitor.ClientID})
+	if err == nil {
+		_, err = target.Adopt(ctx, visitor.AccountToken, plexauth.AdoptOptions{ClientID: visitor.ClientID})
+	}
 	if err != nil && holds(ctx, target, visitor.AccountToken) {
-		err = nil // the store has saved it all the same
+		err = nil // the store has saved it all the same, or for a replica
 	}
 	return err == nil, err
 }

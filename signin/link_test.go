@@ -330,6 +330,22 @@ func TestLinkOnTwoReplicas(t *testing.T) {
 	}
 }
 
+// G29: the same holds if plex.tv does not answer the second replica.
+func TestLinkOnTwoReplicasUnverified(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper(t)
+		b, q := k.approved(k, k.bob)
+		repeated := k.browser(k.handler(k.keep))
+		repeated.cookies = maps.Clone(b.cookies)
+		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+		time.Sleep(time.Second)
+		k.plex.Inject(plextest.Fault{Path: "/api/v2/user", Skip: 2, Delay: time.Minute, Times: -1}) // the visitor's own account was read
+		assert.Equal(t, http.StatusSeeOther, repeated.post("/signin/finish").Code)
+		k.plex.ResetFaults()
+		k.hasLogin(k.bob, q.Get("clientID"))
+	})
+}
+
 // G29, G8: a visitor's token is revoked if the app's own function or its store panics.
 func TestLinkPanics(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
