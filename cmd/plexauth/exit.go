@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/plexauth/plexauth"
@@ -92,10 +93,14 @@ func (p *program) warn(err error) {
 	}
 }
 
+// storedFields matches the names of stored fields before what is wrong with them.
+var storedFields = regexp.MustCompile(`^(?:(?:[a-z]+_(?:url|id)|server token|username)(?:, )?)+: `)
+
 // forPeople returns the text of an error without the name of the package, which is also
-// that of the program, and without advice that only a programmer can follow.
+// that of the program, without names of stored fields, and without advice that only a
+// programmer can follow.
 func forPeople(text string) string {
-	text = strings.ReplaceAll(text, "plexauth: ", "")
+	text = storedFields.ReplaceAllString(strings.ReplaceAll(text, "plexauth: ", ""), "")
 	return strings.ReplaceAll(text, "; use SwitchAccount to accept it", "")
 }
 

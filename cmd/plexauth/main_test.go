@@ -179,6 +179,7 @@ func TestLoginWithoutServer(t *testing.T) {
 		assert.Equal(t, 0, r.status, r)
 		assert.Contains(t, r.out, "Signed in as alice")
 		assert.Contains(t, r.err, "You are signed in. To try again with the media server: plexauth use -config ")
+		assert.Regexp(t, `^plexauth: the media server answers at none of its addresses: https://192-168-1-5\.\S+ nothing listens there`, r.err)
 	})
 }
 
