@@ -178,6 +178,22 @@ func TestProfilesOfOtherProcesses(t *testing.T) {
 	})
 }
 
+// A profile that another replica has just added has a panel at once, and so has the next one.
+func TestProfilesOfAnotherReplica(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		w.replicas = true
+		here, there := openProfiles(t, w.PlexAuth), openProfiles(t, w.open(t))
+		here.profiles()
+		_, added := there.profiles()
+		there.post("/"+added+"start", "")
+		_, next := there.profiles()
+		require.NotEqual(t, added, next)
+		assert.Equal(t, http.StatusOK, here.do(http.MethodGet, "/"+next, "").Code)
+		assert.NotNil(t, here.get("/"+added+"status").Extra.Pending)
+	})
+}
+
 // G9: what the page does in the background ends with its context, or with the profile.
 // Requests for ids that do not exist start nothing.
 func TestProfilesLeaveNothing(t *testing.T) {

@@ -106,11 +106,14 @@ func (p *Profiles) panel(ctx context.Context, id string) (*Panel, *Problem) {
 		return nil, interrupted(err)
 	}
 	defer leave()
-	list, problem := p.current(ctx)
-	if problem != nil {
-		return nil, problem
+	if l := p.list.Load(); l != nil && !l.allows(id) { // another replica may have added it since
+		p.list.Store(nil)
 	}
-	if !list.allows(id) {
+	list, problem := p.current(ctx)
+	switch {
+	case problem != nil:
+		return nil, problem
+	case !list.allows(id):
 		return nil, noProfile()
 	}
 	return p.open(id), nil
