@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/netip"
 	"net/url"
+	"strings"
 	"sync/atomic"
 
 	"github.com/plexauth/plexauth/internal/netaddr"
@@ -60,6 +61,8 @@ func stranger(err error, host string) string {
 		return ", with a certificate for " + holder(cert.UnverifiedCertificates[0])
 	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
 		return ", without TLS"
+	case strings.Contains(err.Error(), "remote error: tls: unrecognized name"): // net/http does not export the alert's type
+		return ", which does not know that name"
 	}
 	return ""
 }

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -48,6 +49,8 @@ func TestMisdirected(t *testing.T) {
 		"no name":                   {"", certified(&x509.Certificate{}), "with a certificate for no name ("},
 		"no certificate":            {"", &tls.CertificateVerificationError{Err: x509.UnknownAuthorityError{}}, ""},
 		"no TLS":                    {"", http.ErrSchemeMismatch, "another machine answers for plex.tv, without TLS ("},
+		"an unknown name":           {"", &net.OpError{Op: "remote error", Err: errors.New("tls: unrecognized name")}, "another machine answers for plex.tv, which does not know that name ("},
+		"another alert":             {"", &net.OpError{Op: "remote error", Err: errors.New("tls: internal error")}, ""},
 		"nowhere":                   {"", failedAt("dial", "0.0.0.0:443"), "the name plex.tv leads to 0.0.0.0 here, where Plex is not: "},
 		"nowhere, in IPv6":          {"", failedAt("dial", "[::ffff:0.0.0.0]:443"), "leads to ::ffff:0.0.0.0 here"},
 		"at home":                   {"", failedAt("dial", "192.168.1.1:443"), "leads to 192.168.1.1 here"},

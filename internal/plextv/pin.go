@@ -172,6 +172,9 @@ func (f *Failure) MadeNoPIN() bool {
 	if errors.As(f, &op) {
 		return op.Op == "dial" || op.Op == "proxyconnect"
 	}
+	if f.Kind() == KindProxy { // also one beneath a transport of the caller's
+		return true
+	}
 	return f.Sentinel != fault.ErrUnavailable || f.StatusCode == http.StatusServiceUnavailable
 }
 

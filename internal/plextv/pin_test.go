@@ -197,6 +197,7 @@ func TestMadeNoPIN(t *testing.T) {
 	}{
 		"no connection":              {broken("dial"), true},
 		"the proxy is not reached":   {broken("proxyconnect"), true},
+		"the proxy refuses, beneath": {reply{err: errors.New("Forbidden")}, true},
 		"the answer is lost":         {broken("read"), false},
 		"the request may be lost":    {broken("write"), false},
 		"no answer in time":          {reply{err: os.ErrDeadlineExceeded}, false},
