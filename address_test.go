@@ -74,10 +74,10 @@ func TestListedAddressIsAnAddress(t *testing.T) {
 // reservedHosts are spellings of addresses that no media server has.
 var reservedHosts = []string{
 	"169.254.169.254", "169.254.170.2", "2852039166", "0xA9FEA9FE", "0xa9.0xfe.0xa9.0xfe", "0251.0376.0251.0376", "169.254.43518", "169.16689662", "169.254.169.254.",
-	"[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "[2002:a9fe:a9fe::1]", "１６９.254。169.254",
+	"[::ffff:169.254.169.254]", "[::ffff:a9fe:a9fe]", "[::169.254.169.254]", "[64:ff9b::a9fe:a9fe]", "[::ffff:0:a9fe:a9fe]", "[2002:a9fe:a9fe::1]", "１６９.254。169.254",
 	"169-254-169-254.0123456789abcdef0123456789abcdef.plex.direct", "fe80--1.0123456789abcdef0123456789abcdef.plex.direct",
 	"[fd00:ec2::254]", "[fd20:ce::254]", "[fe80::1]", "[fe80::a9fe:a9fe%25eth0]", "100.100.100.200", "168.63.129.16", "192.0.0.192",
-	"metadata.google.internal", "METADATA.google.internal.",
+	"metadata.google.internal", "METADATA.google.internal.", "instance-data", "metadata.tencentyun.com", "api.metadata.cloud.ibm.com",
 	"0.0.0.0", "0", "0x0", "[::]", "[::ffff:0.0.0.0]", "0.1.2.3", "224.0.0.1", "239.255.255.250", "[ff02::1]", "255.255.255.255", "4294967295",
 }
 

@@ -32,7 +32,10 @@ var reservedRanges = []netip.Prefix{
 
 // reservedNames lead to such an address if they lead anywhere. They matter if it cannot
 // be seen which address is dialled.
-var reservedNames = []string{"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal"}
+var reservedNames = []string{
+	"metadata.google.internal", "metadata.goog", "instance-data.ec2.internal", "instance-data",
+	"metadata.tencentyun.com", "api.metadata.cloud.ibm.com",
+}
 
 // podmanHost is where a container of Podman finds its host (host.containers.internal),
 // on which a media server may run. It is the one link-local address that is allowed.
@@ -50,14 +53,14 @@ func reserved(ip netip.Addr) bool {
 }
 
 // embeddedIPv4 returns the IPv4 address that a translator makes of ip: NAT64 (RFC 6052),
-// IPv4-compatible (RFC 4291) or 6to4 (RFC 3056). It returns the zero Addr for any other.
+// SIIT (RFC 2765), IPv4-compatible (RFC 4291) or 6to4 (RFC 3056). It returns the zero Addr for any other.
 func embeddedIPv4(ip netip.Addr) netip.Addr {
 	if !ip.Is6() || ip.IsLoopback() {
 		return netip.Addr{}
 	}
 	b := ip.As16()
 	switch {
-	case netip.MustParsePrefix("64:ff9b::/32").Contains(ip), netip.MustParsePrefix("::/96").Contains(ip):
+	case netip.MustParsePrefix("64:ff9b::/32").Contains(ip), netip.MustParsePrefix("::/96").Contains(ip), netip.MustParsePrefix("::ffff:0:0:0/96").Contains(ip):
 		return netip.AddrFrom4([4]byte(b[12:]))
 	case netip.MustParsePrefix("2002::/16").Contains(ip):
 		return netip.AddrFrom4([4]byte(b[2:6]))
