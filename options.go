@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -125,7 +124,7 @@ func (o Options) check() error {
 func checkOrigins(option string, origins []string) error {
 	var errs []error
 	for _, s := range origins {
-		if u, err := url.Parse(s); err != nil || netaddr.Origin(u) != s || !netaddr.IsWeb(u) || strings.ContainsAny(s, "*;,'") {
+		if _, ok := netaddr.BrowserOrigin(s); !ok {
 			errs = append(errs, fmt.Errorf("plexauth: %s: %q must be as a browser sends it: scheme, host in lower case, and a port only if it is unusual", option, s))
 		}
 	}

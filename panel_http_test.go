@@ -198,6 +198,16 @@ func TestPanelTrustedOrigins(t *testing.T) {
 			assert.Equal(t, c.want, ask(c.method, c.host, c.origin, c.site), "%+v", c)
 		}
 	})
+	w := newWorld(t)
+	idn := w.open(t, func(o *plexauth.Options) {
+		o.TrustedOrigins, o.FrameAncestors = []string{"https://müller.example"}, []string{"https://dash.müller.example"}
+	})
+	rec := openPanel(t, idn).do(http.MethodPost, "/cancel", "", func(r *http.Request) {
+		r.Host = "xn--mller-kva.example"
+		r.Header.Set("Origin", "https://xn--mller-kva.example") // as a browser sends it
+	})
+	assert.Equal(t, http.StatusOK, rec.Code)
+	assert.Contains(t, rec.Header().Get("Content-Security-Policy"), "frame-ancestors 'self' https://dash.xn--mller-kva.example;")
 	for _, bad := range []string{"app.example", "https://app.example/", "https://App.example", "https://app.example:443", "*", "null", "ftp://x", "https://u@app.example", ""} {
 		_, err := plexauth.New(plexauth.Options{Product: "My App", TrustedOrigins: []string{bad}})
 		assert.ErrorContains(t, err, "TrustedOrigins", "%q", bad)

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/mount"
+	"github.com/plexauth/plexauth/internal/netaddr"
 )
 
 const maxCallbackBytes = 500 // the cookie contains the callback URL twice
@@ -49,7 +50,9 @@ func (h *Handler) knowsHost(r *http.Request) bool {
 	if h.external == nil {
 		return true
 	}
-	isOwn := func(host string) bool { return strings.EqualFold(strings.TrimSuffix(host, "."), h.external.Hostname()) }
+	isOwn := func(host string) bool {
+		return netaddr.ASCIIHost(strings.TrimSuffix(host, ".")) == netaddr.ASCIIHost(h.external.Hostname())
+	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		u, err := url.Parse(origin)
 		return err == nil && isOwn(u.Hostname())

@@ -237,3 +237,22 @@ func TestOtherNames(t *testing.T) {
 		assert.NotContains(t, rec.Body.String(), "<form")
 	})
 }
+
+// The app's name may be an international one: browsers send it in ASCII, and so does Plex.
+func TestInternationalURL(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) { o.URL = "https://bücher.example/signin/" })
+		b := w.browser(w)
+		b.host = "xn--bcher-kva.example"
+		as := func(r *http.Request) { r.Header.Set("Origin", "https://xn--bcher-kva.example") }
+		q := b.start(nil, as)
+		assert.Equal(t, "https://xn--bcher-kva.example/signin/callback", q.Get("forwardUrl"))
+		require.NoError(t, w.plex.Approve(q.Get("code"), w.alice))
+		assert.Equal(t, http.StatusOK, b.get("/signin/callback").Code)
+		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish", as).Code)
+		assert.Len(t, w.signedIn, 1)
+		b.host = "xn--bcher-0ta.example" // another name
+		as = func(r *http.Request) { r.Header.Set("Origin", "https://xn--bcher-0ta.example") }
+		assert.Equal(t, http.StatusForbidden, b.post("/signin/start", as).Code)
+	})
+}

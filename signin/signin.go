@@ -60,6 +60,7 @@ import (
 	"github.com/plexauth/plexauth"
 	"github.com/plexauth/plexauth/internal/gate"
 	"github.com/plexauth/plexauth/internal/mount"
+	"github.com/plexauth/plexauth/internal/netaddr"
 	"github.com/plexauth/plexauth/internal/pervisitor"
 )
 
@@ -246,7 +247,8 @@ func (h *Handler) setURL(s string) error {
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
 		return errors.New("signin: URL must be absolute, such as https://app.example/signin/")
 	}
-	if err := h.protect.AddTrustedOrigin(u.Scheme + "://" + u.Host); err != nil {
+	netaddr.SetASCIIHost(u)
+	if err := h.protect.AddTrustedOrigin(netaddr.Origin(u)); err != nil {
 		return fmt.Errorf("signin: URL: %w", err)
 	}
 	h.external = u

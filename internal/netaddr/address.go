@@ -31,10 +31,11 @@ func TypedURLs(s string) []*url.URL {
 			return nil
 		}
 		u.Host = strings.TrimSuffix(u.Host, ":")
-		if setASCIIHost(u); u.Hostname() == "" { // it had only characters that do not count
+		if SetASCIIHost(u); u.Hostname() == "" { // it had only characters that do not count
 			return nil
 		}
-		u.Path, u.RawPath = webPage.ReplaceAllString(u.Path, ""), ""
+		u.RawPath = webPage.ReplaceAllString(u.EscapedPath(), "")
+		u.Path, _ = url.PathUnescape(u.RawPath) // url.Parse has done it before
 		tries := []*url.URL{u}
 		if u.Port() == "" && u.Path == "" {
 			withPort := *u
@@ -66,5 +67,15 @@ func Comparable(address string) string {
 	if err != nil || u.Host == "" {
 		return address
 	}
-	return Origin(u) + strings.TrimRight(u.Path, "/")
+	return Origin(u) + comparablePath(u)
+}
+
+// comparablePath returns the path of u in one spelling, in which %2F is no slash.
+func comparablePath(u *url.URL) string {
+	elements := strings.Split(strings.TrimRight(u.EscapedPath(), "/"), "/")
+	for i, e := range elements {
+		plain, _ := url.PathUnescape(e) // url.Parse has done it before
+		elements[i] = url.PathEscape(plain)
+	}
+	return strings.Join(elements, "/")
 }

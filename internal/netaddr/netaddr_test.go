@@ -37,6 +37,38 @@ func TestOrigin(t *testing.T) {
 	}
 }
 
+// A browser sends the name of an origin in ASCII. Only an international name may be spelled in
+// another way.
+func TestBrowserOrigin(t *testing.T) {
+	for typed, want := range map[string]string{
+		"https://app.example":       "https://app.example",
+		"http://app.example:8080":   "http://app.example:8080",
+		"https://xn--mller-kva.app": "https://xn--mller-kva.app",
+		"https://müller.app":        "https://xn--mller-kva.app",
+		"https://MÜLLER.app:8443":   "https://xn--mller-kva.app:8443",
+		"https://App.example":       "",
+		"https://müller.app:443":    "",
+		"https://müller.app/":       "",
+		"https://m%C3%BCller.app":   "",
+		"https://u@müller.app":      "",
+		"https://müller.app/ü":      "",
+		"https://*.example":         "",
+		"https://\u180f":            "",
+		"ftp://app.example":         "",
+		"app.example":               "",
+		"":                          "",
+	} {
+		got, ok := netaddr.BrowserOrigin(typed)
+		assert.Equal(t, want != "", ok, typed)
+		if ok {
+			assert.Equal(t, want, got, typed)
+		}
+	}
+	all := []string{"https://müller.app", "no origin"}
+	assert.Equal(t, []string{"https://xn--mller-kva.app", "no origin"}, netaddr.BrowserOrigins(all))
+	assert.Equal(t, "https://müller.app", all[0], "the caller's stays")
+}
+
 // Two spellings of one address are the same place.
 func TestSameAddress(t *testing.T) {
 	for _, tc := range []struct {
@@ -47,6 +79,10 @@ func TestSameAddress(t *testing.T) {
 		{"https://plex", "https://plex:443", true},
 		{"https://plex/a/", "https://plex/a", true},
 		{"https://plex/a", "https://plex/b", false},
+		{"https://plex/a%2Fb", "https://plex/a/b", false},
+		{"https://plex/a%2Fb/", "https://plex/a%2fb", true},
+		{"https://plex/%7Ea%20b", "https://plex/~a b", true},
+		{"https://plex/%2F", "https://plex/", false},
 		{"https://plex", "http://plex", false},
 		{"https://plex", "https://plex:32400", false},
 		{"plex", "plex", false},
@@ -176,6 +212,7 @@ func TestTypedURLs(t *testing.T) {
 		"https://plex.example/web/web":           "https://plex.example",
 		"https://plex.example/web//index.html/":  "https://plex.example",
 		"https://plex.example/webcam":            "https://plex.example/webcam",
+		"https://plex.example/a%2Fb/web":         "https://plex.example/a%2Fb",
 		"https://müller.example":                 "https://xn--mller-kva.example",
 		"https://müller.example:8080":            "https://xn--mller-kva.example:8080",
 		"plex:":                                  "https://plex:32400",

@@ -6,7 +6,9 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Origin returns scheme, host and port of u in the one spelling that can be compared
@@ -23,15 +25,43 @@ func Origin(u *url.URL) string {
 	return u.Scheme + "://" + host + ":" + port
 }
 
+// BrowserOrigin returns the origin s as browsers send it. ok is false unless s is that, but
+// for the spelling of an international name.
+func BrowserOrigin(s string) (origin string, ok bool) {
+	u, err := url.Parse(s)
+	if err != nil || !IsWeb(u) || strings.ContainsAny(s, "*;,'") {
+		return "", false
+	}
+	typed, sent := u.Hostname(), ASCIIHost(u.Hostname())
+	if !isASCII(typed) {
+		s = strings.Replace(s, typed, sent, 1)
+	}
+	return s, sent != "" && Origin(u) == s && isASCII(s)
+}
+
+// BrowserOrigins returns all as browsers send them. Those that are no origin stay as they are.
+func BrowserOrigins(all []string) []string {
+	sent := slices.Clone(all)
+	for i, s := range all {
+		if origin, ok := BrowserOrigin(s); ok {
+			sent[i] = origin
+		}
+	}
+	return sent
+}
+
+// isASCII reports whether s has only characters of ASCII.
+func isASCII(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r >= utf8.RuneSelf })
+}
+
 // ASCIIHost returns host in lower case and ASCII, as net/http dials it: müller.example
 // becomes xn--mller-kva.example. A host that has no such form is only put in lower case.
 func ASCIIHost(host string) string {
-	for i := range len(host) {
-		if host[i] >= 0x80 {
-			return strings.ToLower(dialledHost(host))
-		}
+	if isASCII(host) {
+		return strings.ToLower(host)
 	}
-	return strings.ToLower(host)
+	return strings.ToLower(dialledHost(host))
 }
 
 // dialledHost returns the host that net/http would dial for host. No other package of
@@ -52,8 +82,8 @@ func dialledHost(host string) string {
 	return host
 }
 
-// setASCIIHost puts the host of u in ASCII, so that every program understands it.
-func setASCIIHost(u *url.URL) {
+// SetASCIIHost puts the host of u in ASCII, so that every program understands it.
+func SetASCIIHost(u *url.URL) {
 	host := ASCIIHost(u.Hostname())
 	switch port := u.Port(); {
 	case host == strings.ToLower(u.Hostname()): // as it was typed
