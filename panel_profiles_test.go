@@ -314,6 +314,34 @@ func TestProfilesMount(t *testing.T) {
 	})
 }
 
+// A mount point may have the name of a route: without its final slash it leads to the page,
+// and the page finds its route below it.
+func TestMountNamedLikeARoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for at, h := range map[string]http.Handler{"/profiles": openProfiles(t, w.PlexAuth).h, "/a/status": openPanel(t, w.PlexAuth).h} {
+			mux := http.NewServeMux()
+			mux.Handle(at, h)
+			mux.Handle(at+"/", h)
+			b := &browser{t, mux}
+			name := at[strings.LastIndex(at, "/")+1:]
+			for _, accept := range []string{"", "*/*", "text/html,*/*;q=0.8"} {
+				rec := b.do(http.MethodGet, at+"?x=1", "", func(r *http.Request) { r.Header.Set("Accept", accept) })
+				assert.Equal(t, http.StatusPermanentRedirect, rec.Code, at)
+				assert.Equal(t, "./"+name+"/?x=1", rec.Header().Get("Location"))
+			}
+			asks := func(r *http.Request) { r.Header.Set("Accept", "application/json") }
+			assert.Equal(t, http.StatusOK, b.do(http.MethodGet, at, "", asks).Code, "a program")
+			assert.Equal(t, http.StatusMethodNotAllowed, b.do(http.MethodPost, at, "").Code)
+			for path, kind := range map[string]string{"/": "text/html; charset=utf-8", "/" + name: "application/json"} {
+				rec := b.do(http.MethodGet, at+path, "")
+				assert.Equal(t, http.StatusOK, rec.Code, at+path)
+				assert.Equal(t, kind, rec.Header().Get("Content-Type"), at+path)
+			}
+		}
+	})
+}
+
 // Other sites, and names that the program does not have, see and change nothing.
 func TestProfilesOrigin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

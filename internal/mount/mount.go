@@ -46,6 +46,13 @@ func LacksSlash(r *http.Request, known bool) bool {
 	return path.Base(strings.TrimRight(r.Pattern, "*")) == Name(r) || strings.Contains(r.Header.Get("Accept"), "text/html")
 }
 
+// IsMountPoint reports whether r requests exactly the path at which the router says that
+// the handler is mounted, without the final slash.
+func IsMountPoint(r *http.Request) bool {
+	at := r.Pattern[strings.Index(r.Pattern, "/")+1:] // without method and host
+	return r.URL.Path != "/" && "/"+strings.TrimRight(at, "*/") == r.URL.Path
+}
+
 // AddSlash redirects to the same address with a slash at its end. It does not
 // use http.Redirect, which would make the address absolute by a path that
 // StripPrefix has emptied.

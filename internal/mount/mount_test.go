@@ -51,6 +51,29 @@ func TestLacksSlash(t *testing.T) {
 	}
 }
 
+// A mount point is the whole path at which the router says that it is.
+func TestIsMountPoint(t *testing.T) {
+	for _, c := range []struct {
+		path, pattern string
+		want          bool
+	}{
+		{"/profiles", "/profiles", true},
+		{"/profiles", "GET app.example/profiles", true},
+		{"/profiles", "/profiles/*", true},
+		{"/a/profiles", "/a/profiles", true},
+		{"/profiles/profiles", "/profiles/", false},
+		{"/profiles/", "/profiles/", false},
+		{"/profiles", "/", false},
+		{"/profiles", "", false},
+		{"/", "/", false},
+		{"", "/", false},
+	} {
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.URL.Path, r.Pattern = c.path, c.pattern
+		assert.Equal(t, c.want, mount.IsMountPoint(r), "%+v", c)
+	}
+}
+
 // The path is the one that the client asked for, if the request still tells.
 func TestPath(t *testing.T) {
 	for _, c := range []struct{ uri, path, want string }{

@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/plexauth/plexauth/internal/mount"
+	"github.com/plexauth/plexauth/internal/netaddr"
 )
 
 const maxBodyBytes = 64 << 10
@@ -35,6 +36,7 @@ type route struct {
 
 // newSite returns a site that serves the assets.
 func newSite(ctx context.Context, config Config) *site {
+	config.TrustedOrigins, config.FrameAncestors = netaddr.BrowserOrigins(config.TrustedOrigins), netaddr.BrowserOrigins(config.FrameAncestors)
 	s := &site{ctx: ctx, config: config, routes: map[string]route{}}
 	ancestors := strings.Join(append([]string{"'self'"}, config.FrameAncestors...), " ")
 	s.policy = "default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors " + ancestors + "; object-src 'none'"
@@ -80,7 +82,7 @@ func (s *site) admit(w http.ResponseWriter, r *http.Request) bool {
 func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 	route, known := s.routes[mount.Name(r)]
 	switch {
-	case mount.LacksSlash(r, known):
+	case mount.LacksSlash(r, known), known && isMountedAt(r):
 		mount.AddSlash(w, r)
 	case !known:
 		s.refuse(w, r, notFound())
@@ -90,6 +92,16 @@ func (s *site) serve(w http.ResponseWriter, r *http.Request) {
 	default:
 		route.serve(w, r)
 	}
+}
+
+// dataNames are routes whose names a mount point may have as well, as in /profiles.
+var dataNames = map[string]bool{"profiles": true, "status": true, "servers": true, "users": true}
+
+// isMountedAt reports whether a person asks for the page at a mount point that has the
+// name of a route. The page's own requests ask for JSON.
+func isMountedAt(r *http.Request) bool {
+	return dataNames[mount.Name(r)] && (r.Method == http.MethodGet || r.Method == http.MethodHead) &&
+		mount.IsMountPoint(r) && !strings.Contains(r.Header.Get("Accept"), "application/json")
 }
 
 // sameOriginOnly refuses a GET from another site's page. Such a page could otherwise
