@@ -2,6 +2,7 @@ package plexauth_test
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 
@@ -120,8 +121,8 @@ func TestVerifySSLCountsForOneAddress(t *testing.T) {
 			})
 		})
 	}
-	// A found address is verified, and so is one of plex.direct that was typed.
-	for _, typed := range []bool{false, true} {
+	// A found address is verified, and so is one of plex.direct that was typed, also with a dot at its end.
+	for _, typed := range []string{"", ".plex.direct", ".plex.direct.", ".PLEX.direct."} {
 		synctest.Test(t, func(t *testing.T) {
 			w := linked(t, true)
 			w.edit(t, map[string]any{"verify_ssl": false})
@@ -129,7 +130,8 @@ func TestVerifySSLCountsForOneAddress(t *testing.T) {
 			at := box.Connections[0].URI
 			var s plexauth.Settings
 			var err error
-			if typed {
+			if typed != "" {
+				at = strings.Replace(at, ".plex.direct", typed, 1)
 				s, err = w.UseServer(t.Context(), at)
 			} else {
 				s, err = w.Inspect(t.Context())

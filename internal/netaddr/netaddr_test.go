@@ -126,6 +126,7 @@ func TestDirectNames(t *testing.T) {
 		}
 	}
 	assert.True(t, netaddr.IsPlexDirect("https://a.b.PLEX.direct:32400/x"))
+	assert.True(t, netaddr.IsPlexDirect("https://a.b.plex.direct.:32400"), "the same name")
 	assert.False(t, netaddr.IsPlexDirect("https://plex.direct.example"))
 	assert.False(t, netaddr.IsPlexDirect("https://notplex.direct.evil"))
 	assert.False(t, netaddr.IsPlexDirect("https://a.plex.direct:port"))

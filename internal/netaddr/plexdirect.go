@@ -33,8 +33,8 @@ func DirectIP(host string) netip.Addr {
 }
 
 // IsPlexDirect reports whether the host of address is a plex.direct name, which plex.tv
-// makes.
+// makes. A name that ends with a dot is the same one.
 func IsPlexDirect(address string) bool {
 	u, err := url.Parse(address)
-	return err == nil && strings.HasSuffix(strings.ToLower(u.Hostname()), ".plex.direct")
+	return err == nil && strings.HasSuffix(strings.TrimSuffix(strings.ToLower(u.Hostname()), "."), ".plex.direct")
 }
