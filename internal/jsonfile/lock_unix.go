@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/plexauth/plexauth/internal/plain"
 )
 
 const noFollow = unix.O_NOFOLLOW
@@ -156,7 +158,7 @@ func lockHolder(name string) string {
 			return "this process itself"
 		}
 		command, _ := os.ReadFile("/proc/" + fields[4] + "/comm")
-		return fmt.Sprintf("process %s (%s)", fields[4], strings.TrimSpace(string(command)))
+		return fmt.Sprintf("process %s (%s)", fields[4], plain.Short(strings.TrimSpace(string(command))))
 	}
 	return ""
 }
