@@ -270,6 +270,29 @@ func TestInspectEnds(t *testing.T) {
 	})
 }
 
+// G11: a store that does not answer is named, and plex.tv is not blamed for it.
+func TestInspectBesideAStoreThatHangs(t *testing.T) {
+	for name, call := range map[string]func(context.Context, *plexauth.PlexAuth) error{
+		"Inspect":   func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.Inspect(ctx)) },
+		"UseServer": func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.UseServer(ctx, "192.168.1.5")) },
+	} {
+		for what, hangs := range map[string]hooks{"Load": {beforeLoad: hang}, "Update": {beforeUpdate: hang}} {
+			t.Run(name+" "+what, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					w := linked(t, true)
+					w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan}})
+					require.NoError(t, errOf(w.Verify(t.Context())))
+					store := w.hooked(hangs)
+					time.AfterFunc(29*time.Second, func() { store.set(hooks{}) })
+					err := call(t.Context(), w.open(t, withStore(store)))
+					require.ErrorIs(t, err, plexauth.ErrStore)
+					assert.NotErrorIs(t, err, plexauth.ErrUnavailable)
+				})
+			})
+		}
+	}
+}
+
 // A rate limit of plex.tv does not slow down probes of media servers.
 func TestProbeWhileRateLimited(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -53,7 +53,7 @@ func Inspect(ctx context.Context, client *plextv.Client, l Login, wanted string)
 	err := i.run(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil {
 		late := l.Public(plextv.OutOfTime("inspect", "plex.tv and the server", limited.Err()))
-		if errors.Is(err, errNotSaved) {
+		if errors.Is(err, errNotSaved) || errors.Is(err, errNotRead) {
 			late = fmt.Errorf("%w: not within %s", fault.ErrStore, inspectLimit)
 		}
 		err = errors.Join(err, late)
@@ -61,8 +61,11 @@ func Inspect(ctx context.Context, client *plextv.Client, l Login, wanted string)
 	return err
 }
 
-// errNotSaved means that the store has not answered in time.
-var errNotSaved = errors.New("plexauth: the result could not be saved")
+// These mean that the store has not answered in time.
+var (
+	errNotRead  = errors.New("plexauth: the login could not be read")
+	errNotSaved = errors.New("plexauth: the result could not be saved")
+)
 
 // inspection is one Inspect.
 type inspection struct {
@@ -113,7 +116,7 @@ func (i *inspection) fail(fields string, err error) error {
 // loadWithAccount loads the profile, and first asks plex.tv for what is not known about
 // its account.
 func (i *inspection) loadWithAccount(ctx context.Context) (*profile.Profile, error) {
-	b, err := i.Load(ctx)
+	b, err := i.read(ctx)
 	if err != nil || b.AccountName() != "" && b.Username() != "" && b.AccountID() != 0 {
 		return b, err
 	}
@@ -125,7 +128,16 @@ func (i *inspection) loadWithAccount(ctx context.Context) (*profile.Profile, err
 	default:
 		return nil, err
 	}
-	return i.Load(ctx)
+	return i.read(ctx)
+}
+
+// read loads the profile.
+func (i *inspection) read(ctx context.Context) (*profile.Profile, error) {
+	b, err := i.Load(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = fmt.Errorf("%w: %w", errNotRead, fault.Inside(err))
+	}
+	return b, err
 }
 
 // look asks which server answers at which address.
