@@ -13,7 +13,8 @@ func checkCheck(ctx context.Context, a, b plexauth.ConfigStore) error {
 	type checker interface {
 		Check(context.Context) error
 	}
-	for _, s := range []plexauth.ConfigStore{a, b} {
+	waiting := map[string]func(context.Context) error{}
+	for i, s := range []plexauth.ConfigStore{a, b} {
 		c, ok := s.(checker)
 		if !ok {
 			continue
@@ -49,6 +50,7 @@ func checkCheck(ctx context.Context, a, b plexauth.ConfigStore) error {
 		if err := put(ctx, s, namespace, ""); err != nil {
 			return err
 		}
+		waiting["a Check by "+[]string{"the same", "the other"}[i]+" handle"] = c.Check
 	}
-	return nil
+	return checkWaiting(ctx, a, waiting)
 }

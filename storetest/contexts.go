@@ -89,9 +89,18 @@ func checkCanceledAfter(ctx context.Context, a, b plexauth.ConfigStore) error {
 // maxReturnTime bounds how long a call may take to return after its ctx has ended.
 const maxReturnTime = 3 * time.Second
 
-// checkCanceledWaiting blocks an edit and ends the ctx of other calls during that time. If the store
-// has a lock, they wait for it. If it has none, they may succeed.
 func checkCanceledWaiting(ctx context.Context, a, b plexauth.ConfigStore) error {
+	return checkWaiting(ctx, a, map[string]func(context.Context) error{
+		"an Update by the other handle": func(ctx context.Context) error { return put(ctx, b, namespace, `{"n":3}`) },
+		"an Update by the same handle":  func(ctx context.Context) error { return put(ctx, a, namespace, `{"n":4}`) },
+		"a Load by the other handle":    func(ctx context.Context) error { _, err := b.Load(ctx, namespace); return err },
+		"a Load by the same handle":     func(ctx context.Context) error { _, err := a.Load(ctx, namespace); return err },
+	})
+}
+
+// checkWaiting blocks an edit and ends the ctx of calls during that time. If the store has a
+// lock, they wait for it. If it has none, they may succeed.
+func checkWaiting(ctx context.Context, a plexauth.ConfigStore, calls map[string]func(context.Context) error) error {
 	release, editing, held := make(chan struct{}), make(chan struct{}), make(chan error, 1)
 	var once sync.Once
 	go func() {
@@ -110,12 +119,6 @@ func checkCanceledWaiting(ctx context.Context, a, b plexauth.ConfigStore) error 
 	case <-editing:
 	case err := <-held:
 		return fmt.Errorf("the Update did not call edit: %v", err)
-	}
-	calls := map[string]func(context.Context) error{
-		"an Update by the other handle": func(ctx context.Context) error { return put(ctx, b, namespace, `{"n":3}`) },
-		"an Update by the same handle":  func(ctx context.Context) error { return put(ctx, a, namespace, `{"n":4}`) },
-		"a Load by the other handle":    func(ctx context.Context) error { _, err := b.Load(ctx, namespace); return err },
-		"a Load by the same handle":     func(ctx context.Context) error { _, err := a.Load(ctx, namespace); return err },
 	}
 	var waiting sync.WaitGroup
 	var tooLate, wrong error

@@ -216,6 +216,24 @@ var brokenUpdates = []brokenStore{
 		c := &checked{&broken{MemoryStore: plexauth.NewMemoryStore()}, func(context.Context) error { return errors.New("no") }}
 		return c, c
 	}},
+	{"Check waits deaf to ctx", "Check", func() (first, second plexauth.ConfigStore) {
+		good, turn := plexauth.NewMemoryStore(), make(chan struct{}, 1)
+		b := &broken{MemoryStore: good, update: func(ctx context.Context, namespace string, edit editFunc) error {
+			select {
+			case turn <- struct{}{}:
+				defer func() { <-turn }()
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+			return good.Update(ctx, namespace, edit)
+		}}
+		c := &checked{b, func(ctx context.Context) error {
+			turn <- struct{}{}
+			defer func() { <-turn }()
+			return ctx.Err()
+		}}
+		return c, c
+	}},
 	{"Check writes", "Check", func() (first, second plexauth.ConfigStore) {
 		good := plexauth.NewMemoryStore()
 		c := &checked{&broken{MemoryStore: good}, func(ctx context.Context) error {
