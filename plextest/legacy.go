@@ -29,7 +29,7 @@ func (s *Server) answerLegacy(c *call) reply {
 
 // isLegacy reports whether the request is for plex.tv's first API.
 func (c *call) isLegacy() bool {
-	for _, at := range []string{"/users/account", "/devices", "/pms/servers", "/pms/resources"} {
+	for _, at := range []string{"/users/account", "/devices", "/pms/servers", "/pms/resources", "/pms/friends/all"} {
 		if c.route == at {
 			return true
 		}

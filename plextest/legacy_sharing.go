@@ -27,12 +27,12 @@ func (s *Server) answerSharing(c *call) (reply, bool) {
 	get := c.method == http.MethodGet || c.method == http.MethodHead
 	parts := strings.Split(strings.Trim(c.route, "/"), "/")
 	switch route := strings.Join(parts, "/"); {
-	case get && route == "api/users":
+	case get && (route == "api/users" || route == "pms/friends/all"):
 		list = s.listFriends
 	case get && (route == "api/invites/requested" || route == "api/invites/requests"):
 		list = func(*token) reply { return newXML(http.StatusOK, legacyContainer(0)) }
 	case get && route == "devices":
-		list = s.listDevices
+		list = func(t *token) reply { return s.listDevices(c, t) }
 	case c.method == http.MethodDelete && parts[0] == "devices" && len(parts) == 2:
 		list = func(t *token) reply { return s.removeDevice(t, parts[1]) }
 	case get && (route == "api/servers" || route == "pms/servers"):
@@ -73,7 +73,7 @@ func (s *Server) shareDocument(u *User, m *MediaServer) object {
 // s.mu must be held.
 func (s *Server) lastSeen() time.Time { return time.Now().Add(s.offset - time.Minute) }
 
-// listFriends answers GET /api/users. It lists the members of the account's Plex
+// listFriends answers GET /api/users and /pms/friends/all. It lists the members of the account's Plex
 // Home and all users with whom it shares a server, without the account itself.
 // s.mu must be held.
 func (s *Server) listFriends(t *token) reply {
@@ -109,40 +109,56 @@ func (s *Server) listFriends(t *token) reply {
 	return newXML(http.StatusOK, container)
 }
 
-// listDevices answers GET /devices.xml. It lists the account's own servers and
-// players, and every client with a token of the account. As of 2026 plex.tv shows
-// no tokens of other devices. s.mu must be held.
-func (s *Server) listDevices(t *token) reply {
-	container := object{"MediaContainer", []field{required("publicAddress", "203.0.113.1")}}
-	entry := func(id, name, product, version, platform, provides, token string) object {
-		return object{"Device", []field{
-			required("name", name), required("publicAddress", "203.0.113.1"), required("product", product), required("productVersion", version),
-			required("platform", platform), required("platformVersion", ""), required("device", platform), required("model", ""), required("vendor", ""),
-			required("provides", provides), required("clientIdentifier", id), required("version", version), required("id", deviceID(id)), required("token", token),
-			required("createdAt", t.user.JoinedAt.Unix()), required("lastSeenAt", s.lastSeen().Unix()), required("screenResolution", ""), required("screenDensity", ""),
-		}}
-	}
+// listDevices answers GET /devices.xml and /devices.json. It lists the account's own
+// servers and players, and every client with a token of the account. As of 2026
+// plex.tv shows no tokens of other devices. s.mu must be held.
+func (s *Server) listDevices(c *call, t *token) reply {
+	devices := list{}
 	for _, m := range s.media {
 		if m.owner != t.user {
 			continue
 		}
-		device := entry(m.MachineID, m.Name, m.Product, m.Version, "Linux", m.Provides, "")
+		connections := list{}
 		for _, conn := range m.live {
 			if !conn.Unlisted && !conn.Relay {
-				device.add(object{"Connection", []field{required("uri", conn.URI)}})
+				connections.items = append(connections.items, object{"Connection", []field{required("uri", conn.URI)}})
 			}
 		}
-		container.add(device)
+		devices.items = append(devices.items, s.deviceDocument(t, m.MachineID, m.Name, m.Product, m.Version, m.Provides, connections))
 	}
 	for _, client := range s.clientTokens(t.user) {
-		shown := ""
-		if client.clientID == t.clientID {
-			shown = t.value
-		}
 		product := s.product(client.clientID)
-		container.add(entry(client.clientID, cmp.Or(product, client.clientID), product, "1.0", "Linux", "", shown))
+		devices.items = append(devices.items, s.deviceDocument(t, client.clientID, cmp.Or(product, client.clientID), product, "1.0", "", list{}))
+	}
+	if strings.HasSuffix(c.path, ".json") {
+		return newReply(http.StatusOK, "application/json; charset=utf-8", devices.appendJSON(nil, c.quirks))
+	}
+	container := object{"MediaContainer", []field{required("publicAddress", "203.0.113.1")}}
+	for _, d := range devices.items {
+		d.writeDates(func(at time.Time) any { return at.Unix() })
+		connections := d.fields[len(d.fields)-1].value.(list)
+		d = d.without("connections")
+		for _, conn := range connections.items {
+			d.add(conn)
+		}
+		container.add(d)
 	}
 	return newXML(http.StatusOK, container)
+}
+
+// deviceDocument describes a device of t's user. s.mu must be held.
+func (s *Server) deviceDocument(t *token, id, name, product, version, provides string, connections list) object {
+	shown := ""
+	if id == t.clientID {
+		shown = t.value
+	}
+	return object{"Device", []field{
+		required("name", name), required("publicAddress", "203.0.113.1"), required("product", product), required("productVersion", version),
+		required("platform", "Linux"), required("platformVersion", ""), required("device", "Linux"), required("model", ""), required("vendor", ""),
+		required("provides", provides), required("clientIdentifier", id), required("version", version), required("id", deviceID(id)), required("token", shown),
+		required("createdAt", t.user.JoinedAt), required("lastSeenAt", s.lastSeen()), required("screenResolution", ""), required("screenDensity", ""),
+		required("connections", connections),
+	}}
 }
 
 // deviceID returns the numeric id of a client in the list of devices.

@@ -1,11 +1,13 @@
 package plextest_test
 
 import (
+	"encoding/json"
 	"encoding/xml"
 	"fmt"
 	"net/http"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -77,7 +79,7 @@ func TestFriends(t *testing.T) {
 	plex.AddMediaServer(alice, plextest.MediaServer{Name: "TV", Provides: "client,player"})
 
 	client := newAPI(plex).as(plex.IssueToken(alice, "test-client-0001"))
-	for _, path := range []string{"/api/users", "/api/users/"} {
+	for _, path := range []string{"/api/users", "/api/users/", "/pms/friends/all"} {
 		users := client.list(t, path)
 		assert.Equal(t, []string{"bob", "Kids", "carol"}, column(users, func(r row) string { return r.Title }))
 		assert.Equal(t, []int{0, 1, 0}, column(users, func(r row) int { return r.Home }))
@@ -112,7 +114,7 @@ func TestFriends(t *testing.T) {
 		status, _ := client.do(t, "GET", path, "")
 		assert.Equal(t, want, status, path)
 	}
-	for _, path := range []string{"/api/users", "/devices.xml", "/api/servers", "/api/servers/" + box.MachineID, "/api/invites/requests"} {
+	for _, path := range []string{"/api/users", "/pms/friends/all", "/devices.xml", "/devices.json", "/api/servers", "/api/servers/" + box.MachineID, "/api/invites/requests"} {
 		status, _ := newAPI(plex).as("FAKE_tok-unknown-0000").do(t, "GET", path, "")
 		assert.Equal(t, http.StatusUnauthorized, status, path)
 	}
@@ -144,7 +146,25 @@ func TestDevices(t *testing.T) {
 		}
 	}
 
-	status, _ := client.do(t, "DELETE", "/devices/1.xml", "")
+	status, body := client.do(t, "GET", "/devices.json", "")
+	require.Equal(t, http.StatusOK, status, body)
+	var listed []struct {
+		ID               int64
+		Name             string
+		ClientIdentifier string
+		Token            string
+		CreatedAt        time.Time
+		Connections      []struct{ URI string }
+	}
+	require.NoError(t, json.Unmarshal([]byte(body), &listed), body)
+	require.Len(t, listed, len(devices))
+	for i, d := range listed {
+		assert.Equal(t, []any{devices[i].ID, devices[i].Name, devices[i].ClientIdentifier, devices[i].Token}, []any{d.ID, d.Name, d.ClientIdentifier, d.Token})
+		assert.False(t, d.CreatedAt.IsZero())
+		assert.Len(t, d.Connections, len(devices[i].Rows))
+	}
+
+	status, _ = client.do(t, "DELETE", "/devices/1.xml", "")
 	assert.Equal(t, http.StatusNotFound, status)
 	status, _ = client.do(t, "DELETE", fmt.Sprintf("/devices/%d.xml", devices[2].ID), "")
 	assert.Equal(t, http.StatusOK, status)

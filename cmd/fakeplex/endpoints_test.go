@@ -190,6 +190,7 @@ func TestEndpoints(t *testing.T) {
 		{as("/api/users"), 200, asXML, `username="bob"`},
 		{plain("/api/users"), 401, asXML, "<errors><error>"},
 		{plain("-H", signed, "/devices.xml"), 200, asXML, `clientIdentifier="test-1"`},
+		{plain("-H", signed, "/devices.json"), 200, asJSON, `"clientIdentifier":"test-1"`},
 		{plain("/devices.xml"), 401, asXML, "<errors><error>"},
 		{as("-X", "DELETE", "/devices/1.xml"), 404, asXML, "Not Found"},
 		{as("/api/servers"), 200, asXML, `<Server accessToken="`},
