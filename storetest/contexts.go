@@ -89,6 +89,7 @@ func checkCanceledAfter(ctx context.Context, a, b plexauth.ConfigStore) error {
 // maxReturnTime bounds how long a call may take to return after its ctx has ended.
 const maxReturnTime = 3 * time.Second
 
+// checkCanceledWaiting ends the ctx of calls that may wait for another Update.
 func checkCanceledWaiting(ctx context.Context, a, b plexauth.ConfigStore) error {
 	return checkWaiting(ctx, a, map[string]func(context.Context) error{
 		"an Update by the other handle": func(ctx context.Context) error { return put(ctx, b, namespace, `{"n":3}`) },
