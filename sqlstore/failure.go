@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"strings"
 
 	"github.com/plexauth/plexauth"
 )
@@ -63,8 +64,21 @@ func sqlState(err error) string {
 	return ""
 }
 
-// sqliteCode returns the primary result code of an error from modernc.org/sqlite. It returns
-// false for other errors.
+// sqliteTexts are SQLite's own texts of some primary result codes.
+var sqliteTexts = map[int]string{
+	5:  "database is locked",
+	6:  "database table is locked",
+	8:  "attempt to write a readonly database",
+	10: "disk I/O error",
+	11: "database disk image is malformed",
+	13: "database or disk is full",
+	14: "unable to open database file",
+	26: "file is not a database",
+}
+
+// sqliteCode returns the primary result code of an error from SQLite. modernc.org/sqlite has
+// it. That of other drivers cannot be read without importing them, but their errors begin
+// with SQLite's text. It returns false for other errors.
 func sqliteCode(err error) (int, bool) {
 	var e interface {
 		error
@@ -72,6 +86,12 @@ func sqliteCode(err error) (int, bool) {
 	}
 	if errors.As(err, &e) {
 		return e.Code() & 0xff, true
+	}
+	text := strings.TrimPrefix(err.Error(), "sqlite3: ")
+	for code, known := range sqliteTexts {
+		if strings.HasPrefix(text, known) {
+			return code, true
+		}
 	}
 	return 0, false
 }

@@ -123,7 +123,7 @@ func classify(err error) class {
 		}
 		return permanent
 	}
-	// Other SQLite drivers have a code that cannot be read without importing them.
+	// Other SQLite drivers also say which schema is locked.
 	if strings.Contains(f.cause().Error(), "is locked") {
 		return busy
 	}

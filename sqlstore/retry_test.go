@@ -34,6 +34,13 @@ func TestFailures(t *testing.T) {
 		{&codeError{8}, 1, "read-only"},
 		{&codeError{13}, 1, "disk is full"},
 		{&codeError{10 + 3<<8}, 6, "I/O"},
+		{errors.New("attempt to write a readonly database"), 1, "check owner and mode"}, // of a driver without codes
+		{errors.New("sqlite3: database or disk is full"), 1, "disk is full"},
+		{errors.New("unable to open database file: no such file or directory"), 1, "does its directory exist"},
+		{errors.New("database disk image is malformed"), 1, "corrupt"},
+		{errors.New("file is not a database"), 1, "not a SQLite database"},
+		{errors.New("disk I/O error"), 6, "I/O"},
+		{errors.New("the file is not a database"), 6, "*errors.errorString"},
 		{io.ErrUnexpectedEOF, 6, "EOF"},
 		{&net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}, 6, "dial tcp: connection refused"},
 		{errors.New("TEST_STORED_SECRET"), 6, "*errors.errorString"},
