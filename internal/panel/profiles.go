@@ -252,6 +252,23 @@ func (p *Profiles) read(ctx context.Context) (*profileList, *Problem) {
 	return p.current(ctx)
 }
 
+// lackServer returns the ids of the profiles whose panels report that their server cannot be
+// used.
+func (p *Profiles) lackServer(ctx context.Context) (map[string]bool, *Problem) {
+	leave, err := p.gate.Enter(ctx)
+	if err != nil {
+		return nil, interrupted(err)
+	}
+	defer leave()
+	ids := map[string]bool{}
+	for id, panel := range p.panels {
+		if problem := panel.worker.snapshot().problem; problem != nil && serverProblems[problem.Kind] {
+			ids[id] = true
+		}
+	}
+	return ids, nil
+}
+
 // profileJSON is one profile of the list. The code of its pending login is only in its
 // panel.
 type profileJSON struct {
@@ -260,6 +277,8 @@ type profileJSON struct {
 	Path     string   `json:"path"` // of its panel, relative to the list
 	Pending  bool     `json:"pending"`
 	Settings Settings `json:"settings"`
+	// ServerProblem is true if the last search of this process has failed at the server.
+	ServerProblem bool `json:"server_problem"`
 }
 
 // nextJSON is the profile that may be added.
@@ -275,6 +294,11 @@ func (p *Profiles) serveList(w http.ResponseWriter, r *http.Request) {
 		replyProblem(w, problem)
 		return
 	}
+	lacking, problem := p.lackServer(r.Context())
+	if problem != nil {
+		replyProblem(w, problem)
+		return
+	}
 	answer := struct {
 		Profiles []profileJSON `json:"profiles"`
 		Next     *nextJSON     `json:"next"`
@@ -282,7 +306,7 @@ func (p *Profiles) serveList(w http.ResponseWriter, r *http.Request) {
 	}{Product: p.config.Product}
 	for _, s := range list.profiles {
 		id := s.Status.Instance
-		answer.Profiles = append(answer.Profiles, profileJSON{s.Status, profileName(words.English, id), profilePath(id), s.Pending.isShown(), s.Settings})
+		answer.Profiles = append(answer.Profiles, profileJSON{s.Status, profileName(words.English, id), profilePath(id), s.Pending.isShown(), s.Settings, lacking[id]})
 	}
 	if list.next != "" {
 		answer.Next = &nextJSON{list.next, profilePath(list.next)}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -101,6 +102,42 @@ func TestListOfProfilesIsKept(t *testing.T) {
 		synctest.Wait()
 	})
 }
+
+// The list tells where a panel reports that the server cannot be used, and only there.
+func TestListTellsServerProblems(t *testing.T) {
+	for kind, want := range map[panel.Kind]bool{"server_unreachable": true, "server_token": true, "other_server": true, "timeout": false, "": false} {
+		t.Run(string(kind), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				found := func() *panel.Problem {
+					if kind == "" {
+						return nil
+					}
+					return &panel.Problem{Kind: kind}
+				}
+				ctx, stop := context.WithCancel(t.Context())
+				d := &searching{document{ids: []string{"default", "other"}}, &host{pending: oneLogin(), findServer: found}}
+				p := panel.NewProfiles(ctx, d, panel.Config{})
+				require.Equal(t, http.StatusOK, askList(p, "GET", "/profile/default/status").Code)
+				time.Sleep(time.Minute)
+				rec := askList(p, "GET", "/profiles")
+				assert.Equal(t, want, strings.Contains(rec.Body.String(), `"server_problem":true`))
+				assert.Equal(t, want, strings.Count(rec.Body.String(), `"server_problem":false`) == 1, "the other profile")
+				require.Equal(t, http.StatusOK, askList(p, "POST", "/profile/default/cancel").Code)
+				assert.NotContains(t, askList(p, "GET", "/profiles").Body.String(), `"server_problem":true`, "a person has done something")
+				stop()
+				synctest.Wait()
+			})
+		})
+	}
+}
+
+// searching is a document whose profiles are all the same one.
+type searching struct {
+	document
+	host *host
+}
+
+func (s *searching) Profile(context.Context, string) panel.Host { return s.host }
 
 // A browser that goes while the list is read is not kept waiting.
 func TestBrowserLeavesTheList(t *testing.T) {

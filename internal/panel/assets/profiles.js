@@ -167,7 +167,7 @@ function stateOf(profile) {
   if (!hasServer(profile.settings)) {
     return "unfinished";
   }
-  return profile.settings.server_url ? "connected" : "serverProblem";
+  return profile.settings.server_url && !profile.server_problem ? "connected" : "serverProblem";
 }
 
 // useOf says as whom a profile is connected, and to which server.
