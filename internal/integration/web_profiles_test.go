@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/plextest"
 )
 
 // profiles serves the list of the site's profiles at /settings/plex/ with its prefix, and
@@ -145,4 +146,32 @@ func (s *unreadableStore) Load(ctx context.Context, namespace string) (json.RawM
 		return nil, errors.New("/config/config.json: permission denied (uid 1000, mode 0600)")
 	}
 	return s.ConfigStore.Load(ctx, namespace)
+}
+
+// A profile whose server does not answer after a login looks the same in the list as in its
+// panel.
+func TestWebProfilesServerProblem(t *testing.T) {
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		attic := s.box(s.alice, "Attic", "192.168.1.5")
+		s.link(s.alice)
+		_, err := s.auth.UseServer(t.Context(), attic.MachineID)
+		require.NoError(t, err)
+		p := b.open(s.profiles())
+		p.sees(row("profile/default/", "connected"))
+		s.plex.Revoke(s.alice)
+		_, err = s.auth.Verify(t.Context())
+		require.Error(t, err)
+		s.plex.Inject(plextest.Fault{Path: "/identity", Reset: true, Times: -1})
+		p.click(`a[href="profile/default/"]`)
+		p.state("rejected")
+		p.click("#btn-connect-plex")
+		p.state("pending")
+		require.NoError(t, s.plex.Approve(s.code(), s.alice))
+		p.front()
+		p.until(`document.querySelector("#plex_msg").textContent === "Server problem"`)
+		p.click(`nav a`)
+		p.sees(row("profile/default/", "serverProblem"))
+		assert.Contains(t, p.text(row("profile/default/", "serverProblem")), "Server problem")
+	})
 }

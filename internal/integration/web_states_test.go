@@ -238,3 +238,31 @@ func TestWebProblemOfAnotherState(t *testing.T) {
 		p.quiet()
 	})
 }
+
+// The result of a test stays until the program uses another server.
+func TestWebTestIsOver(t *testing.T) {
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		s := newSite(t)
+		attic, cellar := s.box(s.alice, "Attic", "192.168.1.5"), s.box(s.alice, "Cellar", "192.168.1.6")
+		grandma := s.plex.AddUser(plextest.User{Title: "Grandma", HomeAdmin: s.alice})
+		s.link(s.alice)
+		_, err := s.auth.UseServer(t.Context(), attic.MachineID)
+		require.NoError(t, err)
+		p := b.open(s.url)
+		p.state("connected")
+		const lines = `document.querySelectorAll('[data-part="results"] li').length`
+		p.click(`[data-part="test"]`)
+		p.until(lines + " > 1")
+
+		// Another tab chooses a user: that says nothing against the test.
+		choose := fmt.Sprintf(`fetch("user", {method: "POST", headers: {"Content-Type": "application/json"}, body: JSON.stringify({uuid: %q})}).then((r) => r.status)`, grandma.UUID)
+		require.Equal(t, 200, eval[int](p, choose))
+		p.until(`document.querySelector('[data-part="works-for"]').innerText.includes("Grandma")`)
+		assert.Greater(t, eval[int](p, lines), 1)
+
+		_, err = s.auth.UseServer(t.Context(), cellar.MachineID)
+		require.NoError(t, err)
+		p.until(`document.querySelector('[data-part="server"]').title.includes("192-168-1-6")`)
+		assert.Zero(t, eval[int](p, lines), "it was another server's")
+	})
+}
