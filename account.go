@@ -75,7 +75,8 @@ func (p *PlexAuth) Verify(ctx context.Context) (Status, error) {
 		return p.blank(), err
 	}
 	if v := b.Pending(); v != nil && !v.Token.IsZero() {
-		if err := p.settle(ctx, v, untilExpiry); err != nil && !errors.Is(err, fault.ErrTokenRejected) {
+		err := p.settle(ctx, v, untilExpiry)
+		if err != nil && !errors.Is(err, fault.ErrTokenRejected) && !errors.Is(err, fault.ErrPinSuperseded) {
 			return p.statusNow(ctx, err)
 		}
 	}

@@ -284,6 +284,38 @@ func TestCallerLeavesAnApprovalThatCameTooLate(t *testing.T) {
 	})
 }
 
+// G8: bob has approved a code of alice's profile. While one process asks whose the token is,
+// another one begins the login again, and drops the token. The first one says so, and asks no
+// one to sign in again. Verify answers for the login that goes on.
+func TestStartElsewhereDropsAnApproval(t *testing.T) {
+	for name, c := range map[string]struct {
+		call func(context.Context, *plexauth.PlexAuth) (plexauth.Status, error)
+		want error
+	}{
+		"Wait":   {func(ctx context.Context, p *plexauth.PlexAuth) (plexauth.Status, error) { return p.Wait(ctx) }, plexauth.ErrPinSuperseded},
+		"Finish": {func(ctx context.Context, p *plexauth.PlexAuth) (plexauth.Status, error) { return p.Finish(ctx) }, plexauth.ErrPinSuperseded},
+		"Verify": {func(ctx context.Context, p *plexauth.PlexAuth) (plexauth.Status, error) { return p.Verify(ctx) }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				w.replicas = true
+				pin := start(t, w)
+				require.NoError(t, w.plex.Approve(pin.Code, w.bob))
+				_, err := w.open(t, w.noAccount()).Finish(t.Context()) // the token is beside its PIN now
+				require.ErrorIs(t, err, plexauth.ErrUnavailable)
+				p := w.openInterrupted(t, "/api/v2/user", func() {
+					require.NoError(t, errOf(w.Start(t.Context(), plexauth.PinOptions{Strong: true})))
+				})
+				s, err := c.call(t.Context(), p)
+				assert.ErrorIs(t, err, c.want)
+				assert.False(t, s.NeedsLogin)
+				assert.NotNil(t, must(w.Status(t.Context())).Pending, "the new login")
+			})
+		})
+	}
+}
+
 // G7: two processes wait for one PIN until it expires. Both say so.
 func TestExpiryInTwoProcesses(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

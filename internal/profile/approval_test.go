@@ -94,7 +94,7 @@ func TestDropRejected(t *testing.T) {
 		"signed out":                  {`{"account_token":""}`, v, rejected},
 		"there was no login before":   {`{"account_token":"TEST_c"}`, alone, rejected},
 		"another account's, refused":  {refused, v, fault.ErrAccountMismatch},
-		"another PIN has been begun":  {`{"account_token":"TEST_a","_pending_pin":{"id":8}}`, v, rejected},
+		"another PIN has been begun":  {`{"account_token":"TEST_a","_pending_pin":{"id":8}}`, v, fault.ErrPinSuperseded},
 		"another PIN was refused now": {edited(t, parked, "default", func(p *profile.Profile) { p.RefusePending(8) }), v, rejected},
 	} {
 		t.Run(name, func(t *testing.T) {

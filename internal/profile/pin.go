@@ -162,8 +162,9 @@ func (p *Profile) DropParked(v *PendingPIN) bool {
 
 // DropRejected removes the PIN of v, whose parked token plex.tv has rejected, and returns
 // how its login has ended: with the error rejected, with [fault.ErrAccountMismatch] if
-// another process has refused the token as another account's and revoked it, or with nil if
-// a later login has brought the profile its next token.
+// another process has refused the token as another account's and revoked it, with
+// [fault.ErrPinSuperseded] if another PIN has replaced v, or with nil if a later login has
+// brought the profile its next token.
 func (p *Profile) DropRejected(v *PendingPIN, rejected error) error {
 	now, refused := p.Token.Value.fingerprint, p.Refused(v.ID)
 	p.DropPending(v.ID)
@@ -172,6 +173,8 @@ func (p *Profile) DropRejected(v *PendingPIN, rejected error) error {
 		return nil
 	case refused:
 		return fault.ErrAccountMismatch
+	case p.Pending() != nil:
+		return fault.ErrPinSuperseded
 	}
 	return rejected
 }
