@@ -10,7 +10,10 @@ import (
 	"github.com/plexauth/plexauth/internal/netaddr"
 )
 
-const maxCallbackBytes = 500 // the cookie contains the callback URL twice
+const (
+	maxCallbackBytes = 500  // the cookie contains the callback URL twice
+	maxHostBytes     = 1024 // a name has at most 253 characters
+)
 
 // directory returns the path below which the browser sees this handler. It ends in "/".
 func directory(r *http.Request) string {
@@ -50,8 +53,8 @@ func (h *Handler) knowsHost(r *http.Request) bool {
 	if h.external == nil {
 		return true
 	}
-	isOwn := func(host string) bool {
-		return netaddr.ASCIIHost(strings.TrimSuffix(host, ".")) == netaddr.ASCIIHost(h.external.Hostname())
+	isOwn := func(host string) bool { // the time that ASCIIHost takes is the square of the length
+		return len(host) <= maxHostBytes && netaddr.ASCIIHost(strings.TrimSuffix(host, ".")) == netaddr.ASCIIHost(h.external.Hostname())
 	}
 	if origin := r.Header.Get("Origin"); origin != "" {
 		u, err := url.Parse(origin)

@@ -256,3 +256,17 @@ func TestInternationalURL(t *testing.T) {
 		assert.Equal(t, http.StatusForbidden, b.post("/signin/start", as).Code)
 	})
 }
+
+// G20: a host that is longer than any name is not the app's. To put a long one in ASCII, as
+// is done with international names, would take many seconds.
+func TestLongHost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) { o.URL = "https://app.example/signin/" })
+		for ignored, want := range map[int]int{0: http.StatusOK, 10: http.StatusOK, 1000: http.StatusForbidden} {
+			rec := w.browser(w.Handler).do(http.MethodGet, "/signin/", nil, func(r *http.Request) {
+				r.Header.Set("Origin", "https://app"+strings.Repeat("\u00ad", ignored)+".example") // soft hyphens do not count
+			})
+			assert.Equal(t, want, rec.Code, ignored)
+		}
+	})
+}
