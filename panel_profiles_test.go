@@ -342,6 +342,22 @@ func TestMountNamedLikeARoute(t *testing.T) {
 	})
 }
 
+// A program finds a route below a mount point of that name that the router strips.
+func TestStrippedMountNamedLikeARoute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		for at, h := range map[string]http.Handler{"/profiles": openProfiles(t, w.PlexAuth).h, "/status": openPanel(t, w.PlexAuth).h} {
+			mux := http.NewServeMux()
+			mux.Handle(at+"/", http.StripPrefix(at, h))
+			for path, kind := range map[string]string{"/": "text/html; charset=utf-8", at: "application/json"} {
+				rec := (&browser{t, mux}).do(http.MethodGet, at+path, "")
+				assert.Equal(t, http.StatusOK, rec.Code, at+path)
+				assert.Equal(t, kind, rec.Header().Get("Content-Type"), at+path)
+			}
+		}
+	})
+}
+
 // Other sites, and names that the program does not have, see and change nothing.
 func TestProfilesOrigin(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -47,10 +47,11 @@ func LacksSlash(r *http.Request, known bool) bool {
 }
 
 // IsMountPoint reports whether r requests exactly the path at which the router says that
-// the handler is mounted, without the final slash.
+// the handler is mounted, without the final slash. Below a stripped /status, /status is not
+// that path: the client has asked for /status/status.
 func IsMountPoint(r *http.Request) bool {
-	at := r.Pattern[strings.Index(r.Pattern, "/")+1:] // without method and host
-	return r.URL.Path != "/" && "/"+strings.TrimRight(at, "*/") == r.URL.Path
+	at := "/" + strings.TrimRight(r.Pattern[strings.Index(r.Pattern, "/")+1:], "*/") // without method and host
+	return at != "/" && at == r.URL.Path && !strings.HasSuffix(Path(r), at+at)
 }
 
 // AddSlash redirects to the same address with a slash at its end. It does not

@@ -54,21 +54,24 @@ func TestLacksSlash(t *testing.T) {
 // A mount point is the whole path at which the router says that it is.
 func TestIsMountPoint(t *testing.T) {
 	for _, c := range []struct {
-		path, pattern string
-		want          bool
+		asked, path, pattern string
+		want                 bool
 	}{
-		{"/profiles", "/profiles", true},
-		{"/profiles", "GET app.example/profiles", true},
-		{"/profiles", "/profiles/*", true},
-		{"/a/profiles", "/a/profiles", true},
-		{"/profiles/profiles", "/profiles/", false},
-		{"/profiles/", "/profiles/", false},
-		{"/profiles", "/", false},
-		{"/profiles", "", false},
-		{"/", "/", false},
-		{"", "/", false},
+		{"/profiles", "/profiles", "/profiles", true},
+		{"/profiles", "/profiles", "GET app.example/profiles", true},
+		{"/profiles", "/profiles", "/profiles/*", true},
+		{"/a/profiles", "/a/profiles", "/a/profiles", true},
+		{"/profiles/profiles", "/profiles/profiles", "/profiles/", false},
+		{"/profiles/", "/profiles/", "/profiles/", false},
+		{"/profiles", "/profiles", "/", false},
+		{"/profiles", "/profiles", "", false},
+		{"/", "/", "/", false},
+		{"/", "", "/", false},
+		{"/a/profiles", "/profiles", "/profiles", true},
+		{"/profiles/profiles", "/profiles", "/profiles/", false},
+		{"/a/profiles/profiles", "/profiles", "/profiles/*", false},
 	} {
-		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r := httptest.NewRequest(http.MethodGet, c.asked, nil)
 		r.URL.Path, r.Pattern = c.path, c.pattern
 		assert.Equal(t, c.want, mount.IsMountPoint(r), "%+v", c)
 	}
