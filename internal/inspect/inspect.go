@@ -51,7 +51,7 @@ func Inspect(ctx context.Context, client *plextv.Client, l Login, wanted string)
 	defer cancel()
 	i := &inspection{Login: l, client: client, wanted: wanted}
 	err := i.run(limited)
-	if err != nil && limited.Err() != nil && ctx.Err() == nil {
+	if err != nil && limited.Err() != nil && ctx.Err() == nil && !errors.Is(err, fault.ErrStore) {
 		late := l.Public(plextv.OutOfTime("inspect", "plex.tv and the server", limited.Err()))
 		if errors.Is(err, errNotSaved) || errors.Is(err, errNotRead) {
 			late = fmt.Errorf("%w: not within %s", fault.ErrStore, inspectLimit)
