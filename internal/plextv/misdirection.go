@@ -61,7 +61,7 @@ func stranger(err error, host string) string {
 		return ", with a certificate for " + holder(cert.UnverifiedCertificates[0])
 	case errors.As(err, new(tls.RecordHeaderError)), errors.Is(err, http.ErrSchemeMismatch):
 		return ", without TLS"
-	case strings.Contains(err.Error(), "remote error: tls: unrecognized name"): // net/http does not export the alert's type
+	case strings.Contains(err.Error(), "remote error: tls: unrecognized name"): // crypto/tls does not export the alert's type
 		return ", which does not know that name"
 	}
 	return ""
