@@ -196,38 +196,44 @@ func TestWhatAnswersForAServer(t *testing.T) {
 	}
 }
 
-// A server that is starting while a person signs in is looked for once more, unless
-// the person has disconnected since.
+// A server that does not answer while a person signs in, because it is starting or for another
+// reason, is looked for again, unless the person has disconnected since.
 func TestServerStartsAfterTheLogin(t *testing.T) {
 	for name, c := range map[string]struct {
+		fault   plextest.Fault
 		lasts   time.Duration
 		leaves  bool // the person disconnects in between
 		found   bool
 		problem bool
 	}{
-		"in time":             {lasts: 40 * time.Second, found: true},
-		"too late":            {lasts: 5 * time.Minute, problem: true},
-		"disconnected before": {lasts: 40 * time.Second, leaves: true},
+		"in time":             {fault: maintenance("/identity"), lasts: 40 * time.Second, found: true},
+		"late":                {fault: maintenance("/identity"), lasts: 59 * time.Second, found: true},
+		"too late":            {fault: maintenance("/identity"), lasts: 5 * time.Minute, problem: true},
+		"disconnected before": {fault: maintenance("/identity"), lasts: 40 * time.Second, leaves: true},
+		"refuses connections": {fault: plextest.Fault{Path: "/identity", Times: -1, Err: syscall.ECONNREFUSED}, lasts: 40 * time.Second, found: true},
+		"resets connections":  {fault: plextest.Fault{Path: "/identity", Times: -1, Err: syscall.ECONNRESET}, lasts: 40 * time.Second, found: true},
+		"is behind a proxy":   {fault: plextest.Fault{Path: "/identity", Times: -1, Status: http.StatusBadGateway, Body: "<html>"}, lasts: 40 * time.Second, found: true},
+		"does not answer":     {fault: plextest.Fault{Path: "/identity", Times: -1, Hang: true}, lasts: 40 * time.Second, found: true},
+		"fails":               {fault: plextest.Fault{Path: "/identity", Times: -1, Status: http.StatusInternalServerError, Header: http.Header{"X-Plex-Protocol": {"1.0"}}}, lasts: 40 * time.Second, found: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t)
 				w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{lan}})
-				fault := maintenance("/identity")
-				fault.For = c.lasts
-				w.plex.Inject(fault)
+				c.fault.For = c.lasts
+				w.plex.Inject(c.fault)
 				panel := openPanel(t, w.PlexAuth)
 				panel.post("/start", "{}")
 				require.NoError(t, w.plex.Approve(w.plex.PendingCodes()[0], w.alice))
-				time.Sleep(10 * time.Second)
+				time.Sleep(19 * time.Second)
 				s := panel.get("/status")
 				require.NotNil(t, s.Problem)
-				assert.Contains(t, s.Problem.Message, "is starting")
+				assert.Equal(t, "server_unreachable", s.Problem.Error)
 				if c.leaves {
 					panel.post("/disconnect", "{}")
 				}
 				asked := w.fromNow()
-				time.Sleep(80 * time.Second)
+				time.Sleep(70 * time.Second)
 				s = panel.get("/status")
 				assert.Equal(t, c.found, s.Settings.ServerURL != "")
 				assert.Equal(t, c.problem, s.Problem != nil)

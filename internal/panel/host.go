@@ -85,8 +85,6 @@ type Problem struct {
 	Detail     string          `json:"detail,omitempty"`      // the text of the error, for the people who run the program
 	RetryAfter int             `json:"retry_after,omitempty"` // seconds
 	Servers    []Server        `json:"servers,omitempty"`     // to choose from
-
-	ServerStarting bool `json:"-"` // the media server is starting, and will answer soon
 }
 
 // Say makes sentences the message.

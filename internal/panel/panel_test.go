@@ -138,23 +138,23 @@ func TestWorkerPauses(t *testing.T) {
 	}
 }
 
-// A server that is starting is looked for once more, unless a person has done something
-// since.
-func TestServerStarting(t *testing.T) {
+// A server that does not answer is looked for three times more, unless a person has done
+// something since.
+func TestServerDoesNotAnswer(t *testing.T) {
 	for _, active := range []bool{false, true} {
 		synctest.Test(t, func(t *testing.T) {
 			var searches atomic.Int64
 			p := open(t, &host{pending: oneLogin(), findServer: func() *panel.Problem {
 				searches.Add(1)
-				return &panel.Problem{Kind: "server_unreachable", ServerStarting: true}
+				return &panel.Problem{Kind: "server_unreachable"}
 			}})
-			time.Sleep(30 * time.Second)
+			time.Sleep(10 * time.Second)
 			assert.Contains(t, ask(p, http.MethodGet, "/status").Body.String(), "server_unreachable")
 			if active {
 				assert.Equal(t, http.StatusOK, ask(p, http.MethodPost, "/cancel").Code)
 			}
 			time.Sleep(time.Hour)
-			want := int64(2)
+			want := int64(4)
 			if active {
 				want = 1
 			}

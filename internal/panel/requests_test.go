@@ -124,7 +124,7 @@ func TestChosenUser(t *testing.T) {
 				var searches atomic.Int64
 				h := &host{pending: oneLogin(), findServer: func() *panel.Problem {
 					if searches.Add(1) == 1 {
-						return &panel.Problem{Kind: "server_unreachable"}
+						return &panel.Problem{Kind: "server_choice"}
 					}
 					time.Sleep(5 * time.Second)
 					return nil

@@ -14,8 +14,9 @@ const (
 	maxStoreRetryPause = 10 * time.Second // between attempts to read or write a store that fails
 	maxPlexRetryPause  = time.Minute      // between questions about an approval that plex.tv refuses to answer
 
-	maxSearchTime      = 45 * time.Second
-	serverStartingTime = 50 * time.Second // until a server that was starting is looked for again
+	maxSearchTime  = 45 * time.Second
+	searchPause    = 20 * time.Second // until a server that was not found is looked for again
+	searchAttempts = 4
 
 	outcomeMaxAge = 10 * time.Minute // how old the end of a login may be to be of use to a person
 )
@@ -125,13 +126,19 @@ func (w *worker) startSearchLocked() {
 	go w.inspectInBackground()
 }
 
-// inspectInBackground finds the server of a new login, unless a person has to choose
-// it. A server that is starting, for example because the machine was restarted, is looked
-// for once more, unless a person has done something since.
+// passing are the kinds of problem that may be over a moment later: after a restart, the
+// media server, a proxy or the network may still be starting.
+var passing = map[Kind]bool{"server_unreachable": true, "dns": true, "connect": true, "timeout": true, "content": true, "status": true}
+
+// inspectInBackground finds the server of a new login, unless a person has to choose it.
+// If it does not answer, it is looked for again, unless a person has done something since.
 func (w *worker) inspectInBackground() {
 	problem := w.inspectOnce()
-	if problem != nil && problem.ServerStarting && gate.Sleep(w.ctx, serverStartingTime) == nil && w.searchAgain(problem) {
-		w.inspectOnce()
+	for range searchAttempts - 1 {
+		if problem == nil || !passing[problem.Kind] || gate.Sleep(w.ctx, searchPause) != nil || !w.searchAgain(problem) {
+			return
+		}
+		problem = w.inspectOnce()
 	}
 }
 

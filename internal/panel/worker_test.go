@@ -2,7 +2,6 @@ package panel_test
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"sync/atomic"
 	"testing"
@@ -182,7 +181,7 @@ func TestExpiredLoginIsRemoved(t *testing.T) {
 
 // Nothing begins when the panel's context has ended.
 func TestStoppedWorker(t *testing.T) {
-	starting := &panel.Problem{Kind: "server_unreachable", ServerStarting: true}
+	silent := &panel.Problem{Kind: "server_unreachable"}
 	for name, tc := range map[string]struct {
 		login    attempt
 		searches int64
@@ -196,7 +195,7 @@ func TestStoppedWorker(t *testing.T) {
 				ctx, stop := context.WithCancel(t.Context())
 				p := panel.New(ctx, &host{pending: logins(tc.login), findServer: func() *panel.Problem {
 					searches.Add(1)
-					return starting
+					return silent
 				}}, panel.Config{})
 				go p.Run()
 				time.Sleep(10 * time.Second)
@@ -208,32 +207,36 @@ func TestStoppedWorker(t *testing.T) {
 	}
 }
 
-// A server that does not answer is looked for once. One that is starting is looked for again,
-// and those who wait see it at once.
+// A server that does not answer is looked for again, and those who wait see it at once. If a
+// person has to choose, there is no other search.
 func TestSearchAgain(t *testing.T) {
-	for _, starting := range []bool{true, false} {
-		t.Run(fmt.Sprintf("starting=%t", starting), func(t *testing.T) {
+	for kind, again := range map[panel.Kind]bool{
+		"server_unreachable": true, "dns": true, "connect": true, "timeout": true, "content": true, "status": true,
+		"server_choice": false, "rejected": false, "store": false, "internal": false,
+	} {
+		t.Run(string(kind), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				var searches atomic.Int64
 				p := open(t, &host{pending: logins(attempt{}), findServer: func() *panel.Problem {
 					if searches.Add(1) > 1 {
 						time.Sleep(10 * time.Second)
 					}
-					return &panel.Problem{Kind: "server_unreachable", ServerStarting: starting}
+					return &panel.Problem{Kind: kind}
 				}})
-				time.Sleep(49500 * time.Millisecond)
+				time.Sleep(19500 * time.Millisecond)
 				before := status(t, p)
 				assert.False(t, before.Finding)
 				began := time.Now()
 				rec := ask(p, http.MethodGet, "/status?wait=5&seen="+before.Seen)
 				require.Equal(t, http.StatusOK, rec.Code)
 				took := time.Since(began)
-				assert.Equal(t, starting, status(t, p).Finding)
-				if starting {
+				assert.Equal(t, again, status(t, p).Finding)
+				if again {
 					assert.Less(t, took, 600*time.Millisecond)
 				}
-				time.Sleep(time.Minute)
-				assert.Equal(t, starting, searches.Load() == 2)
+				time.Sleep(time.Hour)
+				assert.Equal(t, again, searches.Load() == 4)
+				assert.Equal(t, !again, searches.Load() == 1)
 				assert.False(t, status(t, p).Finding)
 			})
 		})

@@ -44,7 +44,6 @@ func judge(err error) (v *panel.Problem, passes bool) {
 	}
 	v, passes = kindOf(err)
 	v.Detail = plain.Long(strings.TrimPrefix(err.Error(), "plexauth: "))
-	v.ServerStarting = stateIn(err) == plextv.ServerStarting
 	if f := plextv.FailureIn(err); f != nil {
 		v.RetryAfter = roundUp(f.RetryAfter)
 	}

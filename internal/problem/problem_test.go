@@ -164,12 +164,10 @@ func TestServerStates(t *testing.T) {
 			}
 			v := problem.Of(unreachable(errs...))
 			assert.Contains(t, v.Message, want)
-			assert.Equal(t, want == starting, v.ServerStarting)
 		}
 	}
 	v := problem.Of(inState(plextv.ServerStarting))
 	assert.Equal(t, panel.Kind("server_unreachable"), v.Kind, "at the saved address")
-	assert.True(t, v.ServerStarting)
 }
 
 // A media server that answers nowhere is told with the best address, by its IP address if
