@@ -202,3 +202,14 @@ func TestAnotherAccount(t *testing.T) {
 		assert.Contains(t, w.run(t, t.Context(), "status").out, "Signed in as alice.\n")
 	})
 }
+
+// The name of no stored field is shown if plex.tv does not say whose the login is.
+func TestUnknownAccount(t *testing.T) {
+	inBubble(t, func(t *testing.T, w *world) {
+		w.addServer("Box", "192.168.1.5")
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Status: 503, Times: -1})
+		r := w.login(t)
+		assert.Contains(t, r.err, "\nplexauth: read account: ")
+		assert.NotContains(t, r.err+r.out, "account_id")
+	})
+}

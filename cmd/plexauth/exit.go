@@ -94,7 +94,7 @@ func (p *program) warn(err error) {
 }
 
 // storedFields matches the names of stored fields before what is wrong with them.
-var storedFields = regexp.MustCompile(`^(?:(?:[a-z]+_(?:url|id)|server token|username)(?:, )?)+: `)
+var storedFields = regexp.MustCompile(`^(?:(?:[a-z_]+_(?:url|id)|server token|username)(?:, )?)+: `)
 
 // forPeople returns the text of an error without the name of the package, which is also
 // that of the program, without names of stored fields, and without advice that only a
