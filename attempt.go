@@ -257,8 +257,7 @@ func (a *attempt) setSaving(on bool) {
 	}
 }
 
-// delay returns for how long saving the approved token has been going on, and the error
-// of the last poll.
+// delay returns how long the approved token has been unsaved, and the last poll's error.
 func (a *attempt) delay() (unsaved time.Duration, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -105,8 +105,7 @@ func (s *session) endMove(ctx context.Context, t secret.Value, d *devicekey.Key,
 	return nil
 }
 
-// isTaken reports whether plex.tv has refused a key, usually because another device has
-// it.
+// isTaken reports whether plex.tv has refused a key, usually because another device has it.
 func isTaken(err error) bool {
 	return plextv.FailureIn(err).IsKeyRefused()
 }

@@ -284,6 +284,40 @@ func TestCallerLeavesAnApprovalThatCameTooLate(t *testing.T) {
 	})
 }
 
+// G9: a call returns within a second of its context's end, also if it finds out then that its
+// approval came too late, and plex.tv does not answer.
+func TestApprovalThatCameTooLateEndsInTime(t *testing.T) {
+	for name, call := range map[string]func(context.Context, *plexauth.PlexAuth) error{
+		"Finish": func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.Finish(ctx)) },
+		"Cancel": func(ctx context.Context, p *plexauth.PlexAuth) error { return p.Cancel(ctx) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := linked(t, false)
+				w.replicas = true
+				before := w.doc(t)
+				ctx, leave := context.WithCancel(t.Context())
+				store := w.hooked(hooks{})
+				p := w.open(t, withStore(store))
+				pin, err := p.Start(ctx, plexauth.PinOptions{})
+				require.NoError(t, err)
+				require.NoError(t, w.plex.Approve(pin.Code, w.alice))
+				var left time.Time
+				store.set(hooks{beforeUpdate: once(func() {
+					put(t, w.store, before)
+					w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Hang: true, Times: -1})
+					left = time.Now()
+					leave()
+					time.Sleep(700 * time.Millisecond)
+				})})
+				_ = call(ctx, p)
+				require.False(t, left.IsZero(), "the moment was met")
+				assert.LessOrEqual(t, time.Since(left), time.Second)
+			})
+		})
+	}
+}
+
 // G8: bob has approved a code of alice's profile. While one process asks whose the token is,
 // another one begins the login again, and drops the token. The first one says so, and asks no
 // one to sign in again. Verify answers for the login that goes on.

@@ -18,6 +18,8 @@ import (
 // saveApproval saves the token of an approval, which may have retired an older token at
 // plex.tv: it must not be lost.
 func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, err error) {
+	late, cancel := gate.Outlive(ctx, saveGrace)
+	defer cancel()
 	var now *profile.Profile
 	var saved profile.Saved
 	err = a.logins.saveToken(ctx, a, t, func(b *profile.Profile) (err error) {
@@ -28,7 +30,7 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 	switch {
 	case errors.Is(err, fault.ErrNoPendingPin), errors.Is(err, fault.ErrPinSuperseded): // in another process
 		if a.pin.device == nil {
-			a.logins.dropApproval(ctx, t, a.pin.clientID)
+			a.logins.dropApproval(late, t, a.pin.clientID)
 		}
 		return a.finish(err)
 	case errors.Is(err, fault.ErrAccountMismatch), errors.Is(err, fault.ErrTokenRejected), err == nil && saved == profile.SavedBefore:
@@ -45,8 +47,6 @@ func (a *attempt) saveApproval(ctx context.Context, t secret.Value) (over bool, 
 // dropApproval gives the token of an approval that came too late to the profiles whose own
 // it has retired. If there are none, it ends the token at plex.tv.
 func (l *logins) dropApproval(ctx context.Context, t secret.Value, clientID string) {
-	ctx, cancel := gate.Outlive(ctx, saveGrace)
-	defer cancel()
 	err := func() error {
 		u, err := l.readAccount(ctx, t, clientID, true)
 		if err != nil {

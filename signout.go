@@ -335,13 +335,15 @@ func (a *attempt) noteFinalPoll(ctx context.Context, r pollResult) {
 // parkApproval parks a token beside its PIN v. It returns the PIN as it is then, nil if it is not
 // pending any more. If no one has taken or refused the token, it is dropped then. a may be nil.
 func (l *logins) parkApproval(ctx context.Context, a *attempt, v *profile.PendingPIN, t secret.Value) (now *profile.PendingPIN, err error) {
+	late, cancel := gate.Outlive(ctx, saveGrace)
+	defer cancel()
 	known := false
 	err = l.saveToken(ctx, a, t, func(b *profile.Profile) error {
 		now, known = b.Park(v.ID, t), b.Refused(v.ID) || len(b.Holders(t)) > 0
 		return nil
 	})
 	if err == nil && now == nil && !known && v.Device == nil {
-		l.dropApproval(ctx, t, v.ClientID)
+		l.dropApproval(late, t, v.ClientID)
 	}
 	return now, err
 }
