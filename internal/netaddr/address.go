@@ -11,6 +11,10 @@ import (
 // serverPort is the port of a media server whose address names none, as Plex documents.
 const serverPort = "32400"
 
+// maxHostBytes bounds the host of a typed address. No name is longer, and the time to find
+// its form in ASCII is the square of its length.
+const maxHostBytes = 1024
+
 // TypedURLs returns the addresses that a person may have meant by s, the likeliest
 // first; nil if s is not an address. s was typed, or copied from a browser. If its
 // scheme or port is missing, there is more than one.
@@ -27,7 +31,7 @@ func TypedURLs(s string) []*url.URL {
 	var all []*url.URL
 	for _, scheme := range schemes {
 		u, err := url.Parse(scheme + s)
-		if err != nil || !IsPlainAddress(s, u) {
+		if err != nil || !IsPlainAddress(s, u) || len(u.Host) > maxHostBytes {
 			return nil
 		}
 		u.Host = strings.TrimSuffix(u.Host, ":")

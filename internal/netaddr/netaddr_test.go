@@ -3,6 +3,7 @@ package netaddr_test
 import (
 	"net/netip"
 	"net/url"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -239,7 +240,7 @@ func TestTypedURLs(t *testing.T) {
 		}
 		assert.Equal(t, want, all, typed)
 	}
-	for _, typed := range []string{"", " ", "a b", "plex?x", "user@plex", "plex:port", "http://", "mailto:x@example.com", "\u180f", "https://\u180f:80"} {
+	for _, typed := range []string{"", " ", "a b", "plex?x", "user@plex", "plex:port", "http://", "mailto:x@example.com", "\u180f", "https://\u180f:80", strings.Repeat("ü", 30_000) + ".example"} {
 		assert.Empty(t, netaddr.TypedURLs(typed), typed)
 	}
 }
