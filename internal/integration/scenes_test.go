@@ -95,14 +95,6 @@ func (s *stage) openWithoutScripts(rawURL string) *tab {
 	return s.page
 }
 
-// adopt signs the program in as u, without a PIN.
-func (s *stage) adopt(u *plextest.User) {
-	s.t.Helper()
-	const id = "TEST-client"
-	_, err := s.auth.Adopt(s.t.Context(), plexauth.NewToken(s.plex.IssueToken(u, id)), plexauth.AdoptOptions{ClientID: id})
-	require.NoError(s.t, err)
-}
-
 // connect is setUp, and opens the panel.
 func (s *stage) connect() *tab {
 	s.t.Helper()

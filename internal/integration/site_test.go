@@ -91,7 +91,15 @@ func (s *site) box(u *plextest.User, name, ip string) *plextest.MediaServer {
 	return s.plex.AddMediaServer(u, plextest.MediaServer{Name: name, Connections: []plextest.Connection{{Address: ip, Local: true}}})
 }
 
-// link signs the site in without a browser.
+// adopt signs the site in without a PIN, so that the panel does not look for the server.
+func (s *site) adopt(u *plextest.User) {
+	s.t.Helper()
+	const id = "TEST-client"
+	_, err := s.auth.Adopt(s.t.Context(), plexauth.NewToken(s.plex.IssueToken(u, id)), plexauth.AdoptOptions{ClientID: id})
+	require.NoError(s.t, err)
+}
+
+// link signs the site in without a browser. The panel then looks for the server.
 func (s *site) link(u *plextest.User) {
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.t.Context(), patience)

@@ -154,7 +154,7 @@ func TestWebProfilesServerProblem(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, b *browser) {
 		s := newSite(t)
 		attic := s.box(s.alice, "Attic", "192.168.1.5")
-		s.link(s.alice)
+		s.adopt(s.alice)
 		_, err := s.auth.UseServer(t.Context(), attic.MachineID)
 		require.NoError(t, err)
 		p := b.open(s.profiles())
