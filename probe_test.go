@@ -252,6 +252,8 @@ func TestProbe(t *testing.T) {
 		box := w.plex.AddMediaServer(w.alice, plextest.MediaServer{Connections: []plextest.Connection{lan, {Address: "203.0.113.7", BlackHole: true}, {Address: "198.51.100.9", Relay: true}}})
 		w.plex.AddMediaServer(w.alice, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.6", Local: true}}})
 
+		anothers := w.plex.AddMediaServer(w.bob, plextest.MediaServer{HTTPSRequired: true, Connections: []plextest.Connection{{Address: "192.168.1.7", Local: true}}})
+
 		// No server is chosen yet, so any server is accepted.
 		for _, typed := range []string{"192.168.1.5", "192.168.1.5:32400", " http://192.168.1.5:32400/ "} {
 			r, err := w.Probe(t.Context(), typed)
@@ -263,8 +265,11 @@ func TestProbe(t *testing.T) {
 			assert.False(t, r.TokenAccepted)
 		}
 		r, err := w.Probe(t.Context(), "https://192.168.1.5:32400")
+		require.NoError(t, err, "plex.tv lists its certificate")
+		assert.Equal(t, "https://192.168.1.5:32400", r.URL)
+		r, err = w.Probe(t.Context(), "https://192.168.1.7:32400")
 		require.ErrorIs(t, err, plexauth.ErrUnavailable)
-		assert.Contains(t, r.Addresses[0].Finding, "use "+box.Connections[0].URI)
+		assert.Contains(t, r.Addresses[0].Finding, "use "+anothers.Connections[0].URI)
 
 		_, err = w.UseServer(t.Context(), box.MachineID)
 		require.NoError(t, err)

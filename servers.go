@@ -166,7 +166,7 @@ func publicAddresses(addresses []mediaserver.Address) []ProbedAddress {
 // neither token nor identity. Once the best has answered, the others have a second to
 // show what is wrong with them. plex.tv has four seconds to list the addresses;
 // otherwise only the saved one is tried. If a server is saved, the one that answers
-// must be the same. At a typed name, a media server may show its own plex.direct
+// must be the same. At a typed address, a media server may show its own plex.direct
 // certificate if plex.tv lists that for the server. The saved token is tried too, but
 // only at the saved address.
 //

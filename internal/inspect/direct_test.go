@@ -78,7 +78,7 @@ func (n *tlsNetwork) client() *plextv.Client {
 	return plextv.New(plextv.Config{HTTPClient: &http.Client{Transport: n.Transport}})
 }
 
-// G25: at a typed name a server's plex.direct certificate is accepted if plex.tv lists it, or
+// G25: at a typed address a server's plex.direct certificate is accepted if plex.tv lists it, or
 // has listed it before. plex.tv is asked only where that may help.
 func TestProbeDirectCertificate(t *testing.T) {
 	const nas, anyPort = "https://nas.example:32400", "https://nas.example"

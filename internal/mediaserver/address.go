@@ -59,12 +59,10 @@ func Best(addresses []Address) *Address {
 func (a *Address) IsSaved() bool { return a.rank < rankLocal }
 
 // ShowsDirectName reports whether a media server's plex.direct certificate was refused
-// at the address, which has another name. For an IP address it is false: that has a
-// plex.direct name of its own, which the finding recommends.
+// at the address, which has another name or none.
 func (a Address) ShowsDirectName() bool {
 	var name otherNameError
-	u, err := url.Parse(a.URL)
-	return err == nil && errors.As(a.Err, &name) && len(directHashes(name.Certificate)) > 0 && !writtenIP(u.Hostname()).IsValid()
+	return errors.As(a.Err, &name) && len(directHashes(name.Certificate)) > 0
 }
 
 // Host returns host and port of the address for people: a plex.direct name as the IP
