@@ -126,6 +126,40 @@ func TestCancelWhoseContextEnds(t *testing.T) {
 	})
 }
 
+// G8, G12: a 429 that names no time does not lose an approval. The pause after it is only a guess,
+// which a last poll cuts down to the two seconds of any other request.
+func TestCancelDespiteAGuessedPause(t *testing.T) {
+	for name, c := range map[string]struct {
+		path  string
+		times int
+		call  func(*world) error // that meets the 429; nil: the last poll does
+	}{
+		"the last poll gets it": {path: "/api/v2/pins/*", times: 1},
+		"another call has got it": {path: "/api/v2/user", times: 2, call: func(w *world) error {
+			return errOf(w.Instance("sibling").Verify(w.t.Context()))
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := pendingBesideASibling(t)
+				w.plex.Inject(plextest.Fault{Path: c.path, Code: 1003, Times: c.times})
+				if c.call != nil {
+					require.ErrorIs(t, c.call(w), plexauth.ErrRateLimited)
+				}
+				began := time.Now()
+				require.NoError(t, w.Cancel(t.Context()))
+				s, err := w.Status(t.Context())
+				require.NoError(t, err)
+				assert.True(t, s.Connected, "the approved login is finished")
+				looks := w.looks(began)
+				for i := 1; i < len(looks); i++ {
+					assert.GreaterOrEqual(t, looks[i]-looks[i-1], 2*time.Second)
+				}
+			})
+		})
+	}
+}
+
 // G6: looks that fail are repeated at the pace of any other look.
 func TestLastLooksKeepThePace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -262,7 +262,7 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 	end := time.Now().Add(wait + limit)
 	unseen = tooLate(plextv.OpCheckPIN, "plex.tv", context.DeadlineExceeded)
 	for {
-		if pause := time.Until(l.client.Guard.OpenAt()); pause > wait {
+		if pause := time.Until(l.client.Guard.LastChanceAt()); pause > wait {
 			wait = pause
 			unseen = public(plextv.HeldBack(plextv.OpCheckPIN, pause))
 		}

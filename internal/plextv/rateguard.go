@@ -50,6 +50,17 @@ func (g *rateGuard) OpenAt() time.Time {
 	return g.asked
 }
 
+// LastChanceAt returns when a request may be sent that no later one can replace. It cuts a
+// guessed pause down to what a call waits before it repeats an attempt.
+func (g *rateGuard) LastChanceAt() time.Time {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if at := g.guessedAt.Add(askedWaitLimit); !g.guessed.IsZero() && at.After(g.asked) {
+		return at
+	}
+	return g.asked
+}
+
 // wait waits until q may be sent. If that takes longer than a call may wait, or than
 // ctx lasts, it returns at once with a failure that says how long.
 func (g *rateGuard) wait(ctx context.Context, q *Call) error {
