@@ -268,6 +268,13 @@ func (p *tab) sees(selector string) {
 	p.until(one(selector) + "?.checkVisibility()")
 }
 
+// ready waits until a button can be pressed. The page may show a new state before the request
+// that has led to it is answered, and lets nothing be pressed until then.
+func (p *tab) ready(button string) {
+	p.t.Helper()
+	p.until(fmt.Sprintf(`%s?.checkVisibility() && %s.ariaDisabled !== "true"`, one(button), one(button)))
+}
+
 // text returns the text of an element, once it is visible.
 func (p *tab) text(selector string) (text string) {
 	p.t.Helper()
@@ -281,7 +288,7 @@ func (p *tab) text(selector string) (text string) {
 	return text
 }
 
-// click presses an element with the mouse, once it is visible.
+// click presses an element with the mouse, once it is visible and the page lets it be pressed.
 func (p *tab) click(selector string) {
 	p.t.Helper()
 	p.clickOn(one(selector))
@@ -294,7 +301,7 @@ func (p *tab) clickOn(js string) {
 	p.repeat(js, func() (bool, error) {
 		node, err := p.b.process.evaluate(p.t.Context(), p.id, fmt.Sprintf(`(() => {
 			const e = %s;
-			if (!e?.checkVisibility()) return null;
+			if (!e?.checkVisibility() || e.closest('[aria-disabled="true"]')) return null;
 			const r = e.getBoundingClientRect();
 			if (r.top < 0 || r.bottom > innerHeight) e.scrollIntoView({ block: "center", behavior: "instant" });
 			return e;
@@ -437,6 +444,14 @@ func (p *tab) alarms() func() []string {
 	p.t.Helper()
 	eval[any](p, `window.alarms = []; setInterval(() => { const box = document.querySelector('[data-part="problem"]'); if (box.checkVisibility() && alarms.at(-1) !== box.innerText) alarms.push(box.innerText); }, 20); 0`)
 	return func() []string { return eval[[]string](p, "alarms") }
+}
+
+// texts records each text that an element has from now on. It returns a function that reads
+// the record.
+func (p *tab) texts(selector string) func() []string {
+	p.t.Helper()
+	eval[any](p, fmt.Sprintf(`(() => { window.said = []; const e = %s; new MutationObserver(() => said.push(e.textContent)).observe(e, { childList: true, characterData: true, subtree: true }); })()`, one(selector)))
+	return func() []string { return eval[[]string](p, "said") }
 }
 
 // inView waits until an element can be seen without scrolling.

@@ -124,7 +124,7 @@ func TestProgramStartsInAWindow(t *testing.T) {
 func TestProgramInterrupted(t *testing.T) {
 	p := newTerminalProgram(t)
 	w := p.window("80x24")
-	w.enter("stty -a >before; plexauth login -config c.json; echo status $?; stty -a >after")
+	w.enter("stty -a >before; plexauth login -config c.json; echo status $?; stty -a >after; echo wrote $?")
 	code := p.code(w)
 	w.tmux("send-keys", "C-c")
 	w.shows("status 130")
@@ -132,7 +132,7 @@ func TestProgramInterrupted(t *testing.T) {
 	assert.NotContains(t, w.screen(), "Waiting for", "the countdown is gone")
 	assert.Equal(t, "1", strings.TrimSpace(w.tmux("display-message", "-p", "#{cursor_flag}")), "the cursor is shown")
 	assert.Equal(t, "0", strings.TrimSpace(w.tmux("display-message", "-p", "#{alternate_on}")))
-	eventually(t, "the shell goes on", func() bool { _, err := os.Stat(filepath.Join(p.dir, "after")); return err == nil })
+	w.shows("wrote 0")
 	before, err := os.ReadFile(filepath.Join(p.dir, "before"))
 	require.NoError(t, err)
 	after, err := os.ReadFile(filepath.Join(p.dir, "after"))
@@ -160,10 +160,15 @@ func TestProgramWithoutColors(t *testing.T) {
 		p.code(w)
 		w.tmux("send-keys", "C-c")
 		w.shows("Stopped.")
-		b, err := os.ReadFile(w.raw)
-		require.NoError(t, err)
-		_, raw, _ := strings.Cut(string(b), "c.json")
-		raw, _, _ = strings.Cut(raw, "Stopped.")
+		var raw string
+		eventually(t, "what the window shows is in the file", func() bool {
+			b, err := os.ReadFile(w.raw)
+			require.NoError(t, err)
+			_, raw, _ = strings.Cut(string(b), "c.json")
+			var ok bool
+			raw, _, ok = strings.Cut(raw, "Stopped.")
+			return ok
+		})
 		raw = strings.ReplaceAll(raw, "\x1b[?2004l", "") // the shell's
 		assert.Contains(t, raw, row.has)
 		assert.NotRegexp(t, `\x1b\[[\d;]*`+row.hasNot, raw, prefix)

@@ -108,9 +108,7 @@ func (s *stage) connect() *tab {
 func (s *stage) setUp() {
 	s.t.Helper()
 	s.attic = s.box(s.alice, "Attic", "192.168.1.5")
-	s.adopt(s.alice)
-	_, err := s.auth.Inspect(s.t.Context())
-	require.NoError(s.t, err)
+	s.signIn(s.alice)
 }
 
 // pend begins a login, and opens the panel.
@@ -161,6 +159,8 @@ var loginScenes = []scene{
 		p.state("pending")
 		p.click("#btn-plex-cancel")
 		p.state("idle")
+		p.ready("#btn-connect-plex")
+		s.tooSoon()
 		p.click("#btn-connect-plex")
 		p.sees("#plex_msg_detail")
 	}},

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/require"
 
@@ -99,13 +100,25 @@ func (s *site) adopt(u *plextest.User) {
 	require.NoError(s.t, err)
 }
 
-// link signs the site in without a browser. The panel then looks for the server.
-func (s *site) link(u *plextest.User) {
+// signIn is adopt, and finds the server of u.
+func (s *site) signIn(u *plextest.User) {
 	s.t.Helper()
-	ctx, cancel := context.WithTimeout(s.t.Context(), patience)
-	defer cancel()
-	_, err := s.auth.Login(ctx, plexauth.PinOptions{}, func(pin *plexauth.Pin) error { return s.plex.Approve(pin.Code, u) })
+	s.adopt(u)
+	_, err := s.auth.Inspect(s.t.Context())
 	require.NoError(s.t, err)
+}
+
+// tooSoon makes the panel wait before its next PIN, as if one had just been made. Browsers may
+// be so slow that the time since the last one does not.
+func (s *site) tooSoon() {
+	s.t.Helper()
+	require.NoError(s.t, s.store.Update(s.t.Context(), plexauth.Namespace, func(current json.RawMessage) (json.RawMessage, error) {
+		all := map[string]json.RawMessage{}
+		err := json.Unmarshal(current, &all)
+		all["_cancelled_pin"], _ = json.Marshal(time.Now().Unix() + 1)
+		b, _ := json.Marshal(all)
+		return b, err
+	}))
 }
 
 // code returns the code of the latest PIN.

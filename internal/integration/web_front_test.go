@@ -12,6 +12,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/plexauth/plexauth"
 )
 
 // A login in front of the panel ends while the page is open, and answers in the panel's
@@ -39,7 +41,7 @@ func TestWebLoginInFrontRunsOut(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				s := newSite(t)
-				s.link(s.alice)
+				s.adopt(s.alice)
 				var ended atomic.Bool
 				var asked moments
 				at := s.serve(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -94,7 +96,7 @@ func TestWebLoginInFrontRunsOut(t *testing.T) {
 func TestWebLoginInFrontRenews(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, b *browser) {
 		s := newSite(t)
-		s.link(s.alice)
+		s.adopt(s.alice)
 		proxy, at := s.behindProxy()
 		p := b.open(at)
 		p.state("connected")
@@ -111,7 +113,10 @@ func TestWebLoginInFrontRenews(t *testing.T) {
 		_, err := s.auth.Disconnect(t.Context()) // ends the long poll
 		require.NoError(t, err)
 		p.state("idle")
-		assert.Positive(t, renewed.Load(), "redirects")
+		eventually(t, "the next request is redirected", func() bool { return renewed.Load() > 0 })
+		_, err = s.auth.Start(t.Context(), plexauth.PinOptions{})
+		require.NoError(t, err)
+		p.state("pending")
 		p.until(`!document.querySelector('[data-part="problem"]').checkVisibility()`)
 		p.quiet()
 	})

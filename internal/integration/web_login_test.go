@@ -177,6 +177,8 @@ func TestWebCancel(t *testing.T) {
 		p.front()
 		p.click("#btn-plex-cancel")
 		p.state("idle")
+		p.ready("#btn-connect-plex")
+		s.tooSoon()
 		p.click("#btn-connect-plex")
 		p.state("starting")
 		p.state("pending")

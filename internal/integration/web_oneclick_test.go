@@ -20,7 +20,7 @@ func TestWebPopupsBlocked(t *testing.T) {
 		p.state("idle")
 		p.click("#btn-connect-plex")
 		p.state("pending")
-		assert.Contains(t, p.text("#plex_qc_help"), "blocked the new tab")
+		p.until(one("#plex_qc_help") + `.innerText.includes("blocked the new tab")`)
 		assert.Equal(t, "Open Plex", p.text(openLink))
 		link := p.opened(func() { p.click(openLink) }) // a link, not a popup
 		link.approve("alice")
@@ -109,7 +109,7 @@ func TestWebOtherWay(t *testing.T) {
 		p.front()
 		p.state("pending")
 
-		assert.Equal(t, "Use this browser", p.text(otherWay))
+		p.until(one(otherWay) + `.innerText === "Use this browser"`)
 		link = p.opened(func() { p.click(otherWay) })
 		p.until("!" + one("#plex_qc_code") + ".checkVisibility()")
 		link.approve("alice")
@@ -132,6 +132,8 @@ func TestWebApprovedDuringASwitch(t *testing.T) {
 				s := newSite(t)
 				p := b.in(t).open(s.url)
 				start(p)
+				p.ready(otherWay)
+				s.tooSoon()
 				p.click(otherWay)
 				p.until(one(otherWay) + `.hasAttribute("aria-disabled")`)
 				require.NoError(t, s.plex.Approve(s.code(), s.alice))

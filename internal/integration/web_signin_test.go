@@ -55,7 +55,7 @@ func TestWebSignin(t *testing.T) {
 			t.Run(scheme, func(t *testing.T) {
 				s := newSite(t)
 				s.box(s.alice, "Box", "192.168.1.5")
-				s.link(s.alice)
+				s.signIn(s.alice)
 				begin := httptest.NewServer
 				if scheme == "https" {
 					begin = httptest.NewTLSServer
@@ -91,7 +91,7 @@ func TestWebSigninOtherBrowser(t *testing.T) {
 		var signedIn atomic.Int32
 		s := newSite(t)
 		s.box(s.alice, "Box", "192.168.1.5")
-		s.link(s.alice)
+		s.signIn(s.alice)
 		at := s.serve(s.app(func(o *signin.Options) {
 			o.OnSignIn = func(http.ResponseWriter, *http.Request, plexauth.Account) { signedIn.Add(1) }
 		}))
@@ -123,7 +123,7 @@ func TestWebSigninMembers(t *testing.T) {
 	inEachBrowser(t, func(t *testing.T, b *browser) {
 		s := newSite(t)
 		s.box(s.alice, "Box", "192.168.1.5")
-		s.link(s.alice)
+		s.signIn(s.alice)
 		s.plex.AddUser(plextest.User{Title: "Kid", Restricted: true, HomeAdmin: s.alice})
 		s.plex.AddUser(plextest.User{Title: "Teen with a name that is longer than most", Restricted: true, HomeAdmin: s.alice, HomePIN: "4711"})
 		var in []string
@@ -175,7 +175,7 @@ func TestWebSigninOwnPage(t *testing.T) {
 <main>{{.Content}}</main>`))
 		s := newSite(t)
 		s.box(s.alice, "Box", "192.168.1.5")
-		s.link(s.alice)
+		s.signIn(s.alice)
 		mux := http.NewServeMux()
 		mux.Handle("/", s.app(func(o *signin.Options) {
 			o.Page = func(w io.Writer, _ *http.Request, p signin.Page) error { return pages.Execute(w, p) }
@@ -212,7 +212,7 @@ func TestWebSigninStates(t *testing.T) {
 		p.click("button") // before the app itself is connected
 		p.approve("bob")
 		p.until(`document.querySelector("h1")?.textContent === "Not set up yet"`)
-		s.link(s.alice)
+		s.signIn(s.alice)
 		p.navigate(at + "/signin/")
 		s.plex.Inject(plextest.Fault{Method: "POST", Path: "/api/v2/pins", Status: 502})
 		p.click("button")

@@ -33,9 +33,7 @@ func linked(t *testing.T) *site {
 	s := newSite(t)
 	s.box(s.alice, "Attic", "192.168.1.5")
 	s.withHome()
-	s.adopt(s.alice)
-	_, err := s.auth.Inspect(t.Context())
-	require.NoError(t, err)
+	s.signIn(s.alice)
 	return s
 }
 
