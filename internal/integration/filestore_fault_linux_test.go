@@ -227,20 +227,33 @@ func TestFileStoreLockOfTheProcess(t *testing.T) {
 // it and before FileStore locks it. The lock of the deleted file excludes no other program,
 // so the new one counts.
 func TestFileStoreLockFileDeleted(t *testing.T) {
+	needsStrace(t) // before it is used in another goroutine
+	for delay := 8 * time.Second; !lockFileDeleted(t, delay); delay *= 3 {
+		require.Less(t, delay, patience, "the other process never had the new lock file before FileStore locked the old one")
+	}
+}
+
+// lockFileDeleted is TestFileStoreLockFileDeleted where FileStore waits before its first lock. It
+// returns false if the machine was too busy for the other process to be first.
+func lockFileDeleted(t *testing.T, delay time.Duration) bool {
+	t.Helper()
 	path := filepath.Join(t.TempDir(), "config.json")
 	lock := path + ".lock"
 	deleted := lock + " (deleted)"
-	needsStrace(t) // before it is used in another goroutine
 	done := make(chan bool, 1)
-	go func() { // the first lock takes as long as a busy machine needs for what follows
-		_, stderr, ok := straced(t, "filestore update", path, "-e", "trace=flock", "-e", "inject=flock:delay_enter=8000000:when=1")
+	go func() {
+		_, stderr, ok := straced(t, "filestore update", path, "-e", "trace=flock", "-e", fmt.Sprintf("inject=flock:delay_enter=%d:when=1", delay.Microseconds()))
 		done <- assert.True(t, ok, stderr)
 	}()
 	eventually(t, "FileStore opens the lock file", func() bool { return isOpen(lock) })
 	require.NoError(t, os.Remove(lock))
 	c := child(t, "filestore hold", path)
 	release := holder(t, c)
-	require.True(t, isOpen(deleted), "FileStore was to lock the deleted file after the other process had the new one")
+	if !isOpen(deleted) {
+		release()
+		require.True(t, receive(t, done, "FileStore got the lock"))
+		return false
+	}
 	eventually(t, "FileStore closes the deleted file", func() bool { return !isOpen(deleted) })
 	time.Sleep(200 * time.Millisecond)
 	assert.Empty(t, done, "FileStore must wait for the other process")
@@ -248,6 +261,7 @@ func TestFileStoreLockFileDeleted(t *testing.T) {
 	release()
 	assert.True(t, receive(t, done, "FileStore got the lock"))
 	assert.FileExists(t, path)
+	return true
 }
 
 // isOpen reports whether a process has the file of that name open.

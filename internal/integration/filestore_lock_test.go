@@ -58,7 +58,7 @@ func refusedUntilReleased(t *testing.T, path string, c *exec.Cmd, release func()
 		"Check":  store.Check,
 		"Update": func(ctx context.Context) error { return store.Update(ctx, "plex", becomes(`{}`)) },
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		err := try(ctx)
 		require.ErrorIs(t, err, context.DeadlineExceeded, what)

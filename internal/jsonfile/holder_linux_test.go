@@ -51,7 +51,7 @@ func TestNameOfTheHolder(t *testing.T) {
 		line, err = lines.ReadString('\n')
 		require.NoError(t, err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	err = open(path).Check(ctx)
 	require.ErrorIs(t, err, context.DeadlineExceeded)
