@@ -22,6 +22,7 @@ type AdoptOptions struct {
 	ClientID string
 	// SwitchAccount accepts another account than the linked one, as in [PinOptions].
 	SwitchAccount bool
+	over          *Token // which alone may be replaced; nil: any
 }
 
 // check returns what is wrong with the options, or with a token that no request can carry.
@@ -100,11 +101,13 @@ func (l *logins) adoptOnce(ctx context.Context, t secret.Value, o AdoptOptions) 
 	if err != nil {
 		return false, s, err
 	}
-	if b.AccountToken().Equal(t) && b.TokenIsDead() { // plex.tv is not asked again
+	switch s = l.status(b); {
+	case b.AccountToken().Equal(t) && b.TokenIsDead(): // plex.tv is not asked again
 		return false, s, b.CheckToken()
-	}
-	if s = l.status(b); b.HasLogin(t, o.ClientID) && !s.NeedsLogin {
+	case b.HasLogin(t, o.ClientID) && !s.NeedsLogin:
 		return false, s, nil
+	case o.over != nil && secret.Fingerprint(b.AccountToken()) != secret.Fingerprint(o.over.v):
+		return false, s, fault.ErrPinSuperseded
 	}
 	if err := l.check(ctx); err != nil {
 		return false, s, err

@@ -108,13 +108,10 @@ func newPlexAuth(o Options, store ConfigStore, client *plextv.Client, instance s
 }
 
 func init() {
-	pervisitor.WithStore = func(p, store any) any { return p.(*PlexAuth).withStore(store.(ConfigStore)) }
-}
-
-// withStore returns a PlexAuth for the default profile of another store. It shares
-// p's client.
-func (p *PlexAuth) withStore(store ConfigStore) *PlexAuth {
-	return newPlexAuth(p.options, store, p.client, profile.DefaultInstance)
+	pervisitor.WithStore = func(p, store any) any {
+		return newPlexAuth(p.(*PlexAuth).options, store.(ConfigStore), p.(*PlexAuth).client, profile.DefaultInstance)
+	}
+	pervisitor.AdoptOver = func(id string, old any) any { t := old.(Token); return AdoptOptions{ClientID: id, over: &t} }
 }
 
 // Namespace returns a PlexAuth for the default profile of another document in the store,

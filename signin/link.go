@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/plexauth/plexauth"
+	"github.com/plexauth/plexauth/internal/pervisitor"
 )
 
 // linkLimit bounds how long a visitor waits until their login is kept.
@@ -36,31 +37,61 @@ func (h *Handler) link(ctx context.Context, p *plexauth.PlexAuth, account *plexa
 	if err != nil {
 		return false, err
 	}
-	present, err := loginOf(ctx, target, id)
-	if err == nil && !present.IsZero() {
-		return present.Equal(visitor.AccountToken), nil // equal if a replica finished the same sign-in
-	}
+	present, err := keepIn(ctx, target, visitor, id)
 	if err == nil {
-		_, err = target.Adopt(ctx, visitor.AccountToken, plexauth.AdoptOptions{ClientID: visitor.ClientID})
+		return present.Equal(visitor.AccountToken), nil // also if a replica finished the same sign-in
 	}
-	if err != nil && holds(ctx, target, visitor.AccountToken) {
+	if holds(ctx, target, visitor.AccountToken) {
 		err = nil // the store has saved it all the same, or for a replica
 	}
 	return err == nil, err
 }
 
-// loginOf returns the token with which p is signed in with the account id, zero if there is
-// none, or if it does not work, as far as plex.tv can be asked. An error is the store's.
-func loginOf(ctx context.Context, p *plexauth.PlexAuth, id string) (plexauth.Token, error) {
+// keepIn makes p adopt the login of a visitor, whose account is id, unless p has one of this
+// account that works. It returns the token that p has then.
+func keepIn(ctx context.Context, p *plexauth.PlexAuth, visitor plexauth.Settings, id string) (plexauth.Token, error) {
+	for {
+		present, works, err := loginOf(ctx, p, id)
+		if err != nil || works {
+			return present, err
+		}
+		o := pervisitor.AdoptOver(visitor.ClientID, present).(plexauth.AdoptOptions)
+		_, err = p.Adopt(ctx, visitor.AccountToken, o)
+		if !errors.Is(err, plexauth.ErrPinSuperseded) { // by a replica, whose login may work
+			return visitor.AccountToken, err
+		}
+	}
+}
+
+// isLinked reports whether the token of a visitor, which p has, is kept where Options.Link says.
+func (h *Handler) isLinked(ctx context.Context, p *plexauth.PlexAuth, account *plexauth.Account) bool {
+	if h.o.Link == nil {
+		return false
+	}
+	target := h.o.Link(*account)
+	if target == nil {
+		return false
+	}
+	visitor, err := p.Settings(ctx)
+	return err == nil && holds(ctx, target, visitor.AccountToken)
+}
+
+// loginOf returns the token of p, and whether it is one of the account id that works, as far
+// as plex.tv can be asked. An error is the store's.
+func loginOf(ctx context.Context, p *plexauth.PlexAuth, id string) (present plexauth.Token, works bool, err error) {
+	before, err := p.Settings(ctx)
+	if err != nil {
+		return present, false, err
+	}
 	status, err := p.Verify(ctx)
 	if errors.Is(err, plexauth.ErrStore) {
-		return plexauth.Token{}, err
+		return present, false, err
 	}
 	settings, err := p.Settings(ctx)
-	if err != nil || !status.Connected || status.NeedsLogin || settings.CloudAccountID != id {
-		return plexauth.Token{}, err
+	if err == nil && status.Connected && !status.NeedsLogin && settings.CloudAccountID == id {
+		return settings.AccountToken, true, nil
 	}
-	return settings.AccountToken, nil
+	return before.AccountToken, false, err // not a login that a replica has saved since
 }
 
 // holds reports whether p has this token, also if ctx has ended.

@@ -85,6 +85,18 @@ func (k *keeper) keep(w *world, o *signin.Options) {
 	}
 }
 
+// replica returns a Handler of another process with the same store.
+func (k *keeper) replica(change ...func(*world, *signin.Options)) *signin.Handler {
+	k.t.Helper()
+	logins, err := plexauth.New(plexauth.Options{Product: "My App", Store: &fallibleStore{ConfigStore: k.store}, HTTPClient: k.plex.Client()})
+	require.NoError(k.t, err)
+	return k.handler(append([]func(*world, *signin.Options){k.keep, func(_ *world, o *signin.Options) {
+		o.Link = func(a plexauth.Account) *plexauth.PlexAuth {
+			return logins.Namespace("plex/" + strconv.FormatInt(a.ID, 10))
+		}
+	}}, change...)...)
+}
+
 // of returns the login that the app keeps of an account.
 func (k *keeper) of(id int64) *plexauth.PlexAuth {
 	return k.logins.Namespace("plex/" + strconv.FormatInt(id, 10))
@@ -328,6 +340,66 @@ func TestLinkOnTwoReplicas(t *testing.T) {
 			})
 		})
 	}
+}
+
+// G29: of two browsers of one visitor that finish on two replicas at a time, both get in. One
+// login is kept, and no other one stays valid at plex.tv. So it is where a dead one is replaced.
+func TestLinkOfTwoBrowsersOnTwoReplicas(t *testing.T) {
+	for _, again := range []bool{false, true} {
+		for _, behind := range []time.Duration{0, 500 * time.Millisecond, time.Second, 1500 * time.Millisecond, 3 * time.Second} {
+			t.Run(fmt.Sprintf("again %t, %s behind", again, behind), func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					k := newKeeper(t)
+					if again {
+						k.finish(k.bob)
+						k.plex.Revoke(k.bob)
+						_, err := k.of(k.bob.ID).Verify(t.Context())
+						require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+					}
+					first, q1 := k.approved(k, k.bob)
+					second, q2 := k.approved(k.replica(), k.bob)
+					k.plex.Inject(plextest.Fault{Path: "/api/v2/user", Delay: time.Second, Times: -1})
+					var requests sync.WaitGroup
+					requests.Go(func() { assert.Equal(t, http.StatusSeeOther, first.post("/signin/finish").Code) })
+					requests.Go(func() {
+						time.Sleep(behind)
+						assert.Equal(t, http.StatusSeeOther, second.post("/signin/finish").Code)
+					})
+					requests.Wait()
+					kept, dropped := q1.Get("clientID"), q2.Get("clientID")
+					if k.plex.Token(k.bob, kept) == "" {
+						kept, dropped = dropped, kept
+					}
+					k.hasLogin(k.bob, kept)
+					assert.Empty(t, k.plex.Token(k.bob, dropped), "no one keeps this token")
+				})
+			})
+		}
+	}
+}
+
+// G29: a policy that fails for a request which a proxy has repeated at a second replica does not
+// end the login that the first one has kept. It ends any other.
+func TestLinkOnTwoReplicasPolicyFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := newKeeper(t)
+		failing := k.replica(func(_ *world, o *signin.Options) {
+			o.Policy = func(context.Context, signin.Visitor) (bool, error) { return false, errStoreDown }
+		})
+		b, q := k.approved(k, k.bob)
+		repeated := k.browser(failing)
+		repeated.cookies = maps.Clone(b.cookies)
+		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
+		time.Sleep(time.Second)
+		assert.Equal(t, http.StatusServiceUnavailable, repeated.post("/signin/finish").Code)
+		assert.Len(t, k.signedIn, 1)
+		k.hasLogin(k.bob, q.Get("clientID"))
+
+		other, otherQ := k.approved(failing, k.bob)
+		assert.Equal(t, http.StatusServiceUnavailable, other.post("/signin/finish").Code)
+		assert.Empty(t, k.plex.Token(k.bob, otherQ.Get("clientID")))
+		k.hasLogin(k.bob, q.Get("clientID"))
+	})
 }
 
 // G29: the same holds if plex.tv does not answer the second replica.
