@@ -131,10 +131,10 @@ func (p *Pin) QRCode() ([]byte, error) {
 }
 
 // MarshalJSON writes what another program needs to show the Pin: code, url,
-// verification_uri, verification_uri_complete, strong, expires_in (seconds from now,
-// rounded up), expires_at and created_at (RFC 3339). The names with verification_uri are
-// RFC 8628's. All members are always there: for a strong PIN, which has a url alone,
-// these two are "". The number of the PIN is not part of it.
+// verification_uri and verification_uri_complete (RFC 8628's names, "" for a strong PIN),
+// strong, expires_in (seconds from now, rounded up), expires_at and created_at (RFC 3339).
+// All members are always there, but not the number of the PIN. Decode them into a struct
+// of your own: a Pin that is decoded from them lacks what its links are made of.
 func (p Pin) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
 		Code                    string    `json:"code"`
