@@ -191,3 +191,50 @@ func TestWebUnderTheScriptOfCrossWatch(t *testing.T) {
 		}
 	})
 }
+
+// A page of FrameAncestors shows the panel in a frame, in which one click signs in. A page of
+// another origin does not show it.
+func TestWebFrame(t *testing.T) {
+	inEachBrowser(t, func(t *testing.T, b *browser) {
+		var s *site
+		dashboard := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Type", "text/html")
+			fmt.Fprintf(w, `<!doctype html><title>Dashboard</title><iframe src="%s" width="700" height="800"></iframe>`, s.url)
+		}))
+		t.Cleanup(func() { end(dashboard) })
+		trusted := strings.Replace(dashboard.URL, "127.0.0.1", "panel.lan", 1)
+		s = newSite(t, func(o *plexauth.Options) { o.FrameAncestors = []string{trusted} })
+		p := b.open(trusted)
+		frame := p.frame()
+		frame.state("idle")
+		link := p.opened(func() { frame.pressInFrame("#btn-connect-plex") })
+		link.approve("alice")
+		link.closes()
+		frame.state("connected")
+
+		other := b.open(strings.Replace(dashboard.URL, "127.0.0.1", "app.lan", 1)).frame()
+		assert.False(t, eval[bool](other, `!!document.querySelector("[data-plexauth]")`))
+	})
+}
+
+// frame returns the only frame of a page.
+func (p *tab) frame() *tab {
+	p.t.Helper()
+	var tree struct {
+		Contexts []struct{ Children []struct{ Context string } }
+	}
+	p.repeat("the page has a frame", func() (bool, error) {
+		err := p.b.process.call(p.t.Context(), "browsingContext.getTree", bidiParams{"root": p.id}, &tree)
+		return err == nil && len(tree.Contexts) == 1 && len(tree.Contexts[0].Children) == 1, err
+	})
+	return &tab{p.t, p.b, tree.Contexts[0].Children[0].Context, p.record}
+}
+
+// pressInFrame presses an element in a frame, to which the mouse has no way. To the page it is
+// a person's click.
+func (p *tab) pressInFrame(selector string) {
+	p.t.Helper()
+	require.NoError(p.t, p.b.process.call(p.t.Context(), "script.evaluate", bidiParams{
+		"expression": one(selector) + ".click()", "awaitPromise": false, "target": bidiParams{"context": p.id}, "userActivation": true,
+	}, nil))
+}
