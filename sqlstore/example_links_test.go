@@ -60,21 +60,24 @@ func (l *links) remove(ctx context.Context, id string) error {
 	return errors.Join(err, l.store.Update(ctx, "plex/"+id, nothing))
 }
 
-// needLogin returns the people who need to sign in to Plex again.
-func (l *links) needLogin(ctx context.Context) (ids []string, err error) {
+// needLogin returns the people who need to sign in to Plex again. With an error the list is
+// not complete; a damaged document is in the error, and hides no one else.
+func (l *links) needLogin(ctx context.Context) (ids []string, damaged error) {
 	for name, err := range l.store.Namespaces(ctx, "plex/") {
 		if err != nil {
-			return nil, err
+			return ids, errors.Join(damaged, err)
 		}
 		status, err := l.auth.Namespace(name).Status(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if status.NeedsLogin {
+		switch {
+		case errors.Is(err, plexauth.ErrCorruptConfig):
+			damaged = errors.Join(damaged, err)
+		case err != nil: // the store does not answer
+			return ids, errors.Join(damaged, err)
+		case status.NeedsLogin:
 			ids = append(ids, strings.TrimPrefix(name, "plex/"))
 		}
 	}
-	return ids, nil
+	return ids, damaged
 }
 
 // A web app in which each person links an account of their own. Here both the database and

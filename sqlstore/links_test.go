@@ -1,6 +1,7 @@
 package sqlstore_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -72,4 +73,45 @@ func TestPersonIsRemoved(t *testing.T) {
 	plex.Inject(plextest.Fault{Status: http.StatusBadGateway, Times: -1})
 	require.ErrorIs(t, app.remove(t.Context(), "2"), plexauth.ErrUnavailable)
 	assert.Nil(t, f.row("plex/2").document)
+}
+
+// One damaged document does not hide the people behind it, and the error names it.
+func TestNeedLoginBesideADamagedDocument(t *testing.T) {
+	f := newFakeDB()
+	s := open(t, f)
+	plex := plextest.NewServer()
+	defer plex.Close()
+	auth, err := plexauth.New(plexauth.Options{Product: "My App", Store: s, HTTPClient: plex.Client()})
+	require.NoError(t, err)
+	app := &links{auth, s, func(*http.Request) string { return "" }}
+	for i := range 5 {
+		person := auth.Namespace(fmt.Sprint("plex/", i))
+		_, err := person.Adopt(t.Context(), plexauth.NewToken(plex.IssueToken(plex.AddUser(plextest.User{}), fmt.Sprint("device", i))), plexauth.AdoptOptions{ClientID: fmt.Sprint("device", i)})
+		require.NoError(t, err)
+		plex.RevokeDevice(fmt.Sprint("device", i))
+		_, err = person.Verify(t.Context())
+		require.ErrorIs(t, err, plexauth.ErrTokenRejected)
+	}
+	for name, text := range map[string]string{"plex/1": `{"account_token":`, "plex/3": `[]`} {
+		r := f.row(name)
+		r.document = text
+		f.rows[name] = r
+	}
+	ids, err := app.needLogin(t.Context())
+	assert.Equal(t, []string{"0", "2", "4"}, ids)
+	require.ErrorIs(t, err, plexauth.ErrCorruptConfig)
+	assert.ErrorContains(t, err, `"plex/1"`)
+	assert.ErrorContains(t, err, `"plex/3"`)
+
+	reads := 0
+	f.fault = func(string) (before, after error) {
+		if reads++; reads > 2 { // the list, and the first person
+			return errors.New("unable to open database file"), nil
+		}
+		return nil, nil
+	}
+	ids, err = app.needLogin(t.Context())
+	require.ErrorContains(t, err, "cannot be opened")
+	assert.Equal(t, []string{"0"}, ids)
+	assert.Equal(t, 3, reads, "a database that is down is not asked about each person")
 }
