@@ -1,8 +1,11 @@
 package plexauth_test
 
 import (
+	"context"
 	"fmt"
+	"io/fs"
 	"net/http"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,4 +55,35 @@ func TestUseServerTrims(t *testing.T) {
 func TestOriginIsNoURL(t *testing.T) {
 	_, err := plexauth.New(plexauth.Options{Product: "Test", TrustedOrigins: []string{"https://[::1"}})
 	require.ErrorContains(t, err, "TrustedOrigins")
+}
+
+// An error of the store that a call meets twice is said once, and is found by Is and As.
+func TestStoreErrorIsSaidOnce(t *testing.T) {
+	for name, call := range map[string]func(context.Context, *plexauth.PlexAuth) error{
+		"Inspect":   func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.Inspect(ctx)) },
+		"UseServer": func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.UseServer(ctx, "box")) },
+		"SignOut":   func(ctx context.Context, p *plexauth.PlexAuth) error { return errOf(p.SignOut(ctx)) },
+	} {
+		for from := range 4 { // how often the store is read before it fails
+			synctest.Test(t, func(t *testing.T) {
+				w := served(t, true)
+				reads := 0
+				p := w.open(t, withStore(w.hooked(hooks{beforeLoad: func(context.Context) error {
+					if reads++; reads <= from {
+						return nil
+					}
+					return &fs.PathError{Op: "read", Path: "TEST_path", Err: errDisk}
+				}})))
+				err := call(t.Context(), p)
+				if reads <= from {
+					return
+				}
+				require.ErrorIs(t, err, plexauth.ErrStore, name)
+				require.ErrorIs(t, err, errDisk, name)
+				var cause *fs.PathError
+				require.ErrorAs(t, err, &cause, name)
+				assert.Equal(t, 1, strings.Count(err.Error(), "TEST_path"), "%s, from read %d: %s", name, from, err)
+			})
+		}
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/plexauth/plexauth/internal/fault"
 	"github.com/plexauth/plexauth/internal/inspect"
 )
 
@@ -38,8 +39,7 @@ func (p *PlexAuth) Inspect(ctx context.Context) (Settings, error) { return p.ins
 // that MachineID). The address is then kept, and the server there is asked which one
 // it is. A server that does not answer does not replace another one.
 func (p *PlexAuth) UseServer(ctx context.Context, machineID string) (Settings, error) {
-	machineID = strings.TrimSpace(machineID)
-	if machineID == "" {
+	if machineID = strings.TrimSpace(machineID); machineID == "" {
 		s, err := settingsAfter(ctx, p)
 		return s, errors.Join(errors.New("plexauth: UseServer needs the MachineID of a server"), err)
 	}
@@ -49,5 +49,5 @@ func (p *PlexAuth) UseServer(ctx context.Context, machineID string) (Settings, e
 func (p *PlexAuth) inspect(ctx context.Context, wanted string) (Settings, error) {
 	err := inspect.Inspect(ctx, p.client, profileLogin{&p.session}, wanted)
 	s, loadErr := settingsAfter(ctx, p)
-	return s, errors.Join(err, loadErr)
+	return s, fault.Join(err, loadErr)
 }

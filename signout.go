@@ -63,7 +63,7 @@ func (p *PlexAuth) SignOut(ctx context.Context) (Status, error) {
 	unseen := p.fetchApprovals(ctx)
 	approved, err := p.approvedForOthers(ctx)
 	if err != nil || errors.Is(unseen, ErrStore) { // an approval of the pending login might be lost
-		return p.statusNow(ctx, errors.Join(err, unseen))
+		return p.statusNow(ctx, fault.Join(err, unseen))
 	}
 	var removed map[string]*profile.PendingPIN // by profile
 	err = p.update(ctx, func(b *profile.Profile) error {

@@ -3,6 +3,7 @@ package fault
 
 import (
 	"errors"
+	"slices"
 	"strings"
 )
 
@@ -33,3 +34,31 @@ func Inside(err error) error { return inside{err} }
 
 func (e inside) Error() string { return strings.TrimPrefix(e.error.Error(), "plexauth: ") }
 func (e inside) Unwrap() error { return e.error }
+
+// joined is errors that are joined, with a text that says nothing twice.
+type joined struct{ error }
+
+// Join does what [errors.Join] does, but a line of the text that an earlier one ends with is
+// left out: one error of a store may reach a caller in two ways.
+func Join(errs ...error) error {
+	err := errors.Join(errs...)
+	if err == nil {
+		return nil
+	}
+	return joined{err}
+}
+
+func (j joined) Error() string {
+	var said []string
+	for line := range strings.SplitSeq(j.error.Error(), "\n") {
+		isSaid := func(earlier string) bool {
+			return earlier == line || strings.HasSuffix(earlier, ": "+strings.TrimPrefix(line, "plexauth: "))
+		}
+		if !slices.ContainsFunc(said, isSaid) {
+			said = append(said, line)
+		}
+	}
+	return strings.Join(said, "\n")
+}
+
+func (j joined) Unwrap() error { return j.error }
