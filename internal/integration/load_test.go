@@ -213,6 +213,9 @@ func waitForAll(logins []*plexauth.PlexAuth, interval time.Duration) <-chan erro
 	for i, p := range logins {
 		go func() {
 			s, err := p.Wait(context.Background())
+			if err == nil && s.Connected && s.User == "" { // a busy machine did not learn the account in time
+				s, err = p.Verify(context.Background())
+			}
 			if err == nil && (!s.Connected || s.User != "alice") {
 				err = fmt.Errorf("a login ended as %+v", s)
 			}
@@ -271,7 +274,8 @@ func measureLogins(l *looks, idle usage, n float64, window time.Duration) (r loa
 	return r
 }
 
-// TestPendingLogins has ten thousand of them in one process.
+// TestPendingLogins has ten thousand of them in one process. On a busy machine fewer share one
+// connection.
 // G6: each is asked about again and again, and none more than once per interval. G9: none
 // leaves anything.
 func TestPendingLogins(t *testing.T) {
@@ -279,11 +283,12 @@ func TestPendingLogins(t *testing.T) {
 	if testing.Short() || raceDetector {
 		logins = 500
 	}
+	pace := 1.0
 	t.Run("in process", func(t *testing.T) { // the fake's memory counts, its journal above all
 		task := loadTask{Logins: logins, Interval: time.Second}
 		out, err := child(t, "load", encode(t, task)).Output()
 		require.NoError(t, err)
-		checkLoad(t, task, out)
+		pace = checkLoad(t, task, out)
 	})
 	t.Run("over one HTTP/2 connection", func(t *testing.T) {
 		fake := plextest.NewServer()
@@ -292,8 +297,11 @@ func TestPendingLogins(t *testing.T) {
 		url, connections, stop, err := measure.ServeHTTP2(fake.Handler(), fake)
 		require.NoError(t, err)
 		defer stop()
-		// At a look per second the requests alone would take all of a small machine.
-		task := loadTask{Logins: logins, Interval: 10 * time.Second, URL: url, CA: fake.CACertificate()}
+		// At a look per second the requests alone would take all of a small machine. On one that
+		// is too busy, requests take longer than their limit, and the connection breaks.
+		interval := time.Duration(10 / max(pace, 0.25) * float64(time.Second)).Round(time.Second)
+		most := int(float64(logins) * min(1, 2*pace))
+		task := loadTask{Logins: most, Interval: interval, URL: url, CA: fake.CACertificate()}
 		cmd := child(t, "load", encode(t, task))
 		in, err := cmd.StdinPipe()
 		require.NoError(t, err)
@@ -325,8 +333,9 @@ func TestPendingLogins(t *testing.T) {
 }
 
 // checkLoad checks what holds on a busy machine too. How soon a look follows the one
-// before is up to the machine here; TestPolitePace proves it with a fake clock.
-func checkLoad(t *testing.T, task loadTask, out []byte) {
+// before is up to the machine here; TestPolitePace proves it with a fake clock. It returns the
+// looks per second and login.
+func checkLoad(t *testing.T, task loadTask, out []byte) (pace float64) {
 	t.Helper()
 	var r loadReport
 	require.NoError(t, json.Unmarshal(out, &r), string(out))
@@ -336,12 +345,13 @@ func checkLoad(t *testing.T, task loadTask, out []byte) {
 	assert.Empty(t, r.Leaks, "goroutines left behind")
 	assert.Less(t, r.Goroutines, 1.5+goroutinesPerRequest*r.UnderWay, "goroutines per login")
 	if raceDetector {
-		return // it takes memory of its own
+		return r.Pace // it takes memory of its own
 	}
 	// Two or three times what an idle machine shows. On a busy one many requests are
 	// under way at once, each with buffers and stacks.
 	assert.Less(t, r.InUse, 40_000.0, "bytes in use per login")
 	assert.Less(t, r.Resident, 60_000.0, "bytes resident per login")
+	return r.Pace
 }
 
 func encode(t *testing.T, v any) string {

@@ -46,6 +46,7 @@ func TestWebLogin(t *testing.T) {
 		p.click("#btn-delete-plex")
 		p.click(`[data-part="confirm"] button[value="yes"]`)
 		p.state("idle")
+		p.ready("#btn-connect-plex")
 		assert.Equal(t, []string{"pending", "connected", "disconnected"}, eval[[]string](p, "heard"))
 		settings, err := s.auth.Settings(t.Context())
 		require.NoError(t, err)

@@ -74,6 +74,7 @@ func TestWebHomePIN(t *testing.T) {
 		p.wrong(pinField, "Plex does not accept this PIN for this user.")
 		p.press("4711" + keyEnter)
 		p.until(one(`[data-part="works-for"]`) + `.innerText.includes("Kid")`)
+		p.until("!" + one(`[data-part="users"]`) + ".checkVisibility()") // once the press is answered
 		assert.Equal(t, "alice\nPlex account", p.text(`[data-part="account"] div`))
 		assert.Equal(t, "Kid\na member of the Plex Home", p.text(`[data-part="works-for"]`))
 		assert.False(t, eval[bool](p, one(problem)+".checkVisibility()"))
