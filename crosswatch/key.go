@@ -82,6 +82,7 @@ func readKey(path string) (*fernet.Key, error) {
 
 var (
 	errEmptyKey   = errors.New("the key is empty: CrossWatch may be writing it right now, so try again; if it stays empty, restore the key from a backup of CrossWatch, or remove the file if there is no backup")
+	errKeyUTF16   = errors.New("the key is UTF-16 text, as some editors on Windows save it, and CrossWatch cannot read it either: save it as UTF-8 (in PowerShell 7: Set-Content -Encoding utf8NoBOM), or restore it from a backup of CrossWatch")
 	errKeyNotText = errors.New("the key is not UTF-8 text, and CrossWatch cannot read it either: restore it from a backup of CrossWatch")
 )
 
@@ -92,7 +93,10 @@ func normalizeKey(text string) (*fernet.Key, error) {
 	if text == "" {
 		return nil, errEmptyKey
 	}
-	if !utf8.ValidString(text) {
+	switch {
+	case strings.HasPrefix(text, "\xff\xfe"), strings.HasPrefix(text, "\xfe\xff"): // its byte order mark
+		return nil, errKeyUTF16
+	case !utf8.ValidString(text):
 		return nil, errKeyNotText
 	}
 	key := new(fernet.Key)

@@ -161,6 +161,8 @@ func TestKeyOfAnotherConfig(t *testing.T) {
 			"cut":               {file: k1[:20], says: ".cw_master_key"},
 			"empty":             {file: "\n", says: "the key is empty"},
 			"not text":          {file: "\xff" + k1, says: "not UTF-8 text"},
+			"UTF-16":            {file: "\xff\xfe" + strings.Join(strings.Split(k1, ""), "\x00") + "\x00\r\x00\n\x00", says: "save it as UTF-8"},
+			"UTF-16, backwards": {file: "\xfe\xff\x00" + strings.Join(strings.Split(k1, ""), "\x00"), says: "save it as UTF-8"},
 			"variable not text": {variable: "\xff" + k1, says: "CW_CONFIG_KEY: the key is not UTF-8 text"},
 			"before the file":   {variable: k2, file: k1, says: "the key in CW_CONFIG_KEY"},
 		} {
