@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -41,4 +43,29 @@ func TestLanguage(t *testing.T) {
 	}
 	_, err := signin.New(signin.Options{Product: "My App", Key: make([]byte, 32), Language: "xx", OnSignIn: func(http.ResponseWriter, *http.Request, plexauth.Account) {}})
 	assert.ErrorContains(t, err, "Language")
+}
+
+// Every language says in words for how long to wait: a number, or one.
+func TestLanguageOfAWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, func(_ *world, o *signin.Options) { o.MaxStarts = 2 })
+		began := time.Now()
+		w.browser(w).start(nil)
+		w.browser(w).start(nil)
+		for _, says := range []struct {
+			left time.Duration
+			in   map[string]string
+		}{
+			{10 * time.Minute, map[string]string{"en": "in 10 minutes.", "de": "in 10 Minuten noch", "fr": "dans 10 minutes.", "es": "en 10 minutos.", "nl": "over 10 minuten opnieuw.", "it": "tra 10 minuti."}},
+			{29 * time.Second, map[string]string{"en": "in 29 seconds.", "de": "in 29 Sekunden noch", "fr": "dans 29 secondes.", "es": "en 29 segundos.", "nl": "over 29 seconden opnieuw.", "it": "tra 29 secondi."}},
+			{time.Second, map[string]string{"en": "in one second.", "de": "in einer Sekunde noch", "fr": "dans une seconde.", "es": "en un segundo.", "nl": "over een seconde opnieuw.", "it": "tra un secondo."}},
+		} {
+			time.Sleep(10*time.Minute - says.left - time.Since(began))
+			for language, text := range says.in {
+				rec := w.browser(w).post("/signin/start", func(r *http.Request) { r.Header.Set("Accept-Language", language) })
+				assert.Equal(t, http.StatusTooManyRequests, rec.Code)
+				assert.Contains(t, rec.Body.String(), text)
+			}
+		}
+	})
 }

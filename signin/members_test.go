@@ -311,7 +311,7 @@ func TestWrongHomePINs(t *testing.T) {
 		assert.Equal(t, http.StatusTooManyRequests, rec.Code)
 		assert.NotEmpty(t, rec.Header().Get("Retry-After"))
 		assertPINError(t, rec.Body.String(), "Teen")
-		assert.Contains(t, rec.Body.String(), "Too many wrong PINs of Teen")
+		assert.Regexp(t, `Too many wrong PINs of Teen were entered\. Try again in \d+ seconds\.`, rec.Body.String())
 		assert.Equal(t, 3, switches())
 		assert.Equal(t, http.StatusSeeOther, other.choose(h.kid, "").Code, "another user")
 

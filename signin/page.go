@@ -71,12 +71,13 @@ type view struct {
 // speaker says texts in the language of a visitor.
 type speaker struct {
 	language *words.Language
+	n        int // the number in the texts
 	params   []string
 }
 
 // say returns the text of key. more are parameters beside those of the page.
 func (s speaker) say(key string, more ...string) string {
-	return s.language.Text(key, append(more, s.params...)...)
+	return s.language.Text(s.language.Number(key, s.n), append(more, s.params...)...)
 }
 
 // speaker returns the speaker for v, and sets Vary if the language depends on the request.
@@ -90,7 +91,7 @@ func (h *Handler) speaker(w http.ResponseWriter, r *http.Request, v view) speake
 	if h.external != nil {
 		at = h.external.String()
 	}
-	return speaker{language, []string{"product", h.o.Product, "url", at, "n", strconv.Itoa(v.N), "error", v.Error, "account", strconv.FormatInt(v.Number, 10)}}
+	return speaker{language, v.N, []string{"product", h.o.Product, "url", at, "n", strconv.Itoa(v.N), "error", v.Error, "account", strconv.FormatInt(v.Number, 10)}}
 }
 
 // page returns v as a visitor reads it.

@@ -191,7 +191,7 @@ func TestRateLimitedOnTheWayBack(t *testing.T) {
 				if name != "revoke" { // which does not concern the visitor
 					assert.Equal(t, http.StatusTooManyRequests, rec.Code)
 					assert.Equal(t, "30", rec.Header().Get("Retry-After"))
-					assert.Contains(t, rec.Body.String(), "in 30 s")
+					assert.Contains(t, rec.Body.String(), "in 30 seconds.")
 					assert.Equal(t, !c.used, strings.Contains(rec.Body.String(), `action="finish"`))
 				}
 				asked := len(w.plex.Requests())

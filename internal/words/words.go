@@ -109,6 +109,18 @@ func (l *Language) Text(key string, args ...string) string {
 	return strings.NewReplacer(values...).Replace(l.Texts()[key])
 }
 
+// Number returns the key of the text of key for the number n: that of its singular or its
+// plural, or key itself where there is one text for all numbers.
+func (l *Language) Number(key string, n int) string {
+	if l.Texts()[key] != "" {
+		return key
+	}
+	if n == 1 {
+		return key + ".one"
+	}
+	return key + ".other"
+}
+
 // Sentence is a sentence in no language yet.
 type Sentence struct {
 	Key string `json:"key"`
