@@ -106,13 +106,13 @@ func (s *MemoryStore) Update(ctx context.Context, namespace string, edit func(js
 // sshfs, rclone). Load takes no lock: a program that replaces the file by a rename, as
 // CrossWatch and FileStore do, shows readers the old file or the new one.
 //
-// # Symbolic links
+// # Links
 //
 // If the path is a symbolic link, the file that it leads to is replaced, not the link.
 // The lock is then taken beside the link, for programs that know the file by that name,
 // and beside the file. If the link changes during the wait for the lock, it is followed
 // again. A link to a missing file is an error, not a first run, because usually a
-// volume is not mounted.
+// volume is not mounted. A hard link keeps the old file, because nothing is written in place.
 //
 // # Operating systems
 //
