@@ -77,11 +77,8 @@ func (h *Handler) decide(ctx context.Context, v visitorLogin, unidentified error
 	if err = unidentified; err == nil {
 		err = h.ask(ctx, v, &d)
 	}
-	switch {
-	case err == nil && d.allowed:
+	if err == nil && d.allowed {
 		kept, d.notKept = h.link(ctx, v.PlexAuth, d.account)
-	case err != nil && d.reason != noReason: // the policy failed; a replica may have let the visitor in
-		kept = h.isLinked(ctx, v.PlexAuth, d.account)
 	}
 	return d, err
 }

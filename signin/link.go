@@ -63,19 +63,6 @@ func keepIn(ctx context.Context, p *plexauth.PlexAuth, visitor plexauth.Settings
 	}
 }
 
-// isLinked reports whether the token of a visitor, which p has, is kept where Options.Link says.
-func (h *Handler) isLinked(ctx context.Context, p *plexauth.PlexAuth, account *plexauth.Account) bool {
-	if h.o.Link == nil {
-		return false
-	}
-	target := h.o.Link(*account)
-	if target == nil {
-		return false
-	}
-	visitor, err := p.Settings(ctx)
-	return err == nil && holds(ctx, target, visitor.AccountToken)
-}
-
 // loginOf returns the token of p, and whether it is one of the account id that works, as far
 // as plex.tv can be asked. An error is the store's.
 func loginOf(ctx context.Context, p *plexauth.PlexAuth, id string) (present plexauth.Token, works bool, err error) {

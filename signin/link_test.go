@@ -378,30 +378,6 @@ func TestLinkOfTwoBrowsersOnTwoReplicas(t *testing.T) {
 	}
 }
 
-// G29: a policy that fails for a request which a proxy has repeated at a second replica does not
-// end the login that the first one has kept. It ends any other.
-func TestLinkOnTwoReplicasPolicyFails(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		k := newKeeper(t)
-		failing := k.replica(func(_ *world, o *signin.Options) {
-			o.Policy = func(context.Context, signin.Visitor) (bool, error) { return false, errStoreDown }
-		})
-		b, q := k.approved(k, k.bob)
-		repeated := k.browser(failing)
-		repeated.cookies = maps.Clone(b.cookies)
-		assert.Equal(t, http.StatusSeeOther, b.post("/signin/finish").Code)
-		time.Sleep(time.Second)
-		assert.Equal(t, http.StatusServiceUnavailable, repeated.post("/signin/finish").Code)
-		assert.Len(t, k.signedIn, 1)
-		k.hasLogin(k.bob, q.Get("clientID"))
-
-		other, otherQ := k.approved(failing, k.bob)
-		assert.Equal(t, http.StatusServiceUnavailable, other.post("/signin/finish").Code)
-		assert.Empty(t, k.plex.Token(k.bob, otherQ.Get("clientID")))
-		k.hasLogin(k.bob, q.Get("clientID"))
-	})
-}
-
 // G29: the same holds if plex.tv does not answer the second replica.
 func TestLinkOnTwoReplicasUnverified(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

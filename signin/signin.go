@@ -81,9 +81,8 @@ type Options struct {
 	OnSignIn func(http.ResponseWriter, *http.Request, plexauth.Account)
 	// Link says where to keep the login of a visitor, for an app that works for them at
 	// Plex: for example auth.Namespace("plex/" + the account's ID). It is called after the
-	// policy has let them in, and before OnSignIn. After a policy that failed it is called to
-	// see whether another process has kept this token, and nothing is adopted. If Link or its
-	// result is nil, the visitor's token is revoked.
+	// policy has let them in, and before OnSignIn. If Link or its result is nil, the
+	// visitor's token is revoked.
 	//
 	// A login of the same account that is there and works stays, and the token of this
 	// sign-in is revoked. Otherwise the PlexAuth adopts it, with its client identifier:
