@@ -126,38 +126,45 @@ func TestCancelWhoseContextEnds(t *testing.T) {
 	})
 }
 
-// G8, G12: a 429 that names no time does not lose an approval. The pause after it is only a guess,
-// which a last poll cuts down to the two seconds of any other request.
-func TestCancelDespiteAGuessedPause(t *testing.T) {
-	for name, c := range map[string]struct {
-		path  string
-		times int
-		call  func(*world) error // that meets the 429; nil: the last poll does
-	}{
-		"the last poll gets it": {path: "/api/v2/pins/*", times: 1},
-		"another call has got it": {path: "/api/v2/user", times: 2, call: func(w *world) error {
-			return errOf(w.Instance("sibling").Verify(w.t.Context()))
-		}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				w := pendingBesideASibling(t)
-				w.plex.Inject(plextest.Fault{Path: c.path, Code: 1003, Times: c.times})
-				if c.call != nil {
-					require.ErrorIs(t, c.call(w), plexauth.ErrRateLimited)
-				}
-				began := time.Now()
-				require.NoError(t, w.Cancel(t.Context()))
-				s, err := w.Status(t.Context())
-				require.NoError(t, err)
-				assert.True(t, s.Connected, "the approved login is finished")
-				looks := w.looks(began)
-				for i := 1; i < len(looks); i++ {
-					assert.GreaterOrEqual(t, looks[i]-looks[i-1], 2*time.Second)
-				}
-			})
-		})
-	}
+// G8, G12: a last poll that gets a 429 without a time is repeated after two seconds, as any
+// other request is, and an approval is not lost. If another request got the 429, plex.tv is left
+// alone.
+func TestLastPollGetsA429(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := pendingBesideASibling(t)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Code: 1003, Times: 1})
+		began := time.Now()
+		before := len(w.looks(began))
+		require.NoError(t, w.Cancel(t.Context()))
+		s, err := w.Status(t.Context())
+		require.NoError(t, err)
+		assert.True(t, s.Connected, "the approved login is finished")
+		looks := w.looks(began)[before:]
+		require.Len(t, looks, 2)
+		assert.GreaterOrEqual(t, looks[1]-looks[0], 2*time.Second)
+	})
+	synctest.Test(t, func(t *testing.T) {
+		w := pendingBesideASibling(t)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/user", Code: 1003, Times: 2})
+		require.ErrorIs(t, errOf(w.Instance("sibling").Verify(t.Context())), plexauth.ErrRateLimited)
+		asked := w.fromNow()
+		require.NoError(t, w.Cancel(t.Context()))
+		assert.Empty(t, only(asked(), "GET", "/api/v2/pins/{id}"))
+	})
+}
+
+// G12: a SignOut that was told to slow down says for how long, as far as that is known.
+func TestSignOutSaysForHowLong(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := pendingBesideASibling(t)
+		w.plex.Inject(plextest.Fault{Path: "/api/v2/pins/*", Code: 1003, Times: -1})
+		var e *plexauth.Error
+		require.ErrorAs(t, errOf(w.SignOut(t.Context())), &e)
+		require.ErrorIs(t, e, plexauth.ErrRateLimited)
+		w.plex.ResetFaults()
+		time.Sleep(e.RetryAfter)
+		require.NoError(t, errOf(w.Instance("other").Start(t.Context(), plexauth.PinOptions{})))
+	})
 }
 
 // G6: looks that fail are repeated at the pace of any other look.

@@ -261,10 +261,10 @@ func (l *logins) fetchApproval(ctx context.Context, v *profile.PendingPIN) (now 
 	}
 	end := time.Now().Add(wait + limit)
 	unseen = tooLate(plextv.OpCheckPIN, "plex.tv", context.DeadlineExceeded)
-	for {
-		if pause := time.Until(l.client.Guard.LastChanceAt()); pause > wait {
+	for openAt := l.client.Guard.OpenAt; ; openAt = l.client.Guard.RepeatAt {
+		if pause := time.Until(openAt()); pause > wait {
 			wait = pause
-			unseen = public(plextv.HeldBack(plextv.OpCheckPIN, pause))
+			unseen = public(plextv.HeldBack(plextv.OpCheckPIN, time.Until(l.client.Guard.OpenAt())))
 		}
 		if !time.Now().Add(wait).Before(end) {
 			return v, unseen, nil

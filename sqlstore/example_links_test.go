@@ -62,22 +62,22 @@ func (l *links) remove(ctx context.Context, id string) error {
 
 // needLogin returns the people who need to sign in to Plex again. With an error the list is
 // not complete; a damaged document is in the error, and hides no one else.
-func (l *links) needLogin(ctx context.Context) (ids []string, damaged error) {
+func (l *links) needLogin(ctx context.Context) (ids []string, problems error) {
 	for name, err := range l.store.Namespaces(ctx, "plex/") {
 		if err != nil {
-			return ids, errors.Join(damaged, err)
+			return ids, errors.Join(problems, err)
 		}
 		status, err := l.auth.Namespace(name).Status(ctx)
 		switch {
 		case errors.Is(err, plexauth.ErrCorruptConfig):
-			damaged = errors.Join(damaged, err)
+			problems = errors.Join(problems, err)
 		case err != nil: // the store does not answer
-			return ids, errors.Join(damaged, err)
+			return ids, errors.Join(problems, err)
 		case status.NeedsLogin:
 			ids = append(ids, strings.TrimPrefix(name, "plex/"))
 		}
 	}
-	return ids, damaged
+	return ids, problems
 }
 
 // A web app in which each person links an account of their own. Here both the database and

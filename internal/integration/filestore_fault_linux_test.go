@@ -251,6 +251,7 @@ func lockFileDeleted(t *testing.T, delay time.Duration) bool {
 	}()
 	eventually(t, "FileStore opens the lock file", func() bool { return isOpen(lock) || len(failure) > 0 })
 	if len(failure) > 0 {
+		require.Empty(t, <-failure)
 		return false
 	}
 	require.NoError(t, os.Remove(lock))
@@ -258,7 +259,7 @@ func lockFileDeleted(t *testing.T, delay time.Duration) bool {
 	release := holder(t, c)
 	if !isOpen(deleted) {
 		release()
-		receive(t, failure, "FileStore ended")
+		require.Empty(t, receive(t, failure, "FileStore ended"))
 		return false
 	}
 	eventually(t, "FileStore closes the deleted file", func() bool { return !isOpen(deleted) })

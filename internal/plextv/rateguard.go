@@ -50,9 +50,9 @@ func (g *rateGuard) OpenAt() time.Time {
 	return g.asked
 }
 
-// LastChanceAt returns when a request may be sent that no later one can replace. It cuts a
-// guessed pause down to what a call waits before it repeats an attempt.
-func (g *rateGuard) LastChanceAt() time.Time {
+// RepeatAt returns when an attempt may be repeated that has failed. A guessed pause ends
+// sooner for it than for a new request, as for the attempts of a call.
+func (g *rateGuard) RepeatAt() time.Time {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if at := g.guessedAt.Add(askedWaitLimit); !g.guessed.IsZero() && at.After(g.asked) {

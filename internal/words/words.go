@@ -146,11 +146,5 @@ func (l *Language) sentence(s Sentence) string {
 	for name, value := range s.Args {
 		args = append(args, name, value)
 	}
-	switch s.N {
-	case 0:
-		return l.Text(s.Key, args...)
-	case 1:
-		return l.Text(s.Key+".one", args...)
-	}
-	return l.Text(s.Key+".other", args...)
+	return l.Text(l.Number(s.Key, s.N), args...)
 }
